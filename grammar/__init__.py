@@ -1,0 +1,1 @@
+"""The grammar of the `.tp` language, packaged as `tensorprog.grammar`."""

@@ -1,0 +1,33 @@
+"""Tensor Programs, compiled: from a `.tp` file to its infinite-width limit.
+
+    import tensorprog
+    program = tensorprog.compile("model.tp")
+    result = program.run({"X": X, "y": y}, eta=0.1)
+    result["loss"], result.error["loss"]
+
+The names below are loaded when they are first used, so that `import tensorprog` costs nothing.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "compile": "tensorprog.api",
+    "CompiledProgram": "tensorprog.api",
+    "Interrupted": "tensorprog.api",
+    "Result": "tensorprog.results",
+    "ProgramError": "tensorprog.diagnostics",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,5 @@
+"""`python -m tensorprog` is `tpc`."""
+
+from tensorprog.cli import main
+
+main(prog_name="tpc")

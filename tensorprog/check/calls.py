@@ -1,0 +1,347 @@
+"""Calls: coordinatewise functions and their derivatives, moments, sums, gradients, and the program's own functions."""
+
+from __future__ import annotations
+
+from tensorprog.check.context import Context
+from tensorprog.check.expressions import as_tensor, reference, scalar_of, tensor_of, value_of
+from tensorprog.check.integers import bool_expr
+from tensorprog.check.matrices import outer, width_dot
+from tensorprog.check.scope import CellName, FunctionName, InputName, IntName, IntValue, MatrixValue, Value
+from tensorprog.diagnostics import near_miss
+from tensorprog.ir.build import same_shape, shape_text
+from tensorprog.ir.calculus import forward_derivative
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, loop_names
+from tensorprog.ir.primitives import UNARY
+from tensorprog.ir.program import (
+    SCALAR,
+    Accum,
+    Cell,
+    For,
+    GradStmt,
+    If,
+    MatrixTerm,
+    MatrixType,
+    Pick,
+    Range,
+    Store,
+    Var,
+)
+from tensorprog.syntax import tree
+
+NONLINEARITIES = tuple(f for f in UNARY if f != "neg")
+
+
+def call(ctx: Context, node: tree.Call) -> Value:
+    binding = ctx.scope.lookup(node.func)
+    if isinstance(binding, FunctionName):
+        return _call_user(ctx, node, binding.definition)
+    if node.func in NONLINEARITIES:
+        return _nonlinearity(ctx, node)
+    handler = _SPECIAL.get(node.func)
+    if handler is None:
+        _unknown_function(ctx, node, binding)
+    if node.primes:
+        ctx.fail("TP401", f"`{node.func}` has no derivative", node.func_span or node.span,
+                 help="primes go on coordinatewise functions: tanh'(h)")
+    if node.wrt and node.func != "ntk":
+        ctx.fail("TP402", f"`{node.func}` takes no `;` part", node.span, help="`;` belongs to ntk(f, g; U, W, V)")
+    return handler(ctx, node)
+
+
+def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
+    span = node.func_span or node.span
+    if binding is not None:
+        ctx.fail("TP403", f"`{node.func}` is not a function", span, help="products are written with `*` or `@`")
+    known = [*NONLINEARITIES, *_SPECIAL, *(n for n in ctx.scope.names() if isinstance(ctx.scope.lookup(n), FunctionName))]
+    guess = near_miss(node.func, known)
+    ctx.fail("TP404", f"there is no function `{node.func}`", span,
+             help=f"did you mean `{guess}`?" if guess else f"define it: `def {node.func}(u) = ...`")
+
+
+def _arity(ctx: Context, node: tree.Call, count: int, usage: str) -> None:
+    if len(node.args) != count:
+        ctx.fail("TP405", f"`{node.func}` takes {count} argument{'s' * (count != 1)}, {len(node.args)} given", node.span,
+                 help=f"write `{usage}`")
+
+
+# --- coordinatewise functions --------------------------------------------------------------------------------
+
+
+def _nonlinearity(ctx: Context, node: tree.Call) -> Var:
+    _arity(ctx, node, 1, f"{node.func}(x)")
+    arg = tensor_of(ctx, node.args[0], f"the argument of {node.func}")
+    return ctx.builder.elementwise(node.func, arg, order=node.primes)
+
+
+def _extremum(ctx: Context, node: tree.Call) -> Value:
+    """max(x, y, ...) and min(x, y, ...): of integers an integer, else coordinatewise; of one array, over its axis."""
+    if not node.args:
+        _arity(ctx, node, 2, f"{node.func}(x, y)")
+    values = [value_of(ctx, a) for a in node.args]
+    if len(values) == 1:
+        return _fold_array(ctx, node, as_tensor(ctx, values[0], node.args[0]))
+    if all(isinstance(v, IntValue) for v in values):
+        result = values[0].expr
+        for value in values[1:]:
+            result = int_bin(node.func, result, value.expr)
+        return IntValue(result)
+    tensors = [as_tensor(ctx, v, a) for v, a in zip(values, node.args)]
+    result = tensors[0]
+    for other in tensors[1:]:
+        result = ctx.builder.elementwise(node.func, result, other)
+    return result
+
+
+def _fold_array(ctx: Context, node: tree.Call, array: Var) -> Var:
+    """max, min, prod of a finite array: a loop over its axis."""
+    if len(array.type.shape) != 1 or array.type.width:
+        ctx.fail("TP406", f"{node.func} of a single value takes a one-dimensional array, and this has shape "
+                          f"{shape_text(array.type)}", node.span,
+                 help=f"write `{node.func}(... for a in range(P))`, or give two arguments")
+    var = ctx.builder.names.fresh("i")
+    with ctx.block() as body:
+        element = ctx.builder.let(Pick(array, (IntSym(var, "loop"),)))
+        cell = _fold_step(ctx, node.func, element)
+    _emit_fold(ctx, node.func, cell, [(var, IntLit(0), array.type.shape[0], 1, [])], body, node)
+    return ctx.builder.load(cell)
+
+
+def _clip(ctx: Context, node: tree.Call) -> Var:
+    _arity(ctx, node, 3, "clip(x, lo, hi)")
+    x, low, high = (tensor_of(ctx, a) for a in node.args)
+    return ctx.builder.elementwise("min", ctx.builder.elementwise("max", x, low), high)
+
+
+def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Var:
+    """phi'(x, ...): the derivative with respect to the first argument, by forward mode through the body."""
+    first = as_tensor(ctx, value_of(ctx, node.args[0]), node.args[0])
+    rest = tuple(value_of(ctx, a) for a in node.args[1:])
+    body = ctx.builder.block
+    start = len(body)
+    value = _inline(ctx, node, definition, (first, *rest))
+    if not isinstance(value, Var):
+        ctx.fail("TP401", f"`{node.func}` has no derivative: it does not return a vector or number", node.span)
+    for _ in range(node.primes):
+        try:
+            value = forward_derivative(ctx.builder, list(body[start:]), first, value)
+        except ValueError:
+            ctx.fail("TP401", f"`{node.func}` has no derivative: it is not a coordinatewise function", node.span,
+                     help="primes go on functions built from + - * / ** and coordinatewise functions alone")
+    return value
+
+
+# --- moments, products ---------------------------------------------------------------------------------------
+
+
+def _moment(ctx: Context, node: tree.Call) -> Var:
+    _arity(ctx, node, 1, "moment(x)")
+    arg = tensor_of(ctx, node.args[0], "the argument of moment")
+    if arg.type.width is None:
+        ctx.fail("TP407", f"moment averages the coordinates of a vector, and this has shape {shape_text(arg.type)}",
+                 node.args[0].span, help="an average over a finite index is `mean(... for a in range(P))`")
+    return ctx.builder.moment(arg)
+
+
+def _dot(ctx: Context, node: tree.Call) -> Var:
+    _arity(ctx, node, 2, "dot(u, v)")
+    left, right = (tensor_of(ctx, a, "an argument of dot") for a in node.args)
+    if left.type.width and left.type.width == right.type.width and not left.type.shape + right.type.shape:
+        return width_dot(ctx, left, right)
+    if not left.type.width and not right.type.width and len(left.type.shape) == len(right.type.shape) == 1 \
+            and same_shape(left.type.shape, right.type.shape):
+        return ctx.builder.contract(left, "a", right, "a", "")
+    ctx.fail("TP408", f"dot takes two vectors of one width, or two arrays of one length; these have shapes "
+                      f"{shape_text(left.type)} and {shape_text(right.type)}", node.span)
+
+
+def _outer(ctx: Context, node: tree.Call) -> Value:
+    _arity(ctx, node, 2, "outer(u, v)")
+    left, right = (tensor_of(ctx, a, "an argument of outer") for a in node.args)
+    return outer(ctx, left, right, node)
+
+
+def _array_sum(ctx: Context, node: tree.Call) -> Var:
+    """sum(x) and mean(x) of a finite array, over all its axes."""
+    _arity(ctx, node, 1, f"{node.func}(... for a in range(P))")
+    array = tensor_of(ctx, node.args[0])
+    if not array.type.shape:
+        what = "the coordinates of a vector" if array.type.width else "a single number"
+        instead = "`moment(x)` or `dot(x, y)`" if array.type.width else f"`{node.func}(... for a in range(P))`"
+        ctx.fail("TP406", f"{node.func} is over a finite index, and this is {what}", node.span, help=f"write {instead}")
+    count: IntExpr = IntLit(1)
+    result = array
+    for size in reversed(array.type.shape):
+        result = ctx.builder.sum_axis(result, len(result.type.shape) - 1)
+        count = int_bin("*", count, size)
+    return ctx.builder.div(result, ctx.builder.from_int(count)) if node.func == "mean" else result
+
+
+def _array_prod(ctx: Context, node: tree.Call) -> Var:
+    _arity(ctx, node, 1, "prod(... for a in range(P))")
+    return _fold_array(ctx, node, tensor_of(ctx, node.args[0]))
+
+
+# --- comprehensions ------------------------------------------------------------------------------------------
+
+
+def comprehension(ctx: Context, node: tree.Comprehension) -> Var:
+    """sum, mean, prod, max, min over finite indices: an accumulator and a loop."""
+    if node.func not in ("sum", "mean", "prod", "max", "min"):
+        guess = near_miss(node.func, ("sum", "mean", "prod", "max", "min"))
+        ctx.fail("TP409", f"`{node.func}` does not run over an index", node.span,
+                 help=f"did you mean `{guess}`?" if guess else "indices are folded by sum, mean, prod, max and min")
+    with ctx.block() as body:
+        loops, count_cell, cell = _comprehension_body(ctx, node)
+    _emit_fold(ctx, node.func, cell, loops, body, node, count_cell)
+    result = ctx.builder.load(cell)
+    if node.func != "mean":
+        return result
+    return ctx.builder.div(result, _count(ctx, loops, count_cell))
+
+
+def _comprehension_body(ctx: Context, node: tree.Comprehension) -> tuple[list, Cell | None, Cell]:
+    from tensorprog.check.statements import loop_bounds
+
+    saved, depth = dict(ctx.scope.bindings), len(ctx.loops)
+    loops = []
+    try:
+        for clause in node.clauses:
+            start, stop, step = loop_bounds(ctx, clause.range_args, node.span)
+            var = ctx.builder.names.fresh(clause.var)
+            ctx.scope.bind(clause.var, IntName(IntSym(var, "loop"), fixed=True), clause.var_span)
+            ctx.loops.append((var, start, stop, step))
+            loops.append((var, start, stop, step, [bool_expr(ctx, f) for f in clause.filters]))
+        element = tensor_of(ctx, node.element, f"the summand of {node.func}")
+        cell = _fold_step(ctx, node.func, element)
+        count_cell = None
+        if node.func == "mean" and _needs_counting(loops):
+            count_cell = ctx.builder.cell("count", SCALAR)
+            ctx.builder.append(Accum(count_cell, (), ctx.builder.const(1), span=node.span))
+        return loops, count_cell, cell
+    finally:
+        ctx.scope.bindings = saved
+        del ctx.loops[depth:]
+
+
+def _needs_counting(loops: list) -> bool:
+    own = {var for var, *_ in loops}
+    return any(filters or step != 1 or (loop_names(start) | loop_names(stop)) & own
+               for _, start, stop, step, filters in loops)
+
+
+def _fold_step(ctx: Context, func: str, element: Var) -> Cell:
+    cell = ctx.builder.cell(func, element.type, home=())
+    if func in ("sum", "mean"):
+        ctx.builder.append(Accum(cell, (), element, span=ctx.builder.span))
+    else:
+        fn = "mul" if func == "prod" else func
+        folded = ctx.builder.elementwise(fn, ctx.builder.load(cell), element)
+        ctx.builder.append(Store(cell, (), folded, span=ctx.builder.span))
+    return cell
+
+
+_NEUTRAL = {"sum": 0, "mean": 0, "prod": 1, "max": float("-inf"), "min": float("inf")}
+
+
+def _emit_fold(ctx: Context, func: str, cell: Cell, loops: list, body: list, node: tree.Expr,
+               count_cell: Cell | None = None) -> None:
+    """The accumulator's neutral element, then the loops around the body."""
+    neutral = ctx.builder.const(_NEUTRAL[func], cell.type)
+    ctx.builder.append(Store(cell, (), neutral, span=node.span))
+    if count_cell is not None:
+        ctx.builder.append(Store(count_cell, (), ctx.builder.const(0), span=node.span))
+    statements = tuple(body)
+    for var, start, stop, step, filters in reversed(loops):
+        for condition in reversed(filters):
+            statements = (If(condition, statements, (), span=node.span),)
+        statements = (For(var, start, stop, step, statements, span=node.span),)
+    for statement in statements:
+        ctx.builder.append(statement)
+
+
+def _count(ctx: Context, loops: list, count_cell: Cell | None) -> Var:
+    if count_cell is not None:
+        return ctx.builder.load(count_cell)
+    count: IntExpr = IntLit(1)
+    for _, start, stop, _, _ in loops:
+        count = int_bin("*", count, int_bin("-", stop, start))
+    return ctx.builder.from_int(count)
+
+
+# --- gradients -----------------------------------------------------------------------------------------------
+
+
+def _grad(ctx: Context, node: tree.Call) -> Value:
+    _arity(ctx, node, 2, "grad(loss, v)")
+    scalar, items = _scalar_cell(ctx, node.args[0])
+    wrt = reference(ctx, node.args[1])
+    if not isinstance(wrt, CellName):
+        hint = "inputs and computed values are not variables" if isinstance(wrt, InputName) else \
+            "give the value a name first"
+        ctx.fail("TP410", "a gradient is taken with respect to a name or a family's element", node.args[1].span,
+                 help=f"{hint}: `grad(loss, v)`, `grad(loss, w[l])`")
+    if len(wrt.items) != wrt.cell.rank or any(isinstance(i, Range) for i in wrt.items):
+        ctx.fail("TP411", f"`{wrt.cell.display}` is a family: take the gradient with respect to one element",
+                 node.args[1].span, help=f"write `grad(..., {wrt.cell.display}[l])` in a loop over l")
+    target = ctx.builder.cell(f"d_{wrt.cell.display}", wrt.cell.type, span=node.span, home=ctx.loop_names)
+    ctx.builder.append(GradStmt(target, scalar, items, wrt.cell, wrt.items, span=node.span))
+    if isinstance(target.type, MatrixType):
+        return MatrixValue(target.type.rows, target.type.cols, (MatrixTerm(None, target, ()),))
+    return ctx.builder.load(target)
+
+
+def _scalar_cell(ctx: Context, node: tree.Expr) -> tuple[Cell, tuple]:
+    """The differentiated scalar as storage; an expression is stored first."""
+    ref = reference(ctx, node)
+    if isinstance(ref, CellName) and ref.cell.type == SCALAR and len(ref.items) == ref.cell.rank \
+            and not any(isinstance(i, Range) for i in ref.items):
+        return ref.cell, ref.items
+    value = scalar_of(ctx, node, "what is differentiated")
+    cell = ctx.builder.cell("s", SCALAR, span=node.span, home=ctx.loop_names)
+    ctx.builder.append(Store(cell, (), value, span=node.span))
+    return cell, ()
+
+
+def _later(ctx: Context, node: tree.Call) -> Value:
+    ctx.fail("TP412", f"`{node.func}` is reserved: this version does not evaluate kernels", node.span,
+             help="output the moments themselves, as in `output moment(x[0]*x[1])`")
+
+
+# --- the program's own functions -----------------------------------------------------------------------------
+
+
+def _call_user(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Value:
+    if node.wrt:
+        ctx.fail("TP402", f"`{node.func}` takes no `;` part", node.span)
+    if len(node.args) != len(definition.params):
+        names = ", ".join(p.name for p in definition.params)
+        ctx.fail("TP405", f"`{node.func}` takes {len(definition.params)} arguments, {len(node.args)} given", node.span,
+                 help=f"it is defined as {node.func}({names})")
+    if node.func in ctx.calls:
+        ctx.fail("TP413", f"`{node.func}` calls itself", node.span, help="functions are expanded where they are called: use a loop")
+    if node.primes:
+        return user_derivative(ctx, node, definition)
+    arguments = tuple(_argument(ctx, a) for a in node.args)
+    return _inline(ctx, node, definition, arguments)
+
+
+def _argument(ctx: Context, node: tree.Expr) -> Value | CellName | InputName:
+    """Names and elements are passed as what they are, so that a function can differentiate with respect to them."""
+    ref = reference(ctx, node)
+    return ref if ref is not None else value_of(ctx, node)
+
+
+def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: tuple) -> Value:
+    from tensorprog.check.statements import function_value
+
+    ctx.calls.append(node.func)
+    span = ctx.builder.span
+    try:
+        return function_value(ctx, definition, arguments, node)
+    finally:
+        ctx.calls.pop()
+        ctx.builder.span = span
+
+
+_SPECIAL = {"moment": _moment, "dot": _dot, "outer": _outer, "grad": _grad, "sum": _array_sum, "mean": _array_sum,
+            "prod": _array_prod, "max": _extremum, "min": _extremum, "clip": _clip, "ntk": _later, "cov": _later}

@@ -1,0 +1,70 @@
+"""From the syntax tree to the typed program.
+
+In: a `syntax.tree.Module`. Out: an `ir.Program`, with functions expanded, every temporary typed, and every name
+resolved to storage. Mistakes go to the reporter, several in one run; the checker goes on after each with the next
+statement. It infers no powers of n and takes no gradients: those are passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tensorprog.check.context import Context
+from tensorprog.check.outputs import output
+from tensorprog.check.statements import check_block, reassigned_names
+from tensorprog.diagnostics import Reporter
+from tensorprog.ir.program import Program
+from tensorprog.syntax import tree
+
+
+def check(module: tree.Module, reporter: Reporter) -> Program:
+    """Check a program.
+
+    Raises:
+        ProgramError: with every mistake found.
+    """
+    ctx = Context(reporter, differentiated_names(module))
+    ctx.reassigned = reassigned_names(module.statements)
+    statements = [s for s in module.statements if not isinstance(s, tree.Output)]
+    for statement in module.statements:
+        if isinstance(statement, tree.Output):
+            output(ctx, statement)
+        else:
+            check_block(ctx, (statement,))
+    if not ctx.outputs and not any(isinstance(s, tree.Output) for s in module.statements):
+        ctx.error("TP232", "the program has no output", statements[-1].span if statements else None,
+                  help="end it with `output f, loss`")
+    reporter.raise_errors()
+    return Program(reporter.source, tuple(ctx.widths), tuple(ctx.sizes), tuple(ctx.params), tuple(ctx.inputs),
+                   tuple(ctx.initials), tuple(ctx.builder.block), tuple(ctx.outputs))
+
+
+def differentiated_names(module: tree.Module) -> frozenset[str]:
+    """Names that a gradient is taken with respect to, through the parameters of functions."""
+    functions = {s.name.name: s for s in module.statements if isinstance(s, tree.FuncDef)}
+    calls = [n for n in _nodes(module) if isinstance(n, tree.Call)]
+    names = {_base(a) for c in calls if c.func == "grad" for a in c.args[1:]}
+    while True:
+        more = {_base(a) for c in calls if c.func in functions
+                for a, p in zip(c.args, functions[c.func].params) if p.name in names}
+        if more <= names:
+            return frozenset(n for n in names if n)
+        names |= more
+
+
+def _base(node: tree.Expr) -> str | None:
+    while isinstance(node, tree.Index):
+        node = node.base
+    return node.id if isinstance(node, tree.Name) else None
+
+
+def _nodes(value: object) -> Iterator[tree.Node]:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, tuple):
+            stack.extend(item)
+        elif isinstance(item, tree.Node):
+            yield item
+            stack.extend(getattr(item, f) for f in item.__dataclass_fields__ if f != "span")
+

@@ -1,0 +1,147 @@
+"""The state of the checker: the open scope, blocks and loops, and how a mistake is reported and survived."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from tensorprog.check.scope import Poison, Scope
+from tensorprog.diagnostics import Note, Reporter, Span, near_miss
+from tensorprog.ir.build import Builder
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form
+from tensorprog.ir.program import Cell, Initial, Input, Output, Param, Size, Store, Width
+
+
+class Abandon(Exception):
+    """The statement at hand cannot be checked further; its mistake has been reported."""
+
+
+class Context:
+    """One checking run. Holds the declarations found so far and the typed program under construction."""
+
+    def __init__(self, reporter: Reporter, differentiated: frozenset[str]):
+        self.reporter = reporter
+        self.builder = Builder()
+        self.globals = Scope()
+        self.scope = self.globals
+        self.differentiated = differentiated
+        self.widths: list[Width] = []
+        self.sizes: list[Size] = []
+        self.params: list[Param] = []
+        self.inputs: list[Input] = []
+        self.initials: list[Initial] = []
+        self.loops: list[tuple[str, IntExpr, IntExpr, int]] = []
+        self.block_path: tuple[int, ...] = ()
+        self.calls: list[str] = []
+        self.outputs: list[Output] = []
+        self.reassigned: frozenset[str] = frozenset()
+        self.zeros: dict[Cell, tuple[list, Store]] = {}
+        self.extents: dict[Cell, list[IntExpr | None]] = {}
+        self._block_count = 0
+
+    # --- mistakes ---
+
+    def error(self, code: str, message: str, span: Span | None, *, notes: tuple[Note, ...] = (),
+              help: str | None = None) -> None:
+        self.reporter.error(code, message, span, notes=notes, help=help)
+
+    def fail(self, code: str, message: str, span: Span | None, *, notes: tuple[Note, ...] = (),
+             help: str | None = None) -> NoReturn:
+        """Report and give up on the statement."""
+        self.error(code, message, span, notes=notes, help=help)
+        raise Abandon
+
+    def unknown_name(self, name: str, span: Span | None, others: tuple[str, ...] = ()) -> NoReturn:
+        candidates = [n for n in self.scope.names() if not isinstance(self.scope.lookup(n), Poison)]
+        guess = near_miss(name, [*candidates, *others])
+        help = f"did you mean `{guess}`?" if guess else "declare it, or assign it before this line"
+        self.fail("TP201", f"`{name}` is not defined here", span, help=help)
+
+    # --- blocks and loops ---
+
+    @contextmanager
+    def block(self) -> Iterator[list]:
+        """Open a nested block of statements."""
+        self._block_count += 1
+        path, self.block_path = self.block_path, (*self.block_path, self._block_count)
+        try:
+            with self.builder.nested() as statements:
+                yield statements
+        finally:
+            self.block_path = path
+
+    @property
+    def loop_names(self) -> tuple[str, ...]:
+        return tuple(name for name, *_ in self.loops)
+
+    # --- family extents ---
+
+    def note_store(self, cell: Cell, items: tuple[IntExpr, ...]) -> None:
+        """Remember how far a family reaches, from the indices that are assigned."""
+        known = self.extents.setdefault(cell, [IntLit(0)] * len(items))
+        for position, item in enumerate(items):
+            top = self._largest(item)
+            known[position] = _larger(known[position], None if top is None else int_bin("+", top, IntLit(1)))
+
+    def _largest(self, item: IntExpr) -> IntExpr | None:
+        """The largest value of an index over the loops around it; None when it depends on data."""
+        for name, start, stop, step in reversed(self.loops):
+            coefficient = _coefficient(item, name)
+            if coefficient is None:
+                return None
+            if coefficient:
+                last = int_bin("-", stop, IntLit(1)) if step > 0 else start
+                first = start if step > 0 else int_bin("+", stop, IntLit(1))
+                item = _replace_linear(item, name, last if coefficient > 0 else first)
+        return item
+
+    def extent(self, cell: Cell, position: int) -> IntExpr | None:
+        """The extent of a family along one index, as far as the program up to here tells."""
+        for initial in self.initials:
+            if initial.cell is cell:
+                return initial.extents[position]
+        known = self.extents.get(cell)
+        return known[position] if known else None
+
+
+def _coefficient(item: IntExpr, name: str) -> int | None:
+    """The coefficient of a loop variable in a linear index; None when the index is not linear in it."""
+    total = 0
+    for atom, c in linear_form(item).items():
+        if atom == IntSym(name, "loop"):
+            total += c
+        elif _mentions(atom, name):
+            return None
+    return total
+
+
+def _mentions(expr: IntExpr, name: str) -> bool:
+    match expr:
+        case IntSym(other, _):
+            return other == name
+        case IntBin(_, left, right):
+            return _mentions(left, name) or _mentions(right, name)
+        case IntLoad(_, items):
+            return any(_mentions(i, name) for i in items)
+        case _:
+            return False
+
+
+def _replace_linear(item: IntExpr, name: str, value: IntExpr) -> IntExpr:
+    result: IntExpr = IntLit(0)
+    for atom, c in linear_form(item).items():
+        term = value if atom == IntSym(name, "loop") else atom
+        result = int_bin("+", result, int_bin("*", IntLit(c), term))
+    return result
+
+
+def _larger(known: IntExpr | None, new: IntExpr | None) -> IntExpr | None:
+    if known is None or new is None:
+        return None
+    difference = linear_form(int_bin("-", new, known))
+    if not difference or set(difference) == {IntLit(1)} and difference[IntLit(1)] < 0:
+        return known
+    if set(difference) == {IntLit(1)} or known == IntLit(0):
+        return new
+    return int_bin("max", known, new)

@@ -1,0 +1,231 @@
+"""Declarations: widths, sizes, parameters, inputs, random matrices and vectors."""
+
+from __future__ import annotations
+
+from tensorprog.check.context import Abandon, Context
+from tensorprog.check.integers import const_expr, extent_expr
+from tensorprog.check.scope import CellName, InputName, IntName, ParamName, Poison, WidthName
+from tensorprog.diagnostics import Note, near_miss
+from tensorprog.ir.constants import ConstantError, literal_value
+from tensorprog.ir.integers import IntExpr, IntSym
+from tensorprog.ir.program import (
+    Cell,
+    ConstExpr,
+    Initial,
+    Input,
+    Law,
+    MatrixType,
+    Param,
+    Size,
+    TensorType,
+    Width,
+)
+from tensorprog.syntax import tree
+
+LAWS = {"normal": ("mean", "variance"), "rademacher": (), "uniform": ("lo", "hi"), "bernoulli": ("p",),
+        "sparse_normal": ("rho", "variance"), "constant": ("c",)}
+
+BUILTINS = frozenset(
+    "relu abs sign step tanh erf sigmoid gelu silu softplus exp log sqrt sin cos square max min clip moment dot sum "
+    "mean prod outer grad ntk cov range".split())
+
+
+def declare(ctx: Context, node: tree.Statement) -> bool:
+    """Check a declaration; False when `node` is not one. A mistake poisons the names that it declares."""
+    handler = _HANDLERS.get(type(node))
+    if handler is None:
+        return False
+    names = node.names if isinstance(node, tree.SizeDecl) else (node.name,)
+    try:
+        if ctx.block_path or ctx.calls:
+            ctx.fail("TP202", "declarations stand at the top level of a program", node.span,
+                     help="move it above, out of the loop or function")
+        for name in names:
+            _check_new(ctx, name)
+        if not isinstance(node, tree.MatrixDecl | tree.VectorDecl):
+            for name in names:
+                ctx.builder.names.fresh(name.name)
+        handler(ctx, node)
+    except Abandon:
+        for name in names:
+            if ctx.scope.lookup(name.name) is None:
+                ctx.scope.bind(name.name, Poison(), name.span)
+    return True
+
+
+def _check_new(ctx: Context, name: tree.Declared) -> None:
+    if name.name in BUILTINS:
+        ctx.fail("TP203", f"`{name.name}` is a function of the language and cannot be declared", name.span,
+                 help="choose another name")
+    if ctx.scope.lookup(name.name) is not None:
+        ctx.fail("TP204", f"`{name.name}` is already declared", name.span,
+                 notes=(Note("the first declaration is here", ctx.scope.place(name.name)),), help="choose another name")
+
+
+def _width(ctx: Context, node: tree.WidthDecl) -> None:
+    name = node.name.name
+    if not ctx.widths:
+        if node.value is not None:
+            ctx.fail("TP205", "the first width has nothing to be tied to", node.value.span,
+                     help=f"write `width {name}`")
+        ctx.widths.append(Width(name, None, name))
+    else:
+        base = ctx.widths[0].name
+        if node.value is None:
+            ctx.fail("TP206", f"`{name}` is a second width without a ratio", node.name.span,
+                     help=f"all widths tend to infinity together: write `width {name} = 2*{base}`")
+        ctx.widths.append(Width(name, _ratio(ctx, node.value, base), base))
+    ctx.scope.bind(name, WidthName(name), node.name.span)
+
+
+def _ratio(ctx: Context, node: tree.Expr, base: str) -> ConstExpr:
+    """The coefficient of the base width in `node`, which must be a multiple of a width."""
+    expr = const_expr(ctx, node)
+    if _power_of_width(expr) != 1:
+        ctx.fail("TP206", "a width is a multiple of another width", node.span,
+                 help=f"write it as a number times `{base}`, as in `0.5*{base}`")
+    return expr
+
+
+def _power_of_width(expr: ConstExpr) -> float | None:
+    """The power of n of a product or quotient; None for anything else that holds a width."""
+    match expr.op:
+        case "width":
+            return 1
+        case "num" | "param" | "int":
+            return 0
+    powers = [_power_of_width(a) for a in expr.args]
+    if None in powers:
+        return None
+    match expr.op:
+        case "*":
+            return powers[0] + powers[1]
+        case "/":
+            return powers[0] - powers[1]
+        case "neg":
+            return powers[0]
+        case "+" | "-":
+            return powers[0] if powers[0] == powers[1] else None
+        case _:
+            return 0 if not any(powers) else None
+
+
+def _size(ctx: Context, node: tree.SizeDecl) -> None:
+    default = _literal(ctx, node.default, "int", "a size's default") if node.default is not None else None
+    if default is not None and default < 1:
+        ctx.fail("TP305", "a size must be positive", node.default.span)
+    for name in node.names:
+        if name.family:
+            ctx.fail("TP207", "a size is a single number", name.span)
+        ctx.sizes.append(Size(name.name, default, span=name.span))
+        ctx.scope.bind(name.name, IntName(IntSym(name.name, "size"), fixed=True), name.span)
+
+
+def _param(ctx: Context, node: tree.ParamDecl) -> None:
+    name = node.name.name
+    default = None if node.default is None else _literal(ctx, node.default, node.kind, "a parameter's default")
+    ctx.params.append(Param(name, node.kind, default, span=node.name.span))
+    binding = IntName(IntSym(name, "param"), fixed=True) if node.kind == "int" else ParamName(name)
+    ctx.scope.bind(name, binding, node.name.span)
+
+
+def _literal(ctx: Context, node: tree.Expr, kind: str, what: str) -> float | int:
+    from tensorprog.ir.constants import ConstantError, literal_value
+
+    expr = const_expr(ctx, node)
+    try:
+        value = literal_value(expr)
+    except (ConstantError, ArithmeticError, ValueError):
+        ctx.fail("TP208", f"{what} must be a number", node.span,
+                 help="defaults are plain numbers such as 0.1 or 1/3; other values come from --set or from Python")
+    if kind == "int":
+        if value != int(value):
+            ctx.fail("TP208", f"{what} must be an integer", node.span)
+        return int(value)
+    return value
+
+
+def _input(ctx: Context, node: tree.InputDecl) -> None:
+    name = node.name.name
+    shape = tuple(extent_expr(ctx, s, "an input's extent") for s in node.shape)
+    ctx.inputs.append(Input(name, shape, node.kind, span=node.name.span))
+    ctx.scope.bind(name, InputName(name, shape, node.kind), node.name.span)
+
+
+def _matrix(ctx: Context, node: tree.MatrixDecl) -> None:
+    if len(node.shape) != 2:
+        ctx.fail("TP209", f"a matrix has two axes, this one has {len(node.shape)}", node.span,
+                 help="write `matrix W : [n, n] ~ normal(0, 1/n)`; for one axis use `vector`")
+    rows, cols = (_axis(ctx, s) for s in node.shape)
+    if not isinstance(rows, str) and not isinstance(cols, str):
+        ctx.fail("TP210", "a matrix has at least one axis that is a width", node.span,
+                 help="a finite array that does not grow with n is an `input`")
+    if isinstance(rows, str) and isinstance(cols, str):
+        _require_normal(ctx, node)
+        _declare_random(ctx, node, MatrixType(rows, cols))
+    elif isinstance(rows, str):
+        _declare_random(ctx, node, TensorType(rows, (cols,), True))
+    else:
+        _declare_random(ctx, node, TensorType(cols, (rows,), False))
+
+
+def _axis(ctx: Context, node: tree.Expr) -> str | IntExpr:
+    """A width's name, or a finite extent."""
+    if isinstance(node, tree.Name) and isinstance(ctx.scope.lookup(node.id), WidthName):
+        return node.id
+    return extent_expr(ctx, node, "an axis")
+
+
+def _require_normal(ctx: Context, node: tree.MatrixDecl) -> None:
+    if node.law is None:
+        return
+    if node.law.name in LAWS and node.law.name != "normal":
+        ctx.fail("TP211", "the entries of a width x width matrix are normal", node.law.span,
+                 help="by universality only the variance matters: write `normal(0, variance)`")
+    if node.law.name == "normal" and node.law.args and node.law.args[0] not in (tree.Number(0), tree.Number(0.0)):
+        ctx.fail("TP212", "the entries of a width x width matrix have mean 0", node.law.args[0].span,
+                 help="a mean c is a rank-one term: add `c*outer(ones, ones)` with `vector ones : [n] ~ constant(1)`")
+
+
+def _vector(ctx: Context, node: tree.VectorDecl) -> None:
+    if len(node.shape) != 1:
+        ctx.fail("TP209", f"a vector has one axis, this one has {len(node.shape)}", node.span,
+                 help="write `vector v : [n] ~ normal(0, 1)`; for two axes use `matrix`")
+    axis = _axis(ctx, node.shape[0])
+    if not isinstance(axis, str):
+        ctx.fail("TP213", "the axis of a vector is a width", node.shape[0].span,
+                 help="a finite array is an `input`; several vectors are a family `vector v[K] : [n]`")
+    _declare_random(ctx, node, TensorType(axis))
+
+
+def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type: TensorType | MatrixType) -> None:
+    extents = tuple(extent_expr(ctx, e, "a family's extent") for e in node.name.family)
+    law = Law("zero") if node.law is None else _law(ctx, node.law)
+    name = node.name.name
+    cell = Cell(ctx.builder.names.fresh(name), type, len(extents), name, "initial", node.name.span)
+    ctx.initials.append(Initial(cell, law, extents))
+    ctx.scope.bind(name, CellName(cell), node.name.span)
+
+
+def _law(ctx: Context, node: tree.Law) -> Law:
+    if node.name not in LAWS:
+        guess = near_miss(node.name, LAWS)
+        ctx.fail("TP214", f"`{node.name}` is not a law", node.span,
+                 help=f"did you mean `{guess}`?" if guess else "laws are " + ", ".join(_law_texts()))
+    if len(node.args) != len(LAWS[node.name]):
+        ctx.fail("TP215", f"`{node.name}` takes {len(LAWS[node.name])} arguments, this has {len(node.args)}", node.span,
+                 help=f"write `{node.name}({', '.join(LAWS[node.name])})`")
+    args = tuple(const_expr(ctx, a) for a in node.args)
+    variance = {"normal": 1, "sparse_normal": 1}.get(node.name)
+    if variance is not None and args[variance].op == "neg":
+        ctx.fail("TP216", "a variance is not negative", node.args[variance].span)
+    return Law(node.name, args)
+
+
+def _law_texts() -> list[str]:
+    return [f"{name}({', '.join(args)})" for name, args in LAWS.items()]
+
+
+_HANDLERS = {tree.WidthDecl: _width, tree.SizeDecl: _size, tree.ParamDecl: _param, tree.InputDecl: _input,
+             tree.MatrixDecl: _matrix, tree.VectorDecl: _vector}
+

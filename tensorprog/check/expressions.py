@@ -1,0 +1,383 @@
+"""Expressions: from the syntax tree to operations of the typed program."""
+
+from __future__ import annotations
+
+from tensorprog.check.context import Abandon, Context
+from tensorprog.check.integers import bool_expr, int_expr, rational
+from tensorprog.check.matrices import add_matrices, matmul, scale_matrix, transpose
+from tensorprog.check.scope import (
+    CellName,
+    ChainValue,
+    FunctionName,
+    InputName,
+    IntName,
+    IntValue,
+    MatrixValue,
+    ParamName,
+    Pending,
+    Poison,
+    TupleValue,
+    Value,
+    ValueName,
+    WidthName,
+)
+from tensorprog.ir.build import TypeMismatch, broadcast, shape_text
+from tensorprog.ir.integers import IntExpr, IntLit, IntLoad, int_bin
+from tensorprog.ir.program import (
+    SCALAR,
+    Cell,
+    If,
+    InputRef,
+    Item,
+    MatrixTerm,
+    MatrixType,
+    ParamRef,
+    Pick,
+    Range,
+    Store,
+    TensorType,
+    Var,
+)
+from tensorprog.syntax import tree
+
+_INT_OPERATORS = {"+", "-", "*", "//", "%", "**"}
+_ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow"}
+
+
+def value_of(ctx: Context, node: tree.Expr) -> Value:
+    """Check an expression and emit what computes it."""
+    outer, ctx.builder.span = ctx.builder.span, node.span
+    try:
+        return _value(ctx, node)
+    except TypeMismatch as error:
+        ctx.fail("TP306", f"the operands do not fit: {error}", node.span,
+                 help="coordinatewise operations take vectors of one width, and arrays of one shape or numbers")
+    finally:
+        ctx.builder.span = outer
+
+
+def tensor_of(ctx: Context, node: tree.Expr, what: str = "this") -> Var:
+    """`node` as a number, array or vector."""
+    return as_tensor(ctx, value_of(ctx, node), node, what)
+
+
+def as_tensor(ctx: Context, value: Value, node: tree.Expr, what: str = "this") -> Var:
+    match value:
+        case IntValue(expr=expr):
+            return ctx.builder.from_int(expr)
+        case MatrixValue() | ChainValue():
+            ctx.fail("TP307", f"{what} must be a number, array or vector, and this is a matrix", node.span,
+                     help="apply the matrix to a vector with `@`")
+        case TupleValue():
+            ctx.fail("TP308", f"{what} must be a single value, and this is a tuple", node.span)
+        case _:
+            return value
+
+
+def scalar_of(ctx: Context, node: tree.Expr, what: str) -> Var:
+    var = tensor_of(ctx, node, what)
+    if var.type != SCALAR:
+        ctx.fail("TP309", f"{what} must be a single number, and this has shape {shape_text(var.type)}", node.span,
+                 help="take `moment(...)` of a vector, or an element of an array")
+    return var
+
+
+def _value(ctx: Context, node: tree.Expr) -> Value:
+    from tensorprog.check.calls import call, comprehension
+
+    match node:
+        case tree.Number(value=value):
+            return IntValue(IntLit(value)) if isinstance(value, int) else ctx.builder.const(rational(node))
+        case tree.Name(id=name):
+            return _name(ctx, name, node)
+        case tree.Index():
+            return _index(ctx, node)
+        case tree.Transpose(base=base):
+            return transpose(ctx, value_of(ctx, base), node)
+        case tree.Unary(op=op, operand=operand):
+            return _unary(ctx, op, value_of(ctx, operand), node)
+        case tree.Binary(op="@", left=left, right=right):
+            return matmul(ctx, value_of(ctx, left), value_of(ctx, right), node)
+        case tree.Binary():
+            return _binary(ctx, node)
+        case tree.Call():
+            return call(ctx, node)
+        case tree.IfExp():
+            return _if_expression(ctx, node)
+        case tree.Comprehension():
+            return comprehension(ctx, node)
+        case tree.TupleExpr(items=items):
+            return TupleValue(tuple(value_of(ctx, i) for i in items))
+        case tree.Compare() | tree.BoolOp() | tree.Not():
+            ctx.fail("TP310", "a comparison stands only in a condition", node.span,
+                     help="coordinatewise comparisons are written `step(x - y)`")
+        case _:
+            ctx.fail("TP311", "this cannot stand here", node.span)
+
+
+# --- names and indices ---------------------------------------------------------------------------------------
+
+
+def _name(ctx: Context, name: str, node: tree.Expr) -> Value:
+    binding = ctx.scope.lookup(name)
+    match binding:
+        case CellName() | InputName():
+            return read(ctx, binding, (), node)
+        case IntName(expr=expr):
+            return IntValue(expr)
+        case ParamName(name=param):
+            return ctx.builder.let(ParamRef(param), SCALAR, param)
+        case ValueName(value=value):
+            return value
+        case WidthName(name=width):
+            return ctx.builder.width(width)
+        case FunctionName():
+            ctx.fail("TP312", f"`{name}` is a function", node.span, help=f"call it: `{name}(...)`")
+        case Pending():
+            ctx.fail("TP217", f"`{name}` may be read before it is assigned", node.span,
+                     help="assign it before the `if`, or in every branch")
+        case Poison(why=None):
+            raise Abandon
+        case Poison(why=why):
+            ctx.fail("TP218", why, node.span)
+        case _:
+            from tensorprog.check.declarations import BUILTINS
+
+            if name in BUILTINS:
+                ctx.fail("TP312", f"`{name}` is a function", node.span, help=f"call it: `{name}(...)`")
+            ctx.unknown_name(name, node.span)
+
+
+def _index(ctx: Context, node: tree.Index) -> Value:
+    binding = reference(ctx, node)
+    if binding is not None:
+        return read(ctx, binding, (), node)
+    base = value_of(ctx, node.base)
+    if not isinstance(base, Var):
+        ctx.fail("TP313", "this cannot be indexed", node.base.span)
+    items = _items(ctx, node.items)
+    type, kept = _pick_type(ctx, base.type, items, node)
+    return ctx.builder.let(Pick(base, kept), type)
+
+
+def reference(ctx: Context, node: tree.Expr) -> CellName | InputName | None:
+    """`f`, `f[t]`, `f[t, a]`, `f[t][a]` as storage and indices; None for any other expression."""
+    match node:
+        case tree.Name(id=name):
+            binding = ctx.scope.lookup(name)
+            return binding if isinstance(binding, CellName | InputName) else None
+        case tree.Index(base=base, items=items):
+            inner = reference(ctx, base)
+            if inner is None:
+                return None
+            if any(isinstance(i, Range) for i in inner.items):
+                return None
+            added = inner.items + _items(ctx, items)
+            if isinstance(inner, CellName):
+                return CellName(inner.cell, added, inner.block)
+            return InputName(inner.name, inner.shape, inner.kind, added)
+        case _:
+            return None
+
+
+def _items(ctx: Context, nodes: tuple[tree.Expr | tree.Slice, ...]) -> tuple[Item, ...]:
+    return tuple(_item(ctx, n) for n in nodes)
+
+
+def _item(ctx: Context, node: tree.Expr | tree.Slice) -> Item:
+    if isinstance(node, tree.Slice):
+        start = None if node.start is None else int_expr(ctx, node.start, "a slice's start")
+        stop = None if node.stop is None else int_expr(ctx, node.stop, "a slice's end")
+        return Range(start, stop)
+    expr = int_expr(ctx, node, "an index")
+    if isinstance(expr, IntLit) and expr.value < 0:
+        ctx.fail("TP314", "indices count from 0 and are not negative", node.span,
+                 help="write the last element as `f[T-1]`")
+    return expr
+
+
+def read(ctx: Context, binding: CellName | InputName, more: tuple[Item, ...], node: tree.Expr) -> Value:
+    """The value of (a part of) a cell or an input."""
+    items = binding.items + more
+    if isinstance(binding, InputName):
+        return _read_input(ctx, binding, items, node)
+    if isinstance(binding.cell.type, MatrixType):
+        return _read_matrix(ctx, binding.cell, items, node)
+    return _read_cell(ctx, binding.cell, items, node)
+
+
+def _read_input(ctx: Context, binding: InputName, items: tuple[Item, ...], node: tree.Expr) -> Value:
+    if len(items) > len(binding.shape):
+        ctx.fail("TP315", f"`{binding.name}` has {len(binding.shape)} axes and {len(items)} indices", node.span)
+    if binding.kind == "int":
+        if len(items) == len(binding.shape) and not any(isinstance(i, Range) for i in items):
+            return IntValue(IntLoad(binding.name, items))
+        ctx.fail("TP316", "an integer input is read one entry at a time", node.span,
+                 help=f"give `{binding.name}` all its {len(binding.shape)} indices")
+    shape = _remaining_shape(binding.shape, items)
+    return ctx.builder.let(InputRef(binding.name, items), TensorType(None, shape), binding.name)
+
+
+def _remaining_shape(extents: tuple[IntExpr, ...], items: tuple[Item, ...]) -> tuple[IntExpr, ...]:
+    shape = []
+    for position, extent in enumerate(extents):
+        item = items[position] if position < len(items) else Range()
+        if isinstance(item, Range):
+            start = item.start or IntLit(0)
+            shape.append(int_bin("-", item.stop or extent, start))
+    return tuple(shape)
+
+
+def _read_matrix(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.Expr) -> MatrixValue:
+    if len(items) != cell.rank or any(isinstance(i, Range) for i in items):
+        ctx.fail("TP317", _rank_message(cell, len(items)), node.span,
+                 help="entries and rows of a width x width matrix have no limit; a family takes one index each")
+    return MatrixValue(cell.type.rows, cell.type.cols, (MatrixTerm(None, cell, items),))
+
+
+def _rank_message(cell: Cell, given: int) -> str:
+    if cell.rank == 0:
+        return f"`{cell.display}` is a single matrix and takes no index"
+    return f"`{cell.display}` is a family of matrices with {cell.rank} indices, {given} given"
+
+
+def _read_cell(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.Expr) -> Var:
+    type: TensorType = cell.type
+    family, own = items[: cell.rank], items[cell.rank:]
+    if len(family) < cell.rank or any(isinstance(i, Range) for i in family):
+        return _read_family_slice(ctx, cell, items, node)
+    picked, kept = _pick_type(ctx, type, own, node)
+    return ctx.builder.load(cell, family + kept, picked)
+
+
+def _pick_type(ctx: Context, type: TensorType, items: tuple[Item, ...], node: tree.Expr) -> tuple[TensorType, tuple]:
+    """The type of `x[items]` and the items on its finite axes; the width axis takes only `:`."""
+    finite = list(items)
+    if type.width and type.width_first and items:
+        if items[0] != Range():
+            ctx.fail("TP318", "a single coordinate of a vector has no limit", node.span,
+                     help="index the finite axis: `U[:, j]` is column j")
+        finite = finite[1:]
+    elif type.width and len(items) == len(type.shape) + 1:
+        if items[-1] != Range():
+            ctx.fail("TP318", "a single coordinate of a vector has no limit", node.span,
+                     help="vectors are read whole; take `moment(...)` for an average")
+        finite = finite[:-1]
+    if len(finite) > len(type.shape):
+        what = "a vector's coordinates are not indexed" if type.width else "too many indices"
+        ctx.fail("TP318", f"{what}: this has shape {shape_text(type)}", node.span,
+                 help="several vectors under one name are a family: assign `h[0] = ...`")
+    return TensorType(type.width, _remaining_shape(type.shape, tuple(finite)), type.width_first), tuple(finite)
+
+
+def _read_family_slice(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.Expr) -> Var:
+    """`f[t]` of a family f[t, a] of numbers: a finite array."""
+    if cell.type.width:
+        ctx.fail("TP319", f"`{cell.display}` is a family of vectors with {cell.rank} indices, {len(items)} given",
+                 node.span, help="only families of numbers are sliced; use a loop or `sum(... for a in range(P))`")
+    extents = [ctx.extent(cell, p) for p in range(cell.rank)]
+    if None in extents:
+        ctx.fail("TP320", f"the extent of `{cell.display}` depends on data, so it cannot be sliced", node.span,
+                 help="give it all its indices")
+    shape = _remaining_shape((*extents, *cell.type.shape), items)
+    return ctx.builder.load(cell, items, TensorType(None, shape))
+
+
+# --- operators -----------------------------------------------------------------------------------------------
+
+
+def _unary(ctx: Context, op: str, value: Value, node: tree.Unary) -> Value:
+    if op == "+":
+        return value
+    match value:
+        case IntValue(expr=expr):
+            return IntValue(int_bin("*", IntLit(-1), expr))
+        case MatrixValue():
+            return scale_matrix(ctx, ctx.builder.const(-1), value)
+        case _:
+            return ctx.builder.neg(as_tensor(ctx, value, node.operand, "the operand of `-`"))
+
+
+def _binary(ctx: Context, node: tree.Binary) -> Value:
+    left, right = value_of(ctx, node.left), value_of(ctx, node.right)
+    if isinstance(left, IntValue) and isinstance(right, IntValue) and node.op in _INT_OPERATORS:
+        if node.op != "**" or not (isinstance(right.expr, IntLit) and right.expr.value < 0):
+            return _int_binary(ctx, node, left.expr, right.expr)
+    if isinstance(left, MatrixValue | ChainValue) or isinstance(right, MatrixValue | ChainValue):
+        return _matrix_binary(ctx, node, left, right)
+    if node.op not in _ARITHMETIC:
+        ctx.fail("TP321", f"`{node.op}` is for integers", node.span, help="real numbers are divided by `/`")
+    return arithmetic(ctx, node.op, as_tensor(ctx, left, node.left), as_tensor(ctx, right, node.right), node)
+
+
+def _int_binary(ctx: Context, node: tree.Binary, left: IntExpr, right: IntExpr) -> IntValue:
+    if node.op in ("//", "%") and right == IntLit(0):
+        ctx.fail("TP322", "division by zero", node.right.span)
+    return IntValue(int_bin(node.op, left, right))
+
+
+def arithmetic(ctx: Context, op: str, left: Var, right: Var, node: tree.Expr) -> Var:
+    """`left op right` on tensors; a power with a literal exponent is exact."""
+    if op == "/" and ctx.builder.constant_value(right) == 0:
+        ctx.fail("TP322", "division by zero", node.span)
+    if op == "**":
+        exponent = ctx.builder.constant_value(right)
+        if exponent == 2:
+            return ctx.builder.elementwise("square", left)
+        if exponent == 1:
+            return left
+        if exponent == 0:
+            return ctx.builder.const(1)
+    return ctx.builder.elementwise(_ARITHMETIC[op], left, right)
+
+
+def _matrix_binary(ctx: Context, node: tree.Binary, left: Value, right: Value) -> MatrixValue:
+    if isinstance(left, ChainValue) or isinstance(right, ChainValue):
+        ctx.fail("TP323", "a product of matrices is not a matrix of the language", node.span,
+                 help="apply it to the vector: `A @ (B @ x)`")
+    match node.op, left, right:
+        case "+" | "-", MatrixValue(), MatrixValue():
+            return add_matrices(ctx, left, right, node)
+        case "*", MatrixValue(), MatrixValue():
+            ctx.fail("TP324", "matrices are not multiplied entry by entry", node.span,
+                     help="a product of matrices is written `@`")
+        case "*", MatrixValue(), _:
+            return scale_matrix(ctx, _factor(ctx, right, node.right), left)
+        case "*", _, MatrixValue():
+            return scale_matrix(ctx, _factor(ctx, left, node.left), right)
+        case "/", MatrixValue(), IntValue() | Var():
+            inverse = ctx.builder.div(ctx.builder.const(1), _factor(ctx, right, node.right))
+            return scale_matrix(ctx, inverse, left)
+        case _:
+            ctx.fail("TP324", f"`{node.op}` does not combine these: a matrix is scaled, added, and applied with `@`",
+                     node.span, help="linear combinations of matrices and outer products are matrices, nothing else")
+
+
+def _factor(ctx: Context, value: Value, node: tree.Expr) -> Var:
+    factor = as_tensor(ctx, value, node, "a matrix's factor")
+    if factor.type != SCALAR:
+        ctx.fail("TP309", f"a matrix's factor must be a single number, and this has shape {shape_text(factor.type)}",
+                 node.span, help="apply a matrix to a vector with `@`")
+    return factor
+
+
+def _if_expression(ctx: Context, node: tree.IfExp) -> Value:
+    """`a if c else b`: only the chosen side is evaluated, as in Python."""
+    condition = bool_expr(ctx, node.condition)
+    with ctx.block() as then:
+        left = tensor_of(ctx, node.then, "a conditional value")
+    with ctx.block() as orelse:
+        right = tensor_of(ctx, node.orelse, "a conditional value")
+    type = _common_type(ctx, left.type, right.type, node)
+    cell = ctx.builder.cell("choice", type, home=ctx.loop_names)
+    then.append(Store(cell, (), left, span=node.span))
+    orelse.append(Store(cell, (), right, span=node.span))
+    ctx.builder.append(If(condition, tuple(then), tuple(orelse), span=node.span))
+    return ctx.builder.load(cell)
+
+
+def _common_type(ctx: Context, left: TensorType, right: TensorType, node: tree.Expr) -> TensorType:
+    try:
+        return broadcast([left, right])
+    except TypeMismatch as error:
+        ctx.fail("TP325", f"the two sides differ: {error}", node.span)

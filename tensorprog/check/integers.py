@@ -1,0 +1,117 @@
+"""Integer expressions, conditions, and declared constants: from the syntax tree to `IntExpr`, `BoolExpr`, `ConstExpr`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tensorprog.check.context import Context
+from tensorprog.check.scope import InputName, IntName, IntValue, ParamName, Poison, WidthName
+from tensorprog.diagnostics import near_miss
+from tensorprog.ir.integers import BoolExpr, Comparison, IntExpr, IntLit, Logic
+from tensorprog.ir.program import ConstExpr
+from tensorprog.syntax import tree
+
+CONSTANT_FUNCTIONS = ("sqrt", "exp", "log")
+
+
+def int_expr(ctx: Context, node: tree.Expr, what: str) -> IntExpr:
+    """`node` as an integer; `what` names its role for the message."""
+    from tensorprog.check.expressions import value_of
+
+    value = value_of(ctx, node)
+    if isinstance(value, IntValue):
+        return value.expr
+    ctx.fail("TP301", f"{what} must be an integer", node.span,
+             help="integers are literals, sizes, loop variables, `int` parameters and entries of `int` inputs, "
+                  "combined by + - * // % ** min max")
+
+
+def bool_expr(ctx: Context, node: tree.Expr) -> BoolExpr:
+    """`node` as a condition on integers."""
+    match node:
+        case tree.Compare(operands=operands, ops=ops):
+            values = [int_expr(ctx, o, "a compared value") for o in operands]
+            parts = tuple(Comparison(op, a, b) for op, a, b in zip(ops, values, values[1:]))
+            return parts[0] if len(parts) == 1 else Logic("and", parts)
+        case tree.BoolOp(op=op, operands=operands):
+            return Logic(op, tuple(bool_expr(ctx, o) for o in operands))
+        case tree.Not(operand=operand):
+            return Logic("not", (bool_expr(ctx, operand),))
+        case _:
+            ctx.fail("TP302", "a condition must compare integers", node.span,
+                     help="write a comparison such as `t > 0` or `a != b`; coordinatewise choices are written with "
+                          "step, max, min or clip")
+
+
+def const_expr(ctx: Context, node: tree.Expr) -> ConstExpr:
+    """`node` as a constant of a declaration: numbers, sizes, parameters, widths, and arithmetic on them."""
+    match node:
+        case tree.Number(value=value):
+            return ConstExpr("num", leaf=float(value), span=node.span)
+        case tree.Unary(op="-", operand=operand):
+            return ConstExpr("neg", (const_expr(ctx, operand),), span=node.span)
+        case tree.Unary(operand=operand):
+            return const_expr(ctx, operand)
+        case tree.Binary(op="+" | "-" | "*" | "/" | "**" as op, left=left, right=right):
+            return ConstExpr(op, (const_expr(ctx, left), const_expr(ctx, right)), span=node.span)
+        case tree.Call(func=func, primes=0, args=(arg,), wrt=()) if func in CONSTANT_FUNCTIONS:
+            return ConstExpr(func, (const_expr(ctx, arg),), span=node.span)
+        case tree.Name(id=name):
+            return _const_name(ctx, name, node)
+        case _:
+            ctx.fail("TP303", "a declaration takes a constant here", node.span,
+                     help="constants are numbers, sizes, parameters and widths, combined by + - * / ** sqrt exp log")
+
+
+def _const_name(ctx: Context, name: str, node: tree.Name) -> ConstExpr:
+    match ctx.scope.lookup(name):
+        case WidthName():
+            return ConstExpr("width", leaf=name, span=node.span)
+        case ParamName():
+            return ConstExpr("param", leaf=name, span=node.span)
+        case IntName(expr=expr):
+            return ConstExpr("int", leaf=expr, span=node.span)
+        case None:
+            ctx.unknown_name(name, node.span)
+        case Poison():
+            from tensorprog.check.context import Abandon
+
+            raise Abandon
+        case InputName():
+            ctx.fail("TP303", f"`{name}` is an input, and a declaration takes a constant here", node.span,
+                     help=f"declare it as `param {name}` instead, and set it with --set {name}=...")
+        case _:
+            ctx.fail("TP303", f"`{name}` is computed by the program, and a declaration takes a constant here",
+                     node.span, help="constants are numbers, sizes, parameters and widths")
+
+
+def rational(node: tree.Expr) -> Fraction | None:
+    """The exact value of a literal constant expression, None when it is not one."""
+    match node:
+        case tree.Number(value=value):
+            return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
+        case tree.Unary(op=op, operand=operand):
+            inner = rational(operand)
+            return None if inner is None else (-inner if op == "-" else inner)
+        case tree.Binary(op="+" | "-" | "*" | "/" as op, left=left, right=right):
+            a, b = rational(left), rational(right)
+            if a is None or b is None or (op == "/" and b == 0):
+                return None
+            return {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else None}[op]
+        case _:
+            return None
+
+
+def extent_expr(ctx: Context, node: tree.Expr, what: str) -> IntExpr:
+    """An extent of a declared family or input: a positive integer from sizes and integer parameters."""
+    if isinstance(node, tree.Name) and isinstance(ctx.scope.lookup(node.id), WidthName):
+        ctx.fail("TP304", f"{what} must be finite, but `{node.id}` is a width", node.span,
+                 help="declare a `size` for it")
+    if isinstance(node, tree.Name) and ctx.scope.lookup(node.id) is None:
+        guess = near_miss(node.id, ctx.scope.names())
+        ctx.fail("TP201", f"`{node.id}` is not declared", node.span,
+                 help=f"did you mean `{guess}`?" if guess else f"declare it first: `size {node.id}`")
+    expr = int_expr(ctx, node, what)
+    if isinstance(expr, IntLit) and expr.value <= 0:
+        ctx.fail("TP305", f"{what} must be positive", node.span)
+    return expr

@@ -1,0 +1,141 @@
+"""What names stand for while a program is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tensorprog.diagnostics import Span
+from tensorprog.ir.integers import IntExpr
+from tensorprog.ir.program import Cell, Item, Term, Var
+from tensorprog.syntax import tree
+
+# --- values of expressions -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IntValue:
+    expr: IntExpr
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixValue:
+    """A linear combination of matrices and outer products."""
+
+    rows: str
+    cols: str
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainValue:
+    """A product of matrices that waits for the vector it is applied to."""
+
+    factors: tuple[MatrixValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TupleValue:
+    items: tuple[Value, ...]
+
+
+Value = IntValue | Var | MatrixValue | ChainValue | TupleValue
+
+# --- what a name is bound to ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WidthName:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParamName:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputName:
+    name: str
+    shape: tuple[IntExpr, ...]
+    kind: str
+    items: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IntName:
+    """A size, an integer parameter, a loop variable, or a name for an integer expression; `fixed` ones cannot be
+    assigned."""
+
+    expr: IntExpr
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CellName:
+    """Storage, or a part of it (a function's parameter that stands for `w[l]`).
+
+    `block` is the path of the block that the cell was made in.
+    """
+
+    cell: Cell
+    items: tuple[Item, ...] = ()
+    block: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ValueName:
+    """A function's parameter bound to a computed value."""
+
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A name that the branches of an `if` assign; the first assignment makes its cell in `block`."""
+
+    block: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionName:
+    definition: tree.FuncDef
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A name whose definition was in error: using it says nothing more. `why` explains an unusable name."""
+
+    why: str | None = None
+
+
+Binding = (WidthName | ParamName | InputName | IntName | CellName | ValueName | Pending | FunctionName | Poison)
+
+
+class Scope:
+    """Names of one function body (or of the program), over the names outside it."""
+
+    def __init__(self, parent: Scope | None = None):
+        self.parent = parent
+        self.bindings: dict[str, Binding] = {}
+        self.places: dict[str, Span | None] = {}
+
+    def lookup(self, name: str) -> Binding | None:
+        if name in self.bindings:
+            return self.bindings[name]
+        return self.parent.lookup(name) if self.parent else None
+
+    def place(self, name: str) -> Span | None:
+        if name in self.bindings:
+            return self.places.get(name)
+        return self.parent.place(name) if self.parent else None
+
+    def bind(self, name: str, binding: Binding, span: Span | None = None) -> None:
+        self.bindings[name] = binding
+        if span is not None:
+            self.places[name] = span
+
+    def names(self) -> Iterator[str]:
+        yield from self.bindings
+        if self.parent:
+            yield from self.parent.names()

@@ -1,0 +1,14 @@
+"""Everything the compiler says about a user's mistake: where it is, what it is, what to write instead."""
+
+from tensorprog.diagnostics.report import (
+    Diagnostic,
+    Note,
+    ProgramError,
+    Reporter,
+    Source,
+    Span,
+    near_miss,
+    render,
+)
+
+__all__ = ["Diagnostic", "Note", "ProgramError", "Reporter", "Source", "Span", "near_miss", "render"]

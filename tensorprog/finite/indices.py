@@ -1,0 +1,103 @@
+"""The integers of a run: sizes, parameters, loop variables and entries of integer inputs, with every index checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tensorprog.diagnostics import Diagnostic, ProgramError, Source, Span
+from tensorprog.ir.integers import (
+    COMPARISONS,
+    OPERATIONS,
+    BoolExpr,
+    Comparison,
+    IntBin,
+    IntExpr,
+    IntLit,
+    IntLoad,
+    IntSym,
+    Logic,
+    int_text,
+)
+from tensorprog.ir.program import Item, Range
+
+
+def index_error(message: str, span: Span | None, source: Source) -> ProgramError:
+    """TP601: an element that does not exist, or that has no value yet."""
+    return ProgramError([Diagnostic("TP601", message, span)], source)
+
+
+class Indices:
+    """Evaluates integer expressions. `values` holds the bound names and the current value of each open loop."""
+
+    def __init__(self, env: Mapping[str, object], source: Source):
+        self.values = dict(env)
+        self.source = source
+        self.span: Span | None = None
+
+    def error(self, message: str) -> ProgramError:
+        """TP601 at the statement that is running."""
+        return index_error(message, self.span, self.source)
+
+    def integer(self, expr: IntExpr):
+        """The value of an expression: an int, or an int array where a loop variable is bound to one."""
+        match expr:
+            case IntLit(value):
+                return value
+            case IntSym(name, _):
+                return self.values[name]
+            case IntBin(op, left, right):
+                return self._operate(op, self.integer(left), self.integer(right), expr)
+            case IntLoad(name, items):
+                return self._entry(name, tuple(self.integer(i) for i in items))
+
+    def integers(self, exprs: tuple[IntExpr, ...]) -> tuple[int, ...]:
+        """The values of several expressions."""
+        return tuple(self.integer(e) for e in exprs)
+
+    def condition(self, expr: BoolExpr) -> bool:
+        """The truth of a condition."""
+        match expr:
+            case Comparison(op, left, right):
+                return COMPARISONS[op](self.integer(left), self.integer(right))
+            case Logic("not", (operand,)):
+                return not self.condition(operand)
+            case Logic("and", operands):
+                return all(self.condition(o) for o in operands)
+            case Logic(_, operands):
+                return any(self.condition(o) for o in operands)
+
+    def subscript(self, items: tuple[Item, ...], shape: tuple[int, ...], name: str) -> tuple[int | slice, ...]:
+        """Checked indices into the leading axes of an array of `shape`."""
+        return tuple(self._slice(item, size, name) if isinstance(item, Range) else self.checked(self.integer(item), size, name)
+                     for item, size in zip(items, shape))
+
+    def checked(self, index, size: int, name: str):
+        """`index`, if it (or each entry of it) is in range."""
+        low, high = (index, index) if isinstance(index, int) else (np.min(index), np.max(index))
+        if low < 0 or high >= size:
+            bad = low if low < 0 else high
+            raise self.error(f"index {bad} is out of range for an axis of `{name}` of length {size}")
+        return index
+
+    def _slice(self, item: Range, size: int, name: str) -> slice:
+        start = 0 if item.start is None else self.integer(item.start)
+        stop = size if item.stop is None else self.integer(item.stop)
+        if not 0 <= start <= stop <= size:
+            raise self.error(f"slice {start}:{stop} is out of range for an axis of `{name}` of length {size}")
+        return slice(start, stop)
+
+    def _entry(self, name: str, index: tuple):
+        array = self.values[name]
+        for i, size in zip(index, array.shape):
+            self.checked(i, size, name)
+        entry = array[index]
+        return int(entry) if np.ndim(entry) == 0 else entry.astype(int)
+
+    def _operate(self, op: str, left, right, expr: IntBin):
+        if op in ("//", "%") and np.any(np.equal(right, 0)) or op == "**" and np.any(np.less(right, 0)):
+            raise self.error(f"`{int_text(expr)}` has no integer value")
+        if isinstance(left, int) and isinstance(right, int) or op not in ("min", "max"):
+            return OPERATIONS[op](left, right)
+        return np.minimum(left, right) if op == "min" else np.maximum(left, right)

@@ -1,0 +1,305 @@
+"""The program run at a finite width, statement by statement: what every limit is the limit of.
+
+Every value is an array with its finite axes first and its width axis last. Programs with `GradStmt` run on a tape
+(`finite.tape`); the others may run their parallel loops as blocks (`finite.blocks`). Nothing here knows about limits,
+powers of n or the other passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+
+import numpy as np
+
+from tensorprog.finite import operations as ops
+from tensorprog.finite.blockable import blockable
+from tensorprog.finite.blocks import BlockRunner
+from tensorprog.finite.indices import Indices
+from tensorprog.finite.initials import actual_widths, draw_initial
+from tensorprog.finite.storage import Key, Storage, TapedStorage
+from tensorprog.finite.tape import plain
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    Const,
+    Contract,
+    Elementwise,
+    Expand,
+    For,
+    FromInt,
+    GradStmt,
+    If,
+    InputRef,
+    Item,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatStore,
+    Moment,
+    Op,
+    OuterTerm,
+    ParamRef,
+    Pick,
+    Place,
+    Program,
+    Range,
+    Statement,
+    Store,
+    SumAxis,
+    TensorType,
+    Term,
+    Var,
+    WidthConst,
+    walk,
+)
+
+
+def simulate(program: Program, env: Mapping[str, object], *, width: int, seeds: Sequence[int] | int,
+             progress: Callable[[int, int], None] | None = None, blocks: bool = True) -> dict[str, np.ndarray]:
+    """Run the program at base width `width`, once a seed.
+
+    Args:
+        env: validated values: sizes and int parameters as int, real parameters as float, inputs as arrays.
+        progress: called as `progress(done, total)` after each seed.
+        blocks: run loops flagged `parallel` as one block (equal to the sequential run up to rounding).
+
+    Returns:
+        For each output its array [seeds, *family extents, *finite shape]; NaN where a family has no element.
+
+    Raises:
+        ProgramError: TP601, where an element is read that has no value or does not exist.
+    """
+    chosen = [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
+    runs = []
+    for done, seed in enumerate(chosen, 1):
+        with np.errstate(all="ignore"):
+            runs.append(Interpreter(program, env, width, int(seed), blocks).run())
+        if progress is not None:
+            progress(done, len(chosen))
+    return {o.name: np.stack([run[o.name] for run in runs]) for o in program.outputs}
+
+
+class Interpreter:
+    """One run: the integers, the cells, and the temporaries that are in scope."""
+
+    def __init__(self, program: Program, env: Mapping[str, object], n: int, seed: int, blocks: bool):
+        self.program = program
+        self.indices = Indices(env, program.source)
+        self.widths = actual_widths(program, env, n)
+        self.taped = any(isinstance(s, GradStmt) for s in walk(program.body))
+        self.storage = (TapedStorage(self.indices, self.widths, program) if self.taped
+                        else Storage(self.indices, self.widths))
+        self.temporaries: dict[Var, object] = {}
+        self._blocks = blocks and not self.taped
+        for initial in program.initials:
+            for key, value in draw_initial(program, initial, env, n, seed):
+                self.storage.declare(initial.cell, key, value)
+
+    def run(self) -> dict[str, np.ndarray]:
+        """Run the body; the outputs' arrays."""
+        self.run_block(self.program.body)
+        return {o.name: self._output(o.cell) for o in self.program.outputs}
+
+    def iterations(self, loop: For) -> range:
+        """The values of a loop's variable."""
+        self.indices.span = loop.span
+        return range(self.indices.integer(loop.start), self.indices.integer(loop.stop), loop.step)
+
+    # --- statements ---
+
+    def run_block(self, body: tuple[Statement, ...]) -> None:
+        """Run statements and forget their temporaries."""
+        for statement in body:
+            self._run_statement(statement)
+        for statement in body:
+            if isinstance(statement, Let):
+                self.temporaries.pop(statement.var, None)
+
+    def _run_statement(self, statement: Statement) -> None:
+        self.indices.span = statement.span
+        match statement:
+            case Let(var, op):
+                self.temporaries[var] = self.evaluate(op, var)
+            case Store(cell, items, value):
+                self._write(cell, items, value, add=False)
+            case Accum(cell, items, value):
+                self._write(cell, items, value, add=True)
+            case MatStore(cell, items, terms):
+                self.storage.put(cell, self.indices.integers(items), self._matrix(terms))
+            case MatAccum(cell, items, terms):
+                self.storage.add(cell, self.indices.integers(items), self._matrix(terms))
+            case GradStmt():
+                self.storage.declare(statement.target, (), self._gradient(statement))
+            case For():
+                self._run_loop(statement)
+            case If(condition, then, orelse):
+                self.run_block(then if self.indices.condition(condition) else orelse)
+
+    def _run_loop(self, loop: For) -> None:
+        if self._blocks and blockable(loop):
+            BlockRunner(self).run_loop(loop)
+            return
+        for i in self.iterations(loop):
+            self.indices.values[loop.var] = i
+            self.run_block(loop.body)
+
+    def _write(self, cell: Cell, items: tuple[Item, ...], var: Var, *, add: bool) -> None:
+        """cell[items] = value, or +=; the value's leading axes run along the family axes that `items` leave open."""
+        keys, finite = self.keys(cell, items, var.type)
+        value = _aligned(self.temporaries[var], var.type, cell.type)
+        opened = [size for size in keys if isinstance(size, range)]
+        for where, key in zip(np.ndindex(*map(len, opened)), each_key(keys)):
+            part = ops.pick(value, index=where) if where else value
+            self._write_element(cell, key, finite, part, add)
+
+    def _write_element(self, cell: Cell, key: Key, finite: tuple[Item, ...], value, add: bool) -> None:
+        if finite:
+            shape = np.shape(plain(self.storage.current(cell, key)))
+            index = self.indices.subscript(finite, shape, cell.display or cell.name)
+            (self.storage.add_at if add else self.storage.put_at)(cell, key, index, value)
+        elif add:
+            self.storage.add(cell, key, value)
+        else:
+            self.storage.put(cell, key, self._filled(value, self.storage.shape(cell)))
+
+    def _filled(self, value, shape: tuple[int, ...]):
+        """`value` broadcast to an element's shape."""
+        return value if np.shape(plain(value)) == shape else ops.add(np.zeros(shape), value)
+
+    def keys(self, cell: Cell, items: tuple[Item, ...], kind: TensorType) -> tuple[list, tuple[Item, ...]]:
+        """The family part of `items`, as an int or a range for each index, and the items of the finite axes.
+
+        The extents of open axes are the leading axes of `kind`, the type of what is read or written.
+        """
+        family = items[:cell.rank] + (Range(),) * (cell.rank - len(items))
+        sizes = iter(kind.shape)
+        return [self.open_range(item, next(sizes)) if isinstance(item, Range) else self.indices.integer(item)
+                for item in family], items[cell.rank:]
+
+    def open_range(self, item: Range, size) -> range:
+        """The indices of an open family axis, whose length is the expression `size`."""
+        start = 0 if item.start is None else self.indices.integer(item.start)
+        return range(start, start + self.indices.integer(size))
+
+    # --- values ---
+
+    def evaluate(self, op: Op, var: Var):
+        """The value of an operation whose result is `var`."""
+        values = self.temporaries
+        match op:
+            case Const(value):
+                return np.float64(value)
+            case WidthConst(width):
+                return np.float64(self.widths[width])
+            case FromInt(expr):
+                return np.float64(self.indices.integer(expr))
+            case ParamRef(name):
+                return np.float64(self.indices.values[name])
+            case InputRef(name, items):
+                array = self.indices.values[name]
+                return np.asarray(array[self.indices.subscript(items, array.shape, name)], dtype=float)
+            case Load(cell, items):
+                return self._load(cell, items, var)
+            case Elementwise(fn, (arg,), order):
+                return ops.unary(values[arg], fn=fn, order=order)
+            case Elementwise(fn, args):
+                return ops.binary(*(_aligned(values[a], a.type, var.type) for a in args), fn=fn)
+            case Moment(arg):
+                total = ops.sum_axis(values[arg], axis=np.ndim(plain(values[arg])) - 1)
+                return ops.mul(total, 1.0 / self.widths[arg.type.width])
+            case Contract():
+                return ops.contract(values[op.left], values[op.right], axes=contract_axes(op))
+            case SumAxis(arg, axis):
+                return ops.sum_axis(values[arg], axis=axis)
+            case Expand(arg, axis, size):
+                return ops.expand(values[arg], axis=axis, size=self.indices.integer(size))
+            case Pick(arg, items):
+                shape = np.shape(plain(values[arg]))
+                return ops.pick(values[arg], index=self.indices.subscript(items, shape, arg.name))
+            case Place(arg, items, shape):
+                whole = self.indices.integers(shape) + np.shape(plain(values[arg]))[len(arg.type.shape):]
+                index = self.indices.subscript(items, whole, var.name)
+                return ops.place(values[arg], index=index, shape=whole)
+            case MatMul(matrix, items, transposed, arg):
+                m = self.storage.borrow(matrix, self.indices.integers(items))
+                return ops.matmul(ops.transpose(m) if transposed else m, values[arg])
+
+    def _load(self, cell: Cell, items: tuple[Item, ...], var: Var):
+        """A cell's element, or the elements along its open family axes, or a part of these."""
+        keys, finite = self.keys(cell, items, var.type)
+        opened = tuple(len(k) for k in keys if isinstance(k, range))
+        if not opened:
+            value = self.storage.read(cell, tuple(keys))
+        else:
+            value = self._gather(cell, keys, opened)
+        if not finite:
+            return value
+        shape = np.shape(plain(value))[len(opened):]
+        index = self.indices.subscript(finite, shape, cell.display or cell.name)
+        return ops.pick(value, index=(slice(None),) * len(opened) + index)
+
+    def _gather(self, cell: Cell, keys: list, opened: tuple[int, ...]):
+        elements = [self.storage.read(cell, key) for key in each_key(keys)]
+        shape = opened + self.storage.shape(cell)
+        return ops.reshape(ops.stack(*elements), shape=shape) if elements else np.zeros(shape)
+
+    # --- matrices and gradients ---
+
+    def _matrix(self, terms: tuple[Term, ...]):
+        """The linear combination of matrices and outer products, [rows, cols]."""
+        total = self._term(terms[0])
+        for term in terms[1:]:
+            total = ops.add(total, self._term(term))
+        return total
+
+    def _term(self, term: Term):
+        match term:
+            case MatrixTerm(coef, cell, items, transposed):
+                m = self.storage.read(cell, self.indices.integers(items))
+                m = ops.transpose(m) if transposed else m
+                return m if coef is None else ops.mul(self.temporaries[coef], m)
+            case OuterTerm(coef, left, right):
+                u = self.temporaries[left]
+                u = u if coef is None else ops.mul(self.temporaries[coef], u)
+                return ops.outer(u, self.temporaries[right])
+
+    def _gradient(self, statement: GradStmt):
+        scalar, wrt = statement.scalar, statement.wrt
+        at = self.indices.integers(statement.scalar_items)
+        key = self.indices.integers(statement.wrt_items)
+        found = self.storage.gradient(scalar, at[:scalar.rank], at[scalar.rank:], wrt, key[:wrt.rank])
+        return ops.pick(found, index=key[wrt.rank:])
+
+    def _output(self, cell: Cell) -> np.ndarray:
+        """A cell as one array [*extents, *finite shape], NaN where it has no element."""
+        elements = self.storage.elements(cell)
+        extents = tuple(1 + max((key[axis] for key in elements), default=-1) for axis in range(cell.rank))
+        result = np.full(extents + self.storage.shape(cell), np.nan)
+        for key, value in elements.items():
+            result[key] = plain(value)
+        return result
+
+
+def each_key(keys: list) -> product:
+    """The index tuples of a family access, in C order of its open axes."""
+    return product(*(k if isinstance(k, range) else (k,) for k in keys))
+
+
+def contract_axes(op: Contract) -> tuple[str, str, str]:
+    """The einsum subscripts of a contraction, width axis included."""
+    used = op.left_axes + op.right_axes + op.out_axes
+    width = next(letter for letter in "nNwWzZ" if letter not in used)
+    left, right = (width if v.type.width else "" for v in (op.left, op.right))
+    return op.left_axes + left, op.right_axes + right, op.out_axes + (left or right)
+
+
+def _aligned(value, kind: TensorType, target: TensorType):
+    """`value` with its axes where NumPy's broadcasting to `target` expects them."""
+    if kind.shape and target.width and not kind.width:
+        return ops.expand(value, axis=-1, size=1)
+    return value
+
+

@@ -1,0 +1,172 @@
+"""The operations of the interpreter on arrays or tape nodes, each with its backward rule.
+
+Arrays have their finite axes first and their width axis last.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tensorprog.finite.functions import BINARY, apply_unary
+from tensorprog.finite.tape import Node, plain, primitive
+
+# --- coordinatewise ------------------------------------------------------------------------------------------
+
+
+@primitive(lambda i, g, out, x, fn, order: binary(g, unary(x, fn=fn, order=order + 1), fn="mul"))
+def unary(x, *, fn, order=0):
+    """The `order`-th derivative of a one-argument primitive at each entry."""
+    return apply_unary(fn, order, x)
+
+
+def _binary_vjp(i, g, out, a, b, fn):
+    return _sum_to(_binary_cotangent(i, g, out, a, b, fn), np.shape(plain((a, b)[i])))
+
+
+@primitive(_binary_vjp)
+def binary(a, b, *, fn):
+    """A two-argument primitive, with broadcasting."""
+    return BINARY[fn](a, b)
+
+
+def add(a, b):
+    """a + b, with broadcasting."""
+    return binary(a, b, fn="add")
+
+
+def mul(a, b):
+    """a * b, with broadcasting."""
+    return binary(a, b, fn="mul")
+
+
+def _binary_cotangent(i, g, out, a, b, fn):
+    match fn, i:
+        case ("add", _) | ("sub", 0):
+            return g
+        case "sub", _:
+            return unary(g, fn="neg")
+        case "mul", _:
+            return mul(g, a if i else b)
+        case "div", 0:
+            return binary(g, b, fn="div")
+        case "div", _:
+            return unary(binary(mul(g, out), b, fn="div"), fn="neg")
+        case "pow", 0:
+            return _power_cotangent(g, a, b)
+        case "pow", _:
+            return mul(g, mul(out, unary(a, fn="log")))
+        case "max", _:
+            return mul(g, _share(i, a, b))
+        case _:
+            return mul(g, _share(i, b, a))
+
+
+def _power_cotangent(g, a, b):
+    """g * d a**b / d a; zero where the exponent is the constant zero, even at a = 0."""
+    if not isinstance(b, Node) and not np.any(b):
+        return mul(g, np.zeros(np.shape(plain(a))))
+    return mul(g, mul(b, binary(a, binary(b, 1.0, fn="sub"), fn="pow")))
+
+
+def _share(i, larger, smaller):
+    """The derivative of a maximum to its first (`i` = 0) or second argument; a tie goes to the second."""
+    first = unary(binary(larger, smaller, fn="sub"), fn="step")
+    return binary(1.0, first, fn="sub") if i else first
+
+
+def _sum_to(g, shape):
+    """The sum of `g` over the axes along which an array of `shape` was broadcast."""
+    while np.ndim(plain(g)) > len(shape):
+        g = sum_axis(g, axis=0)
+    for axis, size in enumerate(shape):
+        if size == 1 and plain(g).shape[axis] != 1:
+            g = expand(sum_axis(g, axis=axis), axis=axis, size=1)
+    return g
+
+
+# --- axes ----------------------------------------------------------------------------------------------------
+
+
+@primitive(lambda i, g, out, x, axis: expand(g, axis=axis, size=plain(x).shape[axis]))
+def sum_axis(x, *, axis):
+    """The sum over one axis."""
+    return np.sum(x, axis=axis)
+
+
+@primitive(lambda i, g, out, x, axis, size: sum_axis(g, axis=axis))
+def expand(x, *, axis, size):
+    """`x` repeated along a new axis; a negative `axis` counts from the end of the result."""
+    shape = list(np.shape(x))
+    shape.insert(axis if axis >= 0 else len(shape) + 1 + axis, size)
+    return np.broadcast_to(np.expand_dims(x, axis), shape)
+
+
+@primitive(lambda i, g, out, x, index: place(g, index=index, shape=np.shape(plain(x))))
+def pick(x, *, index):
+    """`x[index]` with basic indices (no entry twice)."""
+    return x[index]
+
+
+@primitive(lambda i, g, out, x, index, shape: pick(g, index=index))
+def place(x, *, index, shape):
+    """Zeros of `shape` with `x` at `index`."""
+    result = np.zeros(shape)
+    result[index] = x
+    return result
+
+
+@primitive(lambda i, g, out, x, part, index: pick(g, index=index) if i else replace(g, 0.0, index=index))
+def replace(x, part, *, index):
+    """A copy of `x` with `part` at `index`."""
+    result = np.array(x)
+    result[index] = part
+    return result
+
+
+@primitive(lambda i, g, out, *xs: pick(g, index=(i,)))
+def stack(*xs):
+    """Arrays of one shape along a new first axis."""
+    return np.stack(xs)
+
+
+@primitive(lambda i, g, out, x, shape: reshape(g, shape=np.shape(plain(x))))
+def reshape(x, *, shape):
+    """The entries of `x` in another shape."""
+    return np.reshape(x, shape)
+
+
+def _contract_vjp(i, g, out, a, b, axes):
+    own, other, result = axes[i], axes[1 - i], axes[2]
+    known = "".join(letter for letter in own if letter in other or letter in result)
+    value = contract(g, (a, b)[1 - i], axes=(result, other, known))
+    for axis, letter in enumerate(own):
+        if letter not in known:
+            value = expand(value, axis=axis, size=np.shape(plain((a, b)[i]))[axis])
+    return value
+
+
+@primitive(_contract_vjp)
+def contract(a, b, *, axes):
+    """The einsum `axes[0], axes[1] -> axes[2]`; no letter twice in one operand."""
+    return np.einsum(f"{axes[0]},{axes[1]}->{axes[2]}", a, b)
+
+
+# --- matrices ------------------------------------------------------------------------------------------------
+
+
+@primitive(lambda i, g, out, m, x: matmul(transpose(m), g) if i else outer(g, x))
+def matmul(m, x):
+    """`m @ x` on the last axis of `x`: [r, c] and [..., c] to [..., r]."""
+    return x @ m.T
+
+
+@primitive(lambda i, g, out, u, v: matmul(transpose(g), u) if i else matmul(g, v))
+def outer(u, v):
+    """The sum of outer products over all leading axes: [..., r] and [..., c] to [r, c]."""
+    return u.reshape(-1, u.shape[-1]).T @ v.reshape(-1, v.shape[-1])
+
+
+@primitive(lambda i, g, out, m: transpose(g))
+def transpose(m):
+    """[r, c] to [c, r]."""
+    return m.T

@@ -1,0 +1,123 @@
+"""Reverse mode on a dynamic tape.
+
+A value is a plain array, or a `Node`: an array that remembers how it was computed. `primitive` makes an operation on arrays
+work on both; its rule for the backward pass is itself written with primitives, so gradients can be differentiated again.
+
+A gradient is always asked with respect to a *version*: the node that a cell's element held when the scalar was stored. Once
+the element is overwritten no later scalar can ask for that version. A new node therefore remembers its operands only if it
+depends on a version that is still current, and the history of a long training run is not kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+import numpy as np
+
+
+class Node:
+    """A recorded array. `serial` grows with time; `versions` holds the serials of the versions that it depends on."""
+
+    __slots__ = ("__weakref__", "args", "serial", "static", "tape", "value", "versions", "vjp")
+
+    def __init__(self, tape: Tape, value, vjp: Callable | None, args: tuple, static: dict, versions: frozenset[int]):
+        self.tape = tape
+        self.value = value
+        self.vjp = vjp
+        self.args = args
+        self.static = static
+        self.serial = tape.tick()
+        self.versions = versions
+
+
+class Tape:
+    """The clock and the set of current versions that the nodes of one run share."""
+
+    def __init__(self) -> None:
+        self._clock = count(1)
+        self._current: set[int] = set()
+
+    def tick(self) -> int:
+        """The next point in time."""
+        return next(self._clock)
+
+    def record(self, value, vjp: Callable, args: tuple, static: dict):
+        """`value` as a node, or as it is when no gradient can be asked through it any more."""
+        versions = self._versions(args)
+        return Node(self, value, vjp, args, static, versions) if versions else value
+
+    def new_version(self, value, old: Node | None) -> Node:
+        """The node that replaces the version `old` of a cell's element."""
+        if old is not None:
+            self._current.discard(old.serial)
+        inherited = self._versions((value,))
+        args = (value,) if inherited else ()
+        node = Node(self, plain(value), _identity_vjp, args, {}, inherited)
+        node.versions = inherited | {node.serial}
+        self._current.add(node.serial)
+        return node
+
+    def _versions(self, args: tuple) -> frozenset[int]:
+        return frozenset().union(*(a.versions for a in args if isinstance(a, Node))) & self._current
+
+
+def _identity_vjp(_, g, out, value):
+    return g
+
+
+def plain(x):
+    """The array of a value."""
+    return x.value if isinstance(x, Node) else x
+
+
+def primitive(vjp: Callable) -> Callable:
+    """Make `forward(*arrays, **static)` an operation on values.
+
+    `vjp(i, g, out, *args, **static)` is the cotangent of argument `i` when that of the result `out` is `g`.
+    """
+
+    def decorate(forward: Callable) -> Callable:
+        @functools.wraps(forward)
+        def operation(*args, **static):
+            node = next((a for a in args if isinstance(a, Node)), None)
+            if node is None:
+                return forward(*args, **static)
+            value = forward(*(plain(a) for a in args), **static)
+            return node.tape.record(value, vjp, args, static)
+
+        return operation
+
+    return decorate
+
+
+def gradient(scalar, version: Node, add: Callable):
+    """The gradient of `scalar` with respect to a version, or None where it does not depend on it.
+
+    `add` is the taped addition of two cotangents. Nodes are visited from the latest to the earliest, thus each one after
+    everything computed from it.
+    """
+    if not _depends(scalar, version):
+        return None
+    cotangents = {scalar: np.float64(1.0)}
+    queue = [(-scalar.serial, scalar)]
+    while True:
+        _, node = heapq.heappop(queue)
+        g = cotangents.pop(node)
+        if node is version:
+            return g
+        for i, arg in enumerate(node.args):
+            if not _depends(arg, version):
+                continue
+            part = node.vjp(i, g, node, *node.args, **node.static)
+            if arg in cotangents:
+                cotangents[arg] = add(cotangents[arg], part)
+            else:
+                cotangents[arg] = part
+                heapq.heappush(queue, (-arg.serial, arg))
+
+
+def _depends(value, version: Node) -> bool:
+    return isinstance(value, Node) and version.serial in value.versions

@@ -1,0 +1,1 @@
+"""The typed program: its definition, printer and verifier."""

@@ -1,0 +1,114 @@
+"""Partial derivatives of the coordinatewise primitives, as operations of the typed program.
+
+Shared by reverse mode (`passes.differentiate`) and by `phi'` of a user's nonlinearity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from tensorprog.ir.build import Builder
+from tensorprog.ir.program import Elementwise, Let, Statement, Var, operands
+
+
+Fetch = Callable[[Var], Var]
+
+
+def partial(builder: Builder, op: Elementwise, out: Var, position: int, fetch: Fetch = lambda var: var) -> Var | None:
+    """d op / d args[position] as a temporary; None when it vanishes identically.
+
+    `fetch` turns a temporary of the forward pass into one that is visible here; it is asked only for what is needed.
+    """
+    match op.fn:
+        case "neg":
+            return builder.const(-1)
+        case "add":
+            return builder.const(1)
+        case "sub":
+            return builder.const(1 if position == 0 else -1)
+        case "mul":
+            return fetch(op.args[1 - position])
+        case "div":
+            return _partial_of_div(builder, op, out, position, fetch)
+        case "pow":
+            return _partial_of_pow(builder, op, out, position, fetch)
+        case "max" | "min":
+            return _partial_of_extremum(builder, op, position, fetch)
+        case "sign" | "step":
+            return None
+        case "relu":
+            return None if op.order else builder.elementwise("step", fetch(op.args[0]))
+        case "abs":
+            return None if op.order else builder.elementwise("sign", fetch(op.args[0]))
+        case "square":
+            return _partial_of_square(builder, op, fetch)
+        case "exp":
+            return fetch(out)
+        case "tanh" if op.order == 0:
+            return builder.sub(builder.const(1), builder.elementwise("square", fetch(out)))
+        case "sigmoid" if op.order == 0:
+            return builder.mul(fetch(out), builder.sub(builder.const(1), fetch(out)))
+        case _:
+            return builder.elementwise(op.fn, fetch(op.args[0]), order=op.order + 1)
+
+
+def _partial_of_square(builder: Builder, op: Elementwise, fetch: Fetch) -> Var | None:
+    if op.order == 0:
+        return builder.mul(builder.const(2), fetch(op.args[0]))
+    return builder.const(2) if op.order == 1 else None
+
+
+def _partial_of_div(builder: Builder, op: Elementwise, out: Var, position: int, fetch: Fetch) -> Var:
+    bottom = fetch(op.args[1])
+    if position == 0:
+        return builder.div(builder.const(1), bottom)
+    return builder.neg(builder.div(fetch(out), bottom))
+
+
+def _partial_of_pow(builder: Builder, op: Elementwise, out: Var, position: int, fetch: Fetch) -> Var:
+    base, exponent = fetch(op.args[0]), fetch(op.args[1])
+    if position == 1:
+        return builder.mul(fetch(out), builder.elementwise("log", base))
+    known = builder.constant_value(exponent)
+    if known == 2:
+        return builder.mul(builder.const(2), base)
+    lower = builder.const(known - 1) if isinstance(known, Fraction) else builder.sub(exponent, builder.const(1))
+    return builder.mul(exponent, builder.elementwise("pow", base, lower))
+
+
+def _partial_of_extremum(builder: Builder, op: Elementwise, position: int, fetch: Fetch) -> Var:
+    """The larger (smaller) operand takes the derivative; on a tie the second one does."""
+    left, right = (fetch(a) for a in op.args)
+    difference = builder.sub(left, right) if op.fn == "max" else builder.sub(right, left)
+    first = builder.elementwise("step", difference)
+    return first if position == 0 else builder.sub(builder.const(1), first)
+
+
+def forward_derivative(builder: Builder, body: list[Statement], seed: Var, value: Var) -> Var:
+    """d value / d seed, coordinatewise, for `body` made of `Let`s of primitives alone.
+
+    Raises:
+        ValueError: `value` depends on `seed` through something that is not coordinatewise.
+    """
+    tangents: dict[Var, Var | None] = {seed: builder.const(1)}
+    for statement in body:
+        if not isinstance(statement, Let):
+            raise ValueError("not a coordinatewise function")
+        if isinstance(statement.op, Elementwise):
+            tangents[statement.var] = _tangent(builder, statement.op, statement.var, tangents)
+        elif any(v in tangents for v in operands(statement.op)):
+            raise ValueError("not a coordinatewise function")
+    tangent = tangents.get(value)
+    return tangent if tangent is not None else builder.const(0, seed.type)
+
+
+def _tangent(builder: Builder, op: Elementwise, out: Var, tangents: dict[Var, Var | None]) -> Var | None:
+    total: Var | None = None
+    for position, arg in enumerate(op.args):
+        inner = tangents.get(arg)
+        outer = partial(builder, op, out, position) if inner is not None else None
+        if outer is not None:
+            term = builder.mul(outer, inner)
+            total = term if total is None else builder.add(total, term)
+    return total

@@ -1,0 +1,112 @@
+"""The value of a `ConstExpr`: a coefficient and a power of n, once sizes and parameters are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+
+from tensorprog.diagnostics import Diagnostic, ProgramError, Source
+from tensorprog.ir.integers import evaluate_int
+from tensorprog.ir.program import ConstExpr, Program
+
+Scaled = tuple[float, Fraction]
+
+
+class ConstantError(Exception):
+    """A constant that has no value: `reason` says why, `expr` where."""
+
+    def __init__(self, reason: str, expr: ConstExpr):
+        super().__init__(reason)
+        self.reason = reason
+        self.expr = expr
+
+
+def constant(program: Program, expr: ConstExpr, env: Mapping[str, object]) -> Scaled:
+    """`expr` as coefficient and power of the base width n. `env` maps sizes, parameters and int inputs to values.
+
+    Raises:
+        ProgramError: TP505, for a constant without a value (a sum of different powers keeps the larger one).
+    """
+    try:
+        return _evaluate(program, expr, env)
+    except ConstantError as error:
+        raise _as_program_error(error.reason, error.expr, program.source) from None
+    except (ZeroDivisionError, ValueError, OverflowError) as error:
+        raise _as_program_error(str(error), expr, program.source) from None
+
+
+def at_width(scaled: Scaled, n: int) -> float:
+    """The number that a scaled constant is at base width `n`."""
+    coefficient, power = scaled
+    return coefficient * float(n) ** float(power)
+
+
+def width_ratio(program: Program, width: str, env: Mapping[str, object]) -> float:
+    """The limit of (width / base width)."""
+    declared = next(w for w in program.widths if w.name == width)
+    if declared.ratio is None:
+        return 1.0
+    return constant(program, declared.ratio, env)[0]
+
+
+def _as_program_error(reason: str, expr: ConstExpr, source: Source) -> ProgramError:
+    message = f"this constant has no value: {reason}"
+    return ProgramError([Diagnostic("TP505", message, expr.span)], source)
+
+
+def _evaluate(program: Program, expr: ConstExpr, env: Mapping[str, object]) -> Scaled:
+    match expr.op:
+        case "num":
+            return float(expr.leaf), Fraction(0)
+        case "param":
+            return float(env[expr.leaf]), Fraction(0)
+        case "int":
+            return float(evaluate_int(expr.leaf, env)), Fraction(0)
+        case "width":
+            return width_ratio(program, expr.leaf, env), Fraction(1)
+    args = [_evaluate(program, a, env) for a in expr.args]
+    match expr.op:
+        case "neg":
+            return -args[0][0], args[0][1]
+        case "+" | "-":
+            return _sum(args[0], args[1] if expr.op == "+" else (-args[1][0], args[1][1]))
+        case "*":
+            return args[0][0] * args[1][0], args[0][1] + args[1][1]
+        case "/":
+            return args[0][0] / args[1][0], args[0][1] - args[1][1]
+        case "**":
+            return _power(args[0], args[1], expr)
+        case "sqrt":
+            return math.sqrt(args[0][0]), args[0][1] / 2
+    if args[0][1]:
+        raise ConstantError(f"{expr.op} of a power of n", expr)
+    return getattr(math, expr.op)(args[0][0]), Fraction(0)
+
+
+def _sum(left: Scaled, right: Scaled) -> Scaled:
+    if left[0] == 0 or right[0] == 0:
+        return right if left[0] == 0 else left
+    if left[1] == right[1]:
+        return left[0] + right[0], left[1]
+    return max(left, right, key=lambda term: term[1])
+
+
+def _power(base: Scaled, exponent: Scaled, expr: ConstExpr) -> Scaled:
+    if exponent[1]:
+        raise ConstantError("an exponent that depends on n", expr)
+    value = base[0] ** exponent[0]
+    if isinstance(value, complex):
+        raise ConstantError("a fractional power of a negative number", expr)
+    return value, base[1] * Fraction(exponent[0]).limit_denominator(1000)
+
+
+def literal_value(expr: ConstExpr) -> float:
+    """The value of a constant that depends on nothing.
+
+    Raises:
+        ConstantError: it holds a name.
+    """
+    if expr.op in ("param", "int", "width"):
+        raise ConstantError("it holds a name", expr)
+    return _evaluate(None, expr, {})[0]

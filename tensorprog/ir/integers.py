@@ -1,0 +1,239 @@
+"""Integer expressions of the typed program: sizes, loop bounds, indices. Small trees, folded when built.
+
+    IntExpr = IntLit(value) | IntSym(name, kind) | IntBin(op, left, right) | IntLoad(input, items)
+    BoolExpr = Comparison(op, left, right) | Logic(op, operands)
+
+They carry no widths and are never differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class IntLit:
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class IntSym:
+    """A size, an integer parameter, or a loop variable (its unique name)."""
+
+    name: str
+    kind: Literal["size", "param", "loop"]
+
+
+@dataclass(frozen=True, slots=True)
+class IntBin:
+    """op is one of `+ - * // % ** min max`."""
+
+    op: str
+    left: IntExpr
+    right: IntExpr
+
+
+@dataclass(frozen=True, slots=True)
+class IntLoad:
+    """An entry of an integer input."""
+
+    input: str
+    items: tuple[IntExpr, ...]
+
+
+IntExpr = IntLit | IntSym | IntBin | IntLoad
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """op is one of `== != < <= > >=`."""
+
+    op: str
+    left: IntExpr
+    right: IntExpr
+
+
+@dataclass(frozen=True, slots=True)
+class Logic:
+    """op is `and`, `or` (two or more operands) or `not` (one); no operands with `and` means true."""
+
+    op: str
+    operands: tuple[BoolExpr, ...]
+
+
+BoolExpr = Comparison | Logic
+
+OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "//": lambda a, b: a // b,
+    "%": lambda a, b: a % b,
+    "**": lambda a, b: a**b,
+    "min": min,
+    "max": max,
+}
+
+COMPARISONS: dict[str, Callable[[int, int], bool]] = {
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+def int_bin(op: str, left: IntExpr, right: IntExpr) -> IntExpr:
+    """`left op right`, folded where that is safe."""
+    if isinstance(left, IntLit) and isinstance(right, IntLit) and _defined(op, left.value, right.value):
+        return IntLit(OPERATIONS[op](left.value, right.value))
+    if op in "+-":
+        return _from_linear(linear_form(IntBin(op, left, right)))
+    if op == "*" and IntLit(1) in (left, right):
+        return right if left == IntLit(1) else left
+    return IntBin(op, left, right)
+
+
+def _defined(op: str, left: int, right: int) -> bool:
+    return not (op in ("//", "%") and right == 0) and not (op == "**" and (right < 0 or right > 64))
+
+
+def linear_form(expr: IntExpr) -> dict[IntExpr, int]:
+    """The expression as a sum of atoms with integer coefficients; the atom `IntLit(1)` carries the constant."""
+    match expr:
+        case IntLit(value):
+            return {IntLit(1): value} if value else {}
+        case IntBin("+" | "-" as op, left, right):
+            form = dict(linear_form(left))
+            for atom, coefficient in linear_form(right).items():
+                form[atom] = form.get(atom, 0) + (coefficient if op == "+" else -coefficient)
+            return {atom: c for atom, c in form.items() if c}
+        case IntBin("*", IntLit(value), other) | IntBin("*", other, IntLit(value)):
+            return {atom: value * c for atom, c in linear_form(other).items() if value * c}
+        case _:
+            return {expr: 1}
+
+
+def _from_linear(form: Mapping[IntExpr, int]) -> IntExpr:
+    one = IntLit(1)
+    result: IntExpr | None = None
+    for atom, c in sorted(form.items(), key=lambda item: (item[0] == one, item[1] < 0)):
+        if atom == one:
+            term: IntExpr = IntLit(abs(c))
+        else:
+            term = atom if abs(c) == 1 else IntBin("*", IntLit(abs(c)), atom)
+        if result is None:
+            result = term if c > 0 else _negated(term)
+        else:
+            result = IntBin("+" if c > 0 else "-", result, term)
+    return result if result is not None else IntLit(0)
+
+
+def _negated(term: IntExpr) -> IntExpr:
+    return IntLit(-term.value) if isinstance(term, IntLit) else IntBin("*", IntLit(-1), term)
+
+
+def same_int(left: IntExpr, right: IntExpr) -> bool:
+    """Whether two integer expressions are provably equal."""
+    return linear_form(left) == linear_form(right)
+
+
+def symbols(expr: IntExpr | BoolExpr) -> Iterator[IntSym]:
+    """Every symbol that occurs, with repetitions."""
+    match expr:
+        case IntSym():
+            yield expr
+        case IntBin(_, left, right) | Comparison(_, left, right):
+            yield from symbols(left)
+            yield from symbols(right)
+        case IntLoad(_, items) | Logic(_, items):
+            for item in items:
+                yield from symbols(item)
+
+
+def loop_names(expr: IntExpr | BoolExpr) -> set[str]:
+    """The loop variables that an expression depends on."""
+    return {s.name for s in symbols(expr) if s.kind == "loop"}
+
+
+def substitute(expr: IntExpr, values: Mapping[str, IntExpr]) -> IntExpr:
+    """The expression with loop variables replaced."""
+    match expr:
+        case IntSym(name, "loop") if name in values:
+            return values[name]
+        case IntBin(op, left, right):
+            return int_bin(op, substitute(left, values), substitute(right, values))
+        case IntLoad(name, items):
+            return IntLoad(name, tuple(substitute(item, values) for item in items))
+        case _:
+            return expr
+
+
+def substitute_bool(expr: BoolExpr, values: Mapping[str, IntExpr]) -> BoolExpr:
+    """The condition with loop variables replaced."""
+    match expr:
+        case Comparison(op, left, right):
+            return Comparison(op, substitute(left, values), substitute(right, values))
+        case Logic(op, operands):
+            return Logic(op, tuple(substitute_bool(o, values) for o in operands))
+
+
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2, "**": 3}
+
+
+def int_text(expr: IntExpr, outer: int = 0) -> str:
+    """The expression as Python (and `.tp`) source text."""
+    match expr:
+        case IntLit(value):
+            return f"({value})" if value < 0 and outer else str(value)
+        case IntSym(name, _):
+            return name
+        case IntLoad(name, items):
+            return f"{name}[{', '.join(int_text(i) for i in items)}]"
+        case IntBin("min" | "max" as op, left, right):
+            return f"{op}({int_text(left)}, {int_text(right)})"
+        case IntBin(op, left, right):
+            level = _PRECEDENCE[op]
+            spaced = f" {op} " if level < 3 else op
+            text = int_text(left, level + (op == "**")) + spaced + int_text(right, level + (op != "**"))
+            return f"({text})" if level < outer else text
+
+
+def bool_text(expr: BoolExpr) -> str:
+    """The condition as Python source text."""
+    match expr:
+        case Comparison(op, left, right):
+            return f"{int_text(left)} {op} {int_text(right)}"
+        case Logic("not", (operand,)):
+            return f"not ({bool_text(operand)})"
+        case Logic(op, operands):
+            return f" {op} ".join(f"({bool_text(o)})" for o in operands) or "True"
+
+
+def evaluate_int(expr: IntExpr, env: Mapping[str, object]):
+    """The value of an expression; `env` maps symbols to ints and input names to integer arrays (or index grids)."""
+    match expr:
+        case IntLit(value):
+            return value
+        case IntSym(name, _):
+            return env[name]
+        case IntBin(op, left, right):
+            return OPERATIONS[op](evaluate_int(left, env), evaluate_int(right, env))
+        case IntLoad(name, items):
+            return int(env[name][tuple(evaluate_int(i, env) for i in items)])
+
+
+def evaluate_bool(expr: BoolExpr, env: Mapping[str, object]) -> bool:
+    """The truth of a condition under the same environment as `evaluate_int`."""
+    match expr:
+        case Comparison(op, left, right):
+            return COMPARISONS[op](evaluate_int(left, env), evaluate_int(right, env))
+        case Logic("not", (operand,)):
+            return not evaluate_bool(operand, env)
+        case Logic("and", operands):
+            return all(evaluate_bool(o, env) for o in operands)
+        case Logic(_, operands):
+            return any(evaluate_bool(o, env) for o in operands)

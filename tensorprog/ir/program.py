@@ -1,0 +1,508 @@
+"""The typed program: the intermediate form that every later stage reads. The whole of it on one screen:
+
+    Program   = widths, sizes, params, inputs, initials (cells with their laws), body, outputs
+    Statement = Let(var, op)                     a temporary, assigned by exactly one statement
+              | Store(cell, items, value)        cell[items] = value
+              | Accum(cell, items, value)        cell[items] += value
+              | MatStore(cell, items, terms)     matrix[items] = sum of terms
+              | MatAccum(cell, items, terms)     matrix[items] += sum of terms
+              | Zero(cell)                       every element of the cell = 0
+              | GradStmt(target, scalar, wrt)    target = d scalar / d wrt      (gone after `differentiate`)
+              | For(var, start, stop, step, body) | If(condition, then, orelse)
+    Term      = MatrixTerm(coef, cell, items, transposed) | OuterTerm(coef, left, right)
+    Op        = Const | WidthConst | FromInt | ParamRef | InputRef | Load | Elementwise | Moment | Contract
+              | SumAxis | Expand | Pick | Place | MatMul
+
+A tensor has at most one width axis and any number of finite axes; a scalar is a tensor with neither. `U : [n, d]` and
+`V : [K, n]` are tensors with one of each; only a width x width matrix is a matrix. Cells are storage: a name of the
+user's, a family (rank > 0), an accumulator. Temporaries are visible from their `Let` to the end of its block,
+nested blocks included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from tensorprog.diagnostics import Source, Span
+from tensorprog.ir.integers import BoolExpr, IntExpr
+
+# --- types ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """A scalar, finite array, vector, or array of vectors.
+
+    `width` is None or the width's name, `shape` the finite axes. `width_first` tells `U : [n, d]` from `V : [K, n]`
+    to the checker; storage is always finite axes first, width last.
+    """
+
+    width: str | None = None
+    shape: tuple[IntExpr, ...] = ()
+    width_first: bool = field(default=False, compare=False)
+
+
+SCALAR = TensorType()
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixType:
+    """A width x width matrix."""
+
+    rows: str
+    cols: str
+
+
+Type = TensorType | MatrixType
+
+
+# --- storage -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Var:
+    """A temporary. Identity is the object; `name` is unique within the program."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """Storage of `type` elements under `rank` indices. `name` is unique; `display` is what the user wrote.
+
+    `role`: 'initial' (declared, has a law), 'user' (a name that the program assigns), 'hidden' (made by the compiler).
+    `home` names the loops in whose every iteration the cell is new: those around the call of the function it is local
+    to.
+    """
+
+    name: str
+    type: Type
+    rank: int = 0
+    display: str = ""
+    role: str = "user"
+    span: Span | None = None
+    home: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A slice `start:stop` of a finite axis; None means the axis's end."""
+
+    start: IntExpr | None = None
+    stop: IntExpr | None = None
+
+
+Item = IntExpr | Range
+
+
+# --- operations ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A number; with a tensor type, that number everywhere."""
+
+    value: Fraction | float
+
+
+@dataclass(frozen=True, slots=True)
+class WidthConst:
+    """The number n (or m) itself, as a scalar."""
+
+    width: str
+
+
+@dataclass(frozen=True, slots=True)
+class FromInt:
+    expr: IntExpr
+
+
+@dataclass(frozen=True, slots=True)
+class ParamRef:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputRef:
+    """`X[items]`: a scalar or a finite array; missing trailing items mean whole axes."""
+
+    name: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`cell[items]`: items index the family's extents first and then the element's finite axes; missing trailing
+    items mean whole axes."""
+
+    cell: Cell
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """A coordinatewise primitive of `ir.primitives` or its `order`-th derivative. Operands have the same finite shape
+    or none, and the same width or none."""
+
+    fn: str
+    args: tuple[Var, ...]
+    order: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The average over the width axis."""
+
+    arg: Var
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """An einsum over finite axes only: `left_axes`, `right_axes`, `out_axes` name the finite axes of operands and
+    result by letters. The width of either operand (or of both: the same one) is kept, coordinatewise."""
+
+    left: Var
+    left_axes: str
+    right: Var
+    right_axes: str
+    out_axes: str
+
+
+@dataclass(frozen=True, slots=True)
+class SumAxis:
+    """The sum over finite axis number `axis`."""
+
+    arg: Var
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expand:
+    """The argument repeated along a new finite axis number `axis` of length `size`."""
+
+    arg: Var
+    axis: int
+    size: IntExpr
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """`x[items]` on the finite axes of a temporary."""
+
+    arg: Var
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The adjoint of `Pick`: zeros of finite shape `shape` with `arg` at `items`."""
+
+    arg: Var
+    items: tuple[Item, ...]
+    shape: tuple[IntExpr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MatMul:
+    """`matrix[items] @ arg`, or `matrix[items].T @ arg`."""
+
+    matrix: Cell
+    items: tuple[IntExpr, ...]
+    transposed: bool
+    arg: Var
+
+
+Op = (Const | WidthConst | FromInt | ParamRef | InputRef | Load | Elementwise | Moment | Contract | SumAxis | Expand
+      | Pick | Place | MatMul)
+
+
+# --- statements ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    var: Var
+    op: Op
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    cell: Cell
+    items: tuple[IntExpr, ...]
+    value: Var
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Accum:
+    cell: Cell
+    items: tuple[Item, ...]
+    value: Var
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixTerm:
+    """coef * matrix[items] (or its transpose); coef None means 1."""
+
+    coef: Var | None
+    cell: Cell
+    items: tuple[IntExpr, ...]
+    transposed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OuterTerm:
+    """coef * outer(left, right); coef None means 1."""
+
+    coef: Var | None
+    left: Var
+    right: Var
+
+
+Term = MatrixTerm | OuterTerm
+
+
+@dataclass(frozen=True, slots=True)
+class MatStore:
+    cell: Cell
+    items: tuple[IntExpr, ...]
+    terms: tuple[Term, ...]
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MatAccum:
+    cell: Cell
+    items: tuple[IntExpr, ...]
+    terms: tuple[Term, ...]
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Zero:
+    """Every element of the (hidden) cell becomes zero; reading one before it is stored again gives zero."""
+
+    cell: Cell
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GradStmt:
+    """target = gradient of scalar[scalar_items] with respect to wrt[wrt_items], as that stood when the scalar was
+    computed. `target` is a fresh cell of rank 0 with the type of `wrt`."""
+
+    target: Cell
+    scalar: Cell
+    scalar_items: tuple[IntExpr, ...]
+    wrt: Cell
+    wrt_items: tuple[IntExpr, ...]
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class For:
+    """`for var in range(start, stop, step)`; `var` is unique in the program, `step` a non-zero literal.
+    `parallel` (set by `passes.batch`) says that the iterations are independent but for accumulations, so that an
+    evaluator may run them as one block."""
+
+    var: str
+    start: IntExpr
+    stop: IntExpr
+    step: int
+    body: tuple[Statement, ...]
+    parallel: bool = False
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class If:
+    condition: BoolExpr
+    then: tuple[Statement, ...]
+    orelse: tuple[Statement, ...]
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+Statement = Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | For | If
+
+
+# --- declarations --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ConstExpr:
+    """A real constant: an operator of `+ - * / ** neg sqrt exp log` or a leaf (`num`, `param`, `int`, `width`).
+
+    Evaluated when data and parameters are bound, to a coefficient and a power of n (`ir.constants`).
+    """
+
+    op: str
+    args: tuple[ConstExpr, ...] = ()
+    leaf: float | str | IntExpr | None = None
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """A width; `ratio` is its limit ratio to the base width (None for the base width itself)."""
+
+    name: str
+    ratio: ConstExpr | None
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    name: str
+    default: int | None
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    name: str
+    kind: str
+    default: float | int | None
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    name: str
+    shape: tuple[IntExpr, ...]
+    kind: str
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """normal(mean, variance), rademacher(), uniform(lo, hi), bernoulli(p), sparse_normal(rho, variance), constant(c),
+    zero()."""
+
+    name: str
+    args: tuple[ConstExpr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Initial:
+    """A declared random object; `extents` has one entry a family index."""
+
+    cell: Cell
+    law: Law
+    extents: tuple[IntExpr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A result: the scalar or the whole family of scalars in `cell`."""
+
+    name: str
+    cell: Cell
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    source: Source
+    widths: tuple[Width, ...]
+    sizes: tuple[Size, ...]
+    params: tuple[Param, ...]
+    inputs: tuple[Input, ...]
+    initials: tuple[Initial, ...]
+    body: tuple[Statement, ...]
+    outputs: tuple[Output, ...]
+
+    def with_body(self, body: tuple[Statement, ...]) -> Program:
+        return replace(self, body=body)
+
+
+# --- traversal -----------------------------------------------------------------------------------------------
+
+
+def walk(body: tuple[Statement, ...]) -> Iterator[Statement]:
+    """Every statement, in program order, a loop before its body."""
+    for statement in body:
+        yield statement
+        for block in blocks(statement):
+            yield from walk(block)
+
+
+def blocks(statement: Statement) -> tuple[tuple[Statement, ...], ...]:
+    """The nested blocks of a statement."""
+    match statement:
+        case For(body=body):
+            return (body,)
+        case If(then=then, orelse=orelse):
+            return (then, orelse)
+        case _:
+            return ()
+
+
+def operands(op: Op) -> tuple[Var, ...]:
+    """The temporaries that an operation reads."""
+    match op:
+        case Elementwise(args=args):
+            return args
+        case Contract(left=left, right=right):
+            return (left, right)
+        case Moment(arg=arg) | SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg) | MatMul(arg=arg):
+            return (arg,)
+        case _:
+            return ()
+
+
+def term_operands(terms: tuple[Term, ...]) -> tuple[Var, ...]:
+    """The temporaries that the terms of a matrix read."""
+    found: list[Var] = []
+    for term in terms:
+        if term.coef is not None:
+            found.append(term.coef)
+        if isinstance(term, OuterTerm):
+            found += [term.left, term.right]
+    return tuple(found)
+
+
+def written(statement: Statement) -> Cell | None:
+    """The cell that a statement itself writes (not its nested blocks)."""
+    match statement:
+        case Store(cell=cell) | Accum(cell=cell) | MatStore(cell=cell) | MatAccum(cell=cell) | Zero(cell=cell):
+            return cell
+        case GradStmt(target=target):
+            return target
+        case _:
+            return None
+
+
+def cells_written(body: tuple[Statement, ...]) -> set[Cell]:
+    """Every cell written in a block, nested blocks included."""
+    return {cell for s in walk(body) if (cell := written(s)) is not None}
+
+
+def cells_read(statement: Statement) -> tuple[Cell, ...]:
+    """The cells whose values a statement itself uses (not its nested blocks)."""
+    match statement:
+        case Let(op=Load(cell=cell)) | Let(op=MatMul(matrix=cell)):
+            return (cell,)
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            return tuple(t.cell for t in terms if isinstance(t, MatrixTerm))
+        case GradStmt(scalar=scalar, wrt=wrt):
+            return (scalar, wrt)
+        case _:
+            return ()
+
+
+def reads(statement: Statement) -> tuple[Var, ...]:
+    """The temporaries that a statement itself reads (not its nested blocks)."""
+    match statement:
+        case Let(op=op):
+            return operands(op)
+        case Store(value=value) | Accum(value=value):
+            return (value,)
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            return term_operands(terms)
+        case _:
+            return ()
