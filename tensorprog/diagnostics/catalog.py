@@ -1,7 +1,7 @@
 """What `tpc explain CODE` says: one entry a code, one file a stage.
 
-Each file `catalog_<stage>.py` of this folder defines `ENTRIES: dict[str, Entry]`. `CATALOG` is their union, made when it
-is first asked for.
+Each file `catalog_<stage>.py` of this folder defines `ENTRIES: dict[str, Entry]`. `CATALOG` is their union, made when
+it is first asked for.
 
     TP1xx       catalog_syntax.py    reading the text
     TP2xx-TP5xx catalog_check.py     names, kinds, shapes, powers of n

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tensorprog.ir.integers import BoolExpr, IntExpr, IntLoad, IntBin, loop_names
+from tensorprog.ir.integers import BoolExpr, IntBin, IntExpr, IntLoad, loop_names
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -24,13 +24,16 @@ from tensorprog.ir.program import (
     MatAccum,
     MatMul,
     MatrixTerm,
+    MatrixType,
     MatStore,
     Pick,
     Place,
     Range,
     Statement,
     Store,
+    Zero,
     walk,
+    written,
 )
 
 
@@ -39,10 +42,17 @@ def blockable(loop: For) -> bool:
     if not loop.parallel:
         return False
     body = tuple(walk(loop.body))
-    if any(isinstance(s, MatStore | GradStmt) for s in body):
+    if any(_replaces_matrix(s, loop.var) or isinstance(s, GradStmt) for s in body):
         return False
     fixed = [e for s in body for e in (*_sizes(s), *_matrix_items(s))]
     return not any(loop.var in loop_names(e) for e in fixed) and _consistent(body, loop.var)
+
+
+def _replaces_matrix(statement: Statement, var: str) -> bool:
+    cell = written(statement)
+    if cell is None or not isinstance(cell.type, MatrixType):
+        return False
+    return isinstance(statement, MatStore | Zero) or var in cell.home
 
 
 def _sizes(statement: Statement) -> Iterator[IntExpr | BoolExpr]:
@@ -83,14 +93,16 @@ def _matrix_items(statement: Statement) -> Iterator[IntExpr]:
 
 
 def _consistent(body: tuple[Statement, ...], var: str) -> bool:
-    """Whether each stored cell is indexed by the variable in all its accesses, directly, or in none."""
-    stored = {s.cell for s in body if isinstance(s, Store)}
+    """Whether each cell that the body may own is indexed by the variable in all its accesses, directly, or in none."""
+    own = {cell for s in body if (cell := written(s)) and (isinstance(s, Store | Zero) or var in cell.home)}
     patterns: dict[Cell, set[str]] = defaultdict(set)
     for statement in body:
         match statement:
             case Let(op=Load(cell, items)) | Store(cell, items) | Accum(cell, items):
                 patterns[cell].add(_pattern(items, var))
-    return all(len(patterns[cell]) == 1 and "entry" not in patterns[cell] for cell in stored)
+            case Zero(cell):
+                patterns[cell].add("none")
+    return all(patterns[cell] in ({"none"}, {"direct"}) for cell in own)
 
 
 def _pattern(items: tuple[Item, ...], var: str) -> str:

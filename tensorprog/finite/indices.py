@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from tensorprog.ir.integers import (
     Logic,
     int_text,
 )
-from tensorprog.ir.program import Item, Range
+from tensorprog.ir.program import Cell, Item, Range, TensorType
 
 
 def index_error(message: str, span: Span | None, source: Source) -> ProgramError:
@@ -28,11 +29,16 @@ def index_error(message: str, span: Span | None, source: Source) -> ProgramError
     return ProgramError([Diagnostic("TP601", message, span)], source)
 
 
+def each_key(keys: Iterable[int | range]) -> product:
+    """The index tuples of a family access, in C order of its open axes."""
+    return product(*(k if isinstance(k, range) else (k,) for k in keys))
+
+
 class Indices:
     """Evaluates integer expressions. `values` holds the bound names and the current value of each open loop."""
 
     def __init__(self, env: Mapping[str, object], source: Source):
-        self.values = dict(env)
+        self.values = {name: int(value) if isinstance(value, np.integer) else value for name, value in env.items()}
         self.source = source
         self.span: Span | None = None
 
@@ -70,8 +76,8 @@ class Indices:
 
     def subscript(self, items: tuple[Item, ...], shape: tuple[int, ...], name: str) -> tuple[int | slice, ...]:
         """Checked indices into the leading axes of an array of `shape`."""
-        return tuple(self._slice(item, size, name) if isinstance(item, Range) else self.checked(self.integer(item), size, name)
-                     for item, size in zip(items, shape))
+        return tuple(self.slice(item, size, name) if isinstance(item, Range)
+                     else self.checked(self.integer(item), size, name) for item, size in zip(items, shape))
 
     def checked(self, index, size: int, name: str):
         """`index`, if it (or each entry of it) is in range."""
@@ -81,12 +87,27 @@ class Indices:
             raise self.error(f"index {bad} is out of range for an axis of `{name}` of length {size}")
         return index
 
-    def _slice(self, item: Range, size: int, name: str) -> slice:
+    def slice(self, item: Range, size: int, name: str) -> slice:
+        """A checked slice of an axis of length `size`."""
         start = 0 if item.start is None else self.integer(item.start)
         stop = size if item.stop is None else self.integer(item.stop)
         if not 0 <= start <= stop <= size:
             raise self.error(f"slice {start}:{stop} is out of range for an axis of `{name}` of length {size}")
         return slice(start, stop)
+
+    def keys(self, cell: Cell, items: tuple[Item, ...], kind: TensorType, index: Callable | None = None) -> list:
+        """The family part of `items`: an index for each closed axis (by `index`), a range for each open one.
+
+        The extents of open axes are the leading axes of `kind`, the type of what is read or written.
+        """
+        family = items[:cell.rank] + (Range(),) * (cell.rank - len(items))
+        sizes = iter(kind.shape)
+        index = index or self.integer
+        return [self._open(item, next(sizes)) if isinstance(item, Range) else index(item) for item in family]
+
+    def _open(self, item: Range, size: IntExpr) -> range:
+        start = 0 if item.start is None else self.integer(item.start)
+        return range(start, start + self.integer(size))
 
     def _entry(self, name: str, index: tuple):
         array = self.values[name]

@@ -7,16 +7,16 @@ powers of n or the other passes.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
 
 import numpy as np
 
 from tensorprog.finite import operations as ops
 from tensorprog.finite.blockable import blockable
 from tensorprog.finite.blocks import BlockRunner
-from tensorprog.finite.indices import Indices
-from tensorprog.finite.initials import actual_widths, draw_initial
+from tensorprog.finite.indices import Indices, each_key
+from tensorprog.finite.initials import actual_widths, draw_initial, element_shape
 from tensorprog.finite.storage import Key, Storage, TapedStorage
 from tensorprog.finite.tape import plain
 from tensorprog.ir.program import (
@@ -45,7 +45,6 @@ from tensorprog.ir.program import (
     Pick,
     Place,
     Program,
-    Range,
     Statement,
     Store,
     SumAxis,
@@ -53,6 +52,8 @@ from tensorprog.ir.program import (
     Term,
     Var,
     WidthConst,
+    Zero,
+    cells_written,
     walk,
 )
 
@@ -94,6 +95,10 @@ class Interpreter:
                         else Storage(self.indices, self.widths))
         self.temporaries: dict[Var, object] = {}
         self._blocks = blocks and not self.taped
+        self._renewed: dict[str, list[Cell]] = defaultdict(list)
+        for cell in cells_written(program.body):
+            for name in cell.home:
+                self._renewed[name].append(cell)
         for initial in program.initials:
             for key, value in draw_initial(program, initial, env, n, seed):
                 self.storage.declare(initial.cell, key, value)
@@ -131,6 +136,8 @@ class Interpreter:
                 self.storage.put(cell, self.indices.integers(items), self._matrix(terms))
             case MatAccum(cell, items, terms):
                 self.storage.add(cell, self.indices.integers(items), self._matrix(terms))
+            case Zero(cell):
+                self.storage.zero(cell)
             case GradStmt():
                 self.storage.declare(statement.target, (), self._gradient(statement))
             case For():
@@ -144,11 +151,17 @@ class Interpreter:
             return
         for i in self.iterations(loop):
             self.indices.values[loop.var] = i
+            for cell in self.renewed(loop):
+                self.storage.forget(cell)
             self.run_block(loop.body)
+
+    def renewed(self, loop: For) -> list[Cell]:
+        """The cells that are new in each iteration of a loop."""
+        return self._renewed[loop.var]
 
     def _write(self, cell: Cell, items: tuple[Item, ...], var: Var, *, add: bool) -> None:
         """cell[items] = value, or +=; the value's leading axes run along the family axes that `items` leave open."""
-        keys, finite = self.keys(cell, items, var.type)
+        keys, finite = self.indices.keys(cell, items, var.type), items[cell.rank:]
         value = _aligned(self.temporaries[var], var.type, cell.type)
         opened = [size for size in keys if isinstance(size, range)]
         for where, key in zip(np.ndindex(*map(len, opened)), each_key(keys)):
@@ -169,21 +182,6 @@ class Interpreter:
         """`value` broadcast to an element's shape."""
         return value if np.shape(plain(value)) == shape else ops.add(np.zeros(shape), value)
 
-    def keys(self, cell: Cell, items: tuple[Item, ...], kind: TensorType) -> tuple[list, tuple[Item, ...]]:
-        """The family part of `items`, as an int or a range for each index, and the items of the finite axes.
-
-        The extents of open axes are the leading axes of `kind`, the type of what is read or written.
-        """
-        family = items[:cell.rank] + (Range(),) * (cell.rank - len(items))
-        sizes = iter(kind.shape)
-        return [self.open_range(item, next(sizes)) if isinstance(item, Range) else self.indices.integer(item)
-                for item in family], items[cell.rank:]
-
-    def open_range(self, item: Range, size) -> range:
-        """The indices of an open family axis, whose length is the expression `size`."""
-        start = 0 if item.start is None else self.indices.integer(item.start)
-        return range(start, start + self.indices.integer(size))
-
     # --- values ---
 
     def evaluate(self, op: Op, var: Var):
@@ -191,7 +189,7 @@ class Interpreter:
         values = self.temporaries
         match op:
             case Const(value):
-                return np.float64(value)
+                return np.full(element_shape(var.type, self.widths, self.indices.values), float(value))[()]
             case WidthConst(width):
                 return np.float64(self.widths[width])
             case FromInt(expr):
@@ -211,7 +209,7 @@ class Interpreter:
                 total = ops.sum_axis(values[arg], axis=np.ndim(plain(values[arg])) - 1)
                 return ops.mul(total, 1.0 / self.widths[arg.type.width])
             case Contract():
-                return ops.contract(values[op.left], values[op.right], axes=contract_axes(op))
+                return ops.contract(values[op.left], values[op.right], axes=_contract_axes(op))
             case SumAxis(arg, axis):
                 return ops.sum_axis(values[arg], axis=axis)
             case Expand(arg, axis, size):
@@ -229,7 +227,7 @@ class Interpreter:
 
     def _load(self, cell: Cell, items: tuple[Item, ...], var: Var):
         """A cell's element, or the elements along its open family axes, or a part of these."""
-        keys, finite = self.keys(cell, items, var.type)
+        keys, finite = self.indices.keys(cell, items, var.type), items[cell.rank:]
         opened = tuple(len(k) for k in keys if isinstance(k, range))
         if not opened:
             value = self.storage.read(cell, tuple(keys))
@@ -283,12 +281,7 @@ class Interpreter:
         return result
 
 
-def each_key(keys: list) -> product:
-    """The index tuples of a family access, in C order of its open axes."""
-    return product(*(k if isinstance(k, range) else (k,) for k in keys))
-
-
-def contract_axes(op: Contract) -> tuple[str, str, str]:
+def _contract_axes(op: Contract) -> tuple[str, str, str]:
     """The einsum subscripts of a contraction, width axis included."""
     used = op.left_axes + op.right_axes + op.out_axes
     width = next(letter for letter in "nNwWzZ" if letter not in used)

@@ -15,8 +15,8 @@ import numpy as np
 
 from tensorprog.finite.indices import Indices
 from tensorprog.finite.initials import element_shape
-from tensorprog.finite.operations import add, pick, replace
-from tensorprog.finite.tape import Node, Tape, gradient
+from tensorprog.finite.operations import add, pick, place, replace
+from tensorprog.finite.tape import Node, Tape, gradient, plain
 from tensorprog.ir.program import Cell, GradStmt, Program, walk
 
 Key = tuple[int, ...]
@@ -29,6 +29,7 @@ class Storage:
         self._indices = indices
         self._widths = widths
         self._elements: dict[Cell, dict[Key, object]] = defaultdict(dict)
+        self._zeroed: set[Cell] = set()
         self._own: set[tuple[Cell, Key]] = set()
 
     def shape(self, cell: Cell) -> tuple[int, ...]:
@@ -46,10 +47,12 @@ class Storage:
 
     def borrow(self, cell: Cell, key: Key):
         """An element, which the caller only looks at."""
-        try:
-            return self._elements[cell][key]
-        except KeyError:
-            raise self._indices.error(self._missing(cell, key)) from None
+        value = self._elements[cell].get(key)
+        if value is not None:
+            return value
+        if cell not in self._zeroed or any(i < 0 for i in key):
+            raise self._indices.error(self._missing(cell, key))
+        return np.zeros(self.shape(cell))
 
     def current(self, cell: Cell, key: Key):
         """What an accumulation starts from: the element, or zero for a hidden cell's element without a value."""
@@ -57,6 +60,17 @@ class Storage:
             self._check(cell, key)
             return np.zeros(self.shape(cell))
         return self.borrow(cell, key)
+
+    def zero(self, cell: Cell) -> None:
+        """Make every element zero."""
+        self.forget(cell)
+        self._zeroed.add(cell)
+
+    def forget(self, cell: Cell) -> None:
+        """Make the cell new: no element has a value."""
+        for key in self._elements.pop(cell, ()):
+            self._own.discard((cell, key))
+        self._zeroed.discard(cell)
 
     def declare(self, cell: Cell, key: Key, value) -> None:
         """Give an element its first value."""
@@ -133,6 +147,12 @@ class TapedStorage(Storage):
         if cell in self._scalars:
             self._stored[cell, key] = self._tape.tick()
 
+    def forget(self, cell: Cell) -> None:
+        if cell in self._wrt:
+            for node in self._elements[cell].values():
+                self._tape.retire(node)
+        super().forget(cell)
+
     def add(self, cell: Cell, key: Key, value) -> None:
         self.put(cell, key, add(self.current(cell, key), value))
 
@@ -145,10 +165,10 @@ class TapedStorage(Storage):
 
     def gradient(self, scalar: Cell, scalar_key: Key, index: tuple, wrt: Cell, wrt_key: Key):
         """The gradient of `scalar[scalar_key][index]` with respect to `wrt[wrt_key]` as that stood at the time."""
-        self.borrow(wrt, wrt_key)
-        value = pick(self.borrow(scalar, scalar_key), index=index)
+        value = self.borrow(scalar, scalar_key)
+        seed = place(np.float64(1.0), index=index, shape=np.shape(plain(value)))
         version = self._version_at(wrt, wrt_key, self._stored[scalar, scalar_key])
-        found = None if version is None else gradient(value, version, add)
+        found = None if version is None else gradient(value, seed, version, add)
         return np.zeros(self.shape(wrt)) if found is None else found
 
     def _version_at(self, cell: Cell, key: Key, time: int) -> Node | None:

@@ -15,8 +15,6 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
-import numpy as np
-
 
 class Node:
     """A recorded array. `serial` grows with time; `versions` holds the serials of the versions that it depends on."""
@@ -52,13 +50,17 @@ class Tape:
     def new_version(self, value, old: Node | None) -> Node:
         """The node that replaces the version `old` of a cell's element."""
         if old is not None:
-            self._current.discard(old.serial)
+            self.retire(old)
         inherited = self._versions((value,))
         args = (value,) if inherited else ()
         node = Node(self, plain(value), _identity_vjp, args, {}, inherited)
         node.versions = inherited | {node.serial}
         self._current.add(node.serial)
         return node
+
+    def retire(self, version: Node) -> None:
+        """No scalar that is stored from now on can be differentiated with respect to this version."""
+        self._current.discard(version.serial)
 
     def _versions(self, args: tuple) -> frozenset[int]:
         return frozenset().union(*(a.versions for a in args if isinstance(a, Node))) & self._current
@@ -93,16 +95,16 @@ def primitive(vjp: Callable) -> Callable:
     return decorate
 
 
-def gradient(scalar, version: Node, add: Callable):
-    """The gradient of `scalar` with respect to a version, or None where it does not depend on it.
+def gradient(value, seed, version: Node, add: Callable):
+    """The gradient of the inner product of `value` and `seed` with respect to a version, or None where it is not used.
 
     `add` is the taped addition of two cotangents. Nodes are visited from the latest to the earliest, thus each one after
     everything computed from it.
     """
-    if not _depends(scalar, version):
+    if not _depends(value, version):
         return None
-    cotangents = {scalar: np.float64(1.0)}
-    queue = [(-scalar.serial, scalar)]
+    cotangents = {value: seed}
+    queue = [(-value.serial, value)]
     while True:
         _, node = heapq.heappop(queue)
         g = cotangents.pop(node)

@@ -44,10 +44,11 @@ class Names:
         if count is None:
             return hint
         name = f"{hint}_{count + 1}"
-        return self.fresh(name) if name in self._used else self._reserve(name)
+        return self.fresh(name) if name in self._used else self.reserve(name)
 
-    def _reserve(self, name: str) -> str:
-        self._used[name] = 0
+    def reserve(self, name: str) -> str:
+        """Take a name as it is."""
+        self._used.setdefault(name, 0)
         return name
 
 

@@ -1,0 +1,285 @@
+"""The Python interface: a program compiled, then run in the limit or simulated at a finite width.
+
+    compile(path_or_text) -> CompiledProgram   .run(data)  .simulate(data, width=...)  .emit(stage)  .write_module(path)
+
+Stages are imported when they are needed, so that checking a program loads neither SymPy nor Numba.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, near_miss
+from tensorprog.files import mistake, read_program, write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tensorprog.ir.program import Program
+    from tensorprog.results import Result
+
+STAGES = ("ast", "program", "limit", "plan", "kernel")
+METHODS = ("auto", "particles")
+
+Data = Mapping[str, object]
+Progress = Callable[[int, int], None]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A simulation stopped by Ctrl-C; `result` holds the seeds that were finished."""
+
+    def __init__(self, result: Result):
+        super().__init__("interrupted")
+        self.result = result
+
+
+def compile(path_or_text: str | os.PathLike[str], settings: Mapping[str, object] | None = None) -> CompiledProgram:
+    """Check a program and get it ready to run.
+
+    Args:
+        path_or_text: a path (a `Path`, or text that ends in `.tp`), or the program itself.
+        settings: sizes and parameters fixed from now on; the limit is taken with their values.
+
+    Raises:
+        ProgramError: for every mistake in the program.
+    """
+    return compile_source(read_source(path_or_text), settings)
+
+
+def read_source(path_or_text: str | os.PathLike[str]) -> Source:
+    """A file's text if the argument names a `.tp` file, else the argument as the text."""
+    if isinstance(path_or_text, str) and ("\n" in path_or_text or not path_or_text.endswith(".tp")):
+        return Source("<text>", path_or_text)
+    return read_program(path_or_text)
+
+
+def compile_source(source: Source, settings: Mapping[str, object] | None = None) -> CompiledProgram:
+    """`compile` for a text that was read already."""
+    from tensorprog.check import check
+    from tensorprog.syntax import parse
+
+    reporter = Reporter(source)
+    program = check(parse(source), reporter)
+    compiled = CompiledProgram(source, program, dict(settings or {}), reporter.warnings)
+    compiled.check_setting_names()
+    return compiled
+
+
+class CompiledProgram:
+    """A checked program.
+
+    Attributes:
+        source: the text and its name.
+        program: the typed program.
+        settings: the sizes and parameters fixed when it was compiled.
+        warnings: what the checker warns of.
+    """
+
+    def __init__(self, source: Source, program: Program, settings: dict[str, object],
+                 warnings: tuple[Diagnostic, ...]):
+        self.source = source
+        self.program = program
+        self.settings = settings
+        self.warnings = warnings
+
+    def __repr__(self) -> str:
+        return f"<tensorprog program {self.source.name}: {', '.join(o.name for o in self.program.outputs)}>"
+
+    def check_setting_names(self) -> None:
+        """Refuse settings that the program does not have."""
+        known = [d.name for d in (*self.program.params, *self.program.sizes)]
+        unknown = [name for name in self.settings if name not in known]
+        if unknown:
+            raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'",
+                                           help=_meant(name, known)) for name in unknown], self.source)
+
+    def emit(self, stage: str) -> str:
+        """The text of one stage: 'ast', 'program', 'limit', 'plan' or 'kernel'."""
+        from tensorprog.driver import emit_stage
+
+        require_choice("TP704", "stage", stage, STAGES)
+        return emit_stage(self.source, stage, self.settings)
+
+    def write_module(self, path: str | os.PathLike[str]) -> None:
+        """Write the limit as a Python module that runs on its own."""
+        write_text(path, self.emit("kernel"))
+
+    def run(self, data: Data | None = None, *, samples: int = 4096, replicates: int = 8, seed: int = 0,
+            tolerance: float | None = None, method: str = "auto", threads: int | None = None,
+            progress: Progress | None = None, **settings: object) -> Result:
+        """The limit of every output.
+
+        Args:
+            data: a mapping from input names to arrays.
+            samples: particles in each of the `replicates` independent randomizations; the error is their scatter.
+            tolerance: how small a new direction is left out; None for the evaluator's own.
+            settings: sizes and parameters, by name.
+
+        Raises:
+            ProgramError: for a mistake in the data or settings, before anything is run.
+        """
+        return self.run_with(data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance,
+                             method=method, threads=threads, progress=progress)
+
+    def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int = 4096, replicates: int = 8,
+                 seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
+                 progress: Progress | None = None) -> Result:
+        """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`."""
+        require_choice("TP706", "method", method, METHODS)
+        for name, value in (("samples", samples), ("replicates", replicates)):
+            require_positive(name, value)
+        env, missing = self._prepare(data, settings)
+        values, errors = self._module.run(env, samples=samples, replicates=replicates, seed=seed,
+                                          tolerance=tolerance, threads=threads, progress=progress)
+        methods = getattr(self._module, "METHODS", {})
+        return self._result(values, errors, {name: methods.get(name, "particles") for name in values}, missing,
+                            settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
+
+    def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,
+                 progress: Progress | None = None, **settings: object) -> Result:
+        """Every output at a finite width: the mean over `seeds` random networks, the standard error of that mean as
+        `.error`, and each network's own value in `.samples[name]`.
+
+        Raises:
+            ProgramError: for a mistake in the data or settings.
+            Interrupted: on Ctrl-C after the first seed, with the result of the seeds that were finished.
+        """
+        return self.simulate_with(data, settings, width=width, seeds=seeds, seed=seed, progress=progress)
+
+    def simulate_with(self, data: Data | None, settings: Mapping[str, object], *, width: int, seeds: int = 8,
+                      seed: int = 0, progress: Progress | None = None) -> Result:
+        """`simulate` with the settings as a mapping."""
+        for name, value in (("width", width), ("seeds", seeds)):
+            require_positive(name, value)
+        env, missing = self._prepare(data, settings)
+        runs: list[dict[str, np.ndarray]] = []
+        described = _scalars(env) | {"width": width, "seed": seed}
+        try:
+            self._simulate_each(env, width, _seeds(seed, seeds), progress, runs)
+        except KeyboardInterrupt:
+            if not runs:
+                raise
+            raise Interrupted(self._averaged(runs, missing, described)) from None
+        return self._averaged(runs, missing, described)
+
+    def _simulate_each(self, env: dict[str, object], width: int, seeds: list[int], progress: Progress | None,
+                       runs: list[dict[str, np.ndarray]]) -> None:
+        """Append one run a seed, so that those finished survive an interruption."""
+        from tensorprog.finite import simulate
+
+        for done, seed in enumerate(seeds, 1):
+            run = simulate(self.program, env, width=width, seeds=[seed])
+            runs.append({name: values[0] for name, values in run.items()})
+            if progress is not None:
+                progress(done, len(seeds))
+
+    @cached_property
+    def _module(self):
+        from tensorprog.driver import load_module
+
+        return load_module(self.source, self.settings)
+
+    def _prepare(self, data: Data | None, settings: Mapping[str, object]) -> tuple[dict[str, object], dict]:
+        """The environment, audited, and the elements of outputs that are never assigned."""
+        from tensorprog.audit import audit_indices, unassigned_outputs
+        from tensorprog.bind import bind
+
+        self._check_fixed(settings)
+        env = bind(self.program, data, self.settings | dict(settings))
+        audit_indices(self.program, env)
+        return env, unassigned_outputs(self.program, env)
+
+    def _check_fixed(self, settings: Mapping[str, object]) -> None:
+        changed = [name for name, value in settings.items()
+                   if name in self.settings and value != self.settings[name]]
+        if changed:
+            raise ProgramError([Diagnostic(
+                "TP632", f"'{name}' was fixed to {self.settings[name]} when the program was compiled",
+                help="compile it again without that setting, or with the new value") for name in changed], self.source)
+
+    def _averaged(self, runs: list[dict[str, np.ndarray]], missing: dict, settings: dict[str, object]) -> Result:
+        import numpy as np
+
+        samples = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+        with np.errstate(all="ignore"):
+            values = {name: drawn.mean(axis=0) for name, drawn in samples.items()}
+            errors = {name: _standard_error(drawn) for name, drawn in samples.items()}
+        return self._result(values, errors, dict.fromkeys(values, "finite"), missing, samples=samples,
+                            settings=settings | {"seeds": len(runs)})
+
+    def _result(self, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray], methods: dict[str, str],
+                missing: dict, *, settings: dict[str, object],
+                samples: dict[str, np.ndarray] | None = None) -> Result:
+        """The result with elements that are never assigned as NaN, and a warning for each output that diverged."""
+        import numpy as np
+
+        from tensorprog.results import Result, first_divergence
+
+        values = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
+        diverged = {}
+        for name, value in values.items():
+            if name in missing:
+                value[missing[name]] = np.nan
+            found = first_divergence(value, missing.get(name))
+            if found is not None:
+                diverged[name] = found[0]
+        warnings = (*self.warnings, *(self._divergence_warning(name, where) for name, where in diverged.items()))
+        return Result(values, errors, methods, settings=settings, warnings=warnings, diverged=diverged,
+                      samples=samples)
+
+    def _divergence_warning(self, name: str, where: int | None) -> Diagnostic:
+        span = next(o.span for o in self.program.outputs if o.name == name)
+        place = "" if where is None else f" from {name}[{where}] on"
+        return Diagnostic("TP640", f"the output '{name}' is not finite{place}: the computation diverged", span,
+                          help="try a smaller learning rate, or look at an earlier time", severity="warning")
+
+
+# --- small things --------------------------------------------------------------------------------------------
+
+
+def require_choice(code: str, what: str, given: str, known: tuple[str, ...]) -> None:
+    """Refuse a word that is not in a short list."""
+    if given not in known:
+        raise mistake(code, f"there is no {what} '{given}'", _meant(given, known))
+
+
+def require_positive(name: str, value: object) -> None:
+    """Refuse a count that is not a positive integer."""
+    try:
+        positive = not isinstance(value, bool) and operator.index(value) > 0
+    except TypeError:
+        positive = False
+    if not positive:
+        raise mistake("TP708", f"'{name}' must be a positive whole number, not {value!r}",
+                      f"give a number like `{name}=8`")
+
+
+def _meant(name: str, known: list[str] | tuple[str, ...]) -> str:
+    meant = near_miss(name, known)
+    listed = ", ".join(known) if known else "nothing"
+    return f"did you mean '{meant}'?" if meant else f"there is: {listed}"
+
+
+def _scalars(env: Mapping[str, object]) -> dict[str, object]:
+    """The sizes and parameters of an environment."""
+    return {name: value for name, value in env.items() if isinstance(value, int | float)}
+
+
+def _seeds(seed: int, count: int) -> list[int]:
+    """Independent seeds; a larger count begins with the same ones."""
+    import numpy as np
+
+    return [int(word) for word in np.random.SeedSequence(seed).generate_state(count, np.uint32)]
+
+
+def _standard_error(drawn: np.ndarray) -> np.ndarray:
+    """Of the mean over the leading axis; zero for a single draw, whose error is unknown."""
+    import numpy as np
+
+    if len(drawn) < 2:
+        return np.zeros(drawn.shape[1:])
+    return drawn.std(axis=0, ddof=1) / np.sqrt(len(drawn))

@@ -1,0 +1,484 @@
+"""The command line: `tpc check | compile | run | simulate | fmt | explain`.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged, or text that
+`fmt --check` would change; 2 a mistake in the program, the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
+Commands return their exit code; `Tpc.main` turns every exception into a message and a code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tensorprog import __version__
+from tensorprog.diagnostics import Diagnostic, ProgramError, Source, near_miss, render
+
+if TYPE_CHECKING:
+    from tensorprog.api import CompiledProgram
+    from tensorprog.results import Result
+
+DIVERGED = 1
+MISTAKE = 2
+INTERNAL = 70
+INTERRUPTED = 130
+
+
+# --- the group -----------------------------------------------------------------------------------------------
+
+
+class Tpc(click.Group):
+    """The group of commands, with near-miss hints and one place where errors become messages and exit codes."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object) -> None:
+        """Run a command line and leave the process with its exit code."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        sys.stdout.reconfigure(errors="replace")
+        extra["standalone_mode"] = False
+        code = _guarded(lambda: super(Tpc, self).main(args=arguments, prog_name=prog_name, **extra), arguments)
+        sys.exit(code)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        """The command of a name, or a usage error that says which one was probably meant."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            meant = near_miss(name, self.list_commands(ctx))
+            if meant is None and name.endswith(".tp"):
+                meant = f"run {name}"
+            hint = f" Did you mean 'tpc {meant}'?" if meant else " See 'tpc --help'."
+            raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _guarded(command: Callable[[], object], arguments: list[str]) -> int:
+    """The exit code of a command, after a message for whatever it raised."""
+    as_json = "--json" in arguments
+    try:
+        code = command() or 0
+        sys.stdout.flush()
+        return code
+    except ProgramError as error:
+        _report_mistake(error, as_json)
+        return MISTAKE
+    except click.ClickException as error:
+        _report_usage(error, as_json)
+        return MISTAKE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("tpc: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        _report_mistake(ProgramError([Diagnostic("TP709", "there is not enough memory for this run", help=(
+            "use fewer --samples or --replicates, a smaller --width, or smaller data"))]), as_json)
+        return MISTAKE
+    except Exception as error:
+        from tensorprog.crash import apologize
+
+        apologize(error, arguments)
+        return INTERNAL
+
+
+def _report_mistake(error: ProgramError, as_json: bool) -> None:
+    if as_json:
+        name = error.source.name if error.source else None
+        click.echo(json.dumps({"errors": [diagnostic_dict(d, name) for d in error.diagnostics]}))
+    else:
+        click.echo(str(error), err=True)
+
+
+def _report_usage(error: click.ClickException, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"errors": [diagnostic_dict(Diagnostic("TP702", error.format_message()), None)]}))
+    else:
+        error.show()
+
+
+def diagnostic_dict(diagnostic: Diagnostic, file: str | None) -> dict[str, object]:
+    """A diagnostic as JSON shows it; places are null where there is none."""
+    span = diagnostic.span
+    return {"code": diagnostic.code, "severity": diagnostic.severity, "file": file,
+            "line": span.line if span else None, "column": span.column if span else None,
+            "end_line": span.end_line if span else None, "end_column": span.end_column if span else None,
+            "message": diagnostic.message, "help": diagnostic.help,
+            "notes": [{"message": n.message, "line": n.span.line if n.span else None} for n in diagnostic.notes]}
+
+
+# --- options shared by commands ------------------------------------------------------------------------------
+
+
+class Assignment(click.ParamType):
+    """`name=value`, the value a number if it reads as one."""
+
+    name = "name=value"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, object]:
+        name, equals, text = str(value).partition("=")
+        if not equals or not name.strip().isidentifier() or not text.strip():
+            self.fail(f"'{value}' is not of the form name=value, as in eta=0.1", param, ctx)
+        return name.strip(), _number(text.strip())
+
+
+class Widths(click.ParamType):
+    """A width, or several separated by commas."""
+
+    name = "n[,n...]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            widths = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            widths = ()
+        if not widths or min(widths) < 1:
+            self.fail(f"'{value}' is not a positive whole number, or several separated by commas", param, ctx)
+        return widths
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _options(*options: Callable) -> Callable:
+    """Several options as one decorator."""
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+    return decorate
+
+
+SET = click.option("--set", "assignments", type=Assignment(), multiple=True, metavar="NAME=VALUE",
+                   help="Set a parameter or size; repeatable.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable results and diagnostics on stdout.")
+SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                    help="Every random choice follows from it.")
+OUT = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.npz",
+                   help="Write the results to a .npz file.")
+NO_PROGRESS = click.option("--no-progress", is_flag=True, help="Show no progress bar.")
+PROGRAM = click.argument("program", metavar="PROGRAM.tp")
+DATA = click.argument("data", nargs=-1, metavar="[DATA.npz | NAME=FILE]...")
+
+
+@click.group(cls=Tpc, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tpc")
+def main() -> None:
+    """Compile Tensor Programs to their infinite-width limits.
+
+    \b
+    Example:
+      tpc check model.tp
+      tpc run model.tp data.npz --set eta=0.1
+    """
+
+
+# --- commands ------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("programs", nargs=-1, required=True, metavar="PROGRAM.tp...")
+@JSON
+def check(programs: tuple[str, ...], as_json: bool) -> int:
+    """Check programs and report every mistake.
+
+    \b
+    Example:
+      tpc check model.tp other.tp
+    """
+    errors: list[dict[str, object]] = []
+    warnings: list[dict[str, object]] = []
+    for path in programs:
+        try:
+            compiled = _compile(path, (), show_warnings=not as_json)
+            warnings += [diagnostic_dict(d, path) for d in compiled.warnings]
+            if not as_json:
+                click.echo(f"{path}: ok")
+        except ProgramError as error:
+            errors += [diagnostic_dict(d, path) for d in error.diagnostics]
+            if not as_json:
+                click.echo(str(error), err=True)
+    if as_json:
+        click.echo(json.dumps({"errors": errors, "warnings": warnings}))
+    return MISTAKE if errors else 0
+
+
+@main.command()
+@PROGRAM
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="MODULE.py",
+              help="Where to write the module (default: PROGRAM_limit.py next to the program).")
+@click.option("--emit", "stage", metavar="STAGE", help="Print one stage instead: ast, program, limit, plan or kernel.")
+@SET
+@JSON
+def compile(program: str, output: Path | None, stage: str | None, assignments: tuple, as_json: bool) -> None:
+    """Write the limit of a program as a Python module, or show a stage of the way there.
+
+    \b
+    Example:
+      tpc compile model.tp -o limit.py
+      tpc compile model.tp --emit limit
+    """
+    compiled = _compile(program, assignments, show_warnings=not as_json)
+    if stage is not None:
+        text = compiled.emit(stage)
+        click.echo(json.dumps({"stage": stage, "text": text}) if as_json else text.rstrip("\n"))
+        return
+    target = output or Path("program_limit.py" if program == "-" else f"{os.path.splitext(program)[0]}_limit.py")
+    compiled.write_module(target)
+    click.echo(json.dumps({"module": str(target)}) if as_json else f"wrote {target}")
+
+
+@main.command()
+@PROGRAM
+@DATA
+@_options(SET, SEED)
+@click.option("--samples", type=click.IntRange(min=1), default=4096, show_default=True,
+              help="Particles in each randomization.")
+@click.option("--replicates", type=click.IntRange(min=1), default=8, show_default=True,
+              help="Independent randomizations; the error is their scatter.")
+@click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out.")
+@click.option("--method", default="auto", metavar="[auto|particles]", show_default=True,
+              help="How to evaluate the limit.")
+@click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all).")
+@_options(OUT, JSON, NO_PROGRESS)
+def run(program: str, data: tuple[str, ...], assignments: tuple, seed: int, samples: int, replicates: int,
+        tolerance: float | None, method: str, threads: int | None, output: Path | None, as_json: bool,
+        no_progress: bool) -> int:
+    """Compute the infinite-width limit of a program's outputs.
+
+    DATA are .npz files, whose arrays have names, and .npy or .csv files as NAME=FILE.
+
+    \b
+    Example:
+      tpc run model.tp data.npz y=labels.csv --set eta=0.1 -o limit.npz
+    """
+    compiled = _compile(program, (), show_warnings=not as_json)
+    with _Bar(not no_progress) as bar:
+        result = compiled.run_with(_load(data), _as_settings(assignments), samples=samples, replicates=replicates,
+                                   seed=seed, tolerance=tolerance, method=method, threads=threads,
+                                   progress=bar.update)
+    return _finish(compiled, result, output, as_json)
+
+
+@main.command()
+@PROGRAM
+@DATA
+@click.option("--width", "widths", type=Widths(), multiple=True, required=True,
+              help="The width n; repeatable, or several separated by commas.")
+@click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="How many random networks.")
+@_options(SET, SEED, OUT, JSON, NO_PROGRESS)
+def simulate(program: str, data: tuple[str, ...], widths: tuple[tuple[int, ...], ...], seeds: int, assignments: tuple,
+             seed: int, output: Path | None, as_json: bool, no_progress: bool) -> int:
+    """Run a program at finite widths: the mean over random networks, with its standard error.
+
+    With several widths, `-o out.npz` writes out_64.npz, out_256.npz and so on. Ctrl-C keeps the networks that were
+    finished.
+
+    \b
+    Example:
+      tpc simulate model.tp data.npz --width 64,256,1024 --seeds 16
+    """
+    compiled = _compile(program, (), show_warnings=not as_json)
+    arrays = _load(data)
+    chosen = list(dict.fromkeys(width for group in widths for width in group))
+    results: list[Result] = []
+    code = _simulate_widths(compiled, arrays, chosen, seeds, seed, _as_settings(assignments), not no_progress, results)
+    for result in results:
+        width = result.settings["width"]
+        path = output
+        if len(chosen) > 1:
+            path = output and output.with_name(f"{output.stem}_{width}{output.suffix}")
+            if not as_json:
+                click.echo(f"width {width}:")
+        code = max(code, _finish(compiled, result, path, as_json, quiet=as_json))
+    if as_json:
+        click.echo(json.dumps({"widths": [result.as_dict() for result in results]}))
+    return code
+
+
+def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int], seeds: int, seed: int,
+                     settings: dict[str, object], bar_wanted: bool, results: list[Result]) -> int:
+    """Append the result of each width; on Ctrl-C what was finished, and the code of an interruption."""
+    from tensorprog.api import Interrupted
+
+    try:
+        for width in widths:
+            with _Bar(bar_wanted, f"width {width} ") as bar:
+                results.append(compiled.simulate_with(arrays, settings, width=width, seeds=seeds, seed=seed,
+                                                      progress=bar.update))
+    except Interrupted as interruption:
+        results.append(interruption.result)
+        finished = interruption.result.settings["seeds"]
+        click.echo(f"tpc: interrupted at width {width}, after {finished} of {seeds} networks", err=True)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        click.echo("tpc: interrupted", err=True)
+        return INTERRUPTED
+    return 0
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--check", "only_check", is_flag=True, help="Change nothing; exit with 1 if a file would change.")
+@click.option("--diff", is_flag=True, help="Change nothing; print what would change.")
+def fmt(files: tuple[str, ...], only_check: bool, diff: bool) -> int:
+    """Lay programs out in the canonical way, in place; `-` reads stdin and writes stdout.
+
+    \b
+    Example:
+      tpc fmt model.tp
+      tpc fmt --check --diff *.tp
+    """
+    from tensorprog.files import write_text
+    from tensorprog.syntax import format_text
+
+    changed = 0
+    for path in files:
+        source = _read(path)
+        text = format_text(source)
+        changed += text != source.text
+        if diff:
+            click.echo(_diff(source, text), nl=False)
+        if only_check and text != source.text:
+            click.echo(f"{source.name}: would be reformatted", err=True)
+        if not (only_check or diff):
+            if path == "-":
+                click.echo(text, nl=False)
+            elif text != source.text:
+                write_text(path, text)
+                click.echo(f"reformatted {path}", err=True)
+    return 1 if only_check and changed else 0
+
+
+def _diff(source: Source, text: str) -> str:
+    lines = difflib.unified_diff(source.text.splitlines(keepends=True), text.splitlines(keepends=True),
+                                 source.name, f"{source.name} (formatted)")
+    return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
+
+
+@main.command()
+@click.argument("code", required=False, metavar="[CODE]")
+def explain(code: str | None) -> None:
+    """Explain an error code: why it is a mistake, and how to put it right. Without a code, list them.
+
+    \b
+    Example:
+      tpc explain TP601
+    """
+    from tensorprog.diagnostics.catalog import CATALOG
+
+    if code is None:
+        click.echo("\n".join(f"{name}  {entry.title}" for name, entry in CATALOG.items()))
+        return
+    name = code.upper() if code.upper().startswith("TP") else f"TP{code}"
+    if name not in CATALOG:
+        meant = near_miss(name, CATALOG)
+        advice = f"did you mean '{meant}'?" if meant else "`tpc explain` lists the codes"
+        raise ProgramError([Diagnostic("TP705", f"there is no code '{code}'", help=advice)])
+    entry = CATALOG[name]
+    explanation = click.wrap_text(entry.explanation.strip(), 88, preserve_paragraphs=True)
+    click.echo(f"{name}: {entry.title}\n\n{explanation}\n\nInstead of\n\n{_indented(entry.bad)}\n\n"
+               f"write\n\n{_indented(entry.good)}")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}".rstrip() for line in text.strip("\n").split("\n"))
+
+
+# --- steps that commands share -------------------------------------------------------------------------------
+
+
+def _read(path: str) -> Source:
+    """A program from a file, or from stdin for `-`."""
+    from tensorprog.files import read_program
+
+    if path == "-":
+        return Source("<stdin>", click.get_text_stream("stdin", encoding="utf-8").read())
+    return read_program(path)
+
+
+def _compile(path: str, assignments: Iterable[tuple[str, object]], *, show_warnings: bool) -> CompiledProgram:
+    from tensorprog.api import compile_source
+
+    compiled = compile_source(_read(path), _as_settings(assignments))
+    if show_warnings:
+        _show_warnings(compiled, compiled.warnings)
+    return compiled
+
+
+def _show_warnings(compiled: CompiledProgram, warnings: Sequence[Diagnostic]) -> None:
+    if warnings:
+        click.echo(render(warnings, compiled.source), err=True)
+
+
+def _as_settings(assignments: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """The settings that `--set` gave; a name that is set twice is a mistake."""
+    settings: dict[str, object] = {}
+    for name, value in assignments:
+        if name in settings:
+            raise ProgramError([Diagnostic("TP703", f"'{name}' is set twice: to {settings[name]} and to {value}",
+                                           help="leave one of them out")])
+        settings[name] = value
+    return settings
+
+
+def _load(data: tuple[str, ...]) -> dict:
+    if not data:
+        return {}
+    from tensorprog.data import load_data
+
+    return load_data(data)
+
+
+def _finish(compiled: CompiledProgram, result: Result, output: Path | None, as_json: bool, quiet: bool = False) -> int:
+    """Save and print a result; the exit code says whether it diverged."""
+    if output is not None:
+        from tensorprog.data import save_results
+
+        save_results(output, result)
+    if not quiet:
+        click.echo(result.to_json() if as_json else result.table())
+    if not as_json:
+        _show_warnings(compiled, result.warnings[len(compiled.warnings):])
+    return DIVERGED if result.diverged else 0
+
+
+class _Bar:
+    """A progress bar on stderr, if that is a terminal; gone when the work is done."""
+
+    WIDTH = 30
+    INTERVAL = 0.1
+
+    def __init__(self, wanted: bool, label: str = ""):
+        self.shown = wanted and sys.stderr.isatty()
+        self.label = label
+        self.last = 0.0
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def update(self, done: int, total: int) -> None:
+        """Draw the bar, not more often than ten times a second."""
+        now = time.monotonic()
+        if not self.shown or (now - self.last < self.INTERVAL and done < total):
+            return
+        self.last = now
+        filled = self.WIDTH * done // max(total, 1)
+        sys.stderr.write(f"\r{self.label}[{'#' * filled}{' ' * (self.WIDTH - filled)}] {done}/{total}")
+        sys.stderr.flush()
+
+    def __exit__(self, *exception: object) -> None:
+        if self.shown and self.last:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -1,0 +1,248 @@
+"""Arrays from files, and results to files.
+
+    load_data(["data.npz", "X=features.npy", "y=labels.csv"])  ->  {"X": ..., "y": ..., and all of data.npz}
+
+A `.npz` file gives all its arrays under their own names; a `.npy` or `.csv` file gives one, named by `name=` or else by
+the file. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tokenize import TokenError
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tensorprog.diagnostics import near_miss
+from tensorprog.files import mistake, write_whole
+
+if TYPE_CHECKING:
+    from tensorprog.results import Result
+
+EXTENSIONS = (".npz", ".npy", ".csv")
+DAMAGE = (ValueError, EOFError, RuntimeError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error, TokenError)
+
+Row = tuple[int, list[str]]
+
+
+def load_data(arguments: Iterable[str | os.PathLike[str]]) -> dict[str, np.ndarray]:
+    """The arrays that the arguments name, in order.
+
+    Raises:
+        ProgramError: TP610 to TP616, for a file that is missing, damaged or of another kind, or a name given twice.
+    """
+    data: dict[str, np.ndarray] = {}
+    origins: dict[str, str] = {}
+    for argument in arguments:
+        name, path = _split(argument)
+        for key, array in _load(name, path).items():
+            if key in data:
+                raise mistake("TP616", f"'{key}' is given twice: by '{origins[key]}' and by '{path}'",
+                              "leave one of them out, or rename it: `name=file`")
+            data[key], origins[key] = array, str(path)
+    return data
+
+
+def _split(argument: str | os.PathLike[str]) -> tuple[str | None, Path]:
+    """`name=file` or `file`; a file whose own name contains `=` is a file."""
+    text = os.fspath(argument)
+    name, equals, file = text.partition("=")
+    if not equals or os.path.exists(text):
+        return None, Path(text)
+    if not name.isidentifier() or not file:
+        raise mistake("TP616", f"'{text}' does not name an input and a file",
+                      "write `name=file`, as in `X=features.npy`")
+    return name, Path(file)
+
+
+def _load(name: str | None, path: Path) -> dict[str, np.ndarray]:
+    extension = path.suffix.lower()
+    if extension not in EXTENSIONS:
+        known = ", ".join(EXTENSIONS)
+        meant = near_miss(extension, EXTENSIONS) if extension else None
+        advice = f"did you mean '{path.with_suffix(meant)}'?" if meant else "save it with `numpy.savez` or as .csv"
+        raise mistake("TP612", f"'{path}' has the extension '{extension}', and data files are {known}", advice)
+    if not path.is_file():
+        raise mistake("TP610", f"there is no file '{path}'", "give the path from the current folder")
+    try:
+        if extension == ".npz":
+            return _load_npz(name, path)
+        array = _load_npy(path) if extension == ".npy" else read_csv(path)
+    except OSError as error:
+        raise mistake("TP611", f"cannot read '{path}': {error.strerror or error}") from None
+    return {name or _stem(path): array}
+
+
+def _stem(path: Path) -> str:
+    if path.stem.isidentifier():
+        return path.stem
+    raise mistake("TP616", f"'{path.name}' does not say which input it is, since '{path.stem}' is not a name",
+                  f"write `X={path}` with the input's name")
+
+
+def _open(path: Path) -> np.ndarray | np.lib.npyio.NpzFile:
+    try:
+        return np.load(path, allow_pickle=False)
+    except DAMAGE as error:
+        raise _damaged(path, error) from None
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    loaded = _open(path)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    loaded.close()
+    raise mistake("TP611", f"'{path}' holds several arrays", f"rename it to '{path.with_suffix('.npz')}'")
+
+
+def _load_npz(name: str | None, path: Path) -> dict[str, np.ndarray]:
+    loaded = _open(path)
+    if isinstance(loaded, np.ndarray):
+        raise mistake("TP611", f"'{path}' holds a single array", f"rename it to '{path.with_suffix('.npy')}'")
+    try:
+        with loaded:
+            arrays = {key: loaded[key] for key in loaded.files}
+    except DAMAGE as error:
+        raise _damaged(path, error) from None
+    if name is None:
+        return arrays
+    if len(arrays) != 1:
+        raise mistake("TP616", f"'{path}' holds {len(arrays)} arrays, so that `{name}=` does not say which",
+                      f"give it without `{name}=`: its arrays have names ({', '.join(arrays)})")
+    return {name: next(iter(arrays.values()))}
+
+
+def _damaged(path: Path, error: Exception) -> Exception:
+    if "allow_pickle" in str(error):
+        return mistake("TP611", f"'{path}' holds Python objects, which tpc does not unpickle",
+                       "save arrays of numbers")
+    return mistake("TP611", f"'{path}' is not a file of NumPy arrays, or is damaged: {error}", "save it again")
+
+
+# --- csv -----------------------------------------------------------------------------------------------------
+
+
+def read_csv(path: Path) -> np.ndarray:
+    """Numbers separated by commas, after an optional line of names; [rows, columns], or [rows] for a single column.
+
+    Empty lines and lines that start with `#` do not count.
+
+    Raises:
+        ProgramError: TP611, TP613, TP614 or TP615, with the line and column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise mistake("TP611", f"'{path}' is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+    header_line, header = _header(text)
+    array = _read_fast(text, header_line)
+    if array is None:
+        array = _read_checked(path, text, header_line, header)
+    return array[:, 0] if array.shape[1] == 1 else array
+
+
+def _header(text: str) -> tuple[int, list[str]]:
+    """The names in the first row and the number of its line; 0 and none if it has numbers."""
+    for line, cells in _rows(text):
+        return (0, []) if any(_is_number(cell) for cell in cells) else (line, cells)
+    return 0, []
+
+
+def _read_fast(text: str, skipped: int) -> np.ndarray | None:
+    """The rows after the skipped lines, if they are plain numbers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            array = np.loadtxt(io.StringIO(text), delimiter=",", quotechar='"', skiprows=skipped, ndmin=2)
+        except ValueError:
+            return None
+    return array if array.size else None
+
+
+def _read_checked(path: Path, text: str, skipped: int, header: list[str]) -> np.ndarray:
+    """The rows cell by cell, which finds what is wrong and where."""
+    try:
+        rows = [(line, cells) for line, cells in _rows(text) if line > skipped]
+    except csv.Error as error:
+        raise mistake("TP611", f"'{path}' is not a csv file: {error}", "check its quotation marks") from None
+    if not rows:
+        raise mistake("TP613", f"'{path}' has no rows of numbers", "write one row of numbers a line")
+    _check_lengths(path, rows)
+    return np.array([[_number(path, line, column, cell, header) for column, cell in enumerate(cells)]
+                     for line, cells in rows])
+
+
+def _rows(text: str) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
+    for cells in reader:
+        if any(cell.strip() for cell in cells) and not cells[0].startswith("#"):
+            yield reader.line_num, cells
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_lengths(path: Path, rows: list[Row]) -> None:
+    first, width = rows[0][0], len(rows[0][1])
+    for line, cells in rows:
+        if len(cells) != width:
+            raise mistake("TP614", f"'{path}', line {line}: {_columns(len(cells))}, but line {first} has "
+                          f"{_columns(width)}", "give every row the same number of columns")
+
+
+def _columns(count: int) -> str:
+    return f"{count} column" + ("" if count == 1 else "s")
+
+
+def _number(path: Path, line: int, column: int, cell: str, header: list[str]) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        pass
+    named = f" ('{header[column].strip()}')" if column < len(header) else ""
+    what = f"'{cell.strip()}' is not a number" if cell.strip() else "the cell is empty"
+    raise mistake("TP615", f"'{path}', line {line}, column {column + 1}{named}: {what}", _cell_advice(cell))
+
+
+def _cell_advice(cell: str) -> str:
+    if re.fullmatch(r"\s*[-+0-9.eE]+\s*([;\t ]\s*[-+0-9.eE]+\s*)+", cell):
+        return "separate the columns by commas"
+    return "write numbers like 1, -0.5 or 2e-3, and encode categories as numbers first"
+
+
+# --- results -------------------------------------------------------------------------------------------------
+
+
+def save_results(path: str | os.PathLike[str], result: Result) -> None:
+    """Write a result as `.npz`: `f`, `f.error`, `f.method` for each output `f`, and `.settings` as JSON text.
+
+    The file appears whole, or, when something fails, stays what it was.
+
+    Raises:
+        ProgramError: TP612 for another extension, TP707 when the file cannot be written.
+    """
+    if Path(path).suffix.lower() != ".npz":
+        raise mistake("TP612", f"results are written as .npz files, and '{path}' is not one",
+                      f"write `-o {Path(path).with_suffix('.npz')}`")
+    arrays = {".settings": np.array(json.dumps(result.settings))}
+    for name in result:
+        arrays |= {name: result[name], f"{name}.error": result.error[name],
+                   f"{name}.method": np.array(result.method[name])}
+        if name in result.samples:
+            arrays[f"{name}.samples"] = result.samples[name]
+    write_whole(path, lambda file: np.savez(file, **arrays))

@@ -1,0 +1,195 @@
+"""TP6xx: data, settings and indices, known when a program is bound. TP7xx: files and the command line."""
+
+from __future__ import annotations
+
+from tensorprog.diagnostics.catalog import Entry
+
+_INDICES = {
+    "TP601": Entry(
+        "index out of range",
+        "Indices count from 0 and end one before the length; negative ones do not count from the end. Every index of "
+        "every iteration is checked before anything runs, and the first one that fails is named with the values of its "
+        "loop variables.",
+        "for t in range(T):\n    f[t] = moment(x[t - 1])",
+        "for t in range(1, T):\n    f[t] = moment(x[t - 1])"),
+    "TP602": Entry(
+        "read before it is assigned",
+        "An element of a family comes into being when it is assigned. This one is read earlier, or is never assigned "
+        "at all; so is a name that only a loop or branch assigns that does not run.",
+        "for t in range(T):\n    h[t + 1] = tanh(h[t])",
+        "h[0] = x\nfor t in range(T):\n    h[t + 1] = tanh(h[t])"),
+    "TP603": Entry(
+        "integer arithmetic without a value",
+        "An integer expression divides by zero, raises to a negative power, or leaves the 64-bit integers.",
+        "for t in range(T):\n    f[t] = y[P // t]",
+        "for t in range(1, T):\n    f[t] = y[P // t]"),
+}
+
+_FILES = {
+    "TP610": Entry(
+        "data file not found",
+        "The file does not exist, or is a folder. Paths are relative to the current folder.",
+        "tpc run model.tp dat.npz",
+        "tpc run model.tp data.npz"),
+    "TP611": Entry(
+        "data file not readable",
+        "The file is damaged, is of another kind than its extension says, or holds Python objects. tpc never unpickles "
+        "objects, since that would run code from the file.",
+        'numpy.save("X.npy", list_of_rows_of_different_length, allow_pickle=True)',
+        'numpy.save("X.npy", numpy.array(rows, dtype=float))'),
+    "TP612": Entry(
+        "unknown extension",
+        "Data files are .npz, .npy or .csv; results are written as .npz.",
+        "tpc run model.tp X=features.txt",
+        "tpc run model.tp X=features.csv"),
+    "TP613": Entry(
+        "csv file without numbers",
+        "The file has no rows, or only a line of names.",
+        "a, b, c",
+        "a, b, c\n1, 2, 3"),
+    "TP614": Entry(
+        "csv rows of different length",
+        "Every row must have the same number of columns, as the first one has.",
+        "1, 2, 3\n4, 5",
+        "1, 2, 3\n4, 5, 6"),
+    "TP615": Entry(
+        "csv cell that is not a number",
+        "Columns are separated by commas, and every cell is a number. Only the first line may be names, and then all "
+        "of it.",
+        "0.5, 1.2, cat",
+        "0.5, 1.2, 3"),
+    "TP616": Entry(
+        "which input is this file?",
+        "A .npz file names its arrays itself. Another file is named by `name=file`, or else by its own name. No input "
+        "may be given twice.",
+        "tpc run model.tp train-features.npy",
+        "tpc run model.tp X=train-features.npy"),
+}
+
+_BINDING = {
+    "TP620": Entry(
+        "missing input",
+        "The program declares an input for which no array was given.",
+        "tpc run model.tp X=features.npy            # the program has `input y : [P]`, too",
+        "tpc run model.tp X=features.npy y=labels.csv"),
+    "TP621": Entry(
+        "unknown input",
+        "An array was given that the program does not declare. Parameters and sizes are settings, not data.",
+        "tpc run model.tp x=features.npy            # the program has `input X : [P, d]`",
+        "tpc run model.tp X=features.npy"),
+    "TP622": Entry(
+        "wrong number of axes",
+        "The array has more or fewer axes than the input's declaration. A column of shape [100, 1] is not a list of "
+        "shape [100].",
+        'program.run({"y": labels.reshape(-1, 1)})  # the program has `input y : [P]`',
+        'program.run({"y": labels.reshape(-1)})'),
+    "TP623": Entry(
+        "axis of the wrong length",
+        "A size has one value in the whole program. It is read off the first input that has it as an axis, or set from "
+        "outside, and every other axis must agree.",
+        'program.run({"X": X[:100], "y": y[:99]})   # X : [P, d], y : [P]',
+        'program.run({"X": X[:100], "y": y[:100]})'),
+    "TP624": Entry(
+        "NaN or infinity in an input",
+        "One such entry would spread to every output, so it is refused.",
+        'program.run({"X": X})                      # X[3, 5] is nan',
+        'program.run({"X": numpy.nan_to_num(X)})'),
+    "TP625": Entry(
+        "input that is not an array of real numbers",
+        "Inputs are arrays of real numbers: no strings, objects, complex numbers, masked entries, sparse matrices or "
+        "rows of different length.",
+        'program.run({"y": ["cat", "dog"]})',
+        'program.run({"y": [0, 1]})'),
+    "TP626": Entry(
+        "integer input with fractions",
+        "The entries of an `int` input are used as indices, so they must be whole numbers.",
+        'program.run({"ids": [0, 1.5, 2]})',
+        'program.run({"ids": [0, 1, 2]})'),
+    "TP627": Entry(
+        "missing parameter",
+        "A parameter that is declared without a default must be set.",
+        "tpc run model.tp data.npz                  # the program has `param eta`",
+        "tpc run model.tp data.npz --set eta=0.1"),
+    "TP628": Entry(
+        "setting of the wrong type",
+        "Integer parameters and sizes take whole numbers, real parameters finite real numbers.",
+        "tpc run model.tp data.npz --set T=2.5",
+        "tpc run model.tp data.npz --set T=3"),
+    "TP629": Entry(
+        "undetermined size",
+        "A size gets its value from the shape of an input that has it, alone, as an axis, from a setting, or from its "
+        "default.",
+        "size K",
+        "size K = 10"),
+    "TP630": Entry(
+        "size that is not positive",
+        "Sizes, and integer parameters used as sizes, are at least 1. An empty array gives a size of 0.",
+        "tpc run model.tp data.npz --set K=0",
+        "tpc run model.tp data.npz --set K=10"),
+    "TP631": Entry(
+        "unknown setting",
+        "The program has no parameter or size of that name.",
+        "tpc run model.tp data.npz --set lr=0.1     # the program has `param eta`",
+        "tpc run model.tp data.npz --set eta=0.1"),
+    "TP632": Entry(
+        "setting that is fixed already",
+        "A setting given to `compile` is built into the compiled program, so that a run cannot change it.",
+        'program = tensorprog.compile("model.tp", {"L": 3})\nprogram.run(data, L=4)',
+        'program = tensorprog.compile("model.tp")\nprogram.run(data, L=4)'),
+    "TP640": Entry(
+        "output that is not finite",
+        "From some index on the output is infinite or not a number: the computation diverged, as training does when "
+        "the learning rate is too large. What came before is right. tpc exits with 1.",
+        "tpc run model.tp data.npz --set eta=50",
+        "tpc run model.tp data.npz --set eta=0.5"),
+}
+
+_COMMAND_LINE = {
+    "TP701": Entry(
+        "program file not readable",
+        "The file does not exist, cannot be read, or is not UTF-8 text.",
+        "tpc check modle.tp",
+        "tpc check model.tp"),
+    "TP702": Entry(
+        "wrong command line",
+        "A command or option does not exist, or lacks its argument. `tpc --help` and `tpc COMMAND --help` list them.",
+        "tpc run model.tp --sampels 100",
+        "tpc run model.tp --samples 100"),
+    "TP703": Entry(
+        "setting given twice",
+        "The same name appears in two `--set` options.",
+        "tpc run model.tp --set eta=0.1 --set eta=0.2",
+        "tpc run model.tp --set eta=0.2"),
+    "TP704": Entry(
+        "unknown stage",
+        "The stages that can be shown are ast, program, limit, plan and kernel.",
+        "tpc compile model.tp --emit kernels",
+        "tpc compile model.tp --emit kernel"),
+    "TP705": Entry(
+        "unknown code",
+        "`tpc explain` without a code lists them all.",
+        "tpc explain TP999",
+        "tpc explain TP601"),
+    "TP706": Entry(
+        "unknown method",
+        "`auto` takes the most exact evaluator that applies; `particles` always applies.",
+        "tpc run model.tp --method particle",
+        "tpc run model.tp --method particles"),
+    "TP707": Entry(
+        "file cannot be written",
+        "The folder does not exist, cannot be written to, or is full. An earlier file of that name is unchanged.",
+        "tpc run model.tp -o missing_folder/out.npz",
+        "tpc run model.tp -o out.npz"),
+    "TP708": Entry(
+        "count that is not positive",
+        "Widths, seeds, samples and replicates are whole numbers from 1.",
+        "program.simulate(data, width=0)",
+        "program.simulate(data, width=256)"),
+    "TP709": Entry(
+        "not enough memory",
+        "The run needs more memory than there is. It grows with the samples, the replicates, the width and the data.",
+        "tpc run model.tp data.npz --samples 10000000",
+        "tpc run model.tp data.npz --samples 4096"),
+}
+
+ENTRIES = {**_INDICES, **_FILES, **_BINDING, **_COMMAND_LINE}

@@ -1,0 +1,84 @@
+"""Reading and writing the user's files: whole or not at all, with mistakes as diagnostics."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from tensorprog.diagnostics import Diagnostic, ProgramError, Source, near_miss
+
+NEW_FILE_MODE = 0o666
+
+
+def mistake(code: str, message: str, help: str | None = None) -> ProgramError:
+    """An error that is not about a place in a program."""
+    return ProgramError([Diagnostic(code, message, help=help)])
+
+
+def read_program(path: str | os.PathLike[str]) -> Source:
+    """The text of a program file.
+
+    Raises:
+        ProgramError: TP701, when there is no such file or it is not UTF-8 text.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return Source(os.fspath(path), file.read())
+    except FileNotFoundError:
+        raise mistake("TP701", f"there is no file '{path}'", _nearby(Path(path))) from None
+    except UnicodeDecodeError as error:
+        raise mistake("TP701", f"'{path}' is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+    except OSError as error:
+        raise mistake("TP701", f"cannot read '{path}': {error.strerror}") from None
+
+
+def _nearby(path: Path) -> str | None:
+    """Which file was probably meant, in the same folder."""
+    with suppress(OSError):
+        meant = near_miss(path.name, [p.name for p in path.parent.iterdir() if p.suffix == path.suffix])
+        return f"did you mean '{path.parent / meant}'?" if meant else None
+    return f"there is no folder '{path.parent}' either"
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_whole(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Call `write` on a temporary file of the same folder and put it in place of `path`; on failure nothing changes.
+
+    A symbolic link stays a link, and an existing file keeps its permissions.
+
+    Raises:
+        ProgramError: TP707, when the file cannot be written.
+    """
+    target = os.path.realpath(path)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".tpc-", dir=os.path.dirname(target))
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.chmod(temporary, _mode(target))
+        os.replace(temporary, target)
+        temporary = None
+    except OSError as error:
+        raise mistake("TP707", f"cannot write '{path}': {error.strerror or error}",
+                      "check that the folder exists and can be written to") from None
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def _mode(target: str) -> int:
+    """The permissions of an existing file, else those of a new one."""
+    with suppress(OSError):
+        return os.stat(target).st_mode & 0o7777
+    umask = os.umask(0)
+    os.umask(umask)
+    return NEW_FILE_MODE & ~umask

@@ -1,0 +1,1 @@
+"""The passes over the typed program, in the order of `tensorprog.driver`."""

@@ -1,0 +1,448 @@
+"""One reverse sweep: the adjoint of each statement of a region, last to first (see `differentiate`)."""
+
+from __future__ import annotations
+
+from tensorprog.diagnostics import Reporter
+from tensorprog.ir.build import Builder, same_shape
+from tensorprog.ir.calculus import partial
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym, int_bin, substitute, substitute_bool
+from tensorprog.ir.program import (
+    SCALAR,
+    Accum,
+    Cell,
+    Const,
+    Contract,
+    Elementwise,
+    Expand,
+    For,
+    FromInt,
+    If,
+    InputRef,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatrixType,
+    MatStore,
+    Moment,
+    Op,
+    OuterTerm,
+    ParamRef,
+    Pick,
+    Place,
+    Statement,
+    Store,
+    SumAxis,
+    TensorType,
+    Term,
+    Var,
+    WidthConst,
+    Zero,
+    blocks,
+    cells_read,
+    cells_written,
+    reads,
+    walk,
+    written,
+)
+from tensorprog.passes.regions import Site, written_first
+from tensorprog.passes.rewrite import map_items, map_op_indices
+
+_REPEATABLE = (Const, FromInt, ParamRef, WidthConst, InputRef)
+
+
+class Sweep:
+    """Emits the sweep of one site. `recorded` holds what the forward pass must store: statement -> (before, after)."""
+
+    def __init__(self, builder: Builder, site: Site, reporter: Reporter):
+        self.builder = builder
+        self.site = site
+        self.reporter = reporter
+        self.recorded: dict[int, tuple[list[Statement], list[Statement]]] = {}
+        self.shadows: dict[Cell, Cell] = {}
+        self.private: set[Cell] = set()
+        self.adjoints: dict[Var, list[Var]] = {}
+        self.adjoint_cells: dict[Var, Cell] = {}
+        self.indices: dict[str, IntExpr] = {}
+        self.tapes: dict[Var, Cell] = {}
+        self.matrix_tapes: dict[int, Cell] = {}
+        self._survey()
+
+    # --- what is where ---
+
+    def _survey(self) -> None:
+        site = self.site
+        self.definition: dict[Var, Let] = {}
+        self.loops_of: dict[Var, tuple[For, ...]] = {}
+        self.block_of: dict[Var, int] = {}
+        self.loops_at: dict[int, tuple[For, ...]] = {}
+        self._survey_block(site.ancestors[0], ())
+        region = [s for p in site.parts for s in p.statements]
+        self.region_written = cells_written(tuple(region))
+        self.reversed_loops = {s.var for s in walk(tuple(region)) if isinstance(s, For)}
+        self.reversed_loops |= {p.loop.var for p in site.parts if p.loop}
+        self.visible = {id(block) for block in site.ancestors}
+        self.crossing = {v for s in walk(tuple(region)) for v in reads(s)
+                         if v in site.active.vars and self.block_of[v] != self.block_at[id(s)]}
+
+    def _survey_block(self, body: tuple[Statement, ...], loops: tuple[For, ...]) -> None:
+        self.block_at = getattr(self, "block_at", {})
+        for statement in body:
+            self.block_at[id(statement)] = id(body)
+            self.loops_at[id(statement)] = loops
+            if isinstance(statement, Let):
+                self.definition[statement.var] = statement
+                self.loops_of[statement.var] = loops
+                self.block_of[statement.var] = id(body)
+            inner = (*loops, statement) if isinstance(statement, For) else loops
+            for block in blocks(statement):
+                self._survey_block(block, inner)
+
+    # --- the sweep ---
+
+    def run(self) -> tuple[list[Statement], dict[Cell, Cell]]:
+        """The code of the sweep, and for each variable the cell that holds its gradient afterwards."""
+        with self.builder.nested() as code:
+            seed = self.builder.const(1)
+            self.builder.append(Store(self._shadow(self.site.scalar), self.site.scalar_items, seed, span=self.builder.span))
+            crossing = [v for p in self.site.parts if not p.loop for v in self._crossing_of(p.statements)]
+            for part in self.site.parts:
+                if part.loop is None:
+                    self._reverse_statements(part.statements)
+                else:
+                    self._reverse_earlier(part.loop, part.statements)
+            results = {g.wrt: self._result(g.wrt) for g in self.site.gradients}
+        start: list[Statement] = [Zero(self.adjoint_cells[v]) for v in crossing if v in self.adjoint_cells]
+        start += [Zero(shadow) for cell, shadow in self.shadows.items() if cell not in self.private]
+        return start + code, results
+
+    def _result(self, wrt: Cell) -> Cell:
+        shadow = self._shadow(wrt)
+        extra = self.site.extra
+        if not extra:
+            return shadow
+        items = tuple(IntSym(name, "loop") for name in extra)
+        result = self.builder.cell(f"{wrt.display}_grad", wrt.type, len(extra))
+        if isinstance(wrt.type, MatrixType):
+            self.builder.append(MatStore(result, items, (MatrixTerm(None, shadow, ()),), span=self.builder.span))
+        else:
+            self.builder.append(Store(result, items, self.builder.load(shadow), span=self.builder.span))
+        return result
+
+    def _crossing_of(self, statements: tuple[Statement, ...]) -> list[Var]:
+        return [s.var for s in statements if isinstance(s, Let) and s.var in self.crossing]
+
+    def _reverse_statements(self, statements: tuple[Statement, ...]) -> None:
+        for statement in reversed(statements):
+            outer, self.builder.span = self.builder.span, statement.span or self.builder.span
+            self._reverse(statement)
+            self.builder.span = outer
+
+    def _reverse(self, statement: Statement) -> None:
+        match statement:
+            case Let(var=var, op=op):
+                if var in self.site.active.vars:
+                    self._reverse_let(statement, var, op)
+            case For():
+                self._reverse_loop(statement)
+            case If(condition=condition, then=then, orelse=orelse):
+                forward, backward = self._reverse_block(then), self._reverse_block(orelse)
+                if forward or backward:
+                    condition = substitute_bool(condition, self.indices)
+                    self.builder.append(If(condition, forward, backward, span=statement.span))
+            case _ if written(statement) in self.site.active.cells:
+                self._reverse_write(statement)
+
+    def _reverse_block(self, statements: tuple[Statement, ...], start: tuple[Statement, ...] = ()) -> tuple:
+        with self.builder.nested() as code:
+            self._reverse_statements(statements)
+        zeros = [Zero(self.adjoint_cells[v]) for v in self._crossing_of(statements) if v in self.adjoint_cells]
+        return (*start, *zeros, *code) if code else ()
+
+    def _reverse_loop(self, loop: For) -> None:
+        self._emit_reversed(loop, _last(loop), int_bin("-", loop.start, IntLit(loop.step)))
+
+    def _reverse_earlier(self, loop: For, body: tuple[Statement, ...]) -> None:
+        """The iterations before the current one."""
+        current = IntSym(loop.var, "loop")
+        self._emit_reversed(loop, int_bin("-", current, IntLit(loop.step)), int_bin("-", loop.start, IntLit(loop.step)))
+
+    def _emit_reversed(self, loop: For, start: IntExpr, stop: IntExpr) -> None:
+        start, stop = substitute(start, self.indices), substitute(stop, self.indices)
+        var = self.builder.names.fresh(loop.var)
+        saved = dict(self.indices)
+        self.indices[loop.var] = IntSym(var, "loop")
+        private = self._make_private(loop, var)
+        body = self._reverse_block(loop.body, tuple(Zero(s) for s in private))
+        self.indices = saved
+        if body:
+            self.builder.append(For(var, start, stop, -loop.step, body, span=loop.span))
+
+    def _make_private(self, loop: For, var: str) -> list[Cell]:
+        """Shadows of cells that live within one iteration, which start from zero in each."""
+        made = []
+        for cell in self.site.active.cells:
+            if cell in self.shadows or not self._lives_in(cell, loop):
+                continue
+            home = tuple(self.indices[h].name for h in cell.home if h in self.indices) or (var,)
+            shadow = self.builder.cell(f"{cell.display}_bar", cell.type, cell.rank, display=cell.display, home=home)
+            self.shadows[cell] = shadow
+            self.private.add(cell)
+            made.append(shadow)
+        return made
+
+    def _lives_in(self, cell: Cell, loop: For) -> bool:
+        if any(p.loop for p in self.site.parts) or cell is self.site.scalar or cell in {g.wrt for g in self.site.gradients}:
+            return False
+        inside = {id(s) for s in walk(loop.body)}
+        elsewhere = any(id(s) not in inside and _accesses(s, cell)
+                        for p in self.site.parts for s in walk(p.statements))
+        return not elsewhere and ((cell.home and cell.home[-1] == loop.var) or written_first(loop.body, cell))
+
+    # --- adjoints of temporaries and cells ---
+
+    def _shadow(self, cell: Cell) -> Cell:
+        if cell not in self.shadows:
+            self.shadows[cell] = self.builder.cell(f"{cell.display}_bar", cell.type, cell.rank, display=cell.display)
+        return self.shadows[cell]
+
+    def _contribute(self, var: Var, value: Var | None, out: TensorType) -> None:
+        """Add to the adjoint of `var` a value of (at most) type `out`, summed over the axes that `var` lacks."""
+        if value is None or var not in self.site.active.vars:
+            return
+        value = self._reduce(value, out, var.type)
+        if var in self.crossing:
+            cell = self.adjoint_cells.get(var)
+            if cell is None:
+                cell = self.adjoint_cells[var] = self.builder.cell(f"{var.name}_bar", var.type)
+            self.builder.append(Accum(cell, (), self._fit(value, var.type), span=self.builder.span))
+        else:
+            self.adjoints.setdefault(var, []).append(value)
+
+    def _adjoint(self, var: Var) -> Var | None:
+        """The collected adjoint of a temporary, or None if nothing reached it."""
+        parts = self.adjoints.pop(var, [])
+        if var in self.adjoint_cells:
+            parts.append(self.builder.load(self.adjoint_cells[var]))
+        if not parts:
+            return None
+        total = parts[0]
+        for part in parts[1:]:
+            total = self.builder.add(total, part)
+        return total
+
+    def _reduce(self, value: Var, out: TensorType, target: TensorType) -> Var:
+        builder = self.builder
+        if out.width and not target.width:
+            inner = builder.moment(value) if value.type.width else value
+            value = builder.mul(builder.width(out.width), inner)
+        if out.shape and not target.shape:
+            if value.type.shape:
+                for axis in reversed(range(len(value.type.shape))):
+                    value = builder.sum_axis(value, axis)
+            else:
+                for size in out.shape:
+                    value = builder.mul(builder.from_int(substitute(size, self.indices)), value)
+        return value
+
+    def _fit(self, value: Var, type: TensorType) -> Var:
+        """A value that is the same along some axes, repeated along them."""
+        if value.type.width == type.width and same_shape(value.type.shape, type.shape):
+            return value
+        known = self.builder.constant_value(value)
+        if known is not None:
+            return self.builder.const(known, type)
+        return self.builder.add(self.builder.const(0, type), value)
+
+    # --- values of the forward pass ---
+
+    def _fetch(self, var: Var) -> Var:
+        """A forward temporary, visible at this place of the sweep."""
+        definition = self.definition[var]
+        reversed_here = any(loop.var in self.indices for loop in self.loops_of[var])
+        if self.block_of[var] in self.visible and not reversed_here:
+            return var
+        op = definition.op
+        if isinstance(op, Const) and var.type == SCALAR:
+            return self.builder.const(op.value)
+        if isinstance(op, _REPEATABLE) or (isinstance(op, Load) and op.cell not in self.region_written):
+            return self.builder.let(map_op_indices(op, self.indices), var.type, var.name)
+        tape = self.tapes.get(var)
+        if tape is None:
+            tape = self._record(var, definition)
+        return self.builder.let(Load(tape, self._tape_items(self.loops_of[var], self.indices)), var.type, var.name)
+
+    def _record(self, var: Var, definition: Let) -> Cell:
+        loops = self.loops_of[var]
+        tape = self.builder.cell(f"{var.name}_tape", var.type, len(self._tape_items(loops, {})))
+        self.tapes[var] = tape
+        store = Store(tape, self._tape_items(loops, {}), var, span=definition.span)
+        self.recorded.setdefault(id(definition), ([], []))[1].append(store)
+        return tape
+
+    def _tape_items(self, loops: tuple[For, ...], indices: dict[str, IntExpr]) -> tuple[IntExpr, ...]:
+        return tuple(substitute(_counter(loop), indices) for loop in loops if loop.var in self.reversed_loops)
+
+    def _matrix(self, statement: Statement, cell: Cell, items: tuple[IntExpr, ...]) -> tuple[Cell, tuple]:
+        """The matrix as the forward statement saw it: itself, or a copy if the region changes it."""
+        if cell not in self.region_written:
+            return cell, map_items(items, self.indices)
+        loops = self.loops_at[id(statement)]
+        key = hash((id(statement), cell.name, items))
+        tape = self.matrix_tapes.get(key)
+        if tape is None:
+            here = self._tape_items(loops, {})
+            tape = self.matrix_tapes[key] = self.builder.cell(f"{cell.display}_then", cell.type, len(here))
+            copy = MatStore(tape, here, (MatrixTerm(None, cell, items),), span=statement.span)
+            self.recorded.setdefault(id(statement), ([], []))[0].append(copy)
+        return tape, self._tape_items(loops, self.indices)
+
+    # --- adjoint rules: operations ---
+
+    def _reverse_let(self, statement: Let, var: Var, op: Op) -> None:
+        bar = self._adjoint(var)
+        if bar is None:
+            return
+        match op:
+            case Elementwise():
+                self._reverse_elementwise(op, var, bar)
+            case Moment(arg=arg):
+                inverse = self.builder.div(self.builder.const(1), self.builder.width(arg.type.width))
+                self._contribute(arg, self.builder.mul(inverse, bar), arg.type)
+            case Contract():
+                self._reverse_contract(op, self._fit(bar, var.type))
+            case SumAxis(arg=arg, axis=axis):
+                if bar.type.shape or not var.type.shape:
+                    size = arg.type.shape[axis]
+                    type = TensorType(bar.type.width, (*bar.type.shape[:axis], size, *bar.type.shape[axis:]))
+                    bar = self.builder.let(Expand(bar, axis, substitute(size, self.indices)), type)
+                self._contribute(arg, bar, arg.type)
+            case Expand(arg=arg, axis=axis):
+                self._contribute(arg, self.builder.sum_axis(self._fit(bar, var.type), axis), arg.type)
+            case Pick(arg=arg, items=()):
+                self._contribute(arg, bar, arg.type)
+            case Pick(arg=arg, items=items):
+                place = Place(self._fit(bar, var.type), map_items(items, self.indices), arg.type.shape)
+                self._contribute(arg, self.builder.let(place, arg.type), arg.type)
+            case Place(arg=arg, items=items):
+                pick = Pick(self._fit(bar, var.type), map_items(items, self.indices))
+                self._contribute(arg, self.builder.let(pick, arg.type), arg.type)
+            case MatMul():
+                self._reverse_matmul(statement, op, self._fit(bar, var.type))
+            case Load(cell=cell, items=items):
+                if cell in self.site.active.cells:
+                    items = map_items(items, self.indices)
+                    value = self._fit(bar, var.type)
+                    self.builder.append(Accum(self._shadow(cell), items, value, span=self.builder.span))
+
+    def _reverse_elementwise(self, op: Elementwise, var: Var, bar: Var) -> None:
+        for position, arg in enumerate(op.args):
+            if arg in self.site.active.vars:
+                factor = partial(self.builder, op, var, position, self._fetch)
+                if factor is not None:
+                    self._contribute(arg, self.builder.mul(bar, factor), var.type)
+
+    def _reverse_contract(self, op: Contract, bar: Var) -> None:
+        sides = ((op.left, op.left_axes, op.right, op.right_axes), (op.right, op.right_axes, op.left, op.left_axes))
+        for arg, axes, other, other_axes in sides:
+            if arg in self.site.active.vars:
+                value = self.builder.contract(bar, op.out_axes, self._fetch(other), other_axes, axes)
+                out = TensorType(bar.type.width or other.type.width, arg.type.shape)
+                self._contribute(arg, value, out)
+
+    def _reverse_matmul(self, statement: Let, op: MatMul, bar: Var) -> None:
+        matrix, items = self._matrix(statement, op.matrix, op.items)
+        if op.arg in self.site.active.vars:
+            back = MatMul(matrix, items, not op.transposed, bar)
+            self._contribute(op.arg, self.builder.let(back, op.arg.type), op.arg.type)
+        if op.matrix in self.site.active.cells:
+            left, right = (bar, self._fetch(op.arg))
+            term = OuterTerm(None, right, left) if op.transposed else OuterTerm(None, left, right)
+            items = map_items(op.items, self.indices)
+            self.builder.append(MatAccum(self._shadow(op.matrix), items, (term,), span=self.builder.span))
+
+    # --- adjoint rules: writes ---
+
+    def _reverse_write(self, statement: Statement) -> None:
+        match statement:
+            case Store(cell=cell, items=items, value=value):
+                items = map_items(items, self.indices)
+                shadow = self._shadow(cell)
+                bar = self.builder.load(shadow, items, value.type)
+                zero = self.builder.const(0, cell.type)
+                self.builder.append(Store(shadow, items, zero, span=statement.span))
+                self._contribute(value, bar, value.type)
+            case Accum(cell=cell, items=items, value=value):
+                bar = self.builder.load(self._shadow(cell), map_items(items, self.indices), value.type)
+                self._contribute(value, bar, value.type)
+            case MatStore(cell=cell, items=items, terms=terms):
+                self._reverse_matrix(statement, cell, items, terms, replace=True)
+            case MatAccum(cell=cell, items=items, terms=terms):
+                self._reverse_matrix(statement, cell, items, terms, replace=False)
+            case Zero(cell=cell):
+                self.builder.append(Zero(self._shadow(cell), span=statement.span))
+
+    def _reverse_matrix(self, statement: Statement, cell: Cell, items: tuple, terms: tuple[Term, ...],
+                        replace: bool) -> None:
+        shadow, here = self._shadow(cell), map_items(items, self.indices)
+        bar = self.builder.cell(f"{cell.display}_bar", cell.type)
+        self.builder.append(MatStore(bar, (), (MatrixTerm(None, shadow, here),), span=statement.span))
+        if replace:
+            self.builder.append(MatStore(shadow, here, (), span=statement.span))
+        for term in terms:
+            if isinstance(term, MatrixTerm):
+                self._reverse_matrix_term(statement, term, bar)
+            else:
+                self._reverse_outer(term, bar)
+
+    def _reverse_matrix_term(self, statement: Statement, term: MatrixTerm, bar: Cell) -> None:
+        if term.coef in self.site.active.vars:
+            self.reporter.error("TP423", "a gradient through the factor of a matrix is not available", statement.span,
+                                help="scale the vector instead: `s * (W @ x)`")
+        if term.cell in self.site.active.cells:
+            coef = None if term.coef is None else self._fetch(term.coef)
+            back = MatrixTerm(coef, bar, (), term.transposed)
+            items = map_items(term.items, self.indices)
+            self.builder.append(MatAccum(self._shadow(term.cell), items, (back,), span=statement.span))
+
+    def _reverse_outer(self, term: OuterTerm, bar: Cell) -> None:
+        """The adjoint of coef * outer(u, x), where `bar` is the adjoint matrix."""
+        builder, active = self.builder, self.site.active.vars
+        left, right = term.left, term.right
+        coef_active = term.coef is not None and term.coef in active
+        if left in active or coef_active:
+            applied = builder.let(MatMul(bar, (), False, self._fetch(right)), left.type)
+            self._contribute(left, self._scaled(term.coef, applied), left.type)
+            if coef_active:
+                product = builder.mul(self._fetch(left), applied)
+                self._contribute(term.coef, product, TensorType(left.type.width))
+        if right in active:
+            applied = builder.let(MatMul(bar, (), True, self._fetch(left)), right.type)
+            self._contribute(right, self._scaled(term.coef, applied), right.type)
+
+    def _scaled(self, coef: Var | None, value: Var) -> Var:
+        return value if coef is None else self.builder.mul(self._fetch(coef), value)
+
+
+def _accesses(statement: Statement, cell: Cell) -> bool:
+    return cell in cells_read(statement) or written(statement) is cell
+
+
+def _last(loop: For) -> IntExpr:
+    """The last value of a loop's variable (for a loop that runs at all)."""
+    if abs(loop.step) == 1:
+        return int_bin("-", loop.stop, IntLit(loop.step))
+    toward = IntLit(1 if loop.step > 0 else -1)
+    steps = int_bin("//", int_bin("-", int_bin("-", loop.stop, toward), loop.start), IntLit(loop.step))
+    return int_bin("+", loop.start, int_bin("*", steps, IntLit(loop.step)))
+
+
+def _counter(loop: For) -> IntExpr:
+    """A non-negative index for a loop's iterations: its variable where that is never negative."""
+    symbol = IntSym(loop.var, "loop")
+    ascending = loop.step > 0 and isinstance(loop.start, IntLit) and loop.start.value >= 0
+    descending = loop.step < 0 and isinstance(loop.stop, IntLit) and loop.stop.value >= -1
+    if ascending or descending:
+        return symbol
+    return IntBin("//", int_bin("-", symbol, loop.start), IntLit(loop.step))

@@ -1,0 +1,351 @@
+"""Where a gradient is computed, and which statements its sweep runs backwards.
+
+The sweep stands right after the statement that computes the scalar (the anchor). It goes back to the last change of the
+variable: through the statements before the anchor in its block, then, if the block is a loop's body in which the
+variable does not change, through the loop's earlier iterations and the statements before the loop, and so on outwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tensorprog.diagnostics import Reporter
+from tensorprog.ir.build import Names
+from tensorprog.ir.integers import IntExpr, IntSym, loop_names
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    For,
+    GradStmt,
+    If,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatStore,
+    Program,
+    Statement,
+    Store,
+    Var,
+    Zero,
+    blocks,
+    cells_read,
+    cells_written,
+    reads,
+    walk,
+    written,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a path from the root: the block, the position in it, and the statement whose block it is."""
+
+    block: tuple[Statement, ...]
+    position: int
+    container: For | If | None
+
+
+Path = tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Statements to run backwards: a block's prefix, or (with `loop`) a loop's earlier iterations."""
+
+    statements: tuple[Statement, ...]
+    loop: For | None = None
+
+
+@dataclass(slots=True)
+class Site:
+    """One sweep: which gradients, where, over what. `parts` go from the scalar outwards."""
+
+    gradients: list[GradStmt]
+    anchor: Statement
+    scalar: Cell
+    scalar_items: tuple[IntExpr, ...]
+    parts: list[Part]
+    ancestors: tuple[tuple[Statement, ...], ...]
+    extra: tuple[str, ...]
+    active: Activity
+    names: Names = field(default_factory=Names)
+
+    def result_items(self, gradient: GradStmt) -> tuple[IntExpr, ...]:
+        """The indices under which a gradient finds its result, if the sweep ran in other loops than it stands in."""
+        where = {item.name: i for i, item in enumerate(self.scalar_items) if isinstance(item, IntSym)}
+        return tuple(gradient.scalar_items[where[loop]] for loop in self.extra)
+
+
+# --- activity ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Activity:
+    """Temporaries and cells that depend on the variables and that the scalar depends on."""
+
+    vars: set[Var]
+    cells: set[Cell]
+
+
+def activity(statements: Sequence[Statement], sources: Iterable[Cell], scalar: Cell) -> Activity:
+    """Which values carry the derivative through `statements` (nested blocks included), in any order."""
+    flat = [s for top in statements for s in walk((top,))]
+    varied = _closure(flat, set(sources), _forward)
+    useful = _closure(flat, {scalar}, _backward)
+    return Activity({v for v in varied & useful if isinstance(v, Var)},
+                    {c for c in varied & useful if isinstance(c, Cell)})
+
+
+def _closure(flat: list[Statement], start: set, step) -> set:
+    found = set(start)
+    while True:
+        before = len(found)
+        for statement in flat if step is _forward else reversed(flat):
+            found |= step(statement, found)
+        if len(found) == before:
+            return found
+
+
+def _uses(statement: Statement) -> set:
+    return {*reads(statement), *cells_read(statement)}
+
+
+def _defines(statement: Statement) -> set:
+    if isinstance(statement, Let):
+        return {statement.var}
+    cell = written(statement)
+    return set() if cell is None else {cell}
+
+
+def _forward(statement: Statement, found: set) -> set:
+    return _defines(statement) if _uses(statement) & found else set()
+
+
+def _backward(statement: Statement, found: set) -> set:
+    return _uses(statement) if _defines(statement) & found else set()
+
+
+# --- sites ---------------------------------------------------------------------------------------------------
+
+
+def plan_sweep(program: Program, pending: list[GradStmt], reporter: Reporter) -> Site | None:
+    """The next sweep: the first gradient whose region holds no other gradient still to be taken, and all that can
+    share its sweep. None (and an error) if there is none."""
+    from tensorprog.passes.differentiate import used_names
+
+    planner = _Planner(program, reporter)
+    sites = [(g, planner.site(g)) for g in pending]
+    if any(site is None for _, site in sites):
+        return None
+    ready = [(g, s) for g, s in sites if not _waits(s, pending)]
+    if not ready:
+        reporter.error("TP421", "this gradient depends on itself", pending[0].span,
+                       help="differentiate with respect to a value that the loop updates, or unroll one step by hand")
+        return None
+    first = ready[0][1]
+    site = first
+    for gradient, other in ready[1:]:
+        site = _merged(site, other, gradient, program) or site
+    site.names = used_names(program)
+    return site
+
+
+def _waits(site: Site, pending: list[GradStmt]) -> bool:
+    return any(isinstance(s, GradStmt) and s.target in site.active.cells
+               for part in site.parts for s in walk(part.statements))
+
+
+def _merged(site: Site, other: Site, gradient: GradStmt, program: Program) -> Site | None:
+    """Both sweeps as one, when they stand at the same place and differ at most in where inactive statements end."""
+    if site.anchor is not other.anchor or site.scalar_items != other.scalar_items or site.extra != other.extra:
+        return None
+    if len(site.parts) != len(other.parts):
+        return None
+    pairs = list(zip(site.parts, other.parts))
+    if any(a.loop is not b.loop for a, b in pairs) or any(a.statements != b.statements for a, b in pairs[:-1]):
+        return None
+    longer, shorter = sorted((site, other), key=lambda s: -len(s.parts[-1].statements))
+    extra = longer.parts[-1].statements[: len(longer.parts[-1].statements) - len(shorter.parts[-1].statements)]
+    if any(_touches(s, longer.active) for s in extra):
+        return None
+    gradients = site.gradients + other.gradients
+    statements = [s for p in shorter.parts for s in p.statements]
+    active = activity(statements, {g.wrt for g in gradients}, site.scalar)
+    return Site(gradients, site.anchor, site.scalar, site.scalar_items, shorter.parts, site.ancestors, site.extra, active)
+
+
+def _touches(statement: Statement, active: Activity) -> bool:
+    return any((_defines(s) | set(cells_read(s))) & (active.vars | active.cells) for s in walk((statement,)))
+
+
+class _Planner:
+    def __init__(self, program: Program, reporter: Reporter):
+        self.program = program
+        self.reporter = reporter
+
+    def site(self, gradient: GradStmt) -> Site | None:
+        path = _find_path(self.program.body, gradient)
+        found = self._inline_anchor(gradient, path) or self._distant_anchor(gradient, path)
+        if found is None:
+            self._no_anchor(gradient)
+            return None
+        anchor_path, items, extra = found
+        parts = self._parts(gradient, anchor_path)
+        statements = [s for p in parts for s in p.statements]
+        active = activity(statements, {gradient.wrt}, gradient.scalar)
+        ancestors = tuple(step.block for step in anchor_path)
+        step = anchor_path[-1]
+        return Site([gradient], step.block[step.position], gradient.scalar, items, parts, ancestors, extra, active)
+
+    def _no_anchor(self, gradient: GradStmt) -> None:
+        self.reporter.error("TP420", f"`{gradient.scalar.display}` is not computed before this gradient in a way that "
+                                     "can be followed", gradient.span,
+                            help="take the gradient in the iteration that computes the scalar, right after it")
+
+    def _inline_anchor(self, gradient: GradStmt, path: Path) -> tuple[Path, tuple, tuple] | None:
+        """The nearest statement before the gradient, in its block or one around it, that computes the scalar."""
+        for depth in range(len(path) - 1, -1, -1):
+            step = path[depth]
+            for position in range(step.position - 1, -1, -1):
+                statement = step.block[position]
+                if gradient.scalar not in cells_written((statement,)):
+                    continue
+                in_scope = {s.container.var for s in path[: depth + 1] if isinstance(s.container, For)}
+                if set().union(*map(loop_names, gradient.scalar_items), set()) - in_scope:
+                    return None
+                if blocks(statement) and gradient.wrt in cells_written((statement,)):
+                    return None
+                anchor = (*path[:depth], Step(step.block, position, step.container))
+                return anchor, gradient.scalar_items, ()
+        return None
+
+    def _distant_anchor(self, gradient: GradStmt, path: Path) -> tuple[Path, tuple, tuple] | None:
+        """The one statement that stores the scalar, in other loops: the result is kept for each of its iterations."""
+        stores = [s for s in walk(self.program.body) if written(s) is gradient.scalar]
+        if len(stores) != 1 or not isinstance(stores[0], Store) or gradient.wrt_items:
+            return None
+        anchor = _find_path(self.program.body, stores[0])
+        here = {step.container.var for step in path if isinstance(step.container, For)}
+        items = stores[0].items
+        extra = []
+        for step in anchor:
+            if isinstance(step.container, For):
+                var = step.container.var
+                position = next((i for i, item in enumerate(items) if item == IntSym(var, "loop")), None)
+                shared = var in here and position is not None and gradient.scalar_items[position] == items[position]
+                if position is None and var not in here:
+                    return None
+                if not shared and position is not None:
+                    extra.append(var)
+        return anchor, items, tuple(extra)
+
+    def _parts(self, gradient: GradStmt, anchor: Path) -> list[Part]:
+        wrt = gradient.wrt
+        parts: list[Part] = []
+        for depth in range(len(anchor) - 1, -1, -1):
+            step = anchor[depth]
+            prefix = step.block[: step.position + (depth == len(anchor) - 1)]
+            birth = _last_change(prefix, wrt)
+            parts.append(Part(prefix[birth + 1:]))
+            if birth >= 0:
+                break
+            loop = step.container
+            if isinstance(loop, For):
+                if wrt in cells_written(loop.body):
+                    self._warn_older_paths(gradient, parts, anchor[:depth])
+                    break
+                if _carries(loop, parts, wrt, gradient.scalar):
+                    parts.append(Part(loop.body, loop))
+        return parts
+
+    def _warn_older_paths(self, gradient: GradStmt, parts: list[Part], outer: Path) -> None:
+        """The loop changes the variable, so values computed from it before the loop are constants to the gradient."""
+        inner = [s for p in parts for s in p.statements]
+        before = [s for step in outer for s in step.block[: step.position]]
+        reads_before = {c for s in before for c in cells_written((s,))}
+        used = {c for s in inner for n in walk((s,)) for c in cells_read(n)} & reads_before - {gradient.wrt}
+        useful = activity(inner, used, gradient.scalar).cells & used
+        varied = {c for c in useful if activity(before, {gradient.wrt}, c).cells - {gradient.wrt}}
+        if varied:
+            name = sorted(c.display for c in varied)[0]
+            self.reporter.warn("TP422", f"`{name}` was computed from `{gradient.wrt.display}` before the loop that updates "
+                                        f"`{gradient.wrt.display}`; the gradient takes it as a constant", gradient.span,
+                               help="this is what a network centred at its initialization wants")
+
+
+def _find_path(body: tuple[Statement, ...], target: Statement) -> Path:
+    """The path to a statement (by identity)."""
+    found = _search(body, None, target)
+    assert found is not None
+    return found
+
+
+def _search(body: tuple[Statement, ...], container: For | If | None, target: Statement) -> Path | None:
+    for position, statement in enumerate(body):
+        if statement is target:
+            return (Step(body, position, container),)
+        for block in blocks(statement):
+            inner = _search(block, statement, target)
+            if inner is not None:
+                return (Step(body, position, container), *inner)
+    return None
+
+
+def _last_change(prefix: tuple[Statement, ...], cell: Cell) -> int:
+    """The position of the last statement that changes the cell, -1 if there is none."""
+    for position in range(len(prefix) - 1, -1, -1):
+        if cell in cells_written((prefix[position],)):
+            return position
+    return -1
+
+
+def _carries(loop: For, parts: list[Part], wrt: Cell, scalar: Cell) -> bool:
+    """Whether the scalar depends on the variable through earlier iterations of the loop."""
+    inner = [s for p in parts for s in p.statements]
+    active = activity([*inner, *loop.body], {wrt}, scalar)
+    for cell in active.cells - {wrt}:
+        if cell in cells_written(loop.body) and loop.var not in cell.home and _exposed(cell, inner, loop):
+            return True
+    return False
+
+
+def _exposed(cell: Cell, inner: list[Statement], loop: For) -> bool:
+    """Whether the current iteration may read what an earlier one wrote."""
+    loads = [s for top in inner for s in walk((top,)) if cell in cells_read(s)]
+    if not loads:
+        return False
+    if written_first(tuple(inner), cell):
+        return False
+    symbol = IntSym(loop.var, "loop")
+    accesses = [access_items(s, cell) for s in walk(loop.body) if access_items(s, cell) is not None]
+    return not any(all(len(i) > p and i[p] == symbol for i in accesses) for p in range(cell.rank))
+
+
+def written_first(body: tuple[Statement, ...], cell: Cell) -> bool:
+    """Whether a block stores the whole (rank-0) cell, unconditionally, before any other access."""
+    for statement in body:
+        if isinstance(statement, Zero) and statement.cell is cell:
+            return True
+        if isinstance(statement, Store | MatStore) and statement.cell is cell and cell.rank == 0:
+            return cell not in cells_read(statement)
+        if any(access_items(s, cell) is not None for s in walk((statement,))):
+            return False
+    return False
+
+
+def access_items(statement: Statement, cell: Cell) -> tuple | None:
+    """The indices with which a statement itself reads or writes a cell; None if it does not. (Of several matrix
+    terms the first.)"""
+    match statement:
+        case Let(op=Load(cell=c, items=items)) | Store(cell=c, items=items) | Accum(cell=c, items=items) if c is cell:
+            return items[: cell.rank]
+        case Let(op=MatMul(matrix=c, items=items)) if c is cell:
+            return items
+        case MatStore(cell=c, items=items) | MatAccum(cell=c, items=items) if c is cell:
+            return items
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            return next((t.items for t in terms if getattr(t, "cell", None) is cell), None)
+        case _:
+            return () if written(statement) is cell else None

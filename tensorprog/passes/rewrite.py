@@ -1,0 +1,134 @@
+"""Rebuilding statements with other temporaries or indices: shared by the passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from tensorprog.ir.integers import IntExpr, substitute, substitute_bool
+from tensorprog.ir.program import (
+    Accum,
+    Contract,
+    Elementwise,
+    For,
+    FromInt,
+    GradStmt,
+    If,
+    InputRef,
+    Item,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatStore,
+    Op,
+    OuterTerm,
+    Pick,
+    Place,
+    Range,
+    Statement,
+    Store,
+    Term,
+    Var,
+)
+
+VarMap = Callable[[Var], Var]
+
+
+def map_vars(statement: Statement, var_map: VarMap) -> Statement:
+    """The statement with its operands (not nested blocks, not its own result) replaced."""
+    match statement:
+        case Let(op=op):
+            return replace(statement, op=map_op_vars(op, var_map))
+        case Store(value=value) | Accum(value=value):
+            return replace(statement, value=var_map(value))
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            return replace(statement, terms=tuple(map_term_vars(t, var_map) for t in terms))
+        case _:
+            return statement
+
+
+def map_op_vars(op: Op, var_map: VarMap) -> Op:
+    match op:
+        case Elementwise(args=args):
+            return replace(op, args=tuple(var_map(a) for a in args))
+        case Contract(left=left, right=right):
+            return replace(op, left=var_map(left), right=var_map(right))
+        case _ if hasattr(op, "arg"):
+            return replace(op, arg=var_map(op.arg))
+        case _:
+            return op
+
+
+def map_term_vars(term: Term, var_map: VarMap) -> Term:
+    coef = None if term.coef is None else var_map(term.coef)
+    if isinstance(term, OuterTerm):
+        return OuterTerm(coef, var_map(term.left), var_map(term.right))
+    return replace(term, coef=coef)
+
+
+IndexMap = Mapping[str, IntExpr]
+
+
+def map_item(item: Item, values: IndexMap) -> Item:
+    if isinstance(item, Range):
+        start = None if item.start is None else substitute(item.start, values)
+        stop = None if item.stop is None else substitute(item.stop, values)
+        return Range(start, stop)
+    return substitute(item, values)
+
+
+def map_items(items: tuple[Item, ...], values: IndexMap) -> tuple[Item, ...]:
+    return tuple(map_item(i, values) for i in items)
+
+
+def map_op_indices(op: Op, values: IndexMap) -> Op:
+    match op:
+        case FromInt(expr=expr):
+            return FromInt(substitute(expr, values))
+        case InputRef(items=items) | Load(items=items) | Pick(items=items) | Place(items=items) | MatMul(items=items):
+            return replace(op, items=map_items(items, values))
+        case _:
+            return op
+
+
+def map_term_indices(term: Term, values: IndexMap) -> Term:
+    return replace(term, items=map_items(term.items, values)) if isinstance(term, MatrixTerm) else term
+
+
+def map_indices(statement: Statement, values: IndexMap) -> Statement:
+    """The statement, nested blocks included, with loop variables replaced."""
+    match statement:
+        case Let(op=op):
+            return replace(statement, op=map_op_indices(op, values))
+        case Store(items=items) | Accum(items=items):
+            return replace(statement, items=map_items(items, values))
+        case MatStore(items=items, terms=terms) | MatAccum(items=items, terms=terms):
+            return replace(statement, items=map_items(items, values),
+                           terms=tuple(map_term_indices(t, values) for t in terms))
+        case GradStmt(scalar_items=si, wrt_items=wi):
+            return replace(statement, scalar_items=map_items(si, values), wrt_items=map_items(wi, values))
+        case For(start=start, stop=stop, body=body):
+            return replace(statement, start=substitute(start, values), stop=substitute(stop, values),
+                           body=tuple(map_indices(s, values) for s in body))
+        case If(condition=condition, then=then, orelse=orelse):
+            return replace(statement, condition=substitute_bool(condition, values),
+                           then=tuple(map_indices(s, values) for s in then),
+                           orelse=tuple(map_indices(s, values) for s in orelse))
+        case _:
+            return statement
+
+
+BlockMap = Callable[[tuple[Statement, ...]], tuple[Statement, ...]]
+
+
+def map_blocks(statement: Statement, block_map: BlockMap) -> Statement:
+    """The statement with each nested block rebuilt."""
+    match statement:
+        case For(body=body):
+            return replace(statement, body=block_map(body))
+        case If(then=then, orelse=orelse):
+            return replace(statement, then=block_map(then), orelse=block_map(orelse))
+        case _:
+            return statement

@@ -1,0 +1,181 @@
+"""Forward stores to loads, share common temporaries, and drop what nothing reads.
+
+Values are unchanged. Names that a gradient is taken with respect to keep their loads, because `differentiate` reads
+the gradient off them. Not done here: anything that needs powers of n or the meaning of moments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tensorprog.ir.program import (
+    Cell,
+    GradStmt,
+    If,
+    For,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatStore,
+    Program,
+    Range,
+    Statement,
+    Store,
+    Term,
+    Var,
+    blocks,
+    cells_read,
+    cells_written,
+    reads,
+    walk,
+    written,
+)
+from tensorprog.passes.rewrite import map_blocks, map_vars
+
+
+def simplify(program: Program) -> Program:
+    """One round of forwarding and sharing, then removal of dead code."""
+    pinned = {s.wrt for s in walk(program.body) if isinstance(s, GradStmt)}
+    body = _Forwarder(pinned).block(program.body, {})
+    return remove_dead(program.with_body(body))
+
+
+class _Forwarder:
+    """Walks a block with a table of known values: (cell, items) -> temporary, operation -> temporary, and
+    (matrix cell, items) -> the matrix that it is a copy of."""
+
+    def __init__(self, pinned: set[Cell]):
+        self.pinned = pinned
+        self.same: dict[Var, Var] = {}
+
+    def block(self, body: tuple[Statement, ...], known: dict) -> tuple[Statement, ...]:
+        out: list[Statement] = []
+        for statement in body:
+            self._statement(statement, known, out)
+        return tuple(out)
+
+    def _statement(self, statement: Statement, known: dict, out: list[Statement]) -> None:
+        statement = map_vars(statement, lambda v: self.same.get(v, v))
+        statement = _map_matrices(statement, known)
+        match statement:
+            case Let():
+                self._let(statement, known, out)
+                return
+            case Store(cell=cell, items=items, value=value):
+                _forget(known, {cell})
+                if cell not in self.pinned and not _has_range(items):
+                    known[cell, items] = value
+            case MatStore(cell=cell, items=items, terms=terms):
+                _forget(known, {cell})
+                self._matrix_copy(cell, items, terms, known)
+            case For(body=body) | If(then=body):
+                statement = self._nested(statement, known)
+            case _:
+                _forget(known, {cell} if (cell := written(statement)) else set())
+        out.append(statement)
+
+    def _matrix_copy(self, cell: Cell, items: tuple, terms: tuple[Term, ...], known: dict) -> None:
+        if cell in self.pinned or len(terms) != 1:
+            return
+        term = terms[0]
+        if isinstance(term, MatrixTerm) and term.coef is None and not term.transposed and term.cell is not cell:
+            known[cell, items] = term
+
+    def _nested(self, statement: For | If, known: dict) -> Statement:
+        changed = cells_written(sum(blocks(statement), ()))
+        if isinstance(statement, For):
+            _forget(known, changed)
+        statement = map_blocks(statement, lambda body: self.block(body, dict(known)))
+        _forget(known, changed)
+        return statement
+
+    def _let(self, statement: Let, known: dict, out: list[Statement]) -> None:
+        op = statement.op
+        key: object = (op, statement.var.type.shape, statement.var.type.width)
+        if isinstance(op, Load):
+            if op.cell in self.pinned:
+                out.append(statement)
+                return
+            key = (op.cell, op.items)
+        elif isinstance(op, MatMul):
+            key = (op.matrix, op)
+        found = known.get(key)
+        if found is not None and found.type == statement.var.type:
+            self.same[statement.var] = found
+            return
+        known[key] = statement.var
+        out.append(statement)
+
+
+def _has_range(items: tuple) -> bool:
+    return any(isinstance(i, Range) for i in items)
+
+
+def _forget(known: dict, cells: set[Cell]) -> None:
+    """Drop what is known of cells that change, copies of them included."""
+    if not cells:
+        return
+    for key, value in list(known.items()):
+        if (isinstance(key[0], Cell) and key[0] in cells) or (isinstance(value, MatrixTerm) and value.cell in cells):
+            del known[key]
+
+
+def _map_matrices(statement: Statement, known: dict) -> Statement:
+    """Read the original where a matrix is an unchanged copy of another."""
+    match statement:
+        case Let(op=MatMul(matrix=cell, items=items) as op) if isinstance(known.get((cell, items)), MatrixTerm):
+            source = known[cell, items]
+            return replace(statement, op=replace(op, matrix=source.cell, items=source.items))
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            return replace(statement, terms=tuple(_map_term(t, known) for t in terms))
+        case _:
+            return statement
+
+
+def _map_term(term: Term, known: dict) -> Term:
+    if isinstance(term, MatrixTerm) and isinstance(known.get((term.cell, term.items)), MatrixTerm):
+        source = known[term.cell, term.items]
+        return replace(term, cell=source.cell, items=source.items)
+    return term
+
+
+def remove_dead(program: Program) -> Program:
+    """Drop temporaries and stores that no output depends on."""
+    body = program.body
+    outputs = {o.cell for o in program.outputs}
+    while True:
+        live_vars, live_cells = _live(body, outputs)
+        smaller = _prune(body, live_vars, live_cells)
+        if smaller == body:
+            return program.with_body(body)
+        body = smaller
+
+
+def _live(body: tuple[Statement, ...], outputs: set[Cell]) -> tuple[set[Var], set[Cell]]:
+    """Temporaries and cells that are read by a statement which does not merely update the cell it reads."""
+    live_vars: set[Var] = set()
+    live_cells = set(outputs)
+    for statement in walk(body):
+        live_vars.update(reads(statement))
+        live_cells.update(c for c in cells_read(statement) if c is not written(statement))
+    return live_vars, live_cells
+
+
+def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cell]) -> tuple[Statement, ...]:
+    out = []
+    for statement in body:
+        statement = map_blocks(statement, lambda b: _prune(b, live_vars, live_cells))
+        match statement:
+            case Let(var=var) if var not in live_vars:
+                continue
+            case For(body=()) | If(then=(), orelse=()):
+                continue
+            case GradStmt():
+                pass
+            case _ if (cell := written(statement)) is not None and cell not in live_cells:
+                continue
+        out.append(statement)
+    return tuple(out)
+

@@ -1,0 +1,153 @@
+"""What a run gives: values with their errors and methods, shown as a table, in a notebook, or as JSON."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from tensorprog.diagnostics import Diagnostic
+
+SHOWN_ROWS = 6
+SHOWN_COLUMNS = 5
+
+
+class Result(Mapping[str, np.ndarray]):
+    """A mapping from output names to arrays.
+
+    Attributes:
+        error: the standard error of each output, zero where it is exact.
+        method: the evaluator that computed each output.
+        settings: everything that fixes the run: sizes, parameters, seed, samples, width.
+        warnings: what the compiler and the run have to say.
+        diverged: for each output that is not finite everywhere, the first index on its leading axis where it is not
+            (None for a scalar).
+        samples: for a simulation, each output for every seed, [seeds, ...].
+    """
+
+    def __init__(self, values: Mapping[str, np.ndarray], error: Mapping[str, np.ndarray], method: Mapping[str, str], *,
+                 settings: Mapping[str, object] | None = None, warnings: Sequence[Diagnostic] = (),
+                 diverged: Mapping[str, int | None] | None = None,
+                 samples: Mapping[str, np.ndarray] | None = None):
+        self._values = {name: np.asarray(value) for name, value in values.items()}
+        self.error = {name: np.broadcast_to(error[name], v.shape) for name, v in self._values.items()}
+        self.method = dict(method)
+        self.settings = dict(settings or {})
+        self.warnings = tuple(warnings)
+        self.diverged = dict(diverged or {})
+        self.samples = dict(samples or {})
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def table(self) -> str:
+        """Scalars as `value +- error`; larger arrays by their shape and the first entries of each row."""
+        return "\n".join(line for name in self for line in _lines(name, self[name], self.error[name]))
+
+    def _repr_html_(self) -> str:
+        rows = "".join(_html_row(name, self[name], self.error[name], self.method[name]) for name in self)
+        return f"<table><tr><th>output</th><th>shape</th><th>value</th><th>method</th></tr>{rows}</table>"
+
+    def to_json(self) -> str:
+        """Everything but the samples, as JSON; numbers that are not finite become null."""
+        return json.dumps(self.as_dict(), allow_nan=False)
+
+    def as_dict(self) -> dict[str, object]:
+        """The content of `to_json` as lists and dictionaries."""
+        results = {name: {"value": _plain(self[name]), "error": _plain(self.error[name]), "method": self.method[name]}
+                   for name in self}
+        return {"results": results, "settings": self.settings, "diverged": self.diverged,
+                "warnings": [{"code": w.code, "message": w.message} for w in self.warnings]}
+
+
+def first_divergence(values: np.ndarray, expected: np.ndarray | None = None) -> tuple[int | None] | None:
+    """Where an output stops being finite: None if it never does, else (the first index on the leading axis,), with None
+    for a scalar. Elements marked in `expected`, on the leading axes, may be anything."""
+    bad = ~np.isfinite(values)
+    if expected is not None:
+        bad[expected] = False
+    if not bad.any():
+        return None
+    return (int(np.argwhere(bad)[0][0]),) if bad.ndim else (None,)
+
+
+def _plain(array: np.ndarray) -> object:
+    """Nested lists of numbers, with None for those that are not finite."""
+    if np.isfinite(array).all():
+        return array.tolist()
+    return np.where(np.isfinite(array), array, None).tolist()
+
+
+def _lines(name: str, value: np.ndarray, error: np.ndarray) -> Iterator[str]:
+    if value.ndim == 0:
+        yield f"{name} = {with_error(float(value), float(error))}"
+        return
+    shape = ", ".join(map(str, value.shape))
+    largest = _largest(error)
+    yield f"{name} [{shape}]" + (f"  (errors up to {_short(largest)})" if largest > 0 else "")
+    if value.ndim == 1:
+        yield "  " + _row(value)
+        return
+    for index in _leading(value.shape[:-1]):
+        yield f"  [{', '.join(map(str, index))}]  {_row(value[index])}"
+    hidden = math.prod(value.shape[:-1]) - SHOWN_ROWS
+    if hidden > 0:
+        yield f"  ... {hidden} more row" + ("s" if hidden > 1 else "")
+
+
+def _leading(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    for flat in range(min(SHOWN_ROWS, math.prod(shape))):
+        yield tuple(int(i) for i in np.unravel_index(flat, shape))
+
+
+def _row(values: np.ndarray) -> str:
+    """The first entries, and the last one if some are left out."""
+    if len(values) <= SHOWN_COLUMNS + 1:
+        return "  ".join(_number(v) for v in values)
+    return "  ".join(_number(v) for v in values[:SHOWN_COLUMNS]) + "  ...  " + _number(values[-1])
+
+
+def _largest(error: np.ndarray) -> float:
+    finite = error[np.isfinite(error)]
+    return float(finite.max()) if finite.size else 0.0
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1e}"
+
+
+def with_error(value: float, error: float) -> str:
+    """`0.1234 +- 0.0021`, with the digits that the error leaves meaningful."""
+    if not math.isfinite(value) or not math.isfinite(error) or error <= 0:
+        return f"{value:.12g}"
+    digits = 1 - math.floor(math.log10(error))
+    if not 0 <= digits <= 15:
+        return f"{value:.12g} +- {_short(error)}"
+    return f"{value:.{digits}f} +- {error:.{digits}f}"
+
+
+def _html_row(name: str, value: np.ndarray, error: np.ndarray, method: str) -> str:
+    shape = " &times; ".join(map(str, value.shape)) or "scalar"
+    if value.ndim == 0:
+        text = with_error(float(value), float(error)).replace("+-", "&plusmn;")
+    else:
+        text = _row(value.reshape(-1)) if value.size else "empty"
+        largest = _largest(error)
+        text += f" (&plusmn; up to {_short(largest)})" if largest > 0 else ""
+    return f"<tr><td>{html.escape(name)}</td><td>{shape}</td><td>{text}</td><td>{html.escape(method)}</td></tr>"
