@@ -99,9 +99,9 @@ class CompiledProgram:
 
     def emit(self, stage: str) -> str:
         """The text of one stage: 'ast', 'program', 'limit', 'plan' or 'kernel'."""
+        require_choice("TP704", "stage", stage, STAGES)
         from tensorprog.driver import emit_stage
 
-        require_choice("TP704", "stage", stage, STAGES)
         return emit_stage(self.source, stage, self.settings)
 
     def write_module(self, path: str | os.PathLike[str]) -> None:

@@ -34,16 +34,30 @@ INTERRUPTED = 130
 # --- the group -----------------------------------------------------------------------------------------------
 
 
+class _ClosedPipe(Exception):
+    """The reader of stdout has gone. (Click would turn a BrokenPipeError into exit code 1.)"""
+
+
 class Tpc(click.Group):
     """The group of commands, with near-miss hints and one place where errors become messages and exit codes."""
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object) -> None:
         """Run a command line and leave the process with its exit code."""
         arguments = list(sys.argv[1:] if args is None else args)
-        sys.stdout.reconfigure(errors="replace")
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="replace")
         extra["standalone_mode"] = False
         code = _guarded(lambda: super(Tpc, self).main(args=arguments, prog_name=prog_name, **extra), arguments)
         sys.exit(code)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the chosen command, its output flushed."""
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            raise _ClosedPipe from None
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
         """The command of a name, or a usage error that says which one was probably meant."""
@@ -61,9 +75,7 @@ def _guarded(command: Callable[[], object], arguments: list[str]) -> int:
     """The exit code of a command, after a message for whatever it raised."""
     as_json = "--json" in arguments
     try:
-        code = command() or 0
-        sys.stdout.flush()
-        return code
+        return command() or 0
     except ProgramError as error:
         _report_mistake(error, as_json)
         return MISTAKE
@@ -73,7 +85,7 @@ def _guarded(command: Callable[[], object], arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("tpc: interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
+    except _ClosedPipe:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
@@ -169,7 +181,9 @@ OUT = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=Fa
                    help="Write the results to a .npz file.")
 NO_PROGRESS = click.option("--no-progress", is_flag=True, help="Show no progress bar.")
 PROGRAM = click.argument("program", metavar="PROGRAM.tp")
-DATA = click.argument("data", nargs=-1, metavar="[DATA.npz | NAME=FILE]...")
+DATA = _options(
+    click.argument("data", nargs=-1, metavar="[DATA.npz | NAME=FILE]..."),
+    click.option("--data", "more_data", multiple=True, metavar="DATA", help="The same as a DATA argument; repeatable."))
 
 
 @click.group(cls=Tpc, context_settings={"help_option_names": ["-h", "--help"]})
@@ -252,8 +266,8 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
               help="How to evaluate the limit.")
 @click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all).")
 @_options(OUT, JSON, NO_PROGRESS)
-def run(program: str, data: tuple[str, ...], assignments: tuple, seed: int, samples: int, replicates: int,
-        tolerance: float | None, method: str, threads: int | None, output: Path | None, as_json: bool,
+def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignments: tuple, seed: int, samples: int,
+        replicates: int, tolerance: float | None, method: str, threads: int | None, output: Path | None, as_json: bool,
         no_progress: bool) -> int:
     """Compute the infinite-width limit of a program's outputs.
 
@@ -265,9 +279,9 @@ def run(program: str, data: tuple[str, ...], assignments: tuple, seed: int, samp
     """
     compiled = _compile(program, (), show_warnings=not as_json)
     with _Bar(not no_progress) as bar:
-        result = compiled.run_with(_load(data), _as_settings(assignments), samples=samples, replicates=replicates,
-                                   seed=seed, tolerance=tolerance, method=method, threads=threads,
-                                   progress=bar.update)
+        result = compiled.run_with(_load(data + more_data), _as_settings(assignments), samples=samples,
+                                   replicates=replicates, seed=seed, tolerance=tolerance, method=method,
+                                   threads=threads, progress=bar.update)
     return _finish(compiled, result, output, as_json)
 
 
@@ -278,8 +292,8 @@ def run(program: str, data: tuple[str, ...], assignments: tuple, seed: int, samp
               help="The width n; repeatable, or several separated by commas.")
 @click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="How many random networks.")
 @_options(SET, SEED, OUT, JSON, NO_PROGRESS)
-def simulate(program: str, data: tuple[str, ...], widths: tuple[tuple[int, ...], ...], seeds: int, assignments: tuple,
-             seed: int, output: Path | None, as_json: bool, no_progress: bool) -> int:
+def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[tuple[int, ...], ...],
+             seeds: int, assignments: tuple, seed: int, output: Path | None, as_json: bool, no_progress: bool) -> int:
     """Run a program at finite widths: the mean over random networks, with its standard error.
 
     With several widths, `-o out.npz` writes out_64.npz, out_256.npz and so on. Ctrl-C keeps the networks that were
@@ -290,7 +304,7 @@ def simulate(program: str, data: tuple[str, ...], widths: tuple[tuple[int, ...],
       tpc simulate model.tp data.npz --width 64,256,1024 --seeds 16
     """
     compiled = _compile(program, (), show_warnings=not as_json)
-    arrays = _load(data)
+    arrays = _load(data + more_data)
     chosen = list(dict.fromkeys(width for group in widths for width in group))
     results: list[Result] = []
     code = _simulate_widths(compiled, arrays, chosen, seeds, seed, _as_settings(assignments), not no_progress, results)
@@ -401,11 +415,9 @@ def _indented(text: str) -> str:
 
 def _read(path: str) -> Source:
     """A program from a file, or from stdin for `-`."""
-    from tensorprog.files import read_program
+    from tensorprog.files import decode_program, read_program
 
-    if path == "-":
-        return Source("<stdin>", click.get_text_stream("stdin", encoding="utf-8").read())
-    return read_program(path)
+    return decode_program("<stdin>", sys.stdin.buffer.read()) if path == "-" else read_program(path)
 
 
 def _compile(path: str, assignments: Iterable[tuple[str, object]], *, show_warnings: bool) -> CompiledProgram:

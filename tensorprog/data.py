@@ -144,10 +144,13 @@ def read_csv(path: Path) -> np.ndarray:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise mistake("TP611", f"'{path}' is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
-    header_line, header = _header(text)
-    array = _read_fast(text, header_line)
-    if array is None:
-        array = _read_checked(path, text, header_line, header)
+    try:
+        header_line, header = _header(text)
+        array = _read_fast(text, header_line)
+        if array is None:
+            array = _read_checked(path, text, header_line, header)
+    except csv.Error as error:
+        raise mistake("TP611", f"'{path}' is not a csv file: {error}", "check its quotation marks") from None
     return array[:, 0] if array.shape[1] == 1 else array
 
 
@@ -171,10 +174,7 @@ def _read_fast(text: str, skipped: int) -> np.ndarray | None:
 
 def _read_checked(path: Path, text: str, skipped: int, header: list[str]) -> np.ndarray:
     """The rows cell by cell, which finds what is wrong and where."""
-    try:
-        rows = [(line, cells) for line, cells in _rows(text) if line > skipped]
-    except csv.Error as error:
-        raise mistake("TP611", f"'{path}' is not a csv file: {error}", "check its quotation marks") from None
+    rows = [(line, cells) for line, cells in _rows(text) if line > skipped]
     if not rows:
         raise mistake("TP613", f"'{path}' has no rows of numbers", "write one row of numbers a line")
     _check_lengths(path, rows)

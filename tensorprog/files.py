@@ -26,14 +26,20 @@ def read_program(path: str | os.PathLike[str]) -> Source:
         ProgramError: TP701, when there is no such file or it is not UTF-8 text.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return Source(os.fspath(path), file.read())
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise mistake("TP701", f"there is no file '{path}'", _nearby(Path(path))) from None
-    except UnicodeDecodeError as error:
-        raise mistake("TP701", f"'{path}' is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
     except OSError as error:
         raise mistake("TP701", f"cannot read '{path}': {error.strerror}") from None
+    return decode_program(os.fspath(path), content)
+
+
+def decode_program(name: str, content: bytes) -> Source:
+    """The text of a program from its bytes."""
+    try:
+        return Source(name, content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise mistake("TP701", f"'{name}' is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
 
 
 def _nearby(path: Path) -> str | None:

@@ -1,5 +1,6 @@
 """The finite-width interpreter against NumPy, central differences, and itself (blocks against one by one)."""
 
+import gc
 import itertools
 from fractions import Fraction
 
@@ -9,6 +10,9 @@ import pytest
 from tensorprog.diagnostics import ProgramError, Source, Span
 from tensorprog.finite import simulate
 from tensorprog.finite.blockable import blockable
+from tensorprog.finite.initials import draw_initial
+from tensorprog.finite.interpreter import Interpreter
+from tensorprog.finite.tape import Node, plain
 from tensorprog.ir.integers import Comparison, IntLit, IntLoad, IntSym, int_bin
 from tensorprog.ir.primitives import UNARY
 from tensorprog.ir.program import (
@@ -25,7 +29,6 @@ from tensorprog.ir.program import (
     GradStmt,
     If,
     Initial,
-    Input,
     InputRef,
     Law,
     Let,
@@ -418,7 +421,8 @@ def test_copies_are_independent():
     for _ in range(2):
         b.matrix(w, OuterTerm(None, one, one), add=True)
         b.accum(v, one)
-    for name, value in {"copy": b.matmul(copy, one), "new": b.matmul(w, one), "before": before, "after": b.load(v)}.items():
+    values = {"copy": b.matmul(copy, one), "new": b.matmul(w, one), "before": before, "after": b.load(v)}
+    for name, value in values.items():
         out = b.cell(name)
         b.store(out, b.moment(value))
         b.output(out)
@@ -429,54 +433,32 @@ def test_copies_are_independent():
 # --- gradients -----------------------------------------------------------------------------------------------
 
 
-def probe(b, seed_name="probe"):
-    """A fixed random vector to reduce vector results with."""
-    return b.initial(seed_name, N, normal(number(1)))
+def probe(b):
+    """A random vector that is not differentiated."""
+    return b.initial("probe", N, normal(number(1)))
 
 
-class Perturbed:
-    """A program whose initial `cell` can be shifted by an input: the entries of `delta` times basis directions."""
-
-    def __init__(self, write):
-        self.write = write
-
-    def value(self, delta, kind, width):
-        """The scalar `loss` when `delta` (a full array) is added to the first value of the cell."""
-        b = Builder()
-        loss, wrt, key = self.write(b)
-        b.outputs.clear()
-        b.output(loss)
-        program = b.program()
-        return run_shifted(program, wrt, key, delta, width)[loss.name][0]
-
-    def numeric(self, kind, width, h=1e-5):
-        shape = (width, width) if kind is NN else (width,)
-        result = np.zeros(shape)
-        for index in np.ndindex(*shape):
-            step = np.zeros(shape)
-            step[index] = h
-            result[index] = (self.value(step, kind, width) - self.value(-step, kind, width)) / (2 * h)
-        return result
-
-
-def run_shifted(program, wrt, key, delta, width):
-    from tensorprog.finite.interpreter import Interpreter
-
+def final(program, cell, width, shifted=None, delta=0.0):
+    """The array that a cell of rank 0 holds after a run in which the element `shifted` (cell, index) starts at its draw
+    plus `delta`."""
     interpreter = Interpreter(program, ENV, width, 0, True)
     storage = interpreter.storage
-    storage.declare(wrt, key, np.asarray(getattr(storage.borrow(wrt, key), "value", storage.borrow(wrt, key))) + delta)
-    with np.errstate(all="ignore"):
-        return {k: v[None] for k, v in interpreter.run().items()}
-
-
-def final(program, cell, width):
-    """The array that a cell of rank 0 holds after the run."""
-    from tensorprog.finite.interpreter import Interpreter
-    from tensorprog.finite.tape import plain
-
-    interpreter = Interpreter(program, ENV, width, 0, True)
+    if shifted is not None:
+        storage.declare(*shifted, plain(storage.borrow(*shifted)) + delta)
     interpreter.run()
-    return plain(interpreter.storage.borrow(cell, ()))
+    return plain(storage.borrow(cell, ()))
+
+
+def central_differences(program, loss, wrt, key, width, h=1e-5):
+    """The gradient of the final value of the scalar cell `loss` with respect to the initial value of `wrt[key]`."""
+    shape = (width,) if wrt.type == N else (width, width)
+    result = np.zeros(shape)
+    for index in np.ndindex(*shape):
+        step = np.zeros(shape)
+        step[index] = h
+        up, down = (final(program, loss, width, (wrt, key), sign * step) for sign in (1, -1))
+        result[index] = (up - down) / (2 * h)
+    return result
 
 
 ENV = {"P": 3, "d": 2, "T": 3, "X": np.random.default_rng(0).standard_normal((3, 2)), "y": np.array([0.3, -0.2, 0.9]),
@@ -489,7 +471,7 @@ def check_gradient(write, width=5):
     loss, wrt, key = write(b)
     target = b.grad(loss, wrt, wrt_items=tuple(IntLit(k) for k in key))
     got = final(b.program(), target, width)
-    numeric = Perturbed(write).numeric(wrt.type, width)
+    numeric = central_differences(b.program(), loss, wrt, key, width)
     assert np.abs(numeric).max() > 1e-4
     assert got == pytest.approx(numeric, rel=1e-6, abs=1e-8)
 
@@ -645,7 +627,7 @@ def test_gradient_is_plain():
 
 
 def test_gradient_as_the_value_stood():
-    """Later updates of v do not matter, nor earlier ones: the version current when the scalar was last stored counts."""
+    """Neither later nor earlier updates of v matter: the version counts that the scalar was last stored under."""
     b = Builder()
     v, loss = b.initial("v", N, Law("constant", (number(2),))), b.cell("loss")
     b.store(v, b.fn("mul", b.load(v), b.const(3)))
@@ -677,25 +659,19 @@ def test_gradient_with_respect_to_an_intermediate_family_element():
     b.store(loss, b.moment(b.load(h, IntLit(2))), IntLit(0))
     targets = [b.grad(loss, h, (IntLit(0),), (IntLit(k),)) for k in range(3)]
     program = b.program()
-    x = final(program, targets[2], 4) * 0 + values_of(program, v, 4)
+    x = values_of(program, v, 4)
     for target, expected in zip(targets, (4 * x**3, 2 * x**2, np.ones(4))):
         assert final(program, target, 4) == pytest.approx(expected / 4)
 
 
 def values_of(program, cell, width):
-    from tensorprog.finite.initials import draw_initial
-
+    """The first element that a declared cell draws."""
     initial = next(i for i in program.initials if i.cell is cell)
     return next(draw_initial(program, initial, ENV, width, 0))[1]
 
 
 def test_training_does_not_keep_the_history():
     """Superseded versions are dropped: after many steps only a bounded number of nodes is alive."""
-    import gc
-
-    from tensorprog.finite.interpreter import Interpreter
-    from tensorprog.finite.tape import Node
-
     def alive(steps):
         b = Builder()
         v, loss = b.initial("v", N, normal(number(1))), b.cell("loss")
@@ -737,11 +713,13 @@ def test_training_a_network_equals_numpy():
     b.output(loss)
     program = b.program()
     got = simulate(program, ENV, width=6, seeds=0)["loss"][0]
-    assert got == pytest.approx(train_numpy(values_of(program, u, 6).T, values_of(program, w, 6), values_of(program, v, 6)))
+    start = (values_of(program, cell, 6) for cell in (u, w, v))
+    assert got == pytest.approx(train_numpy(*start))
 
 
 def train_numpy(u, w, v):
-    n, losses = len(v), []
+    """The losses of gradient descent from u [d, n], w [n, n], v [n]."""
+    n, u, losses = len(v), u.T, []
     for _ in range(ENV["T"]):
         x1 = np.tanh(u @ ENV["X"].T)
         x2 = np.tanh(w @ x1)
@@ -756,23 +734,20 @@ def train_numpy(u, w, v):
 # --- blocks --------------------------------------------------------------------------------------------------
 
 
-def check_blocks(write, env=None, monkeypatch=None):
+def check_blocks(write, monkeypatch):
     """Blocks, one by one, and blocks cut into small pieces agree on the outputs."""
     b = Builder()
     write(b)
     loops = [s for s in b.bodies[0] if isinstance(s, For)]
     assert any(blockable(x) for x in loops) or any(blockable(y) for x in loops for y in x.body if isinstance(y, For))
-    env = {**ENV, **(env or {})}
-    slow = run(b, env, blocks=False)
-    fast = run(b, env)
-    if monkeypatch is not None:
-        monkeypatch.setattr("tensorprog.finite.blocks.MAX_ENTRIES", 12)
-    pieces = run(b, env)
+    slow = run(b, ENV, blocks=False)
+    fast = run(b, ENV)
+    monkeypatch.setattr("tensorprog.finite.blocks.MAX_ENTRIES", 12)
+    pieces = run(b, ENV)
     for name, value in slow.items():
         assert value.shape == fast[name].shape == pieces[name].shape
         assert fast[name] == pytest.approx(value, nan_ok=True, rel=1e-11, abs=1e-12)
         assert pieces[name] == pytest.approx(value, nan_ok=True, rel=1e-11, abs=1e-12)
-    return slow
 
 
 def test_blocks_training_by_hand(monkeypatch):
@@ -802,8 +777,8 @@ def test_blocks_training_by_hand(monkeypatch):
             error = b.fn("sub", b.load(f, t, a), b.input("y", a))
             x = b.fn("tanh", b.load(h, t, a))
             g = b.fn("mul", error, b.fn("tanh", b.matmul(w, x), order=1))
-            b.matrix(dm, OuterTerm(b.const(1), g, x), OuterTerm(None, b.load(v), x), OuterTerm(error, b.load(v), b.load(v)),
-                     MatrixTerm(error, w, (), True), add=True)
+            b.matrix(dm, OuterTerm(b.const(1), g, x), OuterTerm(None, b.load(v), x),
+                     OuterTerm(error, b.load(v), b.load(v)), MatrixTerm(error, w, (), True), add=True)
             gh = b.matmul(w, g, transposed=True)
             outer = b.let(u.type, Contract(gh, "", b.input("X", a, shape=(D,)), "i", "i"))
             b.accum(du, b.fn("div", b.fn("neg", b.fn("mul", b.const(3), outer)), b.const(7)))
@@ -815,7 +790,7 @@ def test_blocks_training_by_hand(monkeypatch):
         b.store(norm, b.moment(b.matmul(w, b.load(v))))
         b.output(norm)
 
-    check_blocks(write, monkeypatch=monkeypatch)
+    check_blocks(write, monkeypatch)
 
 
 def test_blocks_nested_pairs(monkeypatch):
@@ -847,7 +822,7 @@ def test_blocks_nested_pairs(monkeypatch):
         for cell in (k, rows, total, out):
             b.output(cell)
 
-    check_blocks(write, monkeypatch=monkeypatch)
+    check_blocks(write, monkeypatch)
 
 
 def test_blocks_private_cells(monkeypatch):
@@ -879,7 +854,7 @@ def test_blocks_private_cells(monkeypatch):
         for cell in (f, scratch, rows, fixed, last):
             b.output(cell)
 
-    check_blocks(write, monkeypatch=monkeypatch)
+    check_blocks(write, monkeypatch)
 
 
 def test_blocks_private_accumulators(monkeypatch):
@@ -907,7 +882,7 @@ def test_blocks_private_accumulators(monkeypatch):
         b.output(f)
         b.output(g)
 
-    check_blocks(write, monkeypatch=monkeypatch)
+    check_blocks(write, monkeypatch)
 
 
 def test_blocks_data_dependent_indices(monkeypatch):
@@ -941,7 +916,7 @@ def test_blocks_data_dependent_indices(monkeypatch):
         for cell in (f, table_out, word_out):
             b.output(cell)
 
-    check_blocks(write, monkeypatch=monkeypatch)
+    check_blocks(write, monkeypatch)
 
 
 def test_blocks_family_slices(monkeypatch):
@@ -951,8 +926,8 @@ def test_blocks_family_slices(monkeypatch):
         out = b.cell("out", rank=1)
 
         def fill(a):
-            b.loop(IntLit(2), lambda k: b.store(
-                h, b.fn("mul", b.load(v), b.fn("add", b.input("y", a), b.let(SCALAR, FromInt(k)))), a, k), parallel=True)
+            b.loop(IntLit(2), lambda k: b.store(h, b.fn("mul", b.load(v), b.fn(
+                "add", b.input("y", a), b.let(SCALAR, FromInt(k)))), a, k), parallel=True)
             row = b.load(h, a, kind=shaped(IntLit(2), width="n"))
             b.store(s, b.moment(row), a)
             b.accum(s, b.moment(b.fn("square", row)), a, Range())
@@ -962,7 +937,7 @@ def test_blocks_family_slices(monkeypatch):
         b.output(s)
         b.output(out)
 
-    check_blocks(write, monkeypatch=monkeypatch)
+    check_blocks(write, monkeypatch)
 
 
 def test_loops_that_stay_sequential():

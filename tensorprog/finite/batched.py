@@ -1,8 +1,8 @@
 """Values of a whole block of iterations: arrays with named batch axes, and products of these that are not formed.
 
-A batch axis is `(depth, loop variable)`; the axes of an array are in this order: batch axes by depth, finite axes by number,
-the width. A product such as the outer product of `[P, n]` and `[P, d]` is kept as its two factors, so that its sum over `P`
-is one matrix product and `[P, d, n]` is never built.
+A batch axis is `(depth, loop variable)`; the axes of an array are in this order: batch axes by depth, finite axes by
+number, the width. A product such as the outer product of `[P, n]` and `[P, d]` is kept as its two factors, so that its
+sum over `P` is one matrix product and `[P, d, n]` is never built.
 """
 
 from __future__ import annotations

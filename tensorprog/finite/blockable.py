@@ -1,7 +1,7 @@
 """Which parallel loops `finite.blocks` can run as one block; the others run iteration by iteration.
 
-A loop stays sequential when its variable decides the shape of something, selects a matrix, or indexes a cell that the body
-stores in more than one way, and when the body replaces a matrix.
+A loop stays sequential when its variable decides the shape of something, selects a matrix, or indexes a cell that the
+body stores in more than one way, and when the body replaces a matrix.
 """
 
 from __future__ import annotations

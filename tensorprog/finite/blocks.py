@@ -1,8 +1,8 @@
 """Parallel loops run as one block: all iterations at once, one matrix product instead of many products with vectors.
 
 Values carry a batch axis for each parallel loop that they depend on (`finite.batched`); cells are seen through
-`finite.overlay`. Long loops are cut into pieces, to bound the memory. Loops for which this does not work stay sequential
-(`finite.blockable`).
+`finite.overlay`. Long loops are cut into pieces, to bound the memory. Loops for which this does not work stay
+sequential (`finite.blockable`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensorprog.finite.batched import WIDTH, Batched, dense, einsum, product
-from tensorprog.finite.blockable import blockable
 from tensorprog.finite.functions import BINARY, apply_unary
 from tensorprog.finite.grids import Grids
 from tensorprog.finite.overlay import Overlay, form
@@ -66,7 +65,7 @@ class BlockRunner:
     def run_loop(self, loop: For) -> None:
         """Run a loop inside the block (or the outermost one): as a further batch axis, or step by step."""
         iterations = self._host.iterations(loop)
-        if blockable(loop):
+        if self._host.as_block(loop):
             for piece in self._pieces(iterations):
                 axis = self._grids.open(loop.var, piece)
                 self._run_iteration(loop)

@@ -96,8 +96,8 @@ class Grids:
         """The indices in each iteration of `axes`, in C order."""
         lengths = self.lengths(axes)
         count = int(np.prod(lengths))
-        columns = [np.broadcast_to(self.spread(i, axes), lengths).ravel().tolist() if isinstance(i, Grid) else [i] * count
-                   for i in indices]
+        columns = [np.broadcast_to(self.spread(i, axes), lengths).ravel().tolist() if isinstance(i, Grid)
+                   else [i] * count for i in indices]
         return list(zip(*columns)) if columns else [()] * count
 
     def full(self, x: Batched, axes: tuple[Axis, ...]) -> np.ndarray:

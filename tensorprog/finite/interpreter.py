@@ -90,11 +90,11 @@ class Interpreter:
         self.program = program
         self.indices = Indices(env, program.source)
         self.widths = actual_widths(program, env, n)
-        self.taped = any(isinstance(s, GradStmt) for s in walk(program.body))
-        self.storage = (TapedStorage(self.indices, self.widths, program) if self.taped
-                        else Storage(self.indices, self.widths))
+        taped = any(isinstance(s, GradStmt) for s in walk(program.body))
+        self.storage = TapedStorage(self.indices, self.widths, program) if taped else Storage(self.indices, self.widths)
         self.temporaries: dict[Var, object] = {}
-        self._blocks = blocks and not self.taped
+        self._as_blocks = {id(s) for s in walk(program.body) if isinstance(s, For) and blocks and not taped
+                           and blockable(s)}
         self._renewed: dict[str, list[Cell]] = defaultdict(list)
         for cell in cells_written(program.body):
             for name in cell.home:
@@ -146,7 +146,7 @@ class Interpreter:
                 self.run_block(then if self.indices.condition(condition) else orelse)
 
     def _run_loop(self, loop: For) -> None:
-        if self._blocks and blockable(loop):
+        if self.as_block(loop):
             BlockRunner(self).run_loop(loop)
             return
         for i in self.iterations(loop):
@@ -154,6 +154,10 @@ class Interpreter:
             for cell in self.renewed(loop):
                 self.storage.forget(cell)
             self.run_block(loop.body)
+
+    def as_block(self, loop: For) -> bool:
+        """Whether all iterations of a loop are run at once."""
+        return id(loop) in self._as_blocks
 
     def renewed(self, loop: For) -> list[Cell]:
         """The cells that are new in each iteration of a loop."""

@@ -1,8 +1,8 @@
 """The cells as a block sees them: the storage of the run, and on top the elements that are private to an iteration.
 
 Cells that the body stores are of two kinds. Indexed by the loop variable: the elements are scattered into the storage.
-Private, that is written before being read in each iteration: the elements carry a batch axis for each loop that owns them,
-until that loop ends and the last iteration's value is kept.
+Private, that is written before being read in each iteration: the elements carry a batch axis for each loop that owns
+them, until that loop ends and the last iteration's value is kept.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ class Overlay:
         opened = [len(k) for k in keys if isinstance(k, range)]
         rank = value.rank - len(opened)
         full = self._grids.full(value, axes)
-        places = zip(np.ndindex(full.shape[:len(axes)]), self._grids.tuples(keys, axes), self._grids.tuples(finite, axes))
-        for where, some, index in places:
+        tuples = self._grids.tuples
+        for where, some, index in zip(np.ndindex(full.shape[:len(axes)]), tuples(keys, axes), tuples(finite, axes)):
             for at, key in zip(np.ndindex(*opened), each_key(some)):
                 part = full[where + (slice(None),) * len(rest) + at]
                 self._write_element(cell, key, index, dense(part, rest, rank, value.wide), owners, add)

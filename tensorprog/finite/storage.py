@@ -1,7 +1,7 @@
 """The cells of a run: for each cell a dictionary from index tuple to element.
 
-An element is never changed while somebody else may hold it: `add` works in place only on an array that it made itself and
-that nobody has read since.
+An element is never changed while somebody else may hold it: `add` works in place only on an array that it made itself
+and that nobody has read since.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Reverse mode on a dynamic tape.
 
-A value is a plain array, or a `Node`: an array that remembers how it was computed. `primitive` makes an operation on arrays
-work on both; its rule for the backward pass is itself written with primitives, so gradients can be differentiated again.
+A value is a plain array, or a `Node`: an array that remembers how it was computed. `primitive` makes an operation on
+arrays work on both; its rule for the backward pass is itself written with primitives, so gradients can be
+differentiated again.
 
-A gradient is always asked with respect to a *version*: the node that a cell's element held when the scalar was stored. Once
-the element is overwritten no later scalar can ask for that version. A new node therefore remembers its operands only if it
-depends on a version that is still current, and the history of a long training run is not kept.
+A gradient is always asked with respect to a *version*: the node that a cell's element held when the scalar was stored.
+Once the element is overwritten no later scalar can ask for that version. A new node therefore remembers its operands
+only if it depends on a version that is still current, and the history of a long training run is not kept.
 """
 
 from __future__ import annotations
@@ -96,10 +97,10 @@ def primitive(vjp: Callable) -> Callable:
 
 
 def gradient(value, seed, version: Node, add: Callable):
-    """The gradient of the inner product of `value` and `seed` with respect to a version, or None where it is not used.
+    """The gradient of the inner product of `value` and `seed` with respect to a version; None if it is not used.
 
-    `add` is the taped addition of two cotangents. Nodes are visited from the latest to the earliest, thus each one after
-    everything computed from it.
+    `add` is the taped addition of two cotangents. Nodes are visited from the latest to the earliest, thus each one
+    after everything computed from it.
     """
     if not _depends(value, version):
         return None

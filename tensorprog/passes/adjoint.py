@@ -370,8 +370,10 @@ class Sweep:
                 items = map_items(items, self.indices)
                 shadow = self._shadow(cell)
                 bar = self.builder.load(shadow, items, value.type)
-                zero = self.builder.const(0, cell.type)
-                self.builder.append(Store(shadow, items, zero, span=statement.span))
+                if not (cell.rank and any(cell is g.wrt for g in self.site.gradients)):
+                    # A family's element is stored once: its shadow then stays, as the gradient asked for.
+                    zero = self.builder.const(0, cell.type)
+                    self.builder.append(Store(shadow, items, zero, span=statement.span))
                 self._contribute(value, bar, value.type)
             case Accum(cell=cell, items=items, value=value):
                 bar = self.builder.load(self._shadow(cell), map_items(items, self.indices), value.type)

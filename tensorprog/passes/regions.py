@@ -215,7 +215,7 @@ class _Planner:
                 in_scope = {s.container.var for s in path[: depth + 1] if isinstance(s.container, For)}
                 if set().union(*map(loop_names, gradient.scalar_items), set()) - in_scope:
                     return None
-                if blocks(statement) and gradient.wrt in cells_written((statement,)):
+                if blocks(statement) and _changes(statement, gradient.wrt):
                     return None
                 anchor = (*path[:depth], Step(step.block, position, step.container))
                 return anchor, gradient.scalar_items, ()
@@ -248,8 +248,9 @@ class _Planner:
             step = anchor[depth]
             prefix = step.block[: step.position + (depth == len(anchor) - 1)]
             birth = _last_change(prefix, wrt)
-            parts.append(Part(prefix[birth + 1:]))
-            if birth >= 0:
+            defined = next((i for i, s in enumerate(prefix) if i > birth and wrt in cells_written((s,))), None)
+            parts.append(Part(prefix[birth + 1 if defined is None else defined:]))
+            if birth >= 0 or defined is not None:
                 break
             loop = step.container
             if isinstance(loop, For):
@@ -296,9 +297,17 @@ def _search(body: tuple[Statement, ...], container: For | If | None, target: Sta
 def _last_change(prefix: tuple[Statement, ...], cell: Cell) -> int:
     """The position of the last statement that changes the cell, -1 if there is none."""
     for position in range(len(prefix) - 1, -1, -1):
-        if cell in cells_written((prefix[position],)):
+        if _changes(prefix[position], cell):
             return position
     return -1
+
+
+def _changes(statement: Statement, cell: Cell) -> bool:
+    """Whether a statement changes what the cell held. Filling a family element by element is no change: every element
+    is the value that it was given."""
+    if cell.rank == 0 or cell.role == "initial":
+        return cell in cells_written((statement,))
+    return any(written(s) is cell and not isinstance(s, Store) for s in walk((statement,)))
 
 
 def _carries(loop: For, parts: list[Part], wrt: Cell, scalar: Cell) -> bool:

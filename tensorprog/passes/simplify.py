@@ -7,9 +7,13 @@ the gradient off them. Not done here: anything that needs powers of n or the mea
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 from tensorprog.ir.program import (
+    SCALAR,
     Cell,
+    Const,
+    Elementwise,
     GradStmt,
     If,
     For,
@@ -49,6 +53,7 @@ class _Forwarder:
     def __init__(self, pinned: set[Cell]):
         self.pinned = pinned
         self.same: dict[Var, Var] = {}
+        self.numbers: dict[Var, Fraction | float] = {}
 
     def block(self, body: tuple[Statement, ...], known: dict) -> tuple[Statement, ...]:
         out: list[Statement] = []
@@ -92,7 +97,11 @@ class _Forwarder:
         return statement
 
     def _let(self, statement: Let, known: dict, out: list[Statement]) -> None:
+        statement = self._fold(statement)
         op = statement.op
+        if isinstance(op, Elementwise) and (same := self._identity(op, statement.var)) is not None:
+            self.same[statement.var] = same
+            return
         key: object = (op, statement.var.type.shape, statement.var.type.width)
         if isinstance(op, Load):
             if op.cell in self.pinned:
@@ -107,6 +116,49 @@ class _Forwarder:
             return
         known[key] = statement.var
         out.append(statement)
+
+    def _fold(self, statement: Let) -> Let:
+        """Arithmetic on known numbers, done now."""
+        op = statement.op
+        if isinstance(op, Const) and statement.var.type == SCALAR:
+            self.numbers[statement.var] = op.value
+        elif isinstance(op, Elementwise) and all(a in self.numbers for a in op.args):
+            value = _arithmetic(op, [self.numbers[a] for a in op.args])
+            if value is not None:
+                self.numbers[statement.var] = value
+                return replace(statement, op=Const(value))
+        return statement
+
+    def _identity(self, op: Elementwise, var: Var) -> Var | None:
+        """The operand that `x * 1`, `x / 1`, `x + 0` and `x - 0` equal."""
+        neutral = {"mul": 1, "div": 1, "add": 0, "sub": 0}.get(op.fn)
+        if neutral is None:
+            return None
+        for value, other in ((op.args[1], op.args[0]), *([(op.args[0], op.args[1])] if op.fn in ("mul", "add") else [])):
+            if self.numbers.get(value) == neutral and other.type == var.type:
+                return other
+        return None
+
+
+def _arithmetic(op: Elementwise, values: list) -> Fraction | None:
+    """The exact value of an operation on exact numbers."""
+    if op.order or any(not isinstance(v, Fraction) for v in values):
+        return None
+    match op.fn, values:
+        case "neg", [a]:
+            return -a
+        case "add", [a, b]:
+            return a + b
+        case "sub", [a, b]:
+            return a - b
+        case "mul", [a, b]:
+            return a * b
+        case "div", [a, b] if b:
+            return a / b
+        case "square", [a]:
+            return a * a
+        case _:
+            return None
 
 
 def _has_range(items: tuple) -> bool:

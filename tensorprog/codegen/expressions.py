@@ -1,0 +1,126 @@
+"""Coordinatewise expressions as source text: NumPy text for small values, Numba ufuncs for blocks of particles."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tensorprog.ir.primitives import Expr, derivative
+
+_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
+
+# Source text of each unary primitive in a Numba kernel, of a name `x`. A NaN stays a NaN.
+_KERNEL = {
+    "neg": "-{x}",
+    "relu": "0.0 if {x} <= 0.0 else {x}",
+    "abs": "abs({x})",
+    "sign": "{x} if {x} != {x} else (1.0 if {x} > 0.0 else (-1.0 if {x} < 0.0 else 0.0))",
+    "step": "{x} if {x} != {x} else (1.0 if {x} > 0.0 else 0.0)",
+    "tanh": "tanh({x})",
+    "erf": "erf({x})",
+    "sigmoid": "0.5 + 0.5 * tanh(0.5 * {x})",
+    "gelu": "0.5 * {x} * (1.0 + erf({x} * 0.7071067811865476))",
+    "silu": "{x} * (0.5 + 0.5 * tanh(0.5 * {x}))",
+    "softplus": "max({x}, 0.0) + log1p(exp(-abs({x})))",
+    "exp": "exp({x})",
+    "log": "log({x})",
+    "sqrt": "sqrt({x})",
+    "sin": "sin({x})",
+    "cos": "cos({x})",
+    "square": "{x} * {x}",
+}
+
+_NUMPY = {"neg": "-{x}", "abs": "np.abs({x})", "sign": "np.sign({x})", "tanh": "np.tanh({x})", "exp": "np.exp({x})",
+          "log": "np.log({x})", "sqrt": "np.sqrt({x})", "sin": "np.sin({x})", "cos": "np.cos({x})",
+          "square": "np.square({x})"}
+
+
+def number_text(value: Fraction | float) -> str:
+    """A number as Python source."""
+    number = float(value)
+    if number in (float("inf"), float("-inf")):
+        return "np.inf" if number > 0 else "-np.inf"
+    return repr(number)
+
+
+def numpy_text(fn: str, args: list[str]) -> str:
+    """A primitive of arrays as NumPy source; operands are names or parenthesized."""
+    if fn in _INFIX:
+        return f"{args[0]} {_INFIX[fn]} {args[1]}"
+    if fn in ("max", "min"):
+        return f"np.{fn}imum({args[0]}, {args[1]})"
+    if fn in _NUMPY:
+        return _NUMPY[fn].format(x=args[0])
+    return f"rt.{fn}({args[0]})"
+
+
+def numpy_derivative(fn: str, order: int, arg: str) -> str:
+    """The `order`-th derivative of a primitive as NumPy source."""
+    return _numpy_expr(derivative(fn, order), arg)
+
+
+def _numpy_expr(expr: Expr, arg: str) -> str:
+    match expr.fn:
+        case "x":
+            return arg
+        case "num":
+            return f"({expr.value!r})" if expr.value < 0 else repr(float(expr.value))
+        case _:
+            return f"({numpy_text(expr.fn, [_numpy_expr(a, arg) for a in expr.args])})"
+
+
+class KernelBody:
+    """Straight-line source of one kernel: every operation on a line of its own, repeated ones once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._known: dict[str, str] = {}
+
+    def emit(self, fn: str, args: list[str], order: int = 0) -> str:
+        """The name that holds `fn^(order)(args)`."""
+        if order:
+            return self._expr(derivative(fn, order), args[0])
+        if fn in _INFIX:
+            return self._assign(f"{args[0]} {_INFIX[fn]} {args[1]}")
+        if fn in ("max", "min"):
+            order_sign = ">=" if fn == "max" else "<="
+            return self._assign(f"{args[0]} if {args[0]} {order_sign} {args[1]} or {args[0]} != {args[0]} else {args[1]}")
+        return self._assign(_KERNEL[fn].format(x=args[0]))
+
+    def _expr(self, expr: Expr, arg: str) -> str:
+        match expr.fn:
+            case "x":
+                return arg
+            case "num":
+                return f"({expr.value!r})" if expr.value < 0 else repr(float(expr.value))
+            case _:
+                return self.emit(expr.fn, [self._expr(a, arg) for a in expr.args])
+
+    def _assign(self, text: str) -> str:
+        name = self._known.get(text)
+        if name is None:
+            name = self._known[text] = f"t{len(self.lines)}"
+            self.lines.append(f"{name} = {text}")
+        return name
+
+
+class KernelPool:
+    """The kernels of one module; equal bodies share one kernel."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, ...], str] = {}
+        self.sources: list[str] = []
+
+    def name(self, params: int, body: KernelBody, result: str) -> str:
+        key = (str(params), *body.lines, result)
+        if key not in self._names:
+            name = self._names[key] = f"kernel_{len(self._names)}"
+            self.sources.append(_kernel_source(name, params, body, result))
+        return self._names[key]
+
+
+def _kernel_source(name: str, params: int, body: KernelBody, result: str) -> str:
+    args = ", ".join(f"a{i}" for i in range(params))
+    types = ", ".join(["float64"] * params)
+    lines = [f'@vectorize(["float64({types})"], cache=True)', f"def {name}({args}):"]
+    lines += [f"    {line}" for line in body.lines]
+    return "\n".join([*lines, f"    return {result}"])

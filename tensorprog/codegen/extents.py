@@ -1,0 +1,108 @@
+"""How much storage a family needs: 1 + the largest index that is stored, as an expression over sizes and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, int_text, linear_form
+from tensorprog.ir.program import Accum, Cell, For, If, Let, Load, Program, Statement, Store
+
+
+def family_extents(program: Program) -> dict[Cell, tuple[str, ...]]:
+    """Source text of the extents of every family that is not declared; declared ones as declared."""
+    found: dict[Cell, list[list[str]]] = {}
+    _collect(program.body, {}, found)
+    extents = {cell: tuple(_maximum(c) for c in candidates) for cell, candidates in found.items()}
+    for initial in program.initials:
+        extents[initial.cell] = tuple(int_text(e) for e in initial.extents)
+    return extents
+
+
+def _maximum(candidates: list[str]) -> str:
+    distinct = list(dict.fromkeys(candidates))
+    return distinct[0] if len(distinct) == 1 else f"max({', '.join(distinct)})"
+
+
+Bounds = Mapping[str, tuple[IntExpr, IntExpr]]
+
+
+def _collect(body: tuple[Statement, ...], bounds: Bounds, found: dict) -> None:
+    for statement in body:
+        match statement:
+            case Store(cell=cell, items=items) | Accum(cell=cell, items=items) | Let(op=Load(cell=cell, items=items)):
+                if cell.rank:
+                    _note(cell, items, bounds, found, isinstance(statement, Let))
+            case For(var=var, start=start, stop=stop, step=step, body=inner):
+                one = IntLit(1)
+                low, high = (start, int_bin("-", stop, one)) if step > 0 else (int_bin("+", stop, one), start)
+                _collect(inner, {**bounds, var: (low, high)}, found)
+            case If(then=then, orelse=orelse):
+                _collect(then, bounds, found)
+                _collect(orelse, bounds, found)
+
+
+def _note(cell: Cell, items: tuple, bounds: Bounds, found: dict, is_load: bool) -> None:
+    # Shadows of families are read where nothing was added: their loads count too.
+    if is_load and cell.role != "hidden":
+        return
+    slots = found.setdefault(cell, [[] for _ in range(cell.rank)])
+    for position in range(min(cell.rank, len(items))):
+        if isinstance(items[position], IntExpr):
+            slots[position].append(_plus_one(upper(items[position], bounds)))
+
+
+def _plus_one(text_or_expr: IntExpr | str) -> str:
+    if isinstance(text_or_expr, str):
+        return f"1 + {text_or_expr}"
+    return int_text(int_bin("+", text_or_expr, IntLit(1)))
+
+
+def upper(expr: IntExpr, bounds: Bounds) -> IntExpr | str:
+    """The largest value of an expression over the loops, as an expression or, where data enter, as source text."""
+    return _extreme(expr, bounds, True)
+
+
+def _extreme(expr: IntExpr, bounds: Bounds, largest: bool) -> IntExpr | str:
+    form = linear_form(expr)
+    if all(not isinstance(atom, IntBin | IntLoad) for atom in form):
+        return _linear_extreme(form, bounds, largest)
+    match expr:
+        case IntLoad(name, _):
+            return f"int(np.{'max' if largest else 'min'}({name}))"
+        case IntBin("+", left, right):
+            return f"({_text(left, bounds, largest)} + {_text(right, bounds, largest)})"
+        case IntBin("-", left, right):
+            return f"({_text(left, bounds, largest)} - {_text(right, bounds, not largest)})"
+        case IntBin("*" | "//" as op, left, right):
+            corners = [f"({_text(left, bounds, a)} {op} {_text(right, bounds, b)})" for a in (True, False)
+                       for b in (True, False)]
+            return f"{'max' if largest else 'min'}({', '.join(corners)})"
+        case IntBin("%", _, right):
+            return f"({_text(right, bounds, True)} - 1)" if largest else "0"
+        case IntBin("min" | "max" as op, left, right):
+            return f"{op}({_text(left, bounds, largest)}, {_text(right, bounds, largest)})"
+        case IntBin("**", left, right):
+            return f"({_text(left, bounds, largest)} ** {_text(right, bounds, largest)})"
+    return expr
+
+
+def _linear_extreme(form: Mapping[IntExpr, int], bounds: Bounds, largest: bool) -> IntExpr | str:
+    total: IntExpr = IntLit(0)
+    text: list[str] = []
+    for atom, c in form.items():
+        value: IntExpr | str = atom
+        if isinstance(atom, IntSym) and atom.name in bounds:
+            take_high = largest == (c > 0)
+            value = _extreme(bounds[atom.name][take_high], bounds, take_high)
+        if isinstance(value, str):
+            text.append(f"{c} * {value}" if c != 1 else value)
+        else:
+            total = int_bin("+", total, int_bin("*", IntLit(c), value))
+    if not text:
+        return total
+    return f"({' + '.join([int_text(total), *text])})"
+
+
+def _text(expr: IntExpr, bounds: Bounds, largest: bool) -> str:
+    value = _extreme(expr, bounds, largest)
+    return value if isinstance(value, str) else f"({int_text(value)})"

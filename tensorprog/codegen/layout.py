@@ -1,0 +1,66 @@
+"""How a value lies in an array of the emitted module: [parallel axes..., finite axes..., particles].
+
+Axes on which a value does not depend are left out where possible; `aligned` inserts them again as length-1 axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorprog.ir.integers import IntExpr, int_bin, int_text
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A parallel loop that runs as an array axis."""
+
+    var: str
+    start: IntExpr
+    stop: IntExpr
+
+    @property
+    def length(self) -> IntExpr:
+        return int_bin("-", self.stop, self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The axes that an array has: parallel axes (outermost loop first), the number of finite axes, particles or not."""
+
+    axes: tuple[str, ...] = ()
+    finite: int = 0
+    width: bool = False
+
+    @property
+    def dims(self) -> int:
+        return len(self.axes) + self.finite + self.width
+
+
+def union(layouts: list[Layout], order: list[str]) -> Layout:
+    """The layout of a coordinatewise operation; `order` lists the active parallel axes, outermost first."""
+    named = {a for layout in layouts for a in layout.axes}
+    return Layout(tuple(a for a in order if a in named), max((p.finite for p in layouts), default=0),
+                  any(p.width for p in layouts))
+
+
+def aligned(text: str, layout: Layout, target: Layout) -> str:
+    """`text` indexed so that NumPy broadcasting lines its axes up with `target`."""
+    if layout.dims == 0:
+        return text
+    parts = [":" if a in layout.axes else "None" for a in target.axes]
+    parts += [":" if layout.finite else "None"] * target.finite
+    parts += [":" if layout.width else "None"] * target.width
+    while parts and parts[0] == "None":
+        parts.pop(0)
+    return text if all(p == ":" for p in parts) else f"{text}[{', '.join(parts)}]"
+
+
+def shape_parts(layout: Layout, axes: dict[str, Axis], finite: tuple[IntExpr, ...], samples: str) -> list[str]:
+    """The shape of an array with a layout, as source text."""
+    parts = [int_text(axes[a].length) for a in layout.axes]
+    parts += [int_text(s) for s in finite]
+    return parts + ([samples] if layout.width else [])
+
+
+def tuple_text(parts: list[str]) -> str:
+    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"

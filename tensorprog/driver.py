@@ -1,0 +1,175 @@
+"""The compiler from end to end: one function a stage, in order.
+
+    source text -> syntax tree -> typed program -> no gradients -> limit program -> blocks -> Python module
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from tensorprog.diagnostics import Reporter, Source
+from tensorprog.ir.program import Cell, Program
+from tensorprog.passes.powers import Powers
+
+STAGES = ("ast", "program", "limit", "plan", "kernel")
+
+Settings = Mapping[str, float | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Everything between the typed program and the module. `limit` has its parallel loops marked."""
+
+    original: Program
+    differentiated: Program
+    limit: Program
+    powers: Powers
+    vanishing: frozenset[str]
+    mirrored: frozenset[Cell]
+    env: Mapping[str, object]
+
+
+def front(source: Source, reporter: Reporter) -> Program:
+    """Parse and check.
+
+    Raises:
+        ProgramError: with every mistake found.
+    """
+    from tensorprog.check import check
+    from tensorprog.syntax import parse
+
+    return check(parse(source), reporter)
+
+
+def differentiated(program: Program, reporter: Reporter) -> Program:
+    """The typed program without gradients, simplified, its parallel loops marked: what finite networks run."""
+    from tensorprog.passes.batch import mark_parallel
+    from tensorprog.passes.differentiate import differentiate
+    from tensorprog.passes.simplify import simplify
+
+    return mark_parallel(simplify(differentiate(simplify(program), reporter)))
+
+
+def lower(program: Program, settings: Settings | None, reporter: Reporter) -> Program:
+    """The limit program of a typed program. `settings` fix parameters that powers of n depend on."""
+    return compile_program(program, settings, reporter).limit
+
+
+def compile_program(program: Program, settings: Settings | None, reporter: Reporter) -> Compiled:
+    """Run every pass.
+
+    Raises:
+        ProgramError: through `reporter`.
+    """
+    from tensorprog.passes.batch import mark_parallel
+    from tensorprog.passes.contract_cells import contract_cells
+    from tensorprog.passes.limit import leading_terms
+    from tensorprog.passes.powers import check_outputs, infer_powers
+    from tensorprog.passes.readouts import readouts
+    from tensorprog.passes.simplify import simplify
+
+    env = constants_env(program, settings or {})
+    plain = differentiated(program, reporter)
+    powers = infer_powers(plain, env, reporter)
+    vanishing = check_outputs(plain, powers, reporter)
+    limit = leading_terms(plain, powers, reporter)
+    limit = simplify(contract_cells(simplify(limit)))
+    return Compiled(program, plain, mark_parallel(limit), powers, vanishing, readouts(program), env)
+
+
+def constants_env(program: Program, settings: Settings) -> dict[str, object]:
+    """Values that powers of n may depend on: settings and defaults, and 1 for whatever is known only at run time
+    (no power depends on it)."""
+    env: dict[str, object] = {s.name: s.default or 1 for s in program.sizes}
+    env |= {p.name: 1 if p.default is None else p.default for p in program.params}
+    return env | dict(settings)
+
+
+def emit_module_text(compiled: Compiled) -> str:
+    """The source of the emitted module."""
+    from tensorprog.codegen.module import emit_module
+
+    return emit_module(compiled.limit, compiled.original, compiled.powers, compiled.vanishing, compiled.mirrored,
+                       compiled.env)
+
+
+def emit_stage(source: Source, stage: str, settings: Settings | None = None) -> str:
+    """One stage as text: 'ast', 'program', 'limit', 'plan' or 'kernel'."""
+    from tensorprog.ir.text import program_text
+    from tensorprog.syntax import parse, unparse
+
+    if stage == "ast":
+        return unparse(parse(source))
+    reporter = Reporter(source)
+    program = front(source, reporter)
+    if stage == "program":
+        return program_text(program)
+    compiled = compile_program(program, settings, reporter)
+    if stage == "limit":
+        return program_text(compiled.limit)
+    if stage == "plan":
+        return plan_text(compiled)
+    return emit_module_text(compiled)
+
+
+def plan_text(compiled: Compiled) -> str:
+    """The evaluator of each output, and the spaces that the particles live in."""
+    from tensorprog.ir.program import For, walk
+    from tensorprog.passes.spaces import Spaces
+
+    spaces = Spaces(compiled.limit)
+    lines = [f"output {o.name}: particles" + (" (limit 0)" if o.name in compiled.vanishing else "")
+             for o in compiled.limit.outputs]
+    lines += [f"space {i}: width {w}" for i, w in enumerate(spaces.widths)]
+    lines += [f"antithetic: {c.display}" for c in sorted(compiled.mirrored, key=lambda c: c.name)]
+    for loop in (s for s in walk(compiled.limit.body) if isinstance(s, For)):
+        lines.append(f"loop {loop.var}: {'one block' if loop.parallel else 'step by step'}")
+    return "\n".join(lines) + "\n"
+
+
+def load_module(source: Source, settings: Settings | None = None) -> ModuleType:
+    """The emitted module, imported from a file in the user's cache, so that its compiled kernels are kept."""
+    reporter = Reporter(source)
+    text = emit_module_text(compile_program(front(source, reporter), settings, reporter))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:20]
+    name = f"tensorprog_limit_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    return _import(name, _cached_file(name, text))
+
+
+def _cached_file(name: str, text: str) -> Path:
+    import tempfile
+
+    from platformdirs import user_cache_path
+
+    from tensorprog.files import write_text
+
+    for folder in (user_cache_path("tensorprog") / "modules", Path(tempfile.gettempdir()) / "tensorprog-modules"):
+        path = folder / f"{name}.py"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                write_text(path, text)
+            return path
+        except OSError:
+            continue
+    raise OSError("neither the user's cache folder nor the temporary folder can be written")
+
+
+def _import(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

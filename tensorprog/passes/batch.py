@@ -1,0 +1,127 @@
+"""Mark loops whose iterations are independent, so that an evaluator can run them as one block (design, section 3).
+
+A loop is parallel when, for every cell that its body touches, one of these holds: the body does not write it; every
+access has the same index in the loop's variable; it is only added to; it is new in every iteration. Loops inside must
+not depend on the variable in their bounds or conditions. Parallel loops are turned to run upwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, linear_form, loop_names
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    For,
+    If,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatrixType,
+    MatStore,
+    Program,
+    Statement,
+    Store,
+    Zero,
+    cells_read,
+    walk,
+    written,
+)
+from tensorprog.passes.regions import written_first
+from tensorprog.passes.rewrite import map_blocks
+
+
+def mark_parallel(program: Program) -> Program:
+    """Set `For.parallel` wherever it can be proved."""
+    return program.with_body(_block(program.body))
+
+
+def _block(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    return tuple(_statement(map_blocks(s, _block)) for s in body)
+
+
+def _statement(statement: Statement) -> Statement:
+    if not isinstance(statement, For) or not is_parallel(statement):
+        return statement
+    return replace(_ascending(statement), parallel=True)
+
+
+def _ascending(loop: For) -> For:
+    """A loop with step -1 as the same iterations upwards."""
+    if loop.step == 1:
+        return loop
+    if loop.step == -1:
+        one = IntLit(1)
+        return replace(loop, start=int_bin("+", loop.stop, one), stop=int_bin("+", loop.start, one), step=1)
+    return loop
+
+
+def is_parallel(loop: For) -> bool:
+    """Whether the iterations of a loop may run as one block."""
+    if abs(loop.step) != 1:
+        return False
+    statements = list(walk(loop.body))
+    for s in statements:
+        if isinstance(s, For) and loop.var in loop_names(s.start) | loop_names(s.stop):
+            return False
+        if isinstance(s, If) and loop.var in loop_names(s.condition):
+            return False
+        if any(loop.var in loop_names(i) for items in _matrix_indices(s) for i in items):
+            return False
+    touched = {c for s in statements for c in (*cells_read(s), written(s)) if c is not None}
+    return all(_independent(cell, loop, statements) for cell in touched)
+
+
+def _matrix_indices(statement: Statement) -> list[tuple[IntExpr, ...]]:
+    """The indices with which a statement picks matrices of a family."""
+    match statement:
+        case Let(op=MatMul(items=items)):
+            return [items]
+        case MatStore(items=items, terms=terms) | MatAccum(items=items, terms=terms):
+            return [items, *(t.items for t in terms if isinstance(t, MatrixTerm))]
+        case _:
+            return []
+
+
+def _independent(cell: Cell, loop: For, statements: list[Statement]) -> bool:
+    writers = [s for s in statements if written(s) is cell]
+    if not writers:
+        return True
+    if loop.var in cell.home or written_first(loop.body, cell):
+        return not isinstance(cell.type, MatrixType)
+    if all(isinstance(s, Accum | MatAccum) for s in writers) and not any(cell in cells_read(s) for s in statements):
+        return True
+    if isinstance(cell.type, MatrixType) or any(isinstance(s, Zero) for s in writers):
+        return False
+    accesses = [i for s in statements for i in _accesses(s, cell)]
+    return any(_private_index(accesses, p, loop.var) for p in range(cell.rank))
+
+
+def _accesses(statement: Statement, cell: Cell) -> list[tuple]:
+    match statement:
+        case Let(op=Load(cell=c, items=items)) | Store(cell=c, items=items) | Accum(cell=c, items=items) if c is cell:
+            return [items]
+        case Let(op=MatMul(matrix=c, items=items)) if c is cell:
+            return [items]
+        case MatStore(cell=c, items=items, terms=terms) | MatAccum(cell=c, items=items, terms=terms):
+            found = [t.items for t in terms if isinstance(t, MatrixTerm) and t.cell is cell]
+            return found + ([items] if c is cell else [])
+        case _:
+            return []
+
+
+def _private_index(accesses: list[tuple], position: int, var: str) -> bool:
+    """Whether all accesses have, at one position, the same index `var + constant`."""
+    first = accesses[0][position] if len(accesses[0]) > position else None
+    if not isinstance(first, IntExpr):
+        return False
+    form = linear_form(first)
+    if form.get(IntSym(var, "loop")) not in (1, -1):
+        return False
+    if any(var in loop_names(atom) for atom in form if atom != IntSym(var, "loop")):
+        return False
+    return all(len(i) > position and isinstance(i[position], IntExpr) and linear_form(i[position]) == form
+               for i in accesses)

@@ -1,0 +1,110 @@
+"""Drop a family index that only ever names the current iteration: `h[t, a]` that nothing reads at another t becomes
+`h[a]`, so that nothing is kept for all t (design, section 3, "Memory").
+
+The order of iterations and all values are unchanged. Outputs and declared objects keep their indices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tensorprog.ir.integers import IntSym
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    For,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatStore,
+    Program,
+    Statement,
+    Store,
+    Term,
+    Zero,
+    blocks,
+    walk,
+)
+from tensorprog.passes.rewrite import map_blocks
+
+
+def contract_cells(program: Program) -> Program:
+    """Remove every family index that is the same loop variable in all accesses to the family."""
+    fixed = {o.cell for o in program.outputs} | {i.cell for i in program.initials}
+    accesses: dict[Cell, list[tuple]] = {}
+    zeroed: dict[Cell, set[str]] = {}
+    _collect(program.body, accesses, zeroed, ())
+    smaller: dict[Cell, tuple[Cell, tuple[int, ...]]] = {}
+    for cell, items in accesses.items():
+        if cell in fixed or not cell.rank:
+            continue
+        drop = tuple(p for p in range(cell.rank) if _is_current(items, p, zeroed.get(cell)))
+        if drop:
+            smaller[cell] = (replace(cell, rank=cell.rank - len(drop)), drop)
+    return program.with_body(_rewrite(program.body, smaller)) if smaller else program
+
+
+def _is_current(items: list[tuple], position: int, zeroed_in: set[str] | None) -> bool:
+    first = items[0][position] if len(items[0]) > position else None
+    if not isinstance(first, IntSym) or first.kind != "loop":
+        return False
+    if zeroed_in is not None and first.name not in zeroed_in:
+        return False
+    return all(len(i) > position and i[position] == first for i in items)
+
+
+def _collect(body: tuple[Statement, ...], accesses: dict, zeroed: dict, loops: tuple[str, ...]) -> None:
+    """All index tuples by cell; for cells that are zeroed as a whole, the loops around every such statement."""
+    for statement in body:
+        match statement:
+            case Let(op=Load(cell=cell, items=items)) | Store(cell=cell, items=items) | Accum(cell=cell, items=items):
+                accesses.setdefault(cell, []).append(items)
+            case Let(op=MatMul(matrix=cell, items=items)):
+                accesses.setdefault(cell, []).append(items)
+            case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
+                accesses.setdefault(cell, []).append(items)
+                for term in terms:
+                    if isinstance(term, MatrixTerm):
+                        accesses.setdefault(term.cell, []).append(term.items)
+            case Zero(cell=cell):
+                zeroed[cell] = zeroed.get(cell, set(loops)) & set(loops)
+        inner = (*loops, statement.var) if isinstance(statement, For) else loops
+        for block in blocks(statement):
+            _collect(block, accesses, zeroed, inner)
+
+
+def _rewrite(body: tuple[Statement, ...], smaller: dict) -> tuple[Statement, ...]:
+    return tuple(_rewrite_statement(map_blocks(s, lambda b: _rewrite(b, smaller)), smaller) for s in body)
+
+
+def _rewrite_statement(statement: Statement, smaller: dict) -> Statement:
+    match statement:
+        case Let(op=Load(cell=cell, items=items)) if cell in smaller:
+            return replace(statement, op=Load(smaller[cell][0], _without(items, smaller[cell][1])))
+        case Let(op=MatMul(matrix=cell, items=items) as op) if cell in smaller:
+            op = replace(op, matrix=smaller[cell][0], items=_without(items, smaller[cell][1]))
+            return replace(statement, op=op)
+        case Store(cell=cell, items=items) | Accum(cell=cell, items=items) if cell in smaller:
+            return replace(statement, cell=smaller[cell][0], items=_without(items, smaller[cell][1]))
+        case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
+            terms = tuple(_rewrite_term(t, smaller) for t in terms)
+            if cell in smaller:
+                cell, items = smaller[cell][0], _without(items, smaller[cell][1])
+            return replace(statement, cell=cell, items=items, terms=terms)
+        case Zero(cell=cell) if cell in smaller:
+            return replace(statement, cell=smaller[cell][0])
+        case _:
+            return statement
+
+
+def _rewrite_term(term: Term, smaller: dict) -> Term:
+    if isinstance(term, MatrixTerm) and term.cell in smaller:
+        cell, drop = smaller[term.cell]
+        return replace(term, cell=cell, items=_without(term.items, drop))
+    return term
+
+
+def _without(items: tuple, drop: tuple[int, ...]) -> tuple:
+    return tuple(item for position, item in enumerate(items) if position not in drop)

@@ -1,0 +1,320 @@
+"""Powers of n: every value is n**e times something of order one (language, section 6; TP IV, App. H).
+
+`infer_powers` finds e for every temporary and cell; `leading_terms` divides it out and keeps the leading terms, which
+gives the limit program: the same statements, with all widths replaced by their ratios and nothing of lower order. A
+matrix's power is that of the operator: 0 for entries of variance 1/n, one more than that of its entries for an outer
+product, because applying it sums n terms.
+
+The power None belongs to an exact zero. Not done here: powers that depend on cancellation between terms that are not
+identical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from tensorprog.diagnostics import Note, Reporter, Span
+from tensorprog.ir.constants import constant
+from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    Const,
+    Contract,
+    Elementwise,
+    Initial,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatrixType,
+    MatStore,
+    Op,
+    ParamRef,
+    Program,
+    Statement,
+    Store,
+    Term,
+    Var,
+    WidthConst,
+    operands,
+    walk,
+)
+
+Power = Fraction | None
+
+
+class PowerError(Exception):
+    """A statement whose result has no power of n."""
+
+    def __init__(self, code: str, message: str, help: str):
+        super().__init__(message)
+        self.code, self.message, self.help = code, message, help
+
+
+@dataclass(slots=True)
+class Powers:
+    """The power of n of every temporary and cell. `fixed` are the parameters that powers depend on."""
+
+    of: dict[Var | Cell, Power] = field(default_factory=dict)
+    fixed: set[str] = field(default_factory=set)
+
+    def __getitem__(self, value: Var | Cell) -> Power:
+        return self.of.get(value)
+
+
+def larger(a: Power, b: Power) -> Power:
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b)
+
+
+def total(*powers: Power) -> Power:
+    return None if None in powers else sum(powers, Fraction(0))
+
+
+def initial_power(program: Program, initial: Initial, env: Mapping[str, object]) -> Power:
+    """The power of a declared object: that of its spread, or of its mean where that is larger."""
+    law = initial.law
+    if law.name == "zero":
+        return None
+    scaled = [constant(program, a, env) for a in law.args]
+    if law.name in ("normal", "sparse_normal"):
+        (first, first_power), (variance, variance_power) = scaled
+        power = None if variance == 0 else variance_power / 2
+        if isinstance(initial.cell.type, MatrixType):
+            return total(power, Fraction(1, 2))
+        return larger(power, None if law.name == "sparse_normal" or first == 0 else first_power)
+    if law.name in ("uniform", "constant"):
+        power: Power = None
+        for value, e in scaled:
+            power = larger(power, None if value == 0 else e)
+        return power
+    return Fraction(0)
+
+
+def infer_powers(program: Program, env: Mapping[str, object], reporter: Reporter) -> Powers:
+    """The power of every value; `env` holds the numbers that declared constants need.
+
+    Raises:
+        ProgramError: a nonlinearity of a value that blows up or vanishes (TP502), a power that is not a number
+            (TP503), or powers that grow from iteration to iteration (TP504).
+    """
+    inference = _Inference(program, env, reporter)
+    flat = list(walk(program.body))
+    cells = {c for s in flat for c in [getattr(s, "cell", None)] if c is not None}
+    for _ in range(len(cells) + 3):
+        if not inference.round(flat):
+            return inference.powers
+    grown = [s for s in flat if inference.grows(s)]
+    reporter.error("TP504", "the power of n of this value grows from iteration to iteration",
+                   grown[0].span if grown else None,
+                   help="scale the update by a power of n, so that it is of the order of the value that it updates")
+    reporter.raise_errors()
+    return inference.powers
+
+
+class _Inference:
+    def __init__(self, program: Program, env: Mapping[str, object], reporter: Reporter):
+        self.env, self.reporter = env, reporter
+        self.powers = Powers()
+        self.values: dict[Var, Fraction] = {}
+        for initial in program.initials:
+            self.powers.of[initial.cell] = initial_power(program, initial, env)
+
+    def round(self, flat: list[Statement]) -> bool:
+        """One pass over all statements; whether a cell's power grew."""
+        before = {k: v for k, v in self.powers.of.items() if isinstance(k, Cell)}
+        for statement in flat:
+            try:
+                self._statement(statement)
+            except PowerError as error:
+                self.reporter.error(error.code, error.message, statement.span, help=error.help)
+                self.reporter.raise_errors()
+        return any(self.powers.of[k] != before.get(k) for k in self.powers.of if isinstance(k, Cell))
+
+    def grows(self, statement: Statement) -> bool:
+        cell = getattr(statement, "cell", None)
+        if not isinstance(cell, Cell) or isinstance(statement, Let):
+            return False
+        before = self.powers[cell]
+        self._statement(statement)
+        grew = self.powers[cell] != before
+        self.powers.of[cell] = before
+        return grew
+
+    def _statement(self, statement: Statement) -> None:
+        of = self.powers.of
+        match statement:
+            case Let(var=var, op=op):
+                of[var] = self._op(op, var)
+            case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
+                of[cell] = larger(self.powers[cell], self.powers[value])
+            case MatStore(cell=cell, terms=terms) | MatAccum(cell=cell, terms=terms):
+                power = self.powers[cell]
+                for term in terms:
+                    power = larger(power, term_power(self.powers, term))
+                of[cell] = power
+
+    def _op(self, op: Op, var: Var) -> Power:
+        p = self.powers
+        match op:
+            case Const(value=value):
+                if isinstance(value, Fraction):
+                    self.values[var] = value
+                return None if value == 0 or value in (float("inf"), float("-inf")) else Fraction(0)
+            case ParamRef(name=name):
+                if name in self.env:
+                    self.values[var] = Fraction(self.env[name]).limit_denominator(1000)
+                return Fraction(0)
+            case WidthConst():
+                return Fraction(1)
+            case Load(cell=cell):
+                return p[cell]
+            case Elementwise():
+                return self._elementwise(op)
+            case Contract(left=left, right=right):
+                return total(p[left], p[right])
+            case MatMul(matrix=matrix, arg=arg):
+                return total(p[matrix], p[arg])
+            case _:
+                inputs = operands(op)
+                return p[inputs[0]] if inputs else Fraction(0)
+
+    def _elementwise(self, op: Elementwise) -> Power:
+        powers = [self.powers[a] for a in op.args]
+        match op.fn:
+            case "add" | "sub" | "max" | "min":
+                return larger(*powers)
+            case "mul":
+                return total(*powers)
+            case "div":
+                # A zero denominator is reported when it is met; it says nothing about the order.
+                return None if powers[0] is None else powers[0] - (powers[1] or 0)
+            case "pow":
+                return self._pow(op, *powers)
+        if op.fn == "sqrt" and op.order == 0:
+            return None if powers[0] is None else powers[0] / 2
+        degree = HOMOGENEOUS_DEGREE.get(op.fn)
+        if degree is not None:
+            if powers[0] is None:
+                return None if degree - op.order > 0 else Fraction(0)
+            return powers[0] * (degree - op.order)
+        if powers[0]:
+            _reject(op, powers[0])
+        return Fraction(0)
+
+    def _pow(self, op: Elementwise, base: Power, exponent: Power) -> Power:
+        if exponent:
+            raise PowerError("TP503", "an exponent that grows or shrinks with n", "exponents do not depend on n")
+        if not base:
+            return base if base is None and self.values.get(op.args[1], 1) > 0 else Fraction(0)
+        value = self.values.get(op.args[1])
+        if value is None:
+            raise PowerError("TP503", "a power of n whose exponent is computed by the program",
+                             "write the exponent as a number or a parameter, as in `n**(1/2)`")
+        return base * value
+
+
+def _reject(op: Elementwise, power: Fraction) -> None:
+    name = op.fn + "'" * op.order
+    if power > 0:
+        raise PowerError("TP502", f"the argument of {name} is of order {power_text(power)}: it blows up",
+                         "divide it by that power of n, or declare the matrix with variance 1/n")
+    raise PowerError("TP502", f"the argument of {name} is of order {power_text(power)}: it vanishes in the limit",
+                     "multiply it by the inverse power, or use the function's linear part at zero")
+
+
+def power_text(power: Fraction) -> str:
+    """`n`, `n**2`, `n**(-1/2)`, `1`."""
+    if power == 0:
+        return "1"
+    if power == 1:
+        return "n"
+    return f"n**{power}" if power.denominator == 1 and power > 0 else f"n**({power})"
+
+
+def term_power(powers: Powers, term: Term) -> Power:
+    """The power of a matrix term as an operator."""
+    coef = Fraction(0) if term.coef is None else powers[term.coef]
+    if isinstance(term, MatrixTerm):
+        return total(coef, powers[term.cell])
+    return total(coef, powers[term.left], powers[term.right], Fraction(1))
+
+
+# --- where a power entered -----------------------------------------------------------------------------------
+
+
+def origin(program: Program, powers: Powers, cell: Cell) -> Span | None:
+    """The statement at which a value of positive power was made from values without one."""
+    makers: dict[Var | Cell, list[Statement]] = {}
+    for statement in walk(program.body):
+        key = statement.var if isinstance(statement, Let) else getattr(statement, "cell", None)
+        if key is not None:
+            makers.setdefault(key, []).append(statement)
+    seen: set = set()
+    value: Var | Cell | None = cell
+    place: Span | None = cell.span
+    while value is not None and value not in seen:
+        seen.add(value)
+        made = max(makers.get(value, []), key=lambda s: _made_power(powers, s), default=None)
+        if made is None:
+            return place
+        place = made.span or place
+        sources = [s for s in _sources(made) if (powers[s] or 0) > 0 and s not in seen]
+        value = max(sources, key=lambda s: powers[s]) if sources else None
+    return place
+
+
+def _made_power(powers: Powers, statement: Statement) -> Fraction:
+    sources = [powers[s] for s in _sources(statement)]
+    return max((p for p in sources if p is not None), default=Fraction(-10**6))
+
+
+def _sources(statement: Statement) -> list[Var | Cell]:
+    match statement:
+        case Let(op=Load(cell=cell)):
+            return [cell]
+        case Let(op=MatMul(matrix=matrix, arg=arg)):
+            return [matrix, arg]
+        case Let(op=op):
+            return list(operands(op))
+        case Store(value=value) | Accum(value=value):
+            return [value]
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            return [v for t in terms for v in _term_sources(t)]
+        case _:
+            return []
+
+
+def _term_sources(term: Term) -> list[Var | Cell]:
+    found: list[Var | Cell] = [term.coef] if term.coef is not None else []
+    return found + ([term.cell] if isinstance(term, MatrixTerm) else [term.left, term.right])
+
+
+def check_outputs(program: Program, powers: Powers, reporter: Reporter) -> frozenset[str]:
+    """Report outputs that blow up (TP501); the names of those that vanish, with a warning (TP508)."""
+    vanishing = set()
+    for output in program.outputs:
+        power = powers[output.cell]
+        if power is not None and power > 0:
+            place = origin(program, powers, output.cell)
+            notes = (Note("the power of n enters here", place),) if place and place != output.span else ()
+            reporter.error("TP501", f"`{output.name}` is of order {power_text(power)}: it has no limit", output.span,
+                           notes=notes, help=_blow_up_help(program, power))
+        elif power is not None and power < 0:
+            vanishing.add(output.name)
+            reporter.warn("TP508", f"`{output.name}` is of order {power_text(power)}: its limit is 0", output.span,
+                          help=f"to see its leading term, output it times {power_text(-power)}")
+    reporter.raise_errors()
+    return frozenset(vanishing)
+
+
+def _blow_up_help(program: Program, power: Fraction) -> str:
+    if power == Fraction(1, 2):
+        return ("divide by sqrt(n); if this is a readout `V @ x` by a V of variance 1/n that is independent of x, its "
+                "limit is a random (Gaussian) number, not a constant: use a readout of variance 1/n**2 (muP)")
+    return f"divide by {power_text(power)}"

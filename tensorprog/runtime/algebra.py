@@ -1,0 +1,47 @@
+"""Products and sums of blocks, by matrix-matrix products where the axes allow it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+
+@lru_cache(maxsize=4096)
+def _plan(spec: str) -> tuple[tuple[int, ...], tuple[int, ...], int, int, int, tuple[int, ...]]:
+    """For `ab,cb->ca`: permutations of both operands to [batch, free, summed] and [batch, summed, free], the numbers
+    of batch and free axes, and the permutation of the result."""
+    inputs, out = spec.split("->")
+    left, right = inputs.split(",")
+    batch = [c for c in left if c in right and c in out]
+    summed = [c for c in left if c in right and c not in out]
+    left_free = [c for c in left if c not in right]
+    right_free = [c for c in right if c not in left]
+    made = batch + left_free + right_free
+    return (tuple(left.index(c) for c in batch + left_free + summed),
+            tuple(right.index(c) for c in batch + summed + right_free),
+            len(batch), len(left_free), len(summed), tuple(made.index(c) for c in out))
+
+
+def contract(spec: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """An einsum of two operands by one (stacked) matrix product.
+
+    Args:
+        spec: as for `numpy.einsum`; a letter of one operand alone must be in the result.
+    """
+    left_order, right_order, batch, left_free, summed, out_order = _plan(spec)
+    a, b = np.transpose(left, left_order), np.transpose(right, right_order)
+    batch_shape, left_shape = a.shape[:batch], a.shape[batch:batch + left_free]
+    right_shape = b.shape[batch + summed:]
+    depth = prod(a.shape[batch + left_free:])
+    a = a.reshape(*batch_shape, prod(left_shape), depth)
+    b = b.reshape(*batch_shape, depth, prod(right_shape))
+    product = (a @ b).reshape(*batch_shape, *left_shape, *right_shape)
+    return np.transpose(product, out_order)
+
+
+def mean_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The average over the last axis of the product."""
+    return np.einsum("...n,...n->...", left, right) / left.shape[-1]
+

@@ -1,0 +1,114 @@
+"""Randomized quasi-Monte Carlo samples of one space: fresh coordinates, drawn when they are needed.
+
+A space holds N particles. Its coordinates come from scrambled Sobol sequences in blocks: the first block as it is, each
+later one with the particles independently permuted (Latin supercube), because independent scramblings must not be
+combined point by point (design, section 3). Normal coordinates are made orthogonal to the constant and to the earlier
+normal ones, and normalized (moment matching).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+FIRST_BLOCK = 256
+LATER_BLOCK = 128
+
+
+class Space:
+    """The sample space of the vectors that are mixed coordinatewise.
+
+    Args:
+        samples: N, the number of particles.
+        seed: of this space in this replicate.
+        mirrored: pair each particle with one in which the `mirror` vectors have the opposite sign (antithetic). N must be
+            even then.
+    """
+
+    def __init__(self, samples: int, seed: np.random.SeedSequence, *, mirrored: bool = False):
+        self.samples = samples
+        self.mirrored = mirrored
+        self._points = samples // 2 if mirrored else samples
+        self._generator = np.random.default_rng(seed)
+        self._block: np.ndarray | None = None
+        self._used = 0
+        self._blocks = 0
+        # The constant, scaled so that rows have mean square 1; fresh normals are orthogonalized against these rows.
+        self._basis = np.ones((1, samples))
+        self._count = 1
+
+    def uniform(self, count: int) -> np.ndarray:
+        """`count` fresh coordinates, uniform on (0, 1): [count, N]."""
+        rows = np.concatenate([self._take(part) for part in _split(count, LATER_BLOCK)])
+        return np.concatenate([rows, rows], axis=1) if self.mirrored else rows
+
+    def normal(self, count: int, *, mirror: bool = False) -> np.ndarray:
+        """`count` fresh standard normal coordinates: [count, N], orthonormal in the mean inner product.
+
+        With `mirror`, the coordinates change sign between the two halves of a mirrored space.
+        """
+        from scipy.special import ndtri
+
+        rows = ndtri(self.uniform(count))
+        if mirror and self.mirrored:
+            rows[:, self._points:] *= -1.0
+        return self._match(rows)
+
+    def _take(self, count: int) -> np.ndarray:
+        """`count` coordinates of one Sobol block, [count, points]."""
+        if self._block is None or self._used + count > len(self._block):
+            self._block = self._new_block(count)
+            self._used = 0
+        rows = self._block[self._used:self._used + count]
+        self._used += count
+        return rows
+
+    def _new_block(self, count: int) -> np.ndarray:
+        from scipy.stats import qmc
+
+        size = max(count, FIRST_BLOCK if self._blocks == 0 else LATER_BLOCK)
+        engine = qmc.Sobol(size, scramble=True, rng=self._generator)
+        bits = max(0, (self._points - 1).bit_length())
+        points = engine.random_base2(bits)[: self._points]
+        # Sobol points lie on a grid that includes 0; move them to the cells' interiors.
+        points = np.clip(points, 2.0**-33, 1.0 - 2.0**-33)
+        if self._blocks:
+            points = points[self._generator.permutation(self._points)]
+        self._blocks += 1
+        return np.ascontiguousarray(points.T)
+
+    def _match(self, rows: np.ndarray) -> np.ndarray:
+        """Orthogonalize against the constant and earlier normals and normalize, as far as N allows."""
+        room = self.samples // (4 if self.mirrored else 2) - self._count
+        if room <= 0:
+            return rows
+        head = rows[:room]
+        basis = self._basis[: self._count]
+        for _ in range(2):
+            head = head - (head @ basis.T / self.samples) @ basis
+        head = _orthonormal(head)
+        self._append(head)
+        return np.concatenate([head, rows[room:]]) if len(rows) > room else head
+
+    def _append(self, rows: np.ndarray) -> None:
+        needed = self._count + len(rows)
+        if needed > len(self._basis):
+            grown = np.empty((max(needed, 2 * len(self._basis)), self.samples))
+            grown[: self._count] = self._basis[: self._count]
+            self._basis = grown
+        self._basis[self._count:needed] = rows
+        self._count = needed
+
+
+def _orthonormal(rows: np.ndarray) -> np.ndarray:
+    """The rows orthonormalized symmetrically (Loewdin), which moves each of them as little as possible."""
+    samples = rows.shape[1]
+    if len(rows) == 1:
+        return rows / np.sqrt(np.mean(rows**2))
+    values, vectors = np.linalg.eigh(rows @ rows.T / samples)
+    return (vectors / np.sqrt(values)) @ (vectors.T @ rows)
+
+
+def _split(count: int, size: int) -> list[int]:
+    """`count` in parts of at most `size`."""
+    parts = [size] * (count // size)
+    return parts + [count % size] if count % size or not parts else parts
