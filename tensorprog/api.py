@@ -19,6 +19,7 @@ from tensorprog.files import mistake, read_program, write_text
 if TYPE_CHECKING:
     import numpy as np
 
+    from tensorprog.driver import Compiled
     from tensorprog.ir.program import Program
     from tensorprog.results import Result
 
@@ -100,9 +101,13 @@ class CompiledProgram:
     def emit(self, stage: str) -> str:
         """The text of one stage: 'ast', 'program', 'limit', 'plan' or 'kernel'."""
         require_choice("TP704", "stage", stage, STAGES)
-        from tensorprog.driver import emit_stage
+        from tensorprog import driver
 
-        return emit_stage(self.source, stage, self.settings)
+        if stage == "ast":
+            return driver.tree_text(self.source)
+        if stage == "program":
+            return driver.program_text(self.program)
+        return driver.EMITTERS[stage](self.limit)
 
     def write_module(self, path: str | os.PathLike[str]) -> None:
         """Write the limit as a Python module that runs on its own."""
@@ -172,16 +177,37 @@ class CompiledProgram:
         from tensorprog.finite import simulate
 
         for done, seed in enumerate(seeds, 1):
-            run = simulate(self.program, env, width=width, seeds=[seed])
+            run = simulate(self._plain, env, width=width, seeds=[seed])
             runs.append({name: values[0] for name, values in run.items()})
             if progress is not None:
                 progress(done, len(seeds))
 
     @cached_property
+    def _plain(self) -> Program:
+        """The program with its gradients written out, which is what finite networks run."""
+        from tensorprog.driver import differentiated
+
+        return differentiated(self.program, Reporter(self.source))
+
+    @cached_property
+    def limit(self) -> Compiled:
+        """What the passes make of the program: powers of n, limit program, plan. Its warnings join `warnings`.
+
+        Raises:
+            ProgramError: for a program without a limit.
+        """
+        from tensorprog.driver import compile_program
+
+        reporter = Reporter(self.source)
+        compiled = compile_program(self.program, self.settings, reporter)
+        self.warnings = (*self.warnings, *reporter.warnings)
+        return compiled
+
+    @cached_property
     def _module(self):
         from tensorprog.driver import load_module
 
-        return load_module(self.source, self.settings)
+        return load_module(self.limit)
 
     def _prepare(self, data: Data | None, settings: Mapping[str, object]) -> tuple[dict[str, object], dict]:
         """The environment, audited, and the elements of outputs that are never assigned."""

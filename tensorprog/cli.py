@@ -303,7 +303,7 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
     Example:
       tpc simulate model.tp data.npz --width 64,256,1024 --seeds 16
     """
-    compiled = _compile(program, (), show_warnings=not as_json)
+    compiled = _compile(program, (), show_warnings=not as_json, limit=False)
     arrays = _load(data + more_data)
     chosen = list(dict.fromkeys(width for group in widths for width in group))
     results: list[Result] = []
@@ -420,10 +420,14 @@ def _read(path: str) -> Source:
     return decode_program("<stdin>", sys.stdin.buffer.read()) if path == "-" else read_program(path)
 
 
-def _compile(path: str, assignments: Iterable[tuple[str, object]], *, show_warnings: bool) -> CompiledProgram:
+def _compile(path: str, assignments: Iterable[tuple[str, object]], *, show_warnings: bool,
+             limit: bool = True) -> CompiledProgram:
+    """Check a program and, unless only finite networks are wanted, that it has a limit."""
     from tensorprog.api import compile_source
 
     compiled = compile_source(_read(path), _as_settings(assignments))
+    if limit:
+        compiled.limit  # noqa: B018 (taken for its errors and warnings)
     if show_warnings:
         _show_warnings(compiled, compiled.warnings)
     return compiled

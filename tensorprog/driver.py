@@ -15,9 +15,8 @@ from types import ModuleType
 
 from tensorprog.diagnostics import Reporter, Source
 from tensorprog.ir.program import Cell, Program
+from tensorprog.ir.text import program_text
 from tensorprog.passes.powers import Powers
-
-STAGES = ("ast", "program", "limit", "plan", "kernel")
 
 Settings = Mapping[str, float | int]
 
@@ -54,11 +53,6 @@ def differentiated(program: Program, reporter: Reporter) -> Program:
     from tensorprog.passes.simplify import simplify
 
     return mark_parallel(simplify(differentiate(simplify(program), reporter)))
-
-
-def lower(program: Program, settings: Settings | None, reporter: Reporter) -> Program:
-    """The limit program of a typed program. `settings` fix parameters that powers of n depend on."""
-    return compile_program(program, settings, reporter).limit
 
 
 def compile_program(program: Program, settings: Settings | None, reporter: Reporter) -> Compiled:
@@ -99,23 +93,16 @@ def emit_module_text(compiled: Compiled) -> str:
                        compiled.env)
 
 
-def emit_stage(source: Source, stage: str, settings: Settings | None = None) -> str:
-    """One stage as text: 'ast', 'program', 'limit', 'plan' or 'kernel'."""
-    from tensorprog.ir.text import program_text
+def tree_text(source: Source) -> str:
+    """The syntax tree as a program in canonical form."""
     from tensorprog.syntax import parse, unparse
 
-    if stage == "ast":
-        return unparse(parse(source))
-    reporter = Reporter(source)
-    program = front(source, reporter)
-    if stage == "program":
-        return program_text(program)
-    compiled = compile_program(program, settings, reporter)
-    if stage == "limit":
-        return program_text(compiled.limit)
-    if stage == "plan":
-        return plan_text(compiled)
-    return emit_module_text(compiled)
+    return unparse(parse(source))
+
+
+def limit_text(compiled: Compiled) -> str:
+    """The limit program."""
+    return program_text(compiled.limit)
 
 
 def plan_text(compiled: Compiled) -> str:
@@ -133,10 +120,12 @@ def plan_text(compiled: Compiled) -> str:
     return "\n".join(lines) + "\n"
 
 
-def load_module(source: Source, settings: Settings | None = None) -> ModuleType:
+EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": emit_module_text}
+
+
+def load_module(compiled: Compiled) -> ModuleType:
     """The emitted module, imported from a file in the user's cache, so that its compiled kernels are kept."""
-    reporter = Reporter(source)
-    text = emit_module_text(compile_program(front(source, reporter), settings, reporter))
+    text = emit_module_text(compiled)
     digest = hashlib.sha256(text.encode()).hexdigest()[:20]
     name = f"tensorprog_limit_{digest}"
     if name in sys.modules:

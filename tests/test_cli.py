@@ -1,6 +1,6 @@
 """The command line and the Python interface: what is printed where, and with which exit code.
 
-`fake_driver` stands in for the limit evaluator where the test is about the command line alone.
+`fake_limit` stands in for the limit evaluator where the test is about the command line alone.
 """
 
 from __future__ import annotations
@@ -87,24 +87,21 @@ def process(*arguments, **options):
 
 
 @pytest.fixture
-def fake_driver(monkeypatch):
-    """A driver whose limit is all ones, or what a test puts into `values`."""
-    driver = types.ModuleType("tensorprog.driver")
-    driver.values = {"f": np.ones((3, 4)), "loss": np.ones(3)}
-    driver.calls = []
+def fake_limit(monkeypatch):
+    """A limit evaluator that gives all ones, or what a test puts into `values`."""
+    fake = types.SimpleNamespace(values={"f": np.ones((3, 4)), "loss": np.ones(3)}, calls=[])
 
     def run(env, **options):
-        driver.calls.append((env, options))
+        fake.calls.append((env, options))
         if options["progress"]:
             options["progress"](1, 1)
-        if isinstance(driver.values, BaseException):
-            raise driver.values
-        return driver.values, {name: np.zeros(np.shape(v)) for name, v in driver.values.items()}
+        if isinstance(fake.values, BaseException):
+            raise fake.values
+        return fake.values, {name: np.zeros(np.shape(v)) for name, v in fake.values.items()}
 
-    driver.load_module = lambda source, settings: types.SimpleNamespace(run=run, METHODS={"loss": "covariance"})
-    driver.emit_stage = lambda source, stage, settings: f"{stage} of {source.name} with {settings}\n"
-    monkeypatch.setitem(sys.modules, "tensorprog.driver", driver)
-    return driver
+    module = types.SimpleNamespace(run=run, METHODS={"loss": "covariance"})
+    monkeypatch.setattr("tensorprog.driver.load_module", lambda compiled: module)
+    return fake
 
 
 # --- help, versions, start-up --------------------------------------------------------------------------------
@@ -260,23 +257,22 @@ def test_fmt_leaves_broken_programs_alone():
 # --- compile -------------------------------------------------------------------------------------------------
 
 
-def test_compile_writes_a_module(fake_driver):
+def test_compile_writes_a_module():
     assert tpc("compile", "model.tp").stdout == "wrote model_limit.py\n"
-    assert Path("model_limit.py").read_text() == "kernel of model.tp with {}\n"
-    assert tpc("compile", "model.tp", "-o", "x.py", "--set", "T=4").exit_code == 0
-    assert Path("x.py").read_text() == "kernel of model.tp with {'T': 4}\n"
-    assert tpc("compile", "model.tp", "--emit", "limit").stdout == "limit of model.tp with {}\n"
+    assert "'T': 3" in Path("model_limit.py").read_text()
+    assert tpc("compile", "model.tp", "-o", "x.py").exit_code == 0
+    assert Path("x.py").read_text() == Path("model_limit.py").read_text()
     assert tpc("compile", "model.tp", "-o", "nowhere/x.py").exit_code == 2
 
 
 # --- run -----------------------------------------------------------------------------------------------------
 
 
-def test_run(fake_driver):
+def test_run(fake_limit):
     result = tpc("run", "model.tp", "--data", "data.npz", "--set", "eta=0.1", "--seed", 7, "-o", "out.npz")
     assert result.exit_code == 0
     assert result.stdout.startswith("f [3, 4]\n")
-    env, options = fake_driver.calls[0]
+    env, options = fake_limit.calls[0]
     assert (env["eta"], env["P"], env["X"].shape) == (0.1, 4, (4, 3))
     assert (options["seed"], options["samples"], options["replicates"]) == (7, 4096, 8)
     with np.load("out.npz") as saved:
@@ -284,14 +280,14 @@ def test_run(fake_driver):
         assert str(saved["loss.method"]) == "covariance"
 
 
-def test_run_json(fake_driver):
+def test_run_json(fake_limit):
     shown = json.loads(tpc("run", "model.tp", "data.npz", "--json").stdout)
     assert shown["results"]["loss"] == {"value": [1, 1, 1], "error": [0, 0, 0], "method": "covariance"}
     assert shown["settings"]["eta"] == 0.2
 
 
-def test_a_run_that_diverges(fake_driver):
-    fake_driver.values["loss"][1:] = np.nan
+def test_a_run_that_diverges(fake_limit):
+    fake_limit.values["loss"][1:] = np.nan
     result = tpc("run", "model.tp", "data.npz", "-o", "out.npz")
     assert result.exit_code == 1
     assert "warning[TP640]: the output 'loss' is not finite from loss[1] on" in result.stderr
@@ -300,8 +296,8 @@ def test_a_run_that_diverges(fake_driver):
     assert json.loads(tpc("run", "model.tp", "data.npz", "--json").stdout)["diverged"] == {"loss": 1}
 
 
-def test_a_bug_in_tpc(fake_driver):
-    fake_driver.values = RuntimeError("the kernel is on fire")
+def test_a_bug_in_tpc(fake_limit):
+    fake_limit.values = RuntimeError("the kernel is on fire")
     result = tpc("run", "model.tp", "data.npz")
     assert result.exit_code == 70
     assert "This is a bug in tpc" in result.stderr
@@ -313,26 +309,26 @@ def test_a_bug_in_tpc(fake_driver):
     assert MODEL in text
 
 
-def test_no_memory(fake_driver):
-    fake_driver.values = MemoryError()
+def test_no_memory(fake_limit):
+    fake_limit.values = MemoryError()
     result = tpc("run", "model.tp", "data.npz")
     assert result.exit_code == 2
     assert "TP709" in result.stderr
 
 
-def test_interrupted_run(fake_driver):
-    fake_driver.values = KeyboardInterrupt()
+def test_interrupted_run(fake_limit):
+    fake_limit.values = KeyboardInterrupt()
     Path("out.npz").write_text("old")
     result = tpc("run", "model.tp", "data.npz", "-o", "out.npz")
     assert result.exit_code == 130
     assert Path("out.npz").read_text() == "old"
 
 
-def test_a_parameter_may_have_the_name_of_an_option(fake_driver):
+def test_a_parameter_may_have_the_name_of_an_option(fake_limit):
     Path("growing.tp").write_text(GROWING.replace("size P\n", ""))
-    fake_driver.values = {"f": np.zeros(5)}
+    fake_limit.values = {"f": np.zeros(5)}
     assert tpc("run", "growing.tp", "--set", "seed=3").exit_code == 0
-    assert fake_driver.calls[0][0]["seed"] == 3.0
+    assert fake_limit.calls[0][0]["seed"] == 3.0
 
 
 # --- simulate ------------------------------------------------------------------------------------------------
@@ -408,7 +404,7 @@ def test_compiling_from_paths_and_text():
         tensorprog.compile(MODEL, {"et": 3})
 
 
-def test_settings_fixed_when_compiling(fake_driver):
+def test_settings_fixed_when_compiling(fake_limit):
     program = tensorprog.compile(MODEL, {"T": 3})
     data = dict(np.load("data.npz"))
     assert program.run(data, T=3, eta=1).settings["T"] == 3
@@ -469,10 +465,6 @@ def test_ctrl_c_in_a_process():
 
 # --- the real limit ------------------------------------------------------------------------------------------
 
-limit = pytest.mark.skipif(importlib.util.find_spec("tensorprog.driver") is None, reason="the driver is being written")
-
-
-@limit
 def test_the_limit_for_real():
     result = tpc("run", "model.tp", "data.npz", "--samples", 256, "--replicates", 4, "--json")
     assert result.exit_code == 0, result.stderr
@@ -483,7 +475,6 @@ def test_the_limit_for_real():
     assert np.allclose(shown["loss"]["value"], wide["loss"], atol=0.05)
 
 
-@limit
 def test_every_stage_for_real():
     for stage in ("ast", "program", "limit", "plan", "kernel"):
         result = tpc("compile", "model.tp", "--emit", stage)
@@ -491,8 +482,14 @@ def test_every_stage_for_real():
         assert len(result.stdout) > 100
 
 
-@limit
 def test_the_written_module_for_real():
     assert tpc("compile", "model.tp").exit_code == 0
-    assert importlib.util.spec_from_file_location("model_limit", "model_limit.py").loader is not None
-    compile(Path("model_limit.py").read_text(), "model_limit.py", "exec")
+    data = dict(np.load("data.npz"))
+    spec = importlib.util.spec_from_file_location("model_limit", "model_limit.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    values, errors = module.run(data, samples=256, replicates=2, seed=5)
+    result = tensorprog.compile(MODEL).run(data, samples=256, replicates=2, seed=5)
+    for name in ("f", "loss"):
+        assert np.array_equal(values[name], result[name])
+        assert np.array_equal(errors[name], result.error[name])

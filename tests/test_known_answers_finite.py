@@ -14,7 +14,7 @@ UNSTABLE = {"linear_mup_eta1.0"}
 
 @pytest.mark.parametrize("case", [c for c in KNOWN if c.name not in UNSTABLE], ids=lambda case: case.name)
 def test_finite_width(case):
-    result = tensorprog.compile(case.path).simulate(case.data, width=WIDTH, seeds=range(SEEDS), **case.settings)
+    result = tensorprog.compile(case.path).simulate(case.data, width=WIDTH, seeds=SEEDS, **case.settings)
     for name, (value, tolerance) in case.expected.items():
         value, found, error = np.array(value, dtype=float), np.array(result[name]), np.array(result.error[name])
         assert found.shape == value.shape, name

@@ -32,13 +32,14 @@ Its limit, with all powers of n divided out:
 {limit}
 """
 
-import numpy as np
+from collections import defaultdict
 {imports}
 import tensorprog.runtime as rt
 '''
 
 _KERNEL_IMPORTS = """from math import cos, erf, exp, inf, log, log1p, sin, sqrt, tanh
 
+import numpy as np
 from numba import vectorize
 """
 
@@ -68,7 +69,7 @@ def emit_module(program: Program, original: Program, powers: Powers, vanishing: 
 def _header(program: Program, original: Program, kernels: bool) -> str:
     source = _indented(_quotable(original.source.text))
     limit = _indented(_quotable(program_text(program)))
-    imports = _KERNEL_IMPORTS if kernels else ""
+    imports = _KERNEL_IMPORTS if kernels else "\nimport numpy as np\n"
     return _HEADER.format(name=original.source.name.rsplit("/", 1)[-1], source=source, limit=limit, imports=imports)
 
 
@@ -113,7 +114,7 @@ def _run(program: Program) -> str:
         replicates: independent randomizations, from which the errors come.
         seed: of all randomness.
         tolerance: relative size below which a vector's new part adds no direction to a matrix's memory; by default it
-            starts at 1e-3 and grows with the number of directions.
+            starts at 1e-3 and grows with the number of directions k as 0.1*sqrt(k/samples).
         threads: replicates that run at the same time; by default as many as there are processors.
         progress: called with (replicates done, replicates).
 
@@ -144,8 +145,11 @@ def _result(cell: Cell, vanishes: bool) -> str:
 
 
 def _setup(program: Program, spaces: Spaces, powers: Powers, mirrored: frozenset[Cell], env: Mapping) -> list[str]:
-    ratios = ", ".join(f"{w.name!r}: {_coefficient(w.ratio, env, program)[0] if w.ratio else '1.0'}" for w in program.widths)
-    lines = [f"    ratios = {{{ratios}}}", f"    seeds = seed.spawn({len(spaces.widths)})"]
+    lines = ["    ratios = {}"]
+    for width in program.widths:
+        ratio = _coefficient(width.ratio, env, program)[0] if width.ratio else "1.0"
+        lines.append(f"    ratios[{width.name!r}] = {ratio}")
+    lines.append(f"    seeds = seed.spawn({len(spaces.widths)})")
     flips = {spaces.of(c) for c in mirrored if c in {i.cell for i in program.initials}}
     flags = [f"rt.Space(samples, seeds[{i}]{', mirrored=True' if i in flips else ''})" for i in range(len(spaces.widths))]
     lines.append("    spaces = [" + ", ".join(flags) + "]")

@@ -61,7 +61,7 @@ from tensorprog.passes.spaces import Spaces
 
 RESERVED = frozenset({"np", "rt", "env", "samples", "seed", "tolerance", "vectorize", "run", "bind", "replicate", "spaces",
                       "ratios", "max", "min", "int", "float", "range", "len", "exp", "log", "sqrt", "sin", "cos", "tanh",
-                      "erf", "log1p", "abs"})
+                      "erf", "log1p", "abs", "inf", "defaultdict", "seeds"})
 
 
 def python_name(name: str) -> str:
@@ -731,7 +731,7 @@ class Emitter:
 
     def _zero(self, cell: Cell) -> None:
         if isinstance(cell.type, MatrixType):
-            self.line(f"{python_name(cell.name)} = {'{}' if cell.rank else self._zero_matrix(cell)}")
+            self.line(f"{python_name(cell.name)} = {self._matrix_family(cell) if cell.rank else self._zero_matrix(cell)}")
         else:
             self.unzeroed.add(cell)
 
@@ -757,7 +757,7 @@ class Emitter:
             if not cell.rank or cell in self.initials or cell in zeroed or self.storage[cell].named:
                 continue
             if isinstance(cell.type, MatrixType):
-                self.line(f"{python_name(cell.name)} = {{}}")
+                self.line(f"{python_name(cell.name)} = {self._matrix_family(cell)}")
                 continue
             for loop in self.storage[cell].axes:
                 statement = next(s for s in walk(self.program.body) if isinstance(s, For) and s.var == loop)
@@ -777,6 +777,10 @@ class Emitter:
         if not cell.rank:
             return name
         return f"{name}[{tuple_text([int_text(i) for i in items])}]"
+
+    def _matrix_family(self, cell: Cell) -> str:
+        """A family of matrices by index; elements that are only added to start from zero."""
+        return f"defaultdict(lambda: {self._zero_matrix(cell)})"
 
     def _zero_matrix(self, cell: Cell) -> str:
         rows, cols = self.spaces.of((cell, "rows")), self.spaces.of((cell, "cols"))

@@ -11,11 +11,15 @@ The second sum is Zdot (Stein's lemma in an orthonormal basis). Blocks of vector
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from tensorprog.runtime.sampling import Space
+
+
+# When the basis must grow for a vector, it grows a little further, so that the vector's next version still fits.
+HYSTERESIS = 0.7
 
 
 class Rows:
@@ -46,35 +50,44 @@ class Gaussian:
         rows, cols: the sample spaces.
         forward: c times (width of cols)/n, the variance of `W @ x` for a normalized x.
         backward: c times (width of rows)/n, the variance of `W.T @ y` for a normalized y.
-        tolerance: a direction whose part outside the known ones is smaller than this (relative) adds no new one.
+        tolerance: a direction whose part outside the known ones is smaller than this (relative) adds no new one; None for
+            `effective_tolerance`.
     """
 
-    def __init__(self, rows: Space, cols: Space, forward: float, backward: float, tolerance: float):
-        self.sides = (_Side(cols, rows, forward, backward), _Side(rows, cols, backward, forward))
+    def __init__(self, rows: Space, cols: Space, forward: float, backward: float, tolerance: float | None):
+        self.sides = (_Side(cols, rows, forward, self), _Side(rows, cols, backward, self))
         self.tolerance = tolerance
 
     def apply(self, x: np.ndarray, transposed: bool) -> np.ndarray:
         """W @ x (or W.T @ x) for each row of x: [B, N] -> [B, N]."""
+        return self.fresh_part(x, transposed) + self.known_part(x, transposed)
+
+    def fresh_part(self, x: np.ndarray, transposed: bool) -> np.ndarray:
+        """Zhat: what the matrix makes of the inputs on this side."""
+        side = self.sides[transposed]
+        return side.coefficients(x, self.tolerance) @ side.outputs.array
+
+    def known_part(self, x: np.ndarray, transposed: bool) -> np.ndarray | float:
+        """Zdot: what the transposed products seen so far imply."""
         side, other = self.sides[transposed], self.sides[not transposed]
-        known = side.coefficients(x, self.tolerance)
-        out = known @ side.outputs.array
-        if other.inputs.count:
-            across = (x @ other.outputs.array.T) * (side.variance / other.variance / x.shape[1])
-            out += across @ other.inputs.array
-        return out
+        if not other.inputs.count:
+            return 0.0
+        across = (x @ other.outputs.array.T) * (side.variance / other.variance / x.shape[1])
+        return across @ other.inputs.array
 
 
 class _Side:
-    """Orthonormal inputs from `source`, and what the matrix makes of them in `target`."""
+    """Orthonormal inputs from `source`, and what the matrix `owner` makes of them in `target`. Without an owner it is a
+    basis only."""
 
-    def __init__(self, source: Space, target: Space, variance: float, other_variance: float):
+    def __init__(self, source: Space, target: Space, variance: float, owner: Gaussian | None):
         self.source, self.target = source, target
-        self.variance = variance
+        self.variance, self.owner = variance, owner
         self.inputs = Rows(source.samples)
         self.outputs = Rows(target.samples)
         self._seen: tuple[np.ndarray, int, np.ndarray] | None = None
 
-    def coefficients(self, x: np.ndarray, tolerance: float) -> np.ndarray:
+    def coefficients(self, x: np.ndarray, tolerance: float | None) -> np.ndarray:
         """The coordinates [B, k] of the rows of x in the (extended) basis of inputs."""
         if self._seen is not None and self._seen[0] is x:
             _, count, coefficients = self._seen
@@ -83,23 +96,35 @@ class _Side:
         coefficients = x @ self.inputs.array.T / samples
         size = np.einsum("bn,bn->b", x, x) / samples
         missing = size - np.einsum("bk,bk->b", coefficients, coefficients)
+        tolerance = effective_tolerance(tolerance, self.inputs.count, samples)
         # The cheap difference is good to about 1e-8 of the size; below that the residual itself must be formed.
-        if np.any(missing > min(tolerance**2, 0.5) * size) or tolerance < 1e-6:
-            added = self._extend(x, coefficients, size, tolerance)
-            coefficients = np.concatenate([coefficients, added], axis=1)
+        far = np.nonzero(~(missing <= max(tolerance**2, 1e-9) * size))[0]
+        if len(far):
+            self._extend(x[far], coefficients[far], size[far], tolerance)
+            new = self.inputs.array[coefficients.shape[1]:]
+            coefficients = np.concatenate([coefficients, x @ new.T / samples], axis=1)
         self._seen = (x, self.inputs.count, coefficients)
         return coefficients
 
-    def _extend(self, x: np.ndarray, coefficients: np.ndarray, size: np.ndarray, tolerance: float) -> np.ndarray:
-        """Add the directions of x outside the basis; their coordinates [B, new]."""
+    def _extend(self, x: np.ndarray, coefficients: np.ndarray, size: np.ndarray, tolerance: float) -> None:
+        """Add directions until the rows of x lie well within the tolerance of the basis."""
         residual = x - coefficients @ self.inputs.array
         residual -= (residual @ self.inputs.array.T / x.shape[1]) @ self.inputs.array
-        directions = _new_directions(residual, size, tolerance)
+        directions = _new_directions(residual, size, HYSTERESIS * tolerance)
         if len(directions):
             self.inputs.append(directions)
-            fresh = self.target.normal(len(directions))
-            self.outputs.append(np.sqrt(self.variance) * fresh)
-        return residual @ directions.T / x.shape[1]
+            if self.owner is not None:
+                fresh = self.target.normal(len(directions))
+                self.outputs.append(np.sqrt(self.variance) * fresh)
+
+
+def effective_tolerance(tolerance: float | None, count: int, samples: int) -> float:
+    """The tolerance in force with `count` directions known.
+
+    A dropped part of relative size r changes moments by about r**2, a direction more by about 1/N: the default lets the
+    first grow with the second, so that the rank stays a small part of N.
+    """
+    return max(1e-3, 0.1 * (count / samples) ** 0.5) if tolerance is None else tolerance
 
 
 def _padded(coefficients: np.ndarray, count: int) -> np.ndarray:
@@ -110,7 +135,7 @@ def _padded(coefficients: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([coefficients, padding], axis=1)
 
 
-def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float) -> np.ndarray:
+def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float | None) -> np.ndarray:
     """Orthonormal directions [k, N] that leave of each residual less than `tolerance` relative to its vector's size."""
     samples = residual.shape[1]
     scale = np.zeros_like(size)
@@ -130,7 +155,7 @@ def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float) ->
     return _polished(directions)
 
 
-def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, tolerance: float) -> int:
+def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, tolerance: float | None) -> int:
     """The smallest number of leading eigenvectors after which every diagonal residual is below tolerance**2."""
     floor = 1e-13 * max(1.0, float(values[0]))
     usable = int(np.sum(values > floor))
@@ -149,7 +174,7 @@ def _polished(directions: np.ndarray) -> np.ndarray:
     return (vectors / np.sqrt(values)) @ (vectors.T @ directions)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Factor:
     """coef * sum_b outer(left[b], right[b]), not yet expressed in a basis."""
 
@@ -159,106 +184,151 @@ class _Factor:
 
 
 @dataclass(slots=True)
-class _LowRank:
-    """A sum of outer products: `deltas[k]` is what it makes of basis vector k, `factors` are added to that.
+class _Images:
+    """What a matrix makes of the vectors of a basis: `rows[k]` of the first ones, and of later ones `scale` times what the
+    basis' owner makes of them."""
 
-    `basis` is the side of a Gaussian matrix whose inputs are the basis, or None before one is needed.
-    """
+    basis: _Side
+    scale: float
+    rows: np.ndarray
 
-    basis: _Side | None = None
-    deltas: np.ndarray | None = None
-    factors: list[_Factor] = field(default_factory=list)
+    def complete(self) -> np.ndarray:
+        """The images of all basis vectors: [k, N]."""
+        missing = self.basis.inputs.count - len(self.rows)
+        if missing:
+            if self.scale:
+                later = self.scale * self.basis.outputs.array[len(self.rows):]
+            else:
+                later = np.zeros((missing, self.basis.target.samples))
+            self.rows = np.concatenate([self.rows, later])
+        return self.rows
+
+
+Root = tuple[float, Gaussian, bool]
 
 
 class Matrix:
-    """A state of a matrix: a combination of initial matrices and a low-rank part. Immutable.
+    """A state of a matrix: initial matrices, scaled and possibly transposed, plus a low-rank part.
 
-    Applied to x, a low-rank term outer(u, v) gives `ratio * <v, x> * u`, with `ratio` the width of its columns over n.
+    Its value never changes; its representation may: outer products wait as `factors` until they are needed, and are then
+    expressed in the basis of the (one) initial matrix that the state was made from, as changes of the images of the
+    basis vectors. Applied to x, outer(u, v) gives `ratios[1] * <v, x> * u`.
     """
 
-    def __init__(self, rows: Space, cols: Space, ratios: tuple[float, float], tolerance: float,
-                 roots: tuple[tuple[float, Gaussian, bool], ...] = (), low: _LowRank | None = None):
+    def __init__(self, rows: Space, cols: Space, ratios: tuple[float, float], tolerance: float | None,
+                 roots: tuple[Root, ...] = (), images: _Images | None = None, factors: tuple[_Factor, ...] = ()):
         self.rows, self.cols, self.ratios, self.tolerance = rows, cols, ratios, tolerance
-        self.roots = roots
-        self.low = low or _LowRank()
+        self.roots, self.images, self.factors = roots, images, factors
 
     # --- building ---
 
-    def zero(self) -> Matrix:
-        return Matrix(self.rows, self.cols, self.ratios, self.tolerance)
-
     def add_outer(self, coef: float, left: np.ndarray, right: np.ndarray) -> Matrix:
-        """self + coef * sum_b outer(left[b], right[b]); left [..., N rows], right [..., N cols]."""
-        left, right = _as_block(_owned(left)), _as_block(_owned(right))
-        low = _LowRank(self.low.basis, self.low.deltas, [*self.low.factors, _Factor(float(coef), left, right)])
-        return Matrix(self.rows, self.cols, self.ratios, self.tolerance, self.roots, low)
+        """self + coef * sum_b outer(left[b], right[b]); left [..., N of rows], right [..., N of cols]."""
+        factor = _Factor(float(coef), _as_block(_owned(left)), _as_block(_owned(right)))
+        return self._with(self.roots, self.images, (*self.factors, factor))
 
     def add(self, coef: float, other: Matrix, transposed: bool = False) -> Matrix:
         """self + coef * other (or its transpose)."""
         coef = float(coef)
-        roots = _merged((*self.roots, *((coef * s, root, t != transposed) for s, root, t in other.roots)))
-        result = Matrix(self.rows, self.cols, self.ratios, self.tolerance, roots, self.low)
-        return result._add_low(coef, other, transposed)
+        if transposed:
+            roots, factors = other._parts()
+            turned = tuple(_Factor(coef * f.coef, f.right, f.left) for f in factors)
+            added = tuple((coef * s, root, not t) for s, root, t in roots)
+            return self._with(_merged((*self._unfolded().roots, *added)), None, (*self._unfolded().factors, *turned))
+        if not (self.roots or self.images or self.factors):
+            return self._with(tuple((coef * s, r, t) for s, r, t in other.roots), _scaled_images(coef, other.images),
+                              tuple(_Factor(coef * f.coef, f.left, f.right) for f in other.factors))
+        if other.images is None and len(other.factors) <= 1 and not other.roots:
+            scaled = tuple(_Factor(coef * f.coef, f.left, f.right) for f in other.factors)
+            return self._with(self.roots, self.images, (*self.factors, *scaled))
+        return self._add_folded(coef, other)
 
-    def _add_low(self, coef: float, other: Matrix, transposed: bool) -> Matrix:
-        if not transposed and (other.low.deltas is not None or len(other.low.factors) > 1):
-            basis = self._basis()
-            other._fold(basis)
-            self._fold(basis)
-            low = _LowRank(basis, _sum_deltas(self.low.deltas, coef, other.low.deltas))
-            return Matrix(self.rows, self.cols, self.ratios, self.tolerance, self.roots, low)
-        factors = [_turned(f, coef, transposed) for f in other._as_factors()]
-        low = _LowRank(self.low.basis, self.low.deltas, [*self.low.factors, *factors])
-        return Matrix(self.rows, self.cols, self.ratios, self.tolerance, self.roots, low)
+    def _add_folded(self, coef: float, other: Matrix) -> Matrix:
+        self._fold()
+        other._fold(self.images.basis)
+        mine, theirs = self.images, other.images
+        roots = _merged((*self.roots, *((coef * s, r, t) for s, r, t in other.roots)))
+        if theirs.basis is mine.basis:
+            rows = mine.complete() + coef * theirs.complete()
+            return self._with(roots, _Images(mine.basis, mine.scale + coef * theirs.scale, rows), ())
+        more, factors = other._parts()
+        roots = _merged((*self.roots, *((coef * s, r, t) for s, r, t in more)))
+        return self._with(roots, mine, tuple(_Factor(coef * f.coef, f.left, f.right) for f in factors))
 
-    def _as_factors(self) -> list[_Factor]:
-        if self.low.deltas is None:
-            return self.low.factors
-        basis = self.low.basis.inputs.array[: len(self.low.deltas)]
-        return [*self.low.factors, _Factor(1.0, self.low.deltas, basis.copy())]
+    def _with(self, roots: tuple[Root, ...], images: _Images | None, factors: tuple[_Factor, ...]) -> Matrix:
+        return Matrix(self.rows, self.cols, self.ratios, self.tolerance, roots, images, factors)
 
-    def _basis(self) -> _Side:
-        """The basis that the low-rank part is expressed in: that of an initial matrix if there is one."""
-        if self.low.basis is None:
-            own = [root.sides[0] for _, root, transposed in self.roots if not transposed]
-            self.low.basis = own[0] if own else _Side(self.cols, self.rows, 0.0, 0.0)
-        return self.low.basis
+    def _parts(self) -> tuple[tuple[Root, ...], tuple[_Factor, ...]]:
+        """The matrix as initial matrices and outer products, without a basis."""
+        if self.images is None:
+            return self.roots, self.factors
+        basis, scale = self.images.basis, self.images.scale
+        rows = self.images.complete()
+        change = rows - scale * basis.outputs.array if scale else rows
+        factor = _Factor(1.0 / self.ratios[1], change, basis.inputs.array.copy())
+        own: tuple[Root, ...] = ((scale, basis.owner, False),) if scale else ()
+        return (*self.roots, *own), (*self.factors, factor)
 
-    def _fold(self, basis: _Side) -> None:
-        """Express the factors in the basis. Changes the representation, not the matrix."""
-        low = self.low
-        if low.basis is not basis and low.deltas is not None:
-            low.factors.append(_Factor(1.0, low.deltas, low.basis.inputs.array[: len(low.deltas)].copy()))
-            low.deltas = None
-        low.basis = basis
-        for factor in low.factors:
-            coordinates = basis.coefficients(factor.right, self.tolerance)
-            change = coordinates.T @ (factor.coef * factor.left)
-            low.deltas = _sum_deltas(low.deltas, 1.0, change)
-        low.factors = []
+    def _unfolded(self) -> Matrix:
+        roots, factors = self._parts()
+        return self._with(roots, None, factors)
+
+    def _fold(self, basis: _Side | None = None) -> None:
+        """Express the outer products in a basis: the initial matrix's own, or else the one given."""
+        if self.images is None:
+            self._choose_basis(basis)
+        images = self.images
+        for factor in self.factors:
+            coordinates = images.basis.coefficients(factor.right, self.tolerance)
+            change = coordinates.T @ ((factor.coef * self.ratios[1]) * factor.left)
+            change += images.complete()
+            images = _Images(images.basis, images.scale, change)
+        self.images, self.factors = images, ()
+
+    def _choose_basis(self, basis: _Side | None) -> None:
+        own = next((r for r in self.roots if not r[2]), None)
+        if own is not None:
+            scale, root, _ = own
+            self.roots = tuple(r for r in self.roots if r is not own)
+            self.images = _Images(root.sides[0], scale, scale * root.sides[0].outputs.array)
+        else:
+            basis = basis or _Side(self.cols, self.rows, 0.0, None)
+            self.images = _Images(basis, 0.0, np.zeros((basis.inputs.count, self.rows.samples)))
 
     # --- applying ---
 
     def apply(self, x: np.ndarray, transposed: bool = False) -> np.ndarray:
         """The matrix (or its transpose) times each vector of x: [..., N] -> [..., N]."""
         block = _as_block(x)
+        if self.factors:
+            self._fold()
+        parts = [s * root.apply(block, turned != transposed) for s, root, turned in self.roots]
+        if self.images is not None:
+            parts.append(self._apply_back(block) if transposed else self._apply_images(block))
         target = self.cols if transposed else self.rows
-        out = np.zeros((len(block), target.samples))
-        for scale, root, turned in self.roots:
-            part = root.apply(block, turned != transposed)
-            out += part if scale == 1.0 else scale * part
-        if self.low.factors or self.low.deltas is not None:
-            out += self._apply_low(block, transposed)
+        out = sum(parts[1:], parts[0]) if parts else np.zeros((len(block), target.samples))
         return out.reshape(*x.shape[:-1], out.shape[-1])
 
-    def _apply_low(self, block: np.ndarray, transposed: bool) -> np.ndarray:
-        basis = self._basis()
-        self._fold(basis)
-        deltas = self.low.deltas
-        if transposed:
-            return self.ratios[0] * ((block @ deltas.T / block.shape[1]) @ basis.inputs.array[: len(deltas)])
-        coordinates = block @ basis.inputs.array[: len(deltas)].T / block.shape[1]
-        return self.ratios[1] * (coordinates @ deltas)
+    def _apply_images(self, block: np.ndarray) -> np.ndarray:
+        basis, scale = self.images.basis, self.images.scale
+        if not scale:
+            known = len(self.images.rows)
+            return (block @ basis.inputs.array[:known].T / block.shape[1]) @ self.images.rows
+        out = basis.coefficients(block, self.tolerance) @ self.images.complete()
+        return out + scale * basis.owner.known_part(block, False)
+
+    def _apply_back(self, block: np.ndarray) -> np.ndarray:
+        basis, scale = self.images.basis, self.images.scale
+        rows = self.images.complete()
+        across = (block @ rows.T) * (self.ratios[0] / self.ratios[1] / block.shape[1])
+        out = across @ basis.inputs.array[: len(rows)]
+        return out + scale * basis.owner.fresh_part(block, True) if scale else out
+
+
+def _scaled_images(coef: float, images: _Images | None) -> _Images | None:
+    if images is None or coef == 1.0:
+        return images and _Images(images.basis, images.scale, images.rows)
+    return _Images(images.basis, coef * images.scale, coef * images.rows)
 
 
 def _as_block(x: np.ndarray) -> np.ndarray:
@@ -271,38 +341,20 @@ def _owned(x: np.ndarray) -> np.ndarray:
     return x if x.base is None else x.copy()
 
 
-def _turned(factor: _Factor, coef: float, transposed: bool) -> _Factor:
-    left, right = (factor.right, factor.left) if transposed else (factor.left, factor.right)
-    return _Factor(coef * factor.coef, left, right)
-
-
-def _merged(roots: tuple[tuple[float, Gaussian, bool], ...]) -> tuple[tuple[float, Gaussian, bool], ...]:
-    scales: dict[tuple[int, bool], tuple[float, Gaussian, bool]] = {}
+def _merged(roots: tuple[Root, ...]) -> tuple[Root, ...]:
+    scales: dict[tuple[int, bool], Root] = {}
     for scale, root, transposed in roots:
         before = scales.get((id(root), transposed), (0.0, root, transposed))[0]
         scales[id(root), transposed] = (before + scale, root, transposed)
     return tuple(entry for entry in scales.values() if entry[0] != 0.0)
 
 
-def _sum_deltas(first: np.ndarray | None, coef: float, second: np.ndarray | None) -> np.ndarray | None:
-    """first + coef * second, rows that one of them lacks being zero."""
-    if second is None:
-        return first
-    scaled = second if coef == 1.0 else coef * second
-    if first is None:
-        return scaled
-    small, large = (first, scaled) if len(first) < len(scaled) else (scaled, first)
-    result = large.copy()
-    result[: len(small)] += small
-    return result
-
-
-def gaussian_matrix(rows: Space, cols: Space, variance: float, ratios: tuple[float, float], tolerance: float) -> Matrix:
+def gaussian_matrix(rows: Space, cols: Space, variance: float, ratios: tuple[float, float], tolerance: float | None) -> Matrix:
     """A declared matrix with entries of variance `variance / n`; `ratios` are the widths of rows and columns over n."""
     root = Gaussian(rows, cols, variance * ratios[1], variance * ratios[0], tolerance)
     return Matrix(rows, cols, ratios, tolerance, ((1.0, root, False),))
 
 
-def zero_matrix(rows: Space, cols: Space, ratios: tuple[float, float], tolerance: float) -> Matrix:
+def zero_matrix(rows: Space, cols: Space, ratios: tuple[float, float], tolerance: float | None) -> Matrix:
     """A matrix without a random part: an accumulator."""
     return Matrix(rows, cols, ratios, tolerance)

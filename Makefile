@@ -1,0 +1,31 @@
+# Each target sets up everything it needs. The environment is made again only when setup.cfg changes.
+PYTHON ?= python3
+JOBS ?= 2
+
+READY := .venv/ready
+BIN := .venv/bin
+
+.PHONY: demo test slow bench clean
+
+demo: $(READY)
+	$(BIN)/python examples/demo/digits_demo.py
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+slow: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+bench: $(READY)
+	@set -e; for script in benchmarks/bench_*.py; do \
+	    if [ -e "$$script" ]; then echo "$$script"; $(BIN)/python "$$script"; else echo "there are no benchmarks"; fi; \
+	done
+
+clean:
+	rm -rf .venv build dist out *.egg-info .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test]
+	touch $@
