@@ -684,7 +684,7 @@ def test_training_does_not_keep_the_history():
         interpreter = Interpreter(b.program(), ENV, 4, 0, True)
         interpreter.run()
         gc.collect()
-        return sum(isinstance(o, Node) for o in gc.get_objects())
+        return sum(type(o) is Node for o in gc.get_objects())
 
     assert alive(40) == alive(4)
 

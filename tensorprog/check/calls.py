@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from tensorprog.check.context import Context
+from typing import NoReturn
+
+from tensorprog.check.context import Abandon, Context
 from tensorprog.check.expressions import as_tensor, reference, scalar_of, tensor_of, value_of
 from tensorprog.check.integers import bool_expr
 from tensorprog.check.matrices import outer, width_dot
-from tensorprog.check.scope import CellName, FunctionName, InputName, IntName, IntValue, MatrixValue, Value
-from tensorprog.diagnostics import near_miss
-from tensorprog.ir.build import same_shape, shape_text
+from tensorprog.check.scope import (
+    CellName,
+    FunctionName,
+    InputName,
+    IntName,
+    IntValue,
+    MatrixValue,
+    Poison,
+    Value,
+    counted,
+    describe,
+)
+from tensorprog.diagnostics import Note, near_miss
+from tensorprog.ir.build import same_shape
 from tensorprog.ir.calculus import forward_derivative
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, loop_names
 from tensorprog.ir.primitives import UNARY
@@ -48,19 +61,45 @@ def call(ctx: Context, node: tree.Call) -> Value:
     return handler(ctx, node)
 
 
+WRITE_INSTEAD = {
+    "len": "sizes have names: declare `size P`, and write `range(P)`",
+    **dict.fromkeys(("zeros", "zeros_like"), "declare `vector x : [n] = 0`, or write `0*v`"),
+    **dict.fromkeys(("ones", "ones_like", "full"), "declare `vector ones : [n] ~ constant(1)`"),
+    **dict.fromkeys(("randn", "normal", "gauss", "gaussian", "random", "rand"),
+                    "declare it: `vector v : [n] ~ normal(0, 1)`"),
+    **dict.fromkeys(("E", "expectation", "average", "avg"), "write `moment(x)`"),
+    **dict.fromkeys(("var", "variance"), "write `moment(x*x) - moment(x)**2`"),
+    **dict.fromkeys(("norm", "std"), "write `sqrt(moment(x*x))`"),
+    **dict.fromkeys(("inner", "vdot", "inner_product"), "write `dot(u, v)`, or `moment(u*v)` for the average"),
+    "matmul": "write `W @ x`", "transpose": "write `W.T`", "pow": "write `x**y`", "power": "write `x**y`",
+    "maximum": "write `max(x, y)`", "minimum": "write `min(x, y)`", "ln": "write `log(x)`", "fabs": "write `abs(x)`",
+    "heaviside": "write `step(x)`", "where": "write `step(x)*a + step(-x)*b`", "sgn": "write `sign(x)`",
+    "swish": "write `silu(x)`", "leaky_relu": "write `max(x, 0.01*x)`", "logistic": "write `sigmoid(x)`",
+    "float": "remove it, numbers are real where they meet real ones", "int": "integers are divided by `//`",
+    "softmax": "write `exp(s[a]) / sum(exp(s[b]) for b in range(P))`",
+    **dict.fromkeys(("gradient", "backward", "jacobian", "diff"), "write `grad(loss, v)`"),
+}
+
+
 def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
     span = node.func_span or node.span
+    if isinstance(binding, Poison):
+        raise Abandon
     if binding is not None:
         ctx.fail("TP403", f"`{node.func}` is not a function", span, help="products are written with `*` or `@`")
-    known = [*NONLINEARITIES, *_SPECIAL, *(n for n in ctx.scope.names() if isinstance(ctx.scope.lookup(n), FunctionName))]
+    defined = (n for n in ctx.scope.names() if isinstance(ctx.scope.lookup(n), FunctionName))
+    known = [*NONLINEARITIES, *_SPECIAL, *defined]
     guess = near_miss(node.func, known)
-    ctx.fail("TP404", f"there is no function `{node.func}`", span,
-             help=f"did you mean `{guess}`?" if guess else f"define it: `def {node.func}(u) = ...`")
+    later = ctx.later.get(node.func)
+    notes = (Note("it is defined only here", later),) if later else ()
+    help = "move the definition above its first use" if later else WRITE_INSTEAD.get(node.func) or (
+        f"did you mean `{guess}`?" if guess else f"define it: `def {node.func}(u) = ...`")
+    ctx.fail("TP404", f"there is no function `{node.func}`" + " yet" * bool(later), span, notes=notes, help=help)
 
 
 def _arity(ctx: Context, node: tree.Call, count: int, usage: str) -> None:
     if len(node.args) != count:
-        ctx.fail("TP405", f"`{node.func}` takes {count} argument{'s' * (count != 1)}, {len(node.args)} given", node.span,
+        ctx.fail("TP405", f"`{node.func}` takes {counted(count, 'argument')}, {len(node.args)} given", node.span,
                  help=f"write `{usage}`")
 
 
@@ -95,9 +134,11 @@ def _extremum(ctx: Context, node: tree.Call) -> Value:
 def _fold_array(ctx: Context, node: tree.Call, array: Var) -> Var:
     """max, min, prod of a finite array: a loop over its axis."""
     if len(array.type.shape) != 1 or array.type.width:
-        ctx.fail("TP406", f"{node.func} of a single value takes a one-dimensional array, and this has shape "
-                          f"{shape_text(array.type)}", node.span,
-                 help=f"write `{node.func}(... for a in range(P))`, or give two arguments")
+        help = f"write `{node.func}(... for a in range(P))`, or give two arguments"
+        if array.type.width:
+            help = "over the coordinates only averages have a limit: `moment(x)`"
+        ctx.fail("TP406", f"{node.func} of one argument takes an array with one axis, and this is "
+                          f"{describe(array.type)}", node.args[0].span, help=help)
     var = ctx.builder.names.fresh("i")
     with ctx.block() as body:
         element = ctx.builder.let(Pick(array, (IntSym(var, "loop"),)))
@@ -120,7 +161,8 @@ def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> 
     start = len(body)
     value = _inline(ctx, node, definition, (first, *rest))
     if not isinstance(value, Var):
-        ctx.fail("TP401", f"`{node.func}` has no derivative: it does not return a vector or number", node.span)
+        ctx.fail("TP401", f"`{node.func}` has no derivative: it does not return a vector or number", node.span,
+                 help="primes go on coordinatewise functions: tanh'(h)")
     for _ in range(node.primes):
         try:
             value = forward_derivative(ctx.builder, list(body[start:]), first, value)
@@ -137,8 +179,9 @@ def _moment(ctx: Context, node: tree.Call) -> Var:
     _arity(ctx, node, 1, "moment(x)")
     arg = tensor_of(ctx, node.args[0], "the argument of moment")
     if arg.type.width is None:
-        ctx.fail("TP407", f"moment averages the coordinates of a vector, and this has shape {shape_text(arg.type)}",
-                 node.args[0].span, help="an average over a finite index is `mean(... for a in range(P))`")
+        ctx.fail("TP407", f"moment averages the coordinates of a vector, and this is {describe(arg.type)}",
+                 node.args[0].span, help="an average over a finite index is `mean(... for a in range(P))`"
+                 if arg.type.shape else "a number is its own average: remove `moment`")
     return ctx.builder.moment(arg)
 
 
@@ -150,8 +193,9 @@ def _dot(ctx: Context, node: tree.Call) -> Var:
     if not left.type.width and not right.type.width and len(left.type.shape) == len(right.type.shape) == 1 \
             and same_shape(left.type.shape, right.type.shape):
         return ctx.builder.contract(left, "a", right, "a", "")
-    ctx.fail("TP408", f"dot takes two vectors of one width, or two arrays of one length; these have shapes "
-                      f"{shape_text(left.type)} and {shape_text(right.type)}", node.span)
+    ctx.fail("TP408", f"dot takes two vectors of one width, or two arrays of one length; these are "
+                      f"{describe(left.type)} and {describe(right.type)}", node.span,
+             help="numbers are multiplied by `*`, and a matrix is applied by `@`")
 
 
 def _outer(ctx: Context, node: tree.Call) -> Value:
@@ -165,7 +209,7 @@ def _array_sum(ctx: Context, node: tree.Call) -> Var:
     _arity(ctx, node, 1, f"{node.func}(... for a in range(P))")
     array = tensor_of(ctx, node.args[0])
     if not array.type.shape:
-        what = "the coordinates of a vector" if array.type.width else "a single number"
+        what = "a vector" if array.type.width else "a single number"
         instead = "`moment(x)` or `dot(x, y)`" if array.type.width else f"`{node.func}(... for a in range(P))`"
         ctx.fail("TP406", f"{node.func} is over a finite index, and this is {what}", node.span, help=f"write {instead}")
     count: IntExpr = IntLit(1)
@@ -276,18 +320,27 @@ def _grad(ctx: Context, node: tree.Call) -> Value:
     scalar, items = _scalar_cell(ctx, node.args[0])
     wrt = reference(ctx, node.args[1])
     if not isinstance(wrt, CellName):
-        hint = "inputs and computed values are not variables" if isinstance(wrt, InputName) else \
-            "give the value a name first"
-        ctx.fail("TP410", "a gradient is taken with respect to a name or a family's element", node.args[1].span,
-                 help=f"{hint}: `grad(loss, v)`, `grad(loss, w[l])`")
-    if len(wrt.items) != wrt.cell.rank or any(isinstance(i, Range) for i in wrt.items):
+        _no_variable(ctx, node.args[1], wrt)
+    if len(wrt.items) < wrt.cell.rank or any(isinstance(i, Range) for i in wrt.items):
         ctx.fail("TP411", f"`{wrt.cell.display}` is a family: take the gradient with respect to one element",
                  node.args[1].span, help=f"write `grad(..., {wrt.cell.display}[l])` in a loop over l")
+    if len(wrt.items) > wrt.cell.rank:
+        ctx.fail("TP410", "a gradient is taken with respect to a whole vector, matrix or array", node.args[1].span,
+                 help="take the gradient of the whole, and index what you get")
     target = ctx.builder.cell(f"d_{wrt.cell.display}", wrt.cell.type, span=node.span, home=ctx.loop_names)
     ctx.builder.append(GradStmt(target, scalar, items, wrt.cell, wrt.items, span=node.span))
     if isinstance(target.type, MatrixType):
         return MatrixValue(target.type.rows, target.type.cols, (MatrixTerm(None, target, ()),))
     return ctx.builder.load(target)
+
+
+def _no_variable(ctx: Context, node: tree.Expr, wrt: InputName | None) -> NoReturn:
+    if isinstance(wrt, InputName):
+        ctx.fail("TP410", f"`{wrt.name}` is an input, and data have no gradient", node.span,
+                 help="differentiate with respect to a vector, matrix or number of the program: `grad(loss, v)`")
+    value_of(ctx, node)  # a misspelt name is reported as such
+    ctx.fail("TP410", "a gradient is taken with respect to a name or a family's element", node.span,
+             help="give the value a name, compute the scalar from that name, and write it here: `grad(loss, v)`")
 
 
 def _scalar_cell(ctx: Context, node: tree.Expr) -> tuple[Cell, tuple]:
@@ -312,13 +365,15 @@ def _later(ctx: Context, node: tree.Call) -> Value:
 
 def _call_user(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Value:
     if node.wrt:
-        ctx.fail("TP402", f"`{node.func}` takes no `;` part", node.span)
+        ctx.fail("TP402", f"`{node.func}` takes no `;` part", node.span, help="`;` belongs to ntk(f, g; U, W, V)")
     if len(node.args) != len(definition.params):
         names = ", ".join(p.name for p in definition.params)
-        ctx.fail("TP405", f"`{node.func}` takes {len(definition.params)} arguments, {len(node.args)} given", node.span,
+        takes = counted(len(definition.params), "argument")
+        ctx.fail("TP405", f"`{node.func}` takes {takes}, {len(node.args)} given", node.span,
                  help=f"it is defined as {node.func}({names})")
     if node.func in ctx.calls:
-        ctx.fail("TP413", f"`{node.func}` calls itself", node.span, help="functions are expanded where they are called: use a loop")
+        ctx.fail("TP413", f"`{node.func}` calls itself", node.span,
+                 help="functions are expanded where they are called: use a loop")
     if node.primes:
         return user_derivative(ctx, node, definition)
     arguments = tuple(_argument(ctx, a) for a in node.args)
@@ -335,11 +390,13 @@ def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: 
     from tensorprog.check.statements import function_value
 
     ctx.calls.append(node.func)
+    ctx.call_spans.append(node.span)
     span = ctx.builder.span
     try:
         return function_value(ctx, definition, arguments, node)
     finally:
         ctx.calls.pop()
+        ctx.call_spans.pop()
         ctx.builder.span = span
 
 

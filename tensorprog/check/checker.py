@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from tensorprog.check.context import Context
 from tensorprog.check.outputs import output
-from tensorprog.check.statements import check_block, reassigned_names
-from tensorprog.diagnostics import Reporter
+from tensorprog.check.statements import assigned_places, check_block, reassigned_names
+from tensorprog.diagnostics import Reporter, Span
 from tensorprog.ir.program import Program
 from tensorprog.syntax import tree
 
@@ -25,15 +25,15 @@ def check(module: tree.Module, reporter: Reporter) -> Program:
     """
     ctx = Context(reporter, differentiated_names(module))
     ctx.reassigned = reassigned_names(module.statements)
+    ctx.later = _first_places(module)
     statements = [s for s in module.statements if not isinstance(s, tree.Output)]
     for statement in module.statements:
         if isinstance(statement, tree.Output):
             output(ctx, statement)
         else:
             check_block(ctx, (statement,))
-    if not ctx.outputs and not any(isinstance(s, tree.Output) for s in module.statements):
-        ctx.error("TP232", "the program has no output", statements[-1].span if statements else None,
-                  help="end it with `output f, loss`")
+    if not ctx.outputs and not any(d.severity == "error" for d in reporter.found):
+        ctx.error("TP232", "the program has no output", _end(statements), help="end it with `output f, loss`, say")
     reporter.raise_errors()
     return Program(reporter.source, tuple(ctx.widths), tuple(ctx.sizes), tuple(ctx.params), tuple(ctx.inputs),
                    tuple(ctx.initials), tuple(ctx.builder.block), tuple(ctx.outputs))
@@ -50,6 +50,21 @@ def differentiated_names(module: tree.Module) -> frozenset[str]:
         if more <= names:
             return frozenset(n for n in names if n)
         names |= more
+
+
+def _first_places(module: tree.Module) -> dict[str, Span | None]:
+    """Where each name is first assigned or declared at the top level, loops and branches included."""
+    places: dict[str, Span | None] = {}
+    for statement in module.statements:
+        for name, span in assigned_places(statement):
+            places.setdefault(name, span)
+    return places
+
+
+def _end(statements: list[tree.Statement]) -> Span | None:
+    """The place after the last statement."""
+    span = statements[-1].span if statements else None
+    return span and Span(span.end_line, span.end_column, span.end_line, span.end_column)
 
 
 def _base(node: tree.Expr) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from tensorprog.check.scope import Poison, Scope
+from tensorprog.check.scope import Scope
 from tensorprog.diagnostics import Note, Reporter, Span, near_miss
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form
@@ -34,6 +34,8 @@ class Context:
         self.loops: list[tuple[str, IntExpr, IntExpr, int]] = []
         self.block_path: tuple[int, ...] = ()
         self.calls: list[str] = []
+        self.call_spans: list[Span | None] = []
+        self.later: dict[str, Span | None] = {}
         self.outputs: list[Output] = []
         self.reassigned: frozenset[str] = frozenset()
         self.zeros: dict[Cell, tuple[list, Store]] = {}
@@ -44,6 +46,11 @@ class Context:
 
     def error(self, code: str, message: str, span: Span | None, *, notes: tuple[Note, ...] = (),
               help: str | None = None) -> None:
+        if any((d.code, d.message, d.span) == (code, message, span) for d in self.reporter.found):
+            return  # a function's mistake, met again in another call
+        if code not in ("TP201", "TP404"):
+            places = [(name, place) for name, place in zip(self.calls, self.call_spans) if place]
+            notes += tuple(Note(f"in this call of `{name}`", place) for name, place in reversed(places[-2:]))
         self.reporter.error(code, message, span, notes=notes, help=help)
 
     def fail(self, code: str, message: str, span: Span | None, *, notes: tuple[Note, ...] = (),
@@ -53,8 +60,11 @@ class Context:
         raise Abandon
 
     def unknown_name(self, name: str, span: Span | None, others: tuple[str, ...] = ()) -> NoReturn:
-        candidates = [n for n in self.scope.names() if not isinstance(self.scope.lookup(n), Poison)]
-        guess = near_miss(name, [*candidates, *others])
+        later = self.later.get(name)
+        if later and span and later > span:
+            self.fail("TP201", f"`{name}` is used before it is assigned", span,
+                      notes=(Note("it is assigned only here", later),), help="move the assignment above its first use")
+        guess = near_miss(name, [*self.scope.names(), *others])
         help = f"did you mean `{guess}`?" if guess else "declare it, or assign it before this line"
         self.fail("TP201", f"`{name}` is not defined here", span, help=help)
 

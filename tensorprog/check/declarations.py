@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.integers import const_expr, extent_expr
-from tensorprog.check.scope import CellName, InputName, IntName, ParamName, Poison, WidthName
-from tensorprog.diagnostics import Note, near_miss
+from tensorprog.check.scope import CellName, InputName, IntName, ParamName, Poison, WidthName, counted
+from tensorprog.diagnostics import Note, Span, near_miss
 from tensorprog.ir.constants import ConstantError, literal_value
 from tensorprog.ir.integers import IntExpr, IntSym
 from tensorprog.ir.program import (
@@ -67,7 +69,7 @@ def _width(ctx: Context, node: tree.WidthDecl) -> None:
     if not ctx.widths:
         if node.value is not None:
             ctx.fail("TP205", "the first width has nothing to be tied to", node.value.span,
-                     help=f"write `width {name}`")
+                     help=f"write `width {name}`; a finite width is chosen when the program is simulated")
         ctx.widths.append(Width(name, None, name))
     else:
         base = ctx.widths[0].name
@@ -113,10 +115,8 @@ def _power_of_width(expr: ConstExpr) -> float | None:
 def _size(ctx: Context, node: tree.SizeDecl) -> None:
     default = _literal(ctx, node.default, "int", "a size's default") if node.default is not None else None
     if default is not None and default < 1:
-        ctx.fail("TP305", "a size must be positive", node.default.span)
+        ctx.fail("TP305", "a size must be positive", node.default.span, help="sizes are at least 1")
     for name in node.names:
-        if name.family:
-            ctx.fail("TP207", "a size is a single number", name.span)
         ctx.sizes.append(Size(name.name, default, span=name.span))
         ctx.scope.bind(name.name, IntName(IntSym(name.name, "size"), fixed=True), name.span)
 
@@ -130,19 +130,24 @@ def _param(ctx: Context, node: tree.ParamDecl) -> None:
 
 
 def _literal(ctx: Context, node: tree.Expr, kind: str, what: str) -> float | int:
-    from tensorprog.ir.constants import ConstantError, literal_value
-
     expr = const_expr(ctx, node)
     try:
-        value = literal_value(expr)
+        value = math.nan if _holds_name(expr) else literal_value(expr)
     except (ConstantError, ArithmeticError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
         ctx.fail("TP208", f"{what} must be a number", node.span,
                  help="defaults are plain numbers such as 0.1 or 1/3; other values come from --set or from Python")
     if kind == "int":
         if value != int(value):
-            ctx.fail("TP208", f"{what} must be an integer", node.span)
+            ctx.fail("TP208", f"{what} must be an integer", node.span,
+                     help="write a whole number, or declare a real parameter, without `: int`")
         return int(value)
     return value
+
+
+def _holds_name(expr: ConstExpr) -> bool:
+    return expr.op in ("width", "param", "int") or any(_holds_name(a) for a in expr.args)
 
 
 def _input(ctx: Context, node: tree.InputDecl) -> None:
@@ -182,7 +187,7 @@ def _require_normal(ctx: Context, node: tree.MatrixDecl) -> None:
     if node.law.name in LAWS and node.law.name != "normal":
         ctx.fail("TP211", "the entries of a width x width matrix are normal", node.law.span,
                  help="by universality only the variance matters: write `normal(0, variance)`")
-    if node.law.name == "normal" and node.law.args and node.law.args[0] not in (tree.Number(0), tree.Number(0.0)):
+    if node.law.name == "normal" and len(node.law.args) == 2 and node.law.args[0] not in (tree.Number(0), tree.Number(0.0)):
         ctx.fail("TP212", "the entries of a width x width matrix have mean 0", node.law.args[0].span,
                  help="a mean c is a rank-one term: add `c*outer(ones, ones)` with `vector ones : [n] ~ constant(1)`")
 
@@ -209,17 +214,23 @@ def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type:
 
 def _law(ctx: Context, node: tree.Law) -> Law:
     if node.name not in LAWS:
-        guess = near_miss(node.name, LAWS)
-        ctx.fail("TP214", f"`{node.name}` is not a law", node.span,
+        guess = "normal" if node.name.lower() in ("gaussian", "gauss", "n") else near_miss(node.name, LAWS)
+        ctx.fail("TP214", f"`{node.name}` is not a law", _start(node.span, len(node.name)),
                  help=f"did you mean `{guess}`?" if guess else "laws are " + ", ".join(_law_texts()))
     if len(node.args) != len(LAWS[node.name]):
-        ctx.fail("TP215", f"`{node.name}` takes {len(LAWS[node.name])} arguments, this has {len(node.args)}", node.span,
+        takes = counted(len(LAWS[node.name]), "argument") if LAWS[node.name] else "no argument"
+        ctx.fail("TP215", f"`{node.name}` takes {takes}, this has {len(node.args)}", node.span,
                  help=f"write `{node.name}({', '.join(LAWS[node.name])})`")
     args = tuple(const_expr(ctx, a) for a in node.args)
     variance = {"normal": 1, "sparse_normal": 1}.get(node.name)
     if variance is not None and args[variance].op == "neg":
-        ctx.fail("TP216", "a variance is not negative", node.args[variance].span)
+        ctx.fail("TP216", "a variance is not negative", node.args[variance].span,
+                 help="the second argument is the variance, sigma**2")
     return Law(node.name, args)
+
+
+def _start(span: Span | None, length: int) -> Span | None:
+    return span and Span(span.line, span.column, span.line, span.column + length)
 
 
 def _law_texts() -> list[str]:

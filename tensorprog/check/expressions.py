@@ -20,8 +20,11 @@ from tensorprog.check.scope import (
     Value,
     ValueName,
     WidthName,
+    counted,
+    describe,
+    describe_value,
 )
-from tensorprog.ir.build import TypeMismatch, broadcast, shape_text
+from tensorprog.ir.build import TypeMismatch, broadcast
 from tensorprog.ir.integers import IntExpr, IntLit, IntLoad, int_bin
 from tensorprog.ir.program import (
     SCALAR,
@@ -69,7 +72,8 @@ def as_tensor(ctx: Context, value: Value, node: tree.Expr, what: str = "this") -
             ctx.fail("TP307", f"{what} must be a number, array or vector, and this is a matrix", node.span,
                      help="apply the matrix to a vector with `@`")
         case TupleValue():
-            ctx.fail("TP308", f"{what} must be a single value, and this is a tuple", node.span)
+            ctx.fail("TP308", f"{what} must be a single value, and this is several", node.span,
+                     help="give each a name first: `a, b = ...`")
         case _:
             return value
 
@@ -77,7 +81,7 @@ def as_tensor(ctx: Context, value: Value, node: tree.Expr, what: str = "this") -
 def scalar_of(ctx: Context, node: tree.Expr, what: str) -> Var:
     var = tensor_of(ctx, node, what)
     if var.type != SCALAR:
-        ctx.fail("TP309", f"{what} must be a single number, and this has shape {shape_text(var.type)}", node.span,
+        ctx.fail("TP309", f"{what} must be a single number, and this is {describe(var.type)}", node.span,
                  help="take `moment(...)` of a vector, or an element of an array")
     return var
 
@@ -112,7 +116,7 @@ def _value(ctx: Context, node: tree.Expr) -> Value:
             ctx.fail("TP310", "a comparison stands only in a condition", node.span,
                      help="coordinatewise comparisons are written `step(x - y)`")
         case _:
-            ctx.fail("TP311", "this cannot stand here", node.span)
+            raise AssertionError(node)
 
 
 # --- names and indices ---------------------------------------------------------------------------------------
@@ -139,7 +143,8 @@ def _name(ctx: Context, name: str, node: tree.Expr) -> Value:
         case Poison(why=None):
             raise Abandon
         case Poison(why=why):
-            ctx.fail("TP218", why, node.span)
+            ctx.fail("TP218", why, node.span,
+                     help="use a condition where it is needed, or start it as a real: `k = 0.0`")
         case _:
             from tensorprog.check.declarations import BUILTINS
 
@@ -154,7 +159,8 @@ def _index(ctx: Context, node: tree.Index) -> Value:
         return read(ctx, binding, (), node)
     base = value_of(ctx, node.base)
     if not isinstance(base, Var):
-        ctx.fail("TP313", "this cannot be indexed", node.base.span)
+        ctx.fail("TP313", f"{describe_value(base)} takes no index", node.base.span,
+                 help="inputs and families are indexed: assign the elements of one, as in `f[0] = ...`")
     items = _items(ctx, node.items)
     type, kept = _pick_type(ctx, base.type, items, node)
     return ctx.builder.let(Pick(base, kept), type)
@@ -208,12 +214,16 @@ def read(ctx: Context, binding: CellName | InputName, more: tuple[Item, ...], no
 
 def _read_input(ctx: Context, binding: InputName, items: tuple[Item, ...], node: tree.Expr) -> Value:
     if len(items) > len(binding.shape):
-        ctx.fail("TP315", f"`{binding.name}` has {len(binding.shape)} axes and {len(items)} indices", node.span)
+        axes = counted(len(binding.shape), "axis", "axes")
+        given = counted(len(items), "index", "indices")
+        ctx.fail("TP315", f"the input `{binding.name}` has {axes}, and this gives {given}", node.span,
+                 help="write at most one index for each axis of its declaration")
     if binding.kind == "int":
         if len(items) == len(binding.shape) and not any(isinstance(i, Range) for i in items):
             return IntValue(IntLoad(binding.name, items))
         ctx.fail("TP316", "an integer input is read one entry at a time", node.span,
-                 help=f"give `{binding.name}` all its {len(binding.shape)} indices")
+                 help=f"write `{binding.name}[{', '.join('tabcdefg'[: len(binding.shape)])}]`, inside a loop or a "
+                      "`sum(... for t in range(T))`")
     shape = _remaining_shape(binding.shape, items)
     return ctx.builder.let(InputRef(binding.name, items), TensorType(None, shape), binding.name)
 
@@ -231,14 +241,16 @@ def _remaining_shape(extents: tuple[IntExpr, ...], items: tuple[Item, ...]) -> t
 def _read_matrix(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.Expr) -> MatrixValue:
     if len(items) != cell.rank or any(isinstance(i, Range) for i in items):
         ctx.fail("TP317", _rank_message(cell, len(items)), node.span,
-                 help="entries and rows of a width x width matrix have no limit; a family takes one index each")
+                 help=f"write `{cell.display}[{', '.join('labcdefg'[: cell.rank])}]` for one of them" if cell.rank else
+                      "entries and rows of a width x width matrix have no limit: apply it to a vector")
     return MatrixValue(cell.type.rows, cell.type.cols, (MatrixTerm(None, cell, items),))
 
 
 def _rank_message(cell: Cell, given: int) -> str:
     if cell.rank == 0:
         return f"`{cell.display}` is a single matrix and takes no index"
-    return f"`{cell.display}` is a family of matrices with {cell.rank} indices, {given} given"
+    has = counted(cell.rank, "index", "indices")
+    return f"`{cell.display}` is a family of matrices with {has}, and {given or 'none'} given"
 
 
 def _read_cell(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.Expr) -> Var:
@@ -264,16 +276,19 @@ def _pick_type(ctx: Context, type: TensorType, items: tuple[Item, ...], node: tr
                      help="vectors are read whole; take `moment(...)` for an average")
         finite = finite[:-1]
     if len(finite) > len(type.shape):
-        what = "a vector's coordinates are not indexed" if type.width else "too many indices"
-        ctx.fail("TP318", f"{what}: this has shape {shape_text(type)}", node.span,
-                 help="several vectors under one name are a family: assign `h[0] = ...`")
+        what = "a single coordinate of a vector has no limit" if type.width else \
+            "a number takes no index" if type == SCALAR else f"too many indices: this is {describe(type)}"
+        ctx.fail("TP318", what, node.span,
+                 help="several values under one name are a family, assigned as `h[0] = ...`; take `moment(...)` for "
+                      "the average of a vector's coordinates")
     return TensorType(type.width, _remaining_shape(type.shape, tuple(finite)), type.width_first), tuple(finite)
 
 
 def _read_family_slice(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.Expr) -> Var:
     """`f[t]` of a family f[t, a] of numbers: a finite array."""
     if cell.type.width:
-        ctx.fail("TP319", f"`{cell.display}` is a family of vectors with {cell.rank} indices, {len(items)} given",
+        has = counted(cell.rank, "index", "indices")
+        ctx.fail("TP319", f"`{cell.display}` is a family of vectors with {has}, and {len(items) or 'none'} given",
                  node.span, help="only families of numbers are sliced; use a loop or `sum(... for a in range(P))`")
     extents = [ctx.extent(cell, p) for p in range(cell.rank)]
     if None in extents:
@@ -306,20 +321,21 @@ def _binary(ctx: Context, node: tree.Binary) -> Value:
     if isinstance(left, MatrixValue | ChainValue) or isinstance(right, MatrixValue | ChainValue):
         return _matrix_binary(ctx, node, left, right)
     if node.op not in _ARITHMETIC:
-        ctx.fail("TP321", f"`{node.op}` is for integers", node.span, help="real numbers are divided by `/`")
+        ctx.fail("TP321", f"`{node.op}` is for integers", node.span,
+                 help="real numbers are divided by `/`" if node.op == "//" else "both operands must be integers")
     return arithmetic(ctx, node.op, as_tensor(ctx, left, node.left), as_tensor(ctx, right, node.right), node)
 
 
 def _int_binary(ctx: Context, node: tree.Binary, left: IntExpr, right: IntExpr) -> IntValue:
     if node.op in ("//", "%") and right == IntLit(0):
-        ctx.fail("TP322", "division by zero", node.right.span)
+        ctx.fail("TP322", "division by zero", node.right.span, help="write another divisor")
     return IntValue(int_bin(node.op, left, right))
 
 
 def arithmetic(ctx: Context, op: str, left: Var, right: Var, node: tree.Expr) -> Var:
     """`left op right` on tensors; a power with a literal exponent is exact."""
     if op == "/" and ctx.builder.constant_value(right) == 0:
-        ctx.fail("TP322", "division by zero", node.span)
+        ctx.fail("TP322", "division by zero", node.span, help="write another divisor")
     if op == "**":
         exponent = ctx.builder.constant_value(right)
         if exponent == 2:
@@ -348,6 +364,8 @@ def _matrix_binary(ctx: Context, node: tree.Binary, left: Value, right: Value) -
         case "/", MatrixValue(), IntValue() | Var():
             inverse = ctx.builder.div(ctx.builder.const(1), _factor(ctx, right, node.right))
             return scale_matrix(ctx, inverse, left)
+        case "**", MatrixValue(), _:
+            ctx.fail("TP324", "a matrix has no power", node.span, help="apply it again: `W @ (W @ x)`")
         case _:
             ctx.fail("TP324", f"`{node.op}` does not combine these: a matrix is scaled, added, and applied with `@`",
                      node.span, help="linear combinations of matrices and outer products are matrices, nothing else")
@@ -356,7 +374,7 @@ def _matrix_binary(ctx: Context, node: tree.Binary, left: Value, right: Value) -
 def _factor(ctx: Context, value: Value, node: tree.Expr) -> Var:
     factor = as_tensor(ctx, value, node, "a matrix's factor")
     if factor.type != SCALAR:
-        ctx.fail("TP309", f"a matrix's factor must be a single number, and this has shape {shape_text(factor.type)}",
+        ctx.fail("TP309", f"a matrix's factor must be a single number, and this is {describe(factor.type)}",
                  node.span, help="apply a matrix to a vector with `@`")
     return factor
 
@@ -380,4 +398,5 @@ def _common_type(ctx: Context, left: TensorType, right: TensorType, node: tree.E
     try:
         return broadcast([left, right])
     except TypeMismatch as error:
-        ctx.fail("TP325", f"the two sides differ: {error}", node.span)
+        ctx.fail("TP325", f"the two sides differ: {error}", node.span,
+                 help="both sides of `if ... else` are the same kind of value")

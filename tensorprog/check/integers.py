@@ -5,10 +5,19 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tensorprog.check.context import Context
-from tensorprog.check.scope import InputName, IntName, IntValue, ParamName, Poison, WidthName
+from tensorprog.check.scope import (
+    InputName,
+    IntName,
+    IntValue,
+    ParamName,
+    Poison,
+    Value,
+    WidthName,
+    describe_value,
+)
 from tensorprog.diagnostics import near_miss
 from tensorprog.ir.integers import BoolExpr, Comparison, IntExpr, IntLit, Logic
-from tensorprog.ir.program import ConstExpr
+from tensorprog.ir.program import ConstExpr, Var
 from tensorprog.syntax import tree
 
 CONSTANT_FUNCTIONS = ("sqrt", "exp", "log")
@@ -21,9 +30,34 @@ def int_expr(ctx: Context, node: tree.Expr, what: str) -> IntExpr:
     value = value_of(ctx, node)
     if isinstance(value, IntValue):
         return value.expr
-    ctx.fail("TP301", f"{what} must be an integer", node.span,
-             help="integers are literals, sizes, loop variables, `int` parameters and entries of `int` inputs, "
-                  "combined by + - * // % ** min max")
+    ctx.fail("TP301", f"{what} must be an integer, and this is {_what(ctx, node, value)}", node.span,
+             help=_integer_help(ctx, node, value, what))
+
+
+def _what(ctx: Context, node: tree.Expr, value: Value) -> str:
+    if isinstance(node, tree.Name):
+        match ctx.scope.lookup(node.id):
+            case WidthName():
+                return "a width, which tends to infinity"
+            case ParamName():
+                return "a real parameter"
+    return describe_value(value)
+
+
+def _integer_help(ctx: Context, node: tree.Expr, value: Value, what: str) -> str:
+    """What to write instead of a value that is not an integer."""
+    binding = ctx.scope.lookup(node.id) if isinstance(node, tree.Name) else None
+    if isinstance(binding, ParamName):
+        return f"declare it as an integer: `param {node.id} : int = 10`"
+    if isinstance(binding, WidthName):
+        return "a sum over all coordinates is `dot(u, v)`, an average `moment(x)`"
+    if isinstance(node, tree.Binary) and node.op == "/":
+        return "integers are divided by `//`"
+    if isinstance(value, Var) and what == "a compared value":
+        return ("branches depend on integers alone; on values write `step(x)`, `max(x, 0)` or `clip(x, -1, 1)`, "
+                "which act coordinatewise")
+    return ("integers are literals, sizes, loop variables, `int` parameters and entries of `int` inputs, combined by "
+            "+ - * // % ** min max")
 
 
 def bool_expr(ctx: Context, node: tree.Expr) -> BoolExpr:
@@ -39,8 +73,8 @@ def bool_expr(ctx: Context, node: tree.Expr) -> BoolExpr:
             return Logic("not", (bool_expr(ctx, operand),))
         case _:
             ctx.fail("TP302", "a condition must compare integers", node.span,
-                     help="write a comparison such as `t > 0` or `a != b`; coordinatewise choices are written with "
-                          "step, max, min or clip")
+                     help="write a comparison such as `t > 0`, `t % 2 == 1` or `a != b`; coordinatewise choices are "
+                          "written with step, max, min or clip")
 
 
 def const_expr(ctx: Context, node: tree.Expr) -> ConstExpr:
@@ -113,5 +147,5 @@ def extent_expr(ctx: Context, node: tree.Expr, what: str) -> IntExpr:
                  help=f"did you mean `{guess}`?" if guess else f"declare it first: `size {node.id}`")
     expr = int_expr(ctx, node, what)
     if isinstance(expr, IntLit) and expr.value <= 0:
-        ctx.fail("TP305", f"{what} must be positive", node.span)
+        ctx.fail("TP305", f"{what} must be positive", node.span, help="extents are at least 1")
     return expr

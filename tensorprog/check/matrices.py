@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import reduce
 
 from tensorprog.check.context import Context
-from tensorprog.check.scope import ChainValue, IntValue, MatrixValue, TupleValue, Value
+from tensorprog.check.scope import ChainValue, IntValue, MatrixValue, TupleValue, Value, describe
 from tensorprog.ir.build import same_shape, shape_text
 from tensorprog.ir.program import MatMul, MatrixTerm, OuterTerm, Pick, TensorType, Term, Var
 from tensorprog.syntax import tree
@@ -23,7 +23,7 @@ def _scaled(ctx: Context, factor: Var, term: Term) -> Term:
 def add_matrices(ctx: Context, left: MatrixValue, right: MatrixValue, node: tree.Binary) -> MatrixValue:
     if (left.rows, left.cols) != (right.rows, right.cols):
         ctx.fail("TP326", f"a [{left.rows}, {left.cols}] and a [{right.rows}, {right.cols}] matrix cannot be added",
-                 node.span)
+                 node.span, help="a transpose is written `W.T`")
     if node.op == "-":
         right = scale_matrix(ctx, ctx.builder.const(-1), right)
     return MatrixValue(left.rows, left.cols, left.terms + right.terms)
@@ -42,7 +42,8 @@ def transpose(ctx: Context, value: Value, node: tree.Transpose) -> Value:
             return value
         case Var(type=TensorType(shape=())):
             ctx.fail("TP327", "a vector or number has no transpose", node.span,
-                     help="write an inner product as `dot(u, v)` and an outer product as `outer(u, v)`")
+                     help="write an inner product as `dot(u, v)`, its average as `moment(u*v)`, an outer product as "
+                          "`outer(u, v)`")
         case _:
             ctx.fail("TP327", "this has no transpose", node.span, help="`.T` is for matrices")
 
@@ -65,16 +66,22 @@ def outer(ctx: Context, left: Var, right: Var, node: tree.Call) -> MatrixValue |
         case (TensorType(width=None, shape=(_,)), TensorType(width=None, shape=(_,))):
             return ctx.builder.contract(left, "a", right, "b", "ab")
         case _:
-            ctx.fail("TP328", f"outer takes two vectors, or a vector and a finite array; these have shapes "
-                              f"{shape_text(left.type)} and {shape_text(right.type)}", node.span)
+            ctx.fail("TP328", f"outer takes two vectors, or a vector and a finite array; these are "
+                              f"{describe(left.type)} and {describe(right.type)}", node.span,
+                     help="numbers are multiplied by `*`, as in `c * outer(u, v)`")
 
 
 def apply_matrix(ctx: Context, matrix: MatrixValue, x: Var, node: tree.Expr) -> Var:
     """matrix @ x, term by term."""
     if x.type.width != matrix.cols or x.type.shape:
+        if x.type.width == matrix.rows and not x.type.shape:
+            help = "the transpose fits: `W.T @ x`"
+        elif x.type.shape:
+            help = "a finite array is multiplied by a matrix `matrix U : [n, d] ~ normal(0, 1/d)`"
+        else:
+            help = "numbers are multiplied by `*`"
         ctx.fail("TP329", f"a [{matrix.rows}, {matrix.cols}] matrix is applied to a vector of width {matrix.cols}, "
-                          f"and this has shape {shape_text(x.type)}", node.span,
-                 help="a finite array is multiplied by a `[n, d]` matrix; a transpose is written `W.T @ x`")
+                          f"and this is {describe(x.type)}", node.span, help=help)
     return reduce(ctx.builder.add, (_apply_term(ctx, matrix, t, x) for t in matrix.terms))
 
 
@@ -94,7 +101,8 @@ def width_dot(ctx: Context, left: Var, right: Var) -> Var:
 
 def matmul(ctx: Context, left: Value, right: Value, node: tree.Binary) -> Value:
     if isinstance(left, IntValue | TupleValue) or isinstance(right, IntValue | TupleValue):
-        ctx.fail("TP330", "`@` multiplies matrices, vectors and arrays", node.span, help="numbers are multiplied by `*`")
+        ctx.fail("TP330", "`@` multiplies matrices, vectors and arrays", node.span,
+                 help="numbers are multiplied by `*`")
     if isinstance(left, MatrixValue | ChainValue):
         return _matrix_times(ctx, left, right, node)
     if isinstance(right, MatrixValue | ChainValue):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.expressions import reference, tensor_of
-from tensorprog.check.scope import CellName, Pending
-from tensorprog.ir.build import shape_text
-from tensorprog.ir.program import Cell, MatrixType, Output, Store
+from tensorprog.check.scope import CellName, Pending, describe
+from tensorprog.ir.program import Cell, MatrixType, Output, Store, Type
 from tensorprog.syntax import tree
 from tensorprog.syntax.unparse import expression as expression_text
 
@@ -39,20 +38,22 @@ def _whole_cell(ctx: Context, expression: tree.Expr) -> Cell | None:
         return None
     binding = ctx.scope.lookup(expression.id)
     if isinstance(binding, Pending):
-        ctx.fail("TP217", f"`{expression.id}` may be read before it is assigned", expression.span)
+        ctx.fail("TP217", f"`{expression.id}` may be read before it is assigned", expression.span,
+                 help="assign it before the `if`, or in every branch")
     ref = reference(ctx, expression)
     if not isinstance(ref, CellName):
         return None
-    _require_finite(ctx, ref.cell.type, expression)
+    _require_finite(ctx, ref.cell.type, expression, family=ref.cell.rank > 0)
     return ref.cell
 
 
-def _require_finite(ctx: Context, type: object, expression: tree.Expr) -> None:
+def _require_finite(ctx: Context, type: Type, expression: tree.Expr, family: bool = False) -> None:
     if isinstance(type, MatrixType):
         ctx.fail("TP234", "a matrix has no limit that could be output", expression.span,
                  help="output moments of what it does, as in `moment(x * (W @ x))`")
     if type.width:
-        ctx.fail("TP234", f"an output is a number or a family of numbers, and this has shape {shape_text(type)}",
+        what = f"a family, each element {describe(type)}" if family else describe(type)
+        ctx.fail("TP234", f"an output is a number or a family of numbers, and this is {what}",
                  expression.span, help="output a moment of it, as in `moment(x)` or `moment(x*y)`")
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tensorprog.diagnostics import Span
+from tensorprog.ir.build import shape_text
 from tensorprog.ir.integers import IntExpr
-from tensorprog.ir.program import Cell, Item, Term, Var
+from tensorprog.ir.program import SCALAR, Cell, Item, MatrixType, Term, Type, Var
 from tensorprog.syntax import tree
 
 # --- values of expressions -----------------------------------------------------------------------------------
@@ -40,6 +41,37 @@ class TupleValue:
 
 
 Value = IntValue | Var | MatrixValue | ChainValue | TupleValue
+
+
+def describe(type: Type) -> str:
+    """What a value is, for a message: `a number`, `a vector of width n`."""
+    if isinstance(type, MatrixType):
+        return f"a [{type.rows}, {type.cols}] matrix"
+    if type == SCALAR:
+        return "a number"
+    if type.width and not type.shape:
+        return f"a vector of width {type.width}"
+    return f"an array of shape {shape_text(type)}"
+
+
+def describe_value(value: Value) -> str:
+    """What an expression's value is, for a message."""
+    match value:
+        case IntValue():
+            return "an integer"
+        case MatrixValue(rows=rows, cols=cols):
+            return f"a [{rows}, {cols}] matrix"
+        case ChainValue():
+            return "a product of matrices"
+        case TupleValue(items=items):
+            return f"{len(items)} values"
+        case Var(type=type):
+            return "a real number" if type == SCALAR else describe(type)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 index`, `2 indices`."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 # --- what a name is bound to ---------------------------------------------------------------------------------
 

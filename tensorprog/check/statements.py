@@ -24,9 +24,12 @@ from tensorprog.check.scope import (
     TupleValue,
     Value,
     ValueName,
+    counted,
+    describe,
+    describe_value,
 )
 from tensorprog.diagnostics import Note, Span
-from tensorprog.ir.build import TypeMismatch, broadcast, same_shape, shape_text
+from tensorprog.ir.build import TypeMismatch, broadcast, same_shape
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, loop_names, substitute
 from tensorprog.ir.program import (
     SCALAR,
@@ -65,10 +68,7 @@ def check_block(ctx: Context, statements: tuple[tree.Statement, ...]) -> None:
 
 def _poison(ctx: Context, statement: tree.Statement) -> None:
     """Names that a wrong statement would have assigned raise no further errors."""
-    names = assigned_names((statement,))
-    if isinstance(statement, tree.FuncDef):
-        names = {statement.name.name}
-    for name in names:
+    for name, _ in assigned_places(statement):
         if ctx.scope.lookup(name) is None or isinstance(ctx.scope.lookup(name), Pending):
             ctx.scope.bind(name, Poison())
 
@@ -88,6 +88,9 @@ def _statement(ctx: Context, node: tree.Statement) -> None:
             ctx.fail("TP219", "`output` stands at the top level of a program", node.span,
                      help="fill a family in the loop, and output it after the loop")
         case tree.Return():
+            if not ctx.calls:
+                ctx.fail("TP414", "`return` outside a function", node.span,
+                         help="a program's results are written `output f, loss`")
             ctx.fail("TP414", "`return` is the last statement of a function", node.span,
                      help="assign the result in the branches, and return it at the end")
         case tree.Pass():
@@ -110,13 +113,13 @@ def _assign(ctx: Context, node: tree.Assign) -> None:
 
 
 def _assign_tuple(ctx: Context, node: tree.Assign) -> None:
-    if node.op != "=":
-        ctx.fail("TP220", f"`{node.op}` takes a single name", node.target.span)
     value = value_of(ctx, node.value)
     targets = node.target.items
     if not isinstance(value, TupleValue) or len(value.items) != len(targets):
         count = len(value.items) if isinstance(value, TupleValue) else 1
-        ctx.fail("TP221", f"{len(targets)} names take {len(targets)} values, and here are {count}", node.span)
+        have = "is 1" if count == 1 else f"are {count}"
+        ctx.fail("TP221", f"{len(targets)} names take {len(targets)} values, and here {have}", node.span,
+                 help="write one name for each value")
     for target, item in zip(targets, value.items):
         name, items = _target(ctx, target)
         _store(ctx, name, items, item, node)
@@ -135,7 +138,8 @@ def _target(ctx: Context, node: tree.Expr) -> tuple[str, tuple[IntExpr, ...] | N
             exprs = tuple(int_expr(ctx, i, "an index") for i in items)
             for expr, item in zip(exprs, items):
                 if isinstance(expr, IntLit) and expr.value < 0:
-                    ctx.fail("TP314", "indices count from 0 and are not negative", item.span)
+                    ctx.fail("TP314", "indices count from 0 and are not negative", item.span,
+                             help="write the last element as `f[T-1]`")
             return name, exprs
         case tree.Index(base=tree.Index()):
             ctx.fail("TP223", "an element is assigned with all its indices in one bracket", node.span,
@@ -146,21 +150,26 @@ def _target(ctx: Context, node: tree.Expr) -> tuple[str, tuple[IntExpr, ...] | N
 
 def _check_assignable(ctx: Context, name: str, span: Span | None) -> None:
     binding = ctx.scope.lookup(name)
+    if isinstance(binding, InputName) and ctx.scope is not ctx.globals and name in ctx.scope.bindings:
+        return  # a function's own parameter
     what = {InputName: "an input", ParamName: "a parameter", FunctionName: "a function"}.get(type(binding))
     if isinstance(binding, IntName) and binding.fixed:
-        what = "a size, parameter or loop variable"
+        kinds = {"size": "a size", "param": "a parameter", "loop": "a loop variable"}
+        what = kinds[binding.expr.kind] if isinstance(binding.expr, IntSym) else "an integer"
     if type(binding).__name__ == "WidthName":
         what = "a width"
     if name in BUILTINS:
         what = "a function of the language"
     if what:
         notes = (Note("it is declared here", ctx.scope.place(name)),) if ctx.scope.place(name) else ()
-        ctx.fail("TP225", f"`{name}` is {what} and cannot be assigned", span, notes=notes, help="choose another name")
+        ctx.fail("TP225", f"`{name}` is {what} and cannot be assigned", span, notes=notes,
+                 help=f"give the new value a name of its own, such as `{name}_`")
 
 
 def _store(ctx: Context, name: str, items: tuple[IntExpr, ...] | None, value: Value, node: tree.Assign) -> None:
     if isinstance(value, TupleValue):
-        ctx.fail("TP221", f"one name takes one value, and here are {len(value.items)}", node.span)
+        ctx.fail("TP221", f"one name takes one value, and here are {len(value.items)}", node.span,
+                 help="write one name for each value, as in `a, b = ...`")
     if isinstance(value, ChainValue):
         ctx.fail("TP323", "a product of matrices is not a matrix of the language", node.value.span,
                  help="apply it to a vector: `A @ (B @ x)`")
@@ -236,13 +245,15 @@ def _existing_cell(ctx: Context, name: str, binding: CellName, items: tuple | No
         if binding.block == ctx.block_path or binding.block != ctx.block_path[: len(binding.block)]:
             return None
     if rank != cell.rank:
-        had = f"{cell.rank} indices" if cell.rank else "no index"
-        ctx.fail("TP226", f"`{name}` was assigned with {had} before, and with {rank} here", node.target.span,
+        had = counted(cell.rank, "index", "indices") if cell.rank else "no index"
+        ctx.fail("TP226", f"`{name}` was assigned with {had} before, and with {rank or 'none'} here", node.target.span,
                  notes=(Note("the first assignment is here", cell.span),), help="choose another name")
     if not _storable(type, cell.type):
-        ctx.fail("TP227", f"`{name}` holds {_describe(cell.type)}, and this is {_describe(type)}", node.target.span,
+        ctx.scope.bind(name, Poison())
+        ctx.fail("TP227", f"`{name}` holds {describe(cell.type)}, and this is {describe(type)}", node.target.span,
                  notes=(Note("the first assignment is here", cell.span),),
-                 help="a name keeps its kind where loops or branches assign it again: choose another name")
+                 help=f"a name keeps its kind where loops or branches assign it again: start it as {describe(type)}, "
+                      "or choose another name")
     return cell
 
 
@@ -250,16 +261,6 @@ def _storable(new: Type, old: Type) -> bool:
     if isinstance(new, MatrixType) or isinstance(old, MatrixType):
         return new == old
     return (new.width == old.width and same_shape(new.shape, old.shape)) or new == SCALAR
-
-
-def _describe(type: Type) -> str:
-    if isinstance(type, MatrixType):
-        return f"a [{type.rows}, {type.cols}] matrix"
-    if type == SCALAR:
-        return "a number"
-    if type.width and not type.shape:
-        return f"a vector of width {type.width}"
-    return f"an array of shape {shape_text(type)}"
 
 
 # --- updates -------------------------------------------------------------------------------------------------
@@ -271,27 +272,45 @@ def _update(ctx: Context, name: str, items: tuple[IntExpr, ...] | None, node: tr
         ctx.unknown_name(name, node.target.span)
     if isinstance(binding, Poison):
         raise Abandon
-    if isinstance(binding, IntName):
-        _update_int(ctx, name, binding, node)
-        return
-    if not isinstance(binding, CellName):
-        ctx.fail("TP228", f"`{name}` has no value to update here", node.target.span, help=f"assign it first: `{name} = ...`")
     if name not in ctx.scope.bindings:
         ctx.fail("TP415", f"a function cannot update `{name}`, which stands outside it", node.target.span,
                  help="return the new value, and assign it where the function is called")
-    if binding.block == PARAMETER and items is None:
+    if isinstance(binding, IntName):
+        _update_int(ctx, name, binding, node)
+        return
+    if isinstance(binding, Pending):
+        ctx.fail("TP217", f"`{name}` may be updated before it is assigned", node.target.span,
+                 help="assign it before the `if`, or in every branch")
+    if items is None and (isinstance(binding, ValueName | InputName) or binding.block == PARAMETER):
         binding = _copy_parameter(ctx, name, binding, node)
+    if not isinstance(binding, CellName):
+        ctx.fail("TP226", f"`{name}` is not a family", node.target.span, help="choose another name for the family")
     if len(items or ()) != binding.cell.rank:
-        ctx.fail("TP226", f"`{name}` has {binding.cell.rank} indices, {len(items or ())} given", node.target.span)
+        _wrong_rank(ctx, name, binding.cell, len(items or ()), node)
     if isinstance(binding.cell.type, MatrixType):
         _update_matrix(ctx, name, binding.cell, items or (), node)
     else:
         _update_tensor(ctx, name, binding, items, node)
 
 
-def _copy_parameter(ctx: Context, name: str, binding: CellName, node: tree.Assign) -> CellName:
+def _wrong_rank(ctx: Context, name: str, cell: Cell, given: int, node: tree.Assign) -> None:
+    if cell.rank == 0:
+        ctx.fail("TP226", f"`{name}` is {describe(cell.type)} and takes no index", node.target.span,
+                 help=f"write `{name} {node.op} ...`")
+    has = counted(cell.rank, "index", "indices")
+    indices = ", ".join("tabcd"[: cell.rank])
+    ctx.fail("TP226", f"`{name}` is a family with {has}, and {given or 'none'} given", node.target.span,
+             help=f"update its elements: `{name}[{indices}] {node.op} ...`")
+
+
+def _copy_parameter(ctx: Context, name: str, binding: CellName | InputName | ValueName, node: tree.Assign) -> CellName:
     """A function's parameter is updated in a copy of its own; the caller's value stays."""
-    value = read(ctx, binding, (), node.target)
+    value = binding.value if isinstance(binding, ValueName) else read(ctx, binding, (), node.target)
+    if isinstance(value, IntValue | TupleValue):
+        value = as_tensor(ctx, value, node.target)
+    if isinstance(value, ChainValue):
+        ctx.fail("TP323", "a product of matrices is not a matrix of the language", node.target.span,
+                 help="apply it to a vector: `A @ (B @ x)`")
     type = MatrixType(value.rows, value.cols) if isinstance(value, MatrixValue) else value.type
     cell = ctx.builder.cell(name, type, role="user", display=name, span=node.target.span, home=ctx.loop_names)
     store_value(ctx, cell, (), value, node)
@@ -303,8 +322,8 @@ def _copy_parameter(ctx: Context, name: str, binding: CellName, node: tree.Assig
 def _update_int(ctx: Context, name: str, binding: IntName, node: tree.Assign) -> None:
     value = value_of(ctx, node.value)
     if not isinstance(value, IntValue) or node.op == "/=":
-        ctx.fail("TP228", f"`{name}` names an integer and cannot be updated by this", node.target.span,
-                 help="start a real number with a decimal point: `s = 0.0`")
+        ctx.fail("TP228", f"`{name}` is an integer here and cannot be updated by a real number", node.target.span,
+                 help="give the real number a name of its own, such as `s = 0.0`")
     ctx.scope.bind(name, IntName(int_bin(node.op[0], binding.expr, value.expr)), node.target.span)
 
 
@@ -315,15 +334,16 @@ def _update_matrix(ctx: Context, name: str, cell: Cell, items: tuple[IntExpr, ..
             ctx.fail("TP307", f"`{name}` is a matrix, and only matrices are added to it", node.value.span,
                      help="an outer product is written `outer(u, v)`")
         if MatrixType(value.rows, value.cols) != cell.type:
-            ctx.fail("TP326", f"`{name}` is {_describe(cell.type)}, and this is a [{value.rows}, {value.cols}] matrix",
-                     node.span)
+            ctx.fail("TP326", f"`{name}` is {describe(cell.type)}, and this is {describe_value(value)}", node.value.span,
+                     help="`outer(u, v)` has the rows of `u` and the columns of `v`; a transpose is written `W.T`")
         if node.op == "-=":
             value = scale_matrix(ctx, ctx.builder.const(-1), value)
         ctx.builder.append(MatAccum(cell, items, value.terms, span=node.span))
         return
     factor = tensor_of(ctx, node.value, "a matrix's factor")
     if factor.type != SCALAR:
-        ctx.fail("TP309", "a matrix's factor must be a single number", node.value.span)
+        ctx.fail("TP309", f"a matrix's factor must be a single number, and this is {describe(factor.type)}",
+                 node.value.span, help="apply a matrix to a vector with `@`")
     if node.op == "/=":
         factor = ctx.builder.div(ctx.builder.const(1), factor)
     ctx.builder.append(MatStore(cell, items, (MatrixTerm(factor, cell, items),), span=node.span))
@@ -335,11 +355,13 @@ def _update_tensor(ctx: Context, name: str, binding: CellName, items: tuple | No
     try:
         fits = broadcast([cell.type, value.type])
     except TypeMismatch as error:
-        ctx.fail("TP306", f"the operands do not fit: {error}", node.span)
+        ctx.fail("TP306", f"the operands do not fit: {error}", node.span,
+                 help="coordinatewise operations take vectors of one width, and arrays of one shape or numbers")
     if not _storable(fits, cell.type) or fits == SCALAR != cell.type:
-        ctx.fail("TP227", f"`{name}` holds {_describe(cell.type)}, and this update makes {_describe(fits)}", node.span,
+        ctx.scope.bind(name, Poison())
+        ctx.fail("TP227", f"`{name}` holds {describe(cell.type)}, and this update makes {describe(fits)}", node.span,
                  notes=(Note("the first assignment is here", cell.span),),
-                 help=f"give `{name}` its shape at the start, as in `0*x`")
+                 help=f"start `{name}` as {describe(fits)}, such as `0*x` with an `x` of that kind")
     if node.op in ("+=", "-="):
         value = ctx.builder.neg(value) if node.op == "-=" else value
         ctx.builder.append(Accum(cell, items or (), _fit(ctx, value, cell.type), span=node.span))
@@ -368,13 +390,12 @@ def _widen_zero(ctx: Context, name: str, binding: CellName, type: TensorType, no
 
 def loop_bounds(ctx: Context, args: tuple[tree.Expr, ...], span: Span | None) -> tuple[IntExpr, IntExpr, int]:
     """range(stop), range(start, stop), range(start, stop, step) with a literal step."""
-    if not 1 <= len(args) <= 3:
-        ctx.fail("TP229", f"range takes one to three arguments, {len(args)} given", span)
     values = [int_expr(ctx, a, "a loop bound") for a in args]
     start, stop = (IntLit(0), values[0]) if len(values) == 1 else (values[0], values[1])
     step = values[2] if len(values) == 3 else IntLit(1)
     if not isinstance(step, IntLit) or step.value == 0:
-        ctx.fail("TP230", "the step of a range is a literal integer, not 0", args[2].span)
+        ctx.fail("TP230", "the step of a range is an integer literal other than 0", args[2].span,
+                 help="write it as a number, as in `range(0, T, 2)` or `range(T-1, -1, -1)`")
     return start, stop, step.value
 
 
@@ -433,7 +454,7 @@ def _branch(ctx: Context, body: tuple[tree.Statement, ...]) -> tuple[Statement, 
         check_block(ctx, body)
     for name, binding in ctx.scope.bindings.items():
         if isinstance(binding, IntName) and before.get(name) != binding:
-            why = f"`{name}` names an integer that depends on a branch"
+            why = f"`{name}` is an integer that depends on which branch ran"
             ctx.scope.bindings[name] = Poison(why)
     return tuple(statements)
 
@@ -441,6 +462,29 @@ def _branch(ctx: Context, body: tuple[tree.Statement, ...]) -> tuple[Statement, 
 def assigned_names(statements: tuple[tree.Statement, ...]) -> set[str]:
     """Plain names that the statements assign, nested blocks included."""
     return {name for name, _ in _assignments(statements)}
+
+
+def assigned_places(statement: tree.Statement) -> Iterator[tuple[str, Span | None]]:
+    """Names that a statement gives a meaning to: declared, defined, and assigned ones, families included."""
+    match statement:
+        case tree.Assign(target=target):
+            for t in target.items if isinstance(target, tree.TupleExpr) else (target,):
+                while isinstance(t, tree.Index):
+                    t = t.base
+                if isinstance(t, tree.Name):
+                    yield t.id, t.span
+        case tree.For(body=body):
+            for s in body:
+                yield from assigned_places(s)
+        case tree.If(branches=branches, orelse=orelse):
+            for s in (*(s for _, body in branches for s in body), *orelse):
+                yield from assigned_places(s)
+        case tree.SizeDecl(names=names):
+            yield from ((n.name, n.span) for n in names)
+        case tree.Output() | tree.Return() | tree.Pass():
+            pass
+        case _:
+            yield statement.name.name, statement.name.span
 
 
 def _assignments(statements: tuple[tree.Statement, ...]) -> Iterator[tuple[str, str]]:
@@ -474,17 +518,19 @@ def reassigned_names(statements: tuple[tree.Statement, ...]) -> frozenset[str]:
 
 def _define(ctx: Context, node: tree.FuncDef) -> None:
     if ctx.calls or ctx.block_path:
-        ctx.fail("TP416", "functions are defined at the top level of a program", node.name.span)
+        ctx.fail("TP416", "functions are defined at the top level of a program", node.name.span,
+                 help="move the definition above, out of the loop or function")
     if node.name.name in BUILTINS:
         ctx.fail("TP203", f"`{node.name.name}` is a function of the language and cannot be defined again",
                  node.name.span, help="choose another name")
     if ctx.scope.lookup(node.name.name) is not None:
         ctx.fail("TP204", f"`{node.name.name}` is already defined", node.name.span,
-                 notes=(Note("the first definition is here", ctx.scope.place(node.name.name)),))
+                 notes=(Note("the first definition is here", ctx.scope.place(node.name.name)),),
+                 help="choose another name")
     seen = set()
     for param in node.params:
         if param.name in seen:
-            ctx.fail("TP417", f"two parameters are called `{param.name}`", param.span)
+            ctx.fail("TP417", f"two parameters are called `{param.name}`", param.span, help="rename one of them")
         seen.add(param.name)
     if node.expression is None and not _returns(node.body):
         ctx.fail("TP418", f"`{node.name.name}` returns nothing", node.name.span, help="end it with `return ...`")
@@ -545,7 +591,8 @@ def _branches_value(ctx: Context, node: tree.If) -> Var:
     cell = ctx.builder.cell("choice", results[0][1].type, home=ctx.loop_names)
     for statements, value in results:
         if not _storable(value.type, cell.type):
-            ctx.fail("TP325", f"the branches return {_describe(cell.type)} and {_describe(value.type)}", node.span)
+            ctx.fail("TP325", f"the branches return {describe(cell.type)} and {describe(value.type)}", node.span,
+                     help="every branch of a function returns the same kind of value")
         with ctx.builder.nested() as tail:
             fitted = _fit(ctx, value, cell.type)
         statements += [*tail, Store(cell, (), fitted, span=node.span)]

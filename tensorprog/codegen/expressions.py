@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from fractions import Fraction
 
 from tensorprog.ir.primitives import Expr, derivative
@@ -104,18 +105,25 @@ class KernelBody:
 
 
 class KernelPool:
-    """The kernels of one module; equal bodies share one kernel."""
+    """The kernels of one module; equal bodies share one kernel. `taken` names are those of the program."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Container[str]) -> None:
         self._names: dict[tuple[str, ...], str] = {}
+        self._taken = taken
         self.sources: list[str] = []
 
     def name(self, params: int, body: KernelBody, result: str) -> str:
         key = (str(params), *body.lines, result)
         if key not in self._names:
-            name = self._names[key] = f"kernel_{len(self._names)}"
+            name = self._names[key] = self._fresh()
             self.sources.append(_kernel_source(name, params, body, result))
         return self._names[key]
+
+    def _fresh(self) -> str:
+        name = f"kernel_{len(self._names)}"
+        while name in self._taken:
+            name = f"_{name}"
+        return name
 
 
 def _kernel_source(name: str, params: int, body: KernelBody, result: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tensorprog.codegen.expressions import KernelPool
-from tensorprog.codegen.particles import Emitter, python_name
+from tensorprog.codegen.particles import Emitter, local_names, python_name
 from tensorprog.ir.integers import IntSym, int_text
 from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
 from tensorprog.ir.text import program_text
@@ -55,7 +55,7 @@ def emit_module(program: Program, original: Program, powers: Powers, vanishing: 
         mirrored: readout vectors, sampled antithetically.
         env: values that the powers of declared constants depend on.
     """
-    spaces, pool = Spaces(program), KernelPool()
+    spaces, pool = Spaces(program), KernelPool(local_names(program))
     emitter = Emitter(program, spaces, pool)
     emitter.allocate()
     allocations, emitter.lines = emitter.lines, []

@@ -66,7 +66,18 @@ RESERVED = frozenset({"np", "rt", "env", "samples", "seed", "tolerance", "vector
 
 def python_name(name: str) -> str:
     """A name of the program as a name of the module."""
-    return f"{name}_" if keyword.iskeyword(name) or name in RESERVED else name
+    taken = keyword.iskeyword(name) or name in RESERVED or name.endswith("_grid")
+    return f"{name}_" if taken else name
+
+
+def local_names(program: Program) -> set[str]:
+    """Every name that the program's own values take in the module."""
+    names = {d.name for d in (*program.sizes, *program.params, *program.inputs)} | {i.cell.name for i in program.initials}
+    for s in walk(program.body):
+        if isinstance(s, Let | For):
+            names.add(s.var.name if isinstance(s, Let) else s.var)
+        names |= {c.name for c in (*cells_read(s), written(s)) if c is not None}
+    return {python_name(n) for n in names}
 
 
 @dataclass(slots=True)
@@ -107,6 +118,7 @@ class Emitter:
         self.unzeroed: set[Cell] = set()
         self.layouts: dict[Cell, Layout] = {}
         self.gridded: set[str] = set()
+        self.taken = local_names(program)
         self._survey()
 
     # --- what is used where ---
@@ -179,6 +191,13 @@ class Emitter:
         name = python_name(var.name)
         self.line(f"{name} = {text}")
         self.values[var] = Value(name, layout)
+
+    def _scratch(self) -> str:
+        """A name that the program does not use."""
+        name = f"product_{len(self.lines)}"
+        while name in self.taken:
+            name = f"_{name}"
+        return name
 
     @property
     def order(self) -> list[str]:
@@ -497,7 +516,7 @@ class Emitter:
         texts = [aligned(self.values[f].text, self.values[f].layout, layout) for f in factors]
         if len(texts) == 1:
             return texts[0], layout
-        name = f"p{len(self.lines)}"
+        name = self._scratch()
         self.line(f"{name} = {' * '.join(texts)}")
         return name, layout
 

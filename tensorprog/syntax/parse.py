@@ -411,8 +411,18 @@ WRITE_INSTEAD = {
 }
 
 
-def _bad_token(tokens: Iterable[Token]) -> Diagnostic | None:
-    return next((problem for token in tokens if (problem := _token_problem(token))), None)
+def _bad_token(tokens: Sequence[Token]) -> Diagnostic | None:
+    return next((problem for i, token in enumerate(tokens)
+                 if (problem := _quoted(token, tokens[i + 1:]) or _token_problem(token))), None)
+
+
+def _quoted(token: Token, rest: Sequence[Token]) -> Diagnostic | None:
+    """A string in single quotes, which are primes to the lexer."""
+    end = next((t for t in rest if t.endswith("'")), None)
+    if token != "'" or end is None or end.line != token.line:
+        return None
+    return Diagnostic("TP103", "there are no strings in the language", token_span(token).to(token_span(end)),
+                      help="remove it, or make it a comment with `#`")
 
 
 def _token_problem(token: Token) -> Diagnostic | None:
@@ -682,7 +692,13 @@ def _missing_colon(f: _Failure) -> Diagnostic | None:
         return Diagnostic("TP104", f"`:` is missing after the `{f.first}`", _end_of(f.previous),
                           help=HEADER_HELP[f.first.type])
     if f.first.type in ("INPUT", "MATRIX", "VECTOR", "PARAM") and f.token.type in ("LSQB", "TILDE", "INT", "REAL"):
-        return Diagnostic("TP104", f"`:` is missing after the name of the {f.first}", _end_of(f.previous),
+        # `matrix W [n, n] ~ ...` reads as a family until the `~`.
+        apart = f.token.type == "TILDE" and f.after("RSQB") and f.tokens[1].end_column < f.tokens[2].column
+        if f.token.type == "TILDE" and not apart:
+            return f.error("TP104", f"the shape of the {f.first} is missing before the `~`",
+                           DECLARATION_HELP[f.first.type])
+        return Diagnostic("TP104", f"`:` is missing after the name of the {f.first}",
+                          _end_of(f.tokens[1] if apart else f.previous),
                           help=DECLARATION_HELP[f.first.type])
     return None
 
@@ -705,7 +721,15 @@ def _unfinished(f: _Failure) -> Diagnostic | None:
 def _random_without_declaration(f: _Failure) -> Diagnostic | None:
     if f.token.type != "TILDE" or f.first.type in DECLARATION_HELP:
         return None
-    return f.error("TP100", "`~` stands in declarations only", f"write `vector {f.first} : [n] ~ normal(0, 1)`")
+    return f.error("TP100", "`~` stands in declarations only",
+                   f"write `vector {f.first} : [n] ~ normal(0, 1)`, or `matrix {f.first} : [n, n] ~ normal(0, 1/n)`")
+
+
+def _annotation(f: _Failure) -> Diagnostic | None:
+    if f.token.type != "COLON" or f.index != 1 or f.first.type != "NAME":
+        return None
+    return f.error("TP100", "a name has no declared type",
+                   f"write `{f.first} = value`; declarations begin with `param`, `input`, `matrix` or `vector`")
 
 
 def _slice_step(f: _Failure) -> Diagnostic | None:
@@ -727,11 +751,26 @@ def _list_display(f: _Failure) -> Diagnostic | None:
     return f.error("TP100", "there are no lists", "assign the elements of a family, as in `f[a] = ...`")
 
 
+METHOD_HELP = {
+    **dict.fromkeys(("mean", "sum"), "write `moment(h)` for the average over the coordinates of a vector, "
+                    "`sum(... for a in range(P))` over an index"),
+    **dict.fromkeys(("append", "extend", "insert"), "assign the elements of a family, as in `h[l + 1] = ...`"),
+    **dict.fromkeys(("dot", "matmul", "mm"), "write `W @ x`, or `dot(u, v)` for vectors"),
+    **dict.fromkeys(("copy", "clone", "detach", "numpy", "item"), "remove it, a plain assignment copies"),
+    **dict.fromkeys(("reshape", "view", "flatten", "squeeze"), "remove it, values have the shape of their declaration"),
+    **dict.fromkeys(("backward", "grad"), "write `grad(loss, v)`"),
+    **dict.fromkeys(("randn", "zeros", "ones", "normal"), "declare it, as in `vector v : [n] ~ normal(0, 1)`"),
+    "transpose": "write `W.T`", "maximum": "write `max(x, y)`", "minimum": "write `min(x, y)`",
+    "norm": "write `sqrt(moment(x*x))`",
+}
+
+
 def _method_call(f: _Failure) -> Diagnostic | None:
     if f.token.type != "LPAR" or not f.after("NAME", "RPAR", "RSQB", "NUMBER"):
         return None
     if f.index > 1 and f.tokens[f.index - 2].type == "DOT":
-        return f.error("TP100", "there are no modules or methods", f"write `{f.previous}(...)`", at=f.previous)
+        help = METHOD_HELP.get(f.previous, f"write `{f.previous}(...)`")
+        return f.error("TP100", "there are no modules or methods", help, at=f.previous)
     return f.error("TP100", "only a name can be called", "write `f(x)`, or `*` for a product")
 
 
@@ -763,7 +802,7 @@ def _anything_else(f: _Failure) -> Diagnostic:
     return f.error("TP100", f"unexpected `{f.token}`", help or _wanted(f.expected))
 
 
-TERMINAL_TEXT = {"COLON": ":", "COMMA": ",", "EQUAL": "=", "TILDE": "~", "SEMICOLON": ";", **SIGNS}
+TERMINAL_TEXT = {"AUGMENTED": "+=", "COLON": ":", "COMMA": ",", "EQUAL": "=", "TILDE": "~", "SEMICOLON": ";", **SIGNS}
 
 
 def _wanted(expected: frozenset[str]) -> str:
@@ -781,12 +820,19 @@ def _wanted(expected: frozenset[str]) -> str:
 
 _EXPLANATIONS = (
     _else_without_if, _loop_over_range, _equality, _reserved_word, _missing_colon, _statement_separator,
-    _prime_without_call, _random_without_declaration, _unfinished, _slice_step, _tuple_inside, _list_display,
+    _prime_without_call, _random_without_declaration, _annotation, _unfinished, _slice_step, _tuple_inside, _list_display,
     _method_call, _missing_operator, _anything_else,
 )
 
 
 # --- tree building -------------------------------------------------------------------------------------------
+
+
+ATTRIBUTE_HELP = {
+    **dict.fromkeys(("shape", "size", "ndim"), "sizes have names: declare `size P`"),
+    "grad": "write `grad(loss, v)`", "pi": "write `3.141592653589793`", "e": "write `exp(1)`",
+    "inf": "write a large number", "t": "write `W.T` for the transpose",
+}
 
 
 class _Mistake(Exception):
@@ -909,6 +955,8 @@ class _Builder:
     def bare_value(self, c: list[Any]) -> tree.Statement:
         if isinstance(c[0], tree.Compare) and c[0].ops == ("==",):
             raise _Mistake("TP105", "`==` compares, it does not assign", c[0].span, "write `=` to assign")
+        if isinstance(c[0], tree.Name) and c[0].id in FOREIGN_STATEMENTS:
+            raise _Mistake("TP108", f"there is no `{c[0].id}` statement", c[0].span, FOREIGN_STATEMENTS[c[0].id])
         raise _Mistake("TP100", "this value is not used", c[0].span,
                        "write `name = ...` to keep it, or `output ...` for a result")
 
@@ -984,7 +1032,8 @@ class _Builder:
 
     def attribute(self, c: list[Any]) -> tree.Transpose:
         if c[2] != "T":
-            raise _Mistake("TP100", f"there is no `.{c[2]}`", _span(c[1:]), "write `W.T` for the transpose")
+            raise _Mistake("TP100", f"there is no `.{c[2]}`", _span(c[1:]),
+                           ATTRIBUTE_HELP.get(c[2], "write `W.T` for the transpose"))
         if isinstance(c[0], tree.Number):
             raise _Mistake("TP100", "a number has no transpose", _span(c), "write `W.T` for a matrix `W`")
         return tree.Transpose(c[0], span=_span(c))

@@ -1,0 +1,160 @@
+"""The rules that every typed program keeps, before and after each pass; tests run this between all passes.
+
+A violation is a bug of the compiler, never a user's mistake.
+"""
+
+from __future__ import annotations
+
+from tensorprog.ir.build import TypeMismatch, broadcast, same_shape
+from tensorprog.ir.integers import IntExpr, loop_names
+from tensorprog.ir.program import (
+    SCALAR,
+    Accum,
+    Cell,
+    Contract,
+    Elementwise,
+    For,
+    GradStmt,
+    If,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatrixType,
+    MatStore,
+    Moment,
+    Program,
+    Range,
+    Statement,
+    Store,
+    TensorType,
+    Term,
+    Var,
+    Zero,
+    cells_read,
+    reads,
+    walk,
+    written,
+)
+
+
+class Malformed(Exception):
+    """A typed program that breaks a rule; the message says which."""
+
+
+def verify(program: Program) -> None:
+    """Check scoping, types and indices.
+
+    Raises:
+        Malformed: on the first violation.
+    """
+    _verify_names(program)
+    _Verifier().block(program.body, frozenset(), frozenset())
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise Malformed(message)
+
+
+def _verify_names(program: Program) -> None:
+    cells = {c for s in walk(program.body) for c in (*cells_read(s), written(s)) if c is not None}
+    cells |= {i.cell for i in program.initials} | {o.cell for o in program.outputs}
+    _unique([c.name for c in cells], "cells")
+    statements = list(walk(program.body))
+    _unique([s.var.name for s in statements if isinstance(s, Let)], "temporaries")
+    _unique([s.var for s in statements if isinstance(s, For)], "loop variables")
+    for output in program.outputs:
+        _require(isinstance(output.cell.type, TensorType) and not output.cell.type.width, f"output {output.name} is wide")
+
+
+def _unique(names: list[str], what: str) -> None:
+    double = sorted({n for n in names if names.count(n) > 1})
+    _require(not double, f"{what} share the names {double}")
+
+
+class _Verifier:
+    def block(self, body: tuple[Statement, ...], known: frozenset[Var], loops: frozenset[str]) -> None:
+        for statement in body:
+            for var in reads(statement):
+                _require(var in known, f"{var.name} is used where it is not defined")
+            self._statement(statement, known, loops)
+            if isinstance(statement, Let):
+                known |= {statement.var}
+
+    def _statement(self, statement: Statement, known: frozenset[Var], loops: frozenset[str]) -> None:
+        match statement:
+            case Let(var=var, op=op):
+                self._indices(getattr(op, "items", ()), loops)
+                self._operation(var, op)
+            case Store(cell=cell, items=items, value=value):
+                self._element(cell, items, loops)
+                _require(_fits(value.type, cell.type), f"{value.name} does not fit {cell.name}")
+            case Accum(cell=cell, items=items, value=value):
+                self._indices(items, loops)
+                _require(value.type.width == cell.type.width, f"{value.name} does not fit {cell.name}")
+            case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
+                self._element(cell, items, loops)
+                for term in terms:
+                    self._term(cell, term, loops)
+            case GradStmt(target=target, scalar=scalar, scalar_items=si, wrt=wrt, wrt_items=wi):
+                _require(target.type == wrt.type and scalar.type == SCALAR, f"a gradient of {scalar.name}")
+                self._element(scalar, si, loops)
+                self._element(wrt, wi, loops)
+            case For(var=var, start=start, stop=stop, step=step, body=body):
+                _require(step != 0, "a loop without a step")
+                self._indices((start, stop), loops)
+                self.block(body, known, loops | {var})
+            case If(condition=condition, then=then, orelse=orelse):
+                _require(loop_names(condition) <= loops, "a condition on a loop variable that is not in scope")
+                self.block(then, known, loops)
+                self.block(orelse, known, loops)
+            case Zero(cell=cell):
+                _require(cell.role == "hidden", f"{cell.name} is zeroed, and is the user's")
+
+    def _operation(self, var: Var, op: object) -> None:
+        match op:
+            case Elementwise(args=args):
+                try:
+                    _require(_fits(broadcast([a.type for a in args]), var.type), f"the type of {var.name}")
+                except TypeMismatch as error:
+                    raise Malformed(f"{var.name}: {error}") from None
+            case Moment(arg=arg):
+                _require(arg.type.width is not None and var.type.width is None, f"{var.name} is a moment of a scalar")
+            case Contract(left=left, left_axes=la, right=right, right_axes=ra, out_axes=out):
+                _require(len(la) == len(left.type.shape) and len(ra) == len(right.type.shape), f"the axes of {var.name}")
+                _require(set(out) <= set(la) | set(ra), f"{var.name} has an axis from nowhere")
+            case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
+                rows, cols = matrix.type.rows, matrix.type.cols
+                _require(len(items) == matrix.rank, f"the indices of {matrix.name}")
+                _require(arg.type.width in (None, rows if transposed else cols), f"{matrix.name} applied to {arg.name}")
+                _require(var.type.width == (cols if transposed else rows), f"the width of {var.name}")
+            case Load(cell=cell):
+                _require(isinstance(cell.type, TensorType) and cell.type.width == var.type.width, f"the type of {var.name}")
+
+    def _element(self, cell: Cell, items: tuple, loops: frozenset[str]) -> None:
+        _require(len(items) == cell.rank, f"{cell.name} has rank {cell.rank} and {len(items)} indices")
+        self._indices(items, loops)
+
+    def _indices(self, items: tuple, loops: frozenset[str]) -> None:
+        for item in items:
+            for expr in (item.start, item.stop) if isinstance(item, Range) else (item,):
+                if isinstance(expr, IntExpr):
+                    _require(loop_names(expr) <= loops, f"a loop variable out of scope: {loop_names(expr) - loops}")
+
+    def _term(self, cell: Cell, term: Term, loops: frozenset[str]) -> None:
+        sides = (cell.type.rows, cell.type.cols)
+        if isinstance(term, MatrixTerm):
+            self._element(term.cell, term.items, loops)
+            other = (term.cell.type.rows, term.cell.type.cols)
+            _require(sides == (other[::-1] if term.transposed else other), f"{term.cell.name} added to {cell.name}")
+        else:
+            _require((term.left.type.width or sides[0], term.right.type.width or sides[1]) == sides,
+                     f"an outer product added to {cell.name}")
+        _require(term.coef is None or term.coef.type == SCALAR, f"a factor of a term of {cell.name}")
+
+
+def _fits(value: TensorType, place: object) -> bool:
+    return isinstance(place, TensorType) and not isinstance(place, MatrixType) and value.width == place.width \
+        and same_shape(value.shape, place.shape)
