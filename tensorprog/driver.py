@@ -50,9 +50,10 @@ def differentiated(program: Program, reporter: Reporter) -> Program:
     """The typed program without gradients, simplified, its parallel loops marked: what finite networks run."""
     from tensorprog.passes.batch import mark_parallel
     from tensorprog.passes.differentiate import differentiate
+    from tensorprog.passes.localize import localize
     from tensorprog.passes.simplify import simplify
 
-    return mark_parallel(simplify(differentiate(simplify(program), reporter)))
+    return mark_parallel(simplify(differentiate(simplify(localize(program)), reporter)))
 
 
 def compile_program(program: Program, settings: Settings | None, reporter: Reporter) -> Compiled:

@@ -240,10 +240,10 @@ class Emitter:
         self._indented(loop.body)
 
     def _indented(self, body: tuple[Statement, ...]) -> None:
-        before = len(self.lines)
+        before, outside = len(self.lines), set(self.unzeroed)
         self.depth += 1
         self.block(body)
-        self._flush_zeros(set(self.unzeroed))
+        self._flush_zeros(self.unzeroed - outside)
         if len(self.lines) == before:
             self.line("pass")
         self.depth -= 1
