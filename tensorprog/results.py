@@ -72,10 +72,14 @@ class Result(Mapping[str, np.ndarray]):
                 "warnings": [{"code": w.code, "message": w.message} for w in self.warnings]}
 
 
+RUNAWAY = 1e12
+
+
 def first_divergence(values: np.ndarray, expected: np.ndarray | None = None) -> tuple[int | None] | None:
-    """Where an output stops being finite: None if it never does, else (the first index on the leading axis,), with None
-    for a scalar. Elements marked in `expected`, on the leading axes, may be anything."""
-    bad = ~np.isfinite(values)
+    """Where an output stops being finite, or grows beyond `RUNAWAY`, which a quantity of order one does only on its way
+    there: None if it never does, else (the first index on the leading axis,), with None for a scalar. Elements marked in
+    `expected`, on the leading axes, may be anything."""
+    bad = ~(np.abs(values) < RUNAWAY)
     if expected is not None:
         bad[expected] = False
     if not bad.any():

@@ -15,8 +15,11 @@ from tensorprog.check.scope import (
     IntName,
     IntValue,
     MatrixValue,
+    ParamName,
     Poison,
+    TupleValue,
     Value,
+    WidthName,
     counted,
     describe,
 )
@@ -334,11 +337,21 @@ def _grad(ctx: Context, node: tree.Call) -> Value:
     return ctx.builder.load(target)
 
 
+_KIND_OF_NAME = {ParamName: "a parameter", IntName: "an integer", WidthName: "a width"}
+
+
 def _no_variable(ctx: Context, node: tree.Expr, wrt: InputName | None) -> NoReturn:
     if isinstance(wrt, InputName):
         ctx.fail("TP410", f"`{wrt.name}` is an input, and data have no gradient", node.span,
                  help="differentiate with respect to a vector, matrix or number of the program: `grad(loss, v)`")
-    value_of(ctx, node)  # a misspelt name is reported as such
+    value = value_of(ctx, node)  # a misspelt name is reported as such
+    binding = ctx.scope.lookup(node.id) if isinstance(node, tree.Name) else None
+    if isinstance(binding, ParamName | IntName | WidthName):
+        ctx.fail("TP410", f"`{node.id}` is {_KIND_OF_NAME[type(binding)]}, and gradients are taken with respect to values "
+                          "of the program", node.span,
+                 help=f"compute with a copy, `{node.id}_ = 1.0*{node.id}`, and write `grad(loss, {node.id}_)`")
+    if isinstance(value, TupleValue):
+        as_tensor(ctx, value, node)
     ctx.fail("TP410", "a gradient is taken with respect to a name or a family's element", node.span,
              help="give the value a name, compute the scalar from that name, and write it here: `grad(loss, v)`")
 

@@ -187,7 +187,8 @@ def _require_normal(ctx: Context, node: tree.MatrixDecl) -> None:
     if node.law.name in LAWS and node.law.name != "normal":
         ctx.fail("TP211", "the entries of a width x width matrix are normal", node.law.span,
                  help="by universality only the variance matters: write `normal(0, variance)`")
-    if node.law.name == "normal" and len(node.law.args) == 2 and node.law.args[0] not in (tree.Number(0), tree.Number(0.0)):
+    zeros = (tree.Number(0), tree.Number(0.0))
+    if node.law.name == "normal" and len(node.law.args) == 2 and node.law.args[0] not in zeros:
         ctx.fail("TP212", "the entries of a width x width matrix have mean 0", node.law.args[0].span,
                  help="a mean c is a rank-one term: add `c*outer(ones, ones)` with `vector ones : [n] ~ constant(1)`")
 
@@ -199,7 +200,7 @@ def _vector(ctx: Context, node: tree.VectorDecl) -> None:
     axis = _axis(ctx, node.shape[0])
     if not isinstance(axis, str):
         ctx.fail("TP213", "the axis of a vector is a width", node.shape[0].span,
-                 help="a finite array is an `input`; several vectors are a family `vector v[K] : [n]`")
+                 help="a finite array is an `input`; several vectors are a family, `vector v[K] : [n] ~ normal(0, 1)`")
     _declare_random(ctx, node, TensorType(axis))
 
 

@@ -334,8 +334,8 @@ def _update_matrix(ctx: Context, name: str, cell: Cell, items: tuple[IntExpr, ..
             ctx.fail("TP307", f"`{name}` is a matrix, and only matrices are added to it", node.value.span,
                      help="an outer product is written `outer(u, v)`")
         if MatrixType(value.rows, value.cols) != cell.type:
-            ctx.fail("TP326", f"`{name}` is {describe(cell.type)}, and this is {describe_value(value)}", node.value.span,
-                     help="`outer(u, v)` has the rows of `u` and the columns of `v`; a transpose is written `W.T`")
+            ctx.fail("TP326", f"`{name}` is {describe(cell.type)}, and this is {describe_value(value)}",
+                     node.value.span, help="`outer(u, v)` has the rows of `u` and the columns of `v`; a transpose is written `W.T`")
         if node.op == "-=":
             value = scale_matrix(ctx, ctx.builder.const(-1), value)
         ctx.builder.append(MatAccum(cell, items, value.terms, span=node.span))

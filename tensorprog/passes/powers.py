@@ -57,10 +57,11 @@ class PowerError(Exception):
 
 @dataclass(slots=True)
 class Powers:
-    """The power of n of every temporary and cell. `fixed` are the parameters that powers depend on."""
+    """The power of n of every temporary and cell. `first` are the powers before loops feed anything back, from which the
+    cause of a large power can be told."""
 
     of: dict[Var | Cell, Power] = field(default_factory=dict)
-    fixed: set[str] = field(default_factory=set)
+    first: dict[Var | Cell, Power] = field(default_factory=dict)
 
     def __getitem__(self, value: Var | Cell) -> Power:
         return self.of.get(value)
@@ -107,7 +108,9 @@ def infer_powers(program: Program, env: Mapping[str, object], reporter: Reporter
     flat = list(walk(program.body))
     cells = {c for s in flat for c in [getattr(s, "cell", None)] if c is not None}
     for _ in range(len(cells) + 3):
-        if not inference.round(flat):
+        changed = inference.round(flat)
+        inference.powers.first = inference.powers.first or dict(inference.powers.of)
+        if not changed:
             return inference.powers
     grown = [s for s in flat if inference.grows(s)]
     reporter.error("TP504", "the power of n of this value grows from iteration to iteration",
@@ -256,22 +259,41 @@ def origin(program: Program, powers: Powers, cell: Cell) -> Span | None:
         if key is not None:
             makers.setdefault(key, []).append(statement)
     seen: set = set()
+    constants = _constants(program)
     value: Var | Cell | None = cell
     place: Span | None = cell.span
+    first = powers.first if (powers.first.get(cell) or 0) > 0 else powers.of
     while value is not None and value not in seen:
         seen.add(value)
-        made = max(makers.get(value, []), key=lambda s: _made_power(powers, s), default=None)
+        made = next((s for s in makers.get(value, []) if (_made_power(first, s) or 0) > 0), None)
         if made is None:
             return place
         place = made.span or place
-        sources = [s for s in _sources(made) if (powers[s] or 0) > 0 and s not in seen]
-        value = max(sources, key=lambda s: powers[s]) if sources else None
+        # A factor of n itself is explained by the statement that uses it.
+        sources = [s for s in _sources(made) if (first.get(s) or 0) > 0 and s not in seen and s not in constants]
+        value = max(sources, key=lambda s: first[s]) if sources else None
     return place
 
 
-def _made_power(powers: Powers, statement: Statement) -> Fraction:
-    sources = [powers[s] for s in _sources(statement)]
-    return max((p for p in sources if p is not None), default=Fraction(-10**6))
+def _constants(program: Program) -> set[Var]:
+    """Temporaries made of numbers and widths alone."""
+    found: set[Var] = set()
+    for statement in walk(program.body):
+        if isinstance(statement, Let) and (isinstance(statement.op, Const | WidthConst) or (
+                isinstance(statement.op, Elementwise) and all(a in found for a in statement.op.args))):
+            found.add(statement.var)
+    return found
+
+
+def _made_power(of: Mapping[Var | Cell, Power], statement: Statement) -> Power:
+    """The power of what a statement writes."""
+    match statement:
+        case Let(var=var):
+            return of.get(var)
+        case Store(value=value) | Accum(value=value):
+            return of.get(value)
+        case _:
+            return of.get(statement.cell)
 
 
 def _sources(statement: Statement) -> list[Var | Cell]:
@@ -280,6 +302,8 @@ def _sources(statement: Statement) -> list[Var | Cell]:
             return [cell]
         case Let(op=MatMul(matrix=matrix, arg=arg)):
             return [matrix, arg]
+        case Let(op=Elementwise(fn="div", args=(numerator, _))):
+            return [numerator]
         case Let(op=op):
             return list(operands(op))
         case Store(value=value) | Accum(value=value):

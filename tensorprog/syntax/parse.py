@@ -697,8 +697,8 @@ def _missing_colon(f: _Failure) -> Diagnostic | None:
         if f.token.type == "TILDE" and not apart:
             return f.error("TP104", f"the shape of the {f.first} is missing before the `~`",
                            DECLARATION_HELP[f.first.type])
-        return Diagnostic("TP104", f"`:` is missing after the name of the {f.first}",
-                          _end_of(f.tokens[1] if apart else f.previous),
+        where = "between the name and the shape" if apart else "after the name"
+        return Diagnostic("TP104", f"`:` is missing {where} of the {f.first}", _end_of(f.previous),
                           help=DECLARATION_HELP[f.first.type])
     return None
 
@@ -820,8 +820,8 @@ def _wanted(expected: frozenset[str]) -> str:
 
 _EXPLANATIONS = (
     _else_without_if, _loop_over_range, _equality, _reserved_word, _missing_colon, _statement_separator,
-    _prime_without_call, _random_without_declaration, _annotation, _unfinished, _slice_step, _tuple_inside, _list_display,
-    _method_call, _missing_operator, _anything_else,
+    _prime_without_call, _random_without_declaration, _annotation, _unfinished, _slice_step, _tuple_inside,
+    _list_display, _method_call, _missing_operator, _anything_else,
 )
 
 

@@ -1,0 +1,109 @@
+"""TP42x: gradients. TP5xx: powers of n and the limit."""
+
+from __future__ import annotations
+
+from tensorprog.diagnostics.catalog import Entry
+
+_GRADIENTS = {
+    "TP420": Entry(
+        "a gradient far from its scalar",
+        "The sweep of a gradient starts where the scalar is computed. Here several statements, in other loops than the "
+        "gradient's, compute it, and which of them is meant depends on the index.",
+        "f[0] = moment(v*v)\nfor t in range(1, 3):\n    f[t] = t*moment(v*v)\nfor s in range(3):\n"
+        "    g = n*grad(f[s], v)\n    c[s] = moment(g*g)\noutput c",
+        "for t in range(3):\n    f[t] = (t + 1)*moment(v*v)\n    g = n*grad(f[t], v)\n    c[t] = moment(g*g)\noutput c"),
+    "TP421": Entry(
+        "a gradient that depends on itself",
+        "A scalar is computed from a gradient of an earlier iteration of the same loop, and is differentiated through "
+        "that iteration, so that derivatives of ever higher order would be needed. Differentiate with respect to "
+        "the value that the loop updates: the gradient then stops at the update.",
+        "u = v\ng = 0*v\nfor t in range(T):\n    f[t] = moment(u*u) + moment(g*u)\n    g = n*grad(f[t], u)\noutput f",
+        "u = v\nfor t in range(T):\n    f[t] = moment(u*u)\n    g = n*grad(f[t], u)\n    u -= eta*g\noutput f"),
+    "TP422": Entry(
+        "a value older than the variable (warning)",
+        "A value was computed before the loop that updates the variable. The gradient takes the variable as it stood "
+        "when the scalar was computed, so the older value counts as a constant. For a network that is centred by "
+        "subtracting its output at initialization, this is what is wanted.",
+        "for a in range(P):\n    f0[a] = moment(v * (U @ X[a]))\nfor t in range(T):\n"
+        "    loss[t] = mean((moment(v * (U @ X[a])) - f0[a] - y[a])**2 for a in range(P))\n"
+        "    v -= eta*n*grad(loss[t], v)\noutput loss",
+        "for t in range(T):\n    loss[t] = mean((moment(v * (U @ X[a])) - y[a])**2 for a in range(P))\n"
+        "    v -= eta*n*grad(loss[t], v)\noutput loss"),
+    "TP423": Entry(
+        "a gradient through the factor of a matrix",
+        "The derivative with respect to a number that scales a whole matrix would be a sum over all its entries. The "
+        "same number can scale the vector that the matrix gives.",
+        "c = moment(v*v)\nmatrix A : [n, n] = 0\nA = c*W\nf = moment(v * (A @ v))\ng = n*grad(f, v)\n"
+        "output moment(g*g)",
+        "c = moment(v*v)\nf = moment(v * (c*(W @ v)))\ng = n*grad(f, v)\noutput moment(g*g)"),
+}
+
+_POWERS = {
+    "TP501": Entry(
+        "an output that blows up",
+        "Every value is a power of n times something of order one. This output has a positive power, so it has no "
+        "limit. Usual causes: `dot` (a sum over n coordinates) where `moment` (an average) is meant, matrix entries of "
+        "variance 1 instead of 1/n, or a gradient step that is too large. A readout `V @ x` with V of variance 1/n "
+        "sums n terms of order 1/sqrt(n): while V is independent of x the sum is a random number, Gaussian, of order "
+        "one; the compiler counts n**(1/2) for it, since that is its size as soon as V and x correlate.",
+        "h = W @ v\noutput dot(h, h)",
+        "h = W @ v\noutput moment(h*h)"),
+    "TP502": Entry(
+        "a nonlinearity of a value that blows up or vanishes",
+        "The argument of a nonlinearity must be of order one: tanh of something of order sqrt(n) is its sign, tanh of "
+        "something of order 1/sqrt(n) is linear, and neither is what the program says. A matrix applied to a vector of "
+        "order one gives order one if its entries have variance c/n. `relu`, `abs`, `sign` and linear functions "
+        "commute with powers of n and take any argument.",
+        "matrix A : [n, n] ~ normal(0, 1)\nh = tanh(A @ v)\noutput moment(h*h)",
+        "matrix A : [n, n] ~ normal(0, 1)\nh = tanh(A @ v / sqrt(n))\noutput moment(h*h)"),
+    "TP503": Entry(
+        "an exponent that depends on n, or is computed",
+        "To count powers of n, the exponent of a value that has one must be a number or a parameter.",
+        "c = moment(v*v)\noutput n**(-c)",
+        "c = moment(v*v)\noutput c * n**(-1) * n"),
+    "TP504": Entry(
+        "powers that grow with the iterations",
+        "Each iteration multiplies the order of the value by a power of n, so that after T iterations it is n**(cT). "
+        "Scale the matrix (variance 1/n) or the update, so that every iteration is of the same order.",
+        "matrix A : [n, n] ~ normal(0, 1)\nx = v\nfor t in range(T):\n    x = A @ x\noutput moment(x*x)",
+        "matrix A : [n, n] ~ normal(0, 1/n)\nx = v\nfor t in range(T):\n    x = A @ x\noutput moment(x*x)"),
+    "TP505": Entry(
+        "a constant without a value",
+        "A variance, or another constant of a declaration, divides by zero, takes the logarithm of a negative number, "
+        "or raises something to a power that depends on n.",
+        "param s = 0\nvector u : [n] ~ normal(0, 1/s)\noutput moment(u*u)",
+        "param s = 2\nvector u : [n] ~ normal(0, 1/s)\noutput moment(u*u)"),
+    "TP506": Entry(
+        "leading terms that cancel",
+        "The limit keeps the leading term of a sum. Here the leading terms cancel exactly, and what is left was of "
+        "lower order and is gone. Written without the terms that cancel, the same value has a limit.",
+        "x = v + W @ v / sqrt(n)\nd_x = x - v\noutput moment(d_x*d_x)",
+        "d_x = W @ v / sqrt(n)\noutput moment(d_x*d_x)*n"),
+    "TP507": Entry(
+        "identically zero (warning)",
+        "The terms of the sum cancel at every width.",
+        "h = W @ v\noutput moment(h - h)",
+        "h = W @ v\noutput moment(h)"),
+    "TP508": Entry(
+        "an output that vanishes (warning)",
+        "The output is of a negative power of n: its limit is 0. Multiplied by the inverse power it shows its leading "
+        "term.",
+        "output moment(v*v) / n",
+        "output moment(v*v)"),
+    "TP509": Entry(
+        "an update without effect (warning)",
+        "The update is of a smaller power of n than the value, so that it vanishes in the limit: the value keeps its "
+        "initial law. This is how the kernel regime shows, in which features are not learned. In the maximal update "
+        "parametrization the step is multiplied by the missing power, so that every layer moves by order one.",
+        "for t in range(T):\n    loss[t] = (moment(v * (U @ X[0])) - y[0])**2\n    v -= eta*grad(loss[t], v)\n"
+        "output loss",
+        "for t in range(T):\n    loss[t] = (moment(v * (U @ X[0])) - y[0])**2\n    v -= eta*n*grad(loss[t], v)\n"
+        "output loss"),
+    "TP510": Entry(
+        "one name for values of different order",
+        "The elements of a family, and the values that a name takes in loops or branches, share one power of n.",
+        "h[0] = W @ v\nh[1] = n*v\nfor l in range(2, 4):\n    h[l] = h[l-1]\noutput moment(h[3]*h[3]) / n**2",
+        "h[0] = W @ v\nh[1] = v\nfor l in range(2, 4):\n    h[l] = h[l-1]\noutput moment(h[3]*h[3])"),
+}
+
+ENTRIES = {**_GRADIENTS, **_POWERS}
