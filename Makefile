@@ -17,9 +17,7 @@ slow: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 bench: $(READY)
-	@set -e; for script in benchmarks/bench_*.py; do \
-	    if [ -e "$$script" ]; then echo "$$script"; $(BIN)/python "$$script"; else echo "there are no benchmarks"; fi; \
-	done
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean:
 	rm -rf .venv build dist out *.egg-info .pytest_cache .hypothesis

@@ -71,12 +71,15 @@ class Generator:
     Args:
         choose: `choose(k)` is a number from 0 to k-1.
         gradients: whether `grad` and updates by it occur.
+        frozen: gradients only with respect to variables that the program never changes; what was computed from a
+            variable before an update of it is a constant to the gradient (TP422), unlike on a tape.
         limit: keep to programs whose values are of order one and that converge at rate 1/n.
         steps: the number of statements.
     """
 
-    def __init__(self, choose: Callable[[int], int], *, gradients: bool = True, limit: bool = False, steps: int = 8):
-        self.choose, self.gradients, self.limit, self.steps = choose, gradients, limit, steps
+    def __init__(self, choose: Callable[[int], int], *, gradients: bool = True, frozen: bool = True, limit: bool = False,
+                 steps: int = 8):
+        self.choose, self.gradients, self.frozen, self.limit, self.steps = choose, gradients, frozen, limit, steps
         self.lines: list[str] = []
         self.loops: list[Loop] = []
         self.names = Names()
@@ -579,9 +582,9 @@ def _words(text: str) -> list[str]:
 
 
 @st.composite
-def programs(draw, *, gradients: bool = True, limit: bool = False, steps: int = 8) -> Generated:
+def programs(draw, *, steps: int = 8, **options) -> Generated:
     """A random program."""
-    generator = Generator(lambda k: draw(st.integers(0, k - 1)), gradients=gradients, limit=limit, steps=steps)
+    generator = Generator(lambda k: draw(st.integers(0, k - 1)), steps=steps, **options)
     return Generated(generator.program(), draw(st.integers(0, 3)))
 
 

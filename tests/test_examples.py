@@ -47,7 +47,19 @@ def without_settings(arguments: list[str]) -> list[str]:
 def test_example_runs(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     arguments = [*without_settings(header_command(path)), *small_settings(path)]
-    result = CliRunner().invoke(main, [*arguments, "--samples", "256", "--replicates", "2", "--json"])
+    check_run([*arguments, "--samples", "256", "--replicates", "2", "--json"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_example_runs_as_its_header_says(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    check_run([*header_command(path), "--json"])
+
+
+def check_run(arguments: list[str]) -> None:
+    """A run succeeds, and all of its values are finite."""
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     shown = json.loads(result.stdout)["results"]
     assert shown

@@ -19,6 +19,7 @@ from tensorprog.check.scope import (
     Poison,
     TupleValue,
     Value,
+    ValueName,
     WidthName,
     counted,
     describe,
@@ -45,6 +46,7 @@ from tensorprog.ir.program import (
 from tensorprog.syntax import tree
 
 NONLINEARITIES = tuple(f for f in UNARY if f != "neg")
+MAX_PRIMES = 6
 
 
 def call(ctx: Context, node: tree.Call) -> Value:
@@ -111,6 +113,9 @@ def _arity(ctx: Context, node: tree.Call, count: int, usage: str) -> None:
 
 def _nonlinearity(ctx: Context, node: tree.Call) -> Var:
     _arity(ctx, node, 1, f"{node.func}(x)")
+    if node.primes > MAX_PRIMES:
+        ctx.fail("TP401", f"`{node.func}` is differentiated at most {MAX_PRIMES} times", node.func_span or node.span,
+                 help="write fewer primes: tanh'(h)")
     arg = tensor_of(ctx, node.args[0], f"the argument of {node.func}")
     return ctx.builder.elementwise(node.func, arg, order=node.primes)
 
@@ -158,6 +163,10 @@ def _clip(ctx: Context, node: tree.Call) -> Var:
 
 def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Var:
     """phi'(x, ...): the derivative with respect to the first argument, by forward mode through the body."""
+    if not node.args or node.primes > MAX_PRIMES:
+        what = f"is differentiated at most {MAX_PRIMES} times" if node.args else "has no derivative: it has no argument"
+        ctx.fail("TP401", f"`{node.func}` {what}", node.func_span or node.span,
+                 help="primes go on coordinatewise functions: tanh'(h)")
     first = as_tensor(ctx, value_of(ctx, node.args[0]), node.args[0])
     rest = tuple(value_of(ctx, a) for a in node.args[1:])
     body = ctx.builder.block
@@ -347,11 +356,12 @@ def _no_variable(ctx: Context, node: tree.Expr, wrt: InputName | None) -> NoRetu
     value = value_of(ctx, node)  # a misspelt name is reported as such
     binding = ctx.scope.lookup(node.id) if isinstance(node, tree.Name) else None
     if isinstance(binding, ParamName | IntName | WidthName):
-        ctx.fail("TP410", f"`{node.id}` is {_KIND_OF_NAME[type(binding)]}, and gradients are taken with respect to values "
-                          "of the program", node.span,
+        ctx.fail("TP410", f"`{node.id}` is {_KIND_OF_NAME[type(binding)]}, and gradients are taken with respect to "
+                          "values that the program computes", node.span,
                  help=f"compute with a copy, `{node.id}_ = 1.0*{node.id}`, and write `grad(loss, {node.id}_)`")
-    if isinstance(value, TupleValue):
-        as_tensor(ctx, value, node)
+    if isinstance(binding, ValueName) and not isinstance(value, TupleValue):
+        ctx.fail("TP410", f"`{node.id}` is a computed value without a name in this call", node.span,
+                 help="give it a name before the call: `x = ...`, and call the function with `x`")
     ctx.fail("TP410", "a gradient is taken with respect to a name or a family's element", node.span,
              help="give the value a name, compute the scalar from that name, and write it here: `grad(loss, v)`")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.integers import const_expr, extent_expr
@@ -23,6 +25,7 @@ from tensorprog.ir.program import (
     Width,
 )
 from tensorprog.syntax import tree
+from tensorprog.syntax.unparse import expression as expression_text
 
 LAWS = {"normal": ("mean", "variance"), "rademacher": (), "uniform": ("lo", "hi"), "bernoulli": ("p",),
         "sparse_normal": ("rho", "variance"), "constant": ("c",)}
@@ -86,7 +89,24 @@ def _ratio(ctx: Context, node: tree.Expr, base: str) -> ConstExpr:
     if _power_of_width(expr) != 1:
         ctx.fail("TP206", "a width is a multiple of another width", node.span,
                  help=f"write it as a number times `{base}`, as in `0.5*{base}`")
+    try:
+        positive = literal_value(_at_width_one(expr)) > 0
+    except ConstantError:
+        positive = True  # known once parameters are
+    except (ArithmeticError, ValueError):
+        positive = False
+    if not positive:
+        ctx.fail("TP206", "a width is a positive multiple of another width", node.span,
+                 help=f"write it as a positive number times `{base}`, as in `0.5*{base}`")
     return expr
+
+
+def _at_width_one(expr: ConstExpr) -> ConstExpr:
+    if expr.op == "width":
+        return replace(expr, op="num", leaf=1.0)
+    if expr.op in ("param", "int"):
+        raise ConstantError("it holds a name", expr)
+    return replace(expr, args=tuple(_at_width_one(a) for a in expr.args))
 
 
 def _power_of_width(expr: ConstExpr) -> float | None:
@@ -141,7 +161,7 @@ def _literal(ctx: Context, node: tree.Expr, kind: str, what: str) -> float | int
     if kind == "int":
         if value != int(value):
             ctx.fail("TP208", f"{what} must be an integer", node.span,
-                     help="write a whole number, or declare a real parameter, without `: int`")
+                     help="write a whole number" + ", or declare a real parameter, without `: int`" * ("param" in what))
         return int(value)
     return value
 
@@ -178,6 +198,10 @@ def _axis(ctx: Context, node: tree.Expr) -> str | IntExpr:
     """A width's name, or a finite extent."""
     if isinstance(node, tree.Name) and isinstance(ctx.scope.lookup(node.id), WidthName):
         return node.id
+    text = expression_text(node)
+    if any(isinstance(ctx.scope.lookup(name), WidthName) for name in re.findall(r"\w+", text)):
+        ctx.fail("TP304", "an axis is a size, or the name of a width", node.span,
+                 help=f"declare a width for it: `width m = {text}`")
     return extent_expr(ctx, node, "an axis")
 
 

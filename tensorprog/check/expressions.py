@@ -194,6 +194,12 @@ def _item(ctx: Context, node: tree.Expr | tree.Slice) -> Item:
     if isinstance(node, tree.Slice):
         start = None if node.start is None else int_expr(ctx, node.start, "a slice's start")
         stop = None if node.stop is None else int_expr(ctx, node.stop, "a slice's end")
+        for end, place in ((start, node.start), (stop, node.stop)):
+            if isinstance(end, IntLit) and end.value < 0:
+                ctx.fail("TP314", "indices count from 0 and are not negative", place.span,
+                         help="write the end as `y[: P-1]`")
+        if isinstance(stop, IntLit) and isinstance(start or IntLit(0), IntLit) and stop.value < (start or stop).value:
+            ctx.fail("TP314", "this slice ends before it starts", node.span, help="write the smaller index first")
         return Range(start, stop)
     expr = int_expr(ctx, node, "an index")
     if isinstance(expr, IntLit) and expr.value < 0:
@@ -329,7 +335,10 @@ def _binary(ctx: Context, node: tree.Binary) -> Value:
 def _int_binary(ctx: Context, node: tree.Binary, left: IntExpr, right: IntExpr) -> IntValue:
     if node.op in ("//", "%") and right == IntLit(0):
         ctx.fail("TP322", "division by zero", node.right.span, help="write another divisor")
-    return IntValue(int_bin(node.op, left, right))
+    result = int_bin(node.op, left, right)
+    if isinstance(result, IntLit) and abs(result.value) >= 2**63:
+        ctx.fail("TP311", "this integer is too large", node.span, help="write a real number, such as `1e20`")
+    return IntValue(result)
 
 
 def arithmetic(ctx: Context, op: str, left: Var, right: Var, node: tree.Expr) -> Var:

@@ -246,14 +246,22 @@ def _existing_cell(ctx: Context, name: str, binding: CellName, items: tuple | No
             return None
     if rank != cell.rank:
         had = counted(cell.rank, "index", "indices") if cell.rank else "no index"
+        if cell.role == "initial":
+            ctx.fail("TP226", f"`{name}` is declared with {had}, and is assigned with {rank or 'none'} here", node.target.span,
+                     notes=(Note("it is declared here", cell.span),),
+                     help="single coordinates and entries have no limit: update the whole"
+                     if rank > cell.rank else "assign an element of it")
         ctx.fail("TP226", f"`{name}` was assigned with {had} before, and with {rank or 'none'} here", node.target.span,
                  notes=(Note("the first assignment is here", cell.span),), help="choose another name")
     if not _storable(type, cell.type):
         ctx.scope.bind(name, Poison())
+        where = "it is declared here" if cell.role == "initial" else "the first assignment is here"
+        help = f"a name keeps its kind where loops or branches assign it again: start it as {describe(type)}, or " \
+               "choose another name"
+        if cell.role == "initial":
+            help = f"the zero matrix is `0*{name}`" if type == SCALAR else "choose another name"
         ctx.fail("TP227", f"`{name}` holds {describe(cell.type)}, and this is {describe(type)}", node.target.span,
-                 notes=(Note("the first assignment is here", cell.span),),
-                 help=f"a name keeps its kind where loops or branches assign it again: start it as {describe(type)}, "
-                      "or choose another name")
+                 notes=(Note(where, cell.span),), help=help)
     return cell
 
 
@@ -335,7 +343,8 @@ def _update_matrix(ctx: Context, name: str, cell: Cell, items: tuple[IntExpr, ..
                      help="an outer product is written `outer(u, v)`")
         if MatrixType(value.rows, value.cols) != cell.type:
             ctx.fail("TP326", f"`{name}` is {describe(cell.type)}, and this is {describe_value(value)}",
-                     node.value.span, help="`outer(u, v)` has the rows of `u` and the columns of `v`; a transpose is written `W.T`")
+                     node.value.span,
+                     help="`outer(u, v)` has the rows of `u` and the columns of `v`; a transpose is written `W.T`")
         if node.op == "-=":
             value = scale_matrix(ctx, ctx.builder.const(-1), value)
         ctx.builder.append(MatAccum(cell, items, value.terms, span=node.span))
@@ -406,6 +415,9 @@ def _for(ctx: Context, node: tree.For) -> None:
             and not isinstance(binding, Poison):
         ctx.fail("TP231", f"the loop variable `{node.var}` already names something else", node.var_span,
                  notes=(Note("it is defined here", ctx.scope.place(node.var)),), help="choose another name")
+    if node.var in BUILTINS:
+        ctx.fail("TP203", f"`{node.var}` is a function of the language and cannot be a loop variable", node.var_span,
+                 help="choose another name")
     var = ctx.builder.names.fresh(node.var)
     ctx.scope.bind(node.var, IntName(IntSym(var, "loop"), fixed=True), node.var_span)
     ctx.loops.append((var, start, stop, step))

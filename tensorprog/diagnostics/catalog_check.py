@@ -233,6 +233,11 @@ _KINDS = {
         "Comparisons stand in conditions on integers. The indicator of h > 0, coordinatewise, is `step(h)`.",
         "h = W @ v\nc = moment(h * (h > 0))",
         "h = W @ v\nc = moment(h * step(h))"),
+    "TP311": Entry(
+        "an integer that is too large",
+        "Integers have 64 bits; they are counts and indices. Large factors are real numbers.",
+        "c = 10**30",
+        "c = 1e30"),
     "TP312": Entry(
         "a function without its argument",
         "Functions are called; they are not values.",

@@ -11,7 +11,8 @@ _GRADIENTS = {
         "gradient's, compute it, and which of them is meant depends on the index.",
         "f[0] = moment(v*v)\nfor t in range(1, 3):\n    f[t] = t*moment(v*v)\nfor s in range(3):\n"
         "    g = n*grad(f[s], v)\n    c[s] = moment(g*g)\noutput c",
-        "for t in range(3):\n    f[t] = (t + 1)*moment(v*v)\n    g = n*grad(f[t], v)\n    c[t] = moment(g*g)\noutput c"),
+        "for t in range(3):\n    f[t] = (t + 1)*moment(v*v)\n    g = n*grad(f[t], v)\n    c[t] = moment(g*g)\n"
+        "output c"),
     "TP421": Entry(
         "a gradient that depends on itself",
         "A scalar is computed from a gradient of an earlier iteration of the same loop, and is differentiated through "

@@ -37,7 +37,7 @@ def contract(spec: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     depth = prod(a.shape[batch + left_free:])
     a = a.reshape(*batch_shape, prod(left_shape), depth)
     b = b.reshape(*batch_shape, depth, prod(right_shape))
-    product = (a @ b).reshape(*batch_shape, *left_shape, *right_shape)
+    product = np.reshape(a @ b, (*batch_shape, *left_shape, *right_shape))
     return np.transpose(product, out_order)
 
 

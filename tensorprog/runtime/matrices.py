@@ -113,6 +113,7 @@ class _Side:
         directions = _new_directions(residual, size, HYSTERESIS * tolerance)
         if len(directions):
             self.inputs.append(directions)
+            self.source.remember(directions)
             if self.owner is not None:
                 fresh = self.target.normal(len(directions))
                 self.outputs.append(np.sqrt(self.variance) * fresh)
@@ -222,6 +223,10 @@ class Matrix:
 
     # --- building ---
 
+    def zero(self) -> Matrix:
+        """The zero matrix of the same shape."""
+        return self._with((), None, ())
+
     def add_outer(self, coef: float, left: np.ndarray, right: np.ndarray) -> Matrix:
         """self + coef * sum_b outer(left[b], right[b]); left [..., N of rows], right [..., N of cols]."""
         factor = _Factor(float(coef), _as_block(_owned(left)), _as_block(_owned(right)))
@@ -307,6 +312,8 @@ class Matrix:
             parts.append(self._apply_back(block) if transposed else self._apply_images(block))
         target = self.cols if transposed else self.rows
         out = sum(parts[1:], parts[0]) if parts else np.zeros((len(block), target.samples))
+        # A vector that is not finite has no coordinates; what became of it must not look like a number.
+        out[~np.isfinite(block.sum(axis=1))] = np.nan
         return out.reshape(*x.shape[:-1], out.shape[-1])
 
     def _apply_images(self, block: np.ndarray) -> np.ndarray:

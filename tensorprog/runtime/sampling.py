@@ -32,7 +32,7 @@ class Space:
         self._block: np.ndarray | None = None
         self._used = 0
         self._blocks = 0
-        # The constant, scaled so that rows have mean square 1; fresh normals are orthogonalized against these rows.
+        # What fresh normals are made orthogonal to: the constant, the earlier normals, and what was `remember`ed.
         self._basis = np.ones((1, samples))
         self._count = 1
 
@@ -78,16 +78,36 @@ class Space:
 
     def _match(self, rows: np.ndarray) -> np.ndarray:
         """Orthogonalize against the constant and earlier normals and normalize, as far as N allows."""
-        room = self.samples // (4 if self.mirrored else 2) - self._count
+        room = self._room()
         if room <= 0:
             return rows
-        head = rows[:room]
-        basis = self._basis[: self._count]
-        for _ in range(2):
-            head = head - (head @ basis.T / self.samples) @ basis
+        head = self._outside(rows[:room])
         head = _orthonormal(head)
         self._append(head)
         return np.concatenate([head, rows[room:]]) if len(rows) > room else head
+
+    def remember(self, rows: np.ndarray) -> None:
+        """Keep later normals orthogonal to these vectors, [k, N], which they are independent of in the limit.
+
+        For the inputs of a matrix this makes its transpose the exact adjoint.
+        """
+        head = self._outside(rows[: max(0, self._room())])
+        if not len(head):
+            return
+        values, vectors = np.linalg.eigh(head @ head.T / self.samples)
+        kept = values > 1e-6
+        self._append((vectors[:, kept] / np.sqrt(values[kept])).T @ head)
+
+    def _room(self) -> int:
+        """How many more vectors normals may be orthogonal to, without losing their law."""
+        return self.samples // (4 if self.mirrored else 2) - self._count
+
+    def _outside(self, rows: np.ndarray) -> np.ndarray:
+        """The rows' parts orthogonal to the basis."""
+        basis = self._basis[: self._count]
+        for _ in range(2):
+            rows = rows - (rows @ basis.T / self.samples) @ basis
+        return rows
 
     def _append(self, rows: np.ndarray) -> None:
         needed = self._count + len(rows)

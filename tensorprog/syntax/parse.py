@@ -798,6 +798,8 @@ def _missing_operator(f: _Failure) -> Diagnostic | None:
 
 
 def _anything_else(f: _Failure) -> Diagnostic:
+    if f.first.type == "DEF" and f.token.type == "COMMA" and not f.bracket:
+        return f.error("TP100", "a function of one line has one value", "write a block that ends with `return a, b`")
     help = DECLARATION_HELP.get(f.first.type) if not f.bracket else None
     return f.error("TP100", f"unexpected `{f.token}`", help or _wanted(f.expected))
 

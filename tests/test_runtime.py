@@ -1,0 +1,236 @@
+"""The parts of the run time: samples, laws, lazily sampled matrices, block products, error bars."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import tensorprog.runtime as rt
+from tensorprog.runtime.matrices import effective_tolerance
+from tensorprog.runtime.replicates import coverage_factor
+
+N = 1024
+
+
+def space(seed=0, samples=N, mirrored=False):
+    return rt.Space(samples, np.random.SeedSequence(seed), mirrored=mirrored)
+
+
+def mean(x, y):
+    return float(x @ y) / len(x)
+
+
+# --- samples -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_fresh_normals_are_orthonormal_and_centred(mirrored):
+    s = space(mirrored=mirrored)
+    rows = np.concatenate([s.normal(3), s.normal(1, mirror=True), s.normal(60)])
+    assert np.allclose(rows @ rows.T / N, np.eye(64), atol=1e-12)
+    assert np.allclose(rows.mean(axis=1), 0, atol=1e-12)
+
+
+def test_normals_have_the_law_of_normals():
+    rows = space().normal(4)
+    for row in rows:
+        assert stats.kstest(row, "norm").statistic < 0.01
+
+
+def test_mirrored_vectors_change_sign_and_others_do_not():
+    s = space(mirrored=True)
+    plain, flipped = s.normal(1)[0], s.normal(1, mirror=True)[0]
+    assert np.allclose(plain[: N // 2], plain[N // 2:])
+    assert np.allclose(flipped[: N // 2], -flipped[N // 2:])
+
+
+def test_more_coordinates_than_a_block_or_than_particles_hold():
+    s = space(samples=256)
+    rows = np.concatenate([s.normal(100) for _ in range(6)])
+    assert rows.shape == (600, 256)
+    assert np.all(np.isfinite(rows))
+    assert abs(np.mean(rows**2) - 1) < 0.05
+
+
+def test_samples_follow_from_the_seed():
+    assert np.array_equal(space(3).normal(5), space(3).normal(5))
+    assert not np.allclose(space(3).normal(5), space(4).normal(5))
+
+
+@pytest.mark.parametrize(("law", "args", "moments"), [
+    ("normal", (0.5, 4.0), (0.5, 4.25)),
+    ("rademacher", (), (0.0, 1.0)),
+    ("uniform", (-1.0, 2.0), (0.5, 1.0)),
+    ("bernoulli", (0.3,), (0.3, 0.3)),
+    ("sparse_normal", (0.25, 2.0), (0.0, 0.5)),
+    ("constant", (1.5,), (1.5, 2.25)),
+    ("zero", (), (0.0, 0.0)),
+])
+def test_laws(law, args, moments):
+    rows = rt.draw(space(samples=4096), law, 2, args)
+    assert rows.shape == (2, 4096)
+    assert np.allclose(rows.mean(axis=1), moments[0], atol=0.02)
+    assert np.allclose((rows**2).mean(axis=1), moments[1], atol=0.05)
+
+
+# --- matrices ------------------------------------------------------------------------------------------------
+
+
+def gaussian(variance=1.0, ratios=(1.0, 1.0), tolerance=1e-9, mirrored=False):
+    rows, cols = space(1), space(2)
+    return rows, cols, rt.gaussian_matrix(rows, cols, variance, ratios, tolerance)
+
+
+def test_the_product_has_the_covariance_of_the_master_theorem():
+    _, cols, W = gaussian(variance=2.0, ratios=(0.5, 1.0))
+    x = np.tanh(cols.normal(3))
+    y = W.apply(x)
+    assert np.allclose(y @ y.T / N, 2.0 * x @ x.T / N, atol=1e-10)
+
+
+def test_the_transpose_is_the_adjoint():
+    rows, cols, W = gaussian(variance=1.5, ratios=(0.5, 1.0))
+    x, y = np.tanh(cols.normal(4)), np.sin(rows.normal(3))
+    left = W.apply(x)
+    right = W.apply(y, transposed=True)
+    left = W.apply(x)
+    # <y, W x> averages over the rows, half as many as the columns.
+    assert np.allclose(0.5 * (left @ y.T) / N, (x @ right.T) / N, atol=1e-10)
+
+
+def test_applying_is_linear_and_repeatable():
+    _, cols, W = gaussian()
+    x = np.tanh(cols.normal(2))
+    first = W.apply(x)
+    assert np.allclose(W.apply(x.copy()), first)
+    assert np.allclose(W.apply(2 * x[:1] - 3 * x[1:]), 2 * first[:1] - 3 * first[1:], atol=1e-9)
+
+
+def test_blocks_and_single_vectors_agree():
+    _, cols, W = gaussian()
+    x = np.tanh(cols.normal(6)).reshape(2, 3, N)
+    together = W.apply(x)
+    assert together.shape == (2, 3, N)
+    assert np.allclose(W.apply(x[1, 2]), together[1, 2])
+
+
+def test_copies_share_their_randomness_and_updates_do_not_spread():
+    rows, cols, W = gaussian()
+    u, x, z = rows.normal(1)[0], np.tanh(cols.normal(1)[0]), np.sin(cols.normal(1)[0])
+    copy = W.zero().add(1.0, W)
+    updated = W.add_outer(-0.5, u, x)
+    fresh = updated.apply(z)
+    assert np.allclose(copy.apply(z), W.apply(z))
+    assert np.allclose(fresh, W.apply(z) - 0.5 * mean(x, z) * u, atol=1e-10)
+    back = updated.apply(u, transposed=True)
+    assert np.allclose(back, W.apply(u, transposed=True) - 0.5 * x, atol=1e-10)
+
+
+def test_widths_enter_the_outer_product():
+    rows, cols, W = gaussian(ratios=(2.0, 3.0))
+    u, x = rows.normal(1)[0], cols.normal(1)[0]
+    Z = W.zero().add_outer(1.0, u, x)
+    assert np.allclose(Z.apply(x), 3.0 * u, atol=1e-10)
+    assert np.allclose(Z.apply(u, transposed=True), 2.0 * x, atol=1e-10)
+
+
+def test_sums_of_matrices_and_transposes():
+    one = space(1)
+    W = rt.gaussian_matrix(one, one, 1.0, (1.0, 1.0), 1e-9)
+    A = W.zero().add(0.5, W).add(0.5, W, transposed=True)
+    x = np.tanh(one.normal(1)[0])
+    assert np.allclose(A.apply(x), 0.5 * W.apply(x) + 0.5 * W.apply(x, transposed=True), atol=1e-10)
+    assert np.allclose(A.apply(x, transposed=True), A.apply(x), atol=1e-10)
+
+
+def test_momentum_equals_the_sum_of_its_updates():
+    """An accumulator that is folded into the weights' basis again and again, against plain outer products."""
+    rows, cols, W = gaussian()
+    velocity, state, plain = W.zero(), W, W
+    weights = []
+    for step in range(5):
+        u, x = np.sin(rows.normal(2)), np.tanh(cols.normal(2))
+        velocity = velocity.zero().add(0.9, velocity).add_outer(1.0, u, x)
+        weights.append((u, x))
+        for age, (old_u, old_x) in enumerate(reversed(weights)):
+            plain = plain.add_outer(-0.1 * 0.9**age, old_u, old_x)
+        state = state.add(-0.1, velocity)
+        z = np.cos(cols.normal(1))
+        assert np.allclose(state.apply(z), plain.apply(z), atol=1e-9), step
+        y = np.cos(rows.normal(1))
+        assert np.allclose(state.apply(y, transposed=True), plain.apply(y, transposed=True), atol=1e-9)
+
+
+def test_scaling_a_state():
+    rows, cols, W = gaussian()
+    u, x = rows.normal(1)[0], cols.normal(1)[0]
+    state = W.add_outer(1.0, u, x)
+    state.apply(x)
+    half = state.zero().add(0.5, state)
+    z = np.tanh(cols.normal(1)[0])
+    assert np.allclose(half.apply(z), 0.5 * state.apply(z), atol=1e-10)
+
+
+def test_the_tolerance_bounds_what_is_dropped():
+    _, cols, W = gaussian(tolerance=0.1)
+    x = cols.normal(1)[0]
+    W.apply(x)
+    root = W.roots[0][1]
+    near = x + 0.05 * cols.normal(1)[0]
+    W.apply(near)
+    assert root.sides[0].inputs.count == 1
+    W.apply(x + 0.5 * cols.normal(1)[0])
+    assert root.sides[0].inputs.count == 2
+
+
+def test_zero_and_non_finite_vectors_add_no_direction():
+    _, cols, W = gaussian()
+    assert np.all(W.apply(np.zeros((2, N))) == 0)
+    with np.errstate(all="ignore"):
+        assert not np.any(np.isfinite(W.apply(np.full((2, N), np.nan))))
+    assert W.roots[0][1].sides[0].inputs.count == 0
+
+
+def test_the_default_tolerance_grows_with_the_rank():
+    assert effective_tolerance(None, 0, N) == 1e-3
+    assert effective_tolerance(None, N // 4, N) == pytest.approx(0.05)
+    assert effective_tolerance(1e-6, N, N) == 1e-6
+
+
+# --- block products and statistics ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", ["ab,ab->a", "ab,b->a", "a,ab->b", "ab,cb->ca", "abc,dc->bad", "abc,abd->dca", "a,b->ba",
+                                  "ab,->ba", "a,a->"])
+def test_contract_is_einsum(spec):
+    rng = np.random.default_rng(0)
+    sizes = {"a": 3, "b": 4, "c": 5, "d": 2}
+    left, right = (rng.normal(size=[sizes[c] for c in side]) for side in spec.split("->")[0].split(","))
+    assert np.allclose(rt.contract(spec, left, right), np.einsum(spec, left, right))
+
+
+def test_errors_scale_to_cover():
+    """Two of the reported errors cover 95 % also for three replicates."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(4000):
+        drawn = iter(rng.normal(size=3))
+        values, errors = rt.run_replicates(lambda seed, d=drawn: {"x": next(d)}, replicates=3, seed=0, threads=1)
+        hits += abs(values["x"]) <= 2 * errors["x"]
+    assert 0.94 < hits / 4000 < 0.968
+
+
+def test_one_replicate_has_no_error_bar():
+    values, errors = rt.run_replicates(lambda seed: {"x": 1.0}, replicates=1, seed=0)
+    assert values["x"] == 1
+    assert np.isnan(errors["x"])
+    assert np.isnan(coverage_factor(1))
+
+
+def test_results_do_not_depend_on_threads():
+    def draw(seed):
+        return {"x": np.random.default_rng(seed).normal(size=2)}
+
+    one = rt.run_replicates(draw, replicates=6, seed=1, threads=1)
+    two = rt.run_replicates(draw, replicates=6, seed=1, threads=2)
+    assert np.array_equal(one[0]["x"], two[0]["x"])
+    assert np.array_equal(one[1]["x"], two[1]["x"])
