@@ -3,8 +3,12 @@
 `Generator(choose)` writes one program; `choose(k)` gives a number from 0 to k-1. `programs(...)` is the Hypothesis
 strategy. Small numbers mean simple programs, so that shrinking the choices shrinks the program.
 
-Every program is scaled as in the maximal update parametrization, so that with `limit=True` it has a limit and comes
-within O(1/n) of it: nonlinearities grow at most linearly, and gradients carry their power of n.
+Every program is scaled as in the maximal update parametrization and grows at most linearly, so that it has a limit and
+comes within O(1/n) of it. Gradients carry their power of n.
+
+A gradient takes as constants what was computed from a variable before a later change of it (TP422), unlike the tape of
+the finite interpreter. Therefore the variables of gradients are not changed by the programs, but for whole training
+steps (`_train_loop`), in which everything is computed anew.
 """
 
 from __future__ import annotations
@@ -70,16 +74,12 @@ class Generator:
 
     Args:
         choose: `choose(k)` is a number from 0 to k-1.
-        gradients: whether `grad` and updates by it occur.
-        frozen: gradients only with respect to variables that the program never changes; what was computed from a
-            variable before an update of it is a constant to the gradient (TP422), unlike on a tape.
-        limit: keep to programs whose values are of order one and that converge at rate 1/n.
+        gradients: whether `grad` occurs.
         steps: the number of statements.
     """
 
-    def __init__(self, choose: Callable[[int], int], *, gradients: bool = True, frozen: bool = True, limit: bool = False,
-                 steps: int = 8):
-        self.choose, self.gradients, self.frozen, self.limit, self.steps = choose, gradients, frozen, limit, steps
+    def __init__(self, choose: Callable[[int], int], *, gradients: bool = True, steps: int = 8):
+        self.choose, self.gradients, self.steps = choose, gradients, steps
         self.lines: list[str] = []
         self.loops: list[Loop] = []
         self.names = Names()
@@ -88,7 +88,8 @@ class Generator:
         self.count = 0
         self.in_branch = 0
         self.functions: list[str] = []
-        self.constant_scalars: set[str] = set()
+        self.changing = {"v", "Q", "M"}
+        self.blocks_open: list[str] = []
 
     # --- choices ---
 
@@ -109,7 +110,6 @@ class Generator:
     # --- the program ---
 
     def program(self) -> str:
-        self.blocks_open: list[str] = []
         self._declarations()
         self._functions()
         for _ in range(1 + self.choose(self.steps)):
@@ -172,7 +172,7 @@ class Generator:
             self.functions.append("rec({}, 2)")
 
     def _outputs(self) -> None:
-        shown = [s for s in self.names.plain if s not in self.constant_scalars]
+        shown = self.names.plain
         families = [f for f, (w, _, _) in self.names.families.items() if w is None]
         for k, name in enumerate([*shown[-6:], *families[-3:]]):
             self.lines.append(f"output {name} as o{k}")
@@ -338,9 +338,9 @@ class Generator:
     def statement(self, depth: int) -> None:
         kinds = ["vector", "vector", "scalar", "reassign", "update", "loop", "chain", "fill", "matrix", "branch"]
         if self.gradients:
-            kinds += ["gradient"] * 3 + ["train"] * 2 + ["train_loop", "matrix_gradient", "finite_gradient"]
+            kinds += ["gradient"] * 3 + ["train_loop"] * 2 + ["step", "matrix_gradient", "finite_gradient", "adapt"]
         if depth >= 2:
-            kinds = [k for k in kinds if k not in ("loop", "branch", "train_loop", "chain", "fill")]
+            kinds = [k for k in kinds if k not in ("loop", "branch", "train_loop", "chain", "fill", "adapt")]
         if self.in_branch:
             kinds = ["reassign", "update"]
         getattr(self, f"_{self.pick(kinds)}")(depth)
@@ -351,7 +351,8 @@ class Generator:
         name = self.fresh("x")
         self.line(f"{name} = {text}")
         self._add_vector(name, w)
-        self.names.plain = self.names.plain
+        if self.loops or self.chance(2):
+            self.changing.add(name)
 
     def _scalar(self, depth: int) -> str:
         text = self.scalar(2)
@@ -363,35 +364,50 @@ class Generator:
         return name
 
     def _named(self, width: str) -> list[str]:
-        return [x for x in self.names.vectors[width] if "[" not in x]
+        """Names of vectors that may change."""
+        return [x for x in self.names.vectors[width] if x in self.changing]
+
+    def _mutable(self) -> tuple[str, str]:
+        """A vector that may change, and its width."""
+        w = self.pick([w for w in self.widths() if self._named(w)])
+        return self.pick(self._named(w)[-5:]), w
+
+    def _variable(self, width: str) -> str:
+        """A vector that never changes, for a gradient."""
+        options = [x for x in self.names.vectors[width] if x not in self.changing and "[" not in x]
+        options += [f"{f}[{self.index_into(low, high)}]" for f, (w, low, high) in self.names.families.items()
+                    if w == width and f not in self.changing]
+        return self.pick(options)
+
+    def _variable_matrix(self) -> tuple[str, tuple[str, str]]:
+        name = self.pick([*(m for m in self.matrices if m not in self.changing), "B"])
+        return (f"B[{self.index_into(0, SIZES['L'])}]", ("n", "n")) if name == "B" else (name, self.matrices[name])
 
     def _reassign(self, depth: int) -> None:
-        w = self.pick(self.widths())
-        name = self.pick(self._named(w)[-5:])
+        name, w = self._mutable()
         text = self.pick([f"tanh({self.vector(w, 2)}) + 0.2*{name}", f"0.5*{name} + 0.5*{self.vector(w, 2)}",
                           self.vector(w, 2), f"0.5*tanh({name}) + {self.product(w, 1)}"])
         self.line(f"{name} = {text}")
 
     def _update(self, depth: int) -> None:
-        w = self.pick(self.widths())
-        name = self.pick(self._named(w)[-5:])
-        kind = self.choose(4)
+        name, w = self._mutable()
+        kind = self.choose(3)
         if kind == 0:
             self.line(f"{name} {self.pick(['+=', '-='])} 0.3*{self.vector(w, 2)}")
         elif kind == 1:
             self.line(f"{name} *= {self.bounded_scalar()}")
-        elif kind == 2:
-            self.line(f"w[{self.index_into(0, SIZES['L'])}] -= 0.2*{self.vector('n', 1)}")
         elif self.names.plain:
             s = self.pick(self.names.plain)
             self.line(f"{s} {self.pick(['+=', '-='])} 0.5*tanh({self.scalar(1)})")
+        else:
+            self.line(f"{name} = 0.9*{name}")
 
     def _open(self, var: str, low: int, high: int, text: str) -> None:
         self.line(f"for {var} in range({text}):")
         self.loops.append(Loop(var, low, high))
         self.blocks_open.append(var)
 
-    def _close(self, before: Names) -> None:
+    def _close(self) -> None:
         loop = self.loops.pop()
         self.blocks_open.pop()
         kept = self.names
@@ -410,12 +426,11 @@ class Generator:
     def _loop(self, depth: int) -> None:
         var = self.fresh("t")
         low, high, text = self._range()
-        before = self.names.copy()
         self._open(var, low, high, text)
         for _ in range(1 + self.choose(3)):
             self.statement(depth + 1)
         self._fill_empty()
-        self._close(before)
+        self._close()
 
     def _chain(self, depth: int) -> None:
         """A family each of whose elements comes from the one before."""
@@ -423,7 +438,6 @@ class Generator:
         backwards = self.chance(3)
         size = SIZES["T"]
         self.line(f"{h}[{'T' if backwards else '0'}] = {self.vector(w, 1)}")
-        before = self.names.copy()
         self._open(var, 0, size, "T-1, -1, -1" if backwards else "T")
         source, target = (f"{h}[{var}+1]", f"{h}[{var}]") if backwards else (f"{h}[{var}]", f"{h}[{var}+1]")
         self._add_vector(source, w)
@@ -433,7 +447,9 @@ class Generator:
         self._add_vector(target, w)
         if depth < 1 and self.chance(3):
             self.statement(depth + 1)
-        self._close(before)
+        self._close()
+        if self.loops:
+            self.changing.add(h)
         self.names.families[h] = (w, 0, size + 1)
 
     def _fill(self, depth: int) -> None:
@@ -441,47 +457,48 @@ class Generator:
         w = self.pick([*self.widths(), None, None])
         z, var = self.fresh("z"), self.fresh("a")
         low, high, text = self.pick([(0, SIZES["P"], "P"), (0, SIZES["T"], "T"), (0, SIZES["P"], "P-1, -1, -1")])
-        before = self.names.copy()
         self._open(var, low, high, text)
         if depth < 1:
             for _ in range(self.choose(2)):
                 self.statement(depth + 1)
         self.line(f"{z}[{var}] = {self.vector(w, 2) if w else self.scalar(2)}")
-        self._close(before)
+        self._close()
+        if self.loops:
+            self.changing.add(z)
         self.names.families[z] = (w, low, high)
         if w is None:
             for k in range(low, high):
                 self.names.computed.append(f"{z}[{k}]")
 
     def _matrix(self, depth: int) -> None:
-        name = self.pick(self.matrices)
+        name = self.pick([m for m in self.matrices if m in self.changing])
         rows, cols = self.matrices[name]
-        kind = self.choose(6)
+        kind = self.choose(5)
         x, z = self.bounded(rows, 1), self.bounded(cols, 1)
         if kind == 0:
             self.line(f"{name} -= {self.bounded_scalar()}/{cols} * outer({x}, {z})")
         elif kind == 1:
             self.line(f"{name} *= {self.pick(['0.8', self.bounded_scalar()])}")
         elif kind == 2 and not self.loops:
-            copy = self.fresh("C")
-            self.line(f"{copy} = {name}")
-            self.matrices[copy] = (rows, cols)
+            self._copy("{}", self.pick(self.matrices))
         elif kind == 3 and not self.loops:
-            copy = self.fresh("C")
-            self.line(f"{copy} = 0.5*{name} + 0.5/{cols}*outer({x}, {z})")
-            self.matrices[copy] = (rows, cols)
+            self._copy(f"0.5*{{}} + 0.5/{cols}*outer({x}, {z})", name)
         elif kind == 4 and rows == cols:
             self.line(f"{name} = 0.6*{name} + 0.4*{self.pick(['W.T', 'Q', 'M', name + '.T'])}")
-        elif kind == 5:
-            self.line(f"B[{self.index_into(0, SIZES['L'])}] += 0.5/n * outer({self.bounded('n', 1)}, "
-                      f"{self.bounded('n', 1)})")
         else:
             self.line(f"{name} += {self.bounded_scalar()}/{cols} * outer({x}, {z})")
+
+    def _copy(self, text: str, source: str) -> None:
+        """A new matrix, from another one."""
+        copy = self.fresh("C")
+        self.line(f"{copy} = {text.format(source)}")
+        self.matrices[copy] = self.matrices[source]
+        self.changing.add(copy)
 
     def _fill_empty(self) -> None:
         """A statement, if the open block has none."""
         if self.lines[-1].endswith(":"):
-            self.line("u = 0.9*u")
+            self.line("v = 0.9*v")
 
     def _branch(self, depth: int) -> None:
         if not self.loops:
@@ -511,70 +528,116 @@ class Generator:
         """g = n * grad(s, x)."""
         s = self._scalar_for_gradient(depth)
         w = self.pick(self.widths())
-        x = self.atom(w)
-        g = self.fresh("g")
+        x, g = self._variable(w), self.fresh("g")
         self.line(f"{g} = {w} * grad({s}, {x})")
         self._add_vector(g, w)
 
     def _matrix_gradient(self, depth: int) -> None:
         s = self._scalar_for_gradient(depth)
         kind = self.choose(4)
-        name = self.pick([*self.matrices, f"B[{self.index_into(0, SIZES['L'])}]"])
+        name, (rows, cols) = self._variable_matrix()
         if kind == 0 and not self.loops:
             copy = self.fresh("G")
             self.line(f"{copy} = grad({s}, {name})")
-            self.matrices[copy] = self.matrices.get(name, ("n", "n"))
-        elif kind == 1 and self.matrices.get(name, ("n", "n")) == ("n", "n"):
+            self.matrices[copy] = (rows, cols)
+        elif kind == 1 and rows == cols:
             self.line(f"M = 0.9*M + grad({s}, {name})")
+        elif kind == 2 and rows == cols:
+            self.line(f"Q -= eta * grad({s}, {name})")
         else:
-            rows, cols = self.matrices.get(name, ("n", "n"))
-            x = self.vector(cols, 1)
             g = self.fresh("g")
-            self.line(f"{g} = grad({s}, {name}) @ {x}")
+            self.line(f"{g} = grad({s}, {name}) @ {self.vector(cols, 1)}")
             self._add_vector(g, rows)
 
     def _finite_gradient(self, depth: int) -> None:
-        s = self._scalar_for_gradient(depth)
-        self.line(self.pick([f"U -= eta * n * grad({s}, U)", f"V -= eta * grad({s}, V) / n"]))
+        """Gradients with respect to width x finite and finite x width matrices."""
+        s, g = self._scalar_for_gradient(depth), self.fresh("g")
+        self.line(f"{g} = {self.pick([f'n * grad({s}, U) @ X[0]', f'grad({s}, V)[1]'])}")
+        self._add_vector(g, "n")
 
-    def _train(self, depth: int) -> None:
-        """A gradient step on what a scalar may depend on."""
+    def _step(self, depth: int) -> None:
+        """A gradient step of something else than the variable."""
         s = self._scalar_for_gradient(depth)
-        for _ in range(1 + self.choose(3)):
-            w = self.pick(self.widths())
-            kind = self.choose(5)
-            if kind <= 1:
-                x = self.pick(self._named(w)[-5:])
-                self.line(f"{x} -= eta * {w} * grad({s}, {x})")
-            elif kind <= 3:
-                name = self.pick([*self.matrices, f"B[{self.index_into(0, SIZES['L'])}]"])
-                self.line(f"{name} -= eta * grad({s}, {name})")
-            else:
-                l = self.index_into(0, SIZES["L"])
-                self.line(f"w[{l}] -= eta * n * grad({s}, w[{l}])")
+        name, w = self._mutable()
+        self.line(f"{name} -= eta * {w} * grad({s}, {self._variable(w)})")
+
+    def _adapt(self, depth: int) -> None:
+        """A copy is trained, and a gradient taken through the training."""
+        if self.loops:
+            self._gradient(depth)
+            return
+        c, r, f, t, i = (self.fresh(stem) for stem in ("C", "r", "f", "t", "i"))
+        fn = self.pick(["tanh", "erf"])
+        self.line(f"for {t} in range(T):")
+        self.line(f"    {c} = W")
+        self.line(f"    for {i} in range({self.pick(['P', 'L'])}):")
+        x = self.vector("n", 1)
+        self.line(f"        {c}e = moment(u * {fn}({c} @ {x}))")
+        self.line(f"        {c} -= eta * grad({c}e, {c})")
+        self.line(f"    {f}[{t}] = moment({fn}({c} @ {self.vector('n', 1)}) * u)")
+        self.line(f"{r} = sum({f}[i] for i in range(T))")
+        for name in (r, f"{f}[1]"):
+            self.names.computed.append(name)
+        self.names.scalars.append(r)
+        self.names.plain.append(r)
 
     def _train_loop(self, depth: int) -> None:
-        """The usual training loop on a small network."""
-        var, f, loss = self.fresh("t"), self.fresh("f"), self.fresh("loss")
-        low, high = 0, SIZES["T"]
-        before = self.names.copy()
-        self._open(var, low, high, "T")
-        inner = self.fresh("a")
-        self.line(f"for {inner} in range(P):")
-        self.loops.append(Loop(inner, 0, SIZES["P"]))
-        self.blocks_open.append(inner)
-        self.line(f"{f}[{var}, {inner}] = moment({self.vector('n', 2)} * {self.nonlinear('n', 2)})")
+        """Training of a small network with variables of its own."""
+        if self.loops:
+            self._step(depth)
+            return
+        k = self.fresh("")
+        var, a, f, loss = f"t{k}", f"a{k}", f"f{k}", f"loss{k}"
+        outside = (self.names, self.matrices, self.rectangular)
+        self.line(f"a_{k} = {self.vector('n', 1)}")
+        self.line(f"b_{k} = {self.vector('n', 1)}")
+        self.line(f"W_{k} = {self.pick(['W', 'Q', 'W.T', '0.5*W + 0.5*Q'])}")
+        self.names = Names({"n": [f"a_{k}", f"b_{k}"], "m": []}, families={"w": ("n", 0, SIZES["L"])})
+        self.matrices = {f"W_{k}": ("n", "n"), "Q": ("n", "n")}
+        self.rectangular = False
+        self._open(var, 0, SIZES["T"], "T")
+        if self.chance(2):
+            self._scalar(depth)
+        single = self.chance(2)
+        element = f"{f}[{var}, {a}]"
+        self._open(a, 0, SIZES["P"], "P")
+        if self.chance(2):
+            self._own_family(k)
+        self.line(f"{element} = moment({self.vector('n', 2)} * {self.nonlinear('n', 2)})")
+        if single:
+            self.line(f"{loss} = ({element} - y[{a}])**2 / 2")
+            self._train_step(k, loss)
         self.loops.pop()
         self.blocks_open.pop()
-        self.line(f"{loss}[{var}] = mean(({f}[{var}, i] - y[i])**2 for i in range(P)) / 2")
-        self.names.computed.append(f"{loss}[{var}]")
-        self.names.scalars.append(f"{loss}[{var}]")
-        for _ in range(1 + self.choose(3)):
-            self.pick([self._train, self._gradient, self._matrix_gradient, self._finite_gradient])(depth + 1)
-        self._close(before)
-        self.names.families[loss] = (None, low, high)
-        for k in range(low, high):
-            self.names.computed.append(f"{loss}[{k}]")
+        if not single:
+            self.line(f"{loss}[{var}] = mean(({f}[{var}, i] - y[i])**2 for i in range(P)) / 2")
+            self._train_step(k, f"{loss}[{var}]")
+        self.loops.pop()
+        self.blocks_open.pop()
+        self.names, self.matrices, self.rectangular = outside
+        if not single:
+            self.names.families[loss] = (None, 0, SIZES["T"])
+        self.names.plain.append(f"{f}[1, 1]")
+        for x in (f"a_{k}", f"b_{k}"):
+            self._add_vector(x, "n")
+            self.changing.add(x)
+        self.matrices[f"W_{k}"] = ("n", "n")
+        self.changing.add(f"W_{k}")
+
+    def _own_family(self, k: str) -> None:
+        """Layers under a name that every sample fills anew."""
+        l = f"l{k}"
+        self.line(f"h{k}[0] = {self.vector('n', 1)}")
+        self._open(l, 0, SIZES["L"], "L")
+        self.line(f"h{k}[{l}+1] = {self.pick([f'W_{k}', f'B[{l}]', 'Q.T'])} @ tanh(h{k}[{l}])")
+        self.loops.pop()
+        self.blocks_open.pop()
+        self._add_vector(f"h{k}[L]", "n")
+
+    def _train_step(self, k: str, loss: str) -> None:
+        self.line(f"a_{k} -= eta * n * grad({loss}, a_{k})")
+        self.line(f"b_{k} -= eta * n * grad({loss}, b_{k})")
+        self.line(f"W_{k} -= eta * grad({loss}, W_{k})")
 
 
 def _words(text: str) -> list[str]:

@@ -247,8 +247,8 @@ def _existing_cell(ctx: Context, name: str, binding: CellName, items: tuple | No
     if rank != cell.rank:
         had = counted(cell.rank, "index", "indices") if cell.rank else "no index"
         if cell.role == "initial":
-            ctx.fail("TP226", f"`{name}` is declared with {had}, and is assigned with {rank or 'none'} here", node.target.span,
-                     notes=(Note("it is declared here", cell.span),),
+            ctx.fail("TP226", f"`{name}` is declared with {had}, and is assigned with {rank or 'none'} here",
+                     node.target.span, notes=(Note("it is declared here", cell.span),),
                      help="single coordinates and entries have no limit: update the whole"
                      if rank > cell.rank else "assign an element of it")
         ctx.fail("TP226", f"`{name}` was assigned with {had} before, and with {rank or 'none'} here", node.target.span,

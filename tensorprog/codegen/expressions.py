@@ -83,8 +83,9 @@ class KernelBody:
         if fn in _INFIX:
             return self._assign(f"{args[0]} {_INFIX[fn]} {args[1]}")
         if fn in ("max", "min"):
-            order_sign = ">=" if fn == "max" else "<="
-            return self._assign(f"{args[0]} if {args[0]} {order_sign} {args[1]} or {args[0]} != {args[0]} else {args[1]}")
+            a, b = args
+            first = f"{a} {'>=' if fn == 'max' else '<='} {b}"
+            return self._assign(f"{a} if {first} or {a} != {a} else {b}")
         return self._assign(_KERNEL[fn].format(x=args[0]))
 
     def _expr(self, expr: Expr, arg: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tensorprog.codegen.emitter import local_names, python_name
 from tensorprog.codegen.expressions import KernelPool
-from tensorprog.codegen.particles import Emitter, local_names, python_name
+from tensorprog.codegen.particles import Emitter
 from tensorprog.ir.integers import IntSym, int_text
 from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
 from tensorprog.ir.text import program_text
@@ -105,7 +106,8 @@ def _defaults(program: Program) -> dict[str, float | int]:
 
 
 def _run(program: Program) -> str:
-    return f'''def run(data, *, samples=4096, replicates=8, seed=0, tolerance=None, threads=None, progress=None, **settings):
+    return f'''def run(data, *, samples=4096, replicates=8, seed=0, tolerance=None, threads=None, progress=None,
+        **settings):
     """The limits of the outputs ({", ".join(o.name for o in program.outputs)}) and their standard errors.
 
     Args:
@@ -151,14 +153,16 @@ def _setup(program: Program, spaces: Spaces, powers: Powers, mirrored: frozenset
         lines.append(f"    ratios[{width.name!r}] = {ratio}")
     lines.append(f"    seeds = seed.spawn({len(spaces.widths)})")
     flips = {spaces.of(c) for c in mirrored if c in {i.cell for i in program.initials}}
-    flags = [f"rt.Space(samples, seeds[{i}]{', mirrored=True' if i in flips else ''})" for i in range(len(spaces.widths))]
-    lines.append("    spaces = [" + ", ".join(flags) + "]")
+    made = [f"rt.Space(samples, seeds[{i}]{', mirrored=True' if i in flips else ''})"
+            for i in range(len(spaces.widths))]
+    lines.append(f"    spaces = [{', '.join(made)}]")
     for initial in program.initials:
         lines += _initial(initial, program, spaces, powers, initial.cell in mirrored, env)
     return lines
 
 
-def _initial(initial: Initial, program: Program, spaces: Spaces, powers: Powers, mirror: bool, env: Mapping) -> list[str]:
+def _initial(initial: Initial, program: Program, spaces: Spaces, powers: Powers, mirror: bool,
+             env: Mapping) -> list[str]:
     cell = initial.cell
     name = python_name(cell.name)
     extents = [int_text(e) for e in initial.extents]

@@ -11,7 +11,6 @@ from fractions import Fraction
 from tensorprog.ir.build import Builder
 from tensorprog.ir.program import Elementwise, Let, Statement, Var, operands
 
-
 Fetch = Callable[[Var], Var]
 
 

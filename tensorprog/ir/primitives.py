@@ -61,7 +61,7 @@ UNARY = ("neg", "relu", "abs", "sign", "step", "tanh", "erf", "sigmoid", "gelu",
          "sqrt", "sin", "cos", "square")
 BINARY = ("add", "sub", "mul", "div", "pow", "max", "min")
 
-# Functions that commute with any power of n (language, section 6): f(n**e x) = n**(degree*e) f(x).
+# Functions that commute with any power of n (docs/language.md, section 6): f(n**e x) = n**(degree*e) f(x).
 HOMOGENEOUS_DEGREE = {"neg": 1, "relu": 1, "abs": 1, "sign": 0, "step": 0, "square": 2}
 
 # The parity of a primitive: +1 even, -1 odd; absent when it is neither.

@@ -1,4 +1,4 @@
-"""Mark loops whose iterations are independent, so that an evaluator can run them as one block (design, section 3).
+"""Mark loops whose iterations are independent, so that an evaluator can run them as one block (docs/architecture.md).
 
 A loop is parallel when, for every cell that its body touches, one of these holds: the body does not write it; every
 access has the same index in the loop's variable; it is only added to; it is new in every iteration. Loops inside must

@@ -1,5 +1,5 @@
 """Drop a family index that only ever names the current iteration: `h[t, a]` that nothing reads at another t becomes
-`h[a]`, so that nothing is kept for all t (design, section 3, "Memory").
+`h[a]`, so that nothing is kept for all t (docs/architecture.md).
 
 The order of iterations and all values are unchanged. Outputs and declared objects keep their indices.
 """
@@ -25,7 +25,6 @@ from tensorprog.ir.program import (
     Term,
     Zero,
     blocks,
-    walk,
 )
 from tensorprog.passes.rewrite import map_blocks
 

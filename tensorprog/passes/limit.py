@@ -1,4 +1,4 @@
-"""The limit program: leading terms only, powers of n divided out (TP IV, Definition 7.3; language, sections 6 and 7).
+"""The limit program: leading terms only, powers of n divided out (TP IV, Definition 7.3; docs/language.md, sections 6 and 7).
 
 In: a program without gradients and the powers of its values. Out: a program in which every width stands for its ratio to
 the base width, every value is of order one, and a statement means its infinite-width limit: `Moment` an expectation,

@@ -18,7 +18,17 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
-from tensorprog.ir.integers import BoolExpr, IntExpr, IntLit, IntSym, Logic, evaluate_bool, evaluate_int, linear_form, symbols
+from tensorprog.ir.integers import (
+    BoolExpr,
+    IntExpr,
+    IntLit,
+    IntSym,
+    Logic,
+    evaluate_bool,
+    evaluate_int,
+    linear_form,
+    symbols,
+)
 from tensorprog.ir.program import (
     Accum,
     Cell,

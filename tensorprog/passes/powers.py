@@ -1,4 +1,4 @@
-"""Powers of n: every value is n**e times something of order one (language, section 6; TP IV, App. H).
+"""Powers of n: every value is n**e times something of order one (docs/language.md, section 6; TP IV, App. H).
 
 `infer_powers` finds e for every temporary and cell; `leading_terms` divides it out and keeps the leading terms, which
 gives the limit program: the same statements, with all widths replaced by their ratios and nothing of lower order. A

@@ -14,9 +14,9 @@ from tensorprog.ir.program import (
     Cell,
     Const,
     Elementwise,
+    For,
     GradStmt,
     If,
-    For,
     Let,
     Load,
     MatAccum,
@@ -75,7 +75,7 @@ class _Forwarder:
             case MatStore(cell=cell, items=items, terms=terms):
                 _forget(known, {cell})
                 self._matrix_copy(cell, items, terms, known)
-            case For(body=body) | If(then=body):
+            case For() | If():
                 statement = self._nested(statement, known)
             case _:
                 _forget(known, {cell} if (cell := written(statement)) else set())

@@ -1,4 +1,4 @@
-"""Which vectors need a common sample space ("common dimension classes", TP III, App. F; design, section 3).
+"""Which vectors need a common sample space ("common dimension classes", TP III, App. F).
 
 Two vectors share a space if some coordinatewise operation, moment or cell mixes them; a matrix separates the space that
 it maps from, from the space that it maps to, unless something else joins them. Vectors in different spaces never meet

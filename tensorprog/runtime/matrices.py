@@ -1,4 +1,4 @@
-"""A random matrix as a lazily sampled operator (design, section 3): the conditioning argument by which the Master
+"""A random matrix as a lazily sampled operator (docs/architecture.md): the conditioning argument by which the Master
 Theorem is proved, run as an algorithm. No n x n matrix, no derivative.
 
 Vectors are rows of particles; `<x, y>` is their mean product. A Gaussian matrix keeps orthonormal inputs `p_k` with
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tensorprog.runtime.sampling import Space
-
 
 # When the basis must grow for a vector, it grows a little further, so that the vector's next version still fits.
 HYSTERESIS = 0.7

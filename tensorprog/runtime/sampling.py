@@ -2,7 +2,7 @@
 
 A space holds N particles. Its coordinates come from scrambled Sobol sequences in blocks: the first block as it is, each
 later one with the particles independently permuted (Latin supercube), because independent scramblings must not be
-combined point by point (design, section 3). Normal coordinates are made orthogonal to the constant and to the earlier
+combined point by point (docs/architecture.md). Normal coordinates are made orthogonal to the constant and to the earlier
 normal ones, and normalized (moment matching).
 """
 

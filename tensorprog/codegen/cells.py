@@ -1,0 +1,230 @@
+"""Storage: reading, writing and adding to cells under parallel axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tensorprog.codegen.emitter import Storage, Value, python_name
+from tensorprog.codegen.indexing import grid_text, index_text
+from tensorprog.codegen.layout import Axis, Layout, aligned, shape_parts, tuple_text
+from tensorprog.codegen.matrix_states import MatrixStates
+from tensorprog.ir.integers import int_text, loop_names
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    For,
+    MatrixType,
+    Range,
+    Var,
+    Zero,
+    walk,
+    written,
+)
+
+
+class Cells(MatrixStates):
+    """Source text of loads, stores, accumulations and allocations."""
+
+    # --- cells ---
+
+    def _read(self, var: Var, text: str, items: tuple, lead: tuple[str, ...], extents: tuple, *, copy: bool,
+              width: bool = False) -> None:
+        """`text[items]`, an array whose leading axes are the parallel axes `lead`."""
+        free = [a for a in self.active if a.var not in lead]
+        moving = {n for i in items if not isinstance(i, Range) for n in loop_names(i)} & set(lead)
+        if moving:
+            indexed = self._read_along(items, lead)
+            axes = indexed[1]
+            index = indexed[0]
+        else:
+            found = index_text(items, free, extents)
+            axes = self._sorted((*lead, *found.axes))
+            index = ", ".join([*([":"] * len(lead)), *([found.text] if found.text else [])])
+            made = (*lead, *found.axes)
+            if set(index.replace(" ", "").split(",")) <= {":"} and made == axes:
+                index = ""
+        result = f"{text}[{index}]" if index else text
+        layout = Layout(axes, len(var.type.shape), width or bool(var.type.width))
+        if not moving and made != axes:
+            order = [made.index(a) for a in axes] + list(range(len(made), layout.dims))
+            result = f"np.transpose({result}, {tuple_text([str(o) for o in order])})"
+        if copy and layout.dims:
+            result = f"{result}.copy()"
+        if result == text:
+            self.values[var] = Value(text, layout)
+        else:
+            self.assign(var, result, layout)
+
+    def _read_along(self, items: tuple, lead: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        """An index that moves with an axis that the array itself has: index arrays for all."""
+        named = {n for i in items if not isinstance(i, Range) for n in loop_names(i)}
+        axes = self._sorted({*lead, *named})
+        grids = [f"{a}_grid[:{', None' * (len(axes) - 1 - axes.index(a))}] - {int_text(self.every_axis[a].start)}"
+                 for a in lead]
+        return ", ".join([*grids, *(grid_text(i, axes) for i in items)]), axes
+
+    def _sorted(self, axes: Iterable[str]) -> tuple[str, ...]:
+        wanted = set(axes)
+        return tuple(a for a in self.order if a in wanted)
+
+    def _load(self, var: Var, cell: Cell, items: tuple) -> None:
+        self._flush_zeros({cell})
+        storage = self.storage[cell]
+        name = python_name(cell.name)
+        lead = self._lead(storage)
+        if cell.rank == 0 and not items:
+            layout = self.layouts.get(cell) or self._cell_layout(cell)
+            if self._rebound(cell):
+                self.assign(var, name, layout)
+            else:
+                self.values[var] = Value(name, layout)
+            return
+        extents = (*self.extents.get(cell, ()), *map(int_text, cell.type.shape))
+        self._read(var, name, items, lead, extents, copy=storage.full, width=bool(cell.type.width))
+
+    def _rebound(self, cell: Cell) -> bool:
+        return cell not in self.initials or any(written(s) is cell for s in walk(self.program.body))
+
+    def _lead(self, storage: Storage) -> tuple[str, ...]:
+        return tuple(a for a in storage.axes if a in self.order)
+
+    def _cell_layout(self, cell: Cell) -> Layout:
+        return Layout(self._lead(self.storage[cell]), len(cell.type.shape), bool(cell.type.width))
+
+    def _store(self, cell: Cell, items: tuple, value: Var) -> None:
+        storage = self.storage[cell]
+        name = python_name(cell.name)
+        self.unzeroed.discard(cell)
+        if cell.rank == 0:
+            if storage.full:
+                text, layout = self._fitted(cell, value)
+            else:
+                found = self.value(value)
+                text, layout = found.text, found.layout
+            self.line(f"{name} = {text}")
+            self.layouts[cell] = layout
+            return
+        self._flush_zeros({cell})
+        index, axes = self._write_index(cell, items)
+        text, _ = self._full(value, width=bool(cell.type.width), axes=axes)
+        self.line(f"{name} = {text}" if storage.named else f"{name}[{index}] = {text}")
+
+    def _fitted(self, cell: Cell, value: Var) -> tuple[str, Layout]:
+        """A value with every axis of the cell that it is stored in."""
+        axes = self._lead(self.storage[cell])
+        found = self.value(value)
+        target = Layout(axes, len(cell.type.shape), bool(cell.type.width))
+        if found.layout == target:
+            return found.text, target
+        shape = tuple_text(shape_parts(target, self.every_axis, cell.type.shape, "samples"))
+        if shape == "()":
+            return found.text, target
+        return f"np.broadcast_to({aligned(found.text, found.layout, target)}, {shape})", target
+
+    def _write_index(self, cell: Cell, items: tuple) -> tuple[str, tuple[str, ...]]:
+        """The index of a family's element, and the axes, in order, of what is written there."""
+        lead = self._lead(self.storage[cell])
+        free = [a for a in self.active if a.var not in lead]
+        moving = {n for i in items if not isinstance(i, Range) for n in loop_names(i)} & set(lead)
+        if moving:
+            return self._read_along(items, lead)
+        found = index_text(items, free, self.extents.get(cell))
+        axes = (*lead, *found.axes)
+        return ", ".join([*([":"] * len(lead)), *([found.text] if found.text else [])]), axes
+
+    def _accumulate(self, cell: Cell, items: tuple, value: Var) -> None:
+        storage = self.storage[cell]
+        name = python_name(cell.name)
+        index, axes = self._write_index(cell, items) if cell.rank or items else ("", self._lead(storage))
+        summed = tuple(a for a in self.order if a not in axes)
+        text, layout = self._reduced(value, summed) if summed else self._plain(value)
+        if cell in self.unzeroed and cell.rank == 0 and not items:
+            self.unzeroed.discard(cell)
+            self._first_accumulation(cell, text, layout)
+            return
+        self._flush_zeros({cell})
+        if cell.rank == 0 and not items:
+            lined = self._lined_up(text, layout, self._cell_layout(cell))
+            self.line(f"{name} = {name} + {lined}")
+            return
+        target = Layout(axes, _finite_left(cell, items), bool(cell.type.width))
+        lined = self._lined_up(text, layout, target)
+        if "_grid" in index:
+            self.line(f"np.add.at({name}, ({index},), {lined})")
+        else:
+            self.line(f"{name}[{index}] += {lined}")
+
+    def _plain(self, value: Var) -> tuple[str, Layout]:
+        found = self.value(value)
+        return found.text, found.layout
+
+    def _lined_up(self, text: str, layout: Layout, target: Layout) -> str:
+        """`text` broadcastable to `target`, whose axes may be in another order than the nest's."""
+        if layout.axes and tuple(a for a in target.axes if a in layout.axes) != layout.axes:
+            order = [layout.axes.index(a) for a in target.axes if a in layout.axes]
+            order += range(len(order), layout.dims)
+            text = f"np.transpose({text}, {tuple_text([str(o) for o in order])})"
+            layout = Layout(tuple(a for a in target.axes if a in layout.axes), layout.finite, layout.width)
+        lined = aligned("@", layout, target)
+        return text if lined == "@" else lined.replace("@", f"({text})", 1)
+
+    def _first_accumulation(self, cell: Cell, text: str, layout: Layout) -> None:
+        """The first addition to a zeroed cell sets it."""
+        target = self._cell_layout(cell)
+        lined = self._lined_up(text, layout, target)
+        if layout != target and target.dims:
+            shape = tuple_text(shape_parts(target, self.every_axis, cell.type.shape, "samples"))
+            lined = f"np.broadcast_to({lined}, {shape})"
+        self.line(f"{python_name(cell.name)} = {lined}")
+        self.layouts[cell] = target
+
+    # --- zeros and storage ---
+
+    def _zero(self, cell: Cell) -> None:
+        if isinstance(cell.type, MatrixType):
+            zero = self._matrix_family(cell) if cell.rank else self._zero_matrix(cell)
+            self.line(f"{python_name(cell.name)} = {zero}")
+        else:
+            self.unzeroed.add(cell)
+
+    def _flush_zeros(self, cells: set[Cell]) -> None:
+        """Make the zeros of cells that are about to be used in a way that needs them."""
+        for cell in sorted(cells & self.unzeroed, key=lambda c: c.name):
+            self.unzeroed.discard(cell)
+            layout = self._cell_layout(cell)
+            shape = self._shape(cell)
+            self.line(f"{python_name(cell.name)} = {f'np.zeros({shape})' if shape != '()' else '0.0'}")
+            self.layouts[cell] = layout
+
+    def _shape(self, cell: Cell) -> str:
+        lead = [int_text(self.every_axis[a].length) for a in self._lead(self.storage[cell])]
+        finite = [int_text(s) for s in cell.type.shape]
+        extents = list(self.extents.get(cell, ())) if cell.rank else []
+        return tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
+
+    def allocate(self) -> None:
+        """Storage of the families that the program assigns, not a number anywhere yet."""
+        zeroed = {written(s) for s in walk(self.program.body) if isinstance(s, Zero)}
+        for cell in sorted(self.storage, key=lambda c: c.name):
+            if not cell.rank or cell in self.initials or cell in zeroed or self.storage[cell].named:
+                continue
+            if isinstance(cell.type, MatrixType):
+                self.line(f"{python_name(cell.name)} = {self._matrix_family(cell)}")
+                continue
+            for loop in self.storage[cell].axes:
+                statement = next(s for s in walk(self.program.body) if isinstance(s, For) and s.var == loop)
+                self.every_axis.setdefault(loop, Axis(loop, statement.start, statement.stop))
+            lead = [int_text(self.every_axis[a].length) for a in self.storage[cell].axes]
+            finite = [int_text(s) for s in cell.type.shape]
+            extents = self.extents.get(cell, ("0",) * cell.rank)
+            shape = tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
+            only_added = all(isinstance(s, Accum) for s in walk(self.program.body) if written(s) is cell)
+            fill = "np.zeros(" + shape + ")" if only_added and cell.role == "hidden" else f"np.full({shape}, np.nan)"
+            self.line(f"{python_name(cell.name)} = {fill}")
+
+
+def _finite_left(cell: Cell, items: tuple) -> int:
+    """The number of finite axes that `cell[items]` has left."""
+    given = items[cell.rank:]
+    return len(cell.type.shape) - sum(not isinstance(i, Range) for i in given)
+

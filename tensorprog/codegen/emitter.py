@@ -1,0 +1,181 @@
+"""What the parts of the emitter share: names, values, storage, lines of source."""
+
+from __future__ import annotations
+
+import keyword
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tensorprog.codegen.expressions import KernelPool
+from tensorprog.codegen.extents import family_extents
+from tensorprog.codegen.indexing import index_text
+from tensorprog.codegen.layout import Axis, Layout
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    For,
+    Let,
+    MatrixType,
+    Op,
+    Program,
+    Statement,
+    Store,
+    Var,
+    Zero,
+    blocks,
+    cells_read,
+    reads,
+    walk,
+    written,
+)
+from tensorprog.passes.regions import written_first
+from tensorprog.passes.spaces import Spaces
+
+RESERVED = frozenset(
+    "np rt env samples seed seeds tolerance vectorize run bind replicate spaces ratios defaultdict max min int float range "
+    "len exp log sqrt sin cos tanh erf log1p abs inf".split())
+
+
+def python_name(name: str) -> str:
+    """A name of the program as a name of the module."""
+    taken = keyword.iskeyword(name) or name in RESERVED or name.endswith("_grid")
+    return f"{name}_" if taken else name
+
+
+def local_names(program: Program) -> set[str]:
+    """Every name that the program's own values take in the module."""
+    names = {d.name for d in (*program.sizes, *program.params, *program.inputs)}
+    names |= {i.cell.name for i in program.initials}
+    for s in walk(program.body):
+        if isinstance(s, Let | For):
+            names.add(s.var.name if isinstance(s, Let) else s.var)
+        names |= {c.name for c in (*cells_read(s), written(s)) if c is not None}
+    return {python_name(n) for n in names}
+
+
+
+@dataclass(slots=True)
+class Value:
+    """What a temporary is in the module: source text and the axes of the array that it names."""
+
+    text: str
+    layout: Layout
+
+
+@dataclass(slots=True)
+class Storage:
+    """How a cell is kept.
+
+    `axes` are parallel loops whose iterations each have their own. `full`: it is written in several ways, so it has
+    every axis that it can have. `named`: a family that one statement fills as a whole, so that the array stored there is
+    the family.
+    """
+
+    axes: tuple[str, ...]
+    full: bool
+    named: bool = False
+
+
+
+class EmitterBase:
+    """The state of the emitter. `lines` are the source so far; `active` the parallel loops that run as axes, outermost
+    first; `pending` temporaries that are fused into the statement that uses them."""
+
+    def __init__(self, program: Program, spaces: Spaces, pool: KernelPool):
+        self.program, self.spaces, self.pool = program, spaces, pool
+        self.lines: list[str] = []
+        self.depth = 1
+        self.active: list[Axis] = []
+        self.every_axis: dict[str, Axis] = {}
+        self.values: dict[Var, Value] = {}
+        self.pending: dict[Var, Op] = {}
+        self.extents = family_extents(program)
+        self.initials = {i.cell: i for i in program.initials}
+        self.unzeroed: set[Cell] = set()
+        self.layouts: dict[Cell, Layout] = {}
+        self.gridded: set[str] = set()
+        self.taken = local_names(program)
+        self._survey()
+
+    # --- what is used where ---
+
+    def _survey(self) -> None:
+        self.uses: Counter[Var] = Counter()
+        self.use_block: dict[Var, set[int]] = {}
+        self.storage: dict[Cell, Storage] = {}
+        self.touched: dict[int, set[Cell]] = {}
+        private: dict[Cell, list[str]] = {}
+        writes: Counter[Cell] = Counter()
+        accumulated: set[Cell] = set()
+        self._survey_block(self.program.body, (), private)
+        whole = self._filled_whole(self.program.body, []) - {o.cell for o in self.program.outputs}
+        for s in walk(self.program.body):
+            cell = written(s)
+            if cell is not None:
+                writes[cell] += 1
+                if isinstance(s, Accum | Zero):
+                    accumulated.add(cell)
+        cells = {c for s in walk(self.program.body) for c in (*cells_read(s), written(s)) if c is not None}
+        for cell in cells | set(self.initials):
+            once = writes[cell] <= 1 and cell not in accumulated and cell not in self.initials
+            axes = tuple(private.get(cell, ()))
+            self.storage[cell] = Storage(axes, not once, once and cell in whole)
+
+    def _survey_block(self, body: tuple[Statement, ...], loops: tuple[For, ...], private: dict) -> set[Cell]:
+        touched: set[Cell] = set()
+        for statement in body:
+            for var in reads(statement):
+                self.uses[var] += 1
+                self.use_block.setdefault(var, set()).add(id(body))
+            here = {c for c in (*cells_read(statement), written(statement)) if c is not None}
+            inner = (*loops, statement) if isinstance(statement, For) else loops
+            for block in blocks(statement):
+                here |= self._survey_block(block, inner, private)
+            if isinstance(statement, For) and statement.parallel:
+                self._note_private(statement, here, private)
+            self.touched[id(statement)] = here
+            touched |= here
+        return touched
+
+    def _filled_whole(self, body: tuple[Statement, ...], active: list[Axis]) -> set[Cell]:
+        """Families that a statement under parallel loops stores completely, in the order of the loops."""
+        found: set[Cell] = set()
+        for statement in body:
+            if isinstance(statement, Store) and statement.cell.rank and not statement.cell.home:
+                indexed = index_text(statement.items, active, self.extents.get(statement.cell))
+                if indexed.whole and list(indexed.axes) == [a.var for a in active]:
+                    found.add(statement.cell)
+            inner = active
+            if isinstance(statement, For) and statement.parallel:
+                inner = [*active, Axis(statement.var, statement.start, statement.stop)]
+            for block in blocks(statement):
+                found |= self._filled_whole(block, inner)
+        return found
+
+    def _note_private(self, loop: For, cells: Iterable[Cell], private: dict) -> None:
+        written_here = {written(s) for s in walk(loop.body)}
+        for cell in sorted(cells & written_here, key=lambda c: c.name):
+            if not isinstance(cell.type, MatrixType) and (loop.var in cell.home or written_first(loop.body, cell)):
+                private.setdefault(cell, []).insert(0, loop.var)
+
+    # --- lines and names ---
+
+    def line(self, text: str) -> None:
+        self.lines.append("    " * self.depth + (self._grid(text) if "_grid" in text else text))
+
+    def assign(self, var: Var, text: str, layout: Layout) -> None:
+        name = python_name(var.name)
+        self.line(f"{name} = {text}")
+        self.values[var] = Value(name, layout)
+
+    def _scratch(self) -> str:
+        """A name that the program does not use."""
+        name = f"product_{len(self.lines)}"
+        while name in self.taken:
+            name = f"_{name}"
+        return name
+
+    @property
+    def order(self) -> list[str]:
+        return [a.var for a in self.active]

@@ -1,0 +1,266 @@
+"""Coordinatewise operations fused into kernels, and sums and averages of products into matrix products."""
+
+from __future__ import annotations
+
+from tensorprog.codegen.emitter import EmitterBase, Value
+from tensorprog.codegen.expressions import KernelBody, numpy_derivative, numpy_text
+from tensorprog.codegen.layout import Layout, aligned, shape_parts, tuple_text, union
+from tensorprog.ir.integers import int_text
+from tensorprog.ir.program import (
+    Contract,
+    Elementwise,
+    Var,
+)
+
+
+class Fusion(EmitterBase):
+    """Source text of expressions and reductions."""
+
+    # --- values ---
+
+    def value(self, var: Var) -> Value:
+        """The named array of a temporary; a fused one is computed now."""
+        op = self.pending.pop(var, None)
+        if op is not None:
+            text, layout = self._expression(var, op) if isinstance(op, Elementwise) else self._contraction(op, ())
+            self.assign(var, text, layout)
+        return self.values[var]
+
+    def _full(self, var: Var, *, width: bool = False, axes: tuple[str, ...] | None = None) -> tuple[str, Layout]:
+        """A temporary with all the finite axes (and particles) of its type, and at least `axes`."""
+        value = self.value(var)
+        type = var.type
+        target = Layout(axes if axes is not None else value.layout.axes, len(type.shape), bool(type.width) or width)
+        if value.layout == target:
+            return value.text, target
+        shape = tuple_text(shape_parts(target, self.every_axis, type.shape, "samples"))
+        text = value.text if value.layout.dims else f"float({value.text})"
+        if shape == "()":
+            return value.text, target
+        return f"np.broadcast_to({aligned(text, value.layout, target)}, {shape})", target
+
+    # --- coordinatewise expressions ---
+
+    def _expression(self, var: Var, op: Elementwise) -> tuple[str, Layout]:
+        """Source text of a fused expression, and the layout of its value."""
+        leaves: dict[Var, None] = {}
+        count = self._collect(op, leaves)
+        layout = union([self.values[leaf].layout for leaf in leaves], self.order)
+        if layout.width and count > 1:
+            return self._kernel_call(op, list(leaves), layout), layout
+        return self._numpy(op, layout), layout
+
+    def _collect(self, op: Elementwise, leaves: dict[Var, None]) -> int:
+        """The leaves of an expression in order of appearance, and its number of operations."""
+        count = 1
+        for arg in op.args:
+            inner = self.pending.get(arg)
+            if isinstance(inner, Elementwise):
+                count += self._collect(inner, leaves)
+            else:
+                self.value(arg)
+                leaves.setdefault(arg)
+        return count
+
+    def _kernel_call(self, op: Elementwise, leaves: list[Var], layout: Layout) -> str:
+        body = KernelBody()
+        params = [leaf for leaf in leaves if not _is_literal(self.values[leaf].text)]
+        names = {leaf: self.values[leaf].text for leaf in leaves} | {leaf: f"a{i}" for i, leaf in enumerate(params)}
+        result = self._kernel_expression(op, body, names)
+        kernel = self.pool.name(len(params), body, result)
+        args = [aligned(self.values[p].text, self.values[p].layout, layout) for p in params]
+        return f"{kernel}({', '.join(args)})"
+
+    def _kernel_expression(self, op: Elementwise, body: KernelBody, names: dict[Var, str]) -> str:
+        args = []
+        for arg in op.args:
+            inner = self.pending.get(arg)
+            if isinstance(inner, Elementwise) and arg not in names:
+                args.append(self._kernel_expression(inner, body, names))
+                del self.pending[arg]
+            else:
+                args.append(_kernel_literal(names[arg]))
+        return body.emit(op.fn, args, op.order)
+
+    def _numpy(self, op: Elementwise, target: Layout) -> str:
+        args = []
+        for arg in op.args:
+            inner = self.pending.get(arg)
+            if isinstance(inner, Elementwise):
+                del self.pending[arg]
+                args.append(f"({self._numpy(inner, target)})")
+            else:
+                value = self.values[arg]
+                text = aligned(value.text, value.layout, target)
+                args.append(f"({text})" if text.startswith("-") else text)
+        return numpy_derivative(op.fn, op.order, args[0]) if op.order else numpy_text(op.fn, args)
+
+    # --- reductions ---
+
+    def _factors(self, var: Var) -> tuple[list[Var], float]:
+        """A fused product as factors and a number."""
+        op = self.pending.get(var)
+        if isinstance(op, Elementwise) and op.fn in ("mul", "neg") and not op.order:
+            del self.pending[var]
+            parts = [self._factors(a) for a in op.args]
+            sign = -1.0 if op.fn == "neg" else 1.0
+            for _, number in parts:
+                sign *= number
+            return [f for factors, _ in parts for f in factors], sign
+        if not isinstance(op, Contract):
+            value = self.value(var)
+            if _is_literal(value.text) and not value.layout.dims:
+                return [], float(value.text.replace("np.inf", "inf"))
+        return [var], 1.0
+
+    def _labels(self, var: Var) -> tuple[str, ...]:
+        layout = self.values[var].layout
+        return _labels(layout)
+
+    def _reduce(self, var: Var, arg: Var, labels: tuple[str, ...], *, mean: bool = True) -> None:
+        text, layout = self._reduced(arg, labels, mean=mean)
+        self.assign(var, text, layout)
+
+    def _reduced(self, arg: Var, labels: tuple[str, ...], *, mean: bool = False) -> tuple[str, Layout]:
+        """The sum (over particles with `mean` the average) of a temporary over labelled axes: a parallel axis' name,
+        `f0`, `f1`, ... for finite axes, `N` for particles."""
+        if isinstance(self.pending.get(arg), Contract):
+            op = self.pending.pop(arg)
+            inner = tuple(label for label in labels if label in self.order)
+            text, layout = self._contraction(op, inner)
+            rest = tuple(label for label in labels if label not in inner)
+            return self._plain_sum(text, layout, rest, mean) if rest else (text, layout)
+        layout = self.values[arg].layout
+        factors, number = self._factors(arg)
+        inner = [f for f in factors if set(self._labels(f)) & set(labels)]
+        outer = [f for f in factors if f not in inner]
+        text, reduced = self._sum_of_product(inner, labels, mean) if inner else ("1.0", Layout())
+        for label in labels:
+            if label not in _labels(layout) and not (label == "N" and mean):
+                text = f"{text} * {self._length(label, arg)}"
+        return self._times(text, reduced, outer, number)
+
+    def _length(self, label: str, arg: Var) -> str:
+        if label.startswith("f") and label[1:].isdigit():
+            return f"float({int_text(arg.type.shape[int(label[1:])])})"
+        return f"float({int_text(self.every_axis[label].length)})"
+
+    def _times(self, text: str, layout: Layout, factors: list[Var], number: float) -> tuple[str, Layout]:
+        target = union([layout, *(self.values[f].layout for f in factors)], self.order)
+        if text != "1.0" and layout.dims and aligned("x", layout, target) != "x":
+            text = aligned(f"({text})", layout, target)
+        parts = [] if text == "1.0" else [text]
+        parts += [aligned(self.values[f].text, self.values[f].layout, target) for f in factors]
+        if number != 1.0 or not parts:
+            parts.insert(0, repr(number) if number >= 0 else f"({number!r})")
+        return " * ".join(parts), target
+
+    def _sum_of_product(self, factors: list[Var], labels: tuple[str, ...], mean: bool) -> tuple[str, Layout]:
+        every = {label for f in factors for label in self._labels(f)}
+        largest = max((self._labels(f) for f in factors), key=len)
+        first = [f for f in factors if self._labels(f) == largest]
+        second = [f for f in factors if f not in first]
+        spread = union([self.values[f].layout for f in factors], self.order)
+        out = _without(spread, labels)
+        reduced = [label for label in labels if label in every]
+        if not second and len(first) == 2 and reduced == ["N"] and mean:
+            left, right = (self.values[f].text for f in first)
+            return f"rt.mean_product({left}, {right})", out
+        if not second:
+            text, layout = self._product(first)
+            return self._plain_sum(text, layout, tuple(reduced), mean)
+        return self._product_contraction(first, second, reduced, out, mean)
+
+    def _product_contraction(self, first: list[Var], second: list[Var], reduced: list[str], out: Layout,
+                             mean: bool) -> tuple[str, Layout]:
+        (left, left_layout), (right, right_layout) = self._product(first), self._product(second)
+        both = set(_labels(left_layout)) & set(_labels(right_layout))
+        for label in [r for r in reduced if r not in both]:
+            if label in _labels(left_layout):
+                left, left_layout = self._plain_sum(left, left_layout, (label,), False)
+            else:
+                right, right_layout = self._plain_sum(right, right_layout, (label,), False)
+        text = contract_text(left, _labels(left_layout), right, _labels(right_layout), _labels(out))
+        return (f"{text} / samples" if mean and "N" in reduced else text), out
+
+    def _product(self, factors: list[Var]) -> tuple[str, Layout]:
+        layout = union([self.values[f].layout for f in factors], self.order)
+        texts = [aligned(self.values[f].text, self.values[f].layout, layout) for f in factors]
+        if len(texts) == 1:
+            return texts[0], layout
+        name = self._scratch()
+        self.line(f"{name} = {' * '.join(texts)}")
+        return name, layout
+
+    def _plain_sum(self, text: str, layout: Layout, labels: tuple[str, ...], mean: bool) -> tuple[str, Layout]:
+        own = _labels(layout)
+        positions = [own.index(label) for label in labels if label in own]
+        out = _without(layout, labels)
+        if not positions:
+            return text, out
+        axis = str(positions[0] - len(own)) if len(positions) == 1 else str(tuple(positions))
+        function = "mean" if mean and labels == ("N",) else "sum"
+        result = f"np.{function}({text}, axis={axis})"
+        if mean and "N" in labels and labels != ("N",):
+            result += " / samples"
+        return result, out
+
+    def _contraction(self, op: Contract, summed: tuple[str, ...]) -> tuple[str, Layout]:
+        """An einsum over finite axes, also summed over the parallel axes `summed`."""
+        sides = []
+        for arg, letters in ((op.left, op.left_axes), (op.right, op.right_axes)):
+            text, layout = self._full(arg)
+            labels = [*layout.axes, *(f"c{c}" for c in letters), *(["N"] if layout.width else [])]
+            sides.append([text, labels])
+        (left, left_labels), (right, right_labels) = sides
+        axes = tuple(a for a in self.order if a in left_labels or a in right_labels)
+        width = "N" in left_labels or "N" in right_labels
+        kept = [a for a in axes if a not in summed]
+        out = [*kept, *(f"c{c}" for c in op.out_axes), *(["N"] if width else [])]
+        for side, other in ((sides[0], sides[1]), (sides[1], sides[0])):
+            for label in [x for x in side[1] if x not in other[1] and x not in out]:
+                position = side[1].index(label)
+                side[0] = f"np.sum({side[0]}, axis={position})"
+                side[1] = [x for x in side[1] if x != label]
+        (left, left_labels), (right, right_labels) = sides
+        text = contract_text(left, tuple(left_labels), right, tuple(right_labels), tuple(out))
+        for axis in summed:
+            if axis not in axes:
+                text = f"{text} * float({int_text(self.every_axis[axis].length)})"
+        return text, Layout(tuple(kept), len(op.out_axes), width)
+
+
+def _labels(layout: Layout) -> tuple[str, ...]:
+    return (*layout.axes, *(f"f{i}" for i in range(layout.finite)), *(["N"] if layout.width else []))
+
+
+def _without(layout: Layout, labels: tuple[str, ...]) -> Layout:
+    own = set(_labels(layout)) & set(labels)
+    finite = layout.finite - sum(label.startswith("f") and label[1:].isdigit() for label in own)
+    return Layout(tuple(a for a in layout.axes if a not in labels), finite, layout.width and "N" not in labels)
+
+
+def contract_text(left: str, left_labels: tuple[str, ...], right: str, right_labels: tuple[str, ...],
+                  out: tuple[str, ...]) -> str:
+    """A call of `rt.contract` with one letter a label."""
+    letters: dict[str, str] = {}
+    for label in (*left_labels, *right_labels, *out):
+        letters.setdefault(label, "abcdefghijklmopqrstuvwxyz"[len(letters)])
+    spec = ["".join(letters[x] for x in side) for side in (left_labels, right_labels, out)]
+    return f'rt.contract("{spec[0]},{spec[1]}->{spec[2]}", {left}, {right})'
+
+
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        float(text.replace("np.inf", "inf"))
+    except ValueError:
+        return False
+    return True
+
+
+def _kernel_literal(text: str) -> str:
+    return f"({text})" if text.startswith("-") else text.replace("np.inf", "inf")
+
+

@@ -1,0 +1,78 @@
+"""States of matrices: stores and updates."""
+
+from __future__ import annotations
+
+from tensorprog.codegen.emitter import Value, python_name
+from tensorprog.codegen.fusion import Fusion
+from tensorprog.codegen.layout import Layout, aligned, tuple_text, union
+from tensorprog.ir.integers import IntExpr, int_text
+from tensorprog.ir.program import (
+    Cell,
+    MatrixTerm,
+    OuterTerm,
+    Term,
+    Var,
+)
+
+
+class MatrixStates(Fusion):
+    """Source text of linear combinations of matrices and outer products."""
+
+    # --- matrices ---
+
+    def _matrix_name(self, cell: Cell, items: tuple[IntExpr, ...]) -> str:
+        name = python_name(cell.name)
+        if not cell.rank:
+            return name
+        return f"{name}[{tuple_text([int_text(i) for i in items])}]"
+
+    def _matrix_family(self, cell: Cell) -> str:
+        """A family of matrices by index; elements that are only added to start from zero."""
+        return f"defaultdict(lambda: {self._zero_matrix(cell)})"
+
+    def _zero_matrix(self, cell: Cell) -> str:
+        rows, cols = self.spaces.of((cell, "rows")), self.spaces.of((cell, "cols"))
+        ratios = f"(ratios[{cell.type.rows!r}], ratios[{cell.type.cols!r}])"
+        return f"rt.zero_matrix(spaces[{rows}], spaces[{cols}], {ratios}, tolerance)"
+
+    def _matrix_text(self, start: str, terms: tuple[Term, ...]) -> str:
+        text = start
+        for term in terms:
+            text += self._matrix_term(term) if isinstance(term, MatrixTerm) else self._outer_term(term)
+        return text
+
+    def _matrix_term(self, term: MatrixTerm) -> str:
+        coef = self._scalar(term.coef)
+        turned = ", transposed=True" if term.transposed else ""
+        return f".add({coef}, {self._matrix_name(term.cell, term.items)}{turned})"
+
+    def _scalar(self, coef: Var | None) -> str:
+        """A factor summed over all parallel axes (the term is added once an iteration)."""
+        if coef is None:
+            text, axes = "1.0", ()
+        else:
+            value = self.value(coef)
+            text, axes = value.text, value.layout.axes
+        if axes:
+            text = f"np.sum({text})"
+        for axis in self.active:
+            if axis.var not in axes:
+                text = f"{text} * float({int_text(axis.length)})"
+        return text
+
+    def _outer_term(self, term: OuterTerm) -> str:
+        coef = self.value(term.coef) if term.coef is not None else Value("1.0", Layout())
+        left, right = self.value(term.left), self.value(term.right)
+        axes = union([coef.layout, left.layout, right.layout], self.order).axes
+        left_text, left_layout = self._full(term.left, axes=axes)
+        right_text, _ = self._full(term.right, axes=axes)
+        factor = coef.text
+        if coef.layout.dims:
+            left_text = f"{aligned(coef.text, coef.layout, left_layout)} * {left_text}"
+            factor = "1.0"
+        for axis in self.active:
+            if axis.var not in axes:
+                factor = f"{factor} * float({int_text(axis.length)})"
+        return f".add_outer({factor}, {left_text}, {right_text})"
+
+
