@@ -17,6 +17,8 @@ from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, n
 from tensorprog.files import mistake, read_program, write_text
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import numpy as np
 
     from tensorprog.driver import Compiled
@@ -138,9 +140,10 @@ class CompiledProgram:
         for name, value in (("samples", samples), ("replicates", replicates)):
             require_positive(name, value)
         env, missing = self._prepare(data, settings)
-        values, errors = self._module.run(env, samples=samples, replicates=replicates, seed=seed,
+        module = self._module(env)
+        values, errors = module.run(env, samples=samples, replicates=replicates, seed=seed,
                                           tolerance=tolerance, threads=threads, progress=progress)
-        methods = getattr(self._module, "METHODS", {})
+        methods = getattr(module, "METHODS", {})
         return self._result(values, errors, {name: methods.get(name, "particles") for name in values}, missing,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
 
@@ -196,18 +199,24 @@ class CompiledProgram:
         Raises:
             ProgramError: for a program without a limit.
         """
+        compiled, warnings = self._compiled(self.settings)
+        self.warnings = (*self.warnings, *warnings)
+        return compiled
+
+    def _compiled(self, settings: Mapping[str, object]) -> tuple[Compiled, tuple[Diagnostic, ...]]:
         from tensorprog.driver import compile_program
 
         reporter = Reporter(self.source)
-        compiled = compile_program(self.program, self.settings, reporter)
-        self.warnings = (*self.warnings, *reporter.warnings)
-        return compiled
+        return compile_program(self.program, settings, reporter), reporter.warnings
 
-    @cached_property
-    def _module(self):
+    def _module(self, env: Mapping[str, object]) -> ModuleType:
+        """The emitted module; made anew if `env` changes a parameter that powers of n depend on."""
         from tensorprog.driver import load_module
 
-        return load_module(self.limit)
+        limit = self.limit
+        if any(env[name] != limit.env[name] for name in limit.powers.fixed):
+            limit, _ = self._compiled({**self.settings, **{name: env[name] for name in limit.powers.fixed}})
+        return load_module(limit)
 
     def _prepare(self, data: Data | None, settings: Mapping[str, object]) -> tuple[dict[str, object], dict]:
         """The environment, audited, and the elements of outputs that are never assigned."""

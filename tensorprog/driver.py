@@ -72,8 +72,12 @@ def compile_program(program: Program, settings: Settings | None, reporter: Repor
     env = constants_env(program, settings or {})
     plain = differentiated(program, reporter)
     powers = infer_powers(plain, env, reporter)
-    vanishing = check_outputs(plain, powers, reporter)
-    limit = leading_terms(plain, powers, reporter)
+    later = Reporter(program.source)
+    limit = leading_terms(plain, powers, later)
+    # A difference that cancels also makes a power too large; then the cancellation alone is reported.
+    vanishing = frozenset() if later.has("TP506") else check_outputs(plain, powers, reporter)
+    reporter.extend(later)
+    reporter.raise_errors()
     limit = simplify(contract_cells(simplify(limit)))
     return Compiled(program, plain, mark_parallel(limit), powers, vanishing, readouts(program), env)
 

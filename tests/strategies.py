@@ -43,10 +43,6 @@ class Names:
     families: dict[str, tuple[str | None, int, int]] = field(default_factory=dict)
     computed: list[str] = field(default_factory=list)
 
-    def copy(self) -> Names:
-        return Names({w: list(v) for w, v in self.vectors.items()}, list(self.scalars), list(self.plain),
-                     dict(self.families), list(self.computed))
-
 
 @dataclass(frozen=True, slots=True)
 class Generated:
@@ -596,9 +592,9 @@ class Generator:
         self.matrices = {f"W_{k}": ("n", "n"), "Q": ("n", "n")}
         self.rectangular = False
         self._open(var, 0, SIZES["T"], "T")
-        if self.chance(2):
-            self._scalar(depth)
         single = self.chance(2)
+        if not single and self.chance(2):
+            self._scalar(depth)
         element = f"{f}[{var}, {a}]"
         self._open(a, 0, SIZES["P"], "P")
         if self.chance(2):

@@ -89,6 +89,14 @@ class Reporter:
         if diagnostic not in self.found:
             self.found.append(diagnostic)
 
+    def has(self, code: str) -> bool:
+        return any(d.code == code for d in self.found)
+
+    def extend(self, other: Reporter) -> None:
+        """Take over what another reporter found."""
+        for diagnostic in other.found:
+            self._add(diagnostic)
+
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
         return tuple(d for d in self.found if d.severity == "warning")

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.integers import IntExpr, IntLit, int_text, same_int
+from tensorprog.ir.primitives import exact
 from tensorprog.ir.program import (
     SCALAR,
     Cell,
@@ -122,22 +123,8 @@ class Builder:
             return args[0]
         if fn == "add" and values[0] == 0:
             return args[1]
-        if any(not isinstance(v, Fraction) for v in values):
-            return None
-        match fn, values:
-            case "neg", [a]:
-                return self.const(-a)
-            case "add", [a, b]:
-                return self.const(a + b)
-            case "sub", [a, b]:
-                return self.const(a - b)
-            case "mul", [a, b]:
-                return self.const(a * b)
-            case "div", [a, b] if b != 0:
-                return self.const(a / b)
-            case "square", [a]:
-                return self.const(a * a)
-        return None
+        value = exact(fn, values)
+        return None if value is None else self.const(value)
 
     def add(self, a: Var, b: Var) -> Var:
         return self.elementwise("add", a, b)

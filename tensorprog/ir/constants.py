@@ -32,8 +32,13 @@ def constant(program: Program, expr: ConstExpr, env: Mapping[str, object]) -> Sc
         return _evaluate(program, expr, env)
     except ConstantError as error:
         raise _as_program_error(error.reason, error.expr, program.source) from None
-    except (ZeroDivisionError, ValueError, OverflowError) as error:
-        raise _as_program_error(str(error), expr, program.source) from None
+    except ZeroDivisionError:
+        raise _as_program_error("it divides by zero", expr, program.source) from None
+    except ValueError:
+        raise _as_program_error("it takes the square root or logarithm of a number below zero", expr,
+                                program.source) from None
+    except OverflowError:
+        raise _as_program_error("it is too large", expr, program.source) from None
 
 
 def at_width(scaled: Scaled, n: int) -> float:
@@ -52,7 +57,8 @@ def width_ratio(program: Program, width: str, env: Mapping[str, object]) -> floa
 
 def _as_program_error(reason: str, expr: ConstExpr, source: Source) -> ProgramError:
     message = f"this constant has no value: {reason}"
-    return ProgramError([Diagnostic("TP505", message, expr.span)], source)
+    help = "look at the values of the parameters in it, and change them with --set or their defaults"
+    return ProgramError([Diagnostic("TP505", message, expr.span, help=help)], source)
 
 
 def _evaluate(program: Program, expr: ConstExpr, env: Mapping[str, object]) -> Scaled:

@@ -8,6 +8,7 @@ step(0) = 0, sign(0) = 0, and step' = sign' = 0 (the delta is left to Stein's le
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from math import pi, sqrt
 
@@ -138,3 +139,24 @@ def _compose(outer: Expr, inner: Expr) -> Expr:
     if outer.fn == "x":
         return inner
     return Expr(outer.fn, tuple(_compose(a, inner) for a in outer.args), outer.value)
+
+
+def exact(fn: str, values: list[Fraction | float]) -> Fraction | None:
+    """The exact value of a primitive on exact numbers; None where it has none."""
+    if any(not isinstance(v, Fraction) for v in values):
+        return None
+    match fn, values:
+        case "neg", [a]:
+            return -a
+        case "add", [a, b]:
+            return a + b
+        case "sub", [a, b]:
+            return a - b
+        case "mul", [a, b]:
+            return a * b
+        case "div", [a, b] if b:
+            return a / b
+        case "square", [a]:
+            return a * a
+        case _:
+            return None

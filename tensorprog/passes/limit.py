@@ -37,13 +37,10 @@ from tensorprog.passes.rewrite import map_blocks
 def leading_terms(program: Program, powers: Powers, reporter: Reporter) -> Program:
     """Divide out the powers of n and drop what is of lower order.
 
-    Raises:
-        ProgramError: leading terms that cancel identically (TP506), a name that holds values of different powers (TP510).
+    Reports: leading terms that cancel identically (TP506), a name that holds values of different powers (TP510).
     """
     rewriter = _Leading(program, powers, reporter)
-    body = rewriter.block(program.body)
-    reporter.raise_errors()
-    return program.with_body(body)
+    return program.with_body(rewriter.block(program.body))
 
 
 class _Leading:

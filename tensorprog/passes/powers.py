@@ -17,13 +17,16 @@ from fractions import Fraction
 
 from tensorprog.diagnostics import Note, Reporter, Span
 from tensorprog.ir.constants import constant
-from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE
+from tensorprog.ir.integers import evaluate_int, symbols
+from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE, exact
 from tensorprog.ir.program import (
     Accum,
     Cell,
     Const,
+    ConstExpr,
     Contract,
     Elementwise,
+    FromInt,
     Initial,
     Let,
     Load,
@@ -58,10 +61,11 @@ class PowerError(Exception):
 @dataclass(slots=True)
 class Powers:
     """The power of n of every temporary and cell. `first` are the powers before loops feed anything back, from which the
-    cause of a large power can be told."""
+    cause of a large power can be told; `fixed` the parameters that powers depend on."""
 
     of: dict[Var | Cell, Power] = field(default_factory=dict)
     first: dict[Var | Cell, Power] = field(default_factory=dict)
+    fixed: set[str] = field(default_factory=set)
 
     def __getitem__(self, value: Var | Cell) -> Power:
         return self.of.get(value)
@@ -75,6 +79,20 @@ def larger(a: Power, b: Power) -> Power:
 
 def total(*powers: Power) -> Power:
     return None if None in powers else sum(powers, Fraction(0))
+
+
+def declared_names(program: Program) -> set[str]:
+    """Parameters and sizes in exponents of declared constants, on which powers of n may depend."""
+    exprs = [a for i in program.initials for a in i.law.args]
+    return {name for e in exprs for name in _exponent_names(e, False)}
+
+
+def _exponent_names(expr: ConstExpr, inside: bool) -> set[str]:
+    if expr.op == "param":
+        return {expr.leaf} if inside else set()
+    if expr.op == "int":
+        return {s.name for s in symbols(expr.leaf)} if inside else set()
+    return {n for k, a in enumerate(expr.args) for n in _exponent_names(a, inside or (expr.op == "**" and k == 1))}
 
 
 def initial_power(program: Program, initial: Initial, env: Mapping[str, object]) -> Power:
@@ -105,6 +123,7 @@ def infer_powers(program: Program, env: Mapping[str, object], reporter: Reporter
             (TP503), or powers that grow from iteration to iteration (TP504).
     """
     inference = _Inference(program, env, reporter)
+    inference.powers.fixed |= declared_names(program)
     flat = list(walk(program.body))
     cells = {c for s in flat for c in [getattr(s, "cell", None)] if c is not None}
     for _ in range(len(cells) + 3):
@@ -112,9 +131,8 @@ def infer_powers(program: Program, env: Mapping[str, object], reporter: Reporter
         inference.powers.first = inference.powers.first or dict(inference.powers.of)
         if not changed:
             return inference.powers
-    grown = [s for s in flat if inference.grows(s)]
-    reporter.error("TP504", "the power of n of this value grows from iteration to iteration",
-                   grown[0].span if grown else None,
+    grown = inference.grown
+    reporter.error("TP504", "the power of n of this value grows from iteration to iteration", grown and grown.span,
                    help="scale the update by a power of n, so that it is of the order of the value that it updates")
     reporter.raise_errors()
     return inference.powers
@@ -122,32 +140,38 @@ def infer_powers(program: Program, env: Mapping[str, object], reporter: Reporter
 
 class _Inference:
     def __init__(self, program: Program, env: Mapping[str, object], reporter: Reporter):
-        self.env, self.reporter = env, reporter
+        self.program, self.env, self.reporter = program, env, reporter
         self.powers = Powers()
         self.values: dict[Var, Fraction] = {}
+        self.names: dict[Var, set[str]] = {}
+        self.grown: Statement | None = None
+        self.makers = {s.var: s for s in walk(program.body) if isinstance(s, Let)}
         for initial in program.initials:
             self.powers.of[initial.cell] = initial_power(program, initial, env)
 
     def round(self, flat: list[Statement]) -> bool:
         """One pass over all statements; whether a cell's power grew."""
-        before = {k: v for k, v in self.powers.of.items() if isinstance(k, Cell)}
+        self.grown = None
         for statement in flat:
+            cell = None if isinstance(statement, Let) else getattr(statement, "cell", None)
+            before = self.powers[cell] if cell is not None else None
             try:
                 self._statement(statement)
             except PowerError as error:
-                self.reporter.error(error.code, error.message, statement.span, help=error.help)
-                self.reporter.raise_errors()
-        return any(self.powers.of[k] != before.get(k) for k in self.powers.of if isinstance(k, Cell))
+                self._report(error, statement)
+            if cell is not None and self.powers[cell] != before and self.grown is None:
+                self.grown = statement
+        return self.grown is not None
 
-    def grows(self, statement: Statement) -> bool:
-        cell = getattr(statement, "cell", None)
-        if not isinstance(cell, Cell) or isinstance(statement, Let):
-            return False
-        before = self.powers[cell]
-        self._statement(statement)
-        grew = self.powers[cell] != before
-        self.powers.of[cell] = before
-        return grew
+    def _report(self, error: PowerError, statement: Statement) -> None:
+        notes = ()
+        if error.code == "TP502" and isinstance(statement, Let):
+            self.powers.first = self.powers.first or dict(self.powers.of)
+            place = origin(self.program, self.powers, operands(statement.op)[0])
+            if place is not None and place != statement.span:
+                notes = (Note("the power of n enters here", place),)
+        self.reporter.error(error.code, error.message, statement.span, notes=notes, help=error.help)
+        self.reporter.raise_errors()
 
     def _statement(self, statement: Statement) -> None:
         of = self.powers.of
@@ -171,7 +195,12 @@ class _Inference:
                 return None if value == 0 or value in (float("inf"), float("-inf")) else Fraction(0)
             case ParamRef(name=name):
                 if name in self.env:
-                    self.values[var] = Fraction(self.env[name]).limit_denominator(1000)
+                    self._know(var, Fraction(self.env[name]).limit_denominator(1000), {name})
+                return Fraction(0)
+            case FromInt(expr=expr):
+                names = {symbol.name for symbol in symbols(expr)}
+                if names <= set(self.env):
+                    self._know(var, Fraction(evaluate_int(expr, self.env)), names)
                 return Fraction(0)
             case WidthConst():
                 return Fraction(1)
@@ -186,6 +215,20 @@ class _Inference:
             case _:
                 inputs = operands(op)
                 return p[inputs[0]] if inputs else Fraction(0)
+
+    def _know(self, var: Var, value: Fraction, names: set[str]) -> None:
+        self.values[var], self.names[var] = value, names
+
+    def _value(self, var: Var) -> Fraction | None:
+        """The number that an exponent is, remembering the parameters that it depends on."""
+        if var in self.values:
+            self.powers.fixed |= self.names.get(var, set())
+            return self.values[var]
+        maker = self.makers.get(var)
+        if maker is None or not isinstance(maker.op, Elementwise) or maker.op.order:
+            return None
+        args = [self._value(a) for a in maker.op.args]
+        return None if None in args else exact(maker.op.fn, args)
 
     def _elementwise(self, op: Elementwise) -> Power:
         powers = [self.powers[a] for a in op.args]
@@ -215,7 +258,7 @@ class _Inference:
             raise PowerError("TP503", "an exponent that grows or shrinks with n", "exponents do not depend on n")
         if not base:
             return base if base is None and self.values.get(op.args[1], 1) > 0 else Fraction(0)
-        value = self.values.get(op.args[1])
+        value = self._value(op.args[1])
         if value is None:
             raise PowerError("TP503", "a power of n whose exponent is computed by the program",
                              "write the exponent as a number or a parameter, as in `n**(1/2)`")
@@ -251,7 +294,7 @@ def term_power(powers: Powers, term: Term) -> Power:
 # --- where a power entered -----------------------------------------------------------------------------------
 
 
-def origin(program: Program, powers: Powers, cell: Cell) -> Span | None:
+def origin(program: Program, powers: Powers, start: Cell | Var) -> Span | None:
     """The statement at which a value of positive power was made from values without one."""
     makers: dict[Var | Cell, list[Statement]] = {}
     for statement in walk(program.body):
@@ -260,9 +303,9 @@ def origin(program: Program, powers: Powers, cell: Cell) -> Span | None:
             makers.setdefault(key, []).append(statement)
     seen: set = set()
     constants = _constants(program)
-    value: Var | Cell | None = cell
-    place: Span | None = cell.span
-    first = powers.first if (powers.first.get(cell) or 0) > 0 else powers.of
+    value: Var | Cell | None = start
+    place: Span | None = start.span if isinstance(start, Cell) else None
+    first = powers.first if (powers.first.get(start) or 0) > 0 else powers.of
     while value is not None and value not in seen:
         seen.add(value)
         made = next((s for s in makers.get(value, []) if (_made_power(first, s) or 0) > 0), None)

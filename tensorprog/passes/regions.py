@@ -263,14 +263,13 @@ class _Planner:
 
     def _warn_older_paths(self, gradient: GradStmt, parts: list[Part], outer: Path) -> None:
         """The loop changes the variable, so values computed from it before the loop are constants to the gradient."""
-        inner = [s for p in parts for s in p.statements]
-        before = [s for step in outer for s in step.block[: step.position]]
-        reads_before = {c for s in before for c in cells_written((s,))}
-        used = {c for s in inner for n in walk((s,)) for c in cells_read(n)} & reads_before - {gradient.wrt}
-        useful = activity(inner, used, gradient.scalar).cells & used
-        varied = {c for c in useful if activity(before, {gradient.wrt}, c).cells - {gradient.wrt}}
+        inner = [n for p in parts for s in p.statements for n in walk((s,))]
+        before = [n for step in outer for s in step.block[: step.position] for n in walk((s,))]
+        useful = _closure(inner, {gradient.scalar}, _backward)
+        made = {value for s in before for value in _defines(s)}
+        varied = _closure(before, {gradient.wrt}, _forward) & useful & made - {gradient.wrt}
         if varied:
-            name = sorted(c.display for c in varied)[0]
+            name = min(c.display if isinstance(c, Cell) else c.name for c in varied)
             self.reporter.warn("TP422", f"`{name}` was computed from `{gradient.wrt.display}` before the loop that updates "
                                         f"`{gradient.wrt.display}`; the gradient takes it as a constant", gradient.span,
                                help="this is what a network centred at its initialization wants")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+from tensorprog.ir.primitives import exact
 from tensorprog.ir.program import (
     SCALAR,
     Cell,
@@ -123,7 +124,7 @@ class _Forwarder:
         if isinstance(op, Const) and statement.var.type == SCALAR:
             self.numbers[statement.var] = op.value
         elif isinstance(op, Elementwise) and all(a in self.numbers for a in op.args):
-            value = _arithmetic(op, [self.numbers[a] for a in op.args])
+            value = None if op.order else exact(op.fn, [self.numbers[a] for a in op.args])
             if value is not None:
                 self.numbers[statement.var] = value
                 return replace(statement, op=Const(value))
@@ -138,27 +139,6 @@ class _Forwarder:
             if self.numbers.get(value) == neutral and other.type == var.type:
                 return other
         return None
-
-
-def _arithmetic(op: Elementwise, values: list) -> Fraction | None:
-    """The exact value of an operation on exact numbers."""
-    if op.order or any(not isinstance(v, Fraction) for v in values):
-        return None
-    match op.fn, values:
-        case "neg", [a]:
-            return -a
-        case "add", [a, b]:
-            return a + b
-        case "sub", [a, b]:
-            return a - b
-        case "mul", [a, b]:
-            return a * b
-        case "div", [a, b] if b:
-            return a / b
-        case "square", [a]:
-            return a * a
-        case _:
-            return None
 
 
 def _has_range(items: tuple) -> bool:
