@@ -312,9 +312,8 @@ def _seeds(seed: int, count: int) -> list[int]:
 
 
 def _standard_error(drawn: np.ndarray) -> np.ndarray:
-    """Of the mean over the leading axis; zero for a single draw, whose error is unknown."""
-    import numpy as np
+    """Of the mean over the leading axis, by the same rule as in the limit: two of them cover 95 %, a single draw has an
+    unknown one (NaN)."""
+    from tensorprog.runtime.replicates import coverage_factor, standard_error
 
-    if len(drawn) < 2:
-        return np.zeros(drawn.shape[1:])
-    return drawn.std(axis=0, ddof=1) / np.sqrt(len(drawn))
+    return standard_error(drawn, coverage_factor(len(drawn)))

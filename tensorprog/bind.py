@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tensorprog.diagnostics import Note, Reporter, Span, near_miss
+from tensorprog.ir.constants import constant
 from tensorprog.ir.integers import IntExpr, IntSym, evaluate_int, int_text, symbols
 from tensorprog.ir.program import Input, MatrixType, Param, Program, Size
 
@@ -40,7 +41,36 @@ def bind(program: Program, data: Mapping[str, object] | None = None,
     binder.solve_sizes()
     binder.check_shapes()
     binder.reporter.raise_errors()
+    _check_laws(program, binder.env)
     return binder.env
+
+
+def _check_laws(program: Program, env: Env) -> None:
+    """The numbers of every declared law make sense: variances, probabilities, intervals."""
+    reporter = Reporter(program.source)
+    for initial in program.initials:
+        values = [constant(program, a, env)[0] for a in initial.law.args]
+        wrong = _law_mistake(initial.law.name, values)
+        if wrong:
+            name = initial.cell.display or initial.cell.name
+            reporter.error("TP633", f"the law of '{name}' makes no sense: {wrong}", initial.cell.span,
+                           help="change the parameters in it with --set, or the declaration")
+    reporter.raise_errors()
+
+
+def _law_mistake(law: str, values: list[float]) -> str | None:
+    """What is wrong with the arguments of a law, if anything is."""
+    match law, values:
+        case "normal", [_, variance] if not variance >= 0:
+            return f"its variance is {variance:g}"
+        case "sparse_normal", [_, variance] if not variance >= 0:
+            return f"its variance is {variance:g}"
+        case ("sparse_normal" | "bernoulli"), [p, *_] if not 0 <= p <= 1:
+            return f"its probability is {p:g}"
+        case "uniform", [low, high] if not low < high:
+            return f"its interval is from {low:g} to {high:g}"
+        case _:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

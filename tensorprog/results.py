@@ -14,6 +14,9 @@ from tensorprog.diagnostics import Diagnostic
 SHOWN_ROWS = 6
 SHOWN_COLUMNS = 5
 
+# What is smaller than this is the rounding error of quantities of order one.
+ROUNDING = 1e-14
+
 
 class Result(Mapping[str, np.ndarray]):
     """A mapping from output names to arrays.
@@ -99,8 +102,7 @@ def _lines(name: str, value: np.ndarray, error: np.ndarray) -> Iterator[str]:
         yield f"{name} = {with_error(float(value), float(error))}"
         return
     shape = ", ".join(map(str, value.shape))
-    largest = _largest(error)
-    yield f"{name} [{shape}]" + (f"  (errors up to {_short(largest)})" if largest > 0 else "")
+    yield f"{name} [{shape}]" + _array_error(error)
     if value.ndim == 1:
         yield "  " + _row(value)
         return
@@ -128,8 +130,16 @@ def _largest(error: np.ndarray) -> float:
     return float(finite.max()) if finite.size else 0.0
 
 
+def _array_error(error: np.ndarray) -> str:
+    if error.size and np.isnan(error).all():
+        return "  (errors unknown: a single run)"
+    largest = _largest(error)
+    return f"  (errors up to {_short(largest)})" if largest > ROUNDING else ""
+
+
 def _number(value: float) -> str:
-    return f"{value:.6g}"
+    """Six digits; what rounding alone makes of zero is shown as zero."""
+    return "0" if abs(value) < ROUNDING else f"{value:.6g}"
 
 
 def _short(value: float) -> str:
@@ -138,8 +148,10 @@ def _short(value: float) -> str:
 
 def with_error(value: float, error: float) -> str:
     """`0.1234 +- 0.0021`, with the digits that the error leaves meaningful."""
-    if not math.isfinite(value) or not math.isfinite(error) or error <= 0:
-        return f"{value:.12g}"
+    if math.isfinite(value) and math.isnan(error):
+        return f"{value:.12g} (error unknown: a single run)"
+    if not math.isfinite(value) or not math.isfinite(error) or error <= ROUNDING:
+        return "0" if abs(value) < ROUNDING else f"{value:.12g}"
     digits = 1 - math.floor(math.log10(error))
     if not 0 <= digits <= 15:
         return f"{value:.12g} +- {_short(error)}"
@@ -152,6 +164,5 @@ def _html_row(name: str, value: np.ndarray, error: np.ndarray, method: str) -> s
         text = with_error(float(value), float(error)).replace("+-", "&plusmn;")
     else:
         text = _row(value.reshape(-1)) if value.size else "empty"
-        largest = _largest(error)
-        text += f" (&plusmn; up to {_short(largest)})" if largest > 0 else ""
+        text += _array_error(error)
     return f"<tr><td>{html.escape(name)}</td><td>{shape}</td><td>{text}</td><td>{html.escape(method)}</td></tr>"

@@ -221,3 +221,14 @@ def test_parameters_used_as_sizes_are_positive():
 
 def test_loop_counts_may_be_zero():
     assert bind(program(params=(Param("T", "int", 0),)))["T"] == 0
+
+
+@pytest.mark.parametrize(("law", "says"), [("normal(0, s)", "its variance is -1"), ("bernoulli(s)", "its probability is -1"),
+                                           ("uniform(0, s)", "its interval is from 0 to -1"),
+                                           ("sparse_normal(0.5, s)", "its variance is -1")])
+def test_laws_must_make_sense(law, says):
+    from tensorprog import compile
+
+    program = compile(f"width n\nparam s = -1\nvector v : [n] ~ {law}\noutput moment(v*v) as m\n")
+    with pytest.raises(ProgramError, match=f"TP633.*{says}"):
+        program.run()

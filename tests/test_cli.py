@@ -25,6 +25,7 @@ from tensorprog.api import Interrupted
 from tensorprog.cli import main
 from tensorprog.diagnostics import ProgramError
 from tensorprog.diagnostics.catalog import CATALOG
+from tensorprog.runtime.replicates import coverage_factor
 
 ROOT = Path(__file__).parents[1]
 
@@ -419,7 +420,7 @@ def test_simulation_statistics():
     drawn = result.samples["f"]
     assert drawn.shape == (5, 3, 4)
     assert np.allclose(result["f"], drawn.mean(axis=0))
-    assert np.allclose(result.error["f"], drawn.std(axis=0, ddof=1) / np.sqrt(5))
+    assert np.allclose(result.error["f"], coverage_factor(5) * drawn.std(axis=0, ddof=1) / np.sqrt(5))
     assert result.method["f"] == "finite"
     assert np.array_equal(program.simulate(data, width=16, seeds=3, seed=1).samples["f"], drawn[:3])
     assert not np.array_equal(program.simulate(data, width=16, seeds=5, seed=2)["f"], result["f"])

@@ -214,23 +214,44 @@ def test_errors_scale_to_cover():
     hits = 0
     for _ in range(4000):
         drawn = iter(rng.normal(size=3))
-        values, errors = rt.run_replicates(lambda seed, d=drawn: {"x": next(d)}, replicates=3, seed=0, threads=1)
+        values, errors = rt.run_replicates(lambda seed, tick, d=drawn: {"x": next(d)}, replicates=3, seed=0, threads=1)
         hits += abs(values["x"]) <= 2 * errors["x"]
     assert 0.94 < hits / 4000 < 0.968
 
 
 def test_one_replicate_has_no_error_bar():
-    values, errors = rt.run_replicates(lambda seed: {"x": 1.0}, replicates=1, seed=0)
+    values, errors = rt.run_replicates(lambda seed, tick: {"x": 1.0}, replicates=1, seed=0)
     assert values["x"] == 1
     assert np.isnan(errors["x"])
     assert np.isnan(coverage_factor(1))
 
 
 def test_results_do_not_depend_on_threads():
-    def draw(seed):
+    def draw(seed, tick):
         return {"x": np.random.default_rng(seed).normal(size=2)}
 
     one = rt.run_replicates(draw, replicates=6, seed=1, threads=1)
     two = rt.run_replicates(draw, replicates=6, seed=1, threads=2)
     assert np.array_equal(one[0]["x"], two[0]["x"])
     assert np.array_equal(one[1]["x"], two[1]["x"])
+
+
+def test_progress_counts_the_steps_of_all_replicates():
+    seen = []
+
+    def three_steps(seed, tick):
+        for _ in range(3):
+            tick()
+        return {"x": 0.0}
+
+    rt.run_replicates(three_steps, replicates=2, seed=0, steps=3, threads=1, progress=lambda *p: seen.append(p))
+    assert seen[-1] == (8, 8)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_failing_replicate_ends_the_run():
+    def fail(seed, tick):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rt.run_replicates(fail, replicates=4, seed=0, threads=2)

@@ -24,7 +24,8 @@ def _output_item(ctx: Context, expression: tree.Expr, alias: tree.Declared | Non
     if cell is None:
         value = tensor_of(ctx, expression, "an output")
         _require_finite(ctx, value.type, expression)
-        cell = ctx.builder.cell(f"out_{name}", value.type, span=expression.span)
+        hint = f"out_{name}" if name.isidentifier() else "out"
+        cell = ctx.builder.cell(hint, value.type, display=name, span=expression.span)
         ctx.builder.append(Store(cell, (), value, span=expression.span))
     if any(o.name == name for o in ctx.outputs):
         ctx.fail("TP233", f"two outputs are called `{name}`", alias.span if alias else expression.span,

@@ -33,7 +33,7 @@ from tensorprog.passes.regions import written_first
 from tensorprog.passes.spaces import Spaces
 
 RESERVED = frozenset(
-    "np rt env samples seed seeds tolerance vectorize run bind replicate spaces ratios defaultdict max min int float range "
+    "np rt env samples seed seeds tolerance tick steps vectorize run bind replicate spaces ratios defaultdict max min int float range "
     "len exp log sqrt sin cos tanh erf log1p abs inf".split())
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from tensorprog.codegen.emitter import local_names, python_name
 from tensorprog.codegen.expressions import KernelPool
 from tensorprog.codegen.particles import Emitter
-from tensorprog.ir.integers import IntSym, int_text
-from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
+from tensorprog.ir.constants import constant
+from tensorprog.ir.integers import IntSym, int_text, symbols
+from tensorprog.ir.program import Cell, ConstExpr, For, Initial, MatrixType, Program
 from tensorprog.ir.text import program_text
 from tensorprog.passes.powers import Powers
 from tensorprog.passes.spaces import Spaces
@@ -63,7 +64,7 @@ def emit_module(program: Program, original: Program, powers: Powers, vanishing: 
     emitter.block(program.body)
     setup = _setup(program, spaces, powers, mirrored, env)
     parts = [_header(program, original, bool(pool.sources)), *pool.sources, _bind(program),
-             _replicate(program, [*setup, *allocations, *emitter.lines], vanishing), _run(program)]
+             _replicate(program, [*setup, *allocations, *emitter.lines], vanishing), _steps(program), _run(program)]
     return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
 
@@ -105,6 +106,16 @@ def _defaults(program: Program) -> dict[str, float | int]:
     return defaults | {p.name: p.default for p in program.params if p.default is not None}
 
 
+def _steps(program: Program) -> str:
+    """The number of iterations of the outermost loops that run step by step."""
+    loops = [s for s in program.body if isinstance(s, For) and not s.parallel]
+    used = sorted({sym.name for loop in loops for e in (loop.start, loop.stop) for sym in symbols(e)})
+    lines = ["def steps(env):", '    """How often `replicate` calls `tick`."""']
+    lines += [f"    {python_name(name)} = env[{name!r}]" for name in used]
+    lengths = [f"len(range({int_text(s.start)}, {int_text(s.stop)}, {s.step}))" for s in loops]
+    return "\n".join([*lines, f"    return {' + '.join(lengths) or 0}"])
+
+
 def _run(program: Program) -> str:
     return f'''def run(data, *, samples=4096, replicates=8, seed=0, tolerance=None, threads=None, progress=None,
         **settings):
@@ -112,20 +123,21 @@ def _run(program: Program) -> str:
 
     Args:
         data: inputs (arrays), and sizes and parameters (numbers), by name.
-        samples: particles of one replicate, an even number.
+        samples: particles of one replicate; an odd number is raised by one.
         replicates: independent randomizations, from which the errors come.
         seed: of all randomness.
         tolerance: relative size below which a vector's new part adds no direction to a matrix's memory; by default it
             starts at 1e-3 and grows with the number of directions k as 0.1*sqrt(k/samples).
         threads: replicates that run at the same time; by default as many as there are processors.
-        progress: called with (replicates done, replicates).
+        progress: called with (steps done, steps in all) over all replicates.
 
     Returns:
         (values, errors): output name -> array.
     """
     env = bind(data, settings)
-    return rt.run_replicates(lambda child: replicate(env, samples, child, tolerance), replicates=replicates, seed=seed,
-                             threads=threads, progress=progress)'''
+    samples += samples % 2
+    return rt.run_replicates(lambda child, tick: replicate(env, samples, child, tolerance, tick), replicates=replicates,
+                             seed=seed, steps=steps(env), threads=threads, progress=progress)'''
 
 
 # --- one replicate -------------------------------------------------------------------------------------------
@@ -133,8 +145,8 @@ def _run(program: Program) -> str:
 
 def _replicate(program: Program, body: list[str], vanishing: frozenset[str]) -> str:
     names = [*(s.name for s in program.sizes), *(p.name for p in program.params), *(i.name for i in program.inputs)]
-    lines = ["def replicate(env, samples, seed, tolerance):",
-             '    """One randomization: output name -> array."""']
+    lines = ["def replicate(env, samples, seed, tolerance, tick):",
+             '    """One randomization: output name -> array. Calls `tick` after every step of its outermost loops."""']
     lines += [f"    {python_name(n)} = env[{n!r}]" for n in names]
     lines += body
     results = [f"        {o.name!r}: {_result(o.cell, o.name in vanishing)}," for o in program.outputs]
@@ -212,8 +224,6 @@ def _law_arguments(initial: Initial, program: Program, powers: Powers, env: Mapp
 
 def _coefficient(expr: ConstExpr, env: Mapping, program: Program):
     """A constant's coefficient as source text, and its power of n."""
-    from tensorprog.ir.constants import constant
-
     power = constant(program, expr, env)[1]
     match expr.op:
         case "num":

@@ -83,6 +83,8 @@ class Emitter(Cells):
         args = bounds[1] if bounds[0] == "0" and len(bounds) == 2 else ", ".join(bounds)
         self.line(f"for {python_name(loop.var)} in range({args}):")
         self._indented(loop.body)
+        if self.depth == 1 and not self.active:
+            self.lines.append("        tick()")
 
     def _indented(self, body: tuple[Statement, ...]) -> None:
         before, outside = len(self.lines), set(self.unzeroed)

@@ -136,6 +136,12 @@ _BINDING = {
         "A setting given to `compile` is built into the compiled program, so that a run cannot change it.",
         'program = tensorprog.compile("model.tp", {"L": 3})\nprogram.run(data, L=4)',
         'program = tensorprog.compile("model.tp")\nprogram.run(data, L=4)'),
+    "TP633": Entry(
+        "law without meaning",
+        "With the parameters at hand a declared law has a negative variance, a probability outside 0 to 1, or an empty "
+        "interval.",
+        "tpc run model.tp --set variance=-1",
+        "tpc run model.tp --set variance=1"),
     "TP640": Entry(
         "output that is not finite",
         "From some index on the output is infinite or not a number: the computation diverged, as training does when "

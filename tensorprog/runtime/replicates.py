@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 Values = Mapping[str, np.ndarray]
-Replicate = Callable[[np.random.SeedSequence], Values]
+Tick = Callable[[], None]
+Replicate = Callable[[np.random.SeedSequence, Tick], Values]
+Progress = Callable[[int, int], None]
 
 
-def run_replicates(replicate: Replicate, *, replicates: int, seed: int, threads: int | None = None,
-                   progress: Callable[[int, int], None] | None = None) -> tuple[dict, dict]:
+def run_replicates(replicate: Replicate, *, replicates: int, seed: int, steps: int = 0, threads: int | None = None,
+                   progress: Progress | None = None) -> tuple[dict, dict]:
     """Run `replicate` with independent seeds; the mean of its results and their standard errors.
 
-    The standard error is scaled so that two of them cover 95.45 % also for few replicates (Student's t), and is NaN for a
-    single one. Results depend on `seed` alone, not on `threads`.
+    The standard error is scaled so that two of them cover 95.45 % also for few replicates (Student's t), and is NaN for
+    a single one. Results depend on `seed` alone, not on `threads`.
+
+    Args:
+        replicate: called with a seed and a function to call after each of its `steps`.
+        progress: called with (steps done, steps in all) over all replicates.
 
     Returns:
         (values, errors): name -> array of the output's shape.
@@ -26,38 +33,56 @@ def run_replicates(replicate: Replicate, *, replicates: int, seed: int, threads:
 
     workers = min(threads or os.cpu_count() or 1, replicates)
     seeds = np.random.SeedSequence(seed).spawn(replicates)
-    results: list[Values | None] = [None] * replicates
+    counter = _Counter(replicates, steps, progress)
+    if workers == 1:
+        return _summary([_counted(replicate, child, counter) for child in seeds])
+    # One BLAS thread a replicate: the replicates are the parallel work.
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(_counted, replicate, child, counter) for child in seeds]
+        try:
+            return _summary([future.result() for future in futures])
+        except BaseException:
+            counter.stopped = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class Stopped(Exception):
+    """Ends a replicate whose siblings were interrupted."""
+
+
+class _Counter:
+    """Counts the steps of all replicates together, and reports about two hundred times in all."""
+
+    def __init__(self, replicates: int, steps: int, progress: Progress | None):
+        self.steps = steps + 1
+        self.total = replicates * self.steps
+        self.progress = progress
+        self.done = 0
+        self.stopped = False
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        if self.stopped:
+            raise Stopped
+        with self._lock:
+            before, self.done = self.done, self.done + count
+            if self.progress is not None and before * 200 // self.total != self.done * 200 // self.total:
+                self.progress(self.done, self.total)
+
+
+def _counted(replicate: Replicate, seed: np.random.SeedSequence, counter: _Counter) -> Values:
+    taken = 0
+
+    def tick() -> None:
+        nonlocal taken
+        taken += 1
+        counter.add(1)
+
     with np.errstate(all="ignore"):
-        if workers == 1:
-            for index, child in enumerate(seeds):
-                results[index] = replicate(child)
-                _report(progress, index + 1, replicates)
-        else:
-            # One BLAS thread a replicate: the replicates are the parallel work.
-            with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
-                _gather(pool, replicate, seeds, results, progress)
-    return _summary(results)
-
-
-def _gather(pool: ThreadPoolExecutor, replicate: Replicate, seeds: list, results: list, progress) -> None:
-    futures = {pool.submit(_quietly, replicate, child): index for index, child in enumerate(seeds)}
-    try:
-        for done, future in enumerate(as_completed(futures), 1):
-            results[futures[future]] = future.result()
-            _report(progress, done, len(seeds))
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-
-
-def _quietly(replicate: Replicate, seed: np.random.SeedSequence) -> Values:
-    with np.errstate(all="ignore"):
-        return replicate(seed)
-
-
-def _report(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
+        values = replicate(seed, tick)
+    counter.add(counter.steps - taken)
+    return values
 
 
 def _summary(results: list[Values]) -> tuple[dict, dict]:
@@ -67,11 +92,12 @@ def _summary(results: list[Values]) -> tuple[dict, dict]:
         for name in results[0]:
             stack = np.stack([np.asarray(r[name], dtype=float) for r in results])
             values[name] = stack.mean(axis=0)
-            errors[name] = _standard_error(stack, factor)
+            errors[name] = standard_error(stack, factor)
     return values, errors
 
 
-def _standard_error(stack: np.ndarray, factor: float) -> np.ndarray:
+def standard_error(stack: np.ndarray, factor: float) -> np.ndarray:
+    """`factor` times the standard error of the mean over the leading axis; NaN for a single entry."""
     if len(stack) == 1:
         return np.full(stack.shape[1:], np.nan)
     return factor * stack.std(axis=0, ddof=1) / np.sqrt(len(stack))
