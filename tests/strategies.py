@@ -13,11 +13,25 @@ steps (`_train_loop`), in which everything is computed anew.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("TENSORPROG_EXAMPLES", "0"))
+
+
+def quick(examples: int) -> settings:
+    """Reproducible and short; with the environment variable TENSORPROG_EXAMPLES a long search with shrinking."""
+    return settings(deadline=None, derandomize=True, max_examples=EXAMPLES or examples, database=None,
+                    phases=[Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate],
+                    suppress_health_check=list(HealthCheck))
+
+
+QUICK = quick(80)
 
 SIZES = {"P": 2, "d": 2, "T": 3, "K": 2, "L": 2}
 

@@ -1,22 +1,16 @@
 """Parallel loops run as one block give what they give one iteration after the other, on random programs."""
 
-import os
-
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 
-from strategies import programs
+from strategies import QUICK, programs
 from tensorprog import driver
 from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.finite import simulate
-from tensorprog.ir.program import For, walk
 from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.simplify import simplify
 
-EXAMPLES = int(os.environ.get("TENSORPROG_EXAMPLES", "60"))
-QUICK = settings(deadline=None, derandomize=True, max_examples=EXAMPLES, database=None,
-                 suppress_health_check=list(HealthCheck))
 
 
 def assert_same_runs(found, expected):
@@ -30,7 +24,8 @@ def assert_same_runs(found, expected):
 @QUICK
 @given(programs(steps=6, gradients=False))
 def test_forward_programs(generated):
-    checked = driver.front(Source("random", generated.text), Reporter(Source("random", generated.text)))
+    source = Source("random", generated.text)
+    checked = driver.front(source, Reporter(source))
     expected = simulate(checked, generated.env, width=7, seeds=[1], blocks=False)
     marked = mark_parallel(simplify(checked))
     assert_same_runs(simulate(marked, generated.env, width=7, seeds=[1], blocks=False), expected)
@@ -66,10 +61,6 @@ output s, moment(x*u) as q
 """
 
 
-def parallel_loops(program):
-    return [s for s in walk(program.body) if isinstance(s, For) and s.parallel]
-
-
 @pytest.mark.parametrize("bounds", ["P", "P-1, -1, -1", "1, P", "0, P, 2", "P-1, 0, -2"])
 def test_last_values_after_a_loop(bounds):
     source = Source("last", LAST_VALUES.format(bounds=bounds))
@@ -77,22 +68,3 @@ def test_last_values_after_a_loop(bounds):
     env = {"y": np.array([1.0, 2.0, 4.0]), "P": 3}
     expected = simulate(checked, env, width=5, seeds=[1], blocks=False)
     assert_same_runs(simulate(mark_parallel(simplify(checked)), env, width=5, seeds=[1], blocks=True), expected)
-
-
-def test_sample_loops_are_blocks():
-    text = """
-width n
-size P, d, L
-input X : [P, d]
-matrix U : [n, d] ~ normal(0, 1/d)
-matrix W[L] : [n, n] ~ normal(0, 1/n)
-for a in range(P):
-    h[0] = U @ X[a]
-    for l in range(L):
-        h[l+1] = W[l] @ tanh(h[l])
-    f[a] = moment(h[L]**2)
-output f
-"""
-    checked = driver.front(Source("sample", text), Reporter(Source("sample", text)))
-    loops = parallel_loops(mark_parallel(simplify(checked)))
-    assert any(loop.var == "a" for loop in loops)

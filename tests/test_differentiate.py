@@ -1,22 +1,20 @@
 """Gradients by source transformation against gradients on a tape, on random programs.
 
-`TENSORPROG_EXAMPLES=2000 pytest tests/test_differentiate.py` searches further.
+`TENSORPROG_EXAMPLES=2000 pytest tests/test_differentiate.py` searches further (and shrinks what it finds).
 """
 
-import os
+import textwrap
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 
-from strategies import SIZES, programs, random_program
+from strategies import QUICK, SIZES, programs, random_program
 from tensorprog import driver
 from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.finite import simulate
+from tensorprog.ir.program import Program
 
-EXAMPLES = int(os.environ.get("TENSORPROG_EXAMPLES", "60"))
-QUICK = settings(deadline=None, derandomize=True, max_examples=EXAMPLES, database=None,
-                 suppress_health_check=list(HealthCheck))
 
 HEADER = """
 width n
@@ -160,7 +158,7 @@ CASES = {
 }
 
 
-def programs_of(source: Source):
+def both_programs(source: Source) -> tuple[Program, Program | None]:
     """The checked program, and the one without gradients; None where a diagnostic says why there is none."""
     reporter = Reporter(source)
     checked = driver.front(source, reporter)
@@ -183,11 +181,9 @@ def assert_close(found, expected, tolerance=1e-9):
 
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_of(case):
-    import textwrap
-
     source = Source(case, HEADER + textwrap.dedent(CASES[case]))
     env = random_program(0, steps=1).env
-    checked, plain = programs_of(source)
+    checked, plain = both_programs(source)
     assert plain is not None
     expected = simulate(checked, env, width=6, seeds=[1, 2])
     assert all(np.all(np.isfinite(v)) for v in expected.values())
@@ -197,7 +193,7 @@ def test_gradients_of(case):
 @QUICK
 @given(programs(steps=6))
 def test_random_gradients(generated):
-    checked, plain = programs_of(Source("random", generated.text))
+    checked, plain = both_programs(Source("random", generated.text))
     assume(plain is not None)
     try:
         expected = simulate(checked, generated.env, width=6, seeds=[1])
