@@ -125,36 +125,6 @@ CASES = {
             U -= eta * grad(loss[t], U)
         output o, loss, moment(grad(loss[T-1], V)[0] * u) as g
         """,
-    "gradient_through_gradients": """
-        s = moment(v * tanh(W @ u))
-        g = n * grad(s, u)
-        r = moment(g**2 * v)
-        k = n * grad(r, v)
-        G = grad(r, W)
-        q = moment(u * (G @ u)) + moment(k * u)
-        output moment(grad(q, u)**2) as a, moment(k**2) as b, q
-        """,
-    "copies_trained_in_a_loop": """
-        for a in range(P):
-            W1 = W
-            x1 = U @ X[a]
-            for t in range(T):
-                e = moment(v * tanh(W1 @ x1))
-                W1 -= eta * grad(e, W1)
-                x1 -= eta * n * grad(e, x1)
-            f[a] = moment(v * tanh(W1 @ x1))
-        loss = mean((f[a] - y[a])**2 for a in range(P))
-        output f, loss, moment(u * (grad(loss, W) @ v)) as g, moment(grad(loss, U)[:, 0] * u) as h
-        """,
-    "tied_transposed_and_updated_matrix": """
-        x = u
-        for t in range(T):
-            x = W.T @ tanh(W @ x)
-            W += 0.5/n * outer(tanh(x), v)
-            W *= 0.9
-        s = moment(x * v)
-        output moment(grad(s, u)**2) as a, moment(grad(s, v)**2) as b
-        """,
 }
 
 

@@ -38,7 +38,8 @@ def assert_limit(text, data, *, width=WIDTH, seeds=SEEDS, samples=2048):
         scale = np.maximum(1.0, np.abs(finite[name]))
         allowed = 5 * np.hypot(limit.error[name], finite.error[name]) + 30 / width * scale
         excess = np.abs(limit[name] - finite[name]) - allowed
-        assert np.all(excess <= 0), f"{name}: {limit[name]}, at width {width}: {finite[name]}, allowed {allowed}"
+        np.testing.assert_array_equal(np.isnan(limit[name]), np.isnan(finite[name]), err_msg=name)
+        assert not np.any(excess > 0), f"{name}: {limit[name]}, at width {width}: {finite[name]}, allowed {allowed}"
 
 
 @quick(12)
@@ -146,20 +147,6 @@ ODD = {
                 f[a,j] = X[a,d-1-j] * moment(u*u) + y[P-1-a]
         output f
         """,
-    "symmetric_fill": """
-        for a in range(P):
-            for b in range(a, P):
-                f[a,b] = moment((U@X[a])*(U@X[b]))
-                f[b,a] = f[a,b]
-        output f
-        """,
-    "transposed_family": """
-        for a in range(T):
-            for b in range(T):
-                f[a,b] = a + 10*b + moment(u*u)
-                g[b,a] = f[a,b]
-        output f, g
-        """,
     "family_in_a_sample_loop": """
         for a in range(P):
             h[0] = U @ X[a]
@@ -220,14 +207,6 @@ ODD = {
             z = U @ X[a-2]
         output s + 1 as s1, moment(x*x) as xx
         """,
-    "empty_sum": """
-        s = 1
-        for a in range(0):
-            s += moment(u*u)
-        for a in range(3, 1):
-            s += moment(u*u)
-        output s
-        """,
     "names_of_the_module": """
         lambda = moment(u*u)
         np = U @ X[0]
@@ -242,18 +221,6 @@ ODD = {
             list[class] = moment((U@X[class])**2)+class
         range_ = moment(u**2) + 1
         output lambda, seed, float, env, ratios, list, range_
-        """,
-    "names_that_clash": """
-        None = moment(u*u)
-        np_ = moment(v*v)+1
-        True = moment(u*u)+2
-        lambda_ = 3*np_
-        lambda = 2*np_
-        print = 3*np_
-        defaultdict = u
-        x = defaultdict
-        seeds = W @ x
-        output lambda, lambda_, print, moment(seeds**2) as q, moment(x**2) as xx
         """,
     "arrays_in_families": """
         for t in range(T):
@@ -279,24 +246,6 @@ ODD = {
             x[a] = U @ X[a]
         G = X @ X[0]
         output k, kk, G
-        """,
-    "softmax": """
-        for a in range(P):
-            s[a] = moment((U@X[a])*(U@X[0]))
-        Z = sum(exp(s[a]) for a in range(P))
-        x = sum(exp(s[a])/Z * (U@X[a]) for a in range(P))
-        output moment(x*x) as xx, Z, max(s[a] for a in range(P)) as ms
-        """,
-    "finite_transpose": """
-        z = U.T @ u / n
-        zz = U.T @ (U @ X[0]) / n
-        M0 = dot(u,u)/n
-        output z, zz, M0
-        """,
-    "outer_with_an_array": """
-        U -= eta * outer(u, X[0])
-        U += eta * outer(v, X[1])
-        output V @ u as a, moment((U@X[0])*v) as b, moment((U@X[1])**2) as c
         """,
     "clip_max_min": """
         x = clip(u, -0.5, 1)
@@ -347,17 +296,6 @@ ODD = {
                     f[a,b] = -y[a]
                 g[a,b] = (1 if a == b else 2) * y[a]
         output f, g
-        """,
-    "if_over_both_loops": """
-        for a in range(P):
-            for b in range(P):
-                if a < b:
-                    f[a,b] = moment((U@X[a])*(U@X[b]))
-                elif a == b:
-                    f[a,b] = 1
-                else:
-                    f[a,b] = 0
-        output f
         """,
     "triangle": """
         for a in range(T):
@@ -463,40 +401,6 @@ ODD = {
             U -= eta*n*grad(l,U)
             q[t] = l
         output q, o
-        """,
-    "transposed_store": """
-        for a in range(P):
-            for b in range(T):
-                g[b,a] = moment(tanh(U@X[a])*u) + b
-        output g
-        """,
-    "triangle_from_the_diagonal": """
-        for a in range(P):
-            for b in range(a, P):
-                f[a,b] = moment((U@X[a])*(U@X[b]))
-        output f
-        """,
-    "last_value_of_an_empty_loop": """
-        x = u
-        s = 2
-        for a in range(P-2):
-            x = U @ X[a]
-            s = y[a]
-        output moment(x*x) as a, s
-        """,
-    "gradient_after_the_loop": """
-        for t in range(T):
-            for a in range(P):
-                f[t,a] = moment(v * tanh(U @ X[a]) * (t+1))
-            loss[t] = mean((f[t,i] - y[i])**2 for i in range(P)) / 2
-        g = n * grad(loss[2], v)
-        output moment(g*v) as q, loss
-        """,
-    "names_with_underscores": """
-        np_ = tanh(u)
-        np = W @ np_
-        x = np_ + np
-        output moment(x*np_) as a, moment(x*np) as b
         """,
 }
 

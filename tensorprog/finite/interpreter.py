@@ -133,9 +133,9 @@ class Interpreter:
             case Accum(cell, items, value):
                 self._write(cell, items, value, add=True)
             case MatStore(cell, items, terms):
-                self.storage.put(cell, self.indices.integers(items), self._matrix(terms))
+                self.storage.put(cell, self.indices.integers(items), self._matrix(cell, terms))
             case MatAccum(cell, items, terms):
-                self.storage.add(cell, self.indices.integers(items), self._matrix(terms))
+                self.storage.add(cell, self.indices.integers(items), self._matrix(cell, terms))
             case Zero(cell):
                 self.storage.zero(cell)
             case GradStmt():
@@ -250,8 +250,10 @@ class Interpreter:
 
     # --- matrices and gradients ---
 
-    def _matrix(self, terms: tuple[Term, ...]):
-        """The linear combination of matrices and outer products, [rows, cols]."""
+    def _matrix(self, cell: Cell, terms: tuple[Term, ...]):
+        """The linear combination of matrices and outer products that `cell` gets, [rows, cols]."""
+        if not terms:
+            return np.zeros(self.storage.shape(cell))
         total = self._term(terms[0])
         for term in terms[1:]:
             total = ops.add(total, self._term(term))
