@@ -109,7 +109,7 @@ class CompiledProgram:
             return driver.tree_text(self.source)
         if stage == "program":
             return driver.program_text(self.program)
-        return driver.EMITTERS[stage](self.limit)
+        return driver.EMITTERS[stage](self.compiled)
 
     def write_module(self, path: str | os.PathLike[str]) -> None:
         """Write the limit as a Python module that runs on its own."""
@@ -193,7 +193,7 @@ class CompiledProgram:
         return differentiated(self.program, Reporter(self.source))
 
     @cached_property
-    def limit(self) -> Compiled:
+    def compiled(self) -> Compiled:
         """What the passes make of the program: powers of n, limit program, plan. Its warnings join `warnings`.
 
         Raises:
@@ -213,7 +213,7 @@ class CompiledProgram:
         """The emitted module; made anew if `env` changes a parameter that powers of n depend on."""
         from tensorprog.driver import load_module
 
-        limit = self.limit
+        limit = self.compiled
         if any(env[name] != limit.env[name] for name in limit.powers.fixed):
             limit, _ = self._compiled({**self.settings, **{name: env[name] for name in limit.powers.fixed}})
         return load_module(limit)

@@ -94,7 +94,6 @@ class Generator:
         self.loops: list[Loop] = []
         self.names = Names()
         self.matrices: dict[str, tuple[str, str]] = {"W": ("n", "n")}
-        self.copies: list[str] = []
         self.count = 0
         self.in_branch = 0
         self.functions: list[str] = []
@@ -453,7 +452,8 @@ class Generator:
         self._add_vector(source, w)
         if depth < 1 and self.chance(3):
             self.statement(depth + 1)
-        self.line(f"{target} = {self.pick(['0.5*' + source + ' + ', '', 'tanh(' + source + ') + '])}{self.vector(w, 2)}")
+        before = self.pick([f"0.5*{source} + ", "", f"tanh({source}) + "])
+        self.line(f"{target} = {before}{self.vector(w, 2)}")
         self._add_vector(target, w)
         if depth < 1 and self.chance(3):
             self.statement(depth + 1)

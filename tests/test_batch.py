@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 from hypothesis import assume, given
-
 from strategies import QUICK, programs
+
 from tensorprog import driver
 from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.finite import simulate
 from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.simplify import simplify
-
 
 
 def assert_same_runs(found, expected):

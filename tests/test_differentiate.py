@@ -8,13 +8,12 @@ import textwrap
 import numpy as np
 import pytest
 from hypothesis import assume, given
-
 from strategies import QUICK, SIZES, programs, random_program
+
 from tensorprog import driver
 from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.finite import simulate
 from tensorprog.ir.program import Program
-
 
 HEADER = """
 width n
@@ -34,6 +33,73 @@ vector w[L] : [n] ~ normal(0, 1)
 """
 
 CASES = {
+    "gradient_through_gradients": """
+        s = moment(v * tanh(W @ u))
+        g = n * grad(s, u)
+        r = moment(g**2 * v)
+        k = n * grad(r, v)
+        G = grad(r, W)
+        q = moment(u * (G @ u)) + moment(k * u)
+        output moment(grad(q, u)**2) as a, moment(k**2) as b, q
+        """,
+    "copies_trained_in_a_loop": """
+        for a in range(P):
+            W1 = W
+            x1 = U @ X[a]
+            for t in range(T):
+                e = moment(v * tanh(W1 @ x1))
+                W1 -= eta * grad(e, W1)
+                x1 -= eta * n * grad(e, x1)
+            f[a] = moment(v * tanh(W1 @ x1))
+        loss = mean((f[a] - y[a])**2 for a in range(P))
+        output f, loss, moment(u * (grad(loss, W) @ v)) as g, moment(grad(loss, U)[:, 0] * u) as h
+        """,
+    "tied_transposed_and_updated_matrix": """
+        x = u
+        for t in range(T):
+            x = W.T @ tanh(W @ x)
+            W += 0.5/n * outer(tanh(x), v)
+            W *= 0.9
+        s = moment(x * v)
+        output moment(grad(s, u)**2) as a, moment(grad(s, v)**2) as b
+        """,
+    "earlier_iterations_of_a_family": """
+        h[0] = u
+        for t in range(T):
+            h[t+1] = tanh(h[t])
+            s = moment(h[t+1]*v)
+            q[t] = moment(grad(s, u)*v)
+        output q
+        """,
+    "earlier_iterations_of_a_name": """
+        h = u
+        for t in range(T):
+            s = moment(h*v)
+            g = grad(s, u)
+            h = 0.5*h
+        output moment(g*v) as q
+        """,
+    "family_element_in_the_loop_that_fills_it": """
+        h[0] = u
+        for t in range(T):
+            h[t+1] = tanh(h[t])
+            s = moment(h[t+1]*v)
+            q[t] = n*moment(grad(s, h[t])*v)
+            r[t] = n*moment(grad(s, h[0])*v)
+        output q, r
+        """,
+    "second_order_of_a_quotient": """
+        s = moment(v / (1 + u**2))
+        g = n*grad(s, u)
+        r = moment(g**2*v)
+        output moment(grad(r,u)*v) as q
+        """,
+    "scaled_matrix": """
+        M = W
+        M *= 0.5
+        s = moment((M @ u) * v)
+        output moment((grad(s, W) @ u) * v) as q
+        """,
     "name_carried_through_a_loop": """
         h = u
         for t in range(T):
@@ -97,7 +163,8 @@ CASES = {
     "comprehensions": """
         x = sum(y[a] * tanh(U @ X[a] * u) for a in range(P)) + prod(w[l] for l in range(L))
         z = max(w[l] * x for l in range(L)) - min(tanh(w[l]) for l in range(L))
-        s = mean(moment(z * w[i] * w[j]) for i in range(L) for j in range(L) if i < j) + max(moment(w[l]*x) for l in range(L))
+        s = mean(moment(z * w[i] * w[j]) for i in range(L) for j in range(L) if i < j)
+        s += max(moment(w[l]*x) for l in range(L))
         for l in range(L):
             q[l] = moment(grad(s, w[l]) * v)
         output q, moment(grad(s, u)**2) as r, s

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tensorprog.diagnostics import ProgramError, Source, Span
 from tensorprog.syntax import format_text, parse, tree, unparse
-from tensorprog.syntax.parse import KEYWORDS
+from tensorprog.syntax.tokens import KEYWORDS
 
 NETWORK = """\
 width n

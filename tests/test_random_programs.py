@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from strategies import SIZES, Generator, programs, quick, random_program
 
 import tensorprog
-from strategies import SIZES, Generator, programs, quick, random_program
 from tensorprog.diagnostics import ProgramError
 
 WIDTH, SEEDS = 800, 8
@@ -66,7 +66,8 @@ def adjoint_programs(draw):
     m = "A" if generator.rectangular else "W"
     rows = "m" if generator.rectangular else "n"
     body += [f"xx = {generator.vector(rows, 2)}", f"yy = {generator.vector('n', 2)}"]
-    body += [f"output moment(xx * ({m} @ yy)) as left, {'' if rows == 'n' else '1/ratio * '}moment(({m}.T @ xx) * yy) as right"]
+    factor = "" if rows == "n" else "1/ratio * "
+    body += [f"output moment(xx * ({m} @ yy)) as left, {factor}moment(({m}.T @ xx) * yy) as right"]
     text = "\n".join(body) + "\n"
     if rows == "m":
         ratio = next(line for line in lines if line.startswith("width m")).split("=")[1].split("*")[0].strip()
@@ -134,6 +135,103 @@ vector v : [n] ~ normal(0, 1)
 """
 
 ODD = {
+    "symmetric_fill": """
+        for a in range(P):
+            for b in range(a, P):
+                f[a,b] = moment((U@X[a])*(U@X[b]))
+                f[b,a] = f[a,b]
+        output f
+        """,
+    "transposed_family": """
+        for a in range(T):
+            for b in range(T):
+                f[a,b] = a + 10*b + moment(u*u)
+                g[b,a] = f[a,b]
+        output f, g
+        """,
+    "empty_sum": """
+        s = 1
+        for a in range(0):
+            s += moment(u*u)
+        for a in range(3, 1):
+            s += moment(u*u)
+        output s
+        """,
+    "names_that_clash": """
+        None = moment(u*u)
+        np_ = moment(v*v)+1
+        True = moment(u*u)+2
+        lambda_ = 3*np_
+        lambda = 2*np_
+        print = 3*np_
+        defaultdict = u
+        x = defaultdict
+        seeds = W @ x
+        output lambda, lambda_, print, moment(seeds**2) as q, moment(x**2) as xx
+        """,
+    "softmax": """
+        for a in range(P):
+            s[a] = moment((U@X[a])*(U@X[0]))
+        Z = sum(exp(s[a]) for a in range(P))
+        x = sum(exp(s[a])/Z * (U@X[a]) for a in range(P))
+        output moment(x*x) as xx, Z, max(s[a] for a in range(P)) as ms
+        """,
+    "finite_transpose": """
+        z = U.T @ u / n
+        zz = U.T @ (U @ X[0]) / n
+        M0 = dot(u,u)/n
+        output z, zz, M0
+        """,
+    "outer_with_an_array": """
+        U -= eta * outer(u, X[0])
+        U += eta * outer(v, X[1])
+        output V @ u as a, moment((U@X[0])*v) as b, moment((U@X[1])**2) as c
+        """,
+    "if_over_both_loops": """
+        for a in range(P):
+            for b in range(P):
+                if a < b:
+                    f[a,b] = moment((U@X[a])*(U@X[b]))
+                elif a == b:
+                    f[a,b] = 1
+                else:
+                    f[a,b] = 0
+        output f
+        """,
+    "transposed_store": """
+        for a in range(P):
+            for b in range(T):
+                g[b,a] = moment(tanh(U@X[a])*u) + b
+        output g
+        """,
+    "triangle_from_the_diagonal": """
+        for a in range(P):
+            for b in range(a, P):
+                f[a,b] = moment((U@X[a])*(U@X[b]))
+        output f
+        """,
+    "last_value_of_an_empty_loop": """
+        x = u
+        s = 2
+        for a in range(P-2):
+            x = U @ X[a]
+            s = y[a]
+        output moment(x*x) as a, s
+        """,
+    "gradient_after_the_loop": """
+        for t in range(T):
+            for a in range(P):
+                f[t,a] = moment(v * tanh(U @ X[a]) * (t+1))
+            loss[t] = mean((f[t,i] - y[i])**2 for i in range(P)) / 2
+        g = n * grad(loss[2], v)
+        output moment(g*v) as q, loss
+        """,
+    "names_with_underscores": """
+        np_ = tanh(u)
+        np = W @ np_
+        x = np_ + np
+        output moment(x*np_) as a, moment(x*np) as b
+        """,
     "three_loops": """
         for a in range(P):
             for b in range(P):
@@ -391,7 +489,8 @@ ODD = {
         output q
         """,
     "prod_max_min_outputs": """
-        output prod(y[a] for a in range(P)) as p, max(y[a]*X[a,0] for a in range(P)) as m, min(moment(u*u)*y[a] for a in range(P)) as w
+        output prod(y[a] for a in range(P)) as p, max(y[a]*X[a,0] for a in range(P)) as m
+        output min(moment(u*u)*y[a] for a in range(P)) as w
         """,
     "finite_by_width_training": """
         for t in range(T):

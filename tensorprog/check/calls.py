@@ -410,7 +410,7 @@ def _argument(ctx: Context, node: tree.Expr) -> Value | CellName | InputName:
 
 
 def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: tuple) -> Value:
-    from tensorprog.check.statements import function_value
+    from tensorprog.check.functions import function_value
 
     ctx.calls.append(node.func)
     ctx.call_spans.append(node.span)

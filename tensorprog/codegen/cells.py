@@ -94,8 +94,8 @@ class Cells(MatrixStates):
     def _store(self, cell: Cell, items: tuple, value: Var) -> None:
         storage = self.storage[cell]
         name = python_name(cell.name)
-        self.unzeroed.discard(cell)
         if cell.rank == 0:
+            self.unzeroed.discard(cell)
             if storage.full:
                 text, layout = self._fitted(cell, value)
             else:
@@ -106,7 +106,8 @@ class Cells(MatrixStates):
             return
         self._flush_zeros({cell})
         index, axes = self._write_index(cell, items)
-        text, _ = self._full(value, width=bool(cell.type.width), axes=axes)
+        text, layout = self._full(value, width=bool(cell.type.width), axes=self._sorted(axes))
+        text = self._lined_up(text, layout, Layout(axes, layout.finite, layout.width))
         self.line(f"{name} = {text}" if storage.named else f"{name}[{index}] = {text}")
 
     def _fitted(self, cell: Cell, value: Var) -> tuple[str, Layout]:

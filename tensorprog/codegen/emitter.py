@@ -38,8 +38,10 @@ RESERVED = frozenset(
 
 
 def python_name(name: str) -> str:
-    """A name of the program as a name of the module."""
-    taken = keyword.iskeyword(name) or name in RESERVED or name.endswith("_grid")
+    """A name of the program as a name of the module: names that mean something there get one more underscore, and so do
+    those that have underscores behind such a name already."""
+    base = name.rstrip("_")
+    taken = keyword.iskeyword(base) or base in RESERVED or base.endswith("_grid")
     return f"{name}_" if taken else name
 
 

@@ -107,10 +107,9 @@ class Fusion(EmitterBase):
             for _, number in parts:
                 sign *= number
             return [f for factors, _ in parts for f in factors], sign
-        if not isinstance(op, Contract):
-            value = self.value(var)
-            if _is_literal(value.text) and not value.layout.dims:
-                return [], float(value.text.replace("np.inf", "inf"))
+        value = self.value(var)
+        if _is_literal(value.text) and not value.layout.dims:
+            return [], float(value.text.replace("np.inf", "inf"))
         return [var], 1.0
 
     def _labels(self, var: Var) -> tuple[str, ...]:

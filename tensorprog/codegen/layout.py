@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorprog.ir.integers import IntExpr, int_bin, int_text
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, int_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,10 @@ class Axis:
 
     @property
     def length(self) -> IntExpr:
-        return int_bin("-", self.stop, self.start)
+        """The number of iterations, 0 for an empty range."""
+        if self.start == IntLit(0) and isinstance(self.stop, IntSym):
+            return self.stop
+        return int_bin("max", int_bin("-", self.stop, self.start), IntLit(0))
 
 
 @dataclass(frozen=True, slots=True)

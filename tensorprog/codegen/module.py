@@ -127,7 +127,7 @@ def _run(program: Program) -> str:
         replicates: independent randomizations, from which the errors come.
         seed: of all randomness.
         tolerance: relative size below which a vector's new part adds no direction to a matrix's memory; by default it
-            starts at 1e-3 and grows with the number of directions k as 0.1*sqrt(k/samples).
+            starts at 1e-3 and grows with the number of directions k as 0.15*sqrt(k/samples).
         threads: replicates that run at the same time; by default as many as there are processors.
         progress: called with (steps done, steps in all) over all replicates.
 

@@ -13,7 +13,7 @@ from tensorprog.finite.tape import Node, plain, primitive
 # --- coordinatewise ------------------------------------------------------------------------------------------
 
 
-@primitive(lambda i, g, out, x, fn, order: binary(g, unary(x, fn=fn, order=order + 1), fn="mul"))
+@primitive(lambda i, g, out, x, fn, order=0: binary(g, unary(x, fn=fn, order=order + 1), fn="mul"))
 def unary(x, *, fn, order=0):
     """The `order`-th derivative of a one-argument primitive at each entry."""
     return apply_unary(fn, order, x)

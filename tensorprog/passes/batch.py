@@ -7,7 +7,8 @@ not depend on the variable in their bounds or conditions. Parallel loops are tur
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, linear_form, loop_names
 from tensorprog.ir.program import (
@@ -36,17 +37,42 @@ from tensorprog.passes.rewrite import map_blocks
 
 def mark_parallel(program: Program) -> Program:
     """Set `For.parallel` wherever it can be proved."""
-    return program.with_body(_block(program.body))
+    uses = _uses(program.body)
+    uses.reads.update(o.cell for o in program.outputs)
+    return program.with_body(_block(program.body, uses))
 
 
-def _block(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-    return tuple(_statement(map_blocks(s, _block)) for s in body)
+@dataclass(frozen=True, slots=True)
+class _Uses:
+    """How often statements read and write each cell."""
+
+    reads: Counter[Cell]
+    writes: Counter[Cell]
 
 
-def _statement(statement: Statement) -> Statement:
-    if not isinstance(statement, For) or not is_parallel(statement):
+def _uses(body: tuple[Statement, ...]) -> _Uses:
+    return _Uses(Counter(c for s in walk(body) for c in cells_read(s)), Counter(written(s) for s in walk(body)))
+
+
+def _block(body: tuple[Statement, ...], uses: _Uses) -> tuple[Statement, ...]:
+    return tuple(_statement(map_blocks(s, lambda b: _block(b, uses)), uses) for s in body)
+
+
+def _statement(statement: Statement, uses: _Uses) -> Statement:
+    if not isinstance(statement, For) or not is_parallel(statement) or not _last_values_are_safe(statement, uses):
         return statement
     return replace(_ascending(statement), parallel=True)
+
+
+def _last_values_are_safe(loop: For, uses: _Uses) -> bool:
+    """Whether names that are read after the loop get their last value from a block too: the loop must run upwards, and
+    nothing else may assign them (a block without iterations has no last value)."""
+    inside = _uses(loop.body)
+    for cell in {s.cell for s in walk(loop.body) if isinstance(s, Store) and not s.cell.rank}:
+        read_later = inside.reads[cell] < uses.reads[cell]
+        if read_later and (loop.step != 1 or inside.writes[cell] < uses.writes[cell]):
+            return False
+    return True
 
 
 def _ascending(loop: For) -> For:

@@ -242,24 +242,46 @@ class _Planner:
         return anchor, items, tuple(extra)
 
     def _parts(self, gradient: GradStmt, anchor: Path) -> list[Part]:
+        """The statements from the scalar back to the variable's last change, innermost block first."""
         wrt = gradient.wrt
+        varied = self._varied(wrt, anchor)
         parts: list[Part] = []
         for depth in range(len(anchor) - 1, -1, -1):
-            step = anchor[depth]
-            prefix = step.block[: step.position + (depth == len(anchor) - 1)]
+            prefix = _prefix(anchor, depth)
             birth = _last_change(prefix, wrt)
-            defined = next((i for i, s in enumerate(prefix) if i > birth and wrt in cells_written((s,))), None)
-            parts.append(Part(prefix[birth + 1 if defined is None else defined:]))
-            if birth >= 0 or defined is not None:
+            parts.append(Part(prefix[birth + 1:]))
+            if birth >= 0:
+                self._refuse_tail(gradient, prefix[birth], parts)
                 break
-            loop = step.container
+            loop = anchor[depth].container
             if isinstance(loop, For):
-                if wrt in cells_written(loop.body):
+                if _renewed(loop, wrt):
                     self._warn_older_paths(gradient, parts, anchor[:depth])
                     break
-                if _carries(loop, parts, wrt, gradient.scalar):
+                if _carries(loop, parts, varied, gradient.scalar):
                     parts.append(Part(loop.body, loop))
         return parts
+
+    def _varied(self, wrt: Cell, anchor: Path) -> set:
+        """Everything that depends on the variable, in the blocks around the anchor and in all iterations of its loops."""
+        flat: list[Statement] = []
+        for depth in range(len(anchor) - 1, -1, -1):
+            loop = anchor[depth].container
+            body = loop.body if isinstance(loop, For) else _prefix(anchor, depth)
+            flat += [n for s in body for n in walk((s,))]
+        return _closure(flat, {wrt}, _forward)
+
+    def _refuse_tail(self, gradient: GradStmt, change: Statement, parts: list[Part]) -> None:
+        """A loop that changes the variable, and afterwards, in its last iteration, computes from it what the scalar uses."""
+        inner = [n for p in parts for s in p.statements for n in walk((s,))]
+        nested = list(walk((change,))) if blocks(change) else []
+        last = max((i for i, s in enumerate(nested) if written(s) is gradient.wrt), default=len(nested))
+        tail = nested[last + 1:]
+        reached = _closure(tail, {gradient.wrt}, _forward) - {gradient.wrt}
+        if reached & _closure(inner, {gradient.scalar}, _backward):
+            self.reporter.error("TP424", f"`{gradient.scalar.display}` depends on `{gradient.wrt.display}` through the loop "
+                                         f"that changes `{gradient.wrt.display}`", gradient.span,
+                                help="compute the scalar, and take its gradient, inside the loop")
 
     def _warn_older_paths(self, gradient: GradStmt, parts: list[Part], outer: Path) -> None:
         """The loop changes the variable, so values computed from it before the loop are constants to the gradient."""
@@ -309,14 +331,26 @@ def _changes(statement: Statement, cell: Cell) -> bool:
     return any(written(s) is cell and not isinstance(s, Store) for s in walk((statement,)))
 
 
-def _carries(loop: For, parts: list[Part], wrt: Cell, scalar: Cell) -> bool:
+def _prefix(path: Path, depth: int) -> tuple[Statement, ...]:
+    """The statements of a path's block up to the path; at its end the last one is included."""
+    step = path[depth]
+    return step.block[: step.position + (depth == len(path) - 1)]
+
+
+def _renewed(loop: For, cell: Cell) -> bool:
+    """Whether an iteration of the loop gives the cell (or the same elements of a family) another value."""
+    writes = [s for s in walk(loop.body) if written(s) is cell]
+    if not writes or cell.rank == 0 or cell.role == "initial":
+        return bool(writes)
+    return any(not any(loop.var in loop_names(i) for i in s.items) for s in writes)
+
+
+def _carries(loop: For, parts: list[Part], varied: set, scalar: Cell) -> bool:
     """Whether the scalar depends on the variable through earlier iterations of the loop."""
     inner = [s for p in parts for s in p.statements]
-    active = activity([*inner, *loop.body], {wrt}, scalar)
-    for cell in active.cells - {wrt}:
-        if cell in cells_written(loop.body) and loop.var not in cell.home and _exposed(cell, inner, loop):
-            return True
-    return False
+    useful = _closure([n for s in (*inner, *loop.body) for n in walk((s,))], {scalar}, _backward)
+    carried = cells_written(loop.body) & varied & useful
+    return any(loop.var not in cell.home and _exposed(cell, inner, loop) for cell in carried)
 
 
 def _exposed(cell: Cell, inner: list[Statement], loop: For) -> bool:

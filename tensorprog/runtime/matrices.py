@@ -124,7 +124,7 @@ def effective_tolerance(tolerance: float | None, count: int, samples: int) -> fl
     A dropped part of relative size r changes moments by about r**2, a direction more by about 1/N: the default lets the
     first grow with the second, so that the rank stays a small part of N.
     """
-    return max(1e-3, 0.1 * (count / samples) ** 0.5) if tolerance is None else tolerance
+    return max(1e-3, 0.15 * (count / samples) ** 0.5) if tolerance is None else tolerance
 
 
 def _padded(coefficients: np.ndarray, count: int) -> np.ndarray:

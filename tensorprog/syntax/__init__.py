@@ -2,7 +2,7 @@
 
 from tensorprog.syntax import tree
 from tensorprog.syntax.format import format_text
-from tensorprog.syntax.parse import parse
+from tensorprog.syntax.parser import parse
 from tensorprog.syntax.unparse import unparse
 
 __all__ = ["format_text", "parse", "tree", "unparse"]

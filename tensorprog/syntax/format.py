@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from lark import Token
 
 from tensorprog.diagnostics import Source
-from tensorprog.syntax.parse import parse, tokenize
+from tensorprog.syntax.grammar import tokenize
+from tensorprog.syntax.parser import parse
 
 INDENT = "    "
 MAX_BLANK_ROWS = 2
