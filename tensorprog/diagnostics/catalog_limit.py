@@ -39,11 +39,12 @@ _GRADIENTS = {
         "c = moment(v*v)\nf = moment(v * (c*(W @ v)))\ng = n*grad(f, v)\noutput moment(g*g)"),
     "TP424": Entry(
         "a gradient that starts inside an earlier loop",
-        "A gradient goes back to the last change of the variable. Here that is in the last iteration of a loop, and the "
-        "scalar uses something that the same iteration computed from the new value. Inside the loop the way back is clear.",
-        "u = 0*v\nw = v\nfor t in range(3):\n    w += v\n    u = tanh(w)\ns = moment(u*v)\ng = n*grad(s, w)\n"
+        "A gradient goes back to the last change of the variable. Here that is in the last iteration of a loop, and "
+        "the scalar uses something that the same iteration computed from the new value. Inside the loop the way back is "
+        "clear.",
+        "z = 0*v\nx = v\nfor t in range(3):\n    x += v\n    z = tanh(x)\ns = moment(z*v)\ng = n*grad(s, x)\n"
         "output moment(g*g)",
-        "u = 0*v\nw = v\nfor t in range(3):\n    w += v\n    u = tanh(w)\n    s = moment(u*v)\n    g = n*grad(s, w)\n"
+        "z = 0*v\nx = v\nfor t in range(3):\n    x += v\n    z = tanh(x)\n    s = moment(z*v)\n    g = n*grad(s, x)\n"
         "output moment(g*g)"),
 }
 

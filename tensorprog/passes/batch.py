@@ -24,6 +24,7 @@ from tensorprog.ir.program import (
     MatrixType,
     MatStore,
     Program,
+    Range,
     Statement,
     Store,
     Zero,
@@ -97,8 +98,21 @@ def is_parallel(loop: For) -> bool:
             return False
         if any(loop.var in loop_names(i) for items in _matrix_indices(s) for i in items):
             return False
+        if _needs_index_array_behind_slice(getattr(s, "items", getattr(getattr(s, "op", None), "items", ())), loop.var):
+            return False
     touched = {c for s in statements for c in (*cells_read(s), written(s)) if c is not None}
     return all(_independent(cell, loop, statements) for cell in touched)
+
+
+def _needs_index_array_behind_slice(items: tuple, var: str) -> bool:
+    """Whether `X[:, i]` would need an array for i, which NumPy would move to the front."""
+    first = next((p for p, i in enumerate(items) if isinstance(i, Range)), len(items))
+    behind = [i for i in items[first:] if isinstance(i, IntExpr) and var in loop_names(i)]
+    before = [i for i in items[:first] if var in loop_names(i)]
+    if not behind:
+        return False
+    plain = all(linear_form(i).get(IntSym(var, "loop")) == 1 and len(loop_names(i)) == 1 for i in behind)
+    return not plain or len(behind) + len(before) > 1
 
 
 def _matrix_indices(statement: Statement) -> list[tuple[IntExpr, ...]]:
