@@ -27,12 +27,14 @@ def main() -> None:
         start = time.perf_counter()
         result = program.run(data, replicates=2, T=steps)
         seconds = time.perf_counter() - start
-        print(f"{steps:4d} steps, 2 replicates: {seconds:6.1f} s ({(seconds - before) / 20:.3f} s a step since the last row)")
+        step = (seconds - before) / 20
+        print(f"{steps:4d} steps, 2 replicates: {seconds:6.1f} s ({step:.3f} s a step since the last row)")
         before = seconds
     start = time.perf_counter()
     result = program.run(data)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f" 100 steps, 8 replicates: {time.perf_counter() - start:.1f} s, final loss {result['loss'][-1]:.6f} "
-          f"+- {result.error['loss'][-1]:.1e}, peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+          f"+- {result.error['loss'][-1]:.1e}, peak memory {memory:.2f} GB")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Cost of predictions to a given accuracy: particles in the limit against finite networks.
 
-Two hidden tanh layers, 4 points in 3 dimensions, 10 steps of full-batch gradient descent (examples/mlp_mup.tp). The error
-is the root mean square, over outputs and seeds, of the final predictions' distance from the limit, which is known from a
-long run. Both sides are measured in this run, on one thread; the finite cost at the target accuracy is extrapolated by
-the measured laws (error as width**-1/2, time as a power of the width) where it is out of reach.
+Two hidden tanh layers, 4 points in 3 dimensions, 10 steps of full-batch gradient descent (examples/mlp_mup.tp). The
+error is the root mean square, over outputs and seeds, of the final predictions' distance from the limit, which is
+known from a long run. Both sides are measured in this run, on one thread; the finite cost at the target accuracy is
+extrapolated by the measured laws (error as width**-1/2, time as a power of the width) where it is out of reach.
 
     python benchmarks/particles_vs_finite.py [--target 2e-3]
 """

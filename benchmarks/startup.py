@@ -18,7 +18,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def long_program(lines: int) -> str:
     """A program of about `lines` lines."""
     head = (EXAMPLES / "mlp_mup.tp").read_text().replace("output f, loss", "")
-    more = "\n".join(f"q{i} = moment(v * tanh(W @ tanh({1 + i / 10} * v)))" for i in range(lines - head.count("\n") - 2))
+    missing = lines - head.count("\n") - 2
+    more = "\n".join(f"q{i} = moment(v * tanh(W @ tanh({1 + i / 10} * v)))" for i in range(missing))
     return f"{head}\n{more}\noutput f, loss, q0\n"
 
 

@@ -1,9 +1,9 @@
 """CPU seconds for the final loss of a two-layer ReLU network to 2e-3: 10 points, 50 steps of full-batch descent.
 
-Particles (examples/two_layer_relu.tp, default settings) beside an alternating Monte-Carlo solution of the dynamical mean
-field equations of the same training (Bordelon & Pehlevan, arXiv 2205.09653, 12 damped iterations, 1000 samples), written
-here in NumPy. That method steps the errors with the kernel, D(t+1) = D(t) - eta K(t) D(t), so its own limit differs from
-gradient descent at finite step size; particles step the network. The reference is a long particle run.
+Particles (examples/two_layer_relu.tp, default settings) beside an alternating Monte-Carlo solution of the dynamical
+mean field equations of the same training (Bordelon & Pehlevan, arXiv 2205.09653, 12 damped iterations, 1000 samples),
+written here in NumPy. That method steps the errors with the kernel, D(t+1) = D(t) - eta K(t) D(t), so its own limit
+differs from gradient descent at finite step size; particles step the network. The reference is a long particle run.
 
     python benchmarks/two_layer_relu.py
 """

@@ -269,7 +269,8 @@ class CompiledProgram:
     def _divergence_warning(self, name: str, where: int | None) -> Diagnostic:
         span = next(o.span for o in self.program.outputs if o.name == name)
         place = "" if where is None else f" from {name}[{where}] on"
-        return Diagnostic("TP640", f"the output '{name}' is infinite or beyond 1e12{place}: the computation diverged", span,
+        message = f"the output '{name}' is infinite or beyond 1e12{place}: the computation diverged"
+        return Diagnostic("TP640", message, span,
                           help="try a smaller learning rate, or look at an earlier time", severity="warning")
 
 

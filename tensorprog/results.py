@@ -80,8 +80,8 @@ RUNAWAY = 1e12
 
 def first_divergence(values: np.ndarray, expected: np.ndarray | None = None) -> tuple[int | None] | None:
     """Where an output stops being finite, or grows beyond `RUNAWAY`, which a quantity of order one does only on its way
-    there: None if it never does, else (the first index on the leading axis,), with None for a scalar. Elements marked in
-    `expected`, on the leading axes, may be anything."""
+    there: None if it never does, else (the first index on the leading axis,), with None for a scalar. Elements marked
+    in `expected`, on the leading axes, may be anything."""
     bad = ~(np.abs(values) < RUNAWAY)
     if expected is not None:
         bad[expected] = False

@@ -1,4 +1,4 @@
-"""Integer expressions, conditions, and declared constants: from the syntax tree to `IntExpr`, `BoolExpr`, `ConstExpr`."""
+"""Integer expressions, conditions and declared constants: from the tree to `IntExpr`, `BoolExpr`, `ConstExpr`."""
 
 from __future__ import annotations
 

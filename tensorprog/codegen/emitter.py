@@ -33,8 +33,8 @@ from tensorprog.passes.regions import written_first
 from tensorprog.passes.spaces import Spaces
 
 RESERVED = frozenset(
-    "np rt env samples seed seeds tolerance tick steps vectorize run bind replicate spaces ratios defaultdict max min int float range "
-    "len exp log sqrt sin cos tanh erf log1p abs inf".split())
+    "np rt env samples seed seeds tolerance tick steps vectorize run bind replicate spaces ratios defaultdict max min "
+    "int float range len exp log sqrt sin cos tanh erf log1p abs inf".split())
 
 
 def python_name(name: str) -> str:
@@ -70,8 +70,8 @@ class Storage:
     """How a cell is kept.
 
     `axes` are parallel loops whose iterations each have their own. `full`: it is written in several ways, so it has
-    every axis that it can have. `named`: a family that one statement fills as a whole, so that the array stored there is
-    the family.
+    every axis that it can have. `named`: a family that one statement fills as a whole, so that the array stored there
+    is the family.
     """
 
     axes: tuple[str, ...]

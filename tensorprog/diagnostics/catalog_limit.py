@@ -40,8 +40,8 @@ _GRADIENTS = {
     "TP424": Entry(
         "a gradient that starts inside an earlier loop",
         "A gradient goes back to the last change of the variable. Here that is in the last iteration of a loop, and "
-        "the scalar uses something that the same iteration computed from the new value. Inside the loop the way back is "
-        "clear.",
+        "the scalar uses something that the same iteration computed from the new value. Inside the loop the way "
+        "back is clear.",
         "z = 0*v\nx = v\nfor t in range(3):\n    x += v\n    z = tanh(x)\ns = moment(z*v)\ng = n*grad(s, x)\n"
         "output moment(g*g)",
         "z = 0*v\nx = v\nfor t in range(3):\n    x += v\n    z = tanh(x)\n    s = moment(z*v)\n    g = n*grad(s, x)\n"

@@ -166,7 +166,8 @@ def broadcast(types: list[TensorType]) -> TensorType:
         if not same_shape(shaped[0].shape, other.shape):
             raise TypeMismatch(f"arrays of different shapes, {shape_text(shaped[0])} and {shape_text(other)}")
     first = next((t for t in types if t.shape and t.width), None)
-    return TensorType(next(iter(widths), None), shaped[0].shape if shaped else (), first.width_first if first else False)
+    shape = shaped[0].shape if shaped else ()
+    return TensorType(next(iter(widths), None), shape, first.width_first if first else False)
 
 
 def same_shape(left: tuple[IntExpr, ...], right: tuple[IntExpr, ...]) -> bool:

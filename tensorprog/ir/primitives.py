@@ -1,8 +1,8 @@
 """The coordinatewise primitives and their derivatives.
 
-Each unary function's derivative is an expression in the primitives of this table, written over `x`; derivatives of any order
-follow by differentiating that expression. Kinks use one-sided conventions that finite networks use too: relu'(0) = 0,
-step(0) = 0, sign(0) = 0, and step' = sign' = 0 (the delta is left to Stein's lemma in the limit).
+Each unary function's derivative is an expression in the primitives of this table, written over `x`; derivatives of
+any order follow by differentiating that expression. Kinks use one-sided conventions that finite networks use too:
+relu'(0) = 0, step(0) = 0, sign(0) = 0, and step' = sign' = 0 (the delta is left to Stein's lemma in the limit).
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ def _verify_names(program: Program) -> None:
     _unique([s.var.name for s in statements if isinstance(s, Let)], "temporaries")
     _unique([s.var for s in statements if isinstance(s, For)], "loop variables")
     for output in program.outputs:
-        _require(isinstance(output.cell.type, TensorType) and not output.cell.type.width, f"output {output.name} is wide")
+        type = output.cell.type
+        _require(isinstance(type, TensorType) and not type.width, f"output {output.name} is wide")
 
 
 def _unique(names: list[str], what: str) -> None:
@@ -123,7 +124,8 @@ class _Verifier:
             case Moment(arg=arg):
                 _require(arg.type.width is not None and var.type.width is None, f"{var.name} is a moment of a scalar")
             case Contract(left=left, left_axes=la, right=right, right_axes=ra, out_axes=out):
-                _require(len(la) == len(left.type.shape) and len(ra) == len(right.type.shape), f"the axes of {var.name}")
+                fit = len(la) == len(left.type.shape) and len(ra) == len(right.type.shape)
+                _require(fit, f"the axes of {var.name}")
                 _require(set(out) <= set(la) | set(ra), f"{var.name} has an axis from nowhere")
             case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
                 rows, cols = matrix.type.rows, matrix.type.cols
@@ -131,7 +133,8 @@ class _Verifier:
                 _require(arg.type.width in (None, rows if transposed else cols), f"{matrix.name} applied to {arg.name}")
                 _require(var.type.width == (cols if transposed else rows), f"the width of {var.name}")
             case Load(cell=cell):
-                _require(isinstance(cell.type, TensorType) and cell.type.width == var.type.width, f"the type of {var.name}")
+                fit = isinstance(cell.type, TensorType) and cell.type.width == var.type.width
+                _require(fit, f"the type of {var.name}")
 
     def _element(self, cell: Cell, items: tuple, loops: frozenset[str]) -> None:
         _require(len(items) == cell.rank, f"{cell.name} has rank {cell.rank} and {len(items)} indices")

@@ -105,7 +105,8 @@ class Sweep:
         """The code of the sweep, and for each variable the cell that holds its gradient afterwards."""
         with self.builder.nested() as code:
             seed = self.builder.const(1)
-            self.builder.append(Store(self._shadow(self.site.scalar), self.site.scalar_items, seed, span=self.builder.span))
+            shadow = self._shadow(self.site.scalar)
+            self.builder.append(Store(shadow, self.site.scalar_items, seed, span=self.builder.span))
             crossing = [v for p in self.site.parts if not p.loop for v in self._crossing_of(p.statements)]
             for part in self.site.parts:
                 if part.loop is None:
@@ -193,7 +194,8 @@ class Sweep:
         return made
 
     def _lives_in(self, cell: Cell, loop: For) -> bool:
-        if any(p.loop for p in self.site.parts) or cell is self.site.scalar or cell in {g.wrt for g in self.site.gradients}:
+        ends = {self.site.scalar, *(g.wrt for g in self.site.gradients)}
+        if cell in ends or any(p.loop for p in self.site.parts):
             return False
         inside = {id(s) for s in walk(loop.body)}
         elsewhere = any(id(s) not in inside and _accesses(s, cell)

@@ -1,8 +1,8 @@
-"""The limit program: leading terms only, powers of n divided out (TP IV, Definition 7.3; docs/language.md, sections 6 and 7).
+"""The limit program: leading terms only, powers of n divided out (TP IV, Definition 7.3; docs/language.md, 6 and 7).
 
-In: a program without gradients and the powers of its values. Out: a program in which every width stands for its ratio to
-the base width, every value is of order one, and a statement means its infinite-width limit: `Moment` an expectation,
-`MatMul` the operator of variance c whose entries have variance c/n.
+In: a program without gradients and the powers of its values. Out: a program in which every width stands for its ratio
+to the base width, every value is of order one, and a statement means its infinite-width limit: `Moment` an
+expectation, `MatMul` the operator of variance c whose entries have variance c/n.
 """
 
 from __future__ import annotations
@@ -110,8 +110,9 @@ class _Leading:
 
     def _report_cancellation(self, statement: Let, lost: bool) -> None:
         if lost:
-            self.reporter.error("TP506", "the leading terms cancel identically, and the limit does not see what is left",
-                                statement.span, help="write the difference out, without the terms that cancel")
+            self.reporter.error("TP506", "the leading terms cancel identically, and the limit does not see what is "
+                                         "left", statement.span,
+                                help="write the difference out, without the terms that cancel")
         else:
             self.reporter.warn("TP507", "this is identically zero", statement.span)
 
@@ -134,8 +135,8 @@ class _Leading:
     def _store(self, statement: Store, cell: Cell, power: Power) -> None:
         if power is not None and power != self.powers[cell]:
             self.reporter.error(
-                "TP510", f"`{cell.display}` holds values of order {power_text(self.powers[cell])} elsewhere, and of order "
-                         f"{power_text(power)} here", statement.span, help="use two names")
+                "TP510", f"`{cell.display}` holds values of order {power_text(self.powers[cell])} elsewhere, and of "
+                         f"order {power_text(power)} here", statement.span, help="use two names")
         self.builder.append(statement)
 
     def _keeps(self, cell: Cell, power: Power, statement: Statement) -> bool:
@@ -145,8 +146,8 @@ class _Leading:
             return True
         if cell.role != "hidden":
             self.reporter.warn(
-                "TP509", f"this update of `{cell.display}` is of order {power_text(power)}, and `{cell.display}` of order "
-                         f"{power_text(self.powers[cell])}: it has no effect in the limit", statement.span,
+                "TP509", f"this update of `{cell.display}` is of order {power_text(power)}, and `{cell.display}` of "
+                         f"order {power_text(self.powers[cell])}: it has no effect in the limit", statement.span,
                 help=f"multiply it by {power_text(self.powers[cell] - power)} if it should (maximal update "
                      "parametrization)")
         return False

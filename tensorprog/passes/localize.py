@@ -7,10 +7,10 @@ In
         for l in range(L):
             h[l+1] = W[l] @ tanh(h[l])
 
-no iteration of `a` reads what another one wrote, so the iterations can run as one block, and their adjoints too. A family
-is local to a loop if it is used nowhere else and, within an iteration, no element is read before it is stored. The
-second is decided by running the indices of one iteration for a number of small sizes, and only when all indices and
-bounds are linear, so that small sizes speak for all.
+no iteration of `a` reads what another one wrote, so the iterations can run as one block, and their adjoints too. A
+family is local to a loop if it is used nowhere else and, within an iteration, no element is read before it is stored.
+The second is decided by running the indices of one iteration for a number of small sizes, and only when all indices
+and bounds are linear, so that small sizes speak for all.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
             for cell in _touched(s):
                 counts[cell] = counts.get(cell, 0) + 1
         for cell, count in counts.items():
-            if cell in candidates and count == uses[cell] and len(cell.home) < len(inner) and _is_local(cell, statement):
+            confined = cell in candidates and count == uses[cell] and len(cell.home) < len(inner)
+            if confined and _is_local(cell, statement):
                 found[cell] = replace(found.get(cell, cell), home=inner)
         _search(statement.body, inner, candidates, uses, found)
 

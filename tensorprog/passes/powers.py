@@ -60,8 +60,8 @@ class PowerError(Exception):
 
 @dataclass(slots=True)
 class Powers:
-    """The power of n of every temporary and cell. `first` are the powers before loops feed anything back, from which the
-    cause of a large power can be told; `fixed` the parameters that powers depend on."""
+    """The power of n of every temporary and cell. `first` are the powers before loops feed anything back, from which
+    the cause of a large power can be told; `fixed` the parameters that powers depend on."""
 
     of: dict[Var | Cell, Power] = field(default_factory=dict)
     first: dict[Var | Cell, Power] = field(default_factory=dict)

@@ -173,7 +173,8 @@ def _merged(site: Site, other: Site, gradient: GradStmt, program: Program) -> Si
     gradients = site.gradients + other.gradients
     statements = [s for p in shorter.parts for s in p.statements]
     active = activity(statements, {g.wrt for g in gradients}, site.scalar)
-    return Site(gradients, site.anchor, site.scalar, site.scalar_items, shorter.parts, site.ancestors, site.extra, active)
+    return Site(gradients, site.anchor, site.scalar, site.scalar_items, shorter.parts, site.ancestors, site.extra,
+                active)
 
 
 def _touches(statement: Statement, active: Activity) -> bool:
@@ -263,7 +264,7 @@ class _Planner:
         return parts
 
     def _varied(self, wrt: Cell, anchor: Path) -> set:
-        """Everything that depends on the variable, in the blocks around the anchor and in all iterations of its loops."""
+        """What depends on the variable, in the blocks around the anchor and in all iterations of its loops."""
         flat: list[Statement] = []
         for depth in range(len(anchor) - 1, -1, -1):
             loop = anchor[depth].container
@@ -272,15 +273,16 @@ class _Planner:
         return _closure(flat, {wrt}, _forward)
 
     def _refuse_tail(self, gradient: GradStmt, change: Statement, parts: list[Part]) -> None:
-        """A loop that changes the variable, and afterwards, in its last iteration, computes from it what the scalar uses."""
+        """A loop that changes the variable, and then, in its last iteration, computes from it what the scalar uses."""
         inner = [n for p in parts for s in p.statements for n in walk((s,))]
         nested = list(walk((change,))) if blocks(change) else []
         last = max((i for i, s in enumerate(nested) if written(s) is gradient.wrt), default=len(nested))
         tail = nested[last + 1:]
         reached = _closure(tail, {gradient.wrt}, _forward) - {gradient.wrt}
         if reached & _closure(inner, {gradient.scalar}, _backward):
-            self.reporter.error("TP424", f"`{gradient.scalar.display}` depends on `{gradient.wrt.display}` through the loop "
-                                         f"that changes `{gradient.wrt.display}`", gradient.span,
+            name = gradient.wrt.display
+            self.reporter.error("TP424", f"`{gradient.scalar.display}` depends on `{name}` through the loop that "
+                                         f"changes `{name}`", gradient.span,
                                 help="compute the scalar, and take its gradient, inside the loop")
 
     def _warn_older_paths(self, gradient: GradStmt, parts: list[Part], outer: Path) -> None:
@@ -292,8 +294,9 @@ class _Planner:
         varied = _closure(before, {gradient.wrt}, _forward) & useful & made - {gradient.wrt}
         if varied:
             name = min(c.display if isinstance(c, Cell) else c.name for c in varied)
-            self.reporter.warn("TP422", f"`{name}` was computed from `{gradient.wrt.display}` before the loop that updates "
-                                        f"`{gradient.wrt.display}`; the gradient takes it as a constant", gradient.span,
+            variable = gradient.wrt.display
+            self.reporter.warn("TP422", f"`{name}` was computed from `{variable}` before the loop that updates "
+                                        f"`{variable}`; the gradient takes it as a constant", gradient.span,
                                help="this is what a network centred at its initialization wants")
 
 

@@ -135,7 +135,8 @@ class _Forwarder:
         neutral = {"mul": 1, "div": 1, "add": 0, "sub": 0}.get(op.fn)
         if neutral is None:
             return None
-        for value, other in ((op.args[1], op.args[0]), *([(op.args[0], op.args[1])] if op.fn in ("mul", "add") else [])):
+        left, right = op.args
+        for value, other in ((right, left), (left, right))[: 2 if op.fn in ("mul", "add") else 1]:
             if self.numbers.get(value) == neutral and other.type == var.type:
                 return other
         return None

@@ -49,8 +49,8 @@ class Gaussian:
         rows, cols: the sample spaces.
         forward: c times (width of cols)/n, the variance of `W @ x` for a normalized x.
         backward: c times (width of rows)/n, the variance of `W.T @ y` for a normalized y.
-        tolerance: a direction whose part outside the known ones is smaller than this (relative) adds no new one; None for
-            `effective_tolerance`.
+        tolerance: a direction whose part outside the known ones is smaller than this (relative) adds no new one; None
+            for `effective_tolerance`.
     """
 
     def __init__(self, rows: Space, cols: Space, forward: float, backward: float, tolerance: float | None):
@@ -185,8 +185,8 @@ class _Factor:
 
 @dataclass(slots=True)
 class _Images:
-    """What a matrix makes of the vectors of a basis: `rows[k]` of the first ones, and of later ones `scale` times what the
-    basis' owner makes of them."""
+    """What a matrix makes of the vectors of a basis: `rows[k]` of the first ones, and of later ones `scale` times what
+    the basis' owner makes of them."""
 
     basis: _Side
     scale: float
@@ -210,9 +210,9 @@ Root = tuple[float, Gaussian, bool]
 class Matrix:
     """A state of a matrix: initial matrices, scaled and possibly transposed, plus a low-rank part.
 
-    Its value never changes; its representation may: outer products wait as `factors` until they are needed, and are then
-    expressed in the basis of the (one) initial matrix that the state was made from, as changes of the images of the
-    basis vectors. Applied to x, outer(u, v) gives `ratios[1] * <v, x> * u`.
+    Its value never changes; its representation may: outer products wait as `factors` until they are needed, and are
+    then expressed in the basis of the (one) initial matrix that the state was made from, as changes of the images of
+    the basis vectors. Applied to x, outer(u, v) gives `ratios[1] * <v, x> * u`.
     """
 
     def __init__(self, rows: Space, cols: Space, ratios: tuple[float, float], tolerance: float | None,
@@ -355,7 +355,8 @@ def _merged(roots: tuple[Root, ...]) -> tuple[Root, ...]:
     return tuple(entry for entry in scales.values() if entry[0] != 0.0)
 
 
-def gaussian_matrix(rows: Space, cols: Space, variance: float, ratios: tuple[float, float], tolerance: float | None) -> Matrix:
+def gaussian_matrix(rows: Space, cols: Space, variance: float, ratios: tuple[float, float],
+                    tolerance: float | None) -> Matrix:
     """A declared matrix with entries of variance `variance / n`; `ratios` are the widths of rows and columns over n."""
     root = Gaussian(rows, cols, variance * ratios[1], variance * ratios[0], tolerance)
     return Matrix(rows, cols, ratios, tolerance, ((1.0, root, False),))

@@ -103,8 +103,8 @@ def standard_error(stack: np.ndarray, factor: float) -> np.ndarray:
     return factor * stack.std(axis=0, ddof=1) / np.sqrt(len(stack))
 
 
-# The level that two standard errors are scaled to. It is a little above 95 %, because the errors of quasi-Monte Carlo are
-# not quite normal: measured over many seeds and programs, two reported errors then cover 92 to 98 %.
+# The level that two standard errors are scaled to. It is a little above 95 %, because the errors of quasi-Monte Carlo
+# are not quite normal: measured over many seeds and programs, two reported errors then cover 92 to 98 %.
 LEVEL = 0.965
 
 

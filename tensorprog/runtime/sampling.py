@@ -2,8 +2,8 @@
 
 A space holds N particles. Its coordinates come from scrambled Sobol sequences in blocks: the first block as it is, each
 later one with the particles independently permuted (Latin supercube), because independent scramblings must not be
-combined point by point (docs/architecture.md). Normal coordinates are made orthogonal to the constant and to the earlier
-normal ones, and normalized (moment matching).
+combined point by point (docs/architecture.md). Normal coordinates are made orthogonal to the constant and to the
+earlier normal ones, and normalized (moment matching).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Space:
     Args:
         samples: N, the number of particles.
         seed: of this space in this replicate.
-        mirrored: pair each particle with one in which the `mirror` vectors have the opposite sign (antithetic). N must be
-            even then.
+        mirrored: pair each particle with one in which the `mirror` vectors have the opposite sign (antithetic). N
+            must be even then.
     """
 
     def __init__(self, samples: int, seed: np.random.SeedSequence, *, mirrored: bool = False):
