@@ -150,8 +150,10 @@ def with_error(value: float, error: float) -> str:
     """`0.1234 +- 0.0021`, with the digits that the error leaves meaningful."""
     if math.isfinite(value) and math.isnan(error):
         return f"{value:.12g} (error unknown: a single run)"
-    if not math.isfinite(value) or not math.isfinite(error) or error <= ROUNDING:
-        return "0" if abs(value) < ROUNDING else f"{value:.12g}"
+    if abs(value) < ROUNDING and abs(value) <= 10 * error < ROUNDING:
+        return "0"
+    if not math.isfinite(value) or not math.isfinite(error) or error <= 0:
+        return f"{value:.12g}"
     digits = 1 - math.floor(math.log10(error))
     if not 0 <= digits <= 15:
         return f"{value:.12g} +- {_short(error)}"
