@@ -54,6 +54,13 @@ def test_training_programs(generated):
     assert_limit(generated.text, generated.data)
 
 
+@pytest.mark.slow
+@quick(6)
+@given(programs(steps=4))
+def test_training_programs_against_very_wide_networks(generated):
+    assert_limit(generated.text, generated.data, width=4096, seeds=16, samples=4096)
+
+
 # --- W.T is the adjoint of W -----------------------------------------------------------------------------------
 
 

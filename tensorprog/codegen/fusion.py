@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tensorprog.codegen.emitter import EmitterBase, Value
 from tensorprog.codegen.expressions import KernelBody, numpy_derivative, numpy_text
 from tensorprog.codegen.layout import Layout, aligned, shape_parts, tuple_text, union
@@ -97,12 +99,16 @@ class Fusion(EmitterBase):
 
     # --- reductions ---
 
-    def _factors(self, var: Var) -> tuple[list[Var], float]:
-        """A fused product as factors and a number."""
+    def _factors(self, var: Var, contractions: list[Contract] | None = None) -> tuple[list[Var], float]:
+        """A fused product as factors and a number. The first contraction among the factors goes, not yet computed, to
+        `contractions` if that is given."""
         op = self.pending.get(var)
+        if isinstance(op, Contract) and contractions == []:
+            contractions.append(self.pending.pop(var))
+            return [], 1.0
         if isinstance(op, Elementwise) and op.fn in ("mul", "neg") and not op.order:
             del self.pending[var]
-            parts = [self._factors(a) for a in op.args]
+            parts = [self._factors(a, contractions) for a in op.args]
             sign = -1.0 if op.fn == "neg" else 1.0
             for _, number in parts:
                 sign *= number
@@ -130,7 +136,10 @@ class Fusion(EmitterBase):
             rest = tuple(label for label in labels if label not in inner)
             return self._plain_sum(text, layout, rest, mean) if rest else (text, layout)
         layout = self.values[arg].layout
-        factors, number = self._factors(arg)
+        contractions: list[Contract] | None = [] if set(labels) <= set(self.order) else None
+        factors, number = self._factors(arg, contractions)
+        if contractions:
+            return self._reduced_contraction(contractions[0], factors, number, labels)
         inner = [f for f in factors if set(self._labels(f)) & set(labels)]
         outer = [f for f in factors if f not in inner]
         text, reduced = self._sum_of_product(inner, labels, mean) if inner else ("1.0", Layout())
@@ -138,6 +147,24 @@ class Fusion(EmitterBase):
             if label not in _labels(layout) and not (label == "N" and mean):
                 text = f"{text} * {self._length(label, arg)}"
         return self._times(text, reduced, outer, number)
+
+    def _reduced_contraction(self, op: Contract, factors: list[Var], number: float,
+                             labels: tuple[str, ...]) -> tuple[str, Layout]:
+        """The sum over parallel axes of a contraction times other factors, without the array of all its terms where the
+        factors allow it."""
+        inner = [f for f in factors if set(self._labels(f)) & set(labels)]
+        outer = [f for f in factors if f not in inner]
+        if all(set(self._labels(f)) <= set(self.order) for f in inner):
+            text, layout = self._contraction(op, labels, inner)
+        else:
+            terms, own = self._contraction(op, ())
+            layout = union([own, *(self.values[f].layout for f in inner)], self.order)
+            parts = [aligned(f"({terms})", own, layout)]
+            parts += [aligned(self.values[f].text, self.values[f].layout, layout) for f in inner]
+            missing = [label for label in labels if label not in layout.axes]
+            text, layout = self._plain_sum(" * ".join(parts), layout, labels, False)
+            text = " * ".join([text, *(f"float({int_text(self.every_axis[label].length)})" for label in missing)])
+        return self._times(text, layout, outer, number)
 
     def _length(self, label: str, arg: Var) -> str:
         if label.startswith("f") and label[1:].isdigit():
@@ -204,11 +231,21 @@ class Fusion(EmitterBase):
             result += " / samples"
         return result, out
 
-    def _contraction(self, op: Contract, summed: tuple[str, ...]) -> tuple[str, Layout]:
-        """An einsum over finite axes, also summed over the parallel axes `summed`."""
+    def _scaled(self, arg: Var, scale: Sequence[Var]) -> tuple[str, Layout]:
+        """A temporary with all axes of its type, times factors that vary along parallel axes."""
+        text, layout = self._full(arg)
+        if not scale:
+            return text, layout
+        target = union([layout, *(self.values[f].layout for f in scale)], self.order)
+        parts = [aligned(self.values[f].text, self.values[f].layout, target) for f in scale]
+        return f"({' * '.join([*parts, aligned(text, layout, target)])})", target
+
+    def _contraction(self, op: Contract, summed: tuple[str, ...], scale: Sequence[Var] = ()) -> tuple[str, Layout]:
+        """An einsum over finite axes, times factors `scale` that vary along parallel axes alone, also summed over the
+        parallel axes `summed`."""
         sides = []
         for arg, letters in ((op.left, op.left_axes), (op.right, op.right_axes)):
-            text, layout = self._full(arg)
+            text, layout = self._scaled(arg, scale if arg is op.left and not sides else ())
             labels = [*layout.axes, *(f"c{c}" for c in letters), *(["N"] if layout.width else [])]
             sides.append([text, labels])
         (left, left_labels), (right, right_labels) = sides
