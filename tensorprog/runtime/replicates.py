@@ -104,7 +104,7 @@ def standard_error(stack: np.ndarray, factor: float) -> np.ndarray:
 
 
 # The level that two standard errors are scaled to. It is a little above 95 %, because the errors of quasi-Monte Carlo
-# are not quite normal: measured over many seeds and programs, two reported errors then cover 92 to 98 %.
+# are not quite normal: measured over many seeds and programs, two reported errors then cover 91 to 99 %.
 LEVEL = 0.965
 
 
