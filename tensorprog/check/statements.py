@@ -10,7 +10,7 @@ from tensorprog.check.declarations import BUILTINS, declare
 from tensorprog.check.integers import bool_expr, int_expr
 from tensorprog.check.scope import IntName, Pending, Poison
 from tensorprog.diagnostics import Note, Span
-from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, loop_names, substitute
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, last_value, loop_names, substitute
 from tensorprog.ir.program import For, If, Statement
 from tensorprog.syntax import tree
 
@@ -91,16 +91,8 @@ def _for(ctx: Context, node: tree.For) -> None:
             check_block(ctx, node.body)
     finally:
         ctx.loops.pop()
-        _leave_loop(ctx, node.var, var, _last_value(start, stop, step))
+        _leave_loop(ctx, node.var, var, last_value(start, stop, step))
     ctx.builder.append(For(var, start, stop, step, tuple(body), span=node.span))
-
-
-def _last_value(start: IntExpr, stop: IntExpr, step: int) -> IntExpr:
-    if abs(step) == 1:
-        return int_bin("-", stop, IntLit(step))
-    toward = IntLit(1 if step > 0 else -1)
-    steps = int_bin("//", int_bin("-", int_bin("-", stop, toward), start), IntLit(step))
-    return int_bin("+", start, int_bin("*", steps, IntLit(step)))
 
 
 def _leave_loop(ctx: Context, name: str, var: str, last: IntExpr) -> None:

@@ -83,7 +83,7 @@ class Cells(MatrixStates):
         self._read(var, name, items, lead, extents, copy=storage.full, width=bool(cell.type.width))
 
     def _rebound(self, cell: Cell) -> bool:
-        return cell not in self.initials or any(written(s) is cell for s in walk(self.program.body))
+        return cell not in self.initials or cell in self.written
 
     def _lead(self, storage: Storage) -> tuple[str, ...]:
         return tuple(a for a in storage.axes if a in self.order)

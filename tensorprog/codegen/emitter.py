@@ -24,8 +24,8 @@ from tensorprog.ir.program import (
     Var,
     Zero,
     blocks,
-    cells_read,
     reads,
+    touched,
     walk,
     written,
 )
@@ -52,7 +52,7 @@ def local_names(program: Program) -> set[str]:
     for s in walk(program.body):
         if isinstance(s, Let | For):
             names.add(s.var.name if isinstance(s, Let) else s.var)
-        names |= {c.name for c in (*cells_read(s), written(s)) if c is not None}
+        names |= {c.name for c in touched(s)}
     return {python_name(n) for n in names}
 
 
@@ -118,27 +118,28 @@ class EmitterBase:
                 writes[cell] += 1
                 if isinstance(s, Accum | Zero):
                     accumulated.add(cell)
-        cells = {c for s in walk(self.program.body) for c in (*cells_read(s), written(s)) if c is not None}
+        cells = {c for s in walk(self.program.body) for c in touched(s)}
+        self.written = set(writes)
         for cell in cells | set(self.initials):
             once = writes[cell] <= 1 and cell not in accumulated and cell not in self.initials
             axes = tuple(private.get(cell, ()))
             self.storage[cell] = Storage(axes, not once, once and cell in whole)
 
     def _survey_block(self, body: tuple[Statement, ...], loops: tuple[For, ...], private: dict) -> set[Cell]:
-        touched: set[Cell] = set()
+        found: set[Cell] = set()
         for statement in body:
             for var in reads(statement):
                 self.uses[var] += 1
                 self.use_block.setdefault(var, set()).add(id(body))
-            here = {c for c in (*cells_read(statement), written(statement)) if c is not None}
+            here = set(touched(statement))
             inner = (*loops, statement) if isinstance(statement, For) else loops
             for block in blocks(statement):
                 here |= self._survey_block(block, inner, private)
             if isinstance(statement, For) and statement.parallel:
                 self._note_private(statement, here, private)
             self.touched[id(statement)] = here
-            touched |= here
-        return touched
+            found |= here
+        return found
 
     def _filled_whole(self, body: tuple[Statement, ...], active: list[Axis]) -> set[Cell]:
         """Families that a statement under parallel loops stores completely, in the order of the loops."""

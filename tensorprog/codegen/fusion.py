@@ -122,10 +122,6 @@ class Fusion(EmitterBase):
         layout = self.values[var].layout
         return _labels(layout)
 
-    def _reduce(self, var: Var, arg: Var, labels: tuple[str, ...], *, mean: bool = True) -> None:
-        text, layout = self._reduced(arg, labels, mean=mean)
-        self.assign(var, text, layout)
-
     def _reduced(self, arg: Var, labels: tuple[str, ...], *, mean: bool = False) -> tuple[str, Layout]:
         """The sum (over particles with `mean` the average) of a temporary over labelled axes: a parallel axis' name,
         `f0`, `f1`, ... for finite axes, `N` for particles."""

@@ -165,7 +165,7 @@ class Emitter(Cells):
                 text, layout = self._contraction(op, ())
                 self.assign(var, text, layout)
             case Moment(arg=arg):
-                self._reduce(var, arg, ("N",))
+                self.assign(var, *self._reduced(arg, ("N",), mean=True))
             case SumAxis(arg=arg, axis=axis):
                 self._sum_axis(var, arg, axis)
             case Expand(arg=arg, axis=axis, size=size):
@@ -195,8 +195,7 @@ class Emitter(Cells):
             self.values[var] = Value(f"float({int_text(expr)})", Layout())
 
     def _sum_axis(self, var: Var, arg: Var, axis: int) -> None:
-        text, layout = self._reduced(arg, (f"f{axis}",))
-        self.assign(var, text, layout)
+        self.assign(var, *self._reduced(arg, (f"f{axis}",)))
 
     def _expand(self, var: Var, arg: Var, axis: int, size: IntExpr) -> None:
         text, layout = self._full(arg)

@@ -181,6 +181,15 @@ def substitute_bool(expr: BoolExpr, values: Mapping[str, IntExpr]) -> BoolExpr:
             return Logic(op, tuple(substitute_bool(o, values) for o in operands))
 
 
+def last_value(start: IntExpr, stop: IntExpr, step: int) -> IntExpr:
+    """The last value of a loop's variable, for a loop that runs at all."""
+    if abs(step) == 1:
+        return int_bin("-", stop, IntLit(step))
+    toward = IntLit(1 if step > 0 else -1)
+    steps = int_bin("//", int_bin("-", int_bin("-", stop, toward), start), IntLit(step))
+    return int_bin("+", start, int_bin("*", steps, IntLit(step)))
+
+
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2, "**": 3}
 
 

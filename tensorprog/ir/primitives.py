@@ -65,8 +65,6 @@ BINARY = ("add", "sub", "mul", "div", "pow", "max", "min")
 # Functions that commute with any power of n (docs/language.md, section 6): f(n**e x) = n**(degree*e) f(x).
 HOMOGENEOUS_DEGREE = {"neg": 1, "relu": 1, "abs": 1, "sign": 0, "step": 0, "square": 2}
 
-# The parity of a primitive: +1 even, -1 odd; absent when it is neither.
-PARITY = {"neg": -1, "abs": 1, "sign": -1, "tanh": -1, "erf": -1, "sin": -1, "cos": 1, "square": 1}
 
 
 def _gauss() -> Expr:

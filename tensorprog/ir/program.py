@@ -495,6 +495,26 @@ def cells_read(statement: Statement) -> tuple[Cell, ...]:
             return ()
 
 
+def touched(statement: Statement) -> tuple[Cell, ...]:
+    """The cells that a statement itself reads or writes."""
+    cell = written(statement)
+    return cells_read(statement) if cell is None else (*cells_read(statement), cell)
+
+
+def access_indices(statement: Statement, cell: Cell) -> list[tuple[Item, ...]]:
+    """The indices with which a statement itself reads or writes a cell; none for one that takes it as a whole."""
+    match statement:
+        case Let(op=Load(cell=c, items=items)) | Store(cell=c, items=items) | Accum(cell=c, items=items) if c is cell:
+            return [items]
+        case Let(op=MatMul(matrix=c, items=items)) if c is cell:
+            return [items]
+        case MatStore(cell=c, items=items, terms=terms) | MatAccum(cell=c, items=items, terms=terms):
+            found = [t.items for t in terms if isinstance(t, MatrixTerm) and t.cell is cell]
+            return found + ([items] if c is cell else [])
+        case _:
+            return [()] if written(statement) is cell else []
+
+
 def reads(statement: Statement) -> tuple[Var, ...]:
     """The temporaries that a statement itself reads (not its nested blocks)."""
     match statement:

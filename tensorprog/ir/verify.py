@@ -32,10 +32,9 @@ from tensorprog.ir.program import (
     Term,
     Var,
     Zero,
-    cells_read,
     reads,
+    touched,
     walk,
-    written,
 )
 
 
@@ -59,7 +58,7 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _verify_names(program: Program) -> None:
-    cells = {c for s in walk(program.body) for c in (*cells_read(s), written(s)) if c is not None}
+    cells = {c for s in walk(program.body) for c in touched(s)}
     cells |= {i.cell for i in program.initials} | {o.cell for o in program.outputs}
     _unique([c.name for c in cells], "cells")
     statements = list(walk(program.body))

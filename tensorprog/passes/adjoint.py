@@ -5,7 +5,7 @@ from __future__ import annotations
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, same_shape
 from tensorprog.ir.calculus import partial
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym, int_bin, substitute, substitute_bool
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym, int_bin, last_value, substitute, substitute_bool
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -40,9 +40,9 @@ from tensorprog.ir.program import (
     WidthConst,
     Zero,
     blocks,
-    cells_read,
     cells_written,
     reads,
+    touched,
     walk,
     written,
 )
@@ -162,7 +162,8 @@ class Sweep:
         return (*start, *zeros, *code) if code else ()
 
     def _reverse_loop(self, loop: For) -> None:
-        self._emit_reversed(loop, _last(loop), int_bin("-", loop.start, IntLit(loop.step)))
+        last = last_value(loop.start, loop.stop, loop.step)
+        self._emit_reversed(loop, last, int_bin("-", loop.start, IntLit(loop.step)))
 
     def _reverse_earlier(self, loop: For, body: tuple[Statement, ...]) -> None:
         """The iterations before the current one."""
@@ -198,7 +199,7 @@ class Sweep:
         if cell in ends or any(p.loop for p in self.site.parts):
             return False
         inside = {id(s) for s in walk(loop.body)}
-        elsewhere = any(id(s) not in inside and _accesses(s, cell)
+        elsewhere = any(id(s) not in inside and cell in touched(s)
                         for p in self.site.parts for s in walk(p.statements))
         return not elsewhere and ((cell.home and cell.home[-1] == loop.var) or written_first(loop.body, cell))
 
@@ -427,19 +428,6 @@ class Sweep:
 
     def _scaled(self, coef: Var | None, value: Var) -> Var:
         return value if coef is None else self.builder.mul(self._fetch(coef), value)
-
-
-def _accesses(statement: Statement, cell: Cell) -> bool:
-    return cell in cells_read(statement) or written(statement) is cell
-
-
-def _last(loop: For) -> IntExpr:
-    """The last value of a loop's variable (for a loop that runs at all)."""
-    if abs(loop.step) == 1:
-        return int_bin("-", loop.stop, IntLit(loop.step))
-    toward = IntLit(1 if loop.step > 0 else -1)
-    steps = int_bin("//", int_bin("-", int_bin("-", loop.stop, toward), loop.start), IntLit(loop.step))
-    return int_bin("+", loop.start, int_bin("*", steps, IntLit(loop.step)))
 
 
 def _counter(loop: For) -> IntExpr:

@@ -17,7 +17,6 @@ from tensorprog.ir.program import (
     For,
     If,
     Let,
-    Load,
     MatAccum,
     MatMul,
     MatrixTerm,
@@ -28,7 +27,9 @@ from tensorprog.ir.program import (
     Statement,
     Store,
     Zero,
+    access_indices,
     cells_read,
+    touched,
     walk,
     written,
 )
@@ -100,8 +101,7 @@ def is_parallel(loop: For) -> bool:
             return False
         if _needs_index_array_behind_slice(getattr(s, "items", getattr(getattr(s, "op", None), "items", ())), loop.var):
             return False
-    touched = {c for s in statements for c in (*cells_read(s), written(s)) if c is not None}
-    return all(_independent(cell, loop, statements) for cell in touched)
+    return all(_independent(cell, loop, statements) for cell in {c for s in statements for c in touched(s)})
 
 
 def _needs_index_array_behind_slice(items: tuple, var: str) -> bool:
@@ -136,21 +136,8 @@ def _independent(cell: Cell, loop: For, statements: list[Statement]) -> bool:
         return True
     if isinstance(cell.type, MatrixType) or any(isinstance(s, Zero) for s in writers):
         return False
-    accesses = [i for s in statements for i in _accesses(s, cell)]
+    accesses = [i for s in statements for i in access_indices(s, cell)]
     return any(_private_index(accesses, p, loop.var) for p in range(cell.rank))
-
-
-def _accesses(statement: Statement, cell: Cell) -> list[tuple]:
-    match statement:
-        case Let(op=Load(cell=c, items=items)) | Store(cell=c, items=items) | Accum(cell=c, items=items) if c is cell:
-            return [items]
-        case Let(op=MatMul(matrix=c, items=items)) if c is cell:
-            return [items]
-        case MatStore(cell=c, items=items, terms=terms) | MatAccum(cell=c, items=items, terms=terms):
-            found = [t.items for t in terms if isinstance(t, MatrixTerm) and t.cell is cell]
-            return found + ([items] if c is cell else [])
-        case _:
-            return []
 
 
 def _private_index(accesses: list[tuple], position: int, var: str) -> bool:

@@ -24,7 +24,9 @@ from tensorprog.ir.program import (
     Store,
     Term,
     Zero,
+    access_indices,
     blocks,
+    touched,
 )
 from tensorprog.passes.rewrite import map_blocks
 
@@ -57,18 +59,11 @@ def _is_current(items: list[tuple], position: int, zeroed_in: set[str] | None) -
 def _collect(body: tuple[Statement, ...], accesses: dict, zeroed: dict, loops: tuple[str, ...]) -> None:
     """All index tuples by cell; for cells that are zeroed as a whole, the loops around every such statement."""
     for statement in body:
-        match statement:
-            case Let(op=Load(cell=cell, items=items)) | Store(cell=cell, items=items) | Accum(cell=cell, items=items):
-                accesses.setdefault(cell, []).append(items)
-            case Let(op=MatMul(matrix=cell, items=items)):
-                accesses.setdefault(cell, []).append(items)
-            case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
-                accesses.setdefault(cell, []).append(items)
-                for term in terms:
-                    if isinstance(term, MatrixTerm):
-                        accesses.setdefault(term.cell, []).append(term.items)
-            case Zero(cell=cell):
-                zeroed[cell] = zeroed.get(cell, set(loops)) & set(loops)
+        if isinstance(statement, Zero):
+            zeroed[statement.cell] = zeroed.get(statement.cell, set(loops)) & set(loops)
+        else:
+            for cell in dict.fromkeys(touched(statement)):
+                accesses.setdefault(cell, []).extend(access_indices(statement, cell))
         inner = (*loops, statement.var) if isinstance(statement, For) else loops
         for block in blocks(statement):
             _collect(block, accesses, zeroed, inner)

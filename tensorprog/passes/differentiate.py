@@ -75,15 +75,15 @@ def _take(program: Program, pending: list[GradStmt], names: Names, reporter: Rep
     code, results = sweep.run()
     insertions = dict(sweep.recorded)
     insertions.setdefault(id(site.anchor), ([], []))[1].extend(code)
-    replaced = {id(g): _read_result(g, results[g.wrt], site) for g in site.gradients}
+    replaced = {id(g): _read_result(g, results[g.wrt], site, names) for g in site.gradients}
     return program.with_body(_rebuild(program.body, insertions, replaced))
 
 
-def _read_result(gradient: GradStmt, result: Cell, site: Site) -> list[Statement]:
+def _read_result(gradient: GradStmt, result: Cell, site: Site, names: Names) -> list[Statement]:
     items = site.result_items(gradient) + gradient.wrt_items
     if isinstance(gradient.target.type, MatrixType):
         return [MatStore(gradient.target, (), (MatrixTerm(None, result, items),), span=gradient.span)]
-    builder = Builder(site.names)
+    builder = Builder(names)
     builder.span = gradient.span
     value = builder.let(Load(result, items), gradient.target.type, gradient.target.name)
     return [*builder.block, Store(gradient.target, (), value, span=gradient.span)]

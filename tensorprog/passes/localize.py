@@ -42,9 +42,8 @@ from tensorprog.ir.program import (
     Range,
     Statement,
     Store,
-    cells_read,
+    touched,
     walk,
-    written,
 )
 from tensorprog.passes.rewrite import map_blocks
 
@@ -57,20 +56,13 @@ def localize(program: Program) -> Program:
     """The program with the `home` of local families filled in."""
     uses: dict[Cell, int] = {}
     for statement in walk(program.body):
-        for cell in _touched(statement):
+        for cell in touched(statement):
             uses[cell] = uses.get(cell, 0) + 1
     found: dict[Cell, Cell] = {}
     outputs = {o.cell for o in program.outputs}
     candidates = {c for c in uses if c.role == "user" and c.rank and not isinstance(c.type, MatrixType)} - outputs
     _search(program.body, (), candidates, uses, found)
     return program.with_body(_replace(program.body, found)) if found else program
-
-
-def _touched(statement: Statement) -> list[Cell]:
-    cells = list(cells_read(statement))
-    if (cell := written(statement)) is not None:
-        cells.append(cell)
-    return cells
 
 
 def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set[Cell], uses: dict[Cell, int],
@@ -84,7 +76,7 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
         inner = (*loops, statement.var)
         counts: dict[Cell, int] = {}
         for s in walk(statement.body):
-            for cell in _touched(s):
+            for cell in touched(s):
                 counts[cell] = counts.get(cell, 0) + 1
         for cell, count in counts.items():
             confined = cell in candidates and count == uses[cell] and len(cell.home) < len(inner)
@@ -95,7 +87,7 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
 
 def _is_local(cell: Cell, loop: For) -> bool:
     """Whether every read in an iteration follows a store of the same iteration."""
-    own = [s for s in walk(loop.body) if cell in _touched(s)]
+    own = [s for s in walk(loop.body) if cell in touched(s)]
     if any(isinstance(s, GradStmt | Accum) or not _plain(s, cell) for s in own):
         return False
     relevant = _slice(loop.body, cell)
@@ -116,9 +108,9 @@ def _slice(body: tuple[Statement, ...], cell: Cell) -> tuple[Statement, ...]:
     kept = []
     for statement in body:
         if isinstance(statement, For | If):
-            if any(cell in _touched(s) for s in walk((statement,))):
+            if any(cell in touched(s) for s in walk((statement,))):
                 kept.append(map_blocks(statement, lambda b: _slice(b, cell)))
-        elif cell in _touched(statement):
+        elif cell in touched(statement):
             kept.append(statement)
     return tuple(kept)
 

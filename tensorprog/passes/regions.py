@@ -8,27 +8,23 @@ variable does not change, through the loop's earlier iterations and the statemen
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tensorprog.diagnostics import Reporter
-from tensorprog.ir.build import Names
 from tensorprog.ir.integers import IntExpr, IntSym, loop_names
 from tensorprog.ir.program import (
-    Accum,
     Cell,
     For,
     GradStmt,
     If,
     Let,
-    Load,
-    MatAccum,
-    MatMul,
     MatStore,
     Program,
     Statement,
     Store,
     Var,
     Zero,
+    access_indices,
     blocks,
     cells_read,
     cells_written,
@@ -70,7 +66,6 @@ class Site:
     ancestors: tuple[tuple[Statement, ...], ...]
     extra: tuple[str, ...]
     active: Activity
-    names: Names = field(default_factory=Names)
 
     def result_items(self, gradient: GradStmt) -> tuple[IntExpr, ...]:
         """The indices under which a gradient finds its result, if the sweep ran in other loops than it stands in."""
@@ -133,8 +128,6 @@ def _backward(statement: Statement, found: set) -> set:
 def plan_sweep(program: Program, pending: list[GradStmt], reporter: Reporter) -> Site | None:
     """The next sweep: the first gradient whose region holds no other gradient still to be taken, and all that can
     share its sweep. None (and an error) if there is none."""
-    from tensorprog.passes.differentiate import used_names
-
     planner = _Planner(program, reporter)
     sites = [(g, planner.site(g)) for g in pending]
     if any(site is None for _, site in sites):
@@ -148,7 +141,6 @@ def plan_sweep(program: Program, pending: list[GradStmt], reporter: Reporter) ->
     site = first
     for gradient, other in ready[1:]:
         site = _merged(site, other, gradient, program) or site
-    site.names = used_names(program)
     return site
 
 
@@ -364,7 +356,7 @@ def _exposed(cell: Cell, inner: list[Statement], loop: For) -> bool:
     if written_first(tuple(inner), cell):
         return False
     symbol = IntSym(loop.var, "loop")
-    accesses = [access_items(s, cell) for s in walk(loop.body) if access_items(s, cell) is not None]
+    accesses = [items for s in walk(loop.body) for items in access_indices(s, cell)]
     return not any(all(len(i) > p and i[p] == symbol for i in accesses) for p in range(cell.rank))
 
 
@@ -375,22 +367,6 @@ def written_first(body: tuple[Statement, ...], cell: Cell) -> bool:
             return True
         if isinstance(statement, Store | MatStore) and statement.cell is cell and cell.rank == 0:
             return cell not in cells_read(statement)
-        if any(access_items(s, cell) is not None for s in walk((statement,))):
+        if any(access_indices(s, cell) for s in walk((statement,))):
             return False
     return False
-
-
-def access_items(statement: Statement, cell: Cell) -> tuple | None:
-    """The indices with which a statement itself reads or writes a cell; None if it does not. (Of several matrix
-    terms the first.)"""
-    match statement:
-        case Let(op=Load(cell=c, items=items)) | Store(cell=c, items=items) | Accum(cell=c, items=items) if c is cell:
-            return items[: cell.rank]
-        case Let(op=MatMul(matrix=c, items=items)) if c is cell:
-            return items
-        case MatStore(cell=c, items=items) | MatAccum(cell=c, items=items) if c is cell:
-            return items
-        case MatStore(terms=terms) | MatAccum(terms=terms):
-            return next((t.items for t in terms if getattr(t, "cell", None) is cell), None)
-        case _:
-            return () if written(statement) is cell else None
