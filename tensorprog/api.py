@@ -1,6 +1,7 @@
 """The Python interface: a program compiled, then run in the limit or simulated at a finite width.
 
-    compile(path_or_text) -> CompiledProgram   .run(data)  .simulate(data, width=...)  .emit(stage)  .write_module(path)
+    compile(path_or_text) -> CompiledProgram   .run(data)  .simulate(data, width=...)  .verify(data)  .emit(stage)
+                                               .write_module(path)
 
 Stages are imported when they are needed, so that checking a program loads neither SymPy nor Numba.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tensorprog.driver import Compiled
     from tensorprog.ir.program import Program
     from tensorprog.results import Result
+    from tensorprog.verify_report import Verification
 
 STAGES = ("ast", "program", "limit", "plan", "kernel")
 METHODS = ("auto", "particles")
@@ -173,6 +175,23 @@ class CompiledProgram:
                 raise
             raise Interrupted(self._averaged(runs, missing, described)) from None
         return self._averaged(runs, missing, described)
+
+    def verify(self, data: Data | None = None, *, widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 32,
+               samples: int = 4096, replicates: int = 8, seed: int = 0, tolerance: float | None = None,
+               method: str = "auto", threads: int | None = None, progress: Progress | None = None,
+               **settings: object) -> Verification:
+        """The limit beside `seeds` random networks of each of several widths: does what they tend to agree with it?
+
+        `verify.verify_program` takes the settings as a mapping.
+
+        Raises:
+            ProgramError: for a mistake in the data or settings; TP710, for too few widths, seeds or replicates.
+        """
+        from tensorprog.verify import verify_program
+
+        return verify_program(self, data, settings, widths=widths, seeds=seeds, seed=seed, progress=progress,
+                              samples=samples, replicates=replicates, tolerance=tolerance, method=method,
+                              threads=threads)
 
     def _simulate_each(self, env: dict[str, object], width: int, seeds: list[int], progress: Progress | None,
                        runs: list[dict[str, np.ndarray]]) -> None:

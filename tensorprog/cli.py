@@ -1,7 +1,8 @@
-"""The command line: `tpc check | compile | run | simulate | fmt | explain`.
+"""The command line: `tpc check | compile | run | simulate | verify | fmt | explain`.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged, or text that
-`fmt --check` would change; 2 a mistake in the program, the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
+Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged, a limit that `verify`
+refutes, or text that `fmt --check` would change; 2 a mistake in the program, the data or the command line; 70 a bug in
+tpc; 130 Ctrl-C.
 Commands return their exit code; `Tpc.main` turns every exception into a message and a code.
 """
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tensorprog.results import Result
 
 DIVERGED = 1
+FAILED = 1
 MISTAKE = 2
 INTERNAL = 70
 INTERRUPTED = 130
@@ -184,6 +186,15 @@ PROGRAM = click.argument("program", metavar="PROGRAM.tp")
 DATA = _options(
     click.argument("data", nargs=-1, metavar="[DATA.npz | NAME=FILE]..."),
     click.option("--data", "more_data", multiple=True, metavar="DATA", help="The same as a DATA argument; repeatable."))
+LIMIT = _options(
+    click.option("--samples", type=click.IntRange(min=1), default=4096, show_default=True,
+                 help="Particles in each randomization."),
+    click.option("--replicates", type=click.IntRange(min=1), default=8, show_default=True,
+                 help="Independent randomizations; the error is their scatter."),
+    click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out."),
+    click.option("--method", default="auto", metavar="[auto|particles]", show_default=True,
+                 help="How to evaluate the limit."),
+    click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all)."))
 
 
 @click.group(cls=Tpc, context_settings={"help_option_names": ["-h", "--help"]})
@@ -256,16 +267,7 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 @main.command()
 @PROGRAM
 @DATA
-@_options(SET, SEED)
-@click.option("--samples", type=click.IntRange(min=1), default=4096, show_default=True,
-              help="Particles in each randomization.")
-@click.option("--replicates", type=click.IntRange(min=1), default=8, show_default=True,
-              help="Independent randomizations; the error is their scatter.")
-@click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out.")
-@click.option("--method", default="auto", metavar="[auto|particles]", show_default=True,
-              help="How to evaluate the limit.")
-@click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all).")
-@_options(OUT, JSON, NO_PROGRESS)
+@_options(SET, SEED, LIMIT, OUT, JSON, NO_PROGRESS)
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignments: tuple, seed: int, samples: int,
         replicates: int, tolerance: float | None, method: str, threads: int | None, output: Path | None, as_json: bool,
         no_progress: bool) -> int:
@@ -340,6 +342,43 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
         click.echo("tpc: interrupted", err=True)
         return INTERRUPTED
     return 0
+
+
+@main.command()
+@PROGRAM
+@DATA
+@click.option("--widths", type=Widths(), default="64,128,256,512,1024", show_default=True,
+              help="At least four widths, separated by commas.")
+@click.option("--seeds", type=click.IntRange(min=1), default=32, show_default=True,
+              help="How many random networks of each width.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
+              help="Draw the distance from the limit against the width (.png, .pdf or .svg).")
+@_options(SET, SEED, LIMIT, JSON, NO_PROGRESS)
+def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[int, ...], seeds: int,
+           plot: Path | None, assignments: tuple, seed: int, as_json: bool, no_progress: bool,
+           **limit_options: object) -> int:
+    """Compare the limit with networks of several widths.
+
+    What the networks tend to, their means extrapolated to infinite width, must agree with the limit within the errors
+    of both. Exits with 1 if an output does not, or diverged.
+
+    \b
+    Example:
+      tpc verify model.tp data.npz --seeds 32 --plot convergence.png
+    """
+    from tensorprog.verify import verify_program
+    from tensorprog.verify_plot import picture_format
+
+    if plot is not None:
+        picture_format(plot)
+    compiled = _compile(program, (), show_warnings=not as_json)
+    with _Bar(not no_progress) as bar:
+        found = verify_program(compiled, _load(data + more_data), _as_settings(assignments), widths=widths,
+                               seeds=seeds, seed=seed, progress=bar.update, **limit_options)
+    click.echo(found.to_json() if as_json else found.table())
+    if plot is not None:
+        found.plot(plot)
+    return 0 if found.passed else FAILED
 
 
 @main.command()

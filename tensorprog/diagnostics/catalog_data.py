@@ -196,6 +196,17 @@ _COMMAND_LINE = {
         "The run needs more memory than there is. It grows with the samples, the replicates, the width and the data.",
         "tpc run model.tp data.npz --samples 10000000",
         "tpc run model.tp data.npz --samples 4096"),
+    "TP710": Entry(
+        "too little to verify with",
+        "To compare networks with the limit takes a trend and errors: at least four different widths, three networks "
+        "of each, and two replicates of the limit.",
+        "tpc verify model.tp data.npz --widths 64,1024",
+        "tpc verify model.tp data.npz --widths 64,128,256,512,1024"),
+    "TP711": Entry(
+        "unknown kind of picture",
+        "Pictures are .png, .pdf or .svg files, by the name's extension.",
+        "tpc verify model.tp data.npz --plot convergence.jpg",
+        "tpc verify model.tp data.npz --plot convergence.png"),
 }
 
 ENTRIES = {**_INDICES, **_FILES, **_BINDING, **_COMMAND_LINE}

@@ -1,0 +1,196 @@
+"""The limit beside networks of several widths: does what the networks tend to agree with it?
+
+    verify_program -> Verification     runs the limit and the networks
+    judge(limit, networks)             compares their results
+
+The means over networks are extrapolated to infinite width without the limit (`verify_statistics.py`), and an output
+fails if the limit is further from that than noise explains. What is allowed is such that, were all numbers right and
+the noise normal, one of them would fail with probability `LEVEL`: Student's t, Bonferroni's correction for their count.
+Besides single numbers, the projection of each array onto its limit is tested, where errors that elements share add up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tensorprog.diagnostics import Reporter
+from tensorprog.files import mistake
+from tensorprog.results import Result
+from tensorprog.verify_report import AGREES, DIFFERS, DIVERGED, UNRESOLVED, Finding, Verification
+from tensorprog.verify_statistics import (
+    Estimate,
+    concentrates,
+    distance_of_means,
+    distance_of_networks,
+    extrapolate,
+    fit_power,
+    significance,
+)
+
+if TYPE_CHECKING:
+    from tensorprog.api import CompiledProgram
+
+FEWEST_WIDTHS = 4
+FEWEST_SEEDS = 3
+FEWEST_REPLICATES = 2
+
+# The probability that noise makes a right program fail.
+LEVEL = 1e-3
+
+# An error this many standard errors beyond what is allowed is seen with probability 90 %.
+MARGIN = 1.28
+
+Progress = Callable[[int, int], None]
+
+
+# --- running ---------------------------------------------------------------------------------------------------
+
+
+def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None, settings: Mapping[str, object], *,
+                   widths: Sequence[int], seeds: int, replicates: int, seed: int = 0,
+                   progress: Progress | None = None, **limit_options: object) -> Verification:
+    """Run the limit, and `seeds` independent networks of each width; compare them.
+
+    Args:
+        widths: at least four different ones; a geometric sequence says most.
+        limit_options: what `CompiledProgram.run_with` takes: samples, tolerance, method, threads.
+
+    Raises:
+        ProgramError: TP710, for too few widths, seeds or replicates; all that running may raise.
+    """
+    from tensorprog.api import require_positive
+
+    for name, value in (*(("width", width) for width in widths), ("seeds", seeds), ("replicates", replicates)):
+        require_positive(name, value)
+    widths = sorted({int(width) for width in widths})
+    for name, given, fewest in (("widths", len(widths), FEWEST_WIDTHS), ("seeds", seeds, FEWEST_SEEDS),
+                                ("replicates", replicates, FEWEST_REPLICATES)):
+        if given < fewest:
+            raise mistake("TP710", f"verification needs at least {fewest} {name}, not {given}",
+                          "errors and trends cannot be told apart with fewer")
+    parts = len(widths) + 1
+    limit = compiled.run_with(data, settings, replicates=replicates, seed=seed, progress=_part(progress, 0, parts),
+                              **limit_options)
+    networks = [compiled.simulate_with(data, settings, width=width, seeds=seeds, seed=_seed_of(seed, width),
+                                       progress=_part(progress, k, parts))
+                for k, width in enumerate(widths, 1)]
+    return judge(limit, networks, _vanishing(compiled, limit.settings))
+
+
+def _vanishing(compiled: CompiledProgram, settings: Mapping[str, object]) -> dict[str, float]:
+    """The outputs whose limit is 0 because they carry a negative power of n: that power of 1/n."""
+    from tensorprog.driver import compile_program
+
+    limit = compiled.compiled
+    if limit.powers.fixed:
+        chosen = {name: settings[name] for name in limit.powers.fixed}
+        limit = compile_program(compiled.program, compiled.settings | chosen, Reporter(compiled.source))
+    return {output.name: -float(limit.powers[output.cell]) for output in limit.differentiated.outputs
+            if output.name in limit.vanishing}
+
+
+def _seed_of(seed: int, width: int) -> int:
+    """A seed of its own for each width: networks of different widths must not share random numbers."""
+    return int(np.random.SeedSequence((seed, width)).generate_state(1)[0])
+
+
+def _part(progress: Progress | None, index: int, parts: int) -> Progress | None:
+    """Progress of one of several parts, in percent of the whole."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(round(100 * (index + done / max(total, 1)) / parts), 100)
+
+
+# --- judging ---------------------------------------------------------------------------------------------------
+
+
+def judge(limit: Result, networks: Sequence[Result], vanishing: Mapping[str, float] | None = None,
+          level: float = LEVEL) -> Verification:
+    """Compare a limit with simulations.
+
+    Args:
+        networks: of at least four widths, smallest first, and at least three networks of each.
+        vanishing: the powers of 1/n of outputs that are known to vanish.
+        level: the probability that noise makes a right limit fail.
+    """
+    powers = vanishing or {}
+    runs = {"the limit": limit} | {f"width {result.settings['width']}": result for result in networks}
+    diverged = {name: {run: result.diverged[name] for run, result in runs.items() if name in result.diverged}
+                for name in limit}
+    compared = {name: _Comparison(name, limit, networks, powers.get(name)) for name in limit
+                if not diverged[name] and np.isfinite(limit[name]).any()}
+    count = sum(len(comparison.limit.value) for comparison in compared.values())
+    findings = {name: compared[name].finding(level / count) if name in compared else
+                Finding(DIVERGED if diverged[name] else UNRESOLVED, diverged=diverged[name]) for name in limit}
+    unknown = {name: np.full(limit[name].shape, np.nan) for name in limit}
+    values = unknown | {name: comparison.filled(comparison.tends_to.value) for name, comparison in compared.items()}
+    errors = unknown | {name: comparison.filled(np.sqrt(comparison.tends_to.variance))
+                        for name, comparison in compared.items()}
+    extrapolated = Result(values, errors, dict.fromkeys(values, "extrapolated"))
+    return Verification(limit, tuple(networks), extrapolated, findings)
+
+
+class _Comparison:
+    """One output as J numbers: its elements that are ever assigned and, if there are several, their projection onto the
+    limit, where errors that elements share add up.
+
+    Attributes:
+        assigned: which elements are assigned, in the shape of the output.
+        widths, samples: K widths, and [K, S, J]: S networks of each.
+        limit, tends_to: what the limit says, and what the networks tend to.
+    """
+
+    def __init__(self, name: str, limit: Result, networks: Sequence[Result], power: float | None):
+        self.assigned = np.isfinite(limit[name])
+        value, error = limit[name][self.assigned], limit.error[name][self.assigned]
+        samples = np.stack([result.samples[name][:, self.assigned] for result in networks])
+        self.elements = len(value)
+        self.size = float(np.linalg.norm(value))
+        if self.elements > 1 and self.size > 0:
+            along = value / self.size
+            samples = np.concatenate([samples, samples @ along[:, None]], axis=2)
+            value, error = np.append(value, self.size), np.append(error, np.abs(along) @ error)
+        self.widths = [result.settings["width"] for result in networks]
+        self.samples = samples
+        self.limit = Estimate(value, error ** 2, np.full(len(value), limit.settings["replicates"] - 1.0))
+        self.tends_to = extrapolate(self.widths, samples, power)
+
+    def filled(self, numbers: np.ndarray) -> np.ndarray:
+        """The numbers of the elements, in the shape of the output."""
+        whole = np.full(self.assigned.shape, np.nan)
+        whole[self.assigned] = numbers[:self.elements]
+        return whole
+
+    def finding(self, level: float) -> Finding:
+        """The verdict at a significance level for a single number."""
+        deviation, allowed, error = significance(self.tends_to, self.limit, level)
+        concentrated = concentrates(self.widths, self.samples)
+        smallest, relative = self._smallest_seen((allowed + MARGIN) * error)
+        off = deviation > allowed
+        differs = (off & concentrated).any()
+        unresolved = off.any() or (relative and smallest >= 1)
+        verdict = DIFFERS if differs else UNRESOLVED if unresolved else AGREES
+        worst = int(np.argmax(deviation / allowed * (concentrated if differs else 1)))
+        places = np.argwhere(self.assigned)
+        elements = (self.samples[:, :, :self.elements], self.limit.first(self.elements))
+        return Finding(verdict, where=tuple(map(int, places[worst])) if worst < self.elements else None,
+                       deviation=float(deviation[worst]), allowed=float(allowed[worst]),
+                       concentrated=bool(concentrated[worst]),
+                       smallest_seen=smallest, relative=relative,
+                       network_power=fit_power(self.widths, *distance_of_networks(*elements)),
+                       mean_power=fit_power(self.widths, *distance_of_means(*elements)))
+
+    def _smallest_seen(self, seen: np.ndarray) -> tuple[float, bool]:
+        """By how much the limit as a whole must be off to be found out, and whether that is relative: not for an output
+        that vanishes, where it is the median over elements.
+
+        Args:
+            seen: the smallest error of each number that would have been found, [J].
+        """
+        if self.size <= 3 * math.sqrt(self.limit.variance[:self.elements].sum()):
+            return float(np.median(seen)), False
+        return float(seen[-1]) / self.size, True
