@@ -1,7 +1,7 @@
 """The Python interface: a program compiled, then run in the limit or simulated at a finite width.
 
     compile(path_or_text) -> CompiledProgram   .run(data)  .simulate(data, width=...)  .verify(data)  .emit(stage)
-                                               .write_module(path)
+                                               .write_module(path)  .limit
 
 Stages are imported when they are needed, so that checking a program loads neither SymPy nor Numba.
 """
@@ -18,17 +18,16 @@ from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, n
 from tensorprog.files import mistake, read_program, write_text
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import numpy as np
 
+    from tensorprog.derive import Limit
     from tensorprog.driver import Compiled
     from tensorprog.ir.program import Program
     from tensorprog.results import Result
     from tensorprog.verify_report import Verification
 
-STAGES = ("ast", "program", "limit", "plan", "kernel")
-METHODS = ("auto", "particles")
+STAGES = ("ast", "program", "limit", "plan", "kernel", "text", "markdown", "latex", "json")
+METHODS = ("auto", "covariance", "particles")
 
 Data = Mapping[str, object]
 Progress = Callable[[int, int], None]
@@ -103,7 +102,8 @@ class CompiledProgram:
                                            help=_meant(name, known)) for name in unknown], self.source)
 
     def emit(self, stage: str) -> str:
-        """The text of one stage: 'ast', 'program', 'limit', 'plan' or 'kernel'."""
+        """The text of one stage: 'ast', 'program', 'limit', 'plan' or 'kernel'; or the limit as formulas: 'text',
+        'markdown', 'latex' or 'json'."""
         require_choice("TP704", "stage", stage, STAGES)
         from tensorprog import driver
 
@@ -111,7 +111,23 @@ class CompiledProgram:
             return driver.tree_text(self.source)
         if stage == "program":
             return driver.program_text(self.program)
+        if stage not in driver.EMITTERS:
+            return self.limit.show(stage)
         return driver.EMITTERS[stage](self.compiled)
+
+    @cached_property
+    def limit(self) -> Limit:
+        """The limit as formulas: `.text()`, `.markdown()`, `.latex()`, `.json()`, and `.equations` for SymPy.
+
+        Raises:
+            ProgramError: for a program without a limit.
+        """
+        from tensorprog.derive import Limit, derive
+
+        return Limit(derive(self.compiled))
+
+    def _repr_markdown_(self) -> str:
+        return self.limit.markdown()
 
     def write_module(self, path: str | os.PathLike[str]) -> None:
         """Write the limit as a Python module that runs on its own."""
@@ -142,12 +158,30 @@ class CompiledProgram:
         for name, value in (("samples", samples), ("replicates", replicates)):
             require_positive(name, value)
         env, missing = self._prepare(data, settings)
-        module = self._module(env)
-        values, errors = module.run(env, samples=samples, replicates=replicates, seed=seed,
-                                          tolerance=tolerance, threads=threads, progress=progress)
-        methods = getattr(module, "METHODS", {})
-        return self._result(values, errors, {name: methods.get(name, "particles") for name in values}, missing,
+        from tensorprog.evaluate import evaluate
+
+        values, errors, methods = evaluate(
+            self.compiled_for(env), env, method, self.source, samples=samples, replicates=replicates, seed=seed,
+            tolerance=tolerance, threads=threads, progress=progress)
+        return self._result(values, errors, methods, missing,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
+
+    def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
+                threads: int | None = None, dtype: str = "float64", **settings: object) -> dict[str, np.ndarray]:
+        """Every output that is a kernel K[a, b] over rows of inputs, for all pairs of rows, as arrays [..., N1, N2].
+
+        Args:
+            first: the inputs, a mapping or the array of the first one.
+            second: the same for the columns, of a kernel of one data set with itself; else they are those of `first`.
+            out: C-contiguous arrays of `dtype` to write to, by output.
+            dtype: 'float64', or 'float32' for the arithmetic on pairs.
+
+        Raises:
+            ProgramError: for a mistake in the data or settings; TP712, if no output has this form.
+        """
+        from tensorprog.kernel_api import kernels
+
+        return kernels(self, first, second, out=out, threads=threads, dtype=dtype, **settings)
 
     def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,
                  progress: Progress | None = None, **settings: object) -> Result:
@@ -228,14 +262,12 @@ class CompiledProgram:
         reporter = Reporter(self.source)
         return compile_program(self.program, settings, reporter), reporter.warnings
 
-    def _module(self, env: Mapping[str, object]) -> ModuleType:
-        """The emitted module; made anew if `env` changes a parameter that powers of n depend on."""
-        from tensorprog.driver import load_module
-
+    def compiled_for(self, env: Mapping[str, object]) -> Compiled:
+        """`compiled`; made anew if `env` changes a parameter that powers of n depend on."""
         limit = self.compiled
         if any(env[name] != limit.env[name] for name in limit.powers.fixed):
             limit, _ = self._compiled({**self.settings, **{name: env[name] for name in limit.powers.fixed}})
-        return load_module(limit)
+        return limit
 
     def _prepare(self, data: Data | None, settings: Mapping[str, object]) -> tuple[dict[str, object], dict]:
         """The environment, audited, and the elements of outputs that are never assigned."""

@@ -30,6 +30,7 @@ from tensorprog.ir.program import (
     GradStmt,
     InputRef,
     Item,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
@@ -130,6 +131,9 @@ def _accesses(statement: Statement, env: Mapping[str, object]) -> list[_Access]:
         case GradStmt(target, scalar, scalar_items, wrt, wrt_items):
             found = [_cell_access("write", target, ()), _cell_access("read", scalar, scalar_items),
                      _cell_access("read", wrt, wrt_items)]
+        case KernelStmt(left=left, left_items=left_items, right=right, right_items=right_items, wrt=wrt):
+            found = [_cell_access("read", left, left_items), _cell_access("read", right, right_items),
+                     *(_cell_access("read", v.cell, v.items) for v in wrt if len(v.items) == v.cell.rank)]
         case _:
             found = []
     if isinstance(statement, MatStore | MatAccum):
@@ -212,7 +216,7 @@ def _assigned(statement: Statement) -> list[tuple[Cell, tuple[Item, ...]]]:
             return [(cell, items)]
         case Accum(cell, items) | MatAccum(cell, items) if cell.role == "hidden":
             return [(cell, items)]
-        case GradStmt(target=target):
+        case GradStmt(target=target) | KernelStmt(target=target):
             return [(target, ())]
         case _:
             return []

@@ -1,4 +1,4 @@
-"""The command line: `tpc check | compile | run | simulate | verify | fmt | explain`.
+"""The command line: `tpc check | derive | compile | run | simulate | verify | fmt | explain`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged, a limit that `verify`
 refutes, or text that `fmt --check` would change; 2 a mistake in the program, the data or the command line; 70 a bug in
@@ -192,7 +192,7 @@ LIMIT = _options(
     click.option("--replicates", type=click.IntRange(min=1), default=8, show_default=True,
                  help="Independent randomizations; the error is their scatter."),
     click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out."),
-    click.option("--method", default="auto", metavar="[auto|particles]", show_default=True,
+    click.option("--method", default="auto", metavar="[auto|covariance|particles]", show_default=True,
                  help="How to evaluate the limit."),
     click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all)."))
 
@@ -241,9 +241,36 @@ def check(programs: tuple[str, ...], as_json: bool) -> int:
 
 @main.command()
 @PROGRAM
+@click.option("--format", "style", type=click.Choice(["text", "markdown", "latex", "json"]), default="text",
+              show_default=True, help="How to write the formulas.")
+@click.option("--steps", is_flag=True, help="Show the simplifications that were made.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write to a file instead.")
+@SET
+def derive(program: str, style: str, steps: bool, output: Path | None, assignments: tuple) -> None:
+    """Print the infinite-width limit of a program as formulas: limit variables, Gaussian families, expectations.
+
+    \b
+    Example:
+      tpc derive model.tp
+      tpc derive model.tp --format latex -o model.tex
+    """
+    text = _compile(program, assignments, show_warnings=True).limit.show(style, steps)
+    if output is None:
+        click.echo(text.rstrip("\n"))
+        return
+    from tensorprog.files import write_text
+
+    write_text(output, text)
+    click.echo(f"wrote {output}")
+
+
+@main.command()
+@PROGRAM
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="MODULE.py",
               help="Where to write the module (default: PROGRAM_limit.py next to the program).")
-@click.option("--emit", "stage", metavar="STAGE", help="Print one stage instead: ast, program, limit, plan or kernel.")
+@click.option("--emit", "stage", metavar="STAGE",
+              help="Print one stage instead: ast, program, limit, plan, kernel, markdown or latex.")
 @SET
 @JSON
 def compile(program: str, output: Path | None, stage: str | None, assignments: tuple, as_json: bool) -> None:

@@ -10,18 +10,23 @@ import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from tensorprog.diagnostics import Reporter, Source
 from tensorprog.ir.program import Cell, Program
 from tensorprog.ir.text import program_text
 from tensorprog.passes.powers import Powers
 
+if TYPE_CHECKING:
+    from tensorprog.planner import Plan
+
 Settings = Mapping[str, float | int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Compiled:
     """Everything between the typed program and the module. `limit` has its parallel loops marked."""
 
@@ -32,6 +37,13 @@ class Compiled:
     vanishing: frozenset[str]
     mirrored: frozenset[Cell]
     env: Mapping[str, object]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The evaluator of every output."""
+        from tensorprog.planner import make_plan
+
+        return make_plan(self)
 
 
 def front(source: Source, reporter: Reporter) -> Program:
@@ -47,13 +59,16 @@ def front(source: Source, reporter: Reporter) -> Program:
 
 
 def differentiated(program: Program, reporter: Reporter) -> Program:
-    """The typed program without gradients, simplified, its parallel loops marked: what finite networks run."""
+    """The typed program without gradients and kernels, simplified, its parallel loops marked: what a finite network
+    runs."""
     from tensorprog.passes.batch import mark_parallel
     from tensorprog.passes.differentiate import differentiate
+    from tensorprog.passes.kernels import plan_kernels
     from tensorprog.passes.localize import localize
     from tensorprog.passes.simplify import simplify
 
-    return mark_parallel(simplify(differentiate(simplify(localize(program)), reporter)))
+    program = localize(plan_kernels(program, reporter))
+    return mark_parallel(simplify(differentiate(simplify(program), reporter)))
 
 
 def compile_program(program: Program, settings: Settings | None, reporter: Reporter) -> Compiled:
@@ -114,23 +129,34 @@ def plan_text(compiled: Compiled) -> str:
     """The evaluator of each output, and the spaces that the particles live in."""
     from tensorprog.ir.program import For, walk
     from tensorprog.passes.spaces import Spaces
+    from tensorprog.planner import plan_table
 
+    plan = compiled.plan
+    if not plan.names("particles"):
+        return plan_table(plan)
     spaces = Spaces(compiled.limit)
-    lines = [f"output {o.name}: particles" + (" (limit 0)" if o.name in compiled.vanishing else "")
-             for o in compiled.limit.outputs]
-    lines += [f"space {i}: width {w}" for i, w in enumerate(spaces.widths)]
+    lines = [f"space {i}: width {w}" for i, w in enumerate(spaces.widths)]
     lines += [f"antithetic: {c.display}" for c in sorted(compiled.mirrored, key=lambda c: c.name)]
     for loop in (s for s in walk(compiled.limit.body) if isinstance(s, For)):
         lines.append(f"loop {loop.var}: {'one block' if loop.parallel else 'step by step'}")
-    return "\n".join(lines) + "\n"
+    return plan_table(plan) + "\n".join(lines) + "\n"
 
 
-EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": emit_module_text}
+def kernel_text(compiled: Compiled) -> str:
+    """The module that computes all outputs: by covariances if they cover all, else by particles."""
+    plan = compiled.plan
+    if plan.system is None or plan.names("particles"):
+        return emit_module_text(compiled)
+    from tensorprog.covariance.emit import emit_module
+
+    return emit_module(compiled.limit, compiled.original, plan.system)
 
 
-def load_module(compiled: Compiled) -> ModuleType:
-    """The emitted module, imported from a file in the user's cache, so that its compiled kernels are kept."""
-    text = emit_module_text(compiled)
+EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}
+
+
+def load_module(text: str) -> ModuleType:
+    """An emitted module, imported from a file in the user's cache, so that its compiled kernels are kept."""
     digest = hashlib.sha256(text.encode()).hexdigest()[:20]
     name = f"tensorprog_limit_{digest}"
     if name in sys.modules:

@@ -14,6 +14,9 @@ from scipy.special import roots_hermitenorm
 RNN_GRAM = [[1, 0.5, 0.2], [0.5, 1, 0.5], [0.2, 0.5, 1]]
 RNN_DATA = {"X": np.linalg.cholesky(np.array(RNN_GRAM)).tolist()}
 SMALL_BATCH = {"X": [[1.0, 0.5], [-0.3, 1.2]], "y": [1.0, -1.0]}
+UNIT_VECTORS = {"X": [[1.0, 0.0], [0.5, math.sqrt(0.75)], [0.0, 1.0]]}
+PIXELS = {"X": np.eye(4).tolist()}
+TOKENS = {"X": [[1.0, 0.0, 0.5], [0.3, -0.8, 0.2], [-0.5, 0.4, 1.0]]}
 WORD_DATA = {"ctx": [0, 1, 2, 0, 1, 0, 2, 1, 0, 1, 2, 0, 2, 2, 1, 1],
              "word": [1, 0, 1, 2, 2, 1, 0, 1, 1, 2, 1, 0, 0, 2, 1, 2],
              "y": [1.0, -1.0, 1.0, 0.5, 1.0, -1.0, 1.0, 0.0, 1.0, 0.5, -1.0, 1.0, 0.0, 1.0, -0.5, 1.0]}
@@ -144,6 +147,50 @@ def rnn_no_input():
     gram = np.zeros((6, 6))
     gram[0, 0] = 1
     return {"H": erf_chain(gram)[0]}
+
+
+def relu_kernels(depth=5):
+    """K4, K5: Sigma_0 the Gram matrix of the inputs; Sigma_l = 2 k1(Sigma_{l-1}) for the readout of layer l, and
+    Theta_l = Sigma_l + 2 k0 Theta_{l-1}, with the arc-cosine kernels (TP II, Eq. 10-12)."""
+    sigma = np.array(UNIT_VECTORS["X"]) @ np.transpose(UNIT_VECTORS["X"])
+    theta, found = sigma.copy(), {"Sigma": [], "Theta": []}
+    for _ in range(depth):
+        angle = np.arccos(np.clip(sigma, -1, 1))
+        np.fill_diagonal(angle, 0.0)
+        sigma = (np.sin(angle) + (math.pi - angle) * np.cos(angle)) / math.pi
+        theta = sigma + (math.pi - angle) / math.pi * theta
+        found["Sigma"].append(sigma)
+        found["Theta"].append(theta)
+    return found
+
+
+def rnn_kernels():
+    """K6: Theta_{s,t} = E_{s,t} + E erf'(h_s) erf'(h_t) (x_{s,t} + Theta_{s-1,t-1}), because adjoints at different
+    distances from the readout are uncorrelated (TP II, section 3)."""
+    h, e = erf_chain(RNN_GRAM)
+    theta = np.zeros((3, 3))
+    for s in range(3):
+        for t in range(3):
+            slope = 4 / (math.pi * math.sqrt((1 + 2 * h[s, s]) * (1 + 2 * h[t, t]) - 4 * h[s, t] ** 2))
+            before = theta[s - 1, t - 1] if s and t else 0.0
+            theta[s, t] = e[s, t] + slope * (RNN_GRAM[s][t] + before)
+    return {"Sigma": e, "Theta": theta}
+
+
+def attention():
+    """K11: A G A' with A the softmax of G."""
+    gram = np.array(TOKENS["X"]) @ np.transpose(TOKENS["X"])
+    weights = np.exp(gram)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return {"gram": weights @ gram @ weights.T}
+
+
+def pooled_convolution():
+    """K12: uncorrelated pixels of variance 1, averaged: k1(1) = 1/2 on the diagonal, k1(0) = 1/(2 pi) off it; the
+    first layer adds k0(1) = 1/2 on the diagonal."""
+    size = len(PIXELS["X"])
+    sigma = 1 / (2 * size) + (1 - 1 / size) / (2 * math.pi)
+    return {"sigma": sigma, "theta": sigma + 1 / (2 * size)}
 
 
 def layernorm():

@@ -37,6 +37,27 @@ class Case:
         return PROGRAMS / self.program
 
 
+def _gram(diagonal: float, *others: float) -> list[list[float]]:
+    """A symmetric matrix from the value on its diagonal and the entries 01, 02, 12."""
+    a, b, c = others
+    return [[diagonal, a, b], [a, diagonal, c], [b, c, diagonal]]
+
+
+RELU_NNGP = [
+    _gram(1, 0.608997781044, 0.318309886184, 0.880842779579),
+    _gram(1, 0.683905650899, 0.4937310902, 0.893261729059),
+    _gram(1, 0.738128192301, 0.604825720113, 0.903783922817),
+    _gram(1, 0.778895137394, 0.680953533356, 0.912784337492),
+    _gram(1, 0.810454201005, 0.735946350628, 0.920548280088),
+]
+RELU_NTK = [
+    _gram(2, 0.942331114378, 0.318309886184, 1.602530616066),
+    _gram(3, 1.351479561123, 0.685708636283, 2.244232387262),
+    _gram(4, 1.737844679215, 1.060388106803, 2.814947536972),
+    _gram(5, 2.107112538397, 1.43039049721, 3.331449701597),
+    _gram(6, 2.462893132458, 1.792195966845, 3.805824466698),
+]
+
 # --- the cases -------------------------------------------------------------------------------------------------
 
 KNOWN = [
@@ -333,6 +354,36 @@ KNOWN = [
         {"f": ([[0, 0], [0.070543, -0.078535], [0.136024, -0.149288], [0.198826, -0.215051],
                 [0.259836, -0.277497]], 5e-05), "loss": ([0.5, 0.428247, 0.367541, 0.314506, 0.267463], 2e-05)},
         "2**17 particles, 8 scramblings", references.two_hidden_tanh,
+    ),
+    Case(
+        "relu_nngp", "k04_relu_nngp.tp", {}, references.UNIT_VECTORS, {"Sigma": (RELU_NNGP, 0)},
+        "K4", lambda: {"Sigma": references.relu_kernels()["Sigma"]},
+    ),
+    Case(
+        "relu_ntk", "k05_relu_ntk.tp", {}, references.UNIT_VECTORS, {"Sigma": (RELU_NNGP, 0), "Theta": (RELU_NTK, 0)},
+        "K5", references.relu_kernels,
+    ),
+    Case(
+        "rnn_kernels", "k06_rnn_kernels.tp", {}, references.RNN_DATA,
+        {"Sigma": ([[0.464559054398, 0.188153852318, 0.073025478194],
+                    [0.188153852318, 0.535568891227, 0.223645505338],
+                    [0.073025478194, 0.223645505338, 0.544113493268]], 0),
+         "Theta": ([[1.03396908913, 0.381984591056, 0.146372939936],
+                    [0.381984591056, 1.52445948845, 0.522689085337],
+                    [0.146372939936, 0.522689085337, 1.74682155823]], 0)},
+        "K6 with a readout at every time", references.rnn_kernels,
+    ),
+    Case(
+        "attention", "k11_attention.tp", {}, references.TOKENS,
+        {"gram": ([[0.606706040534, 0.495282410233, 0.308737014317],
+                   [0.495282410233, 0.455706788342, 0.244179672979],
+                   [0.308737014317, 0.244179672979, 0.707108873562]], 0)},
+        "K11", references.attention,
+    ),
+    Case(
+        "pooled_convolution", "k12_pooled_convolution.tp", {}, references.PIXELS,
+        {"sigma": (0.244366207319, 0), "theta": (0.369366207319, 0)},
+        "K12", references.pooled_convolution,
     ),
 ]
 

@@ -94,14 +94,14 @@ def fake_limit(monkeypatch):
 
     def run(env, **options):
         fake.calls.append((env, options))
-        if options["progress"]:
+        if options.get("progress"):
             options["progress"](1, 1)
         if isinstance(fake.values, BaseException):
             raise fake.values
         return fake.values, {name: np.zeros(np.shape(v)) for name, v in fake.values.items()}
 
-    module = types.SimpleNamespace(run=run, METHODS={"loss": "covariance"})
-    monkeypatch.setattr("tensorprog.driver.load_module", lambda compiled: module)
+    module = types.SimpleNamespace(run=run)
+    monkeypatch.setattr("tensorprog.evaluate.load_module", lambda text: module)
     return fake
 
 
@@ -278,12 +278,12 @@ def test_run(fake_limit):
     assert (options["seed"], options["samples"], options["replicates"]) == (7, 4096, 8)
     with np.load("out.npz") as saved:
         assert saved["loss"].tolist() == [1, 1, 1]
-        assert str(saved["loss.method"]) == "covariance"
+        assert str(saved["loss.method"]) == "particles"
 
 
 def test_run_json(fake_limit):
     shown = json.loads(tpc("run", "model.tp", "data.npz", "--json").stdout)
-    assert shown["results"]["loss"] == {"value": [1, 1, 1], "error": [0, 0, 0], "method": "covariance"}
+    assert shown["results"]["loss"] == {"value": [1, 1, 1], "error": [0, 0, 0], "method": "particles"}
     assert shown["settings"]["eta"] == 0.2
 
 

@@ -18,7 +18,7 @@ def test_two_errors_cover(case):
     program = tensorprog.compile(case.path)
     hits = []
     for seed in range(SEEDS):
-        result = program.run(case.data, seed=5000 + seed, **case.settings)
+        result = program.run(case.data, seed=5000 + seed, method="particles", **case.settings)
         for name, (value, tolerance) in case.expected.items():
             distance = np.abs(result[name] - np.array(value, dtype=float))
             random = result.error[name] > 1e-12

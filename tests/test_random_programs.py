@@ -20,11 +20,11 @@ from tensorprog.diagnostics import ProgramError
 WIDTH, SEEDS = 800, 8
 
 
-def assert_limit(text, data, *, width=WIDTH, seeds=SEEDS, samples=2048):
+def assert_limit(text, data, *, width=WIDTH, seeds=SEEDS, samples=2048, method="particles"):
     """The limit and the finite networks agree within their errors and O(1/width)."""
     try:
         program = tensorprog.compile(text, SIZES)
-        limit = program.run(data, samples=samples, replicates=8)
+        limit = program.run(data, samples=samples, replicates=8, method=method)
     except ProgramError as error:
         assert {d.code for d in error.diagnostics} <= {"TP420", "TP421", "TP423"}
         assume(False)
@@ -46,6 +46,20 @@ def assert_limit(text, data, *, width=WIDTH, seeds=SEEDS, samples=2048):
 @given(programs(steps=4, gradients=False))
 def test_forward_programs(generated):
     assert_limit(generated.text, generated.data)
+
+
+@quick(5)
+@given(programs(steps=3, gradients=False))
+def test_covariances_particles_and_networks_agree(generated):
+    program = tensorprog.compile(generated.text, SIZES)
+    names = program.compiled.plan.names("covariance")
+    assume(names)
+    assert_limit(generated.text, generated.data, method="auto")
+    exact, sampled = program.run(generated.data), program.run(generated.data, method="particles", samples=2048)
+    for name in names:
+        assert exact.method[name] == "covariance"
+        allowed = 5 * sampled.error[name] + 3e-3 * np.maximum(1, np.abs(exact[name]))
+        assert np.all(np.abs(exact[name] - sampled[name]) <= allowed), (name, exact[name], sampled[name])
 
 
 @quick(12)
@@ -87,7 +101,8 @@ def adjoint_programs(draw):
 def test_adjoint(generated):
     text, seed = generated
     data = random_program(seed, steps=1).data
-    result = tensorprog.compile(text, SIZES).run(data, samples=1024, replicates=4, tolerance=0.0)
+    result = tensorprog.compile(text, SIZES).run(data, samples=1024, replicates=4, tolerance=0.0,
+                                                  method="particles")
     np.testing.assert_allclose(result["left"], result["right"], atol=1e-8, rtol=1e-8)
 
 
@@ -98,7 +113,8 @@ def test_adjoint(generated):
 @given(programs(steps=4, gradients=False))
 def test_same_seed_same_result(generated):
     program = tensorprog.compile(generated.text, SIZES)
-    runs = [program.run(generated.data, samples=256, replicates=4, seed=3, threads=threads) for threads in (1, 2, 1)]
+    runs = [program.run(generated.data, samples=256, replicates=4, seed=3, threads=threads, method="particles")
+            for threads in (1, 2, 1)]
     for name in runs[0]:
         for run in runs[1:]:
             np.testing.assert_array_equal(run[name], runs[0][name])

@@ -268,11 +268,11 @@ def scaled(limit, output, factor, offset=0.0):
 
 def test_two_per_cent_are_found_out(monkeypatch):
     """The evaluator itself is made wrong, where networks are precise enough to tell."""
-    from tensorprog import driver
+    from tensorprog import evaluate
 
     program = tensorprog.compile(LEARNING)
     assert program.verify(DATA).passed
-    load = driver.load_module
+    load = evaluate.load_module
 
     def wrong(limit):
         module = load(limit)
@@ -281,7 +281,7 @@ def test_two_per_cent_are_found_out(monkeypatch):
             {name: value * 1.02 for name, value in part.items()} for part in run(*args, **options)))
         return module
 
-    monkeypatch.setattr(driver, "load_module", wrong)
+    monkeypatch.setattr(evaluate, "load_module", wrong)
     found = program.verify(DATA).findings
     assert found["f"].verdict == "differs"
     assert found["norm"].smallest_seen > 0.02

@@ -1,11 +1,10 @@
-"""Calls: coordinatewise functions and their derivatives, moments, sums, gradients, and the program's own functions."""
+"""Calls: coordinatewise functions and their derivatives, moments, sums, and the program's own functions."""
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from tensorprog.check.context import Abandon, Context
-from tensorprog.check.expressions import as_tensor, reference, scalar_of, tensor_of, value_of
+from tensorprog.check.expressions import arity, as_tensor, reference, tensor_of, value_of
+from tensorprog.check.gradients import cov, grad, ntk
 from tensorprog.check.integers import bool_expr
 from tensorprog.check.matrices import outer, width_dot
 from tensorprog.check.scope import (
@@ -14,13 +13,8 @@ from tensorprog.check.scope import (
     InputName,
     IntName,
     IntValue,
-    MatrixValue,
-    ParamName,
     Poison,
-    TupleValue,
     Value,
-    ValueName,
-    WidthName,
     counted,
     describe,
 )
@@ -34,12 +28,8 @@ from tensorprog.ir.program import (
     Accum,
     Cell,
     For,
-    GradStmt,
     If,
-    MatrixTerm,
-    MatrixType,
     Pick,
-    Range,
     Store,
     Var,
 )
@@ -102,17 +92,11 @@ def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
     ctx.fail("TP404", f"there is no function `{node.func}`" + " yet" * bool(later), span, notes=notes, help=help)
 
 
-def _arity(ctx: Context, node: tree.Call, count: int, usage: str) -> None:
-    if len(node.args) != count:
-        ctx.fail("TP405", f"`{node.func}` takes {counted(count, 'argument')}, {len(node.args)} given", node.span,
-                 help=f"write `{usage}`")
-
-
 # --- coordinatewise functions --------------------------------------------------------------------------------
 
 
 def _nonlinearity(ctx: Context, node: tree.Call) -> Var:
-    _arity(ctx, node, 1, f"{node.func}(x)")
+    arity(ctx, node, 1, f"{node.func}(x)")
     if node.primes > MAX_PRIMES:
         ctx.fail("TP401", f"`{node.func}` is differentiated at most {MAX_PRIMES} times", node.func_span or node.span,
                  help="write fewer primes: tanh'(h)")
@@ -123,7 +107,7 @@ def _nonlinearity(ctx: Context, node: tree.Call) -> Var:
 def _extremum(ctx: Context, node: tree.Call) -> Value:
     """max(x, y, ...) and min(x, y, ...): of integers an integer, else coordinatewise; of one array, over its axis."""
     if not node.args:
-        _arity(ctx, node, 2, f"{node.func}(x, y)")
+        arity(ctx, node, 2, f"{node.func}(x, y)")
     values = [value_of(ctx, a) for a in node.args]
     if len(values) == 1:
         return _fold_array(ctx, node, as_tensor(ctx, values[0], node.args[0]))
@@ -156,7 +140,7 @@ def _fold_array(ctx: Context, node: tree.Call, array: Var) -> Var:
 
 
 def _clip(ctx: Context, node: tree.Call) -> Var:
-    _arity(ctx, node, 3, "clip(x, lo, hi)")
+    arity(ctx, node, 3, "clip(x, lo, hi)")
     x, low, high = (tensor_of(ctx, a) for a in node.args)
     return ctx.builder.elementwise("min", ctx.builder.elementwise("max", x, low), high)
 
@@ -188,7 +172,7 @@ def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> 
 
 
 def _moment(ctx: Context, node: tree.Call) -> Var:
-    _arity(ctx, node, 1, "moment(x)")
+    arity(ctx, node, 1, "moment(x)")
     arg = tensor_of(ctx, node.args[0], "the argument of moment")
     if arg.type.width is None:
         ctx.fail("TP407", f"moment averages the coordinates of a vector, and this is {describe(arg.type)}",
@@ -198,7 +182,7 @@ def _moment(ctx: Context, node: tree.Call) -> Var:
 
 
 def _dot(ctx: Context, node: tree.Call) -> Var:
-    _arity(ctx, node, 2, "dot(u, v)")
+    arity(ctx, node, 2, "dot(u, v)")
     left, right = (tensor_of(ctx, a, "an argument of dot") for a in node.args)
     if left.type.width and left.type.width == right.type.width and not left.type.shape + right.type.shape:
         return width_dot(ctx, left, right)
@@ -211,14 +195,14 @@ def _dot(ctx: Context, node: tree.Call) -> Var:
 
 
 def _outer(ctx: Context, node: tree.Call) -> Value:
-    _arity(ctx, node, 2, "outer(u, v)")
+    arity(ctx, node, 2, "outer(u, v)")
     left, right = (tensor_of(ctx, a, "an argument of outer") for a in node.args)
     return outer(ctx, left, right, node)
 
 
 def _array_sum(ctx: Context, node: tree.Call) -> Var:
     """sum(x) and mean(x) of a finite array, over all its axes."""
-    _arity(ctx, node, 1, f"{node.func}(... for a in range(P))")
+    arity(ctx, node, 1, f"{node.func}(... for a in range(P))")
     array = tensor_of(ctx, node.args[0])
     if not array.type.shape:
         what = "a vector" if array.type.width else "a single number"
@@ -233,7 +217,7 @@ def _array_sum(ctx: Context, node: tree.Call) -> Var:
 
 
 def _array_prod(ctx: Context, node: tree.Call) -> Var:
-    _arity(ctx, node, 1, "prod(... for a in range(P))")
+    arity(ctx, node, 1, "prod(... for a in range(P))")
     return _fold_array(ctx, node, tensor_of(ctx, node.args[0]))
 
 
@@ -324,65 +308,6 @@ def _count(ctx: Context, loops: list, count_cell: Cell | None) -> Var:
     return ctx.builder.from_int(count)
 
 
-# --- gradients -----------------------------------------------------------------------------------------------
-
-
-def _grad(ctx: Context, node: tree.Call) -> Value:
-    _arity(ctx, node, 2, "grad(loss, v)")
-    scalar, items = _scalar_cell(ctx, node.args[0])
-    wrt = reference(ctx, node.args[1])
-    if not isinstance(wrt, CellName):
-        _no_variable(ctx, node.args[1], wrt)
-    if len(wrt.items) < wrt.cell.rank or any(isinstance(i, Range) for i in wrt.items):
-        ctx.fail("TP411", f"`{wrt.cell.display}` is a family: take the gradient with respect to one element",
-                 node.args[1].span, help=f"write `grad(..., {wrt.cell.display}[l])` in a loop over l")
-    if len(wrt.items) > wrt.cell.rank:
-        ctx.fail("TP410", "a gradient is taken with respect to a whole vector, matrix or array", node.args[1].span,
-                 help="take the gradient of the whole, and index what you get")
-    target = ctx.builder.cell(f"d_{wrt.cell.display}", wrt.cell.type, span=node.span, home=ctx.loop_names)
-    ctx.builder.append(GradStmt(target, scalar, items, wrt.cell, wrt.items, span=node.span))
-    if isinstance(target.type, MatrixType):
-        return MatrixValue(target.type.rows, target.type.cols, (MatrixTerm(None, target, ()),))
-    return ctx.builder.load(target)
-
-
-_KIND_OF_NAME = {ParamName: "a parameter", IntName: "an integer", WidthName: "a width"}
-
-
-def _no_variable(ctx: Context, node: tree.Expr, wrt: InputName | None) -> NoReturn:
-    if isinstance(wrt, InputName):
-        ctx.fail("TP410", f"`{wrt.name}` is an input, and data have no gradient", node.span,
-                 help="differentiate with respect to a vector, matrix or number of the program: `grad(loss, v)`")
-    value = value_of(ctx, node)  # a misspelt name is reported as such
-    binding = ctx.scope.lookup(node.id) if isinstance(node, tree.Name) else None
-    if isinstance(binding, ParamName | IntName | WidthName):
-        ctx.fail("TP410", f"`{node.id}` is {_KIND_OF_NAME[type(binding)]}, and gradients are taken with respect to "
-                          "values that the program computes", node.span,
-                 help=f"compute with a copy, `{node.id}_ = 1.0*{node.id}`, and write `grad(loss, {node.id}_)`")
-    if isinstance(binding, ValueName) and not isinstance(value, TupleValue):
-        ctx.fail("TP410", f"`{node.id}` is a computed value without a name in this call", node.span,
-                 help="give it a name before the call: `x = ...`, and call the function with `x`")
-    ctx.fail("TP410", "a gradient is taken with respect to a name or a family's element", node.span,
-             help="give the value a name, compute the scalar from that name, and write it here: `grad(loss, v)`")
-
-
-def _scalar_cell(ctx: Context, node: tree.Expr) -> tuple[Cell, tuple]:
-    """The differentiated scalar as storage; an expression is stored first."""
-    ref = reference(ctx, node)
-    if isinstance(ref, CellName) and ref.cell.type == SCALAR and len(ref.items) == ref.cell.rank \
-            and not any(isinstance(i, Range) for i in ref.items):
-        return ref.cell, ref.items
-    value = scalar_of(ctx, node, "what is differentiated")
-    cell = ctx.builder.cell("s", SCALAR, span=node.span, home=ctx.loop_names)
-    ctx.builder.append(Store(cell, (), value, span=node.span))
-    return cell, ()
-
-
-def _later(ctx: Context, node: tree.Call) -> Value:
-    ctx.fail("TP412", f"`{node.func}` is reserved: this version does not evaluate kernels", node.span,
-             help="output the moments themselves, as in `output moment(x[0]*x[1])`")
-
-
 # --- the program's own functions -----------------------------------------------------------------------------
 
 
@@ -423,5 +348,5 @@ def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: 
         ctx.builder.span = span
 
 
-_SPECIAL = {"moment": _moment, "dot": _dot, "outer": _outer, "grad": _grad, "sum": _array_sum, "mean": _array_sum,
-            "prod": _array_prod, "max": _extremum, "min": _extremum, "clip": _clip, "ntk": _later, "cov": _later}
+_SPECIAL = {"moment": _moment, "dot": _dot, "outer": _outer, "grad": grad, "sum": _array_sum, "mean": _array_sum,
+            "prod": _array_prod, "max": _extremum, "min": _extremum, "clip": _clip, "ntk": ntk, "cov": cov}

@@ -43,7 +43,7 @@ def differentiated_names(module: tree.Module) -> frozenset[str]:
     """Names that a gradient is taken with respect to, through the parameters of functions."""
     functions = {s.name.name: s for s in module.statements if isinstance(s, tree.FuncDef)}
     calls = [n for n in _nodes(module) if isinstance(n, tree.Call)]
-    names = {_base(a) for c in calls if c.func == "grad" for a in c.args[1:]}
+    names = {_base(a) for c in calls if c.func in ("grad", "ntk") for a in (c.wrt or c.args[1:])}
     while True:
         more = {_base(a) for c in calls if c.func in functions
                 for a, p in zip(c.args, functions[c.func].params) if p.name in names}

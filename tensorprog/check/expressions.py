@@ -47,6 +47,13 @@ _INT_OPERATORS = {"+", "-", "*", "//", "%", "**"}
 _ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow"}
 
 
+def arity(ctx: Context, node: tree.Call, count: int, usage: str) -> None:
+    """Refuse a call with another number of arguments."""
+    if len(node.args) != count:
+        ctx.fail("TP405", f"`{node.func}` takes {counted(count, 'argument')}, {len(node.args)} given", node.span,
+                 help=f"write `{usage}`")
+
+
 def value_of(ctx: Context, node: tree.Expr) -> Value:
     """Check an expression and emit what computes it."""
     outer, ctx.builder.span = ctx.builder.span, node.span

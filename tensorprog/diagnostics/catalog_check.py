@@ -400,11 +400,11 @@ _CALLS = {
         "f = moment(w[0]*w[1])\ng = grad(f, w)",
         "f = moment(w[0]*w[1])\nfor l in range(2):\n    g[l] = grad(f, w[l])"),
     "TP412": Entry(
-        "kernels are reserved",
-        "`ntk` and `cov` are reserved words of the language that this version does not evaluate. The kernel of a layer "
-        "is a moment of its activations.",
-        "f = moment(v * (U @ X[0]))\nc = cov(f, f)",
-        "x = relu(U @ X[0])\nc = moment(x*x)"),
+        "the variables of a tangent kernel",
+        "After its `;`, `ntk` lists once what the gradients are taken with respect to: declared matrices and vectors, "
+        "whole families (`W`) or one element (`W[l]`) of them, or other names.",
+        "f = moment(v * (U @ X[0]))\nk = ntk(f, f)",
+        "f = moment(v * (U @ X[0]))\nk = ntk(f, f; U, v)"),
     "TP413": Entry(
         "recursion",
         "Functions are expanded where they are called, so a function cannot call itself.",

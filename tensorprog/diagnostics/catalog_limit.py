@@ -46,6 +46,29 @@ _GRADIENTS = {
         "output moment(g*g)",
         "z = 0*v\nx = v\nfor t in range(3):\n    x += v\n    z = tanh(x)\n    s = moment(z*v)\n    g = n*grad(s, x)\n"
         "output moment(g*g)"),
+    "TP425": Entry(
+        "a kernel through a copy of a matrix",
+        "The gradients in a kernel are kept as outer products, one for each product of the matrix with a vector. Here "
+        "the scalar depends on the matrix through another one that was made from it. Applied itself, or named as the "
+        "variable, the matrix can be followed.",
+        "A = 2*W\nf = moment(v * (A @ v))\noutput ntk(f, f; W)",
+        "f = moment(v * (2*(W @ v)))\noutput ntk(f, f; W)"),
+    "TP426": Entry(
+        "a kernel of a scalar whose iteration is not known",
+        "The scalar was computed in a loop whose variable is no index of it, and how it was computed depends on that "
+        "variable: outside of that iteration it is not known over which steps its gradient is a sum.",
+        "for t in range(T):\n    h = v\n    for s in range(t):\n        h = W @ tanh(h)\n    f = moment(v * h)\n"
+        "output ntk(f, f; W)",
+        "for t in range(T):\n    h = v\n    for s in range(t):\n        h = W @ tanh(h)\n    f[t] = moment(v * h)\n"
+        "output ntk(f[T-1], f[T-1]; W)"),
+    "TP427": Entry(
+        "a covariance of scalars that are not Gaussian",
+        "`cov` is for scalars that stay random in the limit. They are linear in random vectors of mean zero (or "
+        "matrices) that nothing else in them depends on and that have not been updated; any other part must have a "
+        "constant limit. Averages have constant limits: the covariance of the coordinates of x and y, if these have "
+        "mean zero, is `moment(x*y)`.",
+        "f = moment(tanh(v))\noutput cov(f, f)",
+        "x = tanh(W @ v)\nvector r : [n] ~ normal(0, 1)\nf = dot(r, x) / sqrt(n)\noutput cov(f, f)"),
 }
 
 _POWERS = {
@@ -55,7 +78,8 @@ _POWERS = {
         "limit. Usual causes: `dot` (a sum over n coordinates) where `moment` (an average) is meant, matrix entries of "
         "variance 1 instead of 1/n, or a gradient step that is too large. A readout `V @ x` with V of variance 1/n "
         "sums n terms of order 1/sqrt(n): while V is independent of x the sum is a random number, Gaussian, of order "
-        "one; the compiler counts n**(1/2) for it, since that is its size as soon as V and x correlate.",
+        "one; the compiler counts n**(1/2) for it, since that is its size as soon as V and x correlate. The covariance of "
+        "such readouts has a limit: `cov(f[a], f[b])`.",
         "h = W @ v\noutput dot(h, h)",
         "h = W @ v\noutput moment(h*h)"),
     "TP502": Entry(

@@ -1,8 +1,8 @@
 """The program run at a finite width, statement by statement: what every limit is the limit of.
 
-Every value is an array with its finite axes first and its width axis last. Programs with `GradStmt` run on a tape
-(`finite.tape`); the others may run their parallel loops as blocks (`finite.blocks`). Nothing here knows about limits,
-powers of n or the other passes.
+Every value is an array with its finite axes first and its width axis last. Programs with gradients or tangent kernels
+run on a tape (`finite.tape`); the others may run their parallel loops as blocks (`finite.blocks`). Nothing here knows
+about limits, powers of n or the other passes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tensorprog.ir.program import (
     If,
     InputRef,
     Item,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
@@ -90,7 +91,7 @@ class Interpreter:
         self.program = program
         self.indices = Indices(env, program.source)
         self.widths = actual_widths(program, env, n)
-        taped = any(isinstance(s, GradStmt) for s in walk(program.body))
+        taped = any(isinstance(s, GradStmt | KernelStmt) for s in walk(program.body))
         self.storage = TapedStorage(self.indices, self.widths, program) if taped else Storage(self.indices, self.widths)
         self.temporaries: dict[Var, object] = {}
         self._as_blocks = {id(s) for s in walk(program.body) if isinstance(s, For) and blocks and not taped
@@ -140,6 +141,8 @@ class Interpreter:
                 self.storage.zero(cell)
             case GradStmt():
                 self.storage.declare(statement.target, (), self._gradient(statement))
+            case KernelStmt(kind="ntk"):
+                self.storage.declare(statement.target, (), self._tangent_kernel(statement))
             case For():
                 self._run_loop(statement)
             case If(condition, then, orelse):
@@ -271,11 +274,25 @@ class Interpreter:
                 return ops.outer(u, self.temporaries[right])
 
     def _gradient(self, statement: GradStmt):
-        scalar, wrt = statement.scalar, statement.wrt
-        at = self.indices.integers(statement.scalar_items)
         key = self.indices.integers(statement.wrt_items)
-        found = self.storage.gradient(scalar, at[:scalar.rank], at[scalar.rank:], wrt, key[:wrt.rank])
-        return ops.pick(found, index=key[wrt.rank:])
+        return self._gradient_at(statement.scalar, statement.scalar_items, statement.wrt, key)
+
+    def _gradient_at(self, scalar: Cell, items: tuple[Item, ...], wrt: Cell, key: Key):
+        at = self.indices.integers(items)
+        return self.storage.gradient(scalar, at[:scalar.rank], at[scalar.rank:], wrt, key)
+
+    def _tangent_kernel(self, statement: KernelStmt):
+        total = np.float64(0.0)
+        for variable in statement.wrt:
+            given = self.indices.integers(variable.items)
+            for key in [k for k in self.storage.elements(variable.cell) if k[:len(given)] == given]:
+                left = self._gradient_at(statement.left, statement.left_items, variable.cell, key)
+                right = self._gradient_at(statement.right, statement.right_items, variable.cell, key)
+                terms = ops.mul(left, right)
+                for _ in range(np.ndim(plain(terms))):
+                    terms = ops.sum_axis(terms, axis=0)
+                total = ops.add(total, terms)
+        return total
 
     def _output(self, cell: Cell) -> np.ndarray:
         """A cell as one array [*extents, *finite shape], NaN where it has no element."""

@@ -17,7 +17,7 @@ from tensorprog.finite.indices import Indices
 from tensorprog.finite.initials import element_shape
 from tensorprog.finite.operations import add, pick, place, replace
 from tensorprog.finite.tape import Node, Tape, gradient, plain
-from tensorprog.ir.program import Cell, GradStmt, Program, walk
+from tensorprog.ir.program import Cell, GradStmt, KernelStmt, Program, walk
 
 Key = tuple[int, ...]
 
@@ -134,8 +134,9 @@ class TapedStorage(Storage):
         super().__init__(indices, widths)
         grads = [s for s in walk(program.body) if isinstance(s, GradStmt)]
         self._tape = Tape()
-        self._wrt = {g.wrt for g in grads}
-        self._scalars = {g.scalar for g in grads}
+        kernels = [s for s in walk(program.body) if isinstance(s, KernelStmt)]
+        self._wrt = {g.wrt for g in grads} | {v.cell for k in kernels for v in k.wrt}
+        self._scalars = {g.scalar for g in grads} | {c for k in kernels for c in (k.left, k.right)}
         self._stored: dict[tuple[Cell, Key], int] = {}
         self._versions: dict[tuple[Cell, Key], list[tuple[int, weakref.ref[Node]]]] = defaultdict(list)
 

@@ -8,6 +8,8 @@
               | MatAccum(cell, items, terms)     matrix[items] += sum of terms
               | Zero(cell)                       every element of the cell = 0
               | GradStmt(target, scalar, wrt)    target = d scalar / d wrt      (gone after `differentiate`)
+              | KernelStmt(target, kind, left, right, wrt)  ntk or cov of two scalars     (the same)
+              | GradRecord(target, scalar, wrt)  keep d scalar / d wrt for kernels        (from `kernels`; the same)
               | For(var, start, stop, step, body) | If(condition, then, orelse)
     Term      = MatrixTerm(coef, cell, items, transposed) | OuterTerm(coef, left, right)
     Op        = Const | WidthConst | FromInt | ParamRef | InputRef | Load | Elementwise | Moment | Contract
@@ -305,6 +307,48 @@ class GradStmt:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """What a kernel differentiates with respect to: all elements of the family `cell` whose indices begin with `items`.
+    `weight` multiplies their part of the sum (for `cov`: the variance of an entry); None means 1."""
+
+    cell: Cell
+    items: tuple[IntExpr, ...] = ()
+    weight: ConstExpr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelStmt:
+    """target = sum over the variables of the inner product of the gradients of left[left_items] and
+    right[right_items], as the variables stood when these were computed. `target` is a fresh scalar cell of rank 0.
+
+    `kind` is 'ntk', or 'cov', whose variables `passes.kernels` finds: the readouts in which both scalars are linear.
+    """
+
+    target: Cell
+    kind: str
+    left: Cell
+    left_items: tuple[IntExpr, ...]
+    right: Cell
+    right_items: tuple[IntExpr, ...]
+    wrt: tuple[Variable, ...]
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GradRecord:
+    """Keep the gradient of scalar[scalar_items], which the statement before stores, with respect to the whole family
+    `wrt`, for the kernels of the program. `target` names the record: its indices are those of the scalar and those of
+    the family. `mask` (None for a scalar with one `Store`) is 1 where this record is the scalar's latest."""
+
+    target: Cell
+    scalar: Cell
+    scalar_items: tuple[IntExpr, ...]
+    wrt: Cell
+    mask: Cell | None = None
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
 class For:
     """`for var in range(start, stop, step)`; `var` is unique in the program, `step` a non-zero literal.
     `parallel` (set by `passes.batch`) says that the iterations are independent but for accumulations, so that an
@@ -327,7 +371,7 @@ class If:
     span: Span | None = field(default=None, compare=False, kw_only=True)
 
 
-Statement = Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | For | If
+Statement = Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | KernelStmt | GradRecord | For | If
 
 
 # --- declarations --------------------------------------------------------------------------------------------
@@ -471,7 +515,7 @@ def written(statement: Statement) -> Cell | None:
     match statement:
         case Store(cell=cell) | Accum(cell=cell) | MatStore(cell=cell) | MatAccum(cell=cell) | Zero(cell=cell):
             return cell
-        case GradStmt(target=target):
+        case GradStmt(target=target) | KernelStmt(target=target) | GradRecord(target=target):
             return target
         case _:
             return None
@@ -491,6 +535,10 @@ def cells_read(statement: Statement) -> tuple[Cell, ...]:
             return tuple(t.cell for t in terms if isinstance(t, MatrixTerm))
         case GradStmt(scalar=scalar, wrt=wrt):
             return (scalar, wrt)
+        case GradRecord(scalar=scalar, wrt=wrt, mask=mask):
+            return (scalar, wrt) if mask is None else (scalar, wrt, mask)
+        case KernelStmt(left=left, right=right, wrt=wrt):
+            return (left, right, *(v.cell for v in wrt))
         case _:
             return ()
 

@@ -16,11 +16,13 @@ from tensorprog.ir.program import (
     Expand,
     For,
     FromInt,
+    GradRecord,
     GradStmt,
     If,
     Initial,
     InputRef,
     Item,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
@@ -116,6 +118,11 @@ def _statement_lines(statement: Statement) -> list[str]:
             return [f"{cell.name}[...] := 0"]
         case GradStmt(target=target, scalar=s, scalar_items=si, wrt=w, wrt_items=wi):
             return [f"{target.name} := grad({_element(s, si)}, {_element(w, wi)})"]
+        case KernelStmt(target=target, kind=kind, left=l, left_items=li, right=r, right_items=ri, wrt=wrt):
+            variables = "; " + ", ".join(_element(v.cell, v.items) for v in wrt) if wrt else ""
+            return [f"{target.name} := {kind}({_element(l, li)}, {_element(r, ri)}{variables})"]
+        case GradRecord(target=target, scalar=s, scalar_items=si, wrt=w):
+            return [f"{target.name} := record of grad({_element(s, si)}, {w.name})"]
         case For(var=var, start=start, stop=stop, step=step, body=body, parallel=parallel):
             head = f"for {var} in range({int_text(start)}, {int_text(stop)}, {step}):"
             return [head + ("  # parallel" if parallel else ""), *(block_lines(body, 1) or ["    pass"])]

@@ -14,8 +14,10 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     For,
+    GradRecord,
     GradStmt,
     If,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
@@ -102,6 +104,19 @@ class _Verifier:
                 _require(target.type == wrt.type and scalar.type == SCALAR, f"a gradient of {scalar.name}")
                 self._element(scalar, si, loops)
                 self._element(wrt, wi, loops)
+            case KernelStmt(target=target, left=left, left_items=li, right=right, right_items=ri, wrt=wrt):
+                _require(target.type == SCALAR and not target.rank, f"the kernel {target.name} is no scalar")
+                for scalar, items in ((left, li), (right, ri)):
+                    rank = scalar.rank + len(scalar.type.shape)
+                    _require(scalar.type.width is None and len(items) == rank, f"a kernel of {scalar.name}")
+                    self._indices(items, loops)
+                for variable in wrt:
+                    _require(len(variable.items) <= variable.cell.rank, f"a kernel's indices of {variable.cell.name}")
+                    self._indices(variable.items, loops)
+            case GradRecord(target=target, scalar=scalar, scalar_items=si, wrt=wrt):
+                fit = target.type == wrt.type and target.rank == scalar.rank + wrt.rank
+                _require(fit and scalar.type == SCALAR, f"a gradient of {scalar.name}")
+                self._element(scalar, si, loops)
             case For(var=var, start=start, stop=stop, step=step, body=body):
                 _require(step != 0, "a loop without a step")
                 self._indices((start, stop), loops)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, same_shape
 from tensorprog.ir.calculus import partial
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym, int_bin, last_value, substitute, substitute_bool
+from tensorprog.ir.integers import (
+    IntBin,
+    IntExpr,
+    IntLit,
+    IntSym,
+    Logic,
+    int_bin,
+    last_value,
+    substitute,
+    substitute_bool,
+)
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -46,6 +56,7 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
+from tensorprog.passes.factors import Guard, LoopStep, Recorder
 from tensorprog.passes.regions import Site, written_first
 from tensorprog.passes.rewrite import map_items, map_op_indices
 
@@ -67,6 +78,7 @@ class Sweep:
         self.indices: dict[str, IntExpr] = {}
         self.tapes: dict[Var, Cell] = {}
         self.matrix_tapes: dict[int, Cell] = {}
+        self.recorder = Recorder(builder, site)
         self._survey()
 
     # --- what is where ---
@@ -83,6 +95,7 @@ class Sweep:
         self.reversed_loops = {s.var for s in walk(tuple(region)) if isinstance(s, For)}
         self.reversed_loops |= {p.loop.var for p in site.parts if p.loop}
         self.visible = {id(block) for block in site.ancestors}
+        self.home = tuple(loop.var for loop in self.loops_at[id(site.anchor)])
         self.crossing = {v for s in walk(tuple(region)) for v in reads(s)
                          if v in site.active.vars and self.block_of[v] != self.block_at[id(s)]}
 
@@ -105,15 +118,18 @@ class Sweep:
         """The code of the sweep, and for each variable the cell that holds its gradient afterwards."""
         with self.builder.nested() as code:
             seed = self.builder.const(1)
-            shadow = self._shadow(self.site.scalar)
-            self.builder.append(Store(shadow, self.site.scalar_items, seed, span=self.builder.span))
+            if isinstance(self.site.anchor, Store) and self.site.scalar not in self.site.active.cells:
+                self._contribute(self.site.anchor.value, seed, SCALAR)
+            else:
+                shadow = self._shadow(self.site.scalar)
+                self.builder.append(Store(shadow, self.site.scalar_items, seed, span=self.builder.span))
             crossing = [v for p in self.site.parts if not p.loop for v in self._crossing_of(p.statements)]
             for part in self.site.parts:
                 if part.loop is None:
                     self._reverse_statements(part.statements)
                 else:
                     self._reverse_earlier(part.loop, part.statements)
-            results = {g.wrt: self._result(g.wrt) for g in self.site.gradients}
+            results = {g.wrt: self._result(g.wrt) for g in self.site.gradients if self.recorder.adjoint_needed(g.wrt)}
         start: list[Statement] = [Zero(self.adjoint_cells[v]) for v in crossing if v in self.adjoint_cells]
         start += [Zero(shadow) for cell, shadow in self.shadows.items() if cell not in self.private]
         return start + code, results
@@ -148,12 +164,19 @@ class Sweep:
             case For():
                 self._reverse_loop(statement)
             case If(condition=condition, then=then, orelse=orelse):
-                forward, backward = self._reverse_block(then), self._reverse_block(orelse)
+                condition = substitute_bool(condition, self.indices)
+                forward = self._reverse_branch(then, Guard(condition))
+                backward = self._reverse_branch(orelse, Guard(Logic("not", (condition,))))
                 if forward or backward:
-                    condition = substitute_bool(condition, self.indices)
                     self.builder.append(If(condition, forward, backward, span=statement.span))
             case _ if written(statement) in self.site.active.cells:
                 self._reverse_write(statement)
+
+    def _reverse_branch(self, statements: tuple[Statement, ...], guard: Guard) -> tuple:
+        self.recorder.nest.append(guard)
+        code = self._reverse_block(statements)
+        self.recorder.nest.pop()
+        return code
 
     def _reverse_block(self, statements: tuple[Statement, ...], start: tuple[Statement, ...] = ()) -> tuple:
         with self.builder.nested() as code:
@@ -176,7 +199,9 @@ class Sweep:
         saved = dict(self.indices)
         self.indices[loop.var] = IntSym(var, "loop")
         private = self._make_private(loop, var)
+        self.recorder.nest.append(LoopStep(var, start, stop, -loop.step, substitute(_counter(loop), self.indices)))
         body = self._reverse_block(loop.body, tuple(Zero(s) for s in private))
+        self.recorder.nest.pop()
         self.indices = saved
         if body:
             self.builder.append(For(var, start, stop, -loop.step, body, span=loop.span))
@@ -207,7 +232,9 @@ class Sweep:
 
     def _shadow(self, cell: Cell) -> Cell:
         if cell not in self.shadows:
-            self.shadows[cell] = self.builder.cell(f"{cell.display}_bar", cell.type, cell.rank, display=cell.display)
+            home = () if isinstance(cell.type, MatrixType) else self.home
+            self.shadows[cell] = self.builder.cell(f"{cell.display}_bar", cell.type, cell.rank, display=cell.display,
+                                                   home=home)
         return self.shadows[cell]
 
     def _contribute(self, var: Var, value: Var | None, out: TensorType) -> None:
@@ -278,7 +305,8 @@ class Sweep:
 
     def _record(self, var: Var, definition: Let) -> Cell:
         loops = self.loops_of[var]
-        tape = self.builder.cell(f"{var.name}_tape", var.type, len(self._tape_items(loops, {})))
+        home = tuple(loop.var for loop in loops if loop.var not in self.reversed_loops)
+        tape = self.builder.cell(f"{var.name}_tape", var.type, len(self._tape_items(loops, {})), home=home)
         self.tapes[var] = tape
         store = Store(tape, self._tape_items(loops, {}), var, span=definition.span)
         self.recorded.setdefault(id(definition), ([], []))[1].append(store)
@@ -350,6 +378,9 @@ class Sweep:
         sides = ((op.left, op.left_axes, op.right, op.right_axes), (op.right, op.right_axes, op.left, op.left_axes))
         for arg, axes, other, other_axes in sides:
             if arg in self.site.active.vars:
+                if self.recorder.applied(arg):
+                    self.recorder.contraction(arg, bar, self._fetch(other))
+                    continue
                 value = self.builder.contract(bar, op.out_axes, self._fetch(other), other_axes, axes)
                 out = TensorType(bar.type.width or other.type.width, arg.type.shape)
                 self._contribute(arg, value, out)
@@ -360,10 +391,12 @@ class Sweep:
             back = MatMul(matrix, items, not op.transposed, bar)
             self._contribute(op.arg, self.builder.let(back, op.arg.type), op.arg.type)
         if op.matrix in self.site.active.cells:
-            left, right = (bar, self._fetch(op.arg))
-            term = OuterTerm(None, right, left) if op.transposed else OuterTerm(None, left, right)
+            left, right = (self._fetch(op.arg), bar) if op.transposed else (bar, self._fetch(op.arg))
             items = map_items(op.items, self.indices)
-            self.builder.append(MatAccum(self._shadow(op.matrix), items, (term,), span=self.builder.span))
+            self.recorder.product(op.matrix, items, left, right)
+            if self.recorder.adjoint_needed(op.matrix):
+                term = OuterTerm(None, left, right)
+                self.builder.append(MatAccum(self._shadow(op.matrix), items, (term,), span=self.builder.span))
 
     # --- adjoint rules: writes ---
 
@@ -405,6 +438,11 @@ class Sweep:
         if term.coef in self.site.active.vars:
             self.reporter.error("TP423", "a gradient through the factor of a matrix is not available", statement.span,
                                 help="scale the vector instead: `s * (W @ x)`")
+        if term.cell in self.recorder.records:
+            name = term.cell.display
+            self.reporter.error("TP425", f"a kernel with respect to `{name}` cannot follow this copy of it",
+                                statement.span, help=f"apply `{name}` itself to the vectors, or write the name of the "
+                                                     "copy after the `;`")
         if term.cell in self.site.active.cells:
             coef = None if term.coef is None else self._fetch(term.coef)
             back = MatrixTerm(coef, bar, (), term.transposed)

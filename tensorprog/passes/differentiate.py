@@ -1,4 +1,5 @@
-"""Replace every `GradStmt` by statements that compute the gradient (reverse mode; TP IV section 3, "backward pass").
+"""Replace every `GradStmt` by statements that compute the gradient (reverse mode; TP IV section 3, "backward pass"),
+and every kernel by sums over what sweeps have kept.
 
 A gradient is computed right after the scalar it differentiates, by a sweep that runs the statements since the
 variable's last change backwards: loops reversed, every cell and temporary with a shadow that collects its adjoint.
@@ -11,11 +12,17 @@ Not done here: powers of n (a gradient has no hidden factor), simplification, ch
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, Names
+from tensorprog.ir.integers import IntLit, IntSym
 from tensorprog.ir.program import (
     Cell,
+    For,
+    GradRecord,
     GradStmt,
+    KernelStmt,
     Let,
     Load,
     MatrixTerm,
@@ -24,27 +31,78 @@ from tensorprog.ir.program import (
     Program,
     Statement,
     Store,
+    blocks,
     walk,
     written,
 )
 from tensorprog.passes.adjoint import Sweep
+from tensorprog.passes.factors import Record
+from tensorprog.passes.kernel_sums import kernel_statements
 from tensorprog.passes.regions import Site, plan_sweep
 from tensorprog.passes.rewrite import map_blocks
 
 
 def differentiate(program: Program, reporter: Reporter) -> Program:
-    """The program without `GradStmt`s.
+    """The program without `GradStmt`s, `GradRecord`s and `KernelStmt`s.
 
     Raises:
         ProgramError: through `reporter`, for a gradient that cannot be taken (TP42x).
     """
     names = used_names(program)
+    kernels = _Kernels(program)
     while True:
-        pending = [s for s in walk(program.body) if isinstance(s, GradStmt)]
+        program = kernels.take(program, names, reporter)
+        reporter.raise_errors()
+        pending = [s for s in walk(program.body) if isinstance(s, GradStmt | GradRecord)]
         if not pending:
             return program
-        program = _take(program, pending, names, reporter)
+        program = _take(program, pending, names, reporter, kernels)
         reporter.raise_errors()
+
+
+class _Kernels:
+    """The kernels still to be taken, and what has been recorded for them."""
+
+    def __init__(self, program: Program):
+        self.ledger: dict[tuple[Cell, Cell], list[Record]] = defaultdict(list)
+        self._missing = [s for s in walk(program.body) if isinstance(s, GradRecord)]
+        self._places: dict[int, tuple[int, frozenset[str], frozenset[int]]] = {}
+        self._survey(program.body, frozenset(), frozenset())
+
+    def _survey(self, body: tuple[Statement, ...], loops: frozenset[str], branches: frozenset[int]) -> None:
+        """Of each record and kernel its position in the program, and the loops and branches around it."""
+        for statement in body:
+            if isinstance(statement, GradRecord | KernelStmt):
+                self._places[id(statement)] = (len(self._places), loops, branches)
+            for block in blocks(statement):
+                if isinstance(statement, For):
+                    self._survey(block, loops | {statement.var}, branches)
+                else:
+                    self._survey(block, loops, branches | {id(block)})
+
+    def add(self, record: Record) -> None:
+        self._missing = [s for s in self._missing if s is not record.statement]
+        self.ledger[record.statement.scalar, record.statement.wrt].append(record)
+
+    def take(self, program: Program, names: Names, reporter: Reporter) -> Program:
+        """Replace the kernels of which both sides are recorded."""
+        needed = {(s.scalar, s.wrt) for s in self._missing}
+        replaced = {}
+        for s in walk(program.body):
+            if isinstance(s, KernelStmt) and not any((side, v.cell) in needed for side in (s.left, s.right)
+                                                     for v in s.wrt):
+                replaced[id(s)] = kernel_statements(program, s, self.ledger, self._scope(s), names, reporter)
+        return program.with_body(_rebuild(program.body, {}, replaced)) if replaced else program
+
+    def _scope(self, kernel: KernelStmt) -> dict[int, frozenset[str]]:
+        """For each record the loops in which the kernel means the record of the same iteration: those around both, if
+        the record comes first, and whenever the kernel comes."""
+        position, loops, branches = self._places[id(kernel)]
+        found = {}
+        for record in (r.statement for records in self.ledger.values() for r in records):
+            before, around, under = self._places[id(record)]
+            found[id(record)] = loops & around if before < position and under <= branches else frozenset()
+        return found
 
 
 def used_names(program: Program) -> Names:
@@ -64,7 +122,8 @@ def used_names(program: Program) -> Names:
     return names
 
 
-def _take(program: Program, pending: list[GradStmt], names: Names, reporter: Reporter) -> Program:
+def _take(program: Program, pending: list[GradStmt | GradRecord], names: Names, reporter: Reporter,
+          kernels: _Kernels) -> Program:
     """Replace the gradients of one sweep."""
     site = plan_sweep(program, pending, reporter)
     if site is None:
@@ -75,8 +134,18 @@ def _take(program: Program, pending: list[GradStmt], names: Names, reporter: Rep
     code, results = sweep.run()
     insertions = dict(sweep.recorded)
     insertions.setdefault(id(site.anchor), ([], []))[1].extend(code)
-    replaced = {id(g): _read_result(g, results[g.wrt], site, names) for g in site.gradients}
-    return program.with_body(_rebuild(program.body, insertions, replaced))
+    replaced = {}
+    start: list[Statement] = []
+    for gradient in site.gradients:
+        if isinstance(gradient, GradStmt):
+            replaced[id(gradient)] = _read_result(gradient, results[gradient.wrt], site, names)
+        else:
+            record = sweep.recorder.records[gradient.wrt]
+            kernels.add(record)
+            start += record.zeroed
+            code = _keep_whole(program, gradient, results[gradient.wrt], names) if record.whole else []
+            replaced[id(gradient)] = code
+    return program.with_body((*start, *_rebuild(program.body, insertions, replaced)))
 
 
 def _read_result(gradient: GradStmt, result: Cell, site: Site, names: Names) -> list[Statement]:
@@ -87,6 +156,20 @@ def _read_result(gradient: GradStmt, result: Cell, site: Site, names: Names) -> 
     builder.span = gradient.span
     value = builder.let(Load(result, items), gradient.target.type, gradient.target.name)
     return [*builder.block, Store(gradient.target, (), value, span=gradient.span)]
+
+
+def _keep_whole(program: Program, gradient: GradRecord, result: Cell, names: Names) -> list[Statement]:
+    """Store the gradient with respect to every element of a family under the scalar's indices and the element's."""
+    builder = Builder(names)
+    builder.span = gradient.span
+    extents = next((i.extents for i in program.initials if i.cell is gradient.wrt), ())
+    loops = [names.fresh("i") for _ in extents]
+    items = tuple(IntSym(var, "loop") for var in loops)
+    value = builder.let(Load(result, items), gradient.wrt.type, gradient.target.name)
+    body = (*builder.block, Store(gradient.target, (*gradient.scalar_items, *items), value, span=gradient.span))
+    for var, extent in reversed(list(zip(loops, extents))):
+        body = (For(var, IntLit(0), extent, 1, body, span=gradient.span),)
+    return list(body)
 
 
 Insertions = dict[int, tuple[list[Statement], list[Statement]]]

@@ -33,8 +33,10 @@ from tensorprog.ir.program import (
     Accum,
     Cell,
     For,
+    GradRecord,
     GradStmt,
     If,
+    KernelStmt,
     Let,
     Load,
     MatrixType,
@@ -88,7 +90,7 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
 def _is_local(cell: Cell, loop: For) -> bool:
     """Whether every read in an iteration follows a store of the same iteration."""
     own = [s for s in walk(loop.body) if cell in touched(s)]
-    if any(isinstance(s, GradStmt | Accum) or not _plain(s, cell) for s in own):
+    if any(isinstance(s, GradStmt | KernelStmt | GradRecord | Accum) or not _plain(s, cell) for s in own):
         return False
     relevant = _slice(loop.body, cell)
     names = {s.name for s in _all_symbols(relevant)} | {loop.var}

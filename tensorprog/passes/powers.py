@@ -383,5 +383,6 @@ def check_outputs(program: Program, powers: Powers, reporter: Reporter) -> froze
 def _blow_up_help(program: Program, power: Fraction) -> str:
     if power == Fraction(1, 2):
         return ("divide by sqrt(n); if this is a readout `V @ x` by a V of variance 1/n that is independent of x, its "
-                "limit is a random (Gaussian) number, not a constant: use a readout of variance 1/n**2 (muP)")
+                "limit is a random (Gaussian) number, not a constant: output its covariance, as in `cov(f, f)`, or use "
+                "a readout of variance 1/n**2 (muP)")
     return f"divide by {power_text(power)}"

@@ -26,12 +26,15 @@ from tensorprog.ir.program import (
     reads,
     walk,
 )
+from tensorprog.passes.rewrite import without_kernels
+from tensorprog.passes.simplify import remove_dead
 
 
 def readouts(program: Program) -> frozenset[Cell]:
-    """The readouts of a program before differentiation."""
+    """The readouts of a program before differentiation. Kernels contain readouts only squared, so a scalar that only
+    kernels use is none of them."""
     users: dict[Var, list[Statement]] = {}
-    flat = list(walk(program.body))
+    flat = list(walk(remove_dead(program.with_body(without_kernels(program.body))).body))
     for statement in flat:
         for var in reads(statement):
             users.setdefault(var, []).append(statement)

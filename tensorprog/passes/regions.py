@@ -15,8 +15,10 @@ from tensorprog.ir.integers import IntExpr, IntSym, loop_names
 from tensorprog.ir.program import (
     Cell,
     For,
+    GradRecord,
     GradStmt,
     If,
+    KernelStmt,
     Let,
     MatStore,
     Program,
@@ -58,7 +60,7 @@ class Part:
 class Site:
     """One sweep: which gradients, where, over what. `parts` go from the scalar outwards."""
 
-    gradients: list[GradStmt]
+    gradients: list[GradStmt | GradRecord]
     anchor: Statement
     scalar: Cell
     scalar_items: tuple[IntExpr, ...]
@@ -84,7 +86,7 @@ class Activity:
     cells: set[Cell]
 
 
-def activity(statements: Sequence[Statement], sources: Iterable[Cell], scalar: Cell) -> Activity:
+def activity(statements: Sequence[Statement], sources: Iterable[Cell], scalar: Cell | Var) -> Activity:
     """Which values carry the derivative through `statements` (nested blocks included), in any order."""
     flat = [s for top in statements for s in walk((top,))]
     varied = _closure(flat, set(sources), _forward)
@@ -101,6 +103,13 @@ def _closure(flat: list[Statement], start: set, step) -> set:
             found |= step(statement, found)
         if len(found) == before:
             return found
+
+
+def _differentiated(statements: Sequence[Statement], scalar: Cell, anchor: Statement) -> Cell | Var:
+    """Where a sweep starts: at the value that the anchor stores, or at the scalar's cell if its elements are read (or
+    the anchor is more than a store)."""
+    read = any(scalar in cells_read(s) for top in statements for s in walk((top,)) if not isinstance(s, GradRecord))
+    return scalar if read or not isinstance(anchor, Store) else anchor.value
 
 
 def _uses(statement: Statement) -> set:
@@ -125,31 +134,31 @@ def _backward(statement: Statement, found: set) -> set:
 # --- sites ---------------------------------------------------------------------------------------------------
 
 
-def plan_sweep(program: Program, pending: list[GradStmt], reporter: Reporter) -> Site | None:
+def plan_sweep(program: Program, pending: list[GradStmt | GradRecord], reporter: Reporter) -> Site | None:
     """The next sweep: the first gradient whose region holds no other gradient still to be taken, and all that can
     share its sweep. None (and an error) if there is none."""
     planner = _Planner(program, reporter)
     sites = [(g, planner.site(g)) for g in pending]
     if any(site is None for _, site in sites):
         return None
-    ready = [(g, s) for g, s in sites if not _waits(s, pending)]
+    ready = [(g, s) for g, s in sites if not _waits(s)]
     if not ready:
         reporter.error("TP421", "this gradient depends on itself", pending[0].span,
                        help="differentiate with respect to a value that the loop updates, or unroll one step by hand")
         return None
     first = ready[0][1]
     site = first
-    for gradient, other in ready[1:]:
-        site = _merged(site, other, gradient, program) or site
+    for _, other in ready[1:]:
+        site = _merged(site, other) or site
     return site
 
 
-def _waits(site: Site, pending: list[GradStmt]) -> bool:
-    return any(isinstance(s, GradStmt) and s.target in site.active.cells
+def _waits(site: Site) -> bool:
+    return any(isinstance(s, GradStmt | GradRecord | KernelStmt) and s.target in site.active.cells
                for part in site.parts for s in walk(part.statements))
 
 
-def _merged(site: Site, other: Site, gradient: GradStmt, program: Program) -> Site | None:
+def _merged(site: Site, other: Site) -> Site | None:
     """Both sweeps as one, when they stand at the same place and differ at most in where inactive statements end."""
     if site.anchor is not other.anchor or site.scalar_items != other.scalar_items or site.extra != other.extra:
         return None
@@ -164,7 +173,8 @@ def _merged(site: Site, other: Site, gradient: GradStmt, program: Program) -> Si
         return None
     gradients = site.gradients + other.gradients
     statements = [s for p in shorter.parts for s in p.statements]
-    active = activity(statements, {g.wrt for g in gradients}, site.scalar)
+    start = _differentiated(statements, site.scalar, site.anchor)
+    active = activity(statements, {g.wrt for g in gradients}, start)
     return Site(gradients, site.anchor, site.scalar, site.scalar_items, shorter.parts, site.ancestors, site.extra,
                 active)
 
@@ -178,7 +188,7 @@ class _Planner:
         self.program = program
         self.reporter = reporter
 
-    def site(self, gradient: GradStmt) -> Site | None:
+    def site(self, gradient: GradStmt | GradRecord) -> Site | None:
         path = _find_path(self.program.body, gradient)
         found = self._inline_anchor(gradient, path) or self._distant_anchor(gradient, path)
         if found is None:
@@ -187,10 +197,10 @@ class _Planner:
         anchor_path, items, extra = found
         parts = self._parts(gradient, anchor_path)
         statements = [s for p in parts for s in p.statements]
-        active = activity(statements, {gradient.wrt}, gradient.scalar)
+        anchor = anchor_path[-1].block[anchor_path[-1].position]
+        active = activity(statements, {gradient.wrt}, _differentiated(statements, gradient.scalar, anchor))
         ancestors = tuple(step.block for step in anchor_path)
-        step = anchor_path[-1]
-        return Site([gradient], step.block[step.position], gradient.scalar, items, parts, ancestors, extra, active)
+        return Site([gradient], anchor, gradient.scalar, items, parts, ancestors, extra, active)
 
     def _no_anchor(self, gradient: GradStmt) -> None:
         self.reporter.error("TP420", f"`{gradient.scalar.display}` is not computed before this gradient in a way that "
@@ -342,7 +352,7 @@ def _renewed(loop: For, cell: Cell) -> bool:
 
 def _carries(loop: For, parts: list[Part], varied: set, scalar: Cell) -> bool:
     """Whether the scalar depends on the variable through earlier iterations of the loop."""
-    inner = [s for p in parts for s in p.statements]
+    inner = [s for p in reversed(parts) for s in p.statements]
     useful = _closure([n for s in (*inner, *loop.body) for n in walk((s,))], {scalar}, _backward)
     carried = cells_written(loop.body) & varied & useful
     return any(loop.var not in cell.home and _exposed(cell, inner, loop) for cell in carried)

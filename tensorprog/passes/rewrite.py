@@ -12,10 +12,12 @@ from tensorprog.ir.program import (
     Elementwise,
     For,
     FromInt,
+    GradRecord,
     GradStmt,
     If,
     InputRef,
     Item,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
@@ -109,6 +111,11 @@ def map_indices(statement: Statement, values: IndexMap) -> Statement:
                            terms=tuple(map_term_indices(t, values) for t in terms))
         case GradStmt(scalar_items=si, wrt_items=wi):
             return replace(statement, scalar_items=map_items(si, values), wrt_items=map_items(wi, values))
+        case KernelStmt(left_items=li, right_items=ri, wrt=wrt):
+            wrt = tuple(replace(v, items=map_items(v.items, values)) for v in wrt)
+            return replace(statement, left_items=map_items(li, values), right_items=map_items(ri, values), wrt=wrt)
+        case GradRecord(scalar_items=si):
+            return replace(statement, scalar_items=map_items(si, values))
         case For(start=start, stop=stop, body=body):
             return replace(statement, start=substitute(start, values), stop=substitute(stop, values),
                            body=tuple(map_indices(s, values) for s in body))
@@ -132,3 +139,8 @@ def map_blocks(statement: Statement, block_map: BlockMap) -> Statement:
             return replace(statement, then=block_map(then), orelse=block_map(orelse))
         case _:
             return statement
+
+
+def without_kernels(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """The statements, nested blocks included, without kernels (whose targets are then never assigned)."""
+    return tuple(map_blocks(s, without_kernels) for s in body if not isinstance(s, KernelStmt))

@@ -16,8 +16,10 @@ from tensorprog.ir.program import (
     Const,
     Elementwise,
     For,
+    GradRecord,
     GradStmt,
     If,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
@@ -42,7 +44,7 @@ from tensorprog.passes.rewrite import map_blocks, map_vars
 
 def simplify(program: Program) -> Program:
     """One round of forwarding and sharing, then removal of dead code."""
-    pinned = {s.wrt for s in walk(program.body) if isinstance(s, GradStmt)}
+    pinned = {s.wrt for s in walk(program.body) if isinstance(s, GradStmt | GradRecord)}
     body = _Forwarder(pinned).block(program.body, {})
     return remove_dead(program.with_body(body))
 
@@ -205,7 +207,7 @@ def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cel
                 continue
             case For(body=()) | If(then=(), orelse=()):
                 continue
-            case GradStmt():
+            case GradStmt() | KernelStmt() | GradRecord():
                 pass
             case _ if (cell := written(statement)) is not None and cell not in live_cells:
                 continue

@@ -1,0 +1,152 @@
+"""Infinite-width kernels of perceptrons (NNGP and NTK in one call) against neural-tangents, side by side in one run.
+
+    python benchmarks/kernels.py --peer-python PEER/bin/python [--sizes 500 2000 4000] [--depths 1 3 10] [--repeats 5]
+
+PEER is an environment of its own: `pip install neural-tangents==0.6.5 jax==0.5.3 jaxlib==0.5.3 tf2jax==0.3.7`. Peer
+and compiler take turns on the same inputs; both are warm, times are medians. `difference` is the largest of both
+kernels off the diagonal (the peer's ReLU diagonal carries the rounding of arccos(1)); where the peer has no closed
+form and integrates with 25 nodes, it is the peer's error. `memory` is the peak of what a call allocates beyond its
+outputs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+
+DIMENSION = 784
+WEIGHT, BIAS = 2.0, 0.01
+CLOSED = ("relu", "erf", "gelu")
+SERIES = ("tanh", "sigmoid", "swish")
+
+
+def inputs(size: int) -> np.ndarray:
+    return np.random.default_rng(size).standard_normal((size, DIMENSION))
+
+
+class Peer:
+    """neural-tangents in its own interpreter, which answers one request a line."""
+
+    def __init__(self, python: str, folder: Path) -> None:
+        self.folder = folder
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.process = subprocess.Popen([python, __file__, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, env=environment, stderr=subprocess.DEVNULL)
+
+    def ask(self, activation: str, depth: int, size: int, save: bool = False) -> float:
+        """The seconds of one call; with `save` the kernels go to the folder, and the call is not a measurement."""
+        request = {"activation": activation, "depth": depth, "size": size, "folder": str(self.folder) if save else None}
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve() -> None:
+    """The peer's side."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from neural_tangents import stax
+
+    layers = {"relu": stax.Relu, "erf": stax.Erf, "gelu": stax.Gelu}
+    functions = {"tanh": jax.numpy.tanh, "sigmoid": jax.nn.sigmoid, "swish": jax.nn.silu}
+    compiled, data = {}, {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        activation, depth, size = request["activation"], request["depth"], request["size"]
+        if (activation, depth) not in compiled:
+            closed = layers.get(activation)
+            layer = closed() if closed else stax.ElementwiseNumerical(functions[activation], deg=25)
+            dense = stax.Dense(1, W_std=WEIGHT**0.5, b_std=BIAS**0.5)
+            kernel = stax.serial(*[dense, layer] * depth, dense)[2]
+            compiled[activation, depth] = jax.jit(kernel, static_argnums=(1, 2))
+        data[size] = data[size] if size in data else inputs(size)
+        start = time.perf_counter()
+        result = compiled[activation, depth](data[size], None, ("nngp", "ntk"))
+        jax.block_until_ready(result)
+        elapsed = time.perf_counter() - start
+        if request["folder"]:
+            np.save(Path(request["folder"]) / "nngp.npy", result.nngp)
+            np.save(Path(request["folder"]) / "ntk.npy", result.ntk)
+        del result
+        print(json.dumps(elapsed), flush=True)
+
+
+def emitted(folder: Path) -> dict:
+    """Our modules, by activation."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import pair_programs as pairs
+
+    functions = {name: getattr(pairs, name.upper()) for name in CLOSED + SERIES}
+    return {name: pairs.load(pairs.mlp_pair_program(phi), folder) for name, phi in functions.items()}
+
+
+def timed(call) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def compare(module, peer: Peer, activation: str, depth: int, size: int, repeats: int) -> dict[str, float]:
+    """One case: median seconds of the peer, a call and a call with `out`; difference; megabytes beyond the outputs."""
+    data = {"X": inputs(size)}
+    params = {"sw2": WEIGHT, "sb2": BIAS, "scale": 1 / DIMENSION, "blocks": depth}
+    tracemalloc.start()
+    out = module.kernels(data, params=params)
+    peak = tracemalloc.get_traced_memory()[1] - sum(array.nbytes for array in out.values())
+    tracemalloc.stop()
+    peer.ask(activation, depth, size, save=True)
+    difference = 0.0
+    for name, array in out.items():
+        gap = np.abs(array - np.load(peer.folder / f"{name}.npy"))
+        np.fill_diagonal(gap, 0.0)
+        difference = max(difference, gap.max())
+    times = {"peer": [], "fresh": [], "out": []}
+    for _ in range(repeats):
+        times["fresh"].append(timed(lambda: module.kernels(data, params=params)))
+        times["peer"].append(peer.ask(activation, depth, size))
+        times["out"].append(timed(lambda: module.kernels(data, params=params, out=out)))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return medians | {"difference": difference, "memory": peak / 1e6}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer-python")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 2000, 4000])
+    parser.add_argument("--depths", type=int, nargs="+", default=[1, 3, 10])
+    parser.add_argument("--activations", nargs="+", default=CLOSED + SERIES, choices=CLOSED + SERIES)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        return serve()
+    if not options.peer_python:
+        parser.error("--peer-python is required")
+    with tempfile.TemporaryDirectory() as folder:
+        modules, peer = emitted(Path(folder)), Peer(options.peer_python, Path(folder))
+        print("activation depth     N     peer ms      ms  ms out=   ratio  ratio out=  difference  memory MB")
+        for activation in options.activations:
+            for depth in options.depths:
+                for size in options.sizes:
+                    r = compare(modules[activation], peer, activation, depth, size, options.repeats)
+                    print(f"{activation:10} {depth:5} {size:5} {1e3 * r['peer']:11.1f} {1e3 * r['fresh']:7.1f} "
+                          f"{1e3 * r['out']:8.1f} {r['peer'] / r['fresh']:7.1f} {r['peer'] / r['out']:11.1f} "
+                          f"{r['difference']:11.1e} {r['memory']:10.1f}", flush=True)
+        peer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Kernels over all pairs of inputs: from a pair program to a Python module of tiled Numba code."""
+
+from tensorprog.codegen.pairs.emit import emit_pair_kernel
+from tensorprog.codegen.pairs.program import (
+                                              AddTo,
+                                              Array,
+                                              Diagonal,
+                                              Dual,
+                                              Gram,
+                                              Input,
+                                              Loop,
+                                              Number,
+                                              PairProgram,
+                                              Param,
+                                              Power,
+                                              Product,
+                                              Quotient,
+                                              Ref,
+                                              Set,
+                                              Sum,
+                                              restrict,
+)
+from tensorprog.codegen.pairs.univariate import UnsupportedDual
+
+__all__ = ["AddTo", "Array", "Diagonal", "Dual", "Gram", "Input", "Loop", "Number", "PairProgram", "Param", "Power",
+           "Product", "Quotient", "Ref", "Set", "Sum", "UnsupportedDual", "emit_pair_kernel", "restrict"]

@@ -1,0 +1,91 @@
+"""The recursion on the diagonal, for all rows at once: a NumPy function that records the quantities of one index.
+
+It runs once per call, in float64. Its slots come in the order in which a strip of pairs reads them (`strip.py`), so
+both forms share nothing but the order of the steps.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tensorprog.codegen.pairs.program import PairProgram, Ref
+from tensorprog.codegen.pairs.steps import (
+    Block,
+    For,
+    Let,
+    Load,
+    Row,
+    SeriesCall,
+    Step,
+    Store,
+    array_name,
+    input_name,
+    int_source,
+    literals,
+    param_name,
+    range_source,
+    scalar_name,
+    size_name,
+)
+
+
+def rows_source(program: PairProgram, steps: tuple[Step, ...]) -> str:
+    """Source of `rows(record, grams, inputs, params, sizes)`, which returns the diagonal of every output."""
+    lines = ["def rows(record, grams, inputs, params, sizes):",
+             '    """The recursion for a = b: `record` keeps quantities of one index; returns the outputs."""']
+    groups = {"grams": [scalar_name(g.name) for g in program.grams], "inputs": [input_name(n) for n in program.inputs],
+              "params": [param_name(n) for n in program.params], "sizes": [size_name(n) for n in program.sizes]}
+    lines += [f"    {', '.join(names)}, = {group}" for group, names in groups.items() if names]
+    lines += [f"    {array_name(array.name)} = {{}}" for array in program.arrays]
+    lines += _steps(steps, "    ")
+    lines.append(f"    return [{', '.join(place(ref) for _, ref in program.outputs)}]")
+    return "\n".join(lines)
+
+
+def place(ref: Ref) -> str:
+    if not ref.index:
+        return scalar_name(ref.name)
+    return f"{array_name(ref.name)}[{', '.join(int_source(i) for i in ref.index)}]"
+
+
+def _steps(steps: tuple[Step, ...], pad: str) -> list[str]:
+    lines = []
+    for step in steps:
+        match step:
+            case For(loop, inner):
+                lines += [pad + range_source(loop), *(_steps(inner, pad + "    ") or [pad + "    pass"])]
+            case SeriesCall():
+                lines += [pad + text for text in _series(step)]
+            case Block():
+                lines += [pad + _line(line) for line in step.lines]
+    return lines
+
+
+def _line(line) -> str:
+    match line:
+        case Load(name, ref):
+            return f"{name} = {place(ref)}"
+        case Row(slot, source, text):
+            return f"a{slot} = b{slot} = record.keep({_of(text, source)})"
+        case Let(name, text, exact, source):
+            return f"{name} = {_vectorized(text) if exact is None else _of(exact, source)}"
+        case Store(ref, name):
+            return f"{place(ref)} = {name}"
+
+
+def _of(text: str, source: str | None) -> str:
+    return text if source is None else re.sub(r"\bq\b", source, text)
+
+
+def _vectorized(text: str) -> str:
+    for name, vectorized in (("clamp", "np.clip"), ("copysign", "np.copysign"), ("snap", "rt.snap_rows")):
+        text = re.sub(rf"\b{name}\(", f"{vectorized}(", text)
+    return literals(text, None)
+
+
+def _series(call: SeriesCall) -> list[str]:
+    name = f"series{call.number}"
+    means = "None" if call.means is None else f"(phi{call.means[0]}, phi{call.means[1]})"
+    arguments = f"{place(call.kaa)}, {place(call.kbb)}, phi{call.f}, phi{call.g}, {means}"
+    return [f"{name} = record.series({arguments})",
+            f"{place(call.value)}, {place(call.integral)} = {name}.sums({place(call.correlation)})"]

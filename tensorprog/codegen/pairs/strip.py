@@ -1,0 +1,156 @@
+"""The recursion for a tile of pairs: a Numba function over strips, each one row against the tile's columns.
+
+Loops over layers are outside and the loop over the pairs of a strip is innermost, one for every block, so LLVM
+vectorizes it whatever the depth. Values that live from one block to another are rows of the scratch array, which
+stays in the first or second cache. Quantities of one index come in as `first[slot, row]` and `second[slot, column]`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tensorprog.codegen.pairs.program import PairProgram, Ref
+from tensorprog.codegen.pairs.steps import (
+    Block,
+    For,
+    Let,
+    Load,
+    Row,
+    SeriesCall,
+    Step,
+    Store,
+    int_source,
+    literals,
+    param_name,
+    range_source,
+    scalar_name,
+    size_name,
+)
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit
+
+_ARGUMENTS = "r0, r1, c0, c1, mirror, first, second, series, scratch, grams, params, sizes, outputs"
+
+
+def tile_source(program: PairProgram, steps: tuple[Step, ...], dtype: str) -> str:
+    """Source of `tile_<dtype>`, which fills outputs[r0:r1, c0:c1], and with `mirror` the transpose."""
+    return _TileText(program, steps, dtype).source()
+
+
+def scratch_source(program: PairProgram, steps: tuple[Step, ...]) -> str:
+    """Source of `scratch_rows(sizes)`: the rows of scratch that a strip needs."""
+    names = [size_name(n) for n in program.sizes]
+    lines = ["def scratch_rows(sizes):", '    """The number of rows of scratch that a strip needs."""']
+    lines += [f"    {', '.join(names)}, = sizes"] if names else []
+    total = [str(len(_scalars(program, steps)))] + [_extent(array.extents) for array in program.arrays]
+    return "\n".join([*lines, f"    return {' + '.join(total)}"])
+
+
+def _walk(steps: tuple[Step, ...]) -> Iterator[Block | SeriesCall]:
+    for step in steps:
+        if isinstance(step, For):
+            yield from _walk(step.steps)
+        else:
+            yield step
+
+
+def _scalars(program: PairProgram, steps: tuple[Step, ...]) -> list[str]:
+    """The pair scalars that outlive a block, with two rows at least that a series needs for itself."""
+    grams = {gram.name for gram in program.grams}
+    names = {ref.name: None for _, ref in program.outputs if not ref.index}
+    for step in _walk(steps):
+        if isinstance(step, SeriesCall):
+            names |= {ref.name: None for ref in (step.correlation, step.value, step.integral)} | {"series_square": None}
+        else:
+            loads = [line for line in step.lines if isinstance(line, Load) and line.pairs]
+            names |= {load.ref.name: None for load in loads if not load.ref.index}
+    return [name for name in names if name not in grams]
+
+
+def _extent(extents: tuple[IntExpr, ...]) -> str:
+    return "*".join(f"({int_source(e)})" for e in extents)
+
+
+class _TileText:
+    def __init__(self, program: PairProgram, steps: tuple[Step, ...], dtype: str) -> None:
+        self.program, self.steps, self.dtype = program, steps, dtype
+        self.scalars = _scalars(program, steps)
+        self.arrays = {array.name: array for array in program.arrays}
+        self.grams = [gram.name for gram in program.grams]
+
+    def source(self) -> str:
+        program = self.program
+        lines = [f"@njit(**rt.OPTIONS)\ndef tile_{self.dtype}({_ARGUMENTS}):",
+                 '    """Rows r0:r1 and columns c0:c1 of the outputs, and their transpose with `mirror`."""']
+        groups = {"grams": [f"g_{name}" for name in self.grams], "params": [param_name(n) for n in program.params],
+                  "sizes": [size_name(n) for n in program.sizes],
+                  "outputs": [f"o_{name}" for name, _ in program.outputs]}
+        lines += [f"    ({', '.join(names)},) = {group}" for group, names in groups.items() if names]
+        lines.append("    width = c1 - c0")
+        lines += [f"    {scalar_name(name)} = scratch[{k}, :width]" for k, name in enumerate(self.scalars)]
+        lines += self._array_rows()
+        lines += ["    for i in range(r0, r1):", "        slot = call = 0"]
+        lines += [f"        {scalar_name(name)} = g_{name}[i - r0, :width]" for name in self.grams]
+        lines += self._steps(self.steps, "        ")
+        for name, ref in program.outputs:
+            lines += [f"        result = {self._place(ref)}", "        for j in range(width):",
+                      f"            o_{name}[i, c0 + j] = result[j]"]
+        lines += ["    if mirror:"] + [f"        rt.mirror(o_{name}, r0, r1, c0, c1)" for name, _ in program.outputs]
+        return "\n".join(lines)
+
+    def _array_rows(self) -> list[str]:
+        lines, start = [], str(len(self.scalars))
+        for name, array in self.arrays.items():
+            lines.append(f"    at_{name} = {start}")
+            start = f"at_{name} + {_extent(array.extents)}"
+        return lines
+
+    def _place(self, ref: Ref) -> str:
+        """A row of scratch."""
+        if not ref.index:
+            return scalar_name(ref.name)
+        flat: IntExpr = ref.index[0]
+        for index, extent in zip(ref.index[1:], self.arrays[ref.name].extents[1:]):
+            flat = IntBin("+", IntBin("*", flat, extent), index)
+        return f"scratch[at_{ref.name} + {int_source(flat) if not isinstance(flat, IntLit) else flat.value}, :width]"
+
+    def _steps(self, steps: tuple[Step, ...], pad: str) -> list[str]:
+        lines = []
+        for step in steps:
+            match step:
+                case For(loop, inner):
+                    lines += [pad + range_source(loop), *(self._steps(inner, pad + "    ") or [pad + "    pass"])]
+                case SeriesCall():
+                    rows = ", ".join(self._place(ref) for ref in (step.correlation, step.value, step.integral))
+                    rest = f"{scalar_name('series_square')}, {step.means is not None}"
+                    lines += [f"{pad}rt.sum_series(series, call, i, c0, {rows}, {rest})",
+                              f"{pad}call += 1"]
+                case Block():
+                    lines += [pad + text for text in self._block(step)]
+        return lines
+
+    def _block(self, block: Block) -> list[str]:
+        head, body = [], []
+        used = _used(block)
+        for line in block.lines:
+            match line:
+                case Load(name, ref, True):
+                    head.append(f"{name}_row = {self._place(ref)}")
+                    body.append(f"{name} = {name}_row[j]")
+                case Row(slot):
+                    if f"a{slot}" in used:
+                        head.append(f"a{slot} = first[slot + {slot}, i]")
+                    if f"b{slot}" in used:
+                        head.append(f"b{slot}_row = second[slot + {slot}, c0:c1]")
+                        body.append(f"b{slot} = b{slot}_row[j]")
+                case Let(name, text):
+                    body.append(f"{name} = {literals(text, 'f4' if self.dtype == 'float32' else None)}")
+                case Store(ref, name) if ref.index or ref.name in self.scalars:
+                    head.append(f"to_{len(head)} = {self._place(ref)}")
+                    body.append(f"to_{len(head) - 1}[j] = {name}")
+        lines = [*head, "for j in range(width):", *("    " + text for text in body)] if body else []
+        return [*lines, f"slot += {block.slots}"] if block.slots else lines
+
+
+def _used(block: Block) -> set[str]:
+    return {name for line in block.lines if isinstance(line, Let) for name in re.findall(r"\b\w+\b", line.text)} | \
+        {line.name for line in block.lines if isinstance(line, Store)}

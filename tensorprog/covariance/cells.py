@@ -1,0 +1,250 @@
+"""Reading and writing cells in symbolic execution (see `unwind`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sympy
+from sympy import Expr, Integer, Symbol
+
+from tensorprog.covariance.guards import Unsupported
+from tensorprog.covariance.nodes import AtLeastZero, Call, Init, flat, fresh_index, index_symbol, total
+from tensorprog.covariance.scope import Scope
+from tensorprog.covariance.writes import (
+    Binding,
+    Frame,
+    Value,
+    Write,
+    bound_symbols,
+    expressions_of,
+    leaves,
+    shifted,
+    solve,
+)
+from tensorprog.ir.program import Cell, MatrixType, Var
+
+
+class Cells(Scope):
+    """What a cell holds at a point of the program, as a function of the loops around it."""
+
+    def _write(self, kind: str, cell: Cell, items: tuple, value: Value) -> None:
+        exprs, axes = self._items(items, len(value.axes))
+        at = value.at(tuple(axes))
+        bindings = tuple(Binding(a, Integer(0), n) for a, n in zip(axes, value.sizes))
+        full = (*self._homes(cell), *exprs)
+        self._log(cell, Write(kind, bindings, tuple(self._guards), full, at, random=self.is_random(at)))
+
+    def _homes(self, cell: Cell) -> tuple[Expr, ...]:
+        if cell not in self._single:
+            return ()
+        return tuple(index_symbol(name) for name in self._single[cell])
+
+    def _log(self, cell: Cell, write: Write) -> None:
+        self._frames[-1].log.setdefault(cell, []).append(write)
+
+    def _load(self, cell: Cell, items: tuple, var: Var) -> Value:
+        exprs, axes = self._items(items, len(var.type.shape))
+        return Value(self._read(cell, exprs), tuple(axes), self._sizes(var))
+
+    def _read(self, cell: Cell, items: tuple[Expr, ...]) -> Expr:
+        if isinstance(cell.type, MatrixType):
+            raise Unsupported("a matrix is read as a value")
+        if cell in self._single:
+            return self._family_call(cell, (*self._homes(cell), *items))
+        if cell in self._initial and cell not in self._updated:
+            return self._initial_value(cell, items)
+        return self._read_frames(cell, items, len(self._frames) - 1)
+
+    def _initial_value(self, cell: Cell, items: tuple[Expr, ...]) -> Expr:
+        return Init(Integer(self._initial[cell]), *items)
+
+    def _family_call(self, cell: Cell, items: tuple[Expr, ...]) -> Expr:
+        if cell not in self._family:
+            params = tuple(fresh_index() for _ in items)
+            random = cell.type.width is not None
+            number = self.function(cell.display or cell.name, params, random,
+                                   lambda: self._cases_from_log(self._frames[0].log.get(cell, []), params))
+            self.functions[number].family = True
+            self._family[cell] = number
+        return Call(Integer(self._family[cell]), *items)
+
+    def _cases_from_log(self, log: list[Write], params: tuple[Symbol, ...]) -> list:
+        """The cases of a family whose elements are stored once; later additions to an element are part of its value."""
+        stores: list = []
+        for write in log:
+            for flat_bindings, leaf in leaves(write, ()):
+                solved = solve((*flat_bindings, *leaf.bindings), leaf.items, params)
+                if solved is None:
+                    continue
+                values, guards, free = solved
+                if free:
+                    raise Unsupported("a family's element is written in several iterations")
+                guards = tuple(g for g in (*guards, *(g.subs(values) for g in leaf.guards)) if g != 1)
+                expr = leaf.expr.subs(values, simultaneous=True)
+                if leaf.kind == "store":
+                    stores.insert(0, (guards, expr))
+                else:
+                    amount = expr * sympy.Mul(*guards)
+                    stores = [(g, e + amount) for g, e in stores]
+        return stores
+
+    def _read_frames(self, cell: Cell, items: tuple[Expr, ...], depth: int) -> Expr:
+        """The value at the current point, looking from the frame at `depth` outwards."""
+        frame = self._frames[depth]
+        return self._read_log(cell, frame.log.get(cell, []), items, lambda: self._before(cell, items, depth),
+                              self._guards if depth == len(self._frames) - 1 else [])
+
+    def _before(self, cell: Cell, items: tuple[Expr, ...], depth: int) -> Expr:
+        frame = self._frames[depth]
+        if frame.binding is None:
+            if cell in self._initial:
+                return self._initial_value(cell, items)
+            return Integer(0)
+        if cell not in frame.written:
+            return self._read_frames(cell, items, depth - 1)
+        return self._carried(cell, items, depth)
+
+    def _carried(self, cell: Cell, items: tuple[Expr, ...], depth: int) -> Expr:
+        """The value that a loop carries into its current iteration, as a function of the iteration."""
+        frame = self._frames[depth]
+        binding = frame.binding
+        if cell not in frame.carried:
+            outer = tuple(f.binding.symbol for f in self._frames[:depth] if f.binding)
+            params = tuple(fresh_index() for _ in items)
+            initial = self._read_frames(cell, params, depth - 1)
+            number = self.function(f"{cell.display or cell.name}", (*outer, binding.symbol, *params),
+                                   cell.type.width is not None, lambda: None)
+            self.functions[number].resolve = lambda: self._carried_cases(
+                cell, frame, number, outer, params, initial)
+            frame.carried[cell] = number
+        outer = tuple(f.binding.symbol for f in self._frames[:depth] if f.binding)
+        return Call(Integer(frame.carried[cell]), *outer, binding.symbol, *items)
+
+    def _carried_cases(self, cell: Cell, frame: Frame, number: int, outer: tuple, params: tuple,
+                       initial: Expr) -> list:
+        binding = frame.binding
+        log = frame.log.get(cell, [])
+        i = binding.symbol
+        elementwise = self._elements_so_far(log, binding, params, initial)
+        if elementwise is not None:
+            return [((), elementwise)]
+        before, first = (i + 1, binding.stop - 1) if binding.descending else (i - 1, binding.start)
+        started = AtLeastZero(flat(first - i if binding.descending else i - first) - 1)
+        moved = [shifted(w, i, before) for w in log]
+        after = self._read_log(cell, moved, params,
+                               lambda: Call(Integer(number), *outer, before, *params), [])
+        return [((started,), after), ((), initial)]
+
+    def _elements_so_far(self, log: list[Write], binding: Binding, items: tuple[Expr, ...],
+                         initial: Expr) -> Expr | None:
+        """What an element holds before an iteration, if every write's indices say in which iteration it was made, and
+        those iterations differ by constants, so that their order is known. None otherwise."""
+        made: list[tuple[int, int, Write, dict, list]] = []
+        reference: Expr | None = None
+        for position, write in enumerate(log):
+            if write.kind not in ("store", "add"):
+                return None
+            solved = solve((binding, *write.bindings), write.items, items)
+            if solved is None:
+                continue
+            values, guards, free = solved
+            if free or binding.symbol not in values:
+                return None
+            when = values[binding.symbol]
+            reference = when if reference is None else reference
+            distance = flat(when - reference)
+            if not distance.is_Integer:
+                return None
+            made.append((-int(distance) if binding.descending else int(distance), position, write, values, guards))
+        value = initial
+        for _, _, write, values, guards in sorted(made, key=lambda m: m[:2]):
+            past = binding.symbol - values[binding.symbol]
+            done = AtLeastZero(flat((-past if binding.descending else past) - 1))
+            held = sympy.Mul(done, *guards, *(g.subs(values) for g in write.guards))
+            expr = write.expr.subs(values, simultaneous=True)
+            value = value + held * expr if write.kind == "add" else (1 - held) * value + held * expr
+        return value
+
+    def _read_log(self, cell: Cell, log: list[Write], items: tuple[Expr, ...], otherwise: Callable[[], Expr],
+                  known: list[Expr]) -> Expr:
+        if not log:
+            return otherwise()
+        write, rest = log[-1], log[:-1]
+        if write.kind == "zero":
+            return Integer(0)
+
+        def earlier() -> Expr:
+            return self._read_log(cell, rest, items, otherwise, known)
+
+        if write.kind == "loop":
+            return self._after_loop(cell, write, items, earlier)
+        solved = solve(write.bindings, write.items, items)
+        if solved is None:
+            return earlier()
+        values, guards, free = solved
+        guards = [*guards, *(g.subs(values) for g in write.guards if g not in known)]
+        guards = [g for g in map(self._decided, guards) if g != 1]
+        if any(g == 0 for g in guards):
+            return earlier()
+        expr = write.expr.subs(values, simultaneous=True)
+        if write.kind == "add":
+            return earlier() + expr * sympy.Mul(*guards)
+        return expr if not guards else self._either(cell, guards, expr, earlier())
+
+    def _either(self, cell: Cell, guards: list[Expr], yes: Expr, no: Expr) -> Expr:
+        free = self.free_indices(sympy.Tuple(yes, no, *guards))
+        random = self.is_random(yes) or self.is_random(no)
+        number = self.function(cell.display or cell.name, tuple(free), random,
+                               lambda: [(tuple(guards), yes), ((), no)])
+        return Call(Integer(number), *free)
+
+    def _after_loop(self, cell: Cell, write: Write, items: tuple[Expr, ...], earlier: Callable[[], Expr]) -> Expr:
+        """The value after a finished loop."""
+        found = list(leaves(write, ()))
+        kinds = {leaf.kind for _, leaf in found}
+        if "zero" not in kinds:
+            simple = self._simple_loop(cell, found, items, earlier)
+            if simple is not None:
+                return simple
+        return self._loop_end(cell, write, items, earlier)
+
+    def _simple_loop(self, cell: Cell, found: list, items: tuple, earlier: Callable[[], Expr]) -> Expr | None:
+        """Sums, and stores to elements that the loop variables determine."""
+        solved = [(leaf, solve((*bindings, *leaf.bindings), leaf.items, items)) for bindings, leaf in found]
+        stores = [(leaf, s) for leaf, s in solved if leaf.kind == "store" and s is not None]
+        adds = [(leaf, s) for leaf, s in solved if leaf.kind == "add" and s is not None]
+        if stores and adds or any(s[2] for _, s in stores):
+            return None
+        value = earlier()
+        for leaf, (values, guards, _) in stores:
+            guards = [g for g in (*guards, *(g.subs(values) for g in leaf.guards)) if self._decided(g) != 1]
+            expr = leaf.expr.subs(values, simultaneous=True)
+            value = expr if not guards else self._either(cell, guards, expr, value)
+        for leaf, (values, guards, free) in adds:
+            rename = {b.symbol: fresh_index() for b in free}
+            mapping = {**values, **rename}
+            part = leaf.expr.subs(mapping, simultaneous=True)
+            part *= sympy.Mul(*(g.subs(mapping) for g in (*guards, *leaf.guards)))
+            for b in reversed(free):
+                part = total(part, rename[b.symbol], b.start.subs(mapping), b.stop.subs(mapping))
+            value = value + part
+        return value
+
+    def _loop_end(self, cell: Cell, write: Write, items: tuple[Expr, ...], earlier: Callable[[], Expr]) -> Expr:
+        """A value carried round the loop, after its last iteration."""
+        binding = write.bindings[0]
+        i = fresh_index()
+        initial = earlier()
+        free = [s for s in self.free_indices(sympy.Tuple(initial, *items, *expressions_of(write.body), binding.start,
+                                                         binding.stop)) if s != binding.symbol]
+        free = [s for s in free if s not in bound_symbols(write.body)]
+        number = self.function(cell.display or cell.name, (*free, i), cell.type.width is not None, lambda: None)
+        log = [shifted(w, binding.symbol, i + 1 if binding.descending else i - 1) for w in write.body]
+        first = binding.stop - 1 if binding.descending else binding.start
+        started = AtLeastZero(flat(first - i if binding.descending else i - first) - 1)
+        step_back = i + 1 if binding.descending else i - 1
+        self.functions[number].resolve = lambda: [
+            ((started,), self._read_log(cell, log, items, lambda: Call(Integer(number), *free, step_back), [])),
+            ((), initial)]
+        end = flat(binding.start - 1) if binding.descending else binding.stop
+        return Call(Integer(number), *free, end)

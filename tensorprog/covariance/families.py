@@ -1,0 +1,90 @@
+"""Families whose elements are stored once, which makes them functions of their indices."""
+
+from __future__ import annotations
+
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym, int_bin, linear_form, substitute
+from tensorprog.ir.program import Accum, Cell, For, If, Let, Load, Program, Statement, Store, Zero, walk
+
+Bounds = dict[str, tuple[IntExpr, IntExpr]]
+
+
+def single_assignment(program: Program) -> dict[Cell, tuple[str, ...]]:
+    """Families whose elements are stored by one iteration of one statement each, and the loops in which such a family
+    is new, which count as indices too. Additions to an element must come before it is read."""
+    search = _Search()
+    search.block(program.body, {}, ())
+    initials = {i.cell for i in program.initials}
+    return {cell: homes for cell, homes in search.homes.items()
+            if cell not in search.refused and cell not in initials and _disjoint(search.stores.get(cell, []))}
+
+
+class _Search:
+    def __init__(self) -> None:
+        self.homes: dict[Cell, tuple[str, ...]] = {}
+        self.refused: set[Cell] = set()
+        self.stores: dict[Cell, list[tuple[tuple, Bounds]]] = {}
+
+    def block(self, body: tuple[Statement, ...], bounds: Bounds, earlier: tuple[Statement, ...]) -> None:
+        for position, s in enumerate(body):
+            match s:
+                case For(var=var, start=start, stop=stop, step=step, body=inner):
+                    last = int_bin("-", stop, IntLit(1 if step > 0 else -1))
+                    self.block(inner, {**bounds, var: (start, last) if step > 0 else (last, start)}, ())
+                case If(then=then, orelse=orelse):
+                    self.block(then, bounds, (*earlier, *body[:position]))
+                    self.block(orelse, bounds, (*earlier, *body[:position]))
+                case Zero(cell=cell):
+                    self.refused.add(cell)
+                case Store(cell=cell, items=items) | Accum(cell=cell, items=items):
+                    self._write(s, cell, items, bounds, (*earlier, *body[:position]))
+
+    def _write(self, s: Statement, cell: Cell, items: tuple, bounds: Bounds, before: tuple[Statement, ...]) -> None:
+        homes = tuple(h for h in cell.home if h in bounds)
+        if not cell.rank or not set(bounds) <= _named(items) | set(homes) or self.homes.get(cell, homes) != homes:
+            self.refused.add(cell)
+        self.homes[cell] = homes
+        if isinstance(s, Store):
+            self.stores.setdefault(cell, []).append((items, bounds))
+        elif any(isinstance(b, Let) and isinstance(b.op, Load) and b.op.cell is cell and b.op.items == items
+                 for b in walk(before)):
+            self.refused.add(cell)
+
+
+def _named(items: tuple) -> set[str]:
+    """The loop variables that an index determines: it is the variable plus or minus something fixed."""
+    names: set[str] = set()
+    for item in items:
+        if not isinstance(item, IntSym | IntBin):
+            continue
+        loops = [(atom, c) for atom, c in linear_form(item).items() if isinstance(atom, IntSym) and atom.kind == "loop"]
+        if len(loops) == 1 and abs(loops[0][1]) == 1:
+            names.add(loops[0][0].name)
+    return names
+
+
+def _disjoint(stores: list[tuple[tuple, Bounds]]) -> bool:
+    """Whether no two statements can store the same element."""
+    return all(_apart(a, b) for k, a in enumerate(stores) for b in stores[:k])
+
+
+def _apart(one: tuple[tuple, Bounds], two: tuple[tuple, Bounds]) -> bool:
+    return any(_below(a, one[1], b, two[1]) or _below(b, two[1], a, one[1]) for a, b in zip(one[0], two[0])
+               if isinstance(a, IntExpr) and isinstance(b, IntExpr))
+
+
+def _below(a: IntExpr, a_bounds: Bounds, b: IntExpr, b_bounds: Bounds) -> bool:
+    """Whether the largest value of `a` is below the smallest of `b`, whatever the (non-negative) sizes are."""
+    gap = linear_form(int_bin("-", _end(b, b_bounds, False), _end(a, a_bounds, True)))
+    constant = gap.pop(IntLit(1), 0)
+    return constant >= 1 and all(c > 0 and isinstance(atom, IntSym) and atom.kind == "size" for atom, c in gap.items())
+
+
+def _end(e: IntExpr, bounds: Bounds, largest: bool) -> IntExpr:
+    """The extreme value of a linear expression over its loops."""
+    for _ in range(8):
+        loops = [(a, c) for a, c in linear_form(e).items() if isinstance(a, IntSym) and a.name in bounds]
+        if not loops:
+            break
+        atom, c = loops[0]
+        e = substitute(e, {atom.name: bounds[atom.name][1 if (c > 0) == largest else 0]})
+    return e

@@ -1,0 +1,300 @@
+"""Which functions of a limit are Gaussian, and the response Zdot (TP IV, Definition 7.3, with unwinding, Remark F.1).
+
+    Zdot^{W x} = s * sum over earlier uses W.T @ y of Z^y * E[ d Z^x / d Zhat^{W.T y} ]
+
+A value carried from iteration to iteration is a recursion of Gaussians if every case of it is linear in Gaussians. The
+response coefficients of such a value follow its own recursion. Before that, a shorter hypothesis is tried: that
+the responses cancel whatever a case takes over from earlier iterations, so that what is left are the Zhat's that
+the case itself names. If substituting the coefficients which follow from it leaves exactly those Zhat's, it is true by
+induction over the program's order. That is how the Onsager term of approximate message passing cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sympy
+from sympy import Dummy, Expr, Integer, Symbol
+
+from tensorprog.covariance.guards import Unsupported
+from tensorprog.covariance.nodes import Call, Hat, Init, IsZero, Mean, Product, Total, flat, fresh_index, total
+from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.writes import Binding, Site
+from tensorprog.expectations.functions import step
+
+MAX_TERMS = 400
+MAX_STEPS = 4_000
+
+
+class Responses:
+    """Products as Zhat + Zdot, under the hypothesis of cancellation or without it.
+
+    Args:
+        program: the unwound program.
+        cancelling: whether responses are taken to cancel what a recursion carries over.
+
+    Attributes:
+        assumed: functions whose response was taken to be that of a linear recursion; to be checked by the caller.
+    """
+
+    def __init__(self, program: Unwound, cancelling: bool):
+        self.program, self.cancelling = program, cancelling
+        self._dots: dict[int, Expr] = {}
+        self._busy: set[int] = set()
+        self._busy_calls: set[int] = set()
+        self._coefficients: dict[tuple, int] = {}
+        self.assumed: set[int] = set()
+        self._steps = 0
+
+    # --- Z of a product ---
+
+    def expanded(self, expr: Expr) -> Expr:
+        """Every Product as Hat + Zdot."""
+        products = expr.atoms(Product) if expr.has(Product) else ()
+        if not products:
+            return expr
+        mapping = {p: Hat(*p.args) + self.dot(p) for p in products}
+        return expr.xreplace(mapping)
+
+    def dot(self, product: Expr) -> Expr:
+        """Zdot of one product."""
+        number = int(product.args[0])
+        site = self.program.sites[number]
+        if number not in self._dots:
+            if number in self._busy:
+                raise Unsupported("the response of a matrix product depends on itself")
+            self._busy.add(number)
+            self._dots[number] = self._response(site)
+            self._busy.discard(number)
+        return self._dots[number].subs(dict(zip(site.params, product.args[1:])), simultaneous=True)
+
+    def _response(self, site: Site) -> Expr:
+        parts = []
+        for other in self.program.sites:
+            if other.matrix is site.matrix and other.transposed != site.transposed:
+                parts += self._pair(site, other)
+        return sympy.Add(*parts)
+
+    def _pair(self, site: Site, other: Site) -> Iterator[Expr]:
+        argument = flat(self._inlined(site.argument))
+        for rename, guards, bindings in earlier(site, other):
+            indices = tuple(b.symbol.subs(rename) if b.symbol in rename else b.symbol for b in other.bindings)
+            hat = Hat(Integer(other.number), *indices)
+            derivative = self._without_zeros(self.derivative(argument, hat))
+            if derivative == 0:
+                continue
+            same = sympy.Mul(*(IsZero(flat(a - b.subs(rename, simultaneous=True)))
+                               for a, b in zip(site.items, other.items)))
+            amount = self.program.variance(site.matrix, site.transposed) * same * self.program.mean(derivative)
+            amount *= sympy.Mul(*guards) * sympy.Mul(*(g.subs(rename, simultaneous=True) for g in other.guards))
+            part = flat(amount * other.argument.subs(rename, simultaneous=True))
+            for b in reversed(bindings):
+                part = total(part, b.symbol, b.start, b.stop)
+            yield part
+
+    def _without_zeros(self, derivative: Expr) -> Expr:
+        """The terms whose mean is not zero by independence. (Under the hypothesis, Zhats stand for products: what precedes
+        a product in the program has its responses settled.)"""
+        derivative = flat(self._inlined(derivative))
+        return sympy.Add(*(t for t in sympy.Add.make_args(derivative)
+                           if not self.program.vanishes(t, responses=not self.cancelling)))
+
+    # --- derivatives with respect to a Zhat ---
+
+    def derivative(self, expr: Expr, hat: Expr) -> Expr:
+        """d Z / d Zhat, by the chain rule."""
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise Unsupported("its responses are too many to write down")
+        if isinstance(expr, Hat | Product):
+            own = _same(expr, hat) if expr.args[0] == hat.args[0] else Integer(0)
+            if isinstance(expr, Hat) or self.cancelling:
+                return own
+            return own + self._dot_derivative(expr, hat)
+        if isinstance(expr, Init | Mean) or not expr.args:
+            return Integer(0)
+        if isinstance(expr, Call):
+            return self._call_derivative(expr, hat) if self.program.is_random(expr) else Integer(0)
+        if isinstance(expr, Total):
+            body, var, start, stop = expr.args
+            return total(self.derivative(body, hat), var, start, stop)
+        if isinstance(expr, sympy.Add):
+            return sympy.Add(*(self.derivative(a, hat) for a in self._kept(expr)))
+        if not self.program.is_random_or_hat(expr):
+            return Integer(0)
+        if isinstance(expr, sympy.Mul):
+            return sympy.Add(*(sympy.Mul(*expr.args[:k], self.derivative(a, hat), *expr.args[k + 1:])
+                               for k, a in enumerate(expr.args)))
+        if isinstance(expr, sympy.Pow):
+            base, exponent = expr.args
+            return exponent * base ** (exponent - 1) * self.derivative(base, hat)
+        parts = []
+        for k, a in enumerate(expr.args, 1):
+            inner = self.derivative(a, hat)
+            if inner != 0:
+                parts.append(_partial(expr, k - 1) * inner)
+        return sympy.Add(*parts)
+
+    def _dot_derivative(self, product: Expr, hat: Expr) -> Expr:
+        """d Zdot / d Zhat. Where everything that the matrix is applied to is linear it is a number, and a function of
+        the two places that follows a recursion."""
+        site = self.program.sites[int(product.args[0])]
+        answers = [o for o in self.program.sites if o.matrix is site.matrix and o.transposed != site.transposed]
+        if not all(self._looks_linear(o.argument) for o in answers):
+            return self.derivative(self._inlined(self.dot(product)), hat)
+        if not answers:
+            return Integer(0)
+        key = ("response", site.number, int(hat.args[0]))
+        if key not in self._coefficients:
+            indices = tuple(fresh_index() for _ in hat.args[1:])
+            other = Hat(hat.args[0], *indices)
+            self._coefficients[key] = self.program.function(
+                f"d Zdot_{site.number} / d Zhat_{hat.args[0]}", (*site.params, *indices), False,
+                lambda: [((), self.derivative(self._inlined(self.dot(Product(product.args[0], *site.params))), other))])
+        return Call(Integer(self._coefficients[key]), *product.args[1:], *hat.args[1:])
+
+    def _looks_linear(self, expr: Expr) -> bool:
+        for term in sympy.Add.make_args(flat(self._inlined(expr))):
+            random = [f for f in sympy.Mul.make_args(term) if self.program.is_random_or_hat(f)]
+            if len(random) > 1 or random and not isinstance(random[0], Hat | Product | Init | Call | Total):
+                return False
+            if random and isinstance(random[0], Total) and not self._looks_linear(random[0].args[0]):
+                return False
+        return True
+
+    def _kept(self, expr: Expr) -> tuple[Expr, ...]:
+        """The terms of a sum; of one with matrix products, under the hypothesis, those that are not carried over."""
+        if not self.cancelling or not any(self.takes_product(a) for a in expr.args):
+            return expr.args
+        return tuple(a for a in expr.args if not any(self._carried(f) for f in sympy.Mul.make_args(a)))
+
+    def takes_product(self, term: Expr) -> bool:
+        """Whether a term is a number times a matrix product."""
+        random = [f for f in sympy.Mul.make_args(term) if self.program.is_random_or_hat(f)]
+        return len(random) == 1 and isinstance(random[0], Product)
+
+    def _carried(self, factor: Expr) -> bool:
+        """Whether a factor is a function of what earlier iterations left."""
+        if isinstance(factor, Product | Hat | Init):
+            return False
+        return any(self.program.is_random(c) for c in factor.atoms(Call))
+
+    def hypothesis(self, expr: Expr) -> Expr:
+        """A sum as the hypothesis has it."""
+        terms = self._kept(expr) if isinstance(expr, sympy.Add) else (expr,)
+        return sympy.Add(*terms).replace(Product, lambda *args: Hat(*args))
+
+    def _call_derivative(self, call: Expr, hat: Expr) -> Expr:
+        number = int(call.args[0])
+        if self.cancelling:
+            return self._by_cases(call, hat)
+        self.assumed.add(number)
+        key = ("coefficient", number, int(hat.args[0]))
+        if key not in self._coefficients:
+            self._coefficients[key] = self._new_coefficient(number, int(hat.args[0]), len(hat.args) - 1)
+        return Call(Integer(self._coefficients[key]), *call.args[1:], *hat.args[1:])
+
+    def _by_cases(self, call: Expr, hat: Expr) -> Expr:
+        number = int(call.args[0])
+        if number in self._busy_calls:
+            raise Unsupported("a value is carried over without a matrix product")
+        self._busy_calls.add(number)
+        function = self.program.functions[number]
+        mapping = dict(zip(function.params, call.args[1:]))
+        result, remaining = Integer(0), Integer(1)
+        for guards, expr in self.program.unfolding(number):
+            guard = sympy.Mul(*guards).subs(mapping, simultaneous=True)
+            case = flat(self._inlined(expr).subs(mapping, simultaneous=True))
+            result += remaining * guard * self.derivative(case, hat)
+            remaining *= 1 - guard
+        self._busy_calls.discard(number)
+        return flat(result)
+
+    def _new_coefficient(self, number: int, site: int, arity: int) -> int:
+        function = self.program.functions[number]
+        indices = tuple(fresh_index() for _ in range(arity))
+        hat = Hat(Integer(site), *indices)
+        name = f"d {function.name} / d Zhat_{site}"
+
+        def resolve():
+            return [(guards, self.derivative(self._inlined(expr), hat))
+                    for guards, expr in self.program.unfolding(number)]
+
+        return self.program.function(name, (*function.params, *indices), False, resolve)
+
+    # --- functions ---
+
+    def _inlined(self, expr: Expr) -> Expr:
+        """Random functions with a single case replaced by it."""
+        for _ in range(50):
+            mapping = {}
+            for call in expr.atoms(Call) if expr.has(Call) else ():
+                replaced = self.inline(call)
+                if replaced is not None:
+                    mapping[call] = replaced
+            if not mapping:
+                return expr
+            expr = expr.xreplace(mapping)
+            if len(sympy.Add.make_args(expr)) > MAX_TERMS:
+                raise Unsupported("an expression has too many terms")
+        raise Unsupported("a value is defined by itself")
+
+    def inline(self, call: Expr) -> Expr | None:
+        """A function's only case at the given indices; None if there are several."""
+        number = int(call.args[0])
+        function = self.program.functions[number]
+        if not function.random:
+            return self._inline_number(call, function, number)
+        cases = self.program.unfolding(number)
+        if len(cases) != 1:
+            return None
+        return cases[0][1].subs(dict(zip(function.params, call.args[1:])), simultaneous=True)
+
+    def _inline_number(self, call: Expr, function, number: int) -> Expr | None:
+        if not function.family:
+            return None
+        cases = self.program.unfolding(number)
+        if len(cases) != 1 or len(sympy.Add.make_args(cases[0][1])) > 4:
+            return None
+        return cases[0][1].subs(dict(zip(function.params, call.args[1:])), simultaneous=True)
+
+
+def _partial(expr: Expr, position: int) -> Expr:
+    """The derivative of a function in one of its arguments."""
+    slots = [Dummy(real=True) for _ in expr.args]
+    derivative = expr.func(*slots).diff(slots[position])
+    derivative = derivative.replace(sympy.Heaviside, lambda x, *_: step(x))
+    return derivative.subs(dict(zip(slots, expr.args)), simultaneous=True)
+
+
+def _same(atom: Expr, hat: Expr) -> Expr:
+    return sympy.Mul(*(IsZero(flat(a - b)) for a, b in zip(atom.args[1:], hat.args[1:])))
+
+
+def earlier(site: Site, other: Site) -> Iterator[tuple[dict[Symbol, Expr], list[Expr], list[Binding]]]:
+    """The iterations of `other` that come before the one of `site`: pieces (indices of the other site as expressions,
+    guards, free indices with their ranges)."""
+    from tensorprog.covariance.nodes import fresh_index
+
+    common = 0
+    for a, b in zip(site.loops, other.loops):
+        if a != b:
+            break
+        common += 1
+    for depth in range(common + 1):
+        if depth == common and other.order >= site.order:
+            continue
+        rename: dict[Symbol, Expr] = {}
+        bindings: list[Binding] = []
+        for k, b in enumerate(other.bindings):
+            if k < depth:
+                rename[b.symbol] = site.bindings[k].symbol
+                continue
+            fresh = fresh_index()
+            start, stop = (e.subs(rename, simultaneous=True) for e in (b.start, b.stop))
+            if k == depth and depth < common:
+                mine = site.bindings[k].symbol
+                start, stop = (mine + 1, stop) if b.descending else (start, mine)
+            rename[b.symbol] = fresh
+            bindings.append(Binding(fresh, start, stop))
+        yield rename, [], bindings

@@ -1,0 +1,128 @@
+"""A mean of a product of functions of Gaussians as a planned expectation (`tensorprog.expectations`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sympy
+from sympy import Expr, Integer, Symbol
+
+from tensorprog.covariance.guards import Unsupported
+from tensorprog.covariance.nodes import Call, Hat, Init, Total, flat, is_constant
+
+if TYPE_CHECKING:
+    from tensorprog.covariance.system import System
+
+
+def planned(system: System, expr: Expr) -> Expr:
+    """E[expr] as an `Expectation` node over covariances and scalars.
+
+    Raises:
+        Unsupported: if it depends on too many Gaussians.
+    """
+    from tensorprog.covariance.system import Expectation
+    from tensorprog.expectations import NoRecipe, plan_expectation
+
+    builder = _Builder(system)
+    integrand = builder.abstract(expr)
+    covariance, values = builder.covariances()
+    key = (integrand, tuple(sorted(covariance.items(), key=str)))
+    if key not in system._recipe_ids:
+        try:
+            recipe = plan_expectation(integrand, builder.gaussians, covariance)
+        except NoRecipe as error:
+            raise Unsupported(f"E[{integrand}]: {error}") from None
+        system._recipe_ids[key] = len(system.recipes)
+        system.recipes.append(recipe)
+        system.integrands.append((integrand, covariance))
+    number = system._recipe_ids[key]
+    recipe = system.recipes[number]
+    values |= builder.parameters
+    if recipe.kind == "closed" and recipe.formula is not None and recipe.formula.is_number:
+        return recipe.formula
+    return Expectation(Integer(number), *(values.get(s, s) for s in recipe.arguments))
+
+
+class _Builder:
+    """Gaussians and scalars of one integrand, given short names."""
+
+    def __init__(self, system: System):
+        self.system = system
+        self.gaussians: list[Symbol] = []
+        self.atoms: list[Expr] = []
+        self.parameters: dict[Symbol, Expr] = {}
+        self._names: dict[Expr, Symbol] = {}
+
+    def abstract(self, expr: Expr) -> Expr:
+        """The integrand in z0, z1, ... and p0, p1, ..."""
+        if not self._random(expr):
+            return self._parameter(expr)
+        if self._atom(expr):
+            return self._gaussian(expr)
+        if isinstance(expr, sympy.Add):
+            return self._sum(expr)
+        if isinstance(expr, Total):
+            if self.system._is_linear(flat(expr.args[0])):
+                return self._gaussian(self.system.linear_form(expr))
+            raise Unsupported("a sum over an index stands inside a nonlinear function")
+        if isinstance(expr, sympy.Mul):
+            fixed = [f for f in expr.args if not self._random(f)]
+            rest = [self.abstract(f) for f in expr.args if self._random(f)]
+            return sympy.Mul(self.abstract(sympy.Mul(*fixed)), *rest)
+        return expr.func(*(self.abstract(a) for a in expr.args))
+
+    def _sum(self, expr: Expr) -> Expr:
+        """The linear part of a sum is one Gaussian, what is not random one parameter."""
+        linear, fixed, others = [], [], []
+        for term in flat(expr).args if isinstance(flat(expr), sympy.Add) else (expr,):
+            if not self._random(term):
+                fixed.append(term)
+            elif self.system._linear_term(term) and self.system._target(term) is None:
+                linear.append(term)
+            else:
+                others.append(term)
+        parts = [self.abstract(t) for t in others]
+        if len(linear) == 1:
+            parts.append(self.abstract(linear[0]))
+        elif linear:
+            parts.append(self._gaussian(self.system.linear_form(sympy.Add(*linear))))
+        if fixed:
+            parts.append(self._parameter(sympy.Add(*fixed)))
+        return sympy.Add(*parts)
+
+    def _random(self, expr: Expr) -> bool:
+        return self.system.unwound.is_random_or_hat(expr)
+
+    def _atom(self, expr: Expr) -> bool:
+        return isinstance(expr, Hat | Init) or isinstance(expr, Call) and self.system.unwound.is_random(expr)
+
+    def _gaussian(self, atom: Expr) -> Symbol:
+        if atom not in self._names:
+            symbol = Symbol(f"z{len(self.gaussians)}", real=True)
+            self._names[atom] = symbol
+            self.gaussians.append(symbol)
+            self.atoms.append(atom)
+        return self._names[atom]
+
+    def _parameter(self, expr: Expr) -> Expr:
+        if is_constant(expr):
+            return expr
+        if expr not in self._names:
+            symbol = Symbol(f"p{len(self.parameters)}", real=True)
+            self._names[expr] = symbol
+            self.parameters[symbol] = expr
+        return self._names[expr]
+
+    def covariances(self) -> tuple[dict, dict]:
+        """(covariance of the symbols as `plan_expectation` wants it, the values of its symbols)."""
+        covariance, values = {}, {}
+        for i, (a, x) in enumerate(zip(self.gaussians, self.atoms)):
+            for b, y in list(zip(self.gaussians, self.atoms))[i:]:
+                value = self.system.number(self.system.covariance(x, y))
+                if is_constant(value):
+                    covariance[a, b] = value
+                    continue
+                symbol = Symbol(f"k{a.name[1:]}{b.name[1:]}", real=True)
+                covariance[a, b] = symbol
+                values[symbol] = value
+        return covariance, values

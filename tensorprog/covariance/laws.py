@@ -1,0 +1,137 @@
+"""Declared vectors and constants as SymPy expressions: variances, values of discrete laws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sympy
+from sympy import Expr, Integer, Rational
+
+from tensorprog.covariance.guards import Unsupported
+from tensorprog.covariance.integers import integer_operation, parameter_symbol, size_symbol
+from tensorprog.covariance.nodes import Init, index_symbol
+from tensorprog.ir.constants import constant
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym
+from tensorprog.ir.program import Cell, ConstExpr, MatrixType, Program
+from tensorprog.passes.powers import Powers
+
+
+class Laws:
+    """The laws of a program's declared objects, powers of n divided out.
+
+    Args:
+        program: the limit program.
+        powers: the powers of n of its values.
+        env: values that powers depend on.
+    """
+
+    def __init__(self, program: Program, powers: Powers, env: Mapping[str, object]):
+        self.program, self.powers, self.env = program, powers, env
+
+    def matrix_variance(self, cell: Cell, transposed: bool) -> Expr:
+        """The variance of `W @ x` (or `W.T @ x`) for a normalized x."""
+        assert isinstance(cell.type, MatrixType)
+        initial = self._initial(cell)
+        width = cell.type.rows if transposed else cell.type.cols
+        return self._coefficient(initial.law.args[1])[0] * self._ratio(width)
+
+    def _ratio(self, width: str) -> Expr:
+        declared = next(w for w in self.program.widths if w.name == width)
+        return self._coefficient(declared.ratio)[0] if declared.ratio else Integer(1)
+
+    def _initial(self, cell: Cell):
+        return next(i for i in self.program.initials if i.cell is cell)
+
+    def _law(self, init: Init) -> tuple[str, list[Expr]]:
+        initial = self.program.initials[int(init.args[0])]
+        return initial.law.name, self._arguments(initial)
+
+    def _arguments(self, initial) -> list[Expr]:
+        own = self.powers[initial.cell]
+        texts = [self._coefficient(a) for a in initial.law.args]
+        if initial.law.name in ("normal", "sparse_normal"):
+            (first, first_power), (variance, variance_power) = texts
+            if initial.law.name == "normal" and first_power != own:
+                first = Integer(0)
+            return [first, variance if own is None or variance_power == 2 * own else Integer(0)]
+        if initial.law.name in ("uniform", "constant"):
+            return [v if own is None or power == own else Integer(0) for v, power in texts]
+        return [v for v, _ in texts]
+
+    def discrete(self, init: Init) -> bool:
+        """Whether a declared vector has finitely many values."""
+        return self._law(init)[0] in ("rademacher", "bernoulli", "constant", "zero")
+
+    def values(self, init: Init) -> list[tuple[Expr, Expr]]:
+        """The values of a discrete law with their probabilities."""
+        name, args = self._law(init)
+        match name:
+            case "rademacher":
+                return [(Integer(1), Rational(1, 2)), (Integer(-1), Rational(1, 2))]
+            case "bernoulli":
+                return [(Integer(1), args[0]), (Integer(0), 1 - args[0])]
+            case "constant":
+                return [(args[0], Integer(1))]
+            case _:
+                return [(Integer(0), Integer(1))]
+
+    def centred(self, init: Init) -> Expr:
+        """A declared normal vector as its mean plus a centred one (which keeps its name)."""
+        name, args = self._law(init)
+        if name in ("uniform", "sparse_normal"):
+            raise Unsupported(f"`{self.program.initials[int(init.args[0])].cell.display}` has the law {name}")
+        return init
+
+    def variance(self, init: Init) -> Expr:
+        """The variance of one coordinate of a declared normal vector of mean zero."""
+        name, args = self._law(init)
+        if name != "normal" or args[0] != 0:
+            raise Unsupported(f"`{self.program.initials[int(init.args[0])].cell.display}` is not normal with mean 0")
+        return args[1]
+
+    def _coefficient(self, expr: ConstExpr) -> tuple[Expr, object]:
+        power = constant(self.program, expr, self.env)[1]
+        return self._expression(expr), power
+
+    def _expression(self, expr: ConstExpr) -> Expr:
+        match expr.op:
+            case "num":
+                return sympy.nsimplify(expr.leaf, rational=True)
+            case "param":
+                return parameter_symbol(expr.leaf)
+            case "int":
+                return integer(expr.leaf)
+            case "width":
+                return self._ratio(expr.leaf)
+            case "neg":
+                return -self._expression(expr.args[0])
+        parts = [self._expression(a) for a in expr.args]
+        if expr.op in ("+", "-"):
+            powers = [constant(self.program, a, self.env)[1] for a in expr.args]
+            if powers[0] != powers[1]:
+                kept = 0 if powers[0] > powers[1] else 1
+                return -parts[1] if kept and expr.op == "-" else parts[kept]
+        match expr.op:
+            case "+":
+                return parts[0] + parts[1]
+            case "-":
+                return parts[0] - parts[1]
+            case "*":
+                return parts[0] * parts[1]
+            case "/":
+                return parts[0] / parts[1]
+            case "**":
+                return parts[0] ** parts[1]
+        return {"sqrt": sympy.sqrt, "exp": sympy.exp, "log": sympy.log}[expr.op](parts[0])
+
+
+def integer(expr: IntExpr) -> Expr:
+    """An integer expression of sizes and parameters."""
+    match expr:
+        case IntLit(value):
+            return Integer(value)
+        case IntSym(name, kind):
+            return index_symbol(name) if kind == "loop" else size_symbol(name)
+        case IntBin(op, left, right):
+            return integer_operation(op, integer(left), integer(right))
+    raise Unsupported("a declared constant depends on data")

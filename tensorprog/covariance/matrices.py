@@ -1,0 +1,126 @@
+"""Matrices in symbolic execution (see `unwind`)."""
+
+from __future__ import annotations
+
+import sympy
+from sympy import Expr, Integer
+
+from tensorprog.covariance.cells import Cells
+from tensorprog.covariance.guards import Unsupported
+from tensorprog.covariance.nodes import IsZero, Product, flat, fresh_index, total
+from tensorprog.covariance.writes import Binding, Frame, MatrixPart, Site, Value, Write, solve, substituted
+from tensorprog.ir.program import Cell, MatMul, MatrixTerm, OuterTerm
+
+
+class Matrices(Cells):
+    """Products with a matrix as it stands: initial matrices make sites, updates make sums."""
+
+    def _matmul(self, op: MatMul) -> Value:
+        value = self._values[op.arg]
+        items = self._ints(op.items)
+        axis_bindings = [Binding(a, Integer(0), n) for a, n in zip(value.axes, value.sizes)]
+        expr = self._apply(op.matrix, items, op.transposed, value.expr, axis_bindings)
+        return Value(expr, value.axes, value.sizes)
+
+    def _apply(self, cell: Cell, items: tuple[Expr, ...], transposed: bool, x: Expr, axes: list[Binding]) -> Expr:
+        if cell in self._initial and cell not in self._updated:
+            return self._product(cell, items, transposed, x, axes)
+        terms = self._read_matrix(cell, items)
+        parts = []
+        for bindings, guards, term in terms:
+            if term.outer is not None:
+                left, right = term.outer[::-1] if transposed else term.outer
+                part = term.coef * left * self.mean(flat(right * x))
+            else:
+                matrix, matrix_items, flipped = term.matrix
+                if bindings:
+                    raise Unsupported(f"`{cell.display}` collects multiples of matrices in a loop")
+                part = term.coef * self._apply(matrix, matrix_items, flipped != transposed, x, axes)
+            part *= sympy.Mul(*guards)
+            for b in bindings:
+                part = total(part, b.symbol, b.start, b.stop)
+            parts.append(part)
+        return sympy.Add(*parts)
+
+    def _product(self, cell: Cell, items: tuple, transposed: bool, x: Expr, axes: list[Binding]) -> Expr:
+        initial = self.program.initials[self._initial[cell]]
+        if initial.law.name == "zero" or x == 0:
+            return Integer(0)
+        bindings = (*(f.binding for f in self._frames if f.binding), *axes)
+        loops = tuple(f.binding.symbol.name for f in self._frames if f.binding)
+        site = Site(len(self.sites), cell, items, transposed, x, bindings, loops, tuple(self._guards), self._order)
+        self.sites.append(site)
+        return Product(Integer(site.number), *site.params)
+
+    def _terms(self, terms: tuple) -> tuple[MatrixPart, ...]:
+        out = []
+        for term in terms:
+            coef = self._values[term.coef].expr if term.coef is not None else Integer(1)
+            if isinstance(term, MatrixTerm):
+                out.append(MatrixPart(coef, matrix=(term.cell, self._ints(term.items), term.transposed)))
+            elif isinstance(term, OuterTerm):
+                left, right = self._values[term.left], self._values[term.right]
+                if left.axes or right.axes:
+                    raise Unsupported("a matrix is updated by a block of outer products")
+                out.append(MatrixPart(coef, outer=(left.expr, right.expr)))
+        return tuple(out)
+
+    def _read_matrix(self, cell: Cell, items: tuple[Expr, ...]) -> list:
+        """The matrix as it stands: [(bindings, guards, term)]."""
+        found: list = []
+        for frame in reversed(self._frames):
+            done = self._matrix_log(frame.log.get(cell, []), items, found, cell)
+            if done:
+                return found
+            if frame.binding is not None and cell in frame.written:
+                self._matrix_earlier(frame, cell, items, found)
+        if cell in self._initial:
+            law = self.program.initials[self._initial[cell]].law
+            if law.name != "zero":
+                found.append(((), (), MatrixPart(Integer(1), matrix=(cell, items, False))))
+        if any(term.matrix is not None and term.matrix[0] is cell for _, _, term in found):
+            raise Unsupported(f"the matrix `{cell.display}` is trained")
+        return found
+
+    def _matrix_log(self, log: list[Write], items: tuple, found: list, cell: Cell) -> bool:
+        for write in reversed(log):
+            if write.kind == "zero":
+                return True
+            if write.kind == "loop":
+                for inner in write.body:
+                    self._matrix_add(inner, write.bindings, items, found, cell)
+                continue
+            guards = [g for g in write.guards if g not in self._guards]
+            matched = [IsZero(flat(a - b)) for a, b in zip(write.items, items)]
+            if any(m == 0 for m in matched):
+                continue
+            guards += [m for m in matched if m != 1]
+            if write.kind == "store" and guards:
+                raise Unsupported(f"it cannot be seen which value of the matrix `{cell.display}` is used")
+            found += [((), tuple(guards), t) for t in write.expr]
+            if write.kind == "store":
+                return True
+        return False
+
+    def _matrix_add(self, write: Write, outer: tuple[Binding, ...], items: tuple, found: list, cell: Cell) -> None:
+        if write.kind == "loop":
+            for inner in write.body:
+                self._matrix_add(inner, (*outer, *write.bindings), items, found, cell)
+            return
+        if write.kind == "zero":
+            raise Unsupported(f"the matrix `{cell.display}` is set anew in every iteration")
+        solved = solve(outer, write.items, items)
+        if solved is None:
+            return
+        values, guards, free = solved
+        if write.kind == "store" and free:
+            raise Unsupported(f"the matrix `{cell.display}` is set anew in every iteration")
+        rename = {b.symbol: fresh_index() for b in free}
+        mapping = {**values, **rename}
+        bindings = tuple(Binding(rename[b.symbol], b.start.subs(mapping), b.stop.subs(mapping)) for b in free)
+        guards = [*guards, *(g.subs(mapping) for g in write.guards)]
+        for term in write.expr:
+            found.append((bindings, tuple(g for g in guards if g != 1), substituted(term, mapping)))
+
+    def _matrix_earlier(self, frame: Frame, cell: Cell, items: tuple, found: list) -> None:
+        raise Unsupported(f"the matrix `{cell.display}` changes from one iteration to the next")

@@ -1,0 +1,166 @@
+"""The SymPy nodes in which limits are written while they are derived.
+
+    Random, in one coordinate:  Hat(site, i...)    Zhat of a matrix product (TP IV, Definition 7.3)
+                                Product(site, i...) Z of a matrix product, Zhat + Zdot
+                                Init(cell, i...)   a declared random vector
+    Either:                     Call(function, i...) a function of integers that `Functions` defines by cases
+    Numbers:                    Mean(id, i...)     an expectation      Entry(input, i...)  an entry of an input
+                                AtLeastZero(e), IsZero(e)    1 where the integer e is >= 0, = 0, else 0
+    Both:                       Total(body, j, start, stop)  the sum over start <= j < stop
+
+Sites, cells, functions and inputs are numbered; the first argument is the number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sympy
+from sympy import Expr, Function, Integer, Symbol
+
+
+class Node(Function):
+    """A function that SymPy leaves alone."""
+
+    is_real = True
+    is_commutative = True
+
+    @classmethod
+    def eval(cls, *args):
+        return None
+
+    def fdiff(self, argindex=1):
+        return Integer(0)
+
+
+class Hat(Node):
+    pass
+
+
+class Product(Node):
+    pass
+
+
+class Init(Node):
+    pass
+
+
+class Call(Node):
+    pass
+
+
+class Mean(Node):
+    pass
+
+
+class Entry(Node):
+    pass
+
+
+class _Guard(Node):
+    def _eval_power(self, exponent):
+        return self if exponent.is_positive else None
+
+
+class AtLeastZero(_Guard):
+    @classmethod
+    def eval(cls, e):
+        if e.is_Integer:
+            return Integer(int(int(e) >= 0))
+        return None
+
+
+class IsZero(_Guard):
+    @classmethod
+    def eval(cls, e):
+        if e.is_Integer:
+            return Integer(int(int(e) == 0))
+        if e.could_extract_minus_sign():
+            return cls(-e)
+        return None
+
+
+class Total(Node):
+    @classmethod
+    def eval(cls, body, var, start, stop):
+        if body.is_zero or start == stop:
+            return Integer(0)
+        return None
+
+
+def index_symbol(name: str) -> Symbol:
+    """The symbol of a loop variable or of an axis."""
+    return Symbol(name, integer=True)
+
+
+def flat(expr: Expr) -> Expr:
+    """Products of sums multiplied out, also inside of functions, which are left as they are otherwise."""
+    return sympy.expand(expr, power_base=False, power_exp=False, log=False)
+
+
+_counter = iter(range(10**9))
+
+
+def fresh_index() -> Symbol:
+    """An index symbol that occurs nowhere else."""
+    return sympy.Dummy(f"j{next(_counter)}", integer=True)
+
+
+def total(body: Expr, var: Symbol, start: Expr, stop: Expr) -> Expr:
+    """The sum over start <= var < stop; a factor IsZero(...) that fixes `var` is carried out."""
+    body = flat(body)
+    if body.is_Add:
+        return sympy.Add(*(total(term, var, start, stop) for term in body.args))
+    if body.is_zero:
+        return Integer(0)
+    if not body.has(var):
+        return body * count(start, stop)
+    solved = _fixed(body, var)
+    if solved is not None:
+        factor, value = solved
+        rest = (body / factor).subs(var, value)
+        return rest * AtLeastZero(flat(value - start)) * AtLeastZero(flat(stop - 1 - value))
+    outside, inside = [], []
+    for factor in sympy.Mul.make_args(body):
+        (inside if factor.has(var) else outside).append(factor)
+    return sympy.Mul(*outside) * Total(sympy.Mul(*inside), var, start, stop)
+
+
+def is_constant(expr: Expr) -> bool:
+    """Whether an expression is a number that is known now."""
+    return bool(expr.is_number) and not expr.atoms(Node)
+
+
+def renamed(expr: Expr) -> Expr:
+    """A sum with a new summation index, so that two can be multiplied."""
+    body, var, start, stop = expr.args
+    fresh = fresh_index()
+    return Total(body.subs(var, fresh), fresh, start, stop)
+
+
+def count(start: Expr, stop: Expr) -> Expr:
+    """How many integers there are in start <= j < stop (for stop >= start)."""
+    return flat(stop - start)
+
+
+def _fixed(body: Expr, var: Symbol) -> tuple[Expr, Expr] | None:
+    for factor in sympy.Mul.make_args(body):
+        if isinstance(factor, IsZero) and factor.has(var):
+            e = flat(factor.args[0])
+            slope = e.coeff(var, 1)
+            rest = flat(e - slope * var)
+            if slope in (1, -1) and not rest.has(var):
+                return factor, flat(-rest / slope)
+    return None
+
+
+def random_atoms(expr: Expr, is_random_call) -> Iterator[Expr]:
+    """Hat, Product, Init and random Call nodes of an expression (none lies inside another)."""
+    if isinstance(expr, Hat | Product | Init):
+        yield expr
+    elif isinstance(expr, Call):
+        if is_random_call(expr):
+            yield expr
+    elif not isinstance(expr, Mean | Entry):
+        for arg in expr.args:
+            yield from random_atoms(arg, is_random_call)

@@ -1,0 +1,145 @@
+"""Outputs that are recursions over pairs of rows of the data, lowered to pair programs (`codegen/pairs`).
+
+An output K[..., a, b] whose last two indices are rows of inputs is one if every equation that it needs, specialised to the
+arguments that occur, is a function of the pair and of at most one level. The analysis is by the equations' dependences
+(`pairs_derive`), not by the network they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sympy import Expr, Symbol
+
+from tensorprog.codegen.extents import family_extents
+from tensorprog.codegen.pairs import PairProgram
+from tensorprog.covariance.integers import size_symbol
+from tensorprog.covariance.laws import integer
+from tensorprog.covariance.nodes import Call
+from tensorprog.covariance.pairs_derive import Derivation
+from tensorprog.covariance.pairs_merge import collected, restricted
+from tensorprog.covariance.pairs_nodes import NotPairs, Rows
+from tensorprog.covariance.pairs_schedule import scheduled
+from tensorprog.covariance.system import System
+from tensorprog.ir.integers import int_text
+from tensorprog.ir.program import Cell, Output, Program
+
+__all__ = ["NotPairs", "PairLowering", "lower", "pair_kernels"]
+
+
+@dataclass(frozen=True, slots=True)
+class PairLowering:
+    """Outputs of one shape as a pair program.
+
+    Attributes:
+        program: the pair program; its outputs have the names of the script's.
+        leading: names of the output's indices before the two rows, which are sizes of the program, and their extents.
+        extents: the numbers of rows of the two data sets.
+        left, right: the script's input for each input of the program, by side.
+        parameters: the program's numbers as expressions in sizes and parameters of the script.
+        required: expressions that have to be >= 0 for the program to apply.
+    """
+
+    program: PairProgram
+    leading: tuple[tuple[str, Expr], ...]
+    extents: tuple[Expr, Expr]
+    left: Mapping[str, str]
+    right: Mapping[str, str]
+    parameters: Mapping[str, Expr]
+    required: tuple[Expr, ...]
+
+    @property
+    def one_set(self) -> bool:
+        """Whether both rows are of the same data."""
+        return self.left == self.right and self.extents[0] == self.extents[1]
+
+
+def pair_kernels(system: System, program: Program, outputs: list[Output]) -> dict[str, PairLowering | str]:
+    """The lowering of every output, or why it has none. `outputs` are among those of `system`."""
+    found: dict[str, PairLowering | str] = {}
+    groups: dict[tuple, list[Output]] = {}
+    for output in outputs:
+        groups.setdefault(_extents(program, output.cell), []).append(output)
+    for group in groups.values():
+        try:
+            found |= dict.fromkeys((o.name for o in group), lower(system, program, group))
+            continue
+        except NotPairs as reason:
+            found |= dict.fromkeys((o.name for o in group), str(reason))
+        for output in group if len(group) > 1 else ():
+            try:
+                found[output.name] = lower(system, program, [output])
+            except NotPairs as reason:
+                found[output.name] = str(reason)
+    return found
+
+
+def lower(system: System, program: Program, outputs: list[Output]) -> PairLowering:
+    """Outputs of equal extents as one pair program.
+
+    Raises:
+        NotPairs: with the reason why they are not recursions over pairs.
+    """
+    extents = _extents(program, outputs[0].cell)
+    if len(extents) < 2 or not all(isinstance(e, Expr) for e in extents):
+        raise NotPairs("it is not indexed by pairs of rows")
+    sizes = {k: tuple(integer(s) for s in i.shape) for k, i in enumerate(program.inputs)}
+    identified, left, right = _identified(program, sizes, *extents[-2:])
+    rows = _Rows()
+    leading = tuple((rows.fixed(f"index{k}", e), e) for k, e in enumerate(extents[:-2]))
+    pair = rows.symbol(0, extents[-2]), rows.symbol(1, extents[-1])
+    derivation = Derivation(system, rows, sizes)
+    indices = [Symbol(name, integer=True, nonnegative=True) for name, _ in leading]
+    calls = [Call(system.outputs[o.cell], *indices, *pair) for o in outputs]
+    same = extents[-2] == extents[-1]
+    mirrored = [Call(*c.args[:-2], *pair[::-1]) for c in calls] if same else []
+    graph = collected(derivation, [derivation.value(c) for c in (*calls, *mirrored)], identified)
+    ahead, back = graph.outputs[:len(calls)], graph.outputs[len(calls):]
+    graph = restricted(graph, ahead)
+    names = [i.name for i in program.inputs]
+    made = scheduled(graph, derivation.duals, [o.name for o in outputs], names, program.source.name.rsplit("/", 1)[-1],
+                     same and ahead == back)
+    return PairLowering(made.program, leading, extents[-2:], left, right, made.parameters, tuple(made.required))
+
+
+class _Rows(Rows):
+    """Rows, and indices that stay what they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fixed: list[Expr] = []
+
+    def fixed(self, name: str, extent: Expr) -> str:
+        """A further index, 0 <= index < extent."""
+        index = Symbol(name, integer=True, nonnegative=True)
+        self._fixed += [index, extent - 1 - index]
+        return name
+
+    def facts(self) -> tuple[Expr, ...]:
+        return (*super().facts(), *self._fixed)
+
+
+def _extents(program: Program, cell: Cell) -> tuple:
+    """The extents of an output: expressions where they are sizes or numbers, else text."""
+    sizes = {s.name for s in program.sizes}
+    texts = family_extents(program).get(cell, ())
+    own = [size_symbol(t) if t in sizes else t for t in texts]
+    return (*own, *(size_symbol(int_text(s)) if int_text(s) in sizes else int_text(s) for s in cell.type.shape))
+
+
+def _identified(program: Program, sizes: Mapping[int, tuple], one: Expr, two: Expr) -> tuple[dict, dict, dict]:
+    """(canonical number of each input, script's input by canonical name on the left, on the right)."""
+    names = [i.name for i in program.inputs]
+    own = {k: k for k in range(len(names))}
+    plain = {name: name for name in names}
+    if one == two:
+        return own, plain, plain
+    first = [k for k in own if sizes[k] and sizes[k][0] == one]
+    second = [k for k in own if sizes[k] and sizes[k][0] == two]
+    if [sizes[k][1:] for k in first] != [sizes[k][1:] for k in second]:
+        raise NotPairs("its two data sets have rows of different shapes")
+    if not first:
+        raise NotPairs("it is not indexed by rows of inputs")
+    own |= dict(zip(second, first))
+    return own, {names[k]: names[k] for k in first}, {names[i]: names[j] for i, j in zip(first, second)}

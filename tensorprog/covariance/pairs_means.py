@@ -1,0 +1,96 @@
+"""Planned expectations as duals E[phi(u) psi(v)] of one function of each row, or as algebra in covariances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sympy
+from sympy import Expr, Integer, Symbol
+
+from tensorprog.covariance.pairs_nodes import NotPairs
+from tensorprog.covariance.system import System
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """E[phi(first) psi(second)]; with first == second, of one Gaussian, where phi and psi are equal if they can be."""
+
+    phi: Expr
+    psi: Expr
+    first: Symbol
+    second: Symbol
+
+    @property
+    def is_covariance(self) -> bool:
+        return self.phi == self.first and self.psi == self.second
+
+
+def products(system: System, number: int, independent: Callable[[Symbol, Symbol], bool]) -> list[tuple[Expr, list[Part]]]:
+    """The integrand of a recipe as a sum: coefficients, and the parts whose means are multiplied.
+
+    Raises:
+        NotPairs: if more than two dependent Gaussians are mixed, or two in one function.
+    """
+    integrand, covariance = system.integrands[number]
+    gaussians = sorted({g for pair in covariance for g in pair}, key=lambda s: int(s.name[1:]))
+    return [_product(t, gaussians, independent) for t in sympy.Add.make_args(sympy.expand(integrand))]
+
+
+def algebra(system: System, number: int) -> Expr | None:
+    """The closed form of a recipe, if it holds nothing but powers."""
+    formula = system.recipes[number].formula
+    if formula is None or formula.atoms(sympy.Function, sympy.Piecewise):
+        return None
+    powers = formula.atoms(sympy.Pow)
+    return formula if all(p.exp.is_Number for p in powers) else None
+
+
+def polynomial(system: System, number: int) -> bool:
+    """Whether the integrand is a polynomial in its Gaussians."""
+    integrand, covariance = system.integrands[number]
+    return integrand.is_polynomial(*{g for pair in covariance for g in pair})
+
+
+def _product(term: Expr, gaussians: list[Symbol], independent: Callable) -> tuple[Expr, list[Part]]:
+    coefficient, functions = _separated(term, gaussians)
+    groups: list[list[Symbol]] = []
+    for z in sorted(functions, key=gaussians.index):
+        touching = [g for g in groups if len(functions) < 3 or not all(independent(z, other) for other in g)]
+        groups = [*(g for g in groups if g not in touching), [*(x for g in touching for x in g), z]]
+    return coefficient, [_part(group, functions) for group in groups]
+
+
+def _separated(term: Expr, gaussians: list[Symbol]) -> tuple[Expr, dict[Symbol, Expr]]:
+    """A product as its coefficient and one function of each Gaussian."""
+    coefficient, functions = Integer(1), {}
+    for factor in sympy.Mul.make_args(term):
+        used = [g for g in gaussians if factor.has(g)]
+        if len(used) > 1:
+            raise NotPairs(f"E[{term}] holds a function of several Gaussians")
+        if not used:
+            coefficient *= factor
+        else:
+            functions[used[0]] = functions.get(used[0], Integer(1)) * factor
+    for z, f in functions.items():
+        if f.free_symbols != {z}:
+            raise NotPairs(f"a function of a Gaussian depends on numbers: {f}")
+    return coefficient, functions
+
+
+def _part(group: list[Symbol], functions: dict[Symbol, Expr]) -> Part:
+    if len(group) > 2:
+        raise NotPairs(f"a mean is of {len(group)} dependent Gaussians")
+    if len(group) == 2:
+        return Part(functions[group[0]], functions[group[1]], *group)
+    (z,) = group
+    root = _root(functions[z])
+    return Part(*((root, root) if root is not None else (functions[z], Integer(1))), z, z)
+
+
+def _root(f: Expr) -> Expr | None:
+    """g with f = g**2."""
+    parts = [factor.as_base_exp() for factor in sympy.Mul.make_args(f)]
+    if not all(k.is_Integer and k % 2 == 0 for _, k in parts):
+        return None
+    return sympy.Mul(*(base**(k // 2) for base, k in parts))

@@ -1,0 +1,234 @@
+"""Functions, means and integers of symbolic execution (see `unwind`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sympy
+from sympy import Expr, Integer, Symbol
+
+from tensorprog.covariance.families import single_assignment
+from tensorprog.covariance.guards import Unsupported, decide, under
+from tensorprog.covariance.integers import integer_operation, size_symbol, truth
+from tensorprog.covariance.nodes import (
+    Call,
+    Entry,
+    Hat,
+    Init,
+    Mean,
+    Product,
+    Total,
+    flat,
+    fresh_index,
+    index_symbol,
+    renamed,
+    total,
+)
+from tensorprog.covariance.writes import Binding, Frame, FunctionDef, Site, Value
+from tensorprog.ir.integers import BoolExpr, IntBin, IntExpr, IntLit, IntLoad, IntSym
+from tensorprog.ir.program import Cell, Program, Range, Var, cells_written
+
+
+class Scope:
+    """What symbolic execution knows while it runs: loops, guards, functions, sites and means."""
+
+    def __init__(self, program: Program, variance: Callable[[Cell], Expr]):
+        self.program = program
+        self.variance = variance
+        self.functions: list[FunctionDef] = []
+        self.sites: list[Site] = []
+        self.means: list[tuple[tuple[Symbol, ...], Expr]] = []
+        self.mean_facts: list[frozenset[Expr]] = []
+        self._mean_ids: dict[Expr, int] = {}
+        self.cells: list[Cell] = [i.cell for i in program.initials]
+        self.inputs: list[str] = [i.name for i in program.inputs]
+        self._initial = {i.cell: number for number, i in enumerate(program.initials)}
+        self._values: dict[Var, Value] = {}
+        self._ranges: dict[Symbol, Binding] = {}
+        self._guards: list[Expr] = []
+        self._order = 0
+        self._updated = cells_written(program.body)
+        self._single = single_assignment(program)
+        self._family: dict[Cell, int] = {}
+        self._frames = [Frame(None, set())]
+
+    def cases(self, number: int) -> list[tuple[tuple[Expr, ...], Expr]]:
+        """The definition of a function, resolved when it is first asked for."""
+        function = self.functions[number]
+        if function.resolve is not None:
+            resolve, function.resolve = function.resolve, None
+            function.cases = [(guards, under(expr, guards)) for guards, expr in resolve()]
+        return function.cases
+
+    def unfolding(self, number: int) -> list[tuple[tuple[Expr, ...], Expr]]:
+        """The cases for an element that is known to exist: of a family, whose cases exclude each other, the one with
+        the longest condition comes last and without it."""
+        function = self.functions[number]
+        cases = self.cases(number)
+        if not function.family or not cases:
+            return cases
+        cases = sorted(cases, key=lambda case: len(case[0]))
+        return [*cases[:-1], ((), cases[-1][1])]
+
+    def is_random(self, expr: Expr) -> bool:
+        """Whether an expression holds a random variable."""
+        if isinstance(expr, Product | Init):
+            return True
+        if isinstance(expr, Call):
+            return self.functions[int(expr.args[0])].random
+        if isinstance(expr, Mean | Entry):
+            return False
+        return any(self.is_random(a) for a in expr.args)
+
+    def mean(self, integrand: Expr, facts: tuple[Expr, ...] = ()) -> Expr:
+        """E of an expression, term by term; factors that are not random and sums stand outside. Equal means share a
+        number. `facts` are known to be >= 0, besides what the ranges of loop variables say."""
+        integrand = flat(integrand)
+        if isinstance(integrand, sympy.Add):
+            return sympy.Add(*(self.mean(term, facts) for term in integrand.args))
+        outside, inside = [], []
+        for factor in sympy.Mul.make_args(integrand):
+            (inside if self.is_random_or_hat(factor) else outside).append(factor)
+        if not inside:
+            return integrand
+        sums = [f for f in inside if isinstance(f, Total)]
+        if sums:
+            chosen = renamed(sums[0])
+            rest = sympy.Mul(*(f for f in inside if f is not sums[0]))
+            body, var, start, stop = chosen.args
+            return sympy.Mul(*outside) * total(self.mean(body * rest, facts), var, start, stop)
+        return sympy.Mul(*outside) * self._numbered_mean(sympy.Mul(*inside), facts)
+
+    def _numbered_mean(self, integrand: Expr, given: tuple[Expr, ...]) -> Expr:
+        free = self.free_indices(integrand)
+        canonical = {s: Symbol(f"_p{k}", integer=True) for k, s in enumerate(free)}
+        key = integrand.subs(canonical, simultaneous=True)
+        number = self._mean_ids.get(key)
+        facts = frozenset(f.subs(canonical, simultaneous=True) for f in (*self.facts(free), *given)
+                          if f.free_symbols <= set(free) | self._constants)
+        if number is None:
+            number = self._mean_ids[key] = len(self.means)
+            self.means.append((tuple(canonical.values()), key))
+            self.mean_facts.append(facts)
+        else:
+            self.mean_facts[number] &= facts
+        return Mean(Integer(number), *free)
+
+    def facts(self, symbols: list[Symbol]) -> list[Expr]:
+        """Linear expressions that are >= 0 by the ranges of loop variables, in these symbols alone."""
+        found = []
+        for s in symbols:
+            if s in self._ranges:
+                b = self._ranges[s]
+                found += [f for f in (flat(s - b.start), flat(b.stop - 1 - s))
+                          if f.free_symbols <= set(symbols) | self._constants]
+        return found
+
+    def is_random_or_hat(self, expr: Expr) -> bool:
+        return self.is_random(expr) or expr.has(Hat)
+
+    def free_indices(self, expr: Expr) -> list[Symbol]:
+        """The index symbols that an expression depends on, in a fixed order."""
+        found = [s for s in expr.free_symbols if s.is_integer and s not in self._constants and not is_bound(expr, s)]
+        return sorted(found, key=lambda s: (s.name, str(s)))
+
+    @property
+    def _constants(self) -> set[Symbol]:
+        if not hasattr(self, "_constant_set"):
+            names = [s.name for s in self.program.sizes] + [p.name for p in self.program.params if p.kind == "int"]
+            self._constant_set = {size_symbol(n) for n in names}
+        return self._constant_set
+
+    def vanishes(self, term: Expr, responses: bool = True) -> bool:
+        """Whether the mean of a product is zero by independence: a factor is a centred Gaussian of which nothing else in
+        it is made. Without `responses`, products with matrices are taken to be their Zhat."""
+        factors = sympy.Mul.make_args(term)
+        for k, factor in enumerate(factors):
+            own = self._centred_source(factor, responses)
+            if own is not None and own not in self._sources(sympy.Mul(*factors[:k], *factors[k + 1:]), responses, set()):
+                return True
+        return False
+
+    def _centred_source(self, factor: Expr, responses: bool) -> object | None:
+        if isinstance(factor, Hat) or isinstance(factor, Product) and not responses:
+            site = self.sites[int(factor.args[0])]
+            return site.matrix, site.transposed
+        if isinstance(factor, Init):
+            law = self.program.initials[int(factor.args[0])].law
+            if law.name == "rademacher" or law.name == "normal" and law.args[0].op == "num" and law.args[0].leaf == 0:
+                return int(factor.args[0])
+        return None
+
+    def _sources(self, expr: Expr, responses: bool, seen: set) -> set:
+        """The matrices (with the side they act on) and declared vectors that an expression is made of."""
+        found: set = set()
+        if isinstance(expr, Init):
+            return {int(expr.args[0])}
+        if isinstance(expr, Hat | Product):
+            site = self.sites[int(expr.args[0])]
+            found.add((site.matrix, site.transposed))
+            if responses and isinstance(expr, Product) and ("site", site.number) not in seen:
+                seen.add(("site", site.number))
+                for other in list(self.sites):
+                    if other.matrix is site.matrix and other.transposed != site.transposed:
+                        found |= self._sources(other.argument, responses, seen)
+            return found
+        if isinstance(expr, Call):
+            number = int(expr.args[0])
+            if self.functions[number].random and number not in seen:
+                seen.add(number)
+                for _, case in self.cases(number):
+                    found |= self._sources(case, responses, seen)
+            return found
+        if isinstance(expr, Mean | Entry):
+            return found
+        for arg in expr.args:
+            found |= self._sources(arg, responses, seen)
+        return found
+
+    def function(self, name: str, params: tuple[Symbol, ...], random: bool, resolve: Callable[[], list]) -> int:
+        """A new function; `resolve` gives its cases when they are needed."""
+        self.functions.append(FunctionDef(name, params, random, resolve=resolve))
+        return len(self.functions) - 1
+
+    def _decided(self, guard: Expr) -> Expr:
+        return decide(guard, self._ranges)
+
+    def _items(self, items: tuple, missing: int) -> tuple[tuple[Expr, ...], list[Symbol]]:
+        """Index expressions, and symbols for sliced and missing trailing axes."""
+        exprs: list[Expr] = []
+        axes: list[Symbol] = []
+        for item in items:
+            if isinstance(item, Range):
+                axis = fresh_index()
+                axes.append(axis)
+                exprs.append(axis + (self._int(item.start) if item.start is not None else 0))
+            else:
+                exprs.append(self._int(item))
+        while len(axes) < missing:
+            axis = fresh_index()
+            axes.append(axis)
+            exprs.append(axis)
+        return tuple(exprs), axes
+
+    def _ints(self, items: tuple) -> tuple[Expr, ...]:
+        return tuple(self._int(i) for i in items)
+
+    def _int(self, expr: IntExpr) -> Expr:
+        match expr:
+            case IntLit(value):
+                return Integer(value)
+            case IntSym(name, kind):
+                return index_symbol(name) if kind == "loop" else size_symbol(name)
+            case IntLoad(name, items):
+                return Entry(Integer(self.inputs.index(name)), *self._ints(items))
+            case IntBin(op, left, right):
+                return integer_operation(op, self._int(left), self._int(right))
+        raise Unsupported("an index that the covariance evaluator does not know")
+
+    def _condition(self, condition: BoolExpr) -> Expr:
+        return self._decided(truth(condition, self._int))
+
+
+def is_bound(expr: Expr, symbol: Symbol) -> bool:
+    return isinstance(symbol, sympy.Dummy) and any(t.args[1] == symbol for t in expr.atoms(Total))

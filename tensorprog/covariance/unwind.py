@@ -1,0 +1,215 @@
+"""Symbolic execution of a limit program with its loops rolled: every value as an expression in the loop variables.
+
+In: the limit program. Out: `Unwound`: the sites at which matrices are applied, with what they are applied to; functions
+of integers for families and for values carried round loops, defined by cases; means. A family whose elements are stored
+once is a function of its indices. Whatever else a loop carries is a function of the iteration, one step of which is
+the loop's body. Nothing is unrolled.
+
+Not covered (`Unsupported`, with the reason): loops with steps other than 1 and -1 that carry values,
+data-dependent storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sympy
+from sympy import Expr, Integer, Symbol
+
+from tensorprog.covariance.guards import Unsupported
+from tensorprog.covariance.integers import parameter_symbol, rational
+from tensorprog.covariance.matrices import Matrices
+from tensorprog.covariance.nodes import Entry, IsZero, flat, fresh_index, index_symbol, total
+from tensorprog.covariance.writes import Binding, Frame, Value, Write
+from tensorprog.ir.integers import BoolExpr, Logic
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    Const,
+    Contract,
+    Elementwise,
+    Expand,
+    For,
+    FromInt,
+    If,
+    InputRef,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatStore,
+    Moment,
+    ParamRef,
+    Pick,
+    Place,
+    Program,
+    Statement,
+    Store,
+    SumAxis,
+    Var,
+    WidthConst,
+    Zero,
+    cells_written,
+)
+
+
+class Unwound(Matrices):
+    """A limit program as expressions. See the module's docstring.
+
+    Attributes: functions, sites, means (id -> params and integrand), cells and inputs (by number).
+    """
+
+    def __init__(self, program: Program, variance: Callable[[Cell, bool], Expr]):
+        super().__init__(program, variance)
+        self._block(program.body)
+
+    def output(self, cell: Cell) -> Callable[[tuple[Expr, ...]], Expr]:
+        """An output's value as a function of its indices."""
+        return lambda items: self._read(cell, items)
+
+    def _block(self, body: tuple[Statement, ...]) -> None:
+        for statement in body:
+            self._order += 1
+            self._statement(statement)
+
+    def _statement(self, statement: Statement) -> None:
+        match statement:
+            case Let(var=var, op=op):
+                self._values[var] = self._op(op, var)
+            case Store(cell=cell, items=items, value=value):
+                self._write("store", cell, items, self._values[value])
+            case Accum(cell=cell, items=items, value=value):
+                self._write("add", cell, items, self._values[value])
+            case Zero(cell=cell):
+                self._log(cell, Write("zero", guards=tuple(self._guards)))
+            case MatStore(cell=cell, items=items, terms=terms):
+                self._log(cell, Write("store", (), tuple(self._guards), self._ints(items), self._terms(terms)))
+            case MatAccum(cell=cell, items=items, terms=terms):
+                self._log(cell, Write("add", (), tuple(self._guards), self._ints(items), self._terms(terms)))
+            case For():
+                self._loop(statement)
+            case If(condition=condition, then=then, orelse=orelse):
+                self._branch(condition, then)
+                self._branch(Logic("not", (condition,)), orelse)
+            case _:
+                raise Unsupported("the program has a statement that the covariance evaluator does not know")
+
+    def _branch(self, condition: BoolExpr, body: tuple[Statement, ...]) -> None:
+        if not body:
+            return
+        guard = self._condition(condition)
+        if guard == 0:
+            return
+        added = guard != 1
+        if added:
+            self._guards.append(guard)
+        self._block(body)
+        if added:
+            self._guards.pop()
+
+    def _loop(self, loop: For) -> None:
+        if abs(loop.step) != 1:
+            raise Unsupported(f"the loop over `{loop.var}` has step {loop.step}")
+        start, stop = self._int(loop.start), self._int(loop.stop)
+        symbol = index_symbol(loop.var)
+        binding = (Binding(symbol, start, stop) if loop.step > 0
+                   else Binding(symbol, flat(stop + 1), flat(start + 1), True))
+        self._ranges[symbol] = binding
+        frame = Frame(binding, cells_written(loop.body), loop.step)
+        self._frames.append(frame)
+        outer_guards, self._guards = self._guards, []
+        self._block(loop.body)
+        self._guards = outer_guards
+        self._frames.pop()
+        for cell, log in frame.log.items():
+            random = any(w.random for w in log)
+            record = Write("loop", (binding,), tuple(self._guards), body=tuple(log), random=random)
+            self._log(cell, record)
+
+    def _op(self, op: object, var: Var) -> Value:
+        match op:
+            case Const(value=value):
+                return self._spread(sympy.nsimplify(value) if isinstance(value, float) else rational(value), var)
+            case WidthConst():
+                return Value(Symbol(f"ratio_{op.width}", positive=True))
+            case FromInt(expr=expr):
+                return Value(self._int(expr))
+            case ParamRef(name=name):
+                return Value(parameter_symbol(name))
+            case InputRef(name=name, items=items):
+                return self._input(name, items, var)
+            case Load(cell=cell, items=items):
+                return self._load(cell, items, var)
+            case Elementwise():
+                return self._elementwise(op, var)
+            case Moment(arg=arg):
+                value = self._values[arg]
+                return Value(self.mean(value.expr), value.axes, value.sizes)
+            case Contract():
+                return self._contract(op)
+            case SumAxis(arg=arg, axis=axis):
+                value = self._values[arg]
+                summed = total(value.expr, value.axes[axis], Integer(0), value.sizes[axis])
+                keep = [k for k in range(len(value.axes)) if k != axis]
+                return Value(summed, tuple(value.axes[k] for k in keep), tuple(value.sizes[k] for k in keep))
+            case Expand(arg=arg, axis=axis, size=size):
+                value = self._values[arg]
+                axes, sizes = list(value.axes), list(value.sizes)
+                axes.insert(axis, fresh_index())
+                sizes.insert(axis, self._int(size))
+                return Value(value.expr, tuple(axes), tuple(sizes))
+            case Pick(arg=arg, items=items):
+                value = self._values[arg]
+                exprs, axes = self._items(items, len(var.type.shape))
+                return Value(value.at(exprs), tuple(axes), self._sizes(var))
+            case Place(arg=arg, items=items):
+                return self._place(self._values[arg], items, var)
+            case MatMul():
+                return self._matmul(op)
+        raise Unsupported(f"the covariance evaluator does not know {type(op).__name__}")
+
+    def _spread(self, number: Expr, var: Var) -> Value:
+        sizes = self._sizes(var)
+        return Value(number, tuple(fresh_index() for _ in sizes), sizes)
+
+    def _sizes(self, var: Var) -> tuple[Expr, ...]:
+        return tuple(self._int(s) for s in var.type.shape)
+
+    def _input(self, name: str, items: tuple, var: Var) -> Value:
+        exprs, axes = self._items(items, len(var.type.shape))
+        number = self.inputs.index(name)
+        return Value(Entry(Integer(number), *exprs), tuple(axes), self._sizes(var))
+
+    def _elementwise(self, op: Elementwise, var: Var) -> Value:
+        from tensorprog.expectations.functions import from_primitive
+
+        values = [self._values[a] for a in op.args]
+        axes = max((v.axes for v in values), key=len)
+        sizes = max((v.sizes for v in values), key=len)
+        args = tuple(v.at(axes) if v.axes else v.expr for v in values)
+        return Value(from_primitive(op.fn, op.order, args), axes, sizes)
+
+    def _contract(self, op: Contract) -> Value:
+        left, right = self._values[op.left], self._values[op.right]
+        symbols: dict[str, Symbol] = {}
+        sizes: dict[str, Expr] = {}
+        for letters, value in ((op.left_axes, left), (op.right_axes, right)):
+            for letter, size in zip(letters, value.sizes):
+                symbols.setdefault(letter, fresh_index())
+                sizes[letter] = size
+        expr = (left.at(tuple(symbols[a] for a in op.left_axes))
+                * right.at(tuple(symbols[a] for a in op.right_axes)))
+        for letter in symbols:
+            if letter not in op.out_axes:
+                expr = total(expr, symbols[letter], Integer(0), sizes[letter])
+        return Value(expr, tuple(symbols[a] for a in op.out_axes), tuple(sizes[a] for a in op.out_axes))
+
+    def _place(self, value: Value, items: tuple, var: Var) -> Value:
+        exprs, axes = self._items(items, len(value.axes))
+        out = tuple(fresh_index() for _ in var.type.shape)
+        expr = value.at(tuple(axes))
+        for axis, size in zip(axes, value.sizes):
+            guard = sympy.Mul(*(IsZero(flat(o - e)) for o, e in zip(out, exprs) if e.has(axis)))
+            expr = total(expr * guard, axis, Integer(0), size)
+        expr *= sympy.Mul(*(IsZero(flat(o - e)) for o, e in zip(out, exprs) if not any(e.has(a) for a in axes)))
+        return Value(expr, out, self._sizes(var))

@@ -1,0 +1,193 @@
+"""The records of symbolic execution: values, functions by cases, sites, and what was written to which elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sympy import Expr, Symbol
+
+from tensorprog.covariance.guards import known
+from tensorprog.covariance.nodes import AtLeastZero, IsZero, flat
+from tensorprog.ir.program import Cell
+
+
+@dataclass(frozen=True)
+class Binding:
+    """An index with its range start <= symbol < stop."""
+
+    symbol: Symbol
+    start: Expr
+    stop: Expr
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Value:
+    """An expression with finite axes: `expr` in the axis symbols."""
+
+    expr: Expr
+    axes: tuple[Symbol, ...] = ()
+    sizes: tuple[Expr, ...] = ()
+
+    def at(self, indices: tuple[Expr, ...]) -> Expr:
+        return self.expr.subs(dict(zip(self.axes, indices)), simultaneous=True) if self.axes else self.expr
+
+
+@dataclass
+class FunctionDef:
+    """A function of integers by cases: the first case all of whose guards are 1. No cases yet: to be resolved."""
+
+    name: str
+    params: tuple[Symbol, ...]
+    random: bool
+    cases: list[tuple[tuple[Expr, ...], Expr]] = field(default_factory=list)
+    resolve: Callable[[], list] | None = None
+    family: bool = False
+
+    @property
+    def facts(self) -> tuple[Expr, ...]:
+        """What is known to be >= 0 wherever the function is used: the indices of a family."""
+        return self.params if self.family else ()
+
+
+@dataclass(frozen=True)
+class Site:
+    """One statement that applies a matrix: Z of (matrix[items]) @ argument, a function of `params`."""
+
+    number: int
+    matrix: Cell
+    items: tuple[Expr, ...]
+    transposed: bool
+    argument: Expr
+    bindings: tuple[Binding, ...]
+    loops: tuple[str, ...]
+    guards: tuple[Expr, ...]
+    order: int
+
+    @property
+    def params(self) -> tuple[Symbol, ...]:
+        return tuple(b.symbol for b in self.bindings)
+
+    def facts(self, indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        """What is >= 0 if the site is reached with these indices."""
+        mapping = dict(zip(self.params, indices))
+        found = [flat(e) for b in self.bindings for e in (b.symbol - b.start, b.stop - 1 - b.symbol)]
+        found += [f for g in self.guards for f in known(g)]
+        return tuple(f.subs(mapping, simultaneous=True) for f in found)
+
+
+@dataclass(frozen=True)
+class Write:
+    kind: str  # 'store', 'add', 'zero', 'loop'
+    bindings: tuple[Binding, ...] = ()
+    guards: tuple[Expr, ...] = ()
+    items: tuple[Expr, ...] = ()
+    expr: object = None
+    body: tuple[Write, ...] = ()
+    random: bool = False
+
+
+class Frame:
+    def __init__(self, binding: Binding | None, written: set[Cell], step: int = 1):
+        self.binding, self.written, self.step = binding, written, step
+        self.log: dict[Cell, list[Write]] = {}
+        self.carried: dict[Cell, int] = {}
+
+
+@dataclass(frozen=True)
+class MatrixPart:
+    """coef * matrix, or coef * outer(left, right), summed over `bindings`."""
+
+    coef: Expr
+    matrix: tuple[Cell, tuple[Expr, ...], bool] | None = None
+    outer: tuple[Expr, Expr] | None = None
+
+
+def leaves(write: Write, outer: tuple[Binding, ...]):
+    if write.kind != "loop":
+        yield outer, write
+        return
+    for inner in write.body:
+        for bindings, leaf in leaves(inner, (*outer, *write.bindings)):
+            if write.guards:
+                leaf = Write(leaf.kind, leaf.bindings, (*write.guards, *leaf.guards), leaf.items, leaf.expr, (),
+                              leaf.random)
+            yield bindings, leaf
+
+
+def expressions_of(body: tuple[Write, ...]) -> list[Expr]:
+    found: list[Expr] = []
+    for write in body:
+        found += [*write.items, *write.guards]
+        for b in write.bindings:
+            found += [b.start, b.stop]
+        found += expressions_of(write.body) if write.kind == "loop" else [write.expr] if write.expr is not None else []
+    return found
+
+
+def bound_symbols(body: tuple[Write, ...]) -> set[Symbol]:
+    found: set[Symbol] = set()
+    for write in body:
+        found |= {b.symbol for b in write.bindings} | bound_symbols(write.body)
+    return found
+
+
+def shifted(write: Write, symbol: Symbol, by: Expr) -> Write:
+    """A write of another iteration."""
+    def sub(e):
+        return e.subs(symbol, by) if isinstance(e, Expr) else e
+
+    bindings = tuple(Binding(b.symbol, sub(b.start), sub(b.stop), b.descending) for b in write.bindings)
+    return Write(write.kind, bindings, tuple(map(sub, write.guards)), tuple(map(sub, write.items)), sub(write.expr),
+                  tuple(shifted(w, symbol, by) for w in write.body), write.random)
+
+
+def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...], wanted: tuple[Expr, ...]):
+    """Which iteration wrote element `wanted`, if `stored` is what each iteration writes: (values of loop variables,
+    guards under which that is in range, loop variables that are not determined); None if none can have."""
+    values: dict[Symbol, Expr] = {}
+    pending = list(zip(stored, wanted))
+    unknown = {b.symbol for b in bindings}
+    progress = True
+    while progress:
+        progress = False
+        for pair in list(pending):
+            pattern, target = pair[0].subs(values), pair[1]
+            inside = pattern.free_symbols & unknown
+            if len(inside) != 1:
+                continue
+            (symbol,) = inside
+            pattern = flat(pattern)
+            slope = pattern.coeff(symbol, 1)
+            rest = flat(pattern - slope * symbol)
+            if slope in (1, -1) and symbol not in rest.free_symbols:
+                values[symbol] = flat((target - rest) / slope)
+                unknown.discard(symbol)
+                pending.remove(pair)
+                progress = True
+    guards = []
+    for pattern, target in pending:
+        guard = IsZero(flat(pattern.subs(values) - target))
+        if guard == 0:
+            return None
+        guards.append(guard)
+    for b in bindings:
+        if b.symbol in values:
+            v = values[b.symbol]
+            start, stop = b.start.subs(values), b.stop.subs(values)
+            guards += [AtLeastZero(flat(v - start)), AtLeastZero(flat(stop - 1 - v))]
+    if any(g == 0 for g in guards):
+        return None
+    return values, [g for g in guards if g != 1], [b for b in bindings if b.symbol not in values]
+
+
+def substituted(term: MatrixPart, mapping: dict) -> MatrixPart:
+    def sub(e):
+        return e.subs(mapping, simultaneous=True)
+
+    matrix = None
+    if term.matrix is not None:
+        matrix = (term.matrix[0], tuple(map(sub, term.matrix[1])), term.matrix[2])
+    outer = None if term.outer is None else tuple(map(sub, term.outer))
+    return MatrixPart(sub(term.coef), matrix, outer)

@@ -1,0 +1,238 @@
+"""What a cell holds, as a function of its indices: a base and the writes since then.
+
+`lookup(array, items)` finds the writes that reach an element. Loops are not unrolled: a write inside a finished loop
+carries the loop as a binder, and is matched by solving for the loop's variable. Sums over what stays unsolved are
+SymPy sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import sympy
+from sympy import Expr, KroneckerDelta, S, Sum
+
+from tensorprog.derive.matrices import Matrix
+from tensorprog.derive.symbols import Cases, index, recognized
+
+Value = Expr | Matrix
+Items = tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Binder:
+    """`symbol` runs from `low` to `high`, both included; upwards if `forward`."""
+
+    symbol: sympy.Symbol
+    low: Expr
+    high: Expr
+    forward: bool = True
+
+    def subs(self, mapping: Mapping[Expr, Expr]) -> Binder:
+        return Binder(mapping.get(self.symbol, self.symbol), self.low.xreplace(mapping), self.high.xreplace(mapping),
+                      self.forward)
+
+
+@dataclass(slots=True)
+class Scope:
+    """Fresh symbols, and the ranges of all symbols."""
+
+    ranges: dict[sympy.Symbol, tuple[Expr, Expr]] = field(default_factory=dict)
+    count: int = 0
+
+    def fresh(self, like: sympy.Symbol, low: Expr, high: Expr) -> sympy.Symbol:
+        """A new symbol with the stem of another one."""
+        self.count += 1
+        made = index(f"{like.name.split('#')[0]}#{self.count:04d}")
+        self.ranges[made] = (low, high)
+        return made
+
+    def renamed(self, binder: Binder) -> tuple[Binder, dict[Expr, Expr]]:
+        """A binder over a fresh symbol, and the replacement that goes with it."""
+        symbol = self.fresh(binder.symbol, binder.low, binder.high)
+        return Binder(symbol, binder.low, binder.high, binder.forward), {binder.symbol: symbol}
+
+    def bounds(self, expr: Expr) -> tuple[Expr, Expr] | None:
+        """The range of `symbol + constant`, if it is known."""
+        symbols = [s for s in expr.free_symbols if s in self.ranges]
+        if len(symbols) == 1 and not (expr - symbols[0]).has(symbols[0]):
+            low, high = self.ranges[symbols[0]]
+            shift = expr - symbols[0]
+            return low + shift, high + shift
+        return expr, expr
+
+    def inside(self, expr: Expr, low: Expr, high: Expr) -> bool | None:
+        """Whether an index lies in a range; None if that is not known."""
+        least, most = self.bounds(expr)
+        if _negative(most - low) or _negative(high - least):
+            return False
+        return True if _nonnegative(least - low) and _nonnegative(high - most) else None
+
+
+def _negative(expr: Expr) -> bool:
+    return bool(expr.is_Integer and expr < 0)
+
+
+def _nonnegative(expr: Expr) -> bool:
+    return bool(expr.is_Integer and expr >= 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    items: Items
+    value: Value
+    accumulates: bool = False
+    binders: tuple[Binder, ...] = ()
+    condition: sympy.Basic = S.true
+
+    def under(self, condition: sympy.Basic) -> Write:
+        """The write, if a further condition holds."""
+        return replace(self, condition=sympy.And(self.condition, condition))
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """`base(items)` is what an element was before the writes."""
+
+    base: Callable[[Items], Value]
+    writes: tuple[Write, ...] = ()
+
+    def write(self, *writes: Write) -> Array:
+        return replace(self, writes=(*self.writes, *writes))
+
+
+def lookup(scope: Scope, array: Array, items: Items) -> Value:
+    """The value of one element."""
+    added: list[Value] = []
+    value: Value | None = None
+    for position in range(len(array.writes) - 1, -1, -1):
+        write = array.writes[position]
+        match = solve(scope, write, items)
+        if match is None:
+            continue
+        found = _instance(scope, write, match)
+        if write.accumulates:
+            added.append(found)
+        elif match.condition == S.true:
+            value = found
+            break
+        else:
+            value = either(match.condition, found, lookup(scope, replace(array, writes=array.writes[:position]), items))
+            break
+    if value is None:
+        value = array.base(items)
+    for term in added:
+        value = value + term
+    return value if isinstance(value, Matrix) else recognized(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    mapping: dict[Expr, Expr]
+    open: tuple[Binder, ...]
+    condition: sympy.Basic
+
+
+def solve(scope: Scope, write: Write, items: Items) -> Match | None:
+    """The iterations of a write that reach an element; None if none does. An index that may lie outside of a finished
+    loop's range is taken to lie inside: programs read nothing that was not written."""
+    mapping: dict[Expr, Expr] = {}
+    open_binders = {b.symbol: b for b in write.binders}
+    conditions = []
+    for pattern, query in zip(write.items, items, strict=True):
+        pattern = pattern.xreplace(mapping)
+        unknown = [s for s in open_binders if pattern.has(s)]
+        if len(unknown) == 1 and (solved := _solved(pattern, query, unknown[0])) is not None:
+            mapping[unknown[0]] = solved
+            del open_binders[unknown[0]]
+        elif (difference := sympy.expand(pattern - query)) != 0:
+            if difference.is_Integer or (not unknown and _apart(scope, pattern, query)):
+                return None
+            conditions.append(sympy.Eq(query, pattern))
+    for binder in write.binders:
+        if binder.symbol in mapping:
+            bounds = binder.subs(mapping)
+            if scope.inside(mapping[binder.symbol], bounds.low, bounds.high) is False:
+                return None
+    condition = sympy.And(write.condition.xreplace(mapping), *conditions)
+    return None if condition == S.false else Match(mapping, tuple(open_binders.values()), condition)
+
+
+def _apart(scope: Scope, left: Expr, right: Expr) -> bool:
+    low, high = scope.bounds(left)
+    return scope.inside(right, low, high) is False
+
+
+def _solved(pattern: Expr, query: Expr, unknown: sympy.Symbol) -> Expr | None:
+    """The unknown from `pattern == query`, for `unknown + c` and `-unknown + c`."""
+    for sign in (1, -1):
+        rest = sympy.expand(pattern - sign * unknown)
+        if not rest.has(unknown):
+            return sympy.expand(sign * (query - rest))
+    return None
+
+
+def _instance(scope: Scope, write: Write, match: Match) -> Value:
+    value = substitute(write.value, match.mapping)
+    condition = match.condition
+    if write.accumulates and condition != S.true:
+        value = where(value, condition)
+    for binder in reversed(match.open):
+        value = summed(scope, value, binder.subs(match.mapping))
+    return value
+
+
+def substitute(value: Value, mapping: Mapping[Expr, Expr]) -> Value:
+    return value.xreplace(mapping) if mapping else value
+
+
+def where(value: Value, condition: sympy.Basic) -> Value:
+    """The value where a condition holds, and zero elsewhere."""
+    if condition == S.true:
+        return value
+    if isinstance(condition, sympy.Eq):
+        return indicator(condition) * value
+    return Cases(S.One, condition, S.Zero) * value
+
+
+def indicator(condition: sympy.Eq) -> Expr:
+    """1 where two integers are equal."""
+    return KroneckerDelta(condition.lhs, condition.rhs)
+
+
+def either(condition: sympy.Basic, then: Value, otherwise: Value) -> Value:
+    """One of two values."""
+    if condition == S.true or then == otherwise:
+        return then
+    if condition == S.false:
+        return otherwise
+    if isinstance(then, Matrix):
+        return where(then, condition) + where(otherwise, sympy.Not(condition))
+    return Cases(then, condition, otherwise)
+
+
+def summed(scope: Scope, value: Value, binder: Binder) -> Value:
+    """The sum over a binder, over a fresh symbol, with constant factors outside."""
+    renamed, mapping = scope.renamed(binder)
+    value = substitute(value, mapping)
+    if isinstance(value, Matrix):
+        return value.bound(renamed)
+    return sum_over(value, renamed, scope)
+
+
+def sum_over(value: Expr, binder: Binder, scope: Scope | None = None) -> Expr:
+    """Sum of `value` over a binder; a Kronecker delta that picks one term in the range does so."""
+    if value == 0:
+        return S.Zero
+    for delta in value.atoms(KroneckerDelta) if scope else ():
+        other = next((b for a, b in (delta.args, delta.args[::-1]) if a == binder.symbol), None)
+        if other is not None and not other.has(binder.symbol) and delta in sympy.Mul.make_args(value) \
+                and scope.inside(other, binder.low, binder.high):
+            return (value / delta).xreplace({binder.symbol: other})
+    inner, outer = [], []
+    for factor in sympy.Mul.make_args(value):
+        (inner if factor.has(binder.symbol) else outer).append(factor)
+    if not inner:
+        return value * (binder.high - binder.low + 1)
+    return sympy.Mul(*outer) * Sum(sympy.Mul(*inner), (binder.symbol, binder.low, binder.high))

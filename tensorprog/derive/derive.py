@@ -1,0 +1,151 @@
+"""From a limit program to its derivation: equations, responses, simplifications, names."""
+
+from __future__ import annotations
+
+import sympy
+from sympy import Expr, Function, S
+
+from tensorprog.derive.arrays import Binder
+from tensorprog.derive.entries import Trace
+from tensorprog.derive.indices import Renaming
+from tensorprog.derive.integers import to_constant, to_integer
+from tensorprog.derive.rules import Derivation, Index, Rule, Step
+from tensorprog.derive.simplify import Finding, Simplified, Vectors, simplified
+from tensorprog.derive.symbols import Atom, Cov, Hat, expectation, index, z
+from tensorprog.derive.system import HatSite, build_system
+from tensorprog.derive.text import formula
+from tensorprog.derive.titles import placeholder_names
+from tensorprog.derive.trace import trace
+from tensorprog.driver import Compiled
+from tensorprog.ir.program import For, Initial, MatrixType, Program, walk
+
+STEIN = ("at a jump the expectation of the derivative is read by Stein's lemma: the coefficients are C^+ b with "
+         "C = Cov(Z^y, Z^y') over the earlier uses and b = E[Zhat * Z^x] (TP IV, Remark F.2)")
+
+
+class LawBase(Function):
+    """A declared distribution."""
+
+
+def derive(compiled: Compiled) -> Derivation:
+    """The limit of a compiled program as equations (TP IV, Definition 7.3 and Theorem 7.4)."""
+    limit = uncontracted(compiled)
+    read = trace(limit, compiled.original)
+    system = build_system(limit, read)
+    result = simplified(system, initial_vectors(limit, read))
+    return _Writer(limit, read, result).derivation()
+
+
+def uncontracted(compiled: Compiled) -> Program:
+    """The limit program before indices that only name the current iteration are dropped."""
+    from tensorprog.diagnostics import Reporter
+    from tensorprog.passes.limit import leading_terms
+    from tensorprog.passes.simplify import simplify
+
+    program = compiled.differentiated
+    return simplify(leading_terms(program, compiled.powers, Reporter(program.source)))
+
+
+def initial_vectors(limit: Program, read: Trace) -> Vectors:
+    """The names of the initial vectors."""
+    found = {read.labels.cell(i.cell): i for i in limit.initials if not isinstance(i.cell.type, MatrixType)}
+    return Vectors(frozenset(found), frozenset(name for name, i in found.items() if _is_symmetric(limit, i)))
+
+
+def _is_symmetric(limit: Program, initial: Initial) -> bool:
+    args = [to_constant(limit, a) for a in initial.law.args]
+    match initial.law.name:
+        case "normal":
+            return args[0] == 0
+        case "rademacher" | "sparse_normal":
+            return True
+        case "uniform":
+            return sympy.expand(args[0] + args[1]) == 0
+    return False
+
+
+class _Writer:
+    """The rules of a solved system, with readable names."""
+
+    def __init__(self, limit: Program, read: Trace, result: Simplified):
+        self.limit, self.read, self.result, self.system = limit, read, result, result.system
+        self.names = placeholder_names(read, self.system)
+        loops = {index(s.var) for s in walk(limit.body) if isinstance(s, For)}
+        taken = {str(s) for e in self.system.equations for s in (e.left.free_symbols | e.right.free_symbols)
+                 if s not in loops and "#" not in str(s)}
+        taken |= set(read.labels.taken)
+        self.renaming = Renaming(loops, taken)
+
+    def derivation(self) -> Derivation:
+        rules = [self._initial(i) for i in self.limit.initials if not isinstance(i.cell.type, MatrixType)]
+        written: set[int] = set()
+        for number, equation in enumerate(self.system.equations):
+            kind = equation.kind
+            if kind == "nonlin" and not isinstance(equation.left, Atom):
+                kind = "moment"
+            steps = tuple(map(self._step, self.result.findings.get(number, ())))
+            rules.append(self._rule(kind, equation.left, equation.right, equation.loops, equation.condition, steps))
+            for site in self._sites(equation.right):
+                if site not in written:
+                    written.add(site)
+                    rules += self._response(site)
+        rules += [self._rule("matrix", e.left, e.right, e.loops) for e in self.system.matrices]
+        rules += [rule for number in range(len(self.system.hats)) for rule in self._covariances(number)]
+        families = tuple(sorted({(s.matrix, s.transposed) for s in self.system.hats}))
+        steps = tuple(dict.fromkeys(step for rule in rules for step in rule.steps))
+        return Derivation(self.limit.source.name, tuple(rules), families, steps)
+
+    def _step(self, finding: Finding) -> Step:
+        own = tuple(b.symbol for b in finding.loops)
+        summed = sorted({s for e in finding.formulas for s in e.free_symbols if "#" in s.name} - set(own), key=str)
+        mapping = self.renaming.free((*own, *summed))
+        used = frozenset(s.name for s in mapping.values())
+        text = finding.text
+        for expr in finding.formulas:
+            text = text.replace("{}", formula(self.renaming.apply(expr.xreplace(self.names), mapping, used)), 1)
+        return Step(finding.name, text)
+
+    def _sites(self, expr: Expr) -> list[int]:
+        found = {self.system.hats.index(s[0]) for a in expr.atoms(Hat) if (s := self.system.site_of(a))}
+        return sorted(found)
+
+    def _rule(self, kind: str, left: Expr, right: Expr, loops: tuple[Binder, ...], condition=S.true,
+              steps: tuple[Step, ...] = (), note: str = "") -> Rule:
+        mapping = self.renaming.free(tuple(b.symbol for b in loops))
+        used = frozenset(s.name for s in mapping.values())
+        show = lambda e: self.renaming.apply(e.xreplace(self.names), mapping, used)  # noqa: E731
+        indices = tuple(Index(mapping[b.symbol], show(b.low), show(b.high)) for b in loops)
+        return Rule(kind, show(left), show(right), indices, condition.xreplace(mapping), note, steps)
+
+    def _initial(self, initial: Initial) -> Rule:
+        label = self.read.labels.cell(initial.cell)
+        family = [(index("k"), to_integer(e)) for e in initial.extents]
+        axes = [(index("i"), to_integer(e)) for e in initial.cell.type.shape]
+        indices = tuple(Binder(s, S.Zero, size - 1) for s, size in (*family, *axes))
+        law = type(initial.law.name, (LawBase,), {})(*(to_constant(self.limit, a) for a in initial.law.args))
+        time = (self.read.first_times[label],) if label in self.read.first_times else ()
+        return self._rule("initial", z(label, (*time, *(b.symbol for b in indices))), law, indices)
+
+    def _response(self, number: int) -> list[Rule]:
+        site = self.system.hats[number]
+        pieces = self.result.responses.pieces[number]
+        if not pieces:
+            return []
+        note = STEIN if any(p.rough for p in pieces) else ""
+        return [self._rule("dot", site.dot, self.result.responses.total(number), site.loops, site.condition, note=note)]
+
+    def _covariances(self, number: int) -> list[Rule]:
+        site = self.system.hats[number]
+        return [self._covariance(site, other) for other in self.system.hats[number:]
+                if other.matrix == site.matrix and other.transposed == site.transposed]
+
+    def _covariance(self, site: HatSite, other: HatSite) -> Rule:
+        copies = {b.symbol: self.system.scope.fresh(b.symbol, b.low, b.high) for b in other.loops}
+        loops = tuple(Binder(copies[b.symbol], b.low.xreplace(copies), b.high.xreplace(copies)) for b in other.loops)
+        factor = self.system.scales[site.matrix].factor(site.transposed)
+        value = factor * expectation(site.arg * other.arg.xreplace(copies))
+        if isinstance(site.label, sympy.Indexed):
+            for mine, theirs in zip(site.label.indices, other.label.indices, strict=True):
+                value = sympy.KroneckerDelta(mine, theirs.xreplace(copies)) * value
+        return self._rule("covariance", Cov(site.hat, other.hat.xreplace(copies)), self.result.zero(value),
+                          (*site.loops, *loops))

@@ -1,0 +1,59 @@
+"""What `trace` records: equations, products with matrices, and matrices that loops carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sympy
+from sympy import Expr, S
+
+from tensorprog.derive.arrays import Binder, Items, Scope
+from tensorprog.derive.matrices import Matrix
+from tensorprog.derive.names import Labels
+
+
+@dataclass(slots=True)
+class Equation:
+    """`left = right` for all iterations of `loops` in which `condition` holds."""
+
+    left: Expr
+    right: Expr
+    loops: tuple[Binder, ...]
+    condition: sympy.Basic = S.true
+    kind: str = "nonlin"
+
+
+@dataclass(slots=True)
+class Site:
+    """A product `matrix @ arg`; `left` is its name."""
+
+    left: Expr
+    matrix: Matrix
+    transposed: bool
+    arg: Expr
+    loops: tuple[Binder, ...]
+    condition: sympy.Basic = S.true
+
+
+@dataclass(slots=True)
+class State:
+    """A matrix that a loop carries: `label[head]` at the head of an iteration, `step` at its end, `start` before the
+    loop. `formal` are the symbols of the family's indices."""
+
+    label: str
+    loop: Binder
+    forward: bool
+    around: tuple[Expr, ...]
+    formal: Items
+    step: Matrix
+    start: Matrix
+
+
+@dataclass(slots=True)
+class Trace:
+    entries: list[Equation | Site] = field(default_factory=list)
+    states: dict[tuple[str, int], State] = field(default_factory=dict)
+    scope: Scope = field(default_factory=Scope)
+    first_times: dict[str, Expr] = field(default_factory=dict)
+    placeholders: dict[str, str] = field(default_factory=dict)
+    labels: Labels = field(default_factory=Labels)

@@ -1,0 +1,132 @@
+"""A matrix of the limit program as a sum of multiples of initial matrices, of states at the head of a loop, and of
+outer products. Nothing is ever multiplied out: a matrix meets a vector in `Matrix.product`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import sympy
+from sympy import Expr, S
+
+from tensorprog.derive.symbols import OuterProduct, Transpose, expectation
+
+if TYPE_CHECKING:
+    from tensorprog.derive.arrays import Binder
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """An initial matrix, or the state of one at the head of a loop (`state`)."""
+
+    label: Expr
+    state: bool = False
+
+    def xreplace(self, mapping: Mapping[Expr, Expr]) -> Base:
+        return replace(self, label=self.label.xreplace(mapping))
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    left: Expr
+    right: Expr
+
+    def xreplace(self, mapping: Mapping[Expr, Expr]) -> Outer:
+        return Outer(self.left.xreplace(mapping), self.right.xreplace(mapping))
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixTerm:
+    """The sum over `binders` of `coefficient * factor`, or of its transpose."""
+
+    coefficient: Expr
+    factor: Base | Outer
+    transposed: bool = False
+    binders: tuple[Binder, ...] = ()
+
+    def xreplace(self, mapping: Mapping[Expr, Expr]) -> MatrixTerm:
+        return MatrixTerm(self.coefficient.xreplace(mapping), self.factor.xreplace(mapping), self.transposed,
+                          tuple(b.subs(mapping) for b in self.binders))
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    terms: tuple[MatrixTerm, ...] = ()
+
+    def __add__(self, other: Matrix | Expr) -> Matrix:
+        if not isinstance(other, Matrix):
+            return self
+        terms = list(self.terms)
+        for term in other.terms:
+            for position, old in enumerate(terms):
+                if replace(old, coefficient=S.One) == replace(term, coefficient=S.One) and not term.binders:
+                    terms[position] = replace(old, coefficient=old.coefficient + term.coefficient)
+                    break
+            else:
+                terms.append(term)
+        return Matrix(tuple(t for t in terms if t.coefficient != 0))
+
+    def __radd__(self, other: Expr) -> Matrix:
+        return self
+
+    def __rmul__(self, factor: Expr) -> Matrix:
+        return Matrix(tuple(replace(t, coefficient=factor * t.coefficient) for t in self.terms))
+
+    @property
+    def transpose(self) -> Matrix:
+        return Matrix(tuple(replace(t, transposed=not t.transposed) for t in self.terms))
+
+    def xreplace(self, mapping: Mapping[Expr, Expr]) -> Matrix:
+        return Matrix(tuple(t.xreplace(mapping) for t in self.terms))
+
+    def mapped(self, change: Callable[[Expr], Expr]) -> Matrix:
+        """The matrix with the vectors of its outer products and its coefficients changed."""
+        return Matrix(tuple(replace(t, coefficient=change(t.coefficient), factor=Outer(change(t.factor.left),
+                                                                                       change(t.factor.right)))
+                            if isinstance(t.factor, Outer) else t for t in self.terms))
+
+    def expression(self) -> Expr:
+        """The matrix as a SymPy expression in labels and outer products."""
+        return sympy.Add(*(_term_expression(t) for t in self.terms))
+
+    def bound(self, binder: Binder) -> Matrix:
+        """The sum over one more binder (outermost)."""
+        return Matrix(tuple(replace(t, binders=(binder, *t.binders)) for t in self.terms))
+
+    def product(self, x: Expr, base: Callable[[Base, bool], Expr]) -> Expr:
+        """The limit variable of `self @ x`; `base` gives that of a product with an initial matrix."""
+        return sympy.Add(*(_term_product(t, x, base) for t in self.terms))
+
+
+def initial(label: Expr, *, state: bool = False) -> Matrix:
+    return Matrix((MatrixTerm(S.One, Base(label, state)),))
+
+
+def _term_expression(term: MatrixTerm) -> Expr:
+    from tensorprog.derive.arrays import sum_over
+
+    factor = term.factor
+    if isinstance(factor, Base):
+        value = Transpose(factor.label) if term.transposed else factor.label
+    else:
+        value = OuterProduct(*((factor.right, factor.left) if term.transposed else (factor.left, factor.right)))
+    value = term.coefficient * value
+    for binder in reversed(term.binders):
+        value = sum_over(value, binder)
+    return value
+
+
+def _term_product(term: MatrixTerm, x: Expr, base: Callable[[Base, bool], Expr]) -> Expr:
+    from tensorprog.derive.arrays import sum_over
+
+    if isinstance(term.factor, Base):
+        value = term.coefficient * base(term.factor, term.transposed)
+    else:
+        left, right = term.factor.left, term.factor.right
+        if term.transposed:
+            left, right = right, left
+        value = term.coefficient * left * expectation(right * x)
+    for binder in reversed(term.binders):
+        value = sum_over(value, binder)
+    return value

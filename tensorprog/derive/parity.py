@@ -1,0 +1,158 @@
+"""Zeros by symmetry.
+
+The limit's law does not change when an initial vector with a symmetric law changes its sign while everything else is
+held fixed, nor when all Gaussian parts of one matrix (or of one transposed matrix) change theirs, because these are
+independent of all others. An expectation of something odd under such a flip is zero. This covers zeros by
+independence, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import sympy
+from sympy import Expr
+
+from tensorprog.derive.responses import Piece, Responses
+from tensorprog.derive.symbols import EVEN, ODD, OPAQUE, Atom, Cases, Dot, E, Hat, NonlinearityBase, Response, Z
+from tensorprog.derive.system import System
+
+Flip = frozenset[tuple[str, ...]]
+"""What changes its sign: some of ('vector', name) and ('matrix', name, '0' or '1')."""
+
+ZERO, EVEN_, ODD_, NEITHER = "zero", "even", "odd", "neither"
+
+
+def _sum(parities: Iterable[str]) -> str:
+    found = set(parities) - {ZERO}
+    return ZERO if not found else found.pop() if len(found) == 1 else NEITHER
+
+
+def _product(parities: Iterable[str]) -> str:
+    parities = list(parities)
+    if ZERO in parities:
+        return ZERO
+    if NEITHER in parities:
+        return NEITHER
+    return ODD_ if parities.count(ODD_) % 2 else EVEN_
+
+
+@dataclass(slots=True)
+class Parity:
+    """The parity of every equation's left side and every response under one flip: the least solution, from below.
+    `vectors` are the names of all initial vectors, which are also what loops start from."""
+
+    system: System
+    responses: Responses
+    flip: Flip
+    vectors: frozenset[str]
+    of_equation: list[str] = field(default_factory=list)
+    of_dot: list[str] = field(default_factory=list)
+
+    def solve(self) -> Parity:
+        self.of_equation = [ZERO] * len(self.system.equations)
+        self.of_dot = [ZERO] * len(self.system.hats)
+        changed = True
+        while changed:
+            changed = False
+            for number, equation in enumerate(self.system.equations):
+                if isinstance(equation.left, Atom):
+                    changed |= self._raise(self.of_equation, number, self.of(equation.right))
+            for number in range(len(self.system.hats)):
+                found = _sum(map(self._piece, self.responses.pieces[number]))
+                changed |= self._raise(self.of_dot, number, found)
+        return self
+
+    def _piece(self, piece: Piece) -> str:
+        """A term of a response: zero where its coefficient is, by induction over the order of execution."""
+        factors = [f.args[0] for f in sympy.Mul.make_args(piece.coefficient) if isinstance(f, E)]
+        return ZERO if any(self.of(f) in (ODD_, ZERO) for f in factors) else self.of(piece.y)
+
+    def _raise(self, table: list[str], number: int, found: str) -> bool:
+        new = _sum((table[number], found))
+        changed = new != table[number]
+        table[number] = new
+        return changed
+
+    def of(self, expr: Expr) -> str:
+        """The parity of an expression; numbers and scalars are even."""
+        if isinstance(expr, Atom):
+            return self._atom(expr)
+        if isinstance(expr, E) and isinstance(expr.args[0], Response):
+            return EVEN_
+        if isinstance(expr, Response):
+            return _product(map(self.of, expr.args))
+        if expr == 0:
+            return ZERO
+        if isinstance(expr, OPAQUE) or not expr.args or isinstance(expr, sympy.Indexed):
+            return EVEN_
+        if expr.is_Add:
+            return _sum(map(self.of, expr.args))
+        if expr.is_Mul:
+            return _product(map(self.of, expr.args))
+        if isinstance(expr, sympy.Sum):
+            return self.of(expr.function)
+        if isinstance(expr, Cases):
+            return _sum((self.of(expr.args[0]), self.of(expr.args[2])))
+        if expr.is_Pow and expr.exp.is_Integer:
+            return _product([self.of(expr.base)] * abs(int(expr.exp)))
+        return self._function(expr)
+
+    def _function(self, expr: Expr) -> str:
+        inner = [self.of(a) for a in expr.args if isinstance(a, Expr)]
+        if all(p in (EVEN_, ZERO) for p in inner):
+            return EVEN_
+        if len(inner) == 1 and inner[0] == ODD_:
+            name, order = (expr.fn, expr.order) if isinstance(expr, NonlinearityBase) else (type(expr).__name__, 0)
+            if name in ODD or name in EVEN:
+                return ODD_ if (name in ODD) == (order % 2 == 0) else EVEN_
+            if name == "Abs":
+                return EVEN_
+        return NEITHER
+
+    def _atom(self, atom: Atom) -> str:
+        if isinstance(atom, Hat | Dot):
+            found = self.system.site_of(atom)
+            if found is None:
+                return NEITHER
+            if isinstance(atom, Dot):
+                return self.of_dot[self.system.hats.index(found[0])]
+            return ODD_ if ("matrix", found[0].matrix, str(int(found[0].transposed))) in self.flip else EVEN_
+        found = [self.of_equation[number] for number, _, _ in self.system.numbered_definitions(atom)]
+        if isinstance(atom, Z) and (name := str(atom.args[0])) in self.vectors:
+            found.append(ODD_ if ("vector", name) in self.flip else EVEN_)
+        return _sum(found) if found else NEITHER
+
+
+class Symmetries:
+    """The flips of a system that are tried: each vector, each Gaussian family, each vector with all families of one
+    direction (which is what a readout flips, backwards), all families, and everything."""
+
+    def __init__(self, system: System, responses: Responses, vectors: frozenset[str], symmetric: frozenset[str]):
+        self.system, self.responses, self.vectors = system, responses, vectors
+        families = [("matrix", *pair) for pair in sorted({(s.matrix, str(int(s.transposed))) for s in system.hats})]
+        singles = [("vector", name) for name in sorted(symmetric)]
+        flips = [frozenset({one}) for one in (*singles, *families)]
+        for direction in ("1", "0"):
+            some = [f for f in families if f[2] == direction]
+            flips += [frozenset({vector, *some}) for vector in singles if some]
+        flips += [frozenset(families), frozenset(families) | frozenset(singles)]
+        self.flips = [flip for flip in dict.fromkeys(flips) if flip]
+        self._solved: dict[Flip, Parity] = {}
+
+    def vanishing(self, inner: Expr) -> str | None:
+        """What the contents of an expectation are odd in, in words; None if nothing was found."""
+        for flip in self.flips:
+            if flip not in self._solved:
+                self._solved[flip] = Parity(self.system, self.responses, flip, self.vectors).solve()
+            if self._solved[flip].of(inner) in (ODD_, ZERO):
+                return flip_text(flip)
+        return None
+
+
+def flip_text(flip: Flip) -> str:
+    """What changes its sign."""
+    names = [f"Z^{{{g[1]}}}" if g[0] == "vector" else f"Zhat^{{{g[1]}{'.T' if g[2] == '1' else ''} .}}"
+             for g in sorted(flip, reverse=True)]
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) + (" together" if names[1:] else "")

@@ -1,0 +1,209 @@
+"""The equations of a trace with every product of a matrix written out, and the search for the equation of a
+variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import sympy
+from sympy import Expr, S
+
+from tensorprog.derive.arrays import Binder, Scope
+from tensorprog.derive.closed_forms import ClosedForms
+from tensorprog.derive.entries import Equation, Site, State, Trace
+from tensorprog.derive.integers import ratio, to_constant
+from tensorprog.derive.matrices import Base, initial
+from tensorprog.derive.symbols import Atom, Dot, Hat, Prod, Z, matrix_label
+from tensorprog.ir.program import MatrixType, Program
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Entry variance s/n of a matrix with n columns, and the ratio rho of rows to columns."""
+
+    s: Expr
+    rho: Expr
+
+    def factor(self, transposed: bool) -> Expr:
+        """That of covariances and responses."""
+        return self.s * self.rho if transposed else self.s
+
+
+@dataclass(slots=True)
+class HatSite:
+    """A product with an initial matrix; `label` is the matrix, a member of its family for the site's loops;
+    `position` is the number of its equation."""
+
+    matrix: str
+    label: Expr
+    transposed: bool
+    arg: Expr
+    loops: tuple[Binder, ...]
+    condition: sympy.Basic = S.true
+    position: int = 0
+
+    @property
+    def hat(self) -> Expr:
+        return Hat(self.label, S(int(self.transposed)), self.arg)
+
+    @property
+    def dot(self) -> Expr:
+        return Dot(self.label, S(int(self.transposed)), self.arg)
+
+    @property
+    def symbols(self) -> tuple[sympy.Symbol, ...]:
+        return tuple(b.symbol for b in self.loops)
+
+
+@dataclass(slots=True)
+class System:
+    equations: list[Equation] = field(default_factory=list)
+    hats: list[HatSite] = field(default_factory=list)
+    scales: dict[str, Scale] = field(default_factory=dict)
+    scope: Scope = field(default_factory=Scope)
+    open_states: tuple[str, ...] = ()
+    matrices: list[Equation] = field(default_factory=list)
+    _defined: dict[Expr, list] = field(default_factory=dict)
+    _sites: dict[Expr, object] = field(default_factory=dict)
+
+    def definitions(self, atom: Expr) -> Iterator[tuple[Equation, dict[Expr, Expr], bool]]:
+        """The equations that may define a variable, with the loops' values, and whether that is certain."""
+        for number, mapping, certain in self.numbered_definitions(atom):
+            yield self.equations[number], mapping, certain
+
+    def numbered_definitions(self, atom: Expr) -> list[tuple[int, dict[Expr, Expr], bool]]:
+        """`definitions` by the equations' numbers; left sides never change once a system is built."""
+        if atom not in self._defined:
+            self._defined[atom] = list(self._definitions(atom))
+        return self._defined[atom]
+
+    def _definitions(self, atom: Expr) -> Iterator[tuple[int, dict[Expr, Expr], bool]]:
+        for number, equation in enumerate(self.equations):
+            if equation.left.func == atom.func and equation.left.args[:1] == atom.args[:1] or isinstance(atom, Prod):
+                found = match_all(equation.left, atom, {b.symbol for b in equation.loops})
+                if found is not None and not self._outside(equation, atom, found[0]):
+                    yield number, found[0], found[1]
+
+    def _outside(self, equation: Equation, atom: Expr, mapping: dict[Expr, Expr]) -> bool:
+        """Whether the equation cannot be about the variable, by the ranges of indices."""
+        fixed = (pair for pair in zip(equation.left.args, atom.args, strict=True) if pair[0].is_Integer)
+        if any(self.scope.inside(left, *self.scope.bounds(asked)) is False for left, asked in fixed):
+            return True
+        return any(b.symbol in mapping and self.scope.inside(
+            mapping[b.symbol], b.low.xreplace(mapping), b.high.xreplace(mapping)) is False for b in equation.loops)
+
+    def site_of(self, atom: Expr) -> tuple[HatSite, dict[Expr, Expr]] | None:
+        """The site of a Gaussian part or a response."""
+        if atom not in self._sites:
+            self._sites[atom] = next(self._matching_sites(atom), None)
+        return self._sites[atom]
+
+    def _matching_sites(self, atom: Expr) -> Iterator[tuple[HatSite, dict[Expr, Expr]]]:
+        for site in self.hats:
+            found = match_all(site.hat if isinstance(atom, Hat) else site.dot, atom, set(site.symbols))
+            if found is not None and found[1]:
+                yield site, found[0]
+
+
+def build_system(limit: Program, trace: Trace) -> System:
+    """Write out the sites of a trace."""
+    system = System(scope=trace.scope, scales=dict(_scales(limit, trace)))
+    forms = ClosedForms(trace)
+    for entry in trace.entries:
+        if isinstance(entry, Equation):
+            system.equations.append(entry)
+        else:
+            _write_out(system, forms, entry)
+    system.open_states = tuple(sorted(forms.open))
+    system.matrices = [_matrix_rule(forms, state) for state in trace.states.values()]
+    return system
+
+
+def _matrix_rule(forms: ClosedForms, state: State) -> Equation:
+    """What a matrix is at the head of an iteration; where there is no closed form, what an iteration makes of it."""
+    formal = tuple(Binder(s, *forms.scope.ranges[s]) for s in state.formal)
+    loops = (*(Binder(s, *forms.scope.ranges[s]) for s in state.around), state.loop, *formal)
+    shift = 0 if state.forward else 1
+    label = matrix_label(state.label, (*state.around, state.loop.symbol + shift, *state.formal))
+    if state.label not in forms.open:
+        return Equation(label, forms.resolve(initial(label, state=True)).expression(), loops, S.true, "matrix")
+    after = matrix_label(state.label, (*state.around, state.loop.symbol + (1 if state.forward else 0), *state.formal))
+    return Equation(after, state.step.expression(), loops, S.true, "matrix")
+
+
+def _scales(limit: Program, trace: Trace) -> Iterator[tuple[str, Scale]]:
+    for declared in limit.initials:
+        if isinstance(declared.cell.type, MatrixType) and declared.law.name == "normal":
+            rows, cols = (ratio(limit, w) for w in (declared.cell.type.rows, declared.cell.type.cols))
+            variance = to_constant(limit, declared.law.args[1])
+            yield trace.labels.cell(declared.cell), Scale(variance * cols, rows / cols)
+
+
+def _write_out(system: System, forms: ClosedForms, site: Site) -> None:
+    matrix = forms.resolve(site.matrix)
+    matrix = matrix.transpose if site.transposed else matrix
+
+    def base(factor: Base, transposed: bool) -> Expr:
+        if factor.state:
+            return Prod(factor.label, S(int(transposed)), site.arg)
+        hat = _hat_site(system, factor.label, transposed, site)
+        return hat.hat + hat.dot
+
+    right = matrix.product(site.arg, base)
+    if right != site.left:
+        system.equations.append(Equation(site.left, right, site.loops, site.condition, "matmul"))
+
+
+def _hat_site(system: System, label: Expr, transposed: bool, site: Site) -> HatSite:
+    name = str(label.base.label) if isinstance(label, sympy.Indexed) else str(label)
+    made = HatSite(name, label, transposed, site.arg, site.loops, site.condition, len(system.equations))
+    for other in system.hats:
+        if other.hat == made.hat and other.loops == made.loops:
+            return other
+    system.hats.append(made)
+    return made
+
+
+# --- matching ------------------------------------------------------------------------------------------------
+
+
+def match_all(pattern: Expr, query: Expr, variables: set[Expr]) -> tuple[dict[Expr, Expr], bool] | None:
+    """Values of the pattern's variables that make it the query; the flag is False where that hangs on the values of
+    indices. None where no values do."""
+    mapping: dict[Expr, Expr] = {}
+    certain = _match(pattern, query, variables, mapping)
+    return None if certain is None else (mapping, certain)
+
+
+def _match(pattern: Expr, query: Expr, variables: set[Expr], mapping: dict[Expr, Expr]) -> bool | None:
+    if isinstance(pattern, Atom) or (pattern.args and not _is_index(pattern)):
+        if pattern.func != query.func or len(pattern.args) != len(query.args):
+            return None
+        if isinstance(pattern, Z) and pattern.args[0] != query.args[0]:
+            return None
+        certain = True
+        for p, q in zip(pattern.args, query.args, strict=True):
+            found = _match(p, q, variables, mapping)
+            if found is None:
+                return None
+            certain &= found
+        return certain
+    return _match_index(pattern, query, variables, mapping)
+
+
+def _is_index(expr: Expr) -> bool:
+    return bool(expr.is_integer) and not expr.has(Atom) and not isinstance(expr, sympy.Indexed)
+
+
+def _match_index(pattern: Expr, query: Expr, variables: set[Expr], mapping: dict[Expr, Expr]) -> bool | None:
+    pattern = pattern.xreplace(mapping)
+    if pattern == query:
+        return True
+    unknown = [v for v in variables if v not in mapping and pattern.has(v)]
+    if len(unknown) == 1 and not (pattern - unknown[0]).has(unknown[0]):
+        mapping[unknown[0]] = sympy.expand(query - (pattern - unknown[0]))
+        return True
+    if not (_is_index(pattern) and _is_index(query)):
+        return None
+    return None if sympy.expand(pattern - query).is_Integer else False

@@ -1,0 +1,226 @@
+"""Functions of covariances that closed forms are written in, safe where a covariance is singular.
+
+Each stands for a plain formula (`plain` puts it in, for printing), and has a Numba counterpart of the same name in
+`numeric.py`, which clamps what rounding pushed out of range and gives limits where a variance is zero. `s` is a
+standard deviation, `k` a covariance, `m` a mean.
+"""
+
+from __future__ import annotations
+
+import sympy
+from sympy import Expr, Function, S, asin, erf, exp, pi, sqrt
+
+
+class root(Function):
+    """sqrt(k), the standard deviation of a variance; 0 for k < 0."""
+
+    nargs = 1
+
+    @classmethod
+    def eval(cls, k: Expr) -> Expr | None:
+        return sqrt(k) if k.is_number and k.is_nonnegative else None
+
+    @staticmethod
+    def formula(k: Expr) -> Expr:
+        return sqrt(k)
+
+
+class ratio(Function):
+    """k / s; 0 where s = 0 (k is a covariance with something of standard deviation s, so it is 0 too)."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, k: Expr, s: Expr) -> Expr | None:
+        if k.is_zero:
+            return S.Zero
+        if s.is_number and s.is_positive:
+            return k / s
+        quotient = k / s
+        return None if quotient.as_numer_denom()[1].has(*_bases(s)) else quotient
+
+    @staticmethod
+    def formula(k: Expr, s: Expr) -> Expr:
+        return k / s
+
+
+def _bases(s: Expr) -> list[Expr]:
+    return [factor.as_base_exp()[0] for factor in sympy.Mul.make_args(s) if not factor.is_number]
+
+
+class cosine(Function):
+    """The correlation k12 / sqrt(k11 k22), within [-1, 1]; 0 where a variance is 0."""
+
+    nargs = 3
+
+    @classmethod
+    def eval(cls, k12: Expr, k11: Expr, k22: Expr) -> Expr | None:
+        if k12.is_zero:
+            return S.Zero
+        if k12 == k11 == k22:
+            return S.One
+        return cls.formula(k12, k11, k22) if _regular(k12, k11, k22) else None
+
+    @staticmethod
+    def formula(k12: Expr, k11: Expr, k22: Expr) -> Expr:
+        return k12 / sqrt(k11 * k22)
+
+
+class sine(Function):
+    """sqrt(1 - c**2) of the correlation c: by what a standard deviation shrinks under conditioning."""
+
+    nargs = 3
+
+    @classmethod
+    def eval(cls, k12: Expr, k11: Expr, k22: Expr) -> Expr | None:
+        if k12.is_zero:
+            return S.One
+        if k12 == k11 == k22:
+            return S.Zero
+        return cls.formula(k12, k11, k22) if _regular(k12, k11, k22) else None
+
+    @staticmethod
+    def formula(k12: Expr, k11: Expr, k22: Expr) -> Expr:
+        return sqrt(1 - k12**2 / (k11 * k22))
+
+
+class arcsine(Function):
+    """asin of the correlation; 0 where a variance is 0."""
+
+    nargs = 3
+
+    @classmethod
+    def eval(cls, k12: Expr, k11: Expr, k22: Expr) -> Expr | None:
+        if k12.is_zero:
+            return S.Zero
+        return cls.formula(k12, k11, k22) if _regular(k12, k11, k22) else None
+
+    @staticmethod
+    def formula(k12: Expr, k11: Expr, k22: Expr) -> Expr:
+        return asin(k12 / sqrt(k11 * k22))
+
+
+def _regular(k12: Expr, k11: Expr, k22: Expr) -> bool:
+    if not (k12.is_number and k11.is_number and k22.is_number and k11.is_positive and k22.is_positive):
+        return False
+    return bool(k12**2 <= k11 * k22)
+
+
+class nonzero(Function):
+    """Whether a Gaussian of mean m and variance k is almost surely not 0, as 1 or 0."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, m: Expr, k: Expr) -> Expr | None:
+        if k.is_positive or (m.is_number and m.is_nonzero):
+            return S.One
+        return S.Zero if k.is_zero and m.is_zero else None
+
+    @staticmethod
+    def formula(m: Expr, k: Expr) -> Expr:
+        return S.One
+
+
+class density(Function):
+    """exp(-(m/s)**2 / 2), the Gaussian density at 0 over that at its mean; 0 where s = 0 and m is not."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, m: Expr, s: Expr) -> Expr | None:
+        return S.One if m.is_zero else None
+
+    @staticmethod
+    def formula(m: Expr, s: Expr) -> Expr:
+        return exp(-(m / s)**2 / 2)
+
+
+class sign_mean(Function):
+    """E sign(m + s x), x standard normal."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, m: Expr, s: Expr) -> Expr | None:
+        return S.Zero if m.is_zero else None
+
+    @staticmethod
+    def formula(m: Expr, s: Expr) -> Expr:
+        return erf(m / (sqrt(2) * s))
+
+
+class sign_of_sum(Function):
+    """E sign(a + b + s x): a sum that is zero but for rounding has the sign 0, which matters where s is zero too."""
+
+    nargs = 3
+
+    @staticmethod
+    def formula(a: Expr, b: Expr, s: Expr) -> Expr:
+        return erf((a + b) / (sqrt(2) * s))
+
+
+class sign_pair(Function):
+    """E sign(m1 + u) sign(m2 + v), (u, v) Gaussian with variances k11, k22 and covariance k12."""
+
+    nargs = 5
+
+    @staticmethod
+    def formula(m1: Expr, k11: Expr, m2: Expr, k22: Expr, k12: Expr) -> Expr:
+        s1, s2 = sqrt(k11), sqrt(k22)
+        upper = normal_cdf_2(m1 / s1, m2 / s2, k12 / (s1 * s2))
+        return 4 * upper - 1 - erf(m1 / (sqrt(2) * s1)) - erf(m2 / (sqrt(2) * s2))
+
+
+class normal_cdf_2(Function):
+    """P(x < a, y < b), (x, y) standard normal with correlation c; only for printing."""
+
+    nargs = 3
+
+    def _latex(self, printer, exp=None) -> str:
+        return r"\Phi_2\left(" + ", ".join(map(printer._print, self.args)) + r"\right)" + (f"^{{{exp}}}" if exp else "")
+
+
+class arc1(Function):
+    """E relu(u) relu(v): the arc-cosine kernel of degree 1, over 2."""
+
+    nargs = 3
+
+    @staticmethod
+    def formula(k11: Expr, k12: Expr, k22: Expr) -> Expr:
+        c = k12 / sqrt(k11 * k22)
+        return sqrt(k11 * k22) * (sqrt(1 - c**2) + (pi - sympy.acos(c)) * c) / (2 * pi)
+
+
+class arc2(Function):
+    """E relu(u)**2 relu(v)**2: the arc-cosine kernel of degree 2, over 2."""
+
+    nargs = 3
+
+    @staticmethod
+    def formula(k11: Expr, k12: Expr, k22: Expr) -> Expr:
+        c = k12 / sqrt(k11 * k22)
+        return k11 * k22 * (3 * c * sqrt(1 - c**2) + (pi - sympy.acos(c)) * (1 + 2 * c**2)) / (2 * pi)
+
+
+class arc0(Function):
+    """E step(u) step(v): the arc-cosine kernel of degree 0, over 2."""
+
+    nargs = 3
+
+    @staticmethod
+    def formula(k11: Expr, k12: Expr, k22: Expr) -> Expr:
+        return (pi - sympy.acos(k12 / sqrt(k11 * k22))) / (2 * pi)
+
+
+GUARDED = (root, ratio, cosine, sine, arcsine, nonzero, density, sign_mean, sign_of_sum, sign_pair, arc0, arc1, arc2)
+
+
+def plain(expr: Expr) -> Expr:
+    """The expression with every guarded function written out, as for regular covariances."""
+    if not expr.args:
+        return expr
+    args = [plain(arg) for arg in expr.args]
+    if isinstance(expr, GUARDED):
+        return type(expr).formula(*args)
+    return expr if tuple(args) == expr.args else expr.func(*args)

@@ -1,0 +1,210 @@
+"""E of an expression in jointly Gaussian variables: a closed form if there is one, otherwise a quadrature.
+
+The integrand is multiplied out, and each product of factors is looked up in the table, then given to the calculus of
+`closed.py`, split into independent groups, and what remains is integrated numerically (`quadrature.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import sympy
+from sympy import Add, Dummy, Expr, Mul, S, Symbol
+
+from tensorprog.expectations.affine import Affine, Covariance, covariance_of
+from tensorprog.expectations.basis import Basis, NotClosed
+from tensorprog.expectations.closed import INDEPENDENCE, SYMMETRY
+from tensorprog.expectations.forms import Conditional
+from tensorprog.expectations.guarded import plain
+from tensorprog.expectations.products import Summand, forms_of, is_odd, summands
+from tensorprog.expectations.quadrature import MOST_DIMENSIONS, Integral, integral_of
+from tensorprog.expectations.source import function_source
+from tensorprog.expectations.table import look_up
+
+
+class NoRecipe(Exception):
+    """Neither a closed form nor a quadrature of at most three dimensions; the message says why."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to compute an expectation.
+
+    Attributes:
+        kind: "closed" or "quadrature".
+        dimension: the number of Gaussian dimensions of the quadrature, 0 if closed.
+        formula: the closed form in the covariances and parameters, for printing; None for a quadrature.
+        steps: the names of the rules that were used.
+        source: the source of the function `expectation`, with the imports that it needs.
+        arguments: the symbols of its arguments, in their order.
+    """
+
+    kind: str
+    dimension: int
+    formula: Expr | None
+    steps: tuple[str, ...]
+    source: str
+    arguments: tuple[Symbol, ...]
+
+    def emit(self, name: str) -> str:
+        """The source with the function called `name`.
+
+        It takes floats, and returns a float where the form is closed, and (value, error) from a quadrature.
+        Numba compiles it, and plain Python runs it.
+        """
+        return re.sub(r"\bdef expectation\(", f"def {name}(", self.source)
+
+
+def plan_expectation(
+    integrand: Expr, gaussians: Sequence[Symbol], covariance: Mapping[tuple[Symbol, Symbol], Expr],
+) -> Recipe:
+    """A recipe for E[integrand].
+
+    Args:
+        integrand: an expression; `gaussians` are random in it and other symbols are real parameters.
+        gaussians: zero-mean jointly Gaussian variables.
+        covariance: of each pair of Gaussians that occur, in either order; expressions in other symbols.
+
+    Raises:
+        NoRecipe: if there is no closed form, and quadrature would need more than three dimensions.
+        KeyError: if a covariance is missing.
+    """
+    integrand = sympy.sympify(integrand)
+    used = [g for g in gaussians if g in integrand.free_symbols]
+    table = {frozenset(pair): sympy.sympify(value) for pair, value in covariance.items()}
+    entries = [table[frozenset((g, h))] for g in used for h in used]
+    real = _real_symbols({*used, *integrand.free_symbols.union(*(e.free_symbols for e in entries))})
+    inner = {frozenset(map(real.get, (g, h))): table[frozenset((g, h))].xreplace(real) for g in used for h in used}
+    planner = Planner(frozenset(real[g] for g in used), lambda g, h: inner[frozenset((g, h))])
+    value = planner.expectation(integrand.xreplace(real))
+    return _recipe(value, planner, {inside: outside for outside, inside in real.items()})
+
+
+def _real_symbols(symbols: set[Symbol]) -> dict[Symbol, Symbol]:
+    """A real symbol for each."""
+    return {s: s if s.is_real else Symbol(s.name, real=True) if not isinstance(s, Dummy) else Dummy(s.name, real=True)
+            for s in symbols}
+
+
+def _recipe(value: Expr, planner: Planner, outside: dict[Symbol, Symbol]) -> Recipe:
+    integrals = {s: i for s, i in planner.integrals().items() if value.has(s)}
+    free = value.free_symbols.union(*(i.integrand.free_symbols for i in integrals.values()),
+                                    *(d.free_symbols for i in integrals.values() for d in i.deviations))
+    arguments = tuple(sorted((s for s in free if s in outside), key=lambda s: (s.name, s.sort_key())))
+    source = function_source(value, integrals, arguments)
+    formula = None if integrals else plain(value).xreplace(outside)
+    dimension = max((i.dimension for i in integrals.values()), default=0)
+    return Recipe("quadrature" if integrals else "closed", dimension, formula, tuple(sorted(planner.log)), source,
+                  tuple(outside[a] for a in arguments))
+
+
+@dataclass
+class Planner:
+    """Collects the integrals of one expectation; `log` has the names of the rules used."""
+
+    gaussians: frozenset[Symbol]
+    covariance: Covariance
+    log: set[str] = field(default_factory=set)
+    _integrals: dict[tuple[Affine, ...], tuple[Symbol, list[Integral]]] = field(default_factory=dict)
+
+    def expectation(self, integrand: Expr) -> Expr:
+        """E[integrand], with symbols for integrals."""
+        total: list[Expr] = []
+        rest: list[Summand] = []
+        parts = summands(integrand, self.gaussians)
+        for coefficient, factors in parts:
+            row = self._row(factors)
+            if row is None:
+                rest.append((coefficient, factors))
+            else:
+                total.append(coefficient * row)
+        if len(parts) > 1:
+            self.log.add("linearity")
+        try:
+            total.append(self._closed(Add(*(c * Mul(*factors) for c, factors in rest))))
+        except NotClosed:
+            total += [self._summand(c, factors) for c, factors in rest]
+        return Add(*total)
+
+    def integrals(self) -> dict[Symbol, Integral]:
+        """What the symbols stand for; integrals over the same variables are one."""
+        return {symbol: replace(parts[0], integrand=Add(*(i.integrand for i in parts)))
+                for symbol, parts in self._integrals.values()}
+
+    def _row(self, factors: tuple[Expr, ...]) -> Expr | None:
+        forms = list({form: None for factor in factors for form in forms_of(factor, self.gaussians)})
+        found = look_up(factors, forms, self.covariance)
+        if found is None:
+            return None
+        row, value = found
+        self.log.add(row.name)
+        return value
+
+    def _closed(self, expr: Expr) -> Expr:
+        tried: set[str] = set()
+        value = Conditional(Basis(self.gaussians, self.covariance), tried).expectation(expr)
+        self.log |= tried
+        return value
+
+    def _summand(self, coefficient: Expr, factors: tuple[Expr, ...]) -> Expr:
+        """The expectation of a product, split into independent groups."""
+        groups = self._independent(factors)
+        closed, open_groups = coefficient, []
+        for group in groups:
+            value = self._group_closed(group)
+            if value is None:
+                open_groups.append(group)
+            else:
+                closed *= value
+        if closed == 0:
+            return S.Zero
+        if len(open_groups) == 1:
+            integral = self._integral(open_groups[0])
+            return self._shared(replace(integral, integrand=closed * integral.integrand))
+        return closed * Mul(*(self._single(self._integral(group)) for group in open_groups))
+
+    def _group_closed(self, factors: tuple[Expr, ...]) -> Expr | None:
+        if is_odd(factors, self.gaussians):
+            self.log.add(SYMMETRY)
+            return S.Zero
+        value = self._row(factors)
+        if value is not None:
+            return value
+        try:
+            return self._closed(Mul(*factors))
+        except NotClosed:
+            return None
+
+    def _integral(self, factors: tuple[Expr, ...]) -> Integral:
+        integral = integral_of(factors, Basis(self.gaussians, self.covariance), self.log)
+        if integral is None:
+            reason = f"has no closed form, and depends on more than {MOST_DIMENSIONS} Gaussian variables"
+            raise NoRecipe(f"E[{Mul(*factors)}] {reason}")
+        self.log.add(f"quadrature in {integral.dimension} dimension{'s' * (integral.dimension > 1)}")
+        return integral
+
+    def _shared(self, integral: Integral) -> Expr:
+        symbol, parts = self._integrals.setdefault(integral.fixed, (Dummy("q", real=True), []))
+        parts.append(integral)
+        return symbol if len(parts) == 1 else S.Zero
+
+    def _single(self, integral: Integral) -> Expr:
+        symbol = Dummy("q", real=True)
+        self._integrals[(*integral.fixed, Affine((), symbol))] = (symbol, [integral])
+        return symbol
+
+    def _independent(self, factors: tuple[Expr, ...]) -> list[tuple[Expr, ...]]:
+        groups: list[tuple[list[Expr], list[Affine]]] = []
+        for factor in factors:
+            forms = forms_of(factor, self.gaussians)
+            joined = [g for g in groups if self._dependent(forms, g[1])]
+            groups = [g for g in groups if g not in joined]
+            groups.append(([*(f for g in joined for f in g[0]), factor], [*(f for g in joined for f in g[1]), *forms]))
+        if len(groups) > 1:
+            self.log.add(INDEPENDENCE)
+        return [tuple(group) for group, _ in groups]
+
+    def _dependent(self, some: list[Affine], others: list[Affine]) -> bool:
+        return any(covariance_of(a, b, self.covariance) != 0 for a in some for b in others)

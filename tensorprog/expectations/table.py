@@ -1,0 +1,159 @@
+"""The table of closed forms: `E[integrand]` under zero-mean Gaussians U, V with covariance K11, K12, K22.
+
+A row is used wherever the integrand's product of factors appears, with any linear combinations of Gaussians for U and
+V. The calculus of `closed.py` derives all rows below as well (a test compares them); those here are as the papers have
+them. `register` adds rows, for functions that the calculus does not know, for instance.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import sympy
+from sympy import Abs, Expr, Mul, Rational, S, Symbol, cos, erf, exp, pi, sign, sin, sqrt, symbols
+
+from tensorprog.expectations.affine import Affine, Covariance, covariance_of
+from tensorprog.expectations.functions import gelu, relu, step
+from tensorprog.expectations.guarded import arc0, arc1, arc2, arcsine, cosine, nonzero, ratio, root, sine
+
+U, V = symbols("U V", real=True)
+K11, K12, K22 = symbols("K11 K12 K22", real=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """E[integrand] = formula.
+
+    Attributes:
+        name: what the list of rules that were used calls it.
+        integrand: a product of functions of U, or of U and V.
+        formula: an expression in K11 = Var U, K12 = Cov(U, V), K22 = Var V; see `guarded.py` for singular ones.
+        source: paper and equation.
+        validity: for which covariances it holds.
+    """
+
+    name: str
+    integrand: Expr
+    formula: Expr
+    source: str
+    validity: str = "any covariance"
+
+    @property
+    def shape(self) -> tuple:
+        return shape_of(Mul.make_args(self.integrand))
+
+
+def shape_of(factors: tuple[Expr, ...]) -> tuple:
+    """What equal products have in common whatever the arguments are: the functions and their powers."""
+    names = Counter()
+    for factor in factors:
+        base, power = factor.as_base_exp() if not isinstance(factor, exp) else (factor, S.One)
+        names[base.func.__name__, str(power)] += 1
+    return tuple(sorted(names.items()))
+
+
+CHO_SAUL = "Cho and Saul, Kernel methods for deep learning (2009), equation"
+WILLIAMS = "Williams, Computing with infinite networks (1997), equation 11"
+SHEPPARD = "Sheppard (1899); Cho and Saul (2009), equation 5"
+TP1_B = "Yang, Tensor Programs I (arXiv:1910.12478), facts B.2-B.4"
+
+_GELU = (1 + K11) * (1 + K22) - K12**2
+
+BUILT_IN = (
+    Row("mean of relu", relu(U), root(K11) / sqrt(2 * pi), f"{CHO_SAUL} 1, one variable"),
+    Row("mean of abs", Abs(U), root(K11) * sqrt(2 / pi), "half-normal distribution"),
+    Row("mean of step", step(U), nonzero(S.Zero, K11) / 2, "symmetry"),
+    Row("second moment of relu", relu(U)**2, K11 / 2, "symmetry"),
+    Row("second moment of erf", erf(U)**2, 2 * arcsine(2 * K11, 1 + 2 * K11, 1 + 2 * K11) / pi, WILLIAMS),
+    Row("arc-cosine kernel of degree 0", step(U) * step(V), arc0(K11, K12, K22), f"{CHO_SAUL} 5"),
+    Row("arc-cosine kernel of degree 1", relu(U) * relu(V), arc1(K11, K12, K22), f"{CHO_SAUL} 6"),
+    Row("arc-cosine kernel of degree 2", relu(U)**2 * relu(V)**2, arc2(K11, K12, K22), f"{CHO_SAUL} 7"),
+    Row("arcsine law of signs", sign(U) * sign(V), 2 * arcsine(K12, K11, K22) / pi, SHEPPARD),
+    Row("kernel of abs", Abs(U) * Abs(V),
+        2 * (root(K11) * root(K22) * sine(K12, K11, K22) + K12 * arcsine(K12, K11, K22)) / pi,
+        f"{CHO_SAUL} 6, by linearity"),
+    Row("arcsine kernel of erf", erf(U) * erf(V), 2 * arcsine(2 * K12, 1 + 2 * K11, 1 + 2 * K22) / pi, WILLIAMS),
+    Row("derivative of the arcsine kernel", exp(-U**2) * exp(-V**2),
+        1 / sqrt((1 + 2 * K11) * (1 + 2 * K22) - 4 * K12**2), TP1_B),
+    Row("mixed kernel of relu and step", relu(U) * step(V),
+        (root(K11) * nonzero(S.Zero, K22) + ratio(K12, root(K22))) / (2 * sqrt(2 * pi)), "Stein's lemma from degree 0"),
+    Row("mixed kernel of relu**2 and step", relu(U)**2 * step(V),
+        K11 * nonzero(S.Zero, K22) / 4
+        + K11 * (arcsine(K12, K11, K22) + cosine(K12, K11, K22) * sine(K12, K11, K22)) / (2 * pi),
+        "Stein's lemma from degree 0"),
+    Row("kernel of gelu", gelu(U) * gelu(V),
+        K12 / 4 + K12 * arcsine(K12, 1 + K11, 1 + K22) / (2 * pi)
+        + (K12**2 + K11 * K22 * _GELU) / (2 * pi * (1 + K11) * (1 + K22) * sqrt(_GELU)),
+        "Tsuchida et al., arXiv:2002.08517, as in Neural Tangents"),
+    Row("kernel of sin", sin(U) * sin(V), exp(-(K11 + K22) / 2) * sympy.sinh(K12), TP1_B),
+    Row("kernel of cos", cos(U) * cos(V), exp(-(K11 + K22) / 2) * sympy.cosh(K12), TP1_B),
+    Row("kernel of exp", exp(U) * exp(V), exp((K11 + K22) / 2 + K12), "moment generating function"),
+    Row("kernel of squares", U**2 * V**2, K11 * K22 + 2 * K12**2, "Isserlis (1918)"),
+    Row("second moment of sin", sin(U)**2, (1 - exp(-2 * K11)) * Rational(1, 2), "characteristic function"),
+)
+
+_registered: list[Row] = []
+
+
+def rows() -> tuple[Row, ...]:
+    """All rows, the registered ones first, the last of them before the others."""
+    return (*reversed(_registered), *BUILT_IN)
+
+
+def register(integrand: Expr, formula: Expr, *, name: str, source: str, validity: str = "any covariance") -> Row:
+    """Adds a row to the table, for this Python process; it is preferred to earlier ones.
+
+    Example:
+        >>> from sympy import Function
+        >>> from tensorprog.expectations import K12, U, V, register
+        >>> class hermite2(Function): pass
+        >>> row = register(hermite2(U) * hermite2(V), 2 * K12**2, name="kernel of He2", source="Mehler (1866)",
+        ...                validity="K11 = K22 = 1")
+
+    Args:
+        integrand: a product of functions of the symbols U and V of this module, or of U only.
+        formula: its expectation, in K11, K12, K22.
+        name: shown in the list of rules that an expectation used.
+        source: paper and equation.
+        validity: where it holds; documentation, not checked.
+
+    Raises:
+        ValueError: if other symbols occur, or the integrand is constant or a sum.
+    """
+    formula = sympy.sympify(formula)
+    if integrand.free_symbols not in ({U}, {U, V}):
+        raise ValueError("the integrand must be a function of U, or of U and V")
+    if isinstance(integrand, sympy.Add):
+        raise ValueError("the integrand must be a product; register the terms of a sum one by one")
+    known = {K11, K12, K22} if V in integrand.free_symbols else {K11}
+    if formula.free_symbols - known:
+        raise ValueError(f"the formula may contain {', '.join(sorted(map(str, known)))} only")
+    row = Row(name, integrand, formula, source, validity)
+    _registered.append(row)
+    return row
+
+
+def unregister(row: Row) -> None:
+    """Takes a registered row out again."""
+    _registered.remove(row)
+
+
+def look_up(factors: tuple[Expr, ...], forms: list[Affine], covariance: Covariance) -> tuple[Row, Expr] | None:
+    """The row for a product of functions of the one or two linear `forms`, and its formula with their covariances."""
+    if not 1 <= len(forms) <= 2 or any(form.constant != 0 for form in forms):
+        return None
+    shape, product = shape_of(factors), Mul(*factors)
+    for row in rows():
+        if row.shape != shape or (V in row.integrand.free_symbols) != (len(forms) == 2):
+            continue
+        for order in (forms, forms[::-1]) if len(forms) == 2 else (forms,):
+            if row.integrand.xreplace(dict(zip((U, V), [form.expr for form in order]))) == product:
+                return row, row.formula.xreplace(_covariances(order, covariance))
+    return None
+
+
+def _covariances(forms: list[Affine], covariance: Covariance) -> dict[Symbol, Expr]:
+    first, last = forms[0], forms[-1]
+    return {K11: covariance_of(first, first, covariance), K12: covariance_of(first, last, covariance),
+            K22: covariance_of(last, last, covariance)}

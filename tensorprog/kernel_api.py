@@ -1,0 +1,162 @@
+"""Kernels over all pairs of rows, evaluated by tiled pair kernels instead of a table of values.
+
+    p = tensorprog.compile("kernel.tp")
+    p.kernels(X)                  {"K": [N, N]}
+    p.kernels(X1, X2)             {"K": [N1, N2]}
+
+`covariance/pairs.py` decides which outputs have this form; `run` uses it for them too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from tensorprog.diagnostics import Diagnostic, ProgramError
+from tensorprog.driver import Compiled, load_module
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tensorprog.api import CompiledProgram
+    from tensorprog.covariance.pairs import PairLowering
+    from tensorprog.covariance.system import System
+
+_KNOWN: WeakKeyDictionary = WeakKeyDictionary()
+
+#: Of an expectation that is a series, relative to the largest value.
+SERIES_ERROR = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class PairModule:
+    """An emitted kernel; `series`: whether it sums series, besides closed forms."""
+
+    lowering: PairLowering
+    module: ModuleType
+    series: bool
+
+    def applies(self, env: Mapping[str, object]) -> bool:
+        """Whether the sizes are such that the recursion has begun."""
+        return all(_number(e, env) >= 0 for e in self.lowering.required if not _leading(e, self.lowering))
+
+    def values(self, env: Mapping[str, object], first: Mapping, second: Mapping | None,
+               **options: object) -> dict[str, np.ndarray]:
+        """The outputs, [..., N1, N2]; `first` and `second` by the names of inputs on the left and on the right."""
+        import numpy as np
+
+        lowering = self.lowering
+        left = {name: first[given] for name, given in lowering.left.items() if given in first}
+        right = None if second is None else {name: second[given] for name, given in lowering.right.items() if given in second}
+        params = {name: float(_number(e, env)) for name, e in lowering.parameters.items()}
+        params |= {name: env[name] for name in lowering.program.sizes if name in env}
+        shape = tuple(int(_number(extent, env)) for _, extent in lowering.leading)
+        if not shape:
+            return self.module.kernels(left, right, params, **options)
+        out = options.pop("out", None)
+        stacked: dict[str, np.ndarray] = dict(out or {})
+        for index in itertools.product(*map(range, shape)):
+            sizes = {name: i for (name, _), i in zip(lowering.leading, index)}
+            part = {name: stacked[name][index] for name in stacked} if stacked else None
+            found = self.module.kernels(left, right, params | sizes, out=part, **options)
+            if not stacked:
+                stacked = {name: np.empty((*shape, *v.shape), v.dtype) for name, v in found.items()}
+            if part is None:
+                for name, value in found.items():
+                    stacked[name][index] = value
+        return stacked
+
+
+def pair_modules(compiled: Compiled, system: System) -> tuple[list[PairModule], dict[str, str]]:
+    """The kernels of the outputs that are recursions over pairs, and why the others are not; kept with the system."""
+    if system not in _KNOWN:
+        _KNOWN[system] = _emitted(compiled, system)
+    return _KNOWN[system]
+
+
+def _emitted(compiled: Compiled, system: System) -> tuple[list[PairModule], dict[str, str]]:
+    from tensorprog.codegen.pairs import UnsupportedDual, emit_pair_kernel
+    from tensorprog.covariance.pairs import pair_kernels
+
+    outputs = [o for o in compiled.limit.outputs if o.cell in system.outputs and o.name not in compiled.vanishing]
+    modules: dict[int, PairModule] = {}
+    reasons: dict[str, str] = {}
+    for name, lowering in pair_kernels(system, compiled.limit, outputs).items():
+        if isinstance(lowering, str):
+            reasons[name] = lowering
+        elif id(lowering) not in modules:
+            try:
+                text = emit_pair_kernel(lowering.program)
+            except UnsupportedDual as reason:
+                reasons |= {n: str(reason) for n, _ in lowering.program.outputs}
+                continue
+            modules[id(lowering)] = PairModule(lowering, load_module(text), "rt.sum_series(" in text)
+    return list(modules.values()), reasons
+
+
+def pair_values(compiled: Compiled, env: Mapping[str, object], system: System,
+                threads: int | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Values and errors of a run's outputs that are recursions over pairs."""
+    import numpy as np
+
+    values: dict[str, np.ndarray] = {}
+    errors: dict[str, np.ndarray] = {}
+    for module in pair_modules(compiled, system)[0]:
+        if not module.applies(env):
+            continue
+        found = module.values(env, env, None if module.lowering.one_set else env, threads=threads)
+        for name, value in found.items():
+            scale = SERIES_ERROR * np.max(np.abs(value), initial=0.0) if module.series else 0.0
+            values[name], errors[name] = value, np.full(value.shape, scale)
+    return values, errors
+
+
+def kernels(program: CompiledProgram, first: object, second: object = None, *, out: Mapping | None = None,
+            threads: int | None = None, dtype: str = "float64", **settings: object) -> dict[str, np.ndarray]:
+    """Every output that is a recursion over pairs of rows, for all pairs; see `CompiledProgram.kernels`."""
+    env = _bound(program, first, settings)
+    compiled = program.compiled_for(env)
+    modules, reasons = pair_modules(compiled, compiled.plan.system) if compiled.plan.system is not None else ([], {})
+    usable = [m for m in modules if m.applies(env)]
+    if not usable:
+        raise _no_kernel(program, reasons)
+    results: dict[str, np.ndarray] = {}
+    for module in usable:
+        names = [name for name, _ in module.lowering.program.outputs]
+        other = _second(program, module.lowering, env, second, settings)
+        given = None if out is None else {name: out[name] for name in names}
+        results |= module.values(env, env, other, out=given, threads=threads, dtype=dtype)
+    return results
+
+
+def _bound(program: CompiledProgram, data: object, settings: Mapping[str, object]) -> dict[str, object]:
+    from tensorprog.bind import bind
+
+    inputs = program.program.inputs
+    if not isinstance(data, Mapping):
+        data = {inputs[0].name: data} if inputs else {}
+    return bind(program.program, data, program.settings | dict(settings))
+
+
+def _second(program: CompiledProgram, lowering: PairLowering, env: Mapping, second: object, settings: Mapping):
+    if not lowering.one_set:
+        return env
+    return None if second is None else _bound(program, second, settings)
+
+
+def _no_kernel(program: CompiledProgram, reasons: Mapping[str, str]) -> ProgramError:
+    return ProgramError([Diagnostic(
+        "TP712", f"the output '{o.name}' is not a kernel over pairs of rows: {reasons.get(o.name, 'it has no closed equations')}",
+        o.span, help="use `run`") for o in program.program.outputs], program.source)
+
+
+def _number(expr, env: Mapping[str, object]):
+    return expr.subs({s: env[s.name] for s in expr.free_symbols})
+
+
+def _leading(expr, lowering: PairLowering) -> bool:
+    return bool({name for name, _ in lowering.leading} & {s.name for s in expr.free_symbols})

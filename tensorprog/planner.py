@@ -1,0 +1,78 @@
+"""The evaluator of each output: the most exact one that applies, and why (docs/architecture.md, Evaluators)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tensorprog.driver import Compiled
+from tensorprog.ir.program import Output
+
+if TYPE_CHECKING:
+    from tensorprog.covariance.system import System
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The evaluator of an output. `reason` says why, `accuracy` what error to expect, `cost` of what it is made."""
+
+    output: Output
+    evaluator: str
+    reason: str
+    accuracy: str
+    cost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The choice for every output; `system` holds the equations of those that `covariance` evaluates."""
+
+    choices: tuple[Choice, ...]
+    system: System | None
+
+    def names(self, evaluator: str) -> list[str]:
+        """The outputs of one evaluator."""
+        return [c.output.name for c in self.choices if c.evaluator == evaluator]
+
+
+def make_plan(compiled: Compiled) -> Plan:
+    """Choose an evaluator for every output of the limit program."""
+    from tensorprog.covariance.build import covered
+
+    found = covered(compiled)
+    choices = []
+    for output in compiled.limit.outputs:
+        if output.name in compiled.vanishing:
+            choices.append(Choice(output, "zero", "its power of n is below 0", "exact", "none"))
+        elif found.system is not None and output.cell in found.system.outputs:
+            choices.append(_covariance(output, found.system))
+        else:
+            choices.append(_particles(output, found.reasons.get(output.cell, "")))
+    return Plan(tuple(choices), found.system)
+
+
+def _covariance(output: Output, system: System) -> Choice:
+    needed = system.needed(output.cell)
+    quadratures = [r for r in needed.recipes if r.kind == "quadrature"]
+    if not quadratures:
+        accuracy, reason = "rounding", "every expectation has a closed form"
+    else:
+        dimension = max(r.dimension for r in quadratures)
+        accuracy = "reported; 1e-12 aimed at"
+        reason = f"every expectation is of few Gaussians, at most {dimension} in a quadrature"
+    cost = f"{len(needed.equations)} equations, {len(quadratures)} quadratures; one number kept for each index met"
+    return Choice(output, "covariance", reason, accuracy, cost)
+
+
+def _particles(output: Output, reason: str) -> Choice:
+    return Choice(output, "particles", reason or "the general evaluator", "error bars, about 1/sqrt(samples) or less",
+                  "samples x vectors kept; samples x rank for each matrix product")
+
+
+def plan_table(plan: Plan) -> str:
+    """The choices as lines of text."""
+    lines = []
+    for c in plan.choices:
+        lines += [f"output {c.output.name}: {c.evaluator}", f"    reason:   {c.reason}", f"    accuracy: {c.accuracy}",
+                  f"    cost:     {c.cost}"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,170 @@
+"""The covariance evaluator: known answers to rounding, its choice by the planner, and agreement with particles."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from known_answers import KNOWN
+
+import tensorprog
+from tensorprog import ProgramError
+
+PROGRAMS = Path(__file__).parent / "programs"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+GRAM = np.array([[1, 0.5, 0.2], [0.5, 1, 0.5], [0.2, 0.5, 1]])
+
+
+def exact(name: str, data=None, **settings):
+    """A program of `tests/programs` run by covariances alone."""
+    result = tensorprog.compile(PROGRAMS / f"{name}.tp").run(data, method="covariance", **settings)
+    assert set(result.method.values()) == {"covariance"}
+    return result
+
+
+def test_tied_recurrent_network_keeps_correlations_between_times():
+    found = exact("k06_rnn_erf", {"X": np.linalg.cholesky(GRAM)})
+    arcsines = np.array(GRAM)
+    for i in range(3):
+        for j in range(3):
+            if i and j:
+                c = arcsines
+                arcsines[i, j] = GRAM[i, j] + 2 / math.pi * math.asin(
+                    2 * c[i - 1, j - 1] / math.sqrt((1 + 2 * c[i - 1, i - 1]) * (1 + 2 * c[j - 1, j - 1])))
+    assert found["H"] == pytest.approx(arcsines, abs=1e-12)
+
+
+def test_untied_matrices_leave_only_the_inputs_correlations():
+    found = exact("k06_rnn_erf_untied", {"X": np.linalg.cholesky(GRAM)})
+    off = ~np.eye(3, dtype=bool)
+    assert found["H"][off] == pytest.approx(GRAM[off], abs=1e-12)
+
+
+def test_layernorm_kernel():
+    found = tensorprog.compile(PROGRAMS / "k09_layernorm.tp")
+    assert found.compiled.plan.names("particles") == []
+
+
+def test_wishart_moments_are_the_catalan_numbers():
+    found = exact("k13_wishart_moments", K=8)
+    assert found["catalan"] == pytest.approx([math.comb(2 * k, k) / (k + 1) for k in range(9)], rel=1e-12)
+    assert found["zz"] == pytest.approx(2, abs=1e-12)
+
+
+def test_responses_of_smooth_and_discontinuous_functions():
+    found = exact("k17_transpose_response")
+    root = math.sqrt(2 * math.pi)
+    expected = {"relu_vq": 0.5, "relu_qq": 0.75, "step_vq": 1 / root, "step_qq": 0.5 + 1 / root**2, "sign_vq": 2 / root,
+                "sign_qq": 1 + 4 / root**2, "square_vq": 0, "square_qq": 3, "cube_vq": 3, "cube_qq": 24,
+                "tanh_vq": 0.605705509602159, "tanh_qq": 0.761173654760252}
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-11), name
+
+
+def test_where_gradient_independence_fails():
+    found = exact("k18_gradient_independence")
+    expected = {"dx_mean": 2, "dx_second": 8, "dxv_mean": 0, "dxv_second": 4, "g_mean": 2, "g_second": 8, "gv_mean": 0,
+                "gv_second": 4}
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-12), name
+
+
+def test_onsager_term_cancels_the_response():
+    found = exact("k22_onsager")
+    assert found["dot"] == pytest.approx(0, abs=1e-10)
+    assert found["plain_dot"] != pytest.approx(0, abs=1e-3)
+
+
+def test_z2_synchronization_is_a_scalar_recursion():
+    program = tensorprog.compile(EXAMPLES / "z2_amp.tp")
+    assert program.compiled.plan.system.cancelling
+    found = program.run()
+    expected = [0.1, .2055163527, .3894012821, .6539770301, .9499329493, 1.2019651124, 1.3707558941, 1.4659019458]
+    assert found["gamma"][:8] == pytest.approx(expected, abs=1e-9)
+    assert set(found.method.values()) == {"covariance"}
+
+
+def test_lasso_amp_reaches_its_fixed_point():
+    program = tensorprog.compile(EXAMPLES / "lasso_amp.tp")
+    assert program.compiled.plan.system.cancelling
+    found = program.run(T=30)
+    assert found["tau2"][-1] == pytest.approx(.35021441747, abs=2e-9)
+    assert found["mse"][-1] == pytest.approx(.09613722718, abs=2e-9)
+    assert found["active_part"][-1] == pytest.approx(.19023661270, abs=2e-9)
+
+
+def test_training_a_nonlinear_network_goes_to_particles_and_says_why():
+    program = tensorprog.compile(PROGRAMS / "k25_tanh_mup.tp")
+    (choice, *_) = program.compiled.plan.choices
+    assert choice.evaluator == "particles"
+    assert "nonlinear" in choice.reason
+    with pytest.raises(ProgramError) as error:
+        program.run(method="covariance")
+    assert error.value.diagnostics[0].code == "TP712"
+
+
+DEPTH = """
+width n
+size P, d
+param L : int = 3
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1)
+matrix W[L] : [n, n] ~ normal(0, 2/n)
+
+def net(xi):
+    h = U @ xi
+    for l in range(L):
+        h = W[l] @ relu(h)
+    return h
+
+for a in range(P):
+    h[a] = net(X[a])
+for a in range(P):
+    for b in range(P):
+        K[a, b] = moment(h[a] * h[b])
+
+output K
+"""
+
+
+@pytest.mark.parametrize("depth", [1, 3, 5])
+def test_depth_is_a_recursion(depth):
+    """theory: K4 (arc-cosine kernel of degree 1, variance 2)."""
+    data = {"X": np.array([[1, 0], [0.5, math.sqrt(0.75)]])}
+    found = tensorprog.compile(DEPTH).run(data, L=depth, method="covariance")
+    expected = {1: .608997781044, 3: .738128192301, 5: .810454201005}[depth]
+    assert found["K"][0, 1] == pytest.approx(expected, abs=1e-11)
+    assert np.diag(found["K"]) == pytest.approx([1, 1], abs=1e-14)
+
+
+RESNET = """
+width n
+param L : int = 4
+vector v : [n] ~ normal(0, 1)
+matrix W[L] : [n, n] ~ normal(0, 1/n)
+
+x = v
+for l in range(L):
+    x = x + 1/sqrt(L) * (W[l] @ x)
+output moment(x**2) as square
+"""
+
+
+@pytest.mark.parametrize("depth", [4, 16, 64])
+def test_linear_resnet_grows_to_e(depth):
+    found = tensorprog.compile(RESNET).run(L=depth, method="covariance")
+    assert found["square"] == pytest.approx((1 + 1 / depth)**depth, rel=1e-12)
+
+
+@pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.name)
+def test_known_answers(case):
+    """Whatever the planner gives to covariances is as exact as the answer is known."""
+    program = tensorprog.compile(case.path)
+    names = program.compiled.plan.names("covariance")
+    if not names:
+        pytest.skip("evaluated by particles")
+    found = program.run(case.data, **case.settings)
+    for name in names:
+        value, tolerance = case.expected[name]
+        scale = 1 + np.abs(np.asarray(value, float))
+        assert np.all(np.abs(found[name] - np.asarray(value)) <= tolerance + 2e-9 * scale), name

@@ -1,0 +1,237 @@
+"""Kernels over pairs of rows: recognised from the equations, and equal to the table evaluator and to known recursions."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import tensorprog
+from tensorprog import ProgramError
+from tensorprog.bind import bind
+from tensorprog.covariance.emit import emit_module
+from tensorprog.covariance.pairs import PairLowering, pair_kernels
+from tensorprog.driver import load_module
+
+HEADER = """width n
+size P, Q, d, L
+param s = 1.3
+input X : [P, d]
+input Y : [Q, d]
+matrix U : [n, d] ~ normal(0, 1/d)
+matrix W[L] : [n, n] ~ normal(0, s/n)
+matrix V[L] : [n, n] ~ normal(0, 2/n)
+vector b[L] : [n] ~ normal(0, 0.3)
+"""
+SQUARE = """
+for a in range(P):
+    for c in range(P):
+        K[a, c] = moment(x[a] * x[c])
+output K
+"""
+
+BODIES = {
+    "family": """
+for a in range(P):
+    h[0, a] = U @ X[a]
+    for l in range(L):
+        h[l+1, a] = W[l] @ {0}(h[l, a]) + b[l]
+    x[a] = {1}(h[L, a])
+""" + SQUARE,
+    "cell": """
+for a in range(P):
+    h = U @ X[a]
+    for l in range(L):
+        h = W[l] @ {0}(h)
+        h = V[l] @ {1}(h) + b[l]
+    x[a] = h
+""" + SQUARE,
+    "function": """
+def net(z):
+    h = U @ z
+    for l in range(L):
+        h = W[l] @ {0}(h)
+    return {1}(h)
+for a in range(P):
+    x[a] = net(X[a])
+""" + SQUARE,
+    "written_out": """
+for a in range(P):
+    h = {0}(U @ X[a])
+    x[a] = {1}(W[0] @ h) + 0.5*h
+""" + SQUARE,
+    "skips": """
+for a in range(P):
+    h[0, a] = U @ X[a]
+    for l in range(L):
+        h[l+1, a] = h[l, a] + V[l] @ {0}(h[l, a])
+    x[a] = {1}(h[L, a])
+""" + SQUARE,
+    "two_data_sets": """
+def net(z):
+    h = U @ z
+    for l in range(L):
+        h = W[l] @ {0}(h) + b[l]
+    return {1}(h)
+for a in range(P):
+    x[a] = net(X[a])
+for c in range(Q):
+    y[c] = net(Y[c])
+for a in range(P):
+    for c in range(Q):
+        K[a, c] = moment(x[a] * y[c])
+output K
+""",
+}
+
+
+def data(d=4):
+    rng = np.random.default_rng(5)
+    return {"X": rng.standard_normal((5, d)), "Y": rng.standard_normal((3, d))}
+
+
+def lowered(program):
+    """The lowerings, or reasons, of a program's outputs."""
+    compiled = program.compiled
+    return pair_kernels(compiled.plan.system, compiled.limit, list(compiled.limit.outputs))
+
+
+def by_table(program, values, **settings):
+    """The outputs by the table evaluator."""
+    compiled = program.compiled
+    module = load_module(emit_module(compiled.limit, compiled.original, compiled.plan.system))
+    return module.run(bind(program.program, values, settings))[0]
+
+
+@pytest.mark.parametrize("body, functions", [
+    ("family", ("relu", "erf")), ("cell", ("erf", "relu")), ("function", ("relu", "sin")), ("written_out", ("erf", "gelu")),
+    ("two_data_sets", ("gelu", "relu")), ("skips", ("erf", "relu"))])
+def test_agrees_with_the_table(body, functions):
+    program = tensorprog.compile(HEADER + BODIES[body].format(*functions))
+    assert isinstance(lowered(program)["K"], PairLowering)
+    for depth in (1, 2, 4):
+        expected = by_table(program, data(), L=depth)["K"]
+        assert program.kernels(data(), L=depth)["K"] == pytest.approx(expected, rel=1e-11, abs=1e-13)
+        assert program.run(data(), L=depth)["K"] == pytest.approx(expected, rel=1e-11, abs=1e-13)
+
+
+def test_series_agree_with_the_table():
+    program = tensorprog.compile(HEADER + BODIES["cell"].format("tanh", "relu"))
+    expected = by_table(program, data(), L=2)["K"]
+    found = program.run(data(), L=2)
+    assert found["K"] == pytest.approx(expected, abs=1e-11)
+    assert found.error["K"].max() > 0
+
+
+def test_the_depth_is_a_parameter_of_one_program():
+    lowering = lowered(tensorprog.compile(HEADER + BODIES["family"].format("relu", "relu")))["K"]
+    assert lowering.program.sizes == ("L",)
+    assert lowering.program.symmetric and lowering.one_set
+    assert len(lowering.program.grams) == 1
+
+
+def test_two_data_sets_share_one_recursion():
+    lowering = lowered(tensorprog.compile(HEADER + BODIES["two_data_sets"].format("relu", "erf")))["K"]
+    assert lowering.right == {"X": "Y"} and not lowering.one_set
+    assert len(lowering.program.grams) == 1
+
+
+def test_rectangular_kernels_of_one_data_set():
+    program = tensorprog.compile(HEADER + BODIES["family"].format("relu", "erf"))
+    values = data()
+    whole = program.kernels({"X": np.concatenate([values["X"], values["Y"]]), "Y": values["Y"]}, L=3)["K"]
+    found = program.kernels(values, {"X": values["Y"], "Y": values["Y"]}, L=3)["K"]
+    assert found == pytest.approx(whole[:5, 5:], rel=1e-12)
+    out = {"K": np.empty((5, 5), np.float32)}
+    single = program.kernels(values, L=3, out=out, dtype="float32", threads=2)["K"]
+    assert single is out["K"]
+    assert single == pytest.approx(whole[:5, :5], rel=1e-4)
+
+
+def test_relu_kernels_of_every_depth():
+    """K4 (Cho and Saul 2009): the cosine c becomes (sqrt(1 - c^2) + (pi - acos c) c) / pi from layer to layer."""
+    program = tensorprog.compile(RELU)
+    angles = np.array([0.3, 1.2, 2.9])
+    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found = program.run({"X": rows}, L=5, method="covariance")["Sigma"]
+    for i, j in itertools.product(range(3), repeat=2):
+        c = math.cos(angles[i] - angles[j])
+        for level in range(5):
+            c = min(max(c, -1.0), 1.0)
+            c = (math.sqrt(1 - c * c) + (math.pi - math.acos(c)) * c) / math.pi
+            assert found[level, i, j] == pytest.approx(c, abs=1e-10)
+
+
+RELU = """width n
+size P, d, L
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1)
+matrix W[L] : [n, n] ~ normal(0, 2/n)
+matrix V : [1, n] ~ normal(0, 2/n)
+for a in range(P):
+    h = U @ X[a]
+    for l in range(L):
+        f[l, a] = V @ relu(h)
+        h = W[l] @ relu(h)
+for l in range(L):
+    for a in range(P):
+        for b in range(P):
+            Sigma[l, a, b] = cov(f[l, a, 0], f[l, b, 0])
+output Sigma
+"""
+
+
+LAYERS = """width n
+size P, d
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1)
+matrix W1 : [n, n] ~ normal(0, 1)
+matrix W2 : [n, n] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+for a in range(P):
+    x = sqrt(2) * relu(U @ X[a])
+    y = sqrt(2) * relu(W1 @ x / sqrt(n))
+    z = sqrt(2) * relu(W2 @ y / sqrt(n))
+    f[a] = dot(v, z) / sqrt(n)
+for a in range(P):
+    for c in range(P):
+        Sigma[a, c] = cov(f[a], f[c])
+        Theta[a, c] = ntk(f[a], f[c]; U, W1, W2, v)
+output Sigma, Theta
+"""
+
+
+def test_tangent_kernel_of_layers_written_out():
+    """K5 (Jacot et al. 2018): Theta becomes Theta (1 - acos(c) / pi) + Sigma from layer to layer."""
+    program = tensorprog.compile(LAYERS)
+    assert isinstance(lowered(program)["Theta"], PairLowering)
+    angles = np.array([0.3, 1.2, 2.9])
+    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found = program.run({"X": rows}, method="covariance")
+    c = np.cos(angles[:, None] - angles)
+    theta = c
+    for _ in range(3):
+        turn = np.arccos(np.clip(c, -1, 1))
+        c = (np.sin(turn) + (math.pi - turn) * c) / math.pi
+        theta = theta * (1 - turn / math.pi) + c
+    assert found["Sigma"] == pytest.approx(c, abs=1e-10)
+    assert found["Theta"] == pytest.approx(theta, abs=1e-10)
+
+
+def test_near_the_particles():
+    program = tensorprog.compile(HEADER + BODIES["family"].format("erf", "relu"))
+    sampled = program.run(data(), L=2, method="particles")
+    found = program.run(data(), L=2)
+    assert np.all(np.abs(found["K"] - sampled["K"]) < 6 * sampled.error["K"] + 0.02)
+
+
+@pytest.mark.parametrize("ending, reason", [
+    ("for a in range(P):\n    K[a] = moment(x[a] * x[a])\noutput K", "pairs of rows"),
+    ("for a in range(P):\n    for c in range(a + 1):\n        K[a, c] = moment(x[a] * x[c])\noutput K", ""),
+    ("for a in range(P):\n    for c in range(P):\n        K[a, c] = moment(x[a] * x[c] * relu(x[0] + x[a]))\noutput K", ""),
+])
+def test_what_has_no_such_form_says_why(ending, reason):
+    program = tensorprog.compile(HEADER + BODIES["written_out"].format("relu", "erf").replace(SQUARE, "\n" + ending))
+    with pytest.raises(ProgramError, match="not a kernel over pairs") as caught:
+        program.kernels(data(), L=1)
+    assert caught.value.diagnostics[0].code == "TP712" and reason in str(caught.value)

@@ -1,0 +1,292 @@
+"""Kernels over all pairs: closed forms, series and programs against quadrature, and what the driver promises."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+
+import mpmath
+import numpy as np
+import pytest
+import sympy
+from pair_programs import (
+    ERF,
+    GELU,
+    RELU,
+    SIGMOID,
+    SOFTPLUS,
+    STEP,
+    SWISH,
+    TANH,
+    X,
+    dual,
+    interpret,
+    load,
+    mlp_pair_program,
+    two_point,
+)
+
+from tensorprog.codegen.pairs import (
+    AddTo,
+    Array,
+    Diagonal,
+    Gram,
+    Input,
+    Loop,
+    Number,
+    PairProgram,
+    Param,
+    Power,
+    Product,
+    Quotient,
+    Ref,
+    Set,
+    Sum,
+    UnsupportedDual,
+    emit_pair_kernel,
+    restrict,
+)
+from tensorprog.codegen.pairs.arcsine import ANGLE, FOLD
+from tensorprog.ir.integers import IntLit, IntSym, int_bin
+
+NTP = {"sw2": 2.0, "sb2": 0.0, "scale": 0.5}
+
+
+def test_polynomials_agree_with_the_arcsine():
+    for m in np.linspace(0, 1, 300):
+        u = np.sqrt(1 - m)
+        exact = mpmath.asin(m)
+        assert abs(np.pi / 2 - np.pi * u * np.polynomial.polynomial.polyval(m, ANGLE) - exact) < 3e-15
+        folded = 2 / mpmath.pi * (mpmath.sqrt(1 - mpmath.mpf(m)**2) + m * exact)
+        assert abs(m + 2 * u**3 * np.polynomial.polynomial.polyval(m, FOLD) - folded) < 3e-15
+
+
+def dual_program(*pairs) -> PairProgram:
+    """E[phi(u) psi(v)] for pairs of functions, with the Gram matrix as the covariance; outputs e0, e1, ..."""
+    places = [Ref(f"e{k}") for k in range(len(pairs))]
+    body = tuple(Set(e, dual(*pair)) for e, pair in zip(places, pairs))
+    outputs = tuple((e.name, e) for e in places)
+    return PairProgram("duals", (Gram("k", "X", "X"),), (), (), body, outputs, symmetric=False)
+
+
+def rows_with(kaa: float, kab: float, kbb: float) -> np.ndarray:
+    first = np.array([np.sqrt(kaa), 0.0])
+    slope = kab / first[0] if kaa else 0.0
+    return np.array([first, [slope, np.sqrt(max(kbb - slope**2, 0.0))]])
+
+
+# K2 of the theory notes: the values at (kaa, kab, kbb) = (1, .5, 1), (1, -.7, 2) and (1, 1, 1).
+KNOWN = {
+    "step": (STEP, 1 / 3, 0.167588652419980, 0.5), "relu": (RELU, 0.304498890522115, 0.078260811631307, 0.5),
+    "sign": (sympy.sign(X), 1 / 3, -0.329645390320078, 1.0), "abs": (abs(X), 0.717995562088459, 1.013043246525228, 1.0),
+    "erf": (ERF, 0.216346895938785, -0.235455780264993, 0.464559054397540),
+    "erf'": (ERF.diff(X), 0.450158158078553, 0.352591081462358, 0.569410034733742),
+    "gelu": (GELU, 0.227294915021992, -0.012644905872921, 0.425221482570299),
+    "gelu'": (GELU.diff(X), 0.342267242459443, 0.155709646241200, 0.455850865649287),
+    "sin": (sympy.sin(X), 0.191700249782102, -0.169262902877444, 0.432332358381694),
+    "cos": (sympy.cos(X), 0.414830409930532, 0.280066061239778, 0.567667641618306),
+    "exp": (sympy.exp(X), 4.481689070338065, 2.225540928492468, float(np.e**2)),
+    "square": (X**2, 1.5, 2.98, 3.0),
+}
+
+
+def test_known_two_point_functions(tmp_path):
+    module = load(dual_program(*((phi, phi) for phi, *_ in KNOWN.values())), tmp_path)
+    for position, covariance in enumerate(((1, 0.5, 1), (1, -0.7, 2), (1, 1, 1))):
+        rows = rows_with(*covariance)
+        result = module.kernels({"X": rows[:1]}, {"X": rows[1:]})
+        own = module.kernels({"X": rows[:1]})
+        for k, (name, (_, *values)) in enumerate(KNOWN.items()):
+            assert result[f"e{k}"][0, 0] == pytest.approx(values[position], abs=2e-14), name
+            assert own[f"e{k}"][0, 0] == pytest.approx(values[2], abs=2e-15), name
+
+
+MIXED = [
+    (RELU, RELU), (RELU, STEP), (sympy.Rational(11, 20) * X + sympy.Rational(9, 20) * abs(X), X**2 - abs(X) / 3),
+    (abs(X), X**4), (sympy.sign(X), X**3 + 1), (ERF, X**3), (GELU, X**2 + X), (GELU, GELU.diff(X)), (GELU, ERF),
+    (sympy.erf(2 * X), sympy.erf(X / 3)),
+    (X * sympy.erf(2 * X), sympy.exp(-X**2 / 3) - 2), (sympy.exp(-X**2), sympy.exp(-2 * X**2)),
+    (X * sympy.exp(-X**2), X * sympy.exp(-2 * X**2)), (sympy.sin(2 * X) + sympy.cos(X), sympy.exp(X / 2) + X),
+    (sympy.cos(X) * sympy.sin(X), sympy.sin(X + 1)), (sympy.sinh(X), sympy.cosh(X) + X), (TANH, TANH), (SIGMOID, SWISH),
+    (SOFTPLUS, SOFTPLUS.diff(X)), (TANH, RELU), (STEP, SWISH), (X**2 * SIGMOID, GELU),
+]
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_two_point_functions_agree_with_quadrature(part, tmp_path):
+    pairs = MIXED[part::3]
+    module = load(dual_program(*pairs), tmp_path)
+    for covariance in ((1, 0.5, 1), (0.4, -0.3, 0.9), (1.7, 0.01, 0.2), (0.8, 0.0, 0.5)):
+        rows = rows_with(*covariance)
+        result = module.kernels({"X": rows[:1]}, {"X": rows[1:]})
+        for k, pair in enumerate(pairs):
+            assert result[f"e{k}"][0, 0] == pytest.approx(two_point(*pair, *covariance), abs=3e-11), pair
+
+
+def test_zero_inputs_give_the_value_at_zero(tmp_path):
+    functions = (RELU, GELU, TANH, SWISH)
+    module = load(dual_program(*((phi, phi + 1) for phi in functions)), tmp_path)
+    result = module.kernels({"X": np.array([[0.0, 0.0], [1.0, 0.0]])})
+    for k, phi in enumerate(functions):
+        assert result[f"e{k}"][0, 0] == pytest.approx(0.0, abs=1e-15)
+        assert result[f"e{k}"][0, 1] == pytest.approx(0.0, abs=1e-15)
+        assert result[f"e{k}"][1, 0] == pytest.approx(two_point(phi, phi * 0 + 1, 1, 0, 0), abs=1e-12)
+
+
+def test_relu_kernels_of_all_depths(tmp_path):
+    """K4 and K5: the recursions from correlations 1/2, 0 and 1."""
+    module = load(mlp_pair_program(RELU), tmp_path)
+    rows = {"X": np.array([[1.0, 0.0], [0.5, np.sqrt(0.75)], [0.0, 1.0]])}
+    half = [0.608997781044, 0.683905650899, 0.738128192301, 0.778895137394, 0.810454201005]
+    zero = [0.318309886184, 0.493731090200, 0.604825720113, 0.680953533356, 0.735946350628]
+    half_ntk = [0.942331114378, 1.351479561123, 1.737844679215, 2.107112538397, 2.462893132458]
+    zero_ntk = [0.318309886184, 0.685708636283, 1.060388106803, 1.430390497210, 1.792195966845]
+    for depth in range(1, 6):
+        result = module.kernels(rows, params=NTP | {"blocks": depth})
+        for name, values in (("nngp", (half, zero)), ("ntk", (half_ntk, zero_ntk))):
+            assert result[name][0, 1] == pytest.approx(values[0][depth - 1], abs=1e-11)
+            assert result[name][0, 2] == pytest.approx(values[1][depth - 1], abs=1e-11)
+        assert np.abs(np.diag(result["ntk"]) - (depth + 1)).max() < 1e-14 * depth
+
+
+def inputs(n: int, d: int = 6, seed: int = 0, **more) -> dict:
+    generator = np.random.default_rng(seed)
+    return {"X": generator.standard_normal((n, d)) * generator.uniform(0.4, 1.3, (n, 1))} | more
+
+
+PARAMS = {"sw2": 1.3, "sb2": 0.1, "scale": 1 / 6, "blocks": 2}
+
+
+@pytest.mark.parametrize("activations", [(RELU, TANH), (ERF, GELU, RELU), (SWISH, abs(X), SOFTPLUS, SIGMOID)], ids=str)
+def test_mixed_perceptrons_agree_with_the_interpreter(activations, tmp_path):
+    program = mlp_pair_program(*activations)
+    data = inputs(5)
+    result = load(program, tmp_path).kernels(data, params=PARAMS)
+    for i, j in ((0, 1), (2, 4), (3, 3)):
+        expected = interpret(program, *({"X": data["X"][k]} for k in (i, j)), PARAMS)
+        for name, value in expected.items():
+            assert result[name][i, j] == pytest.approx(value, rel=1e-9)
+
+
+class Generated:
+    """A random pair program: two Gram products, biases, skip sums, loops, two recursions that feed each other."""
+
+    functions = (RELU, ERF, GELU, TANH, SWISH, abs(X), sympy.sin(X), X**2 / 4 + X)
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.layer = IntSym("layer", "loop")
+
+    def program(self) -> PairProgram:
+        size, start = IntSym("depth", "size"), IntLit(0)
+        biases = Product((Input("bias", "a"), Input("bias", "b")))
+        body = [Set(Ref("k"), Sum((Product((Param("s"), Ref("g"))), biases))),
+                Set(Ref("h"), Sum((Ref("k"), Product((Number(0.5), Ref("f")))))), Set(Ref("K", (start,)), Ref("k"))]
+        following = int_bin("+", self.layer, IntLit(1))
+        inner = [self.statement() for _ in range(self.random.randrange(2, 5))]
+        inner.append(Set(Ref("K", (following,)), Sum((Ref("k"), Product((Number(0.25), Ref("K", (self.layer,))))))))
+        body += [Loop("layer", start, size, 1, tuple(inner)), Set(Ref("out"), Number(0.0)),
+                 Loop("layer", size, IntLit(-1), -1, (
+                     AddTo(Ref("out"), Product((Ref("K", (self.layer,)), Input("gain", "a", (self.layer,)),
+                                                Input("gain", "b", (self.layer,))))),))]
+        return PairProgram("random", (Gram("g", "X", "X"), Gram("f", "Y", "Y")), ("s",), ("depth",), tuple(body),
+                           (("k", Ref("k")), ("h", Ref("h")), ("out", Ref("out"))),
+                           (Array("K", (int_bin("+", size, IntLit(1)),)),), ("bias", "gain"))
+
+    def statement(self):
+        target = Ref(self.random.choice("kh"))
+        phi, other = self.random.choice(self.functions), self.random.choice("kh")
+        value = Product((Param("s"), dual(phi, phi, other)))
+        match self.random.randrange(4):
+            case 0:
+                return Set(target, Sum((value, Number(0.1))))
+            case 1:
+                return Set(target, Sum((Product((Number(0.5), Ref(target.name))), value)))
+            case 2:
+                cosine = Product(tuple(Power(Diagonal(Ref(other), side), -0.5) for side in "ab"))
+                return Set(target, Sum((Number(0.2), Product((Ref(other), cosine)))))
+            case _:
+                return Set(target, Quotient(Sum((value, Ref("g"))), Number(2.0)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_programs_agree_with_the_interpreter(seed, tmp_path):
+    program = Generated(seed).program()
+    generator = np.random.default_rng(seed)
+    data = inputs(4, seed=seed, Y=generator.standard_normal((4, 3)), bias=generator.standard_normal(4),
+                  gain=generator.standard_normal((4, 4)))
+    params = {"s": 0.4, "depth": 2}
+    result = load(program, tmp_path).kernels(data, params=params)
+    for i, j in ((0, 1), (3, 2), (1, 1)):
+        expected = interpret(program, *({name: array[k] for name, array in data.items()} for k in (i, j)), params)
+        for name, value in expected.items():
+            assert result[name][i, j] == pytest.approx(value, rel=1e-9, abs=1e-10)
+
+
+@pytest.mark.parametrize("phi", [RELU, GELU, TANH], ids=str)
+def test_what_the_driver_promises(phi, tmp_path):
+    """Rectangles, threads, precisions, output arrays: one result."""
+    module = load(mlp_pair_program(phi), tmp_path)
+    data = inputs(700, 20)
+    params = PARAMS | {"scale": 1 / 20}
+    square = module.kernels(data, params=params, threads=1)
+    again = module.kernels(data, params=params, threads=3)
+    parts = module.kernels({"X": data["X"][:300]}, {"X": data["X"][100:]}, params)
+    single = module.kernels(data, params=params, dtype="float32")
+    out = {name: np.full((700, 700), np.nan) for name in square}
+    returned = module.kernels(data, params=params, out=out)
+    for name, values in square.items():
+        assert np.array_equal(values, values.T)
+        assert np.array_equal(values, again[name])
+        assert returned[name] is out[name] and np.array_equal(values, out[name])
+        assert np.abs(parts[name] - values[:300, 100:]).max() < 2e-12
+        assert single[name].dtype == np.float32
+        assert np.abs(single[name] - values).max() < 1e-4 * np.abs(values).max()
+
+
+def test_nearly_equal_and_opposite_rows_of_a_series(tmp_path):
+    """Correlations at both ends, where the series needs all of its terms."""
+    program = mlp_pair_program(TANH)
+    row = inputs(1)["X"][0]
+    data = {"X": np.array([row, row * (1 + 1e-9), -row, 3 * row])}
+    result = load(program, tmp_path).kernels(data, params=PARAMS)
+    for i, j in ((0, 1), (0, 2), (1, 3), (2, 3)):
+        expected = interpret(program, *({"X": data["X"][k]} for k in (i, j)), PARAMS)
+        for name, value in expected.items():
+            assert result[name][i, j] == pytest.approx(value, abs=1e-9)
+
+
+def test_output_arrays_must_fit(tmp_path):
+    module = load(mlp_pair_program(RELU), tmp_path)
+    wrong = {name: np.empty((5, 4)) for name in ("nngp", "ntk")}
+    with pytest.raises(ValueError, match="C-contiguous"):
+        module.kernels(inputs(5), params=PARAMS, out=wrong)
+
+
+def test_one_output_needs_only_its_statements(tmp_path):
+    program = mlp_pair_program(RELU)
+    only = restrict(program, ("nngp",))
+    assert not only.arrays and "D" not in emit_pair_kernel(only)
+    full, part = (load(p, tmp_path).kernels(inputs(9), params=PARAMS) for p in (program, only))
+    assert list(part) == ["nngp"] and np.array_equal(full["nngp"], part["nngp"])
+
+
+def test_memory_beyond_the_outputs(tmp_path):
+    module = load(mlp_pair_program(RELU), tmp_path)
+    data = inputs(3000, 16)
+    out = module.kernels(data, params=PARAMS)
+    tracemalloc.start()
+    module.kernels(data, params=PARAMS | {"blocks": 10}, out=out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6
+
+
+@pytest.mark.parametrize("phi", [abs(X - 1), abs(X) * TANH, sympy.Max(X, sympy.tanh(X))], ids=str)
+def test_kinks_without_a_closed_form_are_refused(phi):
+    with pytest.raises(UnsupportedDual):
+        emit_pair_kernel(dual_program((phi, phi)))
+
+
+def test_the_text_does_not_depend_on_when_it_is_made():
+    assert emit_pair_kernel(mlp_pair_program(GELU, TANH)) == emit_pair_kernel(mlp_pair_program(GELU, TANH))
