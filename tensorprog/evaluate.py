@@ -50,8 +50,8 @@ def _require_covariance(plan: Plan, source: Source) -> None:
 
 def _covariance(compiled: Compiled, env: Mapping[str, object], plan: Plan, method: str, source: Source,
                 threads: int | None) -> Evaluated:
-    """The outputs that the plan gives to `covariance`: kernels over pairs of rows by tiles, others by a table of values,
-    but none of the latter if they would take too many numbers."""
+    """The outputs that the plan gives to `covariance`: kernels over pairs of rows by tiles, others by a table of
+    values, but none of the latter if they would take too many numbers."""
     if plan.system is None:
         return {}, {}, {}
     from tensorprog.covariance.runtime import TooLarge

@@ -42,7 +42,9 @@ class PairModule:
 
     def applies(self, env: Mapping[str, object]) -> bool:
         """Whether the sizes are such that the recursion has begun."""
-        return all(_number(e, env) >= 0 for e in self.lowering.required if not _leading(e, self.lowering))
+        corners = itertools.product(*(((name, 0), (name, int(_number(extent, env)) - 1))
+                                      for name, extent in self.lowering.leading))
+        return all(_number(e, {**env, **dict(corner)}) >= 0 for corner in corners for e in self.lowering.required)
 
     def values(self, env: Mapping[str, object], first: Mapping, second: Mapping | None,
                **options: object) -> dict[str, np.ndarray]:
@@ -50,8 +52,8 @@ class PairModule:
         import numpy as np
 
         lowering = self.lowering
-        left = {name: first[given] for name, given in lowering.left.items() if given in first}
-        right = None if second is None else {name: second[given] for name, given in lowering.right.items() if given in second}
+        left = _chosen(first, lowering.left)
+        right = None if second is None else _chosen(second, lowering.right)
         params = {name: float(_number(e, env)) for name, e in lowering.parameters.items()}
         params |= {name: env[name] for name in lowering.program.sizes if name in env}
         shape = tuple(int(_number(extent, env)) for _, extent in lowering.leading)
@@ -149,14 +151,17 @@ def _second(program: CompiledProgram, lowering: PairLowering, env: Mapping, seco
 
 
 def _no_kernel(program: CompiledProgram, reasons: Mapping[str, str]) -> ProgramError:
-    return ProgramError([Diagnostic(
-        "TP712", f"the output '{o.name}' is not a kernel over pairs of rows: {reasons.get(o.name, 'it has no closed equations')}",
-        o.span, help="use `run`") for o in program.program.outputs], program.source)
+    def message(name: str) -> str:
+        why = reasons.get(name, "it has no closed equations")
+        return f"the output '{name}' is not a kernel over pairs of rows: {why}"
+
+    return ProgramError([Diagnostic("TP712", message(o.name), o.span, help="use `run`")
+                         for o in program.program.outputs], program.source)
+
+
+def _chosen(data: Mapping, names: Mapping[str, str]) -> dict:
+    return {name: data[given] for name, given in names.items() if given in data}
 
 
 def _number(expr, env: Mapping[str, object]):
     return expr.subs({s: env[s.name] for s in expr.free_symbols})
-
-
-def _leading(expr, lowering: PairLowering) -> bool:
-    return bool({name for name, _ in lowering.leading} & {s.name for s in expr.free_symbols})

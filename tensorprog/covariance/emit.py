@@ -268,8 +268,8 @@ class _Module:
 
     def _run(self) -> str:
         extents = family_extents(self.program)
-        lines = ["def run(data, *, only=None, limit=2_000_000, samples=None, replicates=None, seed=None, tolerance=None,",
-                 "        threads=None, progress=None, **settings):",
+        lines = ["def run(data, *, only=None, limit=2_000_000, samples=None, replicates=None, seed=None,",
+                 "        tolerance=None, threads=None, progress=None, **settings):",
                  '    """The limits of the outputs, and the errors of the quadratures behind them (0: none).',
                  "",
                  "    `only` names the outputs that are wanted.",

@@ -24,6 +24,8 @@ class Node(Function):
 
     is_real = True
     is_commutative = True
+    # Its arguments may all be integers, and still it is not a number that SymPy could compare.
+    is_number = False
 
     @classmethod
     def eval(cls, *args):

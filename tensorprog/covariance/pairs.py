@@ -1,8 +1,8 @@
 """Outputs that are recursions over pairs of rows of the data, lowered to pair programs (`codegen/pairs`).
 
-An output K[..., a, b] whose last two indices are rows of inputs is one if every equation that it needs, specialised to the
-arguments that occur, is a function of the pair and of at most one level. The analysis is by the equations' dependences
-(`pairs_derive`), not by the network they come from.
+An output K[..., a, b] whose last two indices are rows of inputs is one if every equation that it needs, specialised to
+the arguments that occur, is a function of the pair and of at most one level. This is found from what the equations
+depend on (`pairs_derive`), not from the network they come from.
 """
 
 from __future__ import annotations

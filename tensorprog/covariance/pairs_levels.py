@@ -41,8 +41,8 @@ def components(edges: dict[int, set[int]]) -> list[set[int]]:
 
 
 class Levels:
-    """`recursive`: the equations that need themselves; `moving`: (equation, position) of the arguments that change on the
-    way round, and of those that are handed on to them."""
+    """`recursive`: the equations that need themselves; `moving`: (equation, position) of the arguments that change on
+    the way round, and of those that are handed on to them."""
 
     def __init__(self, system: System) -> None:
         calls = {number: list(_calls(system, number)) for number in system.equations}
@@ -75,7 +75,8 @@ class Levels:
                             if flat(arg - param) != 0:
                                 marked.append((number, p))
         classes = {find(p) for p in marked}
-        moving = {(n, q) for n in self.recursive for q in range(len(system.equations[n].params)) if find((n, q)) in classes}
+        moving = {(n, q) for n in self.recursive for q in range(len(system.equations[n].params))
+                  if find((n, q)) in classes}
         return _leading_to(moving, system, calls)
 
 
@@ -83,7 +84,8 @@ def _leading_to(moving: set[Position], system: System, calls: dict[int, list[Exp
     """With the arguments of other equations that are handed on to them."""
     while True:
         more = {(number, p) for number, found in calls.items() for call in found for q, arg in enumerate(call.args[1:])
-                if (int(call.args[0]), q) in moving for p, param in enumerate(system.equations[number].params) if arg.has(param)}
+                if (int(call.args[0]), q) in moving
+                for p, param in enumerate(system.equations[number].params) if arg.has(param)}
         if more <= moving:
             return moving
         moving = moving | more

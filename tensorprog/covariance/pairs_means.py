@@ -26,7 +26,10 @@ class Part:
         return self.phi == self.first and self.psi == self.second
 
 
-def products(system: System, number: int, independent: Callable[[Symbol, Symbol], bool]) -> list[tuple[Expr, list[Part]]]:
+Independence = Callable[[Symbol, Symbol], bool]
+
+
+def products(system: System, number: int, independent: Independence) -> list[tuple[Expr, list[Part]]]:
     """The integrand of a recipe as a sum: coefficients, and the parts whose means are multiplied.
 
     Raises:
@@ -52,7 +55,7 @@ def polynomial(system: System, number: int) -> bool:
     return integrand.is_polynomial(*{g for pair in covariance for g in pair})
 
 
-def _product(term: Expr, gaussians: list[Symbol], independent: Callable) -> tuple[Expr, list[Part]]:
+def _product(term: Expr, gaussians: list[Symbol], independent: Independence) -> tuple[Expr, list[Part]]:
     coefficient, functions = _separated(term, gaussians)
     groups: list[list[Symbol]] = []
     for z in sorted(functions, key=gaussians.index):

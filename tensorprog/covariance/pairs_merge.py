@@ -21,7 +21,8 @@ MOST_LITERAL = 8
 
 @dataclass(slots=True)
 class Node:
-    """A definition in use. With levels: `expr` is the step from `start` on, `bases` the nodes {level: number} before that.
+    """A definition in use. With levels: `expr` is the step from `start` on, `bases` the nodes {level: number}
+    before that.
 
     `group` names the loop that a node with levels is computed in.
     """

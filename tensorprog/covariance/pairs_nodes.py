@@ -20,6 +20,10 @@ class NotPairs(Exception):
     """An output is not a recursion over pairs of rows; the message says why."""
 
 
+class Undecided(Exception):
+    """Which case of an equation applies depends on more than the known facts."""
+
+
 class At(Node):
     pass
 

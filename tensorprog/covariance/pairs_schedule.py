@@ -33,8 +33,8 @@ from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin
 
 @dataclass(slots=True)
 class Scheduled:
-    """The program; `parameters` are its numbers as expressions in the script's sizes and parameters; every expression of
-    `required` is to be >= 0."""
+    """The program; `parameters` are its numbers as expressions in the script's sizes and parameters; every expression
+    of `required` is to be >= 0."""
 
     program: PairProgram
     parameters: dict[str, Expr]

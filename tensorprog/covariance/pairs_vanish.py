@@ -1,8 +1,8 @@
 """Covariances of two levels that are zero whenever one level is far enough behind the other, by induction.
 
-A skip connection relates Cov(h_l, Zhat_m) to Cov(h_{l-1}, Zhat_m), and so on down to the first level: all of them are zero for
-l <= m because every case is a multiple of another of the same kind. Equations end at their first levels, so assuming the claim
-for what an equation calls is an induction on the depth of calls.
+A skip connection relates Cov(h_l, Zhat_m) to Cov(h_{l-1}, Zhat_m), and so on down to the first level: all of them are
+zero for l <= m because every case is a multiple of another of the same kind. Equations end at their first levels, so
+assuming the claim for what an equation calls is an induction on the depth of calls.
 """
 
 from __future__ import annotations

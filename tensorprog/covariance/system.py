@@ -113,6 +113,8 @@ class System:
                 raise Unsupported("the system of equations is too large")
             function = self.unwound.functions[number]
             cases = tuple((guards, self.number(expr)) for guards, expr in self.unwound.cases(number))
+            if any(expr.has(sympy.nan, sympy.oo, sympy.zoo, -sympy.oo) for _, expr in cases):
+                raise Unsupported(f"`{function.name}` begins with an infinite value")
             self.equations[number] = Equation(number, function.name, function.params, cases)
             for guards, expr in cases:
                 for e in (*guards, expr):
