@@ -93,8 +93,8 @@ class Responses:
             yield part
 
     def _without_zeros(self, derivative: Expr) -> Expr:
-        """The terms whose mean is not zero by independence. (Under the hypothesis, Zhats stand for products: what precedes
-        a product in the program has its responses settled.)"""
+        """The terms whose mean is not zero by independence. (Under the hypothesis, Zhats stand for products: what
+        precedes a product in the program has its responses settled.)"""
         derivative = flat(self._inlined(derivative))
         return sympy.Add(*(t for t in sympy.Add.make_args(derivative)
                            if not self.program.vanishes(t, responses=not self.cancelling)))

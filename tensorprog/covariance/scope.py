@@ -140,12 +140,13 @@ class Scope:
         return self._constant_set
 
     def vanishes(self, term: Expr, responses: bool = True) -> bool:
-        """Whether the mean of a product is zero by independence: a factor is a centred Gaussian of which nothing else in
-        it is made. Without `responses`, products with matrices are taken to be their Zhat."""
+        """Whether the mean of a product is zero by independence: a factor is a centred Gaussian of which nothing else
+        in it is made. Without `responses`, products with matrices are taken to be their Zhat."""
         factors = sympy.Mul.make_args(term)
         for k, factor in enumerate(factors):
             own = self._centred_source(factor, responses)
-            if own is not None and own not in self._sources(sympy.Mul(*factors[:k], *factors[k + 1:]), responses, set()):
+            others = sympy.Mul(*factors[:k], *factors[k + 1:])
+            if own is not None and own not in self._sources(others, responses, set()):
                 return True
         return False
 
