@@ -450,11 +450,11 @@ def test_a_closed_pipe_is_silent():
 
 
 def test_ctrl_c_in_a_process():
-    command = [sys.executable, "-m", "tensorprog", "simulate", "model.tp", "data.npz", "--width", "2000", "--seeds",
+    command = [sys.executable, "-m", "tensorprog", "simulate", "model.tp", "data.npz", "--width", "500", "--seeds",
                "100000", "-o", "out.npz"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                env={**os.environ, "PYTHONPATH": str(ROOT)})
-    time.sleep(4)
+    time.sleep(12)
     running.send_signal(signal.SIGINT)
     stdout, stderr = running.communicate(timeout=60)
     assert running.returncode == 130, stderr

@@ -178,8 +178,8 @@ _COMMAND_LINE = {
         "tpc explain TP601"),
     "TP706": Entry(
         "unknown method",
-        "`auto` takes the most exact evaluator that applies; `particles` always applies; `covariance` is exact or nearly so, "
-        "for what depends on few Gaussians.",
+        "`auto` takes the most exact evaluator that applies; `particles` always applies; `covariance` is exact or "
+        "nearly so, for what depends on few Gaussians.",
         "tpc run model.tp --method particle",
         "tpc run model.tp --method particles"),
     "TP707": Entry(
@@ -210,8 +210,8 @@ _COMMAND_LINE = {
         "tpc verify model.tp data.npz --plot convergence.png"),
     "TP712": Entry(
         "output not covered by the covariance evaluator",
-        "The evaluator follows covariances of Gaussians through closed forms and quadratures in up to three dimensions. "
-        "This output depends on more than that, as after training a nonlinear network.",
+        "The evaluator follows covariances of Gaussians through closed forms and quadratures in up to three "
+        "dimensions. This output depends on more than that, as after training a nonlinear network.",
         "tpc run trained.tp --method covariance",
         "tpc run trained.tp --method auto"),
     "TP713": Entry(
