@@ -31,6 +31,7 @@ from tensorprog.ir.program import (
     cells_read,
     cells_written,
     reads,
+    touched,
     walk,
     written,
 )
@@ -371,12 +372,24 @@ def _exposed(cell: Cell, inner: list[Statement], loop: For) -> bool:
 
 
 def written_first(body: tuple[Statement, ...], cell: Cell) -> bool:
-    """Whether a block stores the whole (rank-0) cell, unconditionally, before any other access."""
+    """Whether a block stores the whole (rank-0) cell before every other access to it, whatever branches and loops inside
+    run."""
+    exposed, _ = _first_accesses(body, cell)
+    return not exposed and any(written(s) is cell for s in walk(body))
+
+
+def _first_accesses(body: tuple[Statement, ...], cell: Cell) -> tuple[bool, bool]:
+    """Whether the block may use what the cell held before it, and whether it certainly stores the whole cell."""
     for statement in body:
         if isinstance(statement, Zero) and statement.cell is cell:
-            return True
+            return False, True
         if isinstance(statement, Store | MatStore) and statement.cell is cell and cell.rank == 0:
-            return cell not in cells_read(statement)
-        if any(access_indices(s, cell) for s in walk((statement,))):
-            return False
-    return False
+            return cell in cells_read(statement), True
+        if cell in touched(statement):
+            return True, False
+        inner = [_first_accesses(block, cell) for block in blocks(statement)]
+        if any(exposed for exposed, _ in inner):
+            return True, False
+        if isinstance(statement, If) and all(stored for _, stored in inner):
+            return False, True
+    return False, False
