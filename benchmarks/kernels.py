@@ -1,16 +1,18 @@
 """Infinite-width kernels of perceptrons (NNGP and NTK in one call) against neural-tangents, side by side in one run.
 
-    python benchmarks/kernels.py --peer-python PEER/bin/python [--sizes 500 2000 4000] [--depths 1 3 10] [--repeats 5]
+    python benchmarks/kernels.py [--peer-python PEER/bin/python] [--sizes 500 2000 4000] [--depths 1 3 10] [--repeats 5]
 
 PEER is an environment of its own: `pip install neural-tangents==0.6.5 jax==0.5.3 jaxlib==0.5.3 tf2jax==0.3.7`. Peer
 and compiler take turns on the same inputs; both are warm, times are medians. `difference` is the largest of both
 kernels off the diagonal (the peer's ReLU diagonal carries the rounding of arccos(1)); where the peer has no closed
 form and integrates with 25 nodes, it is the peer's error. `memory` is the peak of what a call allocates beyond its
-outputs."""
+outputs. `mixed` is a network with two activations in turn, biases, and a readout of every layer, beside a perceptron's:
+the cost of an activation should be about the same. Our programs are the texts below, compiled."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -20,8 +22,12 @@ import tempfile
 import time
 import tracemalloc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tensorprog.api import CompiledProgram
 
 DIMENSION = 784
 WEIGHT, BIAS = 2.0, 0.01
@@ -84,13 +90,56 @@ def serve() -> None:
         print(json.dumps(elapsed), flush=True)
 
 
-def emitted(folder: Path) -> dict:
-    """Our modules, by activation."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    import pair_programs as pairs
+MLP = """width n
+size P, d, L
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1)
+matrix W[L] : [n, n] ~ normal(0, 1)
+vector b[L] : [n] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
 
-    functions = {name: getattr(pairs, name.upper()) for name in CLOSED + SERIES}
-    return {name: pairs.load(pairs.mlp_pair_program(phi), folder) for name, phi in functions.items()}
+def net(x):
+    h[0] = sqrt(2/d) * (U @ x) + 0.1*b[0]
+    for l in range(1, L):
+        h[l] = sqrt(2) * (W[l] @ {0}(h[l-1])) / sqrt(n) + 0.1*b[l]
+    return sqrt(2) * dot(v, {0}(h[L-1])) / sqrt(n)
+"""
+MIXED = """width n
+size P, d, L
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1)
+matrix W[L] : [n, n] ~ normal(0, 1)
+matrix M[L] : [n, n] ~ normal(0, 1)
+vector b[L] : [n] ~ normal(0, 1)
+vector v[L] : [n] ~ normal(0, 1)
+
+def net(x):
+    h[0] = sqrt(2/d) * (U @ x)
+    f = 0.0
+    for l in range(L):
+        h[l+1] = M[l] @ relu(sqrt(2) * (W[l] @ erf(h[l])) / sqrt(n) + 0.1*b[l]) / sqrt(n)
+        f += dot(v[l], relu(h[l+1])) / sqrt(n)
+    return f
+"""
+KERNELS = """
+for a in range(P):
+    f[a] = net(X[a])
+for a in range(P):
+    for c in range(P):
+        nngp[a, c] = cov(f[a], f[c]) + 0.01
+        ntk_[a, c] = ntk(f[a], f[c]; {}) + 0.01
+output nngp, ntk_ as ntk
+"""
+
+
+def network(activation: str) -> CompiledProgram:
+    """The peer's perceptron; `mixed` has two activations in turn, and a readout of every layer."""
+    import tensorprog
+
+    activation = {"swish": "silu"}.get(activation, activation)
+    if activation == "mixed":
+        return tensorprog.compile(MIXED + KERNELS.format("U, W, M, b, v"))
+    return tensorprog.compile(MLP.format(activation) + KERNELS.format("U, W, b, v"))
 
 
 def timed(call) -> float:
@@ -99,12 +148,13 @@ def timed(call) -> float:
     return time.perf_counter() - start
 
 
-def compare(module, peer: Peer, activation: str, depth: int, size: int, repeats: int) -> dict[str, float]:
+def compare(program: CompiledProgram, peer: Peer, activation: str, depth: int, size: int,
+            repeats: int) -> dict[str, float]:
     """One case: median seconds of the peer, a call and a call with `out`; difference; megabytes beyond the outputs."""
-    data = {"X": inputs(size)}
-    params = {"sw2": WEIGHT, "sb2": BIAS, "scale": 1 / DIMENSION, "blocks": depth}
+    data = inputs(size)
+    program.kernels(data, L=depth)
     tracemalloc.start()
-    out = module.kernels(data, params=params)
+    out = program.kernels(data, L=depth)
     peak = tracemalloc.get_traced_memory()[1] - sum(array.nbytes for array in out.values())
     tracemalloc.stop()
     peer.ask(activation, depth, size, save=True)
@@ -115,11 +165,37 @@ def compare(module, peer: Peer, activation: str, depth: int, size: int, repeats:
         difference = max(difference, gap.max())
     times = {"peer": [], "fresh": [], "out": []}
     for _ in range(repeats):
-        times["fresh"].append(timed(lambda: module.kernels(data, params=params)))
         times["peer"].append(peer.ask(activation, depth, size))
-        times["out"].append(timed(lambda: module.kernels(data, params=params, out=out)))
+        time.sleep(0.3)  # the peer's threads come to rest
+        times["fresh"].append(timed(lambda: program.kernels(data, L=depth)))
+        times["out"].append(timed(lambda: program.kernels(data, L=depth, out=out)))
     medians = {name: statistics.median(values) for name, values in times.items()}
     return medians | {"difference": difference, "memory": peak / 1e6}
+
+
+def compare_mixed(depth: int, size: int, repeats: int) -> str:
+    """Nanoseconds for a pair and activation: of `mixed` (two activations a layer), beside a plain relu network's."""
+    data, costs = inputs(size), {}
+    programs = {"mixed": (network("mixed"), 2 * depth + 1), "relu": (network("relu"), depth)}
+    outputs = {name: program.kernels(data, L=depth) for name, (program, _) in programs.items()}
+    for name, (program, count) in programs.items():
+        times = [timed(lambda: program.kernels(data, L=depth, out=outputs[name])) for _ in range(repeats)]
+        costs[name] = 1e9 * statistics.median(times) / (count * size * (size + 1) / 2)
+    return f"mixed      {depth:5} {size:5} {costs['mixed']:11.2f} {costs['relu']:10.2f}"
+
+
+def run_peer(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        peer = Peer(options.peer_python, Path(folder))
+        print("activation depth     N     peer ms      ms  ms out=   ratio  ratio out=  difference  memory MB")
+        for activation in options.activations:
+            program = network(activation)
+            for depth, size in itertools.product(options.depths, options.sizes):
+                r = compare(program, peer, activation, depth, size, options.repeats)
+                print(f"{activation:10} {depth:5} {size:5} {1e3 * r['peer']:11.1f} {1e3 * r['fresh']:7.1f} "
+                      f"{1e3 * r['out']:8.1f} {r['peer'] / r['fresh']:7.1f} {r['peer'] / r['out']:11.1f} "
+                      f"{r['difference']:11.1e} {r['memory']:10.1f}", flush=True)
+        peer.close()
 
 
 def main() -> None:
@@ -127,25 +203,17 @@ def main() -> None:
     parser.add_argument("--peer-python")
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 2000, 4000])
     parser.add_argument("--depths", type=int, nargs="+", default=[1, 3, 10])
-    parser.add_argument("--activations", nargs="+", default=CLOSED + SERIES, choices=CLOSED + SERIES)
+    parser.add_argument("--activations", nargs="*", default=CLOSED + SERIES, choices=CLOSED + SERIES)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         return serve()
-    if not options.peer_python:
-        parser.error("--peer-python is required")
-    with tempfile.TemporaryDirectory() as folder:
-        modules, peer = emitted(Path(folder)), Peer(options.peer_python, Path(folder))
-        print("activation depth     N     peer ms      ms  ms out=   ratio  ratio out=  difference  memory MB")
-        for activation in options.activations:
-            for depth in options.depths:
-                for size in options.sizes:
-                    r = compare(modules[activation], peer, activation, depth, size, options.repeats)
-                    print(f"{activation:10} {depth:5} {size:5} {1e3 * r['peer']:11.1f} {1e3 * r['fresh']:7.1f} "
-                          f"{1e3 * r['out']:8.1f} {r['peer'] / r['fresh']:7.1f} {r['peer'] / r['out']:11.1f} "
-                          f"{r['difference']:11.1e} {r['memory']:10.1f}", flush=True)
-        peer.close()
+    if options.peer_python:
+        run_peer(options)
+    print("case       depth     N    ns mixed    ns relu   (a pair and activation, with out=)")
+    for depth, size in itertools.product(options.depths, options.sizes):
+        print(compare_mixed(depth, size, options.repeats), flush=True)
 
 
 if __name__ == "__main__":

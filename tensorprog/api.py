@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from tensorprog.driver import Compiled
     from tensorprog.ir.program import Program
     from tensorprog.results import Result
+    from tensorprog.simulate import Simulator
     from tensorprog.verify_report import Verification
 
 STAGES = ("ast", "program", "limit", "plan", "kernel", "text", "markdown", "latex", "json")
-METHODS = ("auto", "covariance", "particles")
+METHODS = ("auto", "span", "covariance", "particles")
+DTYPES = ("float64", "float32")
 
 Data = Mapping[str, object]
 Progress = Callable[[int, int], None]
+Watch = Callable[[Mapping[str, "np.ndarray"]], None]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -135,34 +138,46 @@ class CompiledProgram:
 
     def run(self, data: Data | None = None, *, samples: int = 4096, replicates: int = 8, seed: int = 0,
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,
-            progress: Progress | None = None, **settings: object) -> Result:
+            dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
+            watch: Watch | None = None, progress: Progress | None = None, **settings: object) -> Result:
         """The limit of every output.
 
         Args:
             data: a mapping from input names to arrays.
             samples: particles in each of the `replicates` independent randomizations; the error is their scatter.
             tolerance: how small a new direction is left out; None for the evaluator's own.
+            method: the evaluator of all outputs; 'auto' takes the most exact one that applies to each.
+            dtype: of the coefficients that the method 'span' keeps, 'float64' or 'float32'.
+            checkpoint: a file for the state of the long loops of 'span'; a run that was stopped goes on from it.
+            every: seconds between two states.
+            watch: called now and then with the outputs that a long loop of 'span' fills, as they are, by name.
             settings: sizes and parameters, by name.
 
         Raises:
-            ProgramError: for a mistake in the data or settings, before anything is run.
+            ProgramError: for a mistake in the data or settings, before anything is run; TP714, for the checkpoint of
+                another run.
         """
         return self.run_with(data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance,
-                             method=method, threads=threads, progress=progress)
+                             method=method, threads=threads, dtype=dtype, checkpoint=checkpoint, every=every,
+                             watch=watch, progress=progress)
 
     def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int = 4096, replicates: int = 8,
                  seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
-                 progress: Progress | None = None) -> Result:
+                 dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
+                 watch: Watch | None = None, progress: Progress | None = None) -> Result:
         """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`."""
         require_choice("TP706", "method", method, METHODS)
+        require_choice("TP706", "dtype", dtype, DTYPES)
         for name, value in (("samples", samples), ("replicates", replicates)):
             require_positive(name, value)
         env, missing = self._prepare(data, settings)
         from tensorprog.evaluate import evaluate
+        from tensorprog.resume import kept
 
-        values, errors, methods = evaluate(
-            self.compiled_for(env), env, method, self.source, samples=samples, replicates=replicates, seed=seed,
-            tolerance=tolerance, threads=threads, progress=progress)
+        with kept(checkpoint, every, self.source, env, "limit", dtype) as state:
+            values, errors, methods = evaluate(
+                self.compiled_for(env), env, method, self.source, samples=samples, replicates=replicates, seed=seed,
+                tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=progress)
         return self._result(values, errors, methods, missing,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
 
@@ -184,18 +199,25 @@ class CompiledProgram:
         return kernels(self, first, second, out=out, threads=threads, dtype=dtype, **settings)
 
     def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,
-                 progress: Progress | None = None, **settings: object) -> Result:
+                 threads: int | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
+                 watch: Watch | None = None, progress: Progress | None = None, **settings: object) -> Result:
         """Every output at a finite width: the mean over `seeds` random networks, the standard error of that mean as
         `.error`, and each network's own value in `.samples[name]`.
 
+        Args:
+            checkpoint, every, watch: as for `run`, in programs with long loops on single vectors. With several seeds,
+                each has a file of its own, with its number behind the name.
+
         Raises:
-            ProgramError: for a mistake in the data or settings.
+            ProgramError: for a mistake in the data or settings; TP714, for the checkpoint of another run.
             Interrupted: on Ctrl-C after the first seed, with the result of the seeds that were finished.
         """
-        return self.simulate_with(data, settings, width=width, seeds=seeds, seed=seed, progress=progress)
+        return self.simulate_with(data, settings, width=width, seeds=seeds, seed=seed, threads=threads,
+                                  checkpoint=checkpoint, every=every, watch=watch, progress=progress)
 
     def simulate_with(self, data: Data | None, settings: Mapping[str, object], *, width: int, seeds: int = 8,
-                      seed: int = 0, progress: Progress | None = None) -> Result:
+                      seed: int = 0, threads: int | None = None, checkpoint: str | os.PathLike[str] | None = None,
+                      every: float = 30.0, watch: Watch | None = None, progress: Progress | None = None) -> Result:
         """`simulate` with the settings as a mapping."""
         for name, value in (("width", width), ("seeds", seeds)):
             require_positive(name, value)
@@ -203,7 +225,7 @@ class CompiledProgram:
         runs: list[dict[str, np.ndarray]] = []
         described = _scalars(env) | {"width": width, "seed": seed}
         try:
-            self._simulate_each(env, width, _seeds(seed, seeds), progress, runs)
+            self._simulate_each(env, width, _seeds(seed, seeds), threads, (checkpoint, every, watch), progress, runs)
         except KeyboardInterrupt:
             if not runs:
                 raise
@@ -227,23 +249,28 @@ class CompiledProgram:
                               samples=samples, replicates=replicates, tolerance=tolerance, method=method,
                               threads=threads)
 
-    def _simulate_each(self, env: dict[str, object], width: int, seeds: list[int], progress: Progress | None,
-                       runs: list[dict[str, np.ndarray]]) -> None:
+    def _simulate_each(self, env: dict[str, object], width: int, seeds: list[int], threads: int | None,
+                       kept_state: tuple, progress: Progress | None, runs: list[dict[str, np.ndarray]]) -> None:
         """Append one run a seed, so that those finished survive an interruption."""
-        from tensorprog.finite import simulate
+        from tensorprog.resume import kept, numbered
 
-        for done, seed in enumerate(seeds, 1):
-            run = simulate(self._plain, env, width=width, seeds=[seed])
-            runs.append({name: values[0] for name, values in run.items()})
+        checkpoint, every, watch = kept_state
+        for done, seed in enumerate(seeds):
+            steps = _part_of(progress, done, len(seeds)) if progress is not None else None
+            path = numbered(checkpoint, done, len(seeds))
+            with kept(path, every, self.source, env, width, seed) as state:
+                runs.append(self._simulator.run(env, width=width, seed=seed, threads=threads, progress=steps,
+                                                checkpoint=state, watch=watch))
             if progress is not None:
-                progress(done, len(seeds))
+                progress(done + 1, len(seeds))
 
     @cached_property
-    def _plain(self) -> Program:
-        """The program with its gradients written out, which is what finite networks run."""
+    def _simulator(self) -> Simulator:
+        """What runs finite networks: the program with its gradients written out."""
         from tensorprog.driver import differentiated
+        from tensorprog.simulate import Simulator
 
-        return differentiated(self.program, Reporter(self.source))
+        return Simulator(differentiated(self.program, Reporter(self.source)), self.program)
 
     @cached_property
     def compiled(self) -> Compiled:
@@ -305,7 +332,7 @@ class CompiledProgram:
 
         from tensorprog.results import Result, first_divergence
 
-        values = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
+        values = {name: _writable(value) for name, value in values.items()}
         diverged = {}
         for name, value in values.items():
             if name in missing:
@@ -349,6 +376,19 @@ def _meant(name: str, known: list[str] | tuple[str, ...]) -> str:
     meant = near_miss(name, known)
     listed = ", ".join(known) if known else "nothing"
     return f"did you mean '{meant}'?" if meant else f"there is: {listed}"
+
+
+def _part_of(progress: Progress, done: int, total: int) -> Progress:
+    """What one seed reports of its own steps: that share of a whole, after `done` of `total` seeds."""
+    return lambda steps, of: progress(done * of + steps, total * of)
+
+
+def _writable(value: np.ndarray) -> np.ndarray:
+    """A value as an array of float64 that nothing else holds; not copied if it is one."""
+    import numpy as np
+
+    array = np.asarray(value, dtype=np.float64)
+    return array if array.flags.owndata and array.flags.writeable else array.copy()
 
 
 def _scalars(env: Mapping[str, object]) -> dict[str, object]:

@@ -30,7 +30,8 @@ def bind(program: Program, data: Mapping[str, object] | None = None,
     """The environment of one run.
 
     Returns:
-        sizes and integer parameters as int, real parameters as float, inputs as C-contiguous float64 or int64 arrays.
+        sizes and integer parameters as int, real parameters as float, inputs as C-contiguous arrays
+            of float64 or of integers.
 
     Raises:
         ProgramError: with everything that is missing, unknown, of the wrong kind or inconsistent.
@@ -189,7 +190,7 @@ class _Binder:
             return array if self._is_finite(declared, array) else None
         if not self._is_integral(declared, raw):
             return None
-        return np.ascontiguousarray(raw, dtype=np.int64).reshape(raw.shape)
+        return np.ascontiguousarray(raw, dtype=_integer_type(raw)).reshape(raw.shape)
 
     def _raw_array(self, declared: Input, given: object) -> np.ndarray | None:
         if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
@@ -396,3 +397,13 @@ def _axes_advice(declared: Input, raw: np.ndarray) -> str:
     if raw.ndim < len(declared.shape):
         return f"add the missing axes, as in `{declared.name}[:, None]`, or change the declaration"
     return "reshape the array, or change the declaration"
+
+
+# From this size on an integer array is kept as int32 if its entries allow.
+LARGE = 1 << 20
+
+
+def _integer_type(array: np.ndarray) -> type:
+    """The type that an integer input is kept in; integer arithmetic on entries is done in int64."""
+    small = array.size >= LARGE and int(array.max()) < 2**31 and int(array.min()) >= -(2**31)
+    return np.int32 if small else np.int64

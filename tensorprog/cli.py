@@ -192,9 +192,18 @@ LIMIT = _options(
     click.option("--replicates", type=click.IntRange(min=1), default=8, show_default=True,
                  help="Independent randomizations; the error is their scatter."),
     click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out."),
-    click.option("--method", default="auto", metavar="[auto|covariance|particles]", show_default=True,
+    click.option("--method", default="auto", metavar="[auto|span|covariance|particles]", show_default=True,
                  help="How to evaluate the limit."),
+    click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
+                 help="Of the coefficients that 'span' keeps."),
     click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all)."))
+
+
+CHECKPOINT = _options(
+    click.option("--checkpoint", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+                 help="Keep the state of long loops of 'span' here; the same command then goes on from it."),
+    click.option("--every", type=click.FloatRange(min=0), default=30.0, show_default=True,
+                 help="Seconds between two states."))
 
 
 @click.group(cls=Tpc, context_settings={"help_option_names": ["-h", "--help"]})
@@ -294,10 +303,10 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 @main.command()
 @PROGRAM
 @DATA
-@_options(SET, SEED, LIMIT, OUT, JSON, NO_PROGRESS)
+@_options(SET, SEED, LIMIT, CHECKPOINT, OUT, JSON, NO_PROGRESS)
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignments: tuple, seed: int, samples: int,
-        replicates: int, tolerance: float | None, method: str, threads: int | None, output: Path | None, as_json: bool,
-        no_progress: bool) -> int:
+        replicates: int, tolerance: float | None, method: str, dtype: str, threads: int | None,
+        checkpoint: Path | None, every: float, output: Path | None, as_json: bool, no_progress: bool) -> int:
     """Compute the infinite-width limit of a program's outputs.
 
     DATA are .npz files, whose arrays have names, and .npy or .csv files as NAME=FILE.
@@ -310,7 +319,8 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignm
     with _Bar(not no_progress) as bar:
         result = compiled.run_with(_load(data + more_data), _as_settings(assignments), samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
-                                   threads=threads, progress=bar.update)
+                                   dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
+                                   progress=bar.update)
     return _finish(compiled, result, output, as_json)
 
 

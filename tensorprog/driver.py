@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,9 @@ from tensorprog.ir.text import program_text
 from tensorprog.passes.powers import Powers
 
 if TYPE_CHECKING:
+    from tensorprog.covariance.build import Covered
+    from tensorprog.covariance.system import System
+    from tensorprog.passes.linear import Linear
     from tensorprog.planner import Plan
 
 Settings = Mapping[str, float | int]
@@ -44,6 +47,30 @@ class Compiled:
         from tensorprog.planner import make_plan
 
         return make_plan(self)
+
+    @cached_property
+    def linear(self) -> Linear:
+        """Which outputs `span` evaluates, and the homogeneous program of those."""
+        from tensorprog.passes.linear import linear_outputs
+
+        return linear_outputs(self.limit)
+
+    @cached_property
+    def covered(self) -> Covered:
+        """Which outputs `covariance` can evaluate, whatever the plan is, and their equations."""
+        from tensorprog.covariance.build import covered
+
+        return covered(self, list(dict.fromkeys(o.cell for o in self.limit.outputs)))
+
+    @cached_property
+    def _texts(self) -> dict[object, str]:
+        return {}
+
+    def text(self, key: object, emit: Callable[[], str]) -> str:
+        """The text of an emitted module, written when it is first asked for. `key` names the module."""
+        if key not in self._texts:
+            self._texts[key] = emit()
+        return self._texts[key]
 
 
 def front(source: Source, reporter: Reporter) -> Program:
@@ -109,8 +136,23 @@ def emit_module_text(compiled: Compiled) -> str:
     """The source of the emitted module."""
     from tensorprog.codegen.module import emit_module
 
-    return emit_module(compiled.limit, compiled.original, compiled.powers, compiled.vanishing, compiled.mirrored,
-                       compiled.env)
+    return compiled.text("particles", lambda: emit_module(
+        compiled.limit, compiled.original, compiled.powers, compiled.vanishing, compiled.mirrored, compiled.env))
+
+
+def emit_table_text(compiled: Compiled, system: System) -> str:
+    """The source of the emitted module that evaluates a system of equations."""
+    from tensorprog.covariance.emit import emit_module
+
+    return compiled.text(system, lambda: emit_module(compiled.limit, compiled.original, system))
+
+
+def emit_span_text(compiled: Compiled) -> str:
+    """The source of the emitted module of the outputs that are linear; there must be one."""
+    from tensorprog.codegen.span import emit_span_module
+
+    return compiled.text("span", lambda: emit_span_module(
+        compiled.linear.program, compiled.original, compiled.powers, compiled.vanishing, compiled.env))
 
 
 def tree_text(source: Source) -> str:
@@ -143,13 +185,15 @@ def plan_text(compiled: Compiled) -> str:
 
 
 def kernel_text(compiled: Compiled) -> str:
-    """The module that computes all outputs: by covariances if they cover all, else by particles."""
+    """The module that computes all outputs: on coefficients or by covariances if they cover all, else by particles."""
     plan = compiled.plan
+    if compiled.linear.program is not None and not compiled.linear.reasons:
+        return emit_span_text(compiled)
+    if compiled.linear.program is not None:
+        return emit_module_text(compiled)
     if plan.system is None or plan.names("particles"):
         return emit_module_text(compiled)
-    from tensorprog.covariance.emit import emit_module
-
-    return emit_module(compiled.limit, compiled.original, plan.system)
+    return emit_table_text(compiled, plan.system)
 
 
 EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}

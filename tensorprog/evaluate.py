@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source
-from tensorprog.driver import Compiled, emit_module_text, load_module
+from tensorprog.driver import Compiled, emit_module_text, emit_span_text, emit_table_text, load_module
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tensorprog.planner import Plan
+    from tensorprog.covariance.system import System
+    from tensorprog.ir.program import Cell
 
 Evaluated = tuple[dict[str, "np.ndarray"], dict[str, "np.ndarray"], dict[str, str]]
+
+# Options of the coefficients alone.
+COEFFICIENTS = ("dtype", "checkpoint", "watch")
+
 
 def evaluate(compiled: Compiled, env: Mapping[str, object], method: str, source: Source,
              **options: object) -> Evaluated:
@@ -21,47 +26,60 @@ def evaluate(compiled: Compiled, env: Mapping[str, object], method: str, source:
 
     Args:
         method: 'auto' for the plan's choice, or the evaluator for all outputs.
-        options: of the particles: samples, replicates, seed, tolerance, threads, progress.
+        options: samples, replicates, seed, tolerance, of the particles; dtype, checkpoint, watch, of coefficients;
+            threads, progress.
 
     Raises:
         ProgramError: TP712, if `covariance` is asked for and does not cover an output.
     """
     if method == "particles":
         return _particles(compiled, env, None, options)
-    plan = compiled.plan
+    if method == "span":
+        _require(compiled, method, compiled.linear.reasons, source)
+        return _span(compiled, env, options)
     if method == "covariance":
-        _require_covariance(plan, source)
-    exact = _covariance(compiled, env, plan, method, source, options.get("threads"))
-    remaining = [o.name for o in compiled.limit.outputs if o.name not in exact[0]]
-    if not remaining:
-        return exact
-    sampled = _particles(compiled, env, remaining, options)
+        found = compiled.covered
+        _require(compiled, method, found.reasons, source)
+        return _covariance(compiled, env, found.system, method, source, options.get("threads"))
+    plan = compiled.plan
+    linear = _span(compiled, env, options) if plan.linear.program is not None else ({}, {}, {})
+    exact = _covariance(compiled, env, plan.system, method, source, options.get("threads"))
+    found = tuple(a | b for a, b in zip(linear, exact))
     names = [o.name for o in compiled.limit.outputs]
-    return tuple({n: (e[n] if n in e else s[n]) for n in names} for e, s in zip(exact, sampled))
+    remaining = [name for name in names if name not in found[0]]
+    if remaining:
+        found = tuple(a | b for a, b in zip(found, _particles(compiled, env, remaining, options)))
+    return tuple({n: part[n] for n in names} for part in found)
 
 
-def _require_covariance(plan: Plan, source: Source) -> None:
-    refused = [c for c in plan.choices if c.evaluator == "particles"]
+def _require(compiled: Compiled, method: str, refused: Mapping[Cell, str], source: Source) -> None:
     if refused:
         raise ProgramError([Diagnostic(
-            "TP712", f"the output '{c.output.name}' is not covered by the method 'covariance': {c.reason}",
-            c.output.span, help="use the method 'auto' or 'particles'") for c in refused], source)
+            "TP712", f"the output '{o.name}' is not covered by the method '{method}': {refused[o.cell]}",
+            o.span, help="use the method 'auto' or 'particles'")
+            for o in compiled.limit.outputs if o.cell in refused], source)
 
 
-def _covariance(compiled: Compiled, env: Mapping[str, object], plan: Plan, method: str, source: Source,
+def _span(compiled: Compiled, env: Mapping[str, object], options: Mapping) -> Evaluated:
+    module = load_module(emit_span_text(compiled))
+    values, errors = module.run(env, **{name: options[name] for name in (*COEFFICIENTS, "threads", "progress")})
+    return values, errors, dict.fromkeys(values, "span")
+
+
+def _covariance(compiled: Compiled, env: Mapping[str, object], system: System | None, method: str, source: Source,
                 threads: int | None) -> Evaluated:
     """The outputs that the plan gives to `covariance`: kernels over pairs of rows by tiles, others by a table of
     values, but none of the latter if they would take too many numbers."""
-    if plan.system is None:
+    if system is None:
         return {}, {}, {}
     from tensorprog.covariance.runtime import TooLarge
     from tensorprog.kernel_api import pair_values
 
-    values, errors = pair_values(compiled, env, plan.system, threads)
-    rest = [o.name for o in compiled.limit.outputs if o.cell in plan.system.outputs and o.name not in values]
+    values, errors = pair_values(compiled, env, system, threads)
+    rest = [o.name for o in compiled.limit.outputs if o.cell in system.outputs and o.name not in values]
     try:
         if rest:
-            more = _table(compiled, env, plan, rest)
+            more = _table(compiled, env, system, rest)
             values, errors = values | more[0], errors | more[1]
     except TooLarge:
         if method != "auto":
@@ -72,15 +90,13 @@ def _covariance(compiled: Compiled, env: Mapping[str, object], plan: Plan, metho
     return values, errors, dict.fromkeys(values, "covariance")
 
 
-def _table(compiled: Compiled, env: Mapping[str, object], plan: Plan, names: list[str]):
-    from tensorprog.covariance.emit import emit_module
-
-    module = load_module(emit_module(compiled.limit, compiled.original, plan.system))
+def _table(compiled: Compiled, env: Mapping[str, object], system: System, names: list[str]):
+    module = load_module(emit_table_text(compiled, system))
     return module.run(env, only=names)
 
 
 def _particles(compiled: Compiled, env: Mapping[str, object], names: list[str] | None, options: Mapping) -> Evaluated:
     module = load_module(emit_module_text(compiled))
-    values, errors = module.run(env, **options)
+    values, errors = module.run(env, **{name: value for name, value in options.items() if name not in COEFFICIENTS})
     kept = list(values) if names is None else names
     return {n: values[n] for n in kept}, {n: errors[n] for n in kept}, dict.fromkeys(kept, "particles")

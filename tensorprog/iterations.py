@@ -331,7 +331,7 @@ class Evaluator:
                     f"index {at(item, i)} is out of range for {text}the input '{name}', {indices_text(length)}"))
                 item = np.clip(item, 0, max(0, length - 1))
             inside.append(item)
-        return array[tuple(inside)] if array.size else 0
+        return array[tuple(inside)].astype(np.int64) if array.size else 0
 
     def condition(self, expr: BoolExpr) -> np.ndarray:
         match expr:

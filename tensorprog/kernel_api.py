@@ -34,11 +34,20 @@ SERIES_ERROR = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class PairModule:
-    """An emitted kernel; `series`: whether it sums series, besides closed forms."""
+    """An emitted kernel."""
 
     lowering: PairLowering
-    module: ModuleType
-    series: bool
+    text: str
+
+    @property
+    def module(self) -> ModuleType:
+        """The text, imported."""
+        return load_module(self.text)
+
+    @property
+    def series(self) -> bool:
+        """Whether it sums series, besides closed forms."""
+        return "rt.sum_series(" in self.text
 
     def applies(self, env: Mapping[str, object]) -> bool:
         """Whether the sizes are such that the recursion has begun."""
@@ -73,31 +82,79 @@ class PairModule:
         return stacked
 
 
-def pair_modules(compiled: Compiled, system: System) -> tuple[list[PairModule], dict[str, str]]:
-    """The kernels of the outputs that are recursions over pairs, and why the others are not; kept with the system."""
-    if system not in _KNOWN:
-        _KNOWN[system] = _emitted(compiled, system)
-    return _KNOWN[system]
-
-
-def _emitted(compiled: Compiled, system: System) -> tuple[list[PairModule], dict[str, str]]:
-    from tensorprog.codegen.pairs import UnsupportedDual, emit_pair_kernel
+def pair_lowerings(compiled: Compiled, system: System) -> dict[str, PairLowering | str]:
+    """The outputs as recursions over pairs, or why they are none; kept with the system."""
     from tensorprog.covariance.pairs import pair_kernels
 
-    outputs = [o for o in compiled.limit.outputs if o.cell in system.outputs and o.name not in compiled.vanishing]
-    modules: dict[int, PairModule] = {}
-    reasons: dict[str, str] = {}
-    for name, lowering in pair_kernels(system, compiled.limit, outputs).items():
-        if isinstance(lowering, str):
-            reasons[name] = lowering
-        elif id(lowering) not in modules:
-            try:
-                text = emit_pair_kernel(lowering.program)
-            except UnsupportedDual as reason:
-                reasons |= {n: str(reason) for n, _ in lowering.program.outputs}
-                continue
-            modules[id(lowering)] = PairModule(lowering, load_module(text), "rt.sum_series(" in text)
-    return list(modules.values()), reasons
+    kept = _KNOWN.setdefault(system, {})
+    if "lowerings" not in kept:
+        outputs = [o for o in compiled.limit.outputs if o.cell in system.outputs and o.name not in compiled.vanishing]
+        kept["lowerings"] = pair_kernels(system, compiled.limit, outputs)
+    return kept["lowerings"]
+
+
+def pair_modules(compiled: Compiled, system: System) -> tuple[list[PairModule], dict[str, str]]:
+    """The kernels of the outputs that are recursions over pairs, and why the others are not; kept with the system."""
+    found = pair_lowerings(compiled, system)
+    reasons = {name: value for name, value in found.items() if isinstance(value, str)}
+    modules = []
+    for lowering in {id(v): v for v in found.values() if not isinstance(v, str)}.values():
+        made = _module(system, lowering)
+        if isinstance(made, str):
+            reasons |= {name: made for name, _ in lowering.program.outputs}
+        else:
+            modules.append(made)
+    return modules, reasons
+
+
+def pair_kernel_text(compiled: Compiled, system: System) -> str:
+    """The source of the kernels of all outputs that are recursions over pairs; empty if there are none."""
+    return "\n\n".join(module.text for module in pair_modules(compiled, system)[0])
+
+
+def _module(system: System, lowering: PairLowering) -> PairModule | str:
+    from tensorprog.codegen.pairs import UnsupportedDual, emit_pair_kernel
+
+    kept = _KNOWN.setdefault(system, {})
+    if id(lowering) not in kept:
+        try:
+            kept[id(lowering)] = PairModule(lowering, emit_pair_kernel(lowering.program))
+        except UnsupportedDual as reason:
+            kept[id(lowering)] = str(reason)
+    return kept[id(lowering)]
+
+
+def _applicable(compiled: Compiled, env: Mapping[str, object],
+                system: System) -> tuple[list[PairModule], dict[str, str]]:
+    """The kernels for the sizes of a run: where a recursion over levels has not begun, one for the sizes at hand."""
+    modules, reasons = pair_modules(compiled, system)
+    found = []
+    for module in modules:
+        made = module if module.applies(env) else _specialised(compiled, env, system, module.lowering)
+        if isinstance(made, str):
+            reasons |= {name: made for name, _ in module.lowering.program.outputs}
+        else:
+            found.append(made)
+    return found, reasons
+
+
+def _specialised(compiled: Compiled, env: Mapping[str, object], system: System,
+                 lowering: PairLowering) -> PairModule | str:
+    from tensorprog.covariance.pairs import NotPairs, lower
+
+    names = {o.name for o in compiled.limit.outputs} & {name for name, _ in lowering.program.outputs}
+    known = {s: int(env[s.name]) for e in lowering.required for s in e.free_symbols if s.name in env}
+    key = frozenset(names), tuple(sorted((s.name, value) for s, value in known.items()))
+    kept = _KNOWN.setdefault(system, {})
+    if key not in kept:
+        try:
+            kept[key] = lower(system, compiled.limit, [o for o in compiled.limit.outputs if o.name in names], known)
+        except NotPairs as reason:
+            kept[key] = str(reason)
+    if isinstance(kept[key], str):
+        return kept[key]
+    module = _module(system, kept[key])
+    return module if isinstance(module, str) or module.applies(env) else "the recursion is too short"
 
 
 def pair_values(compiled: Compiled, env: Mapping[str, object], system: System,
@@ -107,9 +164,7 @@ def pair_values(compiled: Compiled, env: Mapping[str, object], system: System,
 
     values: dict[str, np.ndarray] = {}
     errors: dict[str, np.ndarray] = {}
-    for module in pair_modules(compiled, system)[0]:
-        if not module.applies(env):
-            continue
+    for module in _applicable(compiled, env, system)[0]:
         found = module.values(env, env, None if module.lowering.one_set else env, threads=threads)
         for name, value in found.items():
             scale = SERIES_ERROR * np.max(np.abs(value), initial=0.0) if module.series else 0.0
@@ -122,8 +177,8 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
     """Every output that is a recursion over pairs of rows, for all pairs; see `CompiledProgram.kernels`."""
     env = _bound(program, first, settings)
     compiled = program.compiled_for(env)
-    modules, reasons = pair_modules(compiled, compiled.plan.system) if compiled.plan.system is not None else ([], {})
-    usable = [m for m in modules if m.applies(env)]
+    system = compiled.covered.system
+    usable, reasons = ([], {}) if system is None else _applicable(compiled, env, system)
     if not usable:
         raise _no_kernel(program, reasons)
     results: dict[str, np.ndarray] = {}

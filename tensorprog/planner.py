@@ -10,6 +10,7 @@ from tensorprog.ir.program import Output
 
 if TYPE_CHECKING:
     from tensorprog.covariance.system import System
+    from tensorprog.passes.linear import Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The choice for every output; `system` holds the equations of those that `covariance` evaluates."""
+    """The choice for every output; `linear` holds the program of those that `span` evaluates, `system` the equations of
+    those that `covariance` does."""
 
     choices: tuple[Choice, ...]
+    linear: Linear
     system: System | None
 
     def names(self, evaluator: str) -> list[str]:
@@ -39,19 +42,30 @@ def make_plan(compiled: Compiled) -> Plan:
     """Choose an evaluator for every output of the limit program."""
     from tensorprog.covariance.build import covered
 
-    found = covered(compiled)
+    linear = compiled.linear
+    rest = list(linear.reasons)
+    found = compiled.covered if linear.program is None else covered(compiled, rest)
     choices = []
     for output in compiled.limit.outputs:
         if output.name in compiled.vanishing:
             choices.append(Choice(output, "zero", "its power of n is below 0", "exact", "none"))
+        elif output.cell not in linear.reasons:
+            choices.append(_span(output))
         elif found.system is not None and output.cell in found.system.outputs:
-            choices.append(_covariance(output, found.system))
+            choices.append(_covariance(output, compiled, found.system))
         else:
             choices.append(_particles(output, found.reasons.get(output.cell, "")))
-    return Plan(tuple(choices), found.system)
+    return Plan(tuple(choices), linear, found.system)
 
 
-def _covariance(output: Output, system: System) -> Choice:
+def _span(output: Output) -> Choice:
+    return Choice(output, "span", "all vectors stay in the linear span of the initial ones", "rounding",
+                  "directions x vectors kept; directions x rank for each matrix product")
+
+
+def _covariance(output: Output, compiled: Compiled, system: System) -> Choice:
+    from tensorprog.kernel_api import pair_lowerings
+
     needed = system.needed(output.cell)
     quadratures = [r for r in needed.recipes if r.kind == "quadrature"]
     if not quadratures:
@@ -60,7 +74,9 @@ def _covariance(output: Output, system: System) -> Choice:
         dimension = max(r.dimension for r in quadratures)
         accuracy = "reported; 1e-12 aimed at"
         reason = f"every expectation is of few Gaussians, at most {dimension} in a quadrature"
-    cost = f"{len(needed.equations)} equations, {len(quadratures)} quadratures; one number kept for each index met"
+    pairs = not isinstance(pair_lowerings(compiled, system)[output.name], str)
+    kept = "tiles of pairs of rows, nothing kept but the output" if pairs else "one number kept for each index met"
+    cost = f"{len(needed.equations)} equations, {len(quadratures)} quadratures; {kept}"
     return Choice(output, "covariance", reason, accuracy, cost)
 
 

@@ -82,6 +82,8 @@ def first_divergence(values: np.ndarray, expected: np.ndarray | None = None) -> 
     """Where an output stops being finite, or grows beyond `RUNAWAY`, which a quantity of order one does only on its way
     there: None if it never does, else (the first index on the leading axis,), with None for a scalar. Elements marked
     in `expected`, on the leading axes, may be anything."""
+    if values.size and values.min() > -RUNAWAY and values.max() < RUNAWAY:
+        return None
     bad = ~(np.abs(values) < RUNAWAY)
     if expected is not None:
         bad[expected] = False

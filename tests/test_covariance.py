@@ -1,6 +1,9 @@
 """The covariance evaluator: known answers to rounding, its choice by the planner, and agreement with particles."""
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,8 @@ import pytest
 from known_answers import KNOWN
 
 import tensorprog
-from tensorprog import ProgramError
+from tensorprog import ProgramError, driver
+from tensorprog.covariance import system
 
 PROGRAMS = Path(__file__).parent / "programs"
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -156,15 +160,59 @@ def test_linear_resnet_grows_to_e(depth):
     assert found["square"] == pytest.approx((1 + 1 / depth)**depth, rel=1e-12)
 
 
+@pytest.mark.parametrize("method", ["span", "covariance"])
 @pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.name)
-def test_known_answers(case):
-    """Whatever the planner gives to covariances is as exact as the answer is known."""
+def test_known_answers(case, method):
+    """What an exact evaluator covers is as exact as the answer is known."""
     program = tensorprog.compile(case.path)
-    names = program.compiled.plan.names("covariance")
+    compiled = program.compiled
+    refused = (compiled.linear if method == "span" else compiled.covered).reasons
+    names = [o.name for o in compiled.limit.outputs if o.cell not in refused and o.name not in compiled.vanishing]
     if not names:
-        pytest.skip("evaluated by particles")
-    found = program.run(case.data, **case.settings)
+        pytest.skip(f"not covered by {method}")
+    found = program.run(case.data, method="auto" if refused else method, **case.settings)
     for name in names:
         value, tolerance = case.expected[name]
         scale = 1 + np.abs(np.asarray(value, float))
         assert np.all(np.abs(found[name] - np.asarray(value)) <= tolerance + 2e-9 * scale), name
+
+
+# --- the plan and its module ---------------------------------------------------------------------------------
+
+EMIT = """
+import sys, tensorprog
+from tensorprog.driver import emit_table_text
+for path in sys.argv[1:]:
+    compiled = tensorprog.compile(path).compiled
+    print(emit_table_text(compiled, compiled.covered.system))
+"""
+
+
+def test_modules_have_the_same_text_in_every_process():
+    """Compiled kernels are kept by it."""
+    paths = [str(PROGRAMS / "k22_onsager.tp"), str(PROGRAMS / "k05_relu_ntk.tp")]
+    texts = {subprocess.run([sys.executable, "-c", EMIT, *paths], env={**os.environ, "PYTHONHASHSEED": seed},
+                            capture_output=True, text=True, check=True).stdout for seed in "12"}
+    assert len(texts) == 1
+    compiled = tensorprog.compile(paths[1]).compiled
+    assert driver.emit_table_text(compiled, compiled.covered.system) in texts.pop()
+
+
+def test_a_module_is_written_once(monkeypatch):
+    program = tensorprog.compile(EXAMPLES / "z2_amp.tp")
+    first = program.run()
+    monkeypatch.setattr("tensorprog.covariance.emit.emit_module", None)
+    assert program.run()["gamma"] == pytest.approx(first["gamma"])
+
+
+def test_outputs_that_are_too_many_for_one_system_are_left_out(monkeypatch):
+    outputs = ", ".join(f"moment(tanh(W @ v)**{2 * k}) as m{k}" for k in range(1, 5))
+    source = f"width n\nmatrix W : [n, n] ~ normal(0, 1/n)\nvector v : [n] ~ normal(0, 1)\noutput {outputs}\n"
+    alone = len(tensorprog.compile(source).compiled.covered.system.equations)
+    monkeypatch.setattr(system, "MAX_EQUATIONS", alone - 2)
+    compiled = tensorprog.compile(source).compiled
+    kept = {o.name for o in compiled.limit.outputs if o.cell in compiled.covered.system.outputs}
+    assert kept and kept < {"m1", "m2", "m3", "m4"}
+    refused = {o.name: compiled.covered.reasons[o.cell] for o in compiled.limit.outputs if o.name not in kept}
+    assert set(refused) == {"m1", "m2", "m3", "m4"} - kept
+    assert all("too large" in reason for reason in refused.values())

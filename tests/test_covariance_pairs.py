@@ -12,6 +12,7 @@ from tensorprog.bind import bind
 from tensorprog.covariance.emit import emit_module
 from tensorprog.covariance.pairs import PairLowering, pair_kernels
 from tensorprog.driver import load_module
+from tensorprog.kernel_api import pair_kernel_text
 
 HEADER = """width n
 size P, Q, d, L
@@ -225,6 +226,137 @@ def test_tangent_kernel_of_layers_written_out():
         theta = theta * (1 - turn / math.pi) + c
     assert found["Sigma"] == pytest.approx(c, abs=1e-10)
     assert found["Theta"] == pytest.approx(theta, abs=1e-10)
+
+
+LOOP = """width n
+size P, d, L
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1)
+matrix W[L] : [n, n] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+def net(x):
+    h[0] = U @ x
+    for l in range(L):
+        h[l+1] = W[l] @ (sqrt(2) * relu(h[l])) / sqrt(n)
+    return dot(v, sqrt(2) * relu(h[L])) / sqrt(n)
+for a in range(P):
+    f[a] = net(X[a])
+for a in range(P):
+    for c in range(P):
+        Sigma[a, c] = cov(f[a], f[c])
+        Theta[a, c] = ntk(f[a], f[c]; U, W, v)
+output Sigma, Theta
+"""
+
+
+def arc_cosine(c, layers):
+    """K4 and K5 (Jacot et al. 2018): Theta becomes Theta (1 - acos(c) / pi) + Sigma from layer to layer."""
+    theta = c
+    for _ in range(layers):
+        turn = np.arccos(np.clip(c, -1, 1))
+        c = (np.sin(turn) + (math.pi - turn) * c) / math.pi
+        theta = theta * (1 - turn / math.pi) + c
+    return c, theta
+
+
+def test_tangent_kernel_of_a_loop_over_layers():
+    program = tensorprog.compile(LOOP)
+    lowering = lowered(program)["Theta"]
+    assert isinstance(lowering, PairLowering) and lowering.program.symmetric and not lowering.program.arrays
+    angles = np.array([0.3, 1.2, 2.9, 0.3])
+    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for depth in (1, 2, 5, 20):
+        sigma, theta = arc_cosine(np.cos(angles[:, None] - angles), depth + 1)
+        for found in (program.kernels(rows, L=depth), program.run({"X": rows}, L=depth)):
+            assert found["Sigma"] == pytest.approx(sigma, abs=1e-10)
+            assert found["Theta"] == pytest.approx(theta, abs=1e-10)
+        diagonal = np.diag(program.kernels(rows, L=depth)["Theta"])
+        assert diagonal == pytest.approx(np.full(4, depth + 2.0), rel=1e-13)
+        assert program.kernels(rows, L=depth, dtype="float32")["Theta"] == pytest.approx(theta, rel=2e-3)
+
+
+def test_a_deep_network_at_its_smallest_depths():
+    """Where the recursion has not begun, a kernel is made for the sizes at hand."""
+    text = LOOP.replace("range(L)", "range(1, L)").replace("h[l+1] = W[l]", "h[l] = W[l]").replace(
+        "relu(h[l])", "relu(h[l-1])").replace("relu(h[L])", "relu(h[L-1])")
+    program = tensorprog.compile(text)
+    angles = np.array([0.3, 1.2, 2.9])
+    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    assert any(e.subs({s: 1 for s in e.free_symbols}) < 0 for e in lowered(program)["Theta"].required)
+    for depth in (1, 2, 3):
+        sigma, theta = arc_cosine(np.cos(angles[:, None] - angles), depth)
+        found = program.kernels(rows, L=depth)
+        assert found["Sigma"] == pytest.approx(sigma, abs=1e-10)
+        assert found["Theta"] == pytest.approx(theta, abs=1e-10)
+
+
+TANGENTS = {
+    "biases": """
+def net(x):
+    h[0] = U @ x
+    for l in range(L):
+        h[l+1] = W[l] @ {0}(h[l]) + b[l]
+    return dot(v, {1}(h[L])) / sqrt(n)
+""",
+    "two_activations": """
+def net(x):
+    h[0] = U @ x
+    for l in range(L):
+        z[l] = W[l] @ {0}(h[l])
+        h[l+1] = V[l] @ {1}(z[l])
+    return dot(v, {0}(h[L])) / sqrt(n)
+""",
+    "readout_of_every_layer": """
+def net(x):
+    h[0] = U @ x
+    f = 0.0
+    for l in range(L):
+        h[l+1] = V[l] @ {1}(W[l] @ {0}(h[l]) + b[l])
+        f += dot(w[l], {1}(h[l+1])) / sqrt(n)
+    return f + dot(v, h[L]) / sqrt(n)
+""",
+}
+ENDINGS = {
+    "one": "K[a, c] = ntk(f[a], f[c]; {inputs}v) + ntk(f[a], f[c]; W)/n",
+    "nonlinear": "K[a, c] = ntk(f[a], f[c]; W)/n * ntk(f[a], f[c]; U) + ntk(f[a], f[a]; W)/n",
+}
+DECLARED = HEADER + "vector v : [n] ~ normal(0, 1)\nvector w[L] : [n] ~ normal(0, 0.5)\n"
+
+
+def tangent_program(body, functions, ending, rectangular=False):
+    text = DECLARED + TANGENTS[body].format(*functions) + "for a in range(P):\n    f[a] = net(X[a])\n"
+    ending = ENDINGS[ending].format(inputs="U, b, " if "b[l]" in TANGENTS[body] else "U, ")
+    size = "P"
+    if rectangular:
+        text += "for c in range(Q):\n    g[c] = net(Y[c])\n"
+        ending, size = ending.replace("f[c]", "g[c]"), "Q"
+    return tensorprog.compile(f"{text}for a in range(P):\n    for c in range({size}):\n        {ending}\noutput K\n")
+
+
+@pytest.mark.parametrize("body, functions, ending, rectangular", [
+    ("biases", ("relu", "erf"), "one", False), ("biases", ("gelu", "relu"), "one", True),
+    ("two_activations", ("erf", "relu"), "one", False), ("two_activations", ("relu", "sin"), "one", True),
+    ("readout_of_every_layer", ("erf", "relu"), "one", False),
+    ("biases", ("sin", "erf"), "nonlinear", False)])
+def test_tangent_kernels_agree_with_the_table(body, functions, ending, rectangular):
+    program = tangent_program(body, functions, ending, rectangular)
+    assert isinstance(lowered(program)["K"], PairLowering)
+    for depth in (1, 2, 4):
+        expected = by_table(program, data(), L=depth)["K"]
+        assert program.kernels(data(), L=depth)["K"] == pytest.approx(expected, rel=1e-11, abs=1e-13)
+
+
+def test_a_derivative_that_equations_multiply_out_is_one_series():
+    program = tangent_program("biases", ("tanh", "tanh"), "one")
+    text = pair_kernel_text(program.compiled, program.compiled.covered.system)
+    assert text.count("rt.sum_series(") == text.count(", True)") > 0
+    assert "def phi1" in text and "def phi2" not in text
+    expected = by_table(program, data(), L=2)["K"]
+    assert program.kernels(data(), L=2)["K"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_plan_says_that_nothing_is_kept():
+    assert "tiles of pairs" in tensorprog.compile(LOOP).emit("plan")
 
 
 def test_near_the_particles():

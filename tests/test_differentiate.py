@@ -7,6 +7,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from declarations import DECLARATIONS
 from hypothesis import assume, given
 from strategies import QUICK, SIZES, programs, random_program
 
@@ -15,21 +16,8 @@ from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.finite import simulate
 from tensorprog.ir.program import Program
 
-HEADER = """
-width n
-size P, d, T, K, L
-input X : [P, d]
-input y : [P]
-input order : [T] int
-param eta = 0.3
-matrix U : [n, d] ~ normal(0, 1/d)
-matrix V : [K, n] ~ normal(0, 1/n)
-matrix W : [n, n] ~ normal(0, 1/n)
+HEADER = DECLARATIONS + """
 matrix Q : [n, n] ~ normal(0, 1/n)
-matrix B[L] : [n, n] ~ normal(0, 1/n)
-vector u : [n] ~ normal(0, 1)
-vector v : [n] ~ normal(0, 1)
-vector w[L] : [n] ~ normal(0, 1)
 """
 
 CASES = {

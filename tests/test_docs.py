@@ -1,7 +1,7 @@
 """README, docs and examples/README.md: every program, Python block and command line in them is executed.
 
-Conventions of the documents: a `tp` block begins with a comment that names its file; `python` blocks of one document share
-their names and run in order; a `console` block holds `$ command` lines with the output, in which `...` stands for
+Conventions of the documents: a `tp` block begins with a comment that names its file; `python` blocks of one document
+share their names and run in order; a `console` block holds `$ command` lines with the output, in which `...` stands for
 anything, and numbers need to agree only roughly; `sh` blocks are about installing.
 """
 
@@ -21,7 +21,7 @@ import tensorprog
 from tensorprog.cli import main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/api.md", "docs/architecture.md", "examples/README.md")
+DOCUMENTS = ("README.md", "docs/api.md", "docs/architecture.md", "docs/derivations.md", "examples/README.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
 INSTALLATION = {"pip install .", 'pip install -e ".[test]"'}
@@ -120,14 +120,14 @@ def test_programs_of_the_reference_run(text):
 
 
 def test_links_lead_somewhere():
-    for document in ("README.md", "docs/api.md", "docs/language.md", "docs/architecture.md", "examples/README.md"):
+    for document in (*DOCUMENTS, "docs/language.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text(encoding="utf-8")):
             if "://" not in target:
                 assert ((ROOT / document).parent / target).exists(), f"{document}: {target}"
 
 
 def test_files_named_in_the_documents_exist():
-    for document in ("README.md", "docs/architecture.md"):
+    for document in ("README.md", "docs/architecture.md", "docs/derivations.md"):
         text = FENCE.sub("", (ROOT / document).read_text(encoding="utf-8"))
         for path in re.findall(r"`((?:[a-z]\w+/)+\w*(?:\.\w+)?)`", text):
             if path.startswith("out/"):

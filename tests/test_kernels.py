@@ -4,6 +4,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from declarations import DECLARATIONS
 from strategies import random_program
 
 import tensorprog
@@ -14,23 +15,10 @@ from tensorprog.finite.interpreter import Interpreter
 from tensorprog.ir.program import GradRecord, KernelStmt, walk
 from tensorprog.ir.verify import verify
 
-HEADER = """
-width n
+HEADER = DECLARATIONS + """
 width m = 2*n
-size P, d, T, K, L
-input X : [P, d]
-input y : [P]
-input order : [T] int
-param eta = 0.3
-matrix U : [n, d] ~ normal(0, 1/d)
 matrix R : [m, d] ~ normal(0, 1/d)
-matrix V : [K, n] ~ normal(0, 1/n)
-matrix W : [n, n] ~ normal(0, 1/n)
 matrix A : [m, n] ~ normal(0, 1/n)
-matrix B[L] : [n, n] ~ normal(0, 1/n)
-vector u : [n] ~ normal(0, 1)
-vector v : [n] ~ normal(0, 1)
-vector w[L] : [n] ~ normal(0, 1)
 """
 
 CASES = {

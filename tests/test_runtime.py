@@ -66,7 +66,7 @@ def test_samples_follow_from_the_seed():
     ("zero", (), (0.0, 0.0)),
 ])
 def test_laws(law, args, moments):
-    rows = rt.draw(space(samples=4096), law, 2, args)
+    rows = space(samples=4096).draw(law, 2, args)
     assert rows.shape == (2, 4096)
     assert np.allclose(rows.mean(axis=1), moments[0], atol=0.02)
     assert np.allclose((rows**2).mean(axis=1), moments[1], atol=0.05)

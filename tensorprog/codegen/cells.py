@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tensorprog.codegen.emitter import Storage, Value, python_name
+from tensorprog.codegen.emitter import Value
 from tensorprog.codegen.indexing import grid_text, index_text
-from tensorprog.codegen.layout import Axis, Layout, aligned, shape_parts, tuple_text
+from tensorprog.codegen.layout import Axis, Layout, Storage, aligned, shape_parts, tuple_text
 from tensorprog.codegen.matrix_states import MatrixStates
-from tensorprog.ir.integers import int_text, loop_names
+from tensorprog.codegen.names import int_text, python_name
+from tensorprog.ir.integers import loop_names
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -80,7 +81,8 @@ class Cells(MatrixStates):
                 self.values[var] = Value(name, layout)
             return
         extents = (*self.extents.get(cell, ()), *map(int_text, cell.type.shape))
-        self._read(var, name, items, lead, extents, copy=storage.full, width=bool(cell.type.width))
+        self._read(var, name, items, lead, extents, copy=storage.full and cell in self.changing,
+                   width=bool(cell.type.width))
 
     def _rebound(self, cell: Cell) -> bool:
         return cell not in self.initials or cell in self.written
@@ -151,7 +153,7 @@ class Cells(MatrixStates):
         target = Layout(axes, _finite_left(cell, items), bool(cell.type.width))
         lined = self._lined_up(text, layout, target)
         if "_grid" in index:
-            self.line(f"np.add.at({name}, ({index},), {lined})")
+            self.line(f"np.add.at({name}, np.s_[{index}], {lined})")
         else:
             self.line(f"{name}[{index}] += {lined}")
 
@@ -192,10 +194,12 @@ class Cells(MatrixStates):
         """Make the zeros of cells that are about to be used in a way that needs them."""
         for cell in sorted(cells & self.unzeroed, key=lambda c: c.name):
             self.unzeroed.discard(cell)
-            layout = self._cell_layout(cell)
-            shape = self._shape(cell)
-            self.line(f"{python_name(cell.name)} = {f'np.zeros({shape})' if shape != '()' else '0.0'}")
-            self.layouts[cell] = layout
+            self.line(f"{python_name(cell.name)} = {self._zeros(cell)}")
+            self.layouts[cell] = self._cell_layout(cell)
+
+    def _zeros(self, cell: Cell) -> str:
+        shape = self._shape(cell)
+        return f"np.zeros({shape})" if shape != "()" else "0.0"
 
     def _shape(self, cell: Cell) -> str:
         lead = [int_text(self.every_axis[a].length) for a in self._lead(self.storage[cell])]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import keyword
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tensorprog.codegen.expressions import KernelPool
 from tensorprog.codegen.extents import family_extents
+from tensorprog.codegen.factored import find_factored
 from tensorprog.codegen.indexing import index_text
-from tensorprog.codegen.layout import Axis, Layout
+from tensorprog.codegen.layout import Axis, Layout, Storage
+from tensorprog.codegen.loops import LoopKernel
+from tensorprog.codegen.names import python_name
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -31,18 +33,6 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.regions import written_first
 from tensorprog.passes.spaces import Spaces
-
-RESERVED = frozenset(
-    "np rt env samples seed seeds tolerance tick steps vectorize run bind replicate spaces ratios defaultdict max min "
-    "int float range len exp log sqrt sin cos tanh erf log1p abs inf".split())
-
-
-def python_name(name: str) -> str:
-    """A name of the program as a name of the module: names that mean something there get one more underscore, and so do
-    those that have underscores behind such a name already."""
-    base = name.rstrip("_")
-    taken = keyword.iskeyword(base) or base in RESERVED or base.endswith("_grid")
-    return f"{name}_" if taken else name
 
 
 def local_names(program: Program) -> set[str]:
@@ -65,21 +55,6 @@ class Value:
     layout: Layout
 
 
-@dataclass(slots=True)
-class Storage:
-    """How a cell is kept.
-
-    `axes` are parallel loops whose iterations each have their own. `full`: it is written in several ways, so it has
-    every axis that it can have. `named`: a family that one statement fills as a whole, so that the array stored there
-    is the family.
-    """
-
-    axes: tuple[str, ...]
-    full: bool
-    named: bool = False
-
-
-
 class EmitterBase:
     """The state of the emitter. `lines` are the source so far; `active` the parallel loops that run as axes, outermost
     first; `pending` temporaries that are fused into the statement that uses them."""
@@ -87,6 +62,7 @@ class EmitterBase:
     def __init__(self, program: Program, spaces: Spaces, pool: KernelPool):
         self.program, self.spaces, self.pool = program, spaces, pool
         self.lines: list[str] = []
+        self.loop_kernels: list[LoopKernel] = []
         self.depth = 1
         self.active: list[Axis] = []
         self.every_axis: dict[str, Axis] = {}
@@ -120,10 +96,17 @@ class EmitterBase:
                     accumulated.add(cell)
         cells = {c for s in walk(self.program.body) for c in touched(s)}
         self.written = set(writes)
+        # Cells whose array changes where it lies; a store of any other makes its name mean a new array.
+        self.changing = self._changed_in_place(self.program.body)
         for cell in cells | set(self.initials):
             once = writes[cell] <= 1 and cell not in accumulated and cell not in self.initials
             axes = tuple(private.get(cell, ()))
             self.storage[cell] = Storage(axes, not once, once and cell in whole)
+        self.factored = find_factored(self.program, self.storage)
+
+    def _changed_in_place(self, body: tuple[Statement, ...]) -> set[Cell]:
+        return {cell for s in walk(body) if (cell := written(s)) is not None
+                and (cell.rank or getattr(s, "items", ()))}
 
     def _survey_block(self, body: tuple[Statement, ...], loops: tuple[For, ...], private: dict) -> set[Cell]:
         found: set[Cell] = set()

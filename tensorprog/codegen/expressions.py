@@ -70,9 +70,11 @@ def _numpy_expr(expr: Expr, arg: str) -> str:
 
 
 class KernelBody:
-    """Straight-line source of one kernel: every operation on a line of its own, repeated ones once."""
+    """Straight-line source of one kernel: every operation on a line of its own, repeated ones once. `prefix` begins the
+    names of its values."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "t") -> None:
+        self.prefix = prefix
         self.lines: list[str] = []
         self._known: dict[str, str] = {}
 
@@ -100,7 +102,7 @@ class KernelBody:
     def _assign(self, text: str) -> str:
         name = self._known.get(text)
         if name is None:
-            name = self._known[text] = f"t{len(self.lines)}"
+            name = self._known[text] = f"{self.prefix}{len(self.lines)}"
             self.lines.append(f"{name} = {text}")
         return name
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, int_text, linear_form
+from tensorprog.codegen.names import int_text
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form
 from tensorprog.ir.program import Accum, Cell, For, If, Let, Load, Program, Statement, Store
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tensorprog.codegen.emitter import EmitterBase, Value
 from tensorprog.codegen.expressions import KernelBody, numpy_derivative, numpy_text
 from tensorprog.codegen.layout import Layout, aligned, shape_parts, tuple_text, union
-from tensorprog.ir.integers import int_text
+from tensorprog.codegen.names import int_text
 from tensorprog.ir.program import (
     Contract,
     Elementwise,
@@ -113,6 +113,10 @@ class Fusion(EmitterBase):
             for _, number in parts:
                 sign *= number
             return [f for factors, _ in parts for f in factors], sign
+        if isinstance(op, Elementwise) and op.fn == "square" and not op.order:
+            del self.pending[var]
+            factors, number = self._factors(op.args[0])
+            return factors * 2, number**2
         value = self.value(var)
         if _is_literal(value.text) and not value.layout.dims:
             return [], float(value.text.replace("np.inf", "inf"))
@@ -203,7 +207,7 @@ class Fusion(EmitterBase):
             else:
                 right, right_layout = self._plain_sum(right, right_layout, (label,), False)
         text = contract_text(left, _labels(left_layout), right, _labels(right_layout), _labels(out))
-        return (f"{text} / samples" if mean and "N" in reduced else text), out
+        return (f"rt.averaged({text}, samples)" if mean and "N" in reduced else text), out
 
     def _product(self, factors: list[Var]) -> tuple[str, Layout]:
         layout = union([self.values[f].layout for f in factors], self.order)

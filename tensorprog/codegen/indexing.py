@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorprog.codegen.layout import Axis
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, int_text, linear_form, loop_names
+from tensorprog.codegen.names import int_text
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form, loop_names
 from tensorprog.ir.program import Item, Range
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, int_text
+from tensorprog.codegen.names import int_text
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,20 @@ class Layout:
     @property
     def dims(self) -> int:
         return len(self.axes) + self.finite + self.width
+
+
+@dataclass(slots=True)
+class Storage:
+    """How a cell is kept.
+
+    `axes` are parallel loops whose iterations each have their own. `full`: it is written in several ways, so it has
+    every axis that it can have. `named`: a family that one statement fills as a whole, so that the array stored there
+    is the family.
+    """
+
+    axes: tuple[str, ...]
+    full: bool
+    named: bool = False
 
 
 def union(layouts: list[Layout], order: list[str]) -> Layout:

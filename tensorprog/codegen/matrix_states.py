@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tensorprog.codegen.emitter import Value, python_name
+from tensorprog.codegen.emitter import Value
 from tensorprog.codegen.fusion import Fusion
 from tensorprog.codegen.layout import Layout, aligned, tuple_text, union
-from tensorprog.ir.integers import IntExpr, int_text
+from tensorprog.codegen.names import int_text, python_name
+from tensorprog.ir.integers import IntExpr
 from tensorprog.ir.program import (
     Cell,
     MatrixTerm,

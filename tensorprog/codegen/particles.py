@@ -7,12 +7,13 @@ operations are fused into Numba ufuncs, and sums and averages of products into m
 
 from __future__ import annotations
 
-from tensorprog.codegen.cells import Cells
-from tensorprog.codegen.emitter import Value, python_name
+from tensorprog.codegen.compiled_loops import CompiledLoops
+from tensorprog.codegen.emitter import Value
 from tensorprog.codegen.expressions import number_text
 from tensorprog.codegen.indexing import grid_text, index_text
 from tensorprog.codegen.layout import Axis, Layout, shape_parts, tuple_text, union
-from tensorprog.ir.integers import IntExpr, bool_text, int_text, loop_names
+from tensorprog.codegen.names import bool_text, int_text, python_name
+from tensorprog.ir.integers import IntExpr, loop_names
 from tensorprog.ir.program import (
     Accum,
     Const,
@@ -45,13 +46,15 @@ from tensorprog.ir.program import (
 )
 
 
-class Emitter(Cells):
+class Emitter(CompiledLoops):
     """Emits the body of one replicate: statements, loops and temporaries."""
 
     # --- blocks ---
 
     def block(self, body: tuple[Statement, ...]) -> None:
-        for statement in body:
+        for position, statement in enumerate(body):
+            if body is self.program.body:
+                self.changing = self._changed_in_place(body[position:])
             self._statement(statement, body)
 
     def _statement(self, statement: Statement, body: tuple[Statement, ...]) -> None:
@@ -79,12 +82,31 @@ class Emitter(Cells):
             self._parallel(loop)
             return
         self._flush_zeros(self.touched[id(loop)])
+        kernel = self._compiled(loop)
+        if kernel is None:
+            self._step_by_step(loop)
+            return
+        before = dict(self.layouts)
+        self.line(f"if rt.worth_compiling(range({int_text(loop.start)}, {int_text(loop.stop)}, {loop.step})):")
+        self.depth += 1
+        self._run_compiled(loop, kernel)
+        self.depth -= 1
+        self.line("else:")
+        self.layouts = before
+        self.depth += 1
+        self.compiles = False
+        self._step_by_step(loop)
+        self.compiles = True
+        self.depth -= 1
+        self._settle(kernel)
+
+    def _step_by_step(self, loop: For) -> None:
         bounds = [int_text(loop.start), int_text(loop.stop)] + ([str(loop.step)] if loop.step != 1 else [])
         args = bounds[1] if bounds[0] == "0" and len(bounds) == 2 else ", ".join(bounds)
         self.line(f"for {python_name(loop.var)} in range({args}):")
         self._indented(loop.body)
-        if self.depth == 1 and not self.active:
-            self.lines.append("        tick()")
+        if loop in self.program.body and not self.active:
+            self.lines.append("    " * (self.depth + 1) + "tick()")
 
     def _indented(self, body: tuple[Statement, ...]) -> None:
         before, outside = len(self.lines), set(self.unzeroed)
@@ -140,6 +162,8 @@ class Emitter(Cells):
     # --- temporaries ---
 
     def _let(self, var: Var, op: Op, body: tuple[Statement, ...]) -> None:
+        if self._let_factored(var, op):
+            return
         if isinstance(op, Elementwise | Contract) and self.uses[var] == 1 and self.use_block[var] == {id(body)}:
             self.pending[var] = op
             self.values[var] = Value("", self._pending_layout(var, op))

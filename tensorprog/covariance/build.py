@@ -20,23 +20,41 @@ class Covered:
     reasons: dict[Cell, str]
 
 
-def covered(compiled: Compiled) -> Covered:
-    """The outputs that are functions of few Gaussians, as equations. Responses are first taken to cancel what
-    recursions carry over, which gives the shorter system (`gaussian`); if that fails, they are carried along."""
-    cells = list(dict.fromkeys(o.cell for o in compiled.limit.outputs))
+def covered(compiled: Compiled, cells: list[Cell]) -> Covered:
+    """Those of the outputs `cells` that are functions of few Gaussians, as equations of one system. Responses are first
+    taken to cancel what recursions carry over, which gives the shorter system (`gaussian`); if that fails, they are
+    carried along."""
+    if not cells:
+        return Covered(None, {})
     try:
         return Covered(build(compiled, cells), {})
     except Unsupported as reason:
         if len(cells) == 1:
             return Covered(None, {cells[0]: str(reason)})
-    reasons: dict[Cell, str] = {}
+    return _together(compiled, *_alone(compiled, cells))
+
+
+def _alone(compiled: Compiled, cells: list[Cell]) -> tuple[dict[Cell, System], dict[Cell, str]]:
+    """The systems of the outputs that have one by themselves, and why the others have none."""
+    systems, reasons = {}, {}
     for cell in cells:
         try:
-            build(compiled, [cell])
+            systems[cell] = build(compiled, [cell])
         except Unsupported as reason:
             reasons[cell] = str(reason)
-    good = [c for c in cells if c not in reasons]
-    return Covered(build(compiled, good) if good else None, reasons)
+    return systems, reasons
+
+
+def _together(compiled: Compiled, systems: dict[Cell, System], reasons: dict[Cell, str]) -> Covered:
+    """One system for outputs that have one each. The last ones are left out if it would be too large, or if some
+    responses cancel only without them."""
+    cells = list(systems)
+    while len(cells) > 1:
+        try:
+            return Covered(build(compiled, cells), reasons)
+        except Unsupported as reason:
+            reasons[cells.pop()] = f"in a system with the other outputs, {reason}"
+    return Covered(systems[cells[0]] if cells else None, reasons)
 
 
 def build(compiled: Compiled, cells: list[Cell]) -> System:

@@ -8,7 +8,7 @@ import sympy
 from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.nodes import AtLeastZero, Call, Init, flat, fresh_index, index_symbol, total
+from tensorprog.covariance.nodes import Call, Init, flat, fresh_index, index_symbol, total
 from tensorprog.covariance.scope import Scope
 from tensorprog.covariance.writes import (
     Binding,
@@ -32,7 +32,7 @@ class Cells(Scope):
         at = value.at(tuple(axes))
         bindings = tuple(Binding(a, Integer(0), n) for a, n in zip(axes, value.sizes))
         full = (*self._homes(cell), *exprs)
-        self._log(cell, Write(kind, bindings, tuple(self._guards), full, at, random=self.is_random(at)))
+        self._log(cell, Write(kind, bindings, tuple(self._guards), full, at))
 
     def _homes(self, cell: Cell) -> tuple[Expr, ...]:
         if cell not in self._single:
@@ -79,8 +79,8 @@ class Cells(Scope):
                 values, guards, free = solved
                 if free:
                     raise Unsupported("a family's element is written in several iterations")
-                guards = tuple(g for g in (*guards, *(g.subs(values) for g in leaf.guards)) if g != 1)
-                expr = leaf.expr.subs(values, simultaneous=True)
+                guards = tuple(g for g in (*guards, *(g.xreplace(values) for g in leaf.guards)) if g != 1)
+                expr = leaf.expr.xreplace(values)
                 if leaf.kind == "store":
                     stores.insert(0, (guards, expr))
                 else:
@@ -115,25 +115,28 @@ class Cells(Scope):
             number = self.function(f"{cell.display or cell.name}", (*outer, binding.symbol, *params),
                                    cell.type.width is not None, lambda: None)
             self.functions[number].resolve = lambda: self._carried_cases(
-                cell, frame, number, outer, params, initial)
+                cell, frame, lambda i: Call(Integer(number), *outer, i, *params), params, initial)
             frame.carried[cell] = number
         outer = tuple(f.binding.symbol for f in self._frames[:depth] if f.binding)
         return Call(Integer(frame.carried[cell]), *outer, binding.symbol, *items)
 
-    def _carried_cases(self, cell: Cell, frame: Frame, number: int, outer: tuple, params: tuple,
+    def _carried_cases(self, cell: Cell, frame: Frame, value: Callable[[Expr], Expr], params: tuple,
                        initial: Expr) -> list:
         binding = frame.binding
         log = frame.log.get(cell, [])
-        i = binding.symbol
         elementwise = self._elements_so_far(log, binding, params, initial)
         if elementwise is not None:
             return [((), elementwise)]
-        before, first = (i + 1, binding.stop - 1) if binding.descending else (i - 1, binding.start)
-        started = AtLeastZero(flat(first - i if binding.descending else i - first) - 1)
-        moved = [shifted(w, i, before) for w in log]
-        after = self._read_log(cell, moved, params,
-                               lambda: Call(Integer(number), *outer, before, *params), [])
-        return [((started,), after), ((), initial)]
+        return self._iterated(cell, log, binding, binding.symbol, params, value, initial)
+
+    def _iterated(self, cell: Cell, log: list[Write], binding: Binding, i: Expr, items: tuple[Expr, ...],
+                  value: Callable[[Expr], Expr], initial: Expr) -> list:
+        """The cases of what a cell holds before iteration `i` of a loop, where `value` says what it holds before
+        others: what the iteration before left, or what it held before the loop."""
+        before = binding.previous(i)
+        moved = [shifted(w, binding.symbol, before) for w in log]
+        left = self._read_log(cell, moved, items, lambda: value(before), [])
+        return [((binding.later(i, binding.first),), left), ((), initial)]
 
     def _elements_so_far(self, log: list[Write], binding: Binding, items: tuple[Expr, ...],
                          initial: Expr) -> Expr | None:
@@ -158,10 +161,9 @@ class Cells(Scope):
             made.append((-int(distance) if binding.descending else int(distance), position, write, values, guards))
         value = initial
         for _, _, write, values, guards in sorted(made, key=lambda m: m[:2]):
-            past = binding.symbol - values[binding.symbol]
-            done = AtLeastZero(flat((-past if binding.descending else past) - 1))
-            held = sympy.Mul(done, *guards, *(g.subs(values) for g in write.guards))
-            expr = write.expr.subs(values, simultaneous=True)
+            done = binding.later(binding.symbol, values[binding.symbol])
+            held = sympy.Mul(done, *guards, *(g.xreplace(values) for g in write.guards))
+            expr = write.expr.xreplace(values)
             value = value + held * expr if write.kind == "add" else (1 - held) * value + held * expr
         return value
 
@@ -182,11 +184,11 @@ class Cells(Scope):
         if solved is None:
             return earlier()
         values, guards, free = solved
-        guards = [*guards, *(g.subs(values) for g in write.guards if g not in known)]
+        guards = [*guards, *(g.xreplace(values) for g in write.guards if g not in known)]
         guards = [g for g in map(self._decided, guards) if g != 1]
         if any(g == 0 for g in guards):
             return earlier()
-        expr = write.expr.subs(values, simultaneous=True)
+        expr = write.expr.xreplace(values)
         if write.kind == "add":
             return earlier() + expr * sympy.Mul(*guards)
         return expr if not guards else self._either(cell, guards, expr, earlier())
@@ -217,16 +219,16 @@ class Cells(Scope):
             return None
         value = earlier()
         for leaf, (values, guards, _) in stores:
-            guards = [g for g in (*guards, *(g.subs(values) for g in leaf.guards)) if self._decided(g) != 1]
-            expr = leaf.expr.subs(values, simultaneous=True)
+            guards = [g for g in (*guards, *(g.xreplace(values) for g in leaf.guards)) if self._decided(g) != 1]
+            expr = leaf.expr.xreplace(values)
             value = expr if not guards else self._either(cell, guards, expr, value)
         for leaf, (values, guards, free) in adds:
             rename = {b.symbol: fresh_index() for b in free}
             mapping = {**values, **rename}
-            part = leaf.expr.subs(mapping, simultaneous=True)
-            part *= sympy.Mul(*(g.subs(mapping) for g in (*guards, *leaf.guards)))
+            part = leaf.expr.xreplace(mapping)
+            part *= sympy.Mul(*(g.xreplace(mapping) for g in (*guards, *leaf.guards)))
             for b in reversed(free):
-                part = total(part, rename[b.symbol], b.start.subs(mapping), b.stop.subs(mapping))
+                part = total(part, rename[b.symbol], b.start.xreplace(mapping), b.stop.xreplace(mapping))
             value = value + part
         return value
 
@@ -239,12 +241,6 @@ class Cells(Scope):
                                                          binding.stop)) if s != binding.symbol]
         free = [s for s in free if s not in bound_symbols(write.body)]
         number = self.function(cell.display or cell.name, (*free, i), cell.type.width is not None, lambda: None)
-        log = [shifted(w, binding.symbol, i + 1 if binding.descending else i - 1) for w in write.body]
-        first = binding.stop - 1 if binding.descending else binding.start
-        started = AtLeastZero(flat(first - i if binding.descending else i - first) - 1)
-        step_back = i + 1 if binding.descending else i - 1
-        self.functions[number].resolve = lambda: [
-            ((started,), self._read_log(cell, log, items, lambda: Call(Integer(number), *free, step_back), [])),
-            ((), initial)]
-        end = flat(binding.start - 1) if binding.descending else binding.stop
-        return Call(Integer(number), *free, end)
+        self.functions[number].resolve = lambda: self._iterated(
+            cell, list(write.body), binding, i, items, lambda before: Call(Integer(number), *free, before), initial)
+        return Call(Integer(number), *free, binding.end)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import sympy
 from sympy import Expr, Symbol
 
-from tensorprog.codegen.emitter import python_name
+from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.extents import family_extents
-from tensorprog.codegen.module import _bind
-from tensorprog.covariance.guards import KEY_LENGTH, Unsupported
-from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, IsZero, Total, is_constant
-from tensorprog.covariance.system import Equation, Expectation, System
-from tensorprog.ir.integers import int_text
+from tensorprog.codegen.names import int_text, python_name
+from tensorprog.covariance.guards import Unsupported
+from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, IsZero, Total, is_constant, ordered
+from tensorprog.covariance.runtime import KEY_LENGTH
+from tensorprog.covariance.system import Equation, System
 from tensorprog.ir.program import Program
 
 _HEADER = '''"""Infinite-width limit of {name}, by covariances.
@@ -35,7 +35,9 @@ from math import cos, erf, exp, floor, inf, log, log1p, nan, pi, sin, sqrt, tanh
 import numpy as np
 from numba import njit
 
-from tensorprog.covariance.runtime import TooLarge, gelu, get, relu, sigmoid, sign, silu, softplus, step, table
+import tensorprog.runtime as rt
+from tensorprog.covariance.runtime import TooLarge, get, table
+from tensorprog.expectations.numeric import gelu, relu, sigmoid, sign, silu, softplus, step
 '''
 
 _SOLVE = '''@njit(cache=True)
@@ -83,7 +85,7 @@ class _Module:
         header = _HEADER.format(name=name, equations=listed.replace("\\", "\\\\"))
         env = ", ".join(self.env) or "unused"
         parts = [header, *(self._recipe(k, r) for k, r in enumerate(self.system.recipes)),
-                 self._compute(env), _SOLVE.format(env=env), _bind(self.program),
+                 self._compute(env), _SOLVE.format(env=env), bind_text(self.program),
                  self._run()]
         return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
@@ -318,7 +320,9 @@ def _number(expr: Expr) -> str:
 def equation_lines(equation: Equation) -> list[str]:
     """An equation for a reader of the module."""
     names = {p: Symbol(f"i{k}") for k, p in enumerate(equation.params)}
-    head = f"[{equation.number}] {equation.name}({', '.join(map(str, names.values()))})"
+    bound = {s for guards, expr in equation.cases for e in (*guards, expr) for s in e.atoms(sympy.Dummy)} - set(names)
+    names |= {s: Symbol(f"j{k}") for k, s in enumerate(ordered(bound))}
+    head = f"[{equation.number}] {equation.name}({', '.join(str(names[p]) for p in equation.params)})"
     lines = []
     for guards, expr in equation.cases:
         condition = f"  if {', '.join(str(g.xreplace(names)) for g in guards)}" if guards else ""

@@ -12,17 +12,31 @@ induction over the program's order. That is how the Onsager term of approximate 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 import sympy
 from sympy import Dummy, Expr, Integer, Symbol
 
+from tensorprog.covariance.cases import sum_of_cases
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.nodes import Call, Hat, Init, IsZero, Mean, Product, Total, flat, fresh_index, total
+from tensorprog.covariance.inlining import Inlining
+from tensorprog.covariance.nodes import (
+    Call,
+    Hat,
+    Init,
+    Mean,
+    Product,
+    Total,
+    equal_indices,
+    flat,
+    fresh_index,
+    ordered,
+    total,
+)
 from tensorprog.covariance.unwind import Unwound
 from tensorprog.covariance.writes import Binding, Site
 from tensorprog.expectations.functions import step
 
-MAX_TERMS = 400
 MAX_STEPS = 4_000
 
 
@@ -34,15 +48,18 @@ class Responses:
         cancelling: whether responses are taken to cancel what a recursion carries over.
 
     Attributes:
+        inlining: functions with a single case replaced by it.
         assumed: functions whose response was taken to be that of a linear recursion; to be checked by the caller.
     """
 
     def __init__(self, program: Unwound, cancelling: bool):
         self.program, self.cancelling = program, cancelling
+        self.inlining = Inlining(program)
         self._dots: dict[int, Expr] = {}
         self._busy: set[int] = set()
         self._busy_calls: set[int] = set()
-        self._coefficients: dict[tuple, int] = {}
+        self._dot_coefficients: dict[tuple[int, int], int] = {}
+        self._coefficients: dict[tuple[int, int], int] = {}
         self.assumed: set[int] = set()
         self._steps = 0
 
@@ -50,11 +67,7 @@ class Responses:
 
     def expanded(self, expr: Expr) -> Expr:
         """Every Product as Hat + Zdot."""
-        products = expr.atoms(Product) if expr.has(Product) else ()
-        if not products:
-            return expr
-        mapping = {p: Hat(*p.args) + self.dot(p) for p in products}
-        return expr.xreplace(mapping)
+        return expr.xreplace({p: Hat(*p.args) + self.dot(p) for p in ordered(expr.atoms(Product))})
 
     def dot(self, product: Expr) -> Expr:
         """Zdot of one product."""
@@ -64,9 +77,11 @@ class Responses:
             if number in self._busy:
                 raise Unsupported("the response of a matrix product depends on itself")
             self._busy.add(number)
-            self._dots[number] = self._response(site)
-            self._busy.discard(number)
-        return self._dots[number].subs(dict(zip(site.params, product.args[1:])), simultaneous=True)
+            try:
+                self._dots[number] = self._response(site)
+            finally:
+                self._busy.discard(number)
+        return site.at(self._dots[number], product.args[1:])
 
     def _response(self, site: Site) -> Expr:
         parts = []
@@ -76,18 +91,15 @@ class Responses:
         return sympy.Add(*parts)
 
     def _pair(self, site: Site, other: Site) -> Iterator[Expr]:
-        argument = flat(self._inlined(site.argument))
-        for rename, guards, bindings in earlier(site, other):
-            indices = tuple(b.symbol.subs(rename) if b.symbol in rename else b.symbol for b in other.bindings)
-            hat = Hat(Integer(other.number), *indices)
-            derivative = self._without_zeros(self.derivative(argument, hat))
+        argument = flat(self.inlining.inlined(site.argument))
+        for indices, bindings in earlier(site, other):
+            derivative = self._without_zeros(self.derivative(argument, Hat(Integer(other.number), *indices)))
             if derivative == 0:
                 continue
-            same = sympy.Mul(*(IsZero(flat(a - b.subs(rename, simultaneous=True)))
-                               for a, b in zip(site.items, other.items)))
+            same = equal_indices(site.items, (other.at(b, indices) for b in other.items))
             amount = self.program.variance(site.matrix, site.transposed) * same * self.program.mean(derivative)
-            amount *= sympy.Mul(*guards) * sympy.Mul(*(g.subs(rename, simultaneous=True) for g in other.guards))
-            part = flat(amount * other.argument.subs(rename, simultaneous=True))
+            amount *= sympy.Mul(*(other.at(g, indices) for g in other.guards))
+            part = flat(amount * other.at(other.argument, indices))
             for b in reversed(bindings):
                 part = total(part, b.symbol, b.start, b.stop)
             yield part
@@ -95,7 +107,7 @@ class Responses:
     def _without_zeros(self, derivative: Expr) -> Expr:
         """The terms whose mean is not zero by independence. (Under the hypothesis, Zhats stand for products: what
         precedes a product in the program has its responses settled.)"""
-        derivative = flat(self._inlined(derivative))
+        derivative = flat(self.inlining.inlined(derivative))
         return sympy.Add(*(t for t in sympy.Add.make_args(derivative)
                            if not self.program.vanishes(t, responses=not self.cancelling)))
 
@@ -107,7 +119,7 @@ class Responses:
         if self._steps > MAX_STEPS:
             raise Unsupported("its responses are too many to write down")
         if isinstance(expr, Hat | Product):
-            own = _same(expr, hat) if expr.args[0] == hat.args[0] else Integer(0)
+            own = equal_indices(expr.args[1:], hat.args[1:]) if expr.args[0] == hat.args[0] else Integer(0)
             if isinstance(expr, Hat) or self.cancelling:
                 return own
             return own + self._dot_derivative(expr, hat)
@@ -135,26 +147,29 @@ class Responses:
                 parts.append(_partial(expr, k - 1) * inner)
         return sympy.Add(*parts)
 
+    def _full_derivative(self, expr: Expr, hat: Expr) -> Expr:
+        return self.derivative(self.inlining.inlined(expr), hat)
+
     def _dot_derivative(self, product: Expr, hat: Expr) -> Expr:
         """d Zdot / d Zhat. Where everything that the matrix is applied to is linear it is a number, and a function of
         the two places that follows a recursion."""
         site = self.program.sites[int(product.args[0])]
         answers = [o for o in self.program.sites if o.matrix is site.matrix and o.transposed != site.transposed]
         if not all(self._looks_linear(o.argument) for o in answers):
-            return self.derivative(self._inlined(self.dot(product)), hat)
+            return self._full_derivative(self.dot(product), hat)
         if not answers:
             return Integer(0)
-        key = ("response", site.number, int(hat.args[0]))
-        if key not in self._coefficients:
+        key = (site.number, int(hat.args[0]))
+        if key not in self._dot_coefficients:
             indices = tuple(fresh_index() for _ in hat.args[1:])
             other = Hat(hat.args[0], *indices)
-            self._coefficients[key] = self.program.function(
+            self._dot_coefficients[key] = self.program.function(
                 f"d Zdot_{site.number} / d Zhat_{hat.args[0]}", (*site.params, *indices), False,
-                lambda: [((), self.derivative(self._inlined(self.dot(Product(product.args[0], *site.params))), other))])
-        return Call(Integer(self._coefficients[key]), *product.args[1:], *hat.args[1:])
+                lambda: [((), self._full_derivative(self.dot(Product(product.args[0], *site.params)), other))])
+        return Call(Integer(self._dot_coefficients[key]), *product.args[1:], *hat.args[1:])
 
     def _looks_linear(self, expr: Expr) -> bool:
-        for term in sympy.Add.make_args(flat(self._inlined(expr))):
+        for term in sympy.Add.make_args(flat(self.inlining.inlined(expr))):
             random = [f for f in sympy.Mul.make_args(term) if self.program.is_random_or_hat(f)]
             if len(random) > 1 or random and not isinstance(random[0], Hat | Product | Init | Call | Total):
                 return False
@@ -173,6 +188,10 @@ class Responses:
         random = [f for f in sympy.Mul.make_args(term) if self.program.is_random_or_hat(f)]
         return len(random) == 1 and isinstance(random[0], Product)
 
+    def takes_products(self, expr: Expr) -> bool:
+        """Whether an expression is a matrix product, or a sum with numbers times matrix products."""
+        return any(self.takes_product(t) for t in sympy.Add.make_args(flat(expr)))
+
     def _carried(self, factor: Expr) -> bool:
         """Whether a factor is a function of what earlier iterations left."""
         if isinstance(factor, Product | Hat | Init):
@@ -189,7 +208,7 @@ class Responses:
         if self.cancelling:
             return self._by_cases(call, hat)
         self.assumed.add(number)
-        key = ("coefficient", number, int(hat.args[0]))
+        key = (number, int(hat.args[0]))
         if key not in self._coefficients:
             self._coefficients[key] = self._new_coefficient(number, int(hat.args[0]), len(hat.args) - 1)
         return Call(Integer(self._coefficients[key]), *call.args[1:], *hat.args[1:])
@@ -199,16 +218,11 @@ class Responses:
         if number in self._busy_calls:
             raise Unsupported("a value is carried over without a matrix product")
         self._busy_calls.add(number)
-        function = self.program.functions[number]
-        mapping = dict(zip(function.params, call.args[1:]))
-        result, remaining = Integer(0), Integer(1)
-        for guards, expr in self.program.unfolding(number):
-            guard = sympy.Mul(*guards).subs(mapping, simultaneous=True)
-            case = flat(self._inlined(expr).subs(mapping, simultaneous=True))
-            result += remaining * guard * self.derivative(case, hat)
-            remaining *= 1 - guard
-        self._busy_calls.discard(number)
-        return flat(result)
+        try:
+            cases = self.inlining.unfolded(call)
+            return sum_of_cases((guards, self.derivative(flat(case), hat)) for guards, case in cases)
+        finally:
+            self._busy_calls.discard(number)
 
     def _new_coefficient(self, number: int, site: int, arity: int) -> int:
         function = self.program.functions[number]
@@ -217,46 +231,10 @@ class Responses:
         name = f"d {function.name} / d Zhat_{site}"
 
         def resolve():
-            return [(guards, self.derivative(self._inlined(expr), hat))
+            return [(guards, self._full_derivative(expr, hat))
                     for guards, expr in self.program.unfolding(number)]
 
         return self.program.function(name, (*function.params, *indices), False, resolve)
-
-    # --- functions ---
-
-    def _inlined(self, expr: Expr) -> Expr:
-        """Random functions with a single case replaced by it."""
-        for _ in range(50):
-            mapping = {}
-            for call in expr.atoms(Call) if expr.has(Call) else ():
-                replaced = self.inline(call)
-                if replaced is not None:
-                    mapping[call] = replaced
-            if not mapping:
-                return expr
-            expr = expr.xreplace(mapping)
-            if len(sympy.Add.make_args(expr)) > MAX_TERMS:
-                raise Unsupported("an expression has too many terms")
-        raise Unsupported("a value is defined by itself")
-
-    def inline(self, call: Expr) -> Expr | None:
-        """A function's only case at the given indices; None if there are several."""
-        number = int(call.args[0])
-        function = self.program.functions[number]
-        if not function.random:
-            return self._inline_number(call, function, number)
-        cases = self.program.unfolding(number)
-        if len(cases) != 1:
-            return None
-        return cases[0][1].subs(dict(zip(function.params, call.args[1:])), simultaneous=True)
-
-    def _inline_number(self, call: Expr, function, number: int) -> Expr | None:
-        if not function.family:
-            return None
-        cases = self.program.unfolding(number)
-        if len(cases) != 1 or len(sympy.Add.make_args(cases[0][1])) > 4:
-            return None
-        return cases[0][1].subs(dict(zip(function.params, call.args[1:])), simultaneous=True)
 
 
 def _partial(expr: Expr, position: int) -> Expr:
@@ -267,20 +245,10 @@ def _partial(expr: Expr, position: int) -> Expr:
     return derivative.subs(dict(zip(slots, expr.args)), simultaneous=True)
 
 
-def _same(atom: Expr, hat: Expr) -> Expr:
-    return sympy.Mul(*(IsZero(flat(a - b)) for a, b in zip(atom.args[1:], hat.args[1:])))
-
-
-def earlier(site: Site, other: Site) -> Iterator[tuple[dict[Symbol, Expr], list[Expr], list[Binding]]]:
-    """The iterations of `other` that come before the one of `site`: pieces (indices of the other site as expressions,
-    guards, free indices with their ranges)."""
-    from tensorprog.covariance.nodes import fresh_index
-
-    common = 0
-    for a, b in zip(site.loops, other.loops):
-        if a != b:
-            break
-        common += 1
+def earlier(site: Site, other: Site) -> Iterator[tuple[tuple[Expr, ...], list[Binding]]]:
+    """The iterations of `other` that come before the one of `site`: pieces (indices of the other site, those of them
+    that run through a range)."""
+    common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(site.loops, other.loops))))
     for depth in range(common + 1):
         if depth == common and other.order >= site.order:
             continue
@@ -290,11 +258,10 @@ def earlier(site: Site, other: Site) -> Iterator[tuple[dict[Symbol, Expr], list[
             if k < depth:
                 rename[b.symbol] = site.bindings[k].symbol
                 continue
-            fresh = fresh_index()
-            start, stop = (e.subs(rename, simultaneous=True) for e in (b.start, b.stop))
+            start, stop = b.start.xreplace(rename), b.stop.xreplace(rename)
             if k == depth and depth < common:
                 mine = site.bindings[k].symbol
                 start, stop = (mine + 1, stop) if b.descending else (start, mine)
-            rename[b.symbol] = fresh
-            bindings.append(Binding(fresh, start, stop))
-        yield rename, [], bindings
+            rename[b.symbol] = fresh_index()
+            bindings.append(Binding(rename[b.symbol], start, stop))
+        yield tuple(rename.values()), bindings

@@ -12,9 +12,6 @@ from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.nodes import AtLeastZero, Call, IsZero, Mean, Total, flat
 
-# How long the keys of the table of values are: the number of an equation and its indices.
-KEY_LENGTH = 8
-
 
 class Unsupported(Exception):
     """The program is outside of what the covariance evaluator covers; the message says why."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sympy
-from sympy import Expr, Rational, Symbol
+from sympy import Expr, Integer, Rational, Symbol
 
-from tensorprog.covariance.nodes import AtLeastZero, IsZero, flat
-from tensorprog.ir.integers import BoolExpr, Comparison, IntExpr, Logic
+from tensorprog.covariance.guards import Unsupported
+from tensorprog.covariance.nodes import AtLeastZero, Entry, IsZero, flat, index_symbol
+from tensorprog.ir.integers import BoolExpr, Comparison, IntBin, IntExpr, IntLit, IntLoad, IntSym, Logic
 
 
 def size_symbol(name: str) -> Symbol:
@@ -25,7 +26,25 @@ def rational(value) -> Expr:
     return Rational(value.numerator, value.denominator)
 
 
-def integer_operation(op: str, a: Expr, b: Expr) -> Expr:
+def integer(expr: IntExpr, inputs: Sequence[str] = ()) -> Expr:
+    """An integer expression of loop variables, sizes, parameters and entries of `inputs`, which are numbered.
+
+    Raises:
+        Unsupported: for an entry of another input.
+    """
+    match expr:
+        case IntLit(value):
+            return Integer(value)
+        case IntSym(name, kind):
+            return index_symbol(name) if kind == "loop" else size_symbol(name)
+        case IntLoad(name, items) if name in inputs:
+            return Entry(Integer(inputs.index(name)), *(integer(i, inputs) for i in items))
+        case IntBin(op, left, right):
+            return _operation(op, integer(left, inputs), integer(right, inputs))
+    raise Unsupported("a declared constant depends on data")
+
+
+def _operation(op: str, a: Expr, b: Expr) -> Expr:
     match op:
         case "+":
             return flat(a + b)

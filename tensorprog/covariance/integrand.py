@@ -2,52 +2,72 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import sympy
 from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.nodes import Call, Hat, Init, Total, flat, is_constant
+from tensorprog.covariance.linear import LinearFunctions
+from tensorprog.covariance.nodes import Call, Expectation, Hat, Init, Total, flat, is_constant
+from tensorprog.covariance.parts import Parts
+from tensorprog.covariance.unwind import Unwound
 
-if TYPE_CHECKING:
-    from tensorprog.covariance.system import System
 
+class Integrands:
+    """The planned expectations of a system; equal integrands share one.
 
-def planned(system: System, expr: Expr) -> Expr:
-    """E[expr] as an `Expectation` node over covariances and scalars.
+    Args:
+        covariance: the covariance of two Gaussians, as a number.
 
-    Raises:
-        Unsupported: if it depends on too many Gaussians.
+    Attributes:
+        recipes: planned expectations.
+        integrands: of each recipe, the integrand in z0, z1, ..., and the covariances {(z_i, z_j): symbol or number}.
     """
-    from tensorprog.covariance.system import Expectation
-    from tensorprog.expectations import NoRecipe, plan_expectation
 
-    builder = _Builder(system)
-    integrand = builder.abstract(expr)
-    covariance, values = builder.covariances()
-    key = (integrand, tuple(sorted(covariance.items(), key=str)))
-    if key not in system._recipe_ids:
-        try:
-            recipe = plan_expectation(integrand, builder.gaussians, covariance)
-        except NoRecipe as error:
-            raise Unsupported(f"E[{integrand}]: {error}") from None
-        system._recipe_ids[key] = len(system.recipes)
-        system.recipes.append(recipe)
-        system.integrands.append((integrand, covariance))
-    number = system._recipe_ids[key]
-    recipe = system.recipes[number]
-    values |= builder.parameters
-    if recipe.kind == "closed" and recipe.formula is not None and recipe.formula.is_number:
-        return recipe.formula
-    return Expectation(Integer(number), *(values.get(s, s) for s in recipe.arguments))
+    def __init__(self, unwound: Unwound, linear: LinearFunctions, parts: Parts,
+                 covariance: Callable[[Expr, Expr], Expr]):
+        self.unwound, self.linear, self.parts, self.covariance = unwound, linear, parts, covariance
+        self.recipes: list = []
+        self.integrands: list[tuple[Expr, dict]] = []
+        self._numbers: dict[tuple, int] = {}
+
+    def expectation(self, expr: Expr) -> Expr:
+        """E[expr], of a product of functions of centred Gaussians, as an `Expectation` over covariances and scalars.
+
+        Raises:
+            Unsupported: if it depends on too many Gaussians.
+        """
+        builder = _Builder(self)
+        integrand = builder.abstract(expr)
+        covariance, values = builder.covariances()
+        number = self._planned(integrand, builder.gaussians, covariance)
+        recipe = self.recipes[number]
+        values |= builder.parameters
+        if recipe.kind == "closed" and recipe.formula is not None and recipe.formula.is_number:
+            return recipe.formula
+        return Expectation(Integer(number), *(values.get(s, s) for s in recipe.arguments))
+
+    def _planned(self, integrand: Expr, gaussians: list[Symbol], covariance: dict) -> int:
+        from tensorprog.expectations import NoRecipe, plan_expectation
+
+        key = (integrand, tuple(covariance.items()))
+        if key not in self._numbers:
+            try:
+                recipe = plan_expectation(integrand, gaussians, covariance)
+            except NoRecipe as error:
+                raise Unsupported(f"E[{integrand}]: {error}") from None
+            self._numbers[key] = len(self.recipes)
+            self.recipes.append(recipe)
+            self.integrands.append((integrand, covariance))
+        return self._numbers[key]
 
 
 class _Builder:
     """Gaussians and scalars of one integrand, given short names."""
 
-    def __init__(self, system: System):
-        self.system = system
+    def __init__(self, owner: Integrands):
+        self.owner = owner
         self.gaussians: list[Symbol] = []
         self.atoms: list[Expr] = []
         self.parameters: dict[Symbol, Expr] = {}
@@ -62,8 +82,8 @@ class _Builder:
         if isinstance(expr, sympy.Add):
             return self._sum(expr)
         if isinstance(expr, Total):
-            if self.system._is_linear(flat(expr.args[0])):
-                return self._gaussian(self.system.linear_form(expr))
+            if self.owner.linear.is_linear_sum(flat(expr.args[0])):
+                return self._gaussian(self.owner.linear.one_gaussian(expr))
             raise Unsupported("a sum over an index stands inside a nonlinear function")
         if isinstance(expr, sympy.Mul):
             fixed = [f for f in expr.args if not self._random(f)]
@@ -77,7 +97,7 @@ class _Builder:
         for term in flat(expr).args if isinstance(flat(expr), sympy.Add) else (expr,):
             if not self._random(term):
                 fixed.append(term)
-            elif self.system._linear_term(term) and self.system._target(term) is None:
+            elif self.owner.linear.is_linear_term(term) and self.owner.parts.target(term) is None:
                 linear.append(term)
             else:
                 others.append(term)
@@ -85,16 +105,16 @@ class _Builder:
         if len(linear) == 1:
             parts.append(self.abstract(linear[0]))
         elif linear:
-            parts.append(self._gaussian(self.system.linear_form(sympy.Add(*linear))))
+            parts.append(self._gaussian(self.owner.linear.one_gaussian(sympy.Add(*linear))))
         if fixed:
             parts.append(self._parameter(sympy.Add(*fixed)))
         return sympy.Add(*parts)
 
     def _random(self, expr: Expr) -> bool:
-        return self.system.unwound.is_random_or_hat(expr)
+        return self.owner.unwound.is_random_or_hat(expr)
 
     def _atom(self, expr: Expr) -> bool:
-        return isinstance(expr, Hat | Init) or isinstance(expr, Call) and self.system.unwound.is_random(expr)
+        return isinstance(expr, Hat | Init) or isinstance(expr, Call) and self.owner.unwound.is_random(expr)
 
     def _gaussian(self, atom: Expr) -> Symbol:
         if atom not in self._names:
@@ -118,7 +138,7 @@ class _Builder:
         covariance, values = {}, {}
         for i, (a, x) in enumerate(zip(self.gaussians, self.atoms)):
             for b, y in list(zip(self.gaussians, self.atoms))[i:]:
-                value = self.system.number(self.system.covariance(x, y))
+                value = self.owner.covariance(x, y)
                 if is_constant(value):
                     covariance[a, b] = value
                     continue

@@ -8,11 +8,10 @@ import sympy
 from sympy import Expr, Integer, Rational
 
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.integers import integer_operation, parameter_symbol, size_symbol
-from tensorprog.covariance.nodes import Init, index_symbol
+from tensorprog.covariance.integers import integer, parameter_symbol
+from tensorprog.covariance.nodes import Init
 from tensorprog.ir.constants import constant
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym
-from tensorprog.ir.program import Cell, ConstExpr, MatrixType, Program
+from tensorprog.ir.program import Cell, ConstExpr, Program
 from tensorprog.passes.powers import Powers
 
 
@@ -27,24 +26,28 @@ class Laws:
 
     def __init__(self, program: Program, powers: Powers, env: Mapping[str, object]):
         self.program, self.powers, self.env = program, powers, env
+        self._variances: dict[tuple[Cell, bool], Expr] = {}
+        self._laws: dict[int, tuple[str, list[Expr]]] = {}
 
     def matrix_variance(self, cell: Cell, transposed: bool) -> Expr:
         """The variance of `W @ x` (or `W.T @ x`) for a normalized x."""
-        assert isinstance(cell.type, MatrixType)
-        initial = self._initial(cell)
-        width = cell.type.rows if transposed else cell.type.cols
-        return self._coefficient(initial.law.args[1])[0] * self._ratio(width)
+        if (cell, transposed) not in self._variances:
+            initial = next(i for i in self.program.initials if i.cell is cell)
+            width = cell.type.rows if transposed else cell.type.cols
+            variance = self._coefficient(initial.law.args[1])[0] * self._ratio(width)
+            self._variances[cell, transposed] = variance
+        return self._variances[cell, transposed]
 
     def _ratio(self, width: str) -> Expr:
         declared = next(w for w in self.program.widths if w.name == width)
         return self._coefficient(declared.ratio)[0] if declared.ratio else Integer(1)
 
-    def _initial(self, cell: Cell):
-        return next(i for i in self.program.initials if i.cell is cell)
-
     def _law(self, init: Init) -> tuple[str, list[Expr]]:
-        initial = self.program.initials[int(init.args[0])]
-        return initial.law.name, self._arguments(initial)
+        number = int(init.args[0])
+        if number not in self._laws:
+            initial = self.program.initials[number]
+            self._laws[number] = initial.law.name, self._arguments(initial)
+        return self._laws[number]
 
     def _arguments(self, initial) -> list[Expr]:
         own = self.powers[initial.cell]
@@ -75,12 +78,14 @@ class Laws:
             case _:
                 return [(Integer(0), Integer(1))]
 
-    def centred(self, init: Init) -> Expr:
-        """A declared normal vector as its mean plus a centred one (which keeps its name)."""
-        name, args = self._law(init)
+    def require_centred(self, init: Init) -> None:
+        """
+        Raises:
+            Unsupported: for a declared vector that is neither normal nor discrete.
+        """
+        name, _ = self._law(init)
         if name in ("uniform", "sparse_normal"):
             raise Unsupported(f"`{self.program.initials[int(init.args[0])].cell.display}` has the law {name}")
-        return init
 
     def variance(self, init: Init) -> Expr:
         """The variance of one coordinate of a declared normal vector of mean zero."""
@@ -123,15 +128,3 @@ class Laws:
             case "**":
                 return parts[0] ** parts[1]
         return {"sqrt": sympy.sqrt, "exp": sympy.exp, "log": sympy.log}[expr.op](parts[0])
-
-
-def integer(expr: IntExpr) -> Expr:
-    """An integer expression of sizes and parameters."""
-    match expr:
-        case IntLit(value):
-            return Integer(value)
-        case IntSym(name, kind):
-            return index_symbol(name) if kind == "loop" else size_symbol(name)
-        case IntBin(op, left, right):
-            return integer_operation(op, integer(left), integer(right))
-    raise Unsupported("a declared constant depends on data")

@@ -8,7 +8,7 @@ from sympy import Expr, Integer
 from tensorprog.covariance.cells import Cells
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.nodes import IsZero, Product, flat, fresh_index, total
-from tensorprog.covariance.writes import Binding, Frame, MatrixPart, Site, Value, Write, solve, substituted
+from tensorprog.covariance.writes import Binding, MatrixPart, Site, Value, Write, solve, substituted
 from tensorprog.ir.program import Cell, MatMul, MatrixTerm, OuterTerm
 
 
@@ -73,7 +73,7 @@ class Matrices(Cells):
             if done:
                 return found
             if frame.binding is not None and cell in frame.written:
-                self._matrix_earlier(frame, cell, items, found)
+                raise Unsupported(f"the matrix `{cell.display}` changes from one iteration to the next")
         if cell in self._initial:
             law = self.program.initials[self._initial[cell]].law
             if law.name != "zero":
@@ -117,10 +117,7 @@ class Matrices(Cells):
             raise Unsupported(f"the matrix `{cell.display}` is set anew in every iteration")
         rename = {b.symbol: fresh_index() for b in free}
         mapping = {**values, **rename}
-        bindings = tuple(Binding(rename[b.symbol], b.start.subs(mapping), b.stop.subs(mapping)) for b in free)
-        guards = [*guards, *(g.subs(mapping) for g in write.guards)]
+        bindings = tuple(Binding(rename[b.symbol], b.start.xreplace(mapping), b.stop.xreplace(mapping)) for b in free)
+        guards = [*guards, *(g.xreplace(mapping) for g in write.guards)]
         for term in write.expr:
             found.append((bindings, tuple(g for g in guards if g != 1), substituted(term, mapping)))
-
-    def _matrix_earlier(self, frame: Frame, cell: Cell, items: tuple, found: list) -> None:
-        raise Unsupported(f"the matrix `{cell.display}` changes from one iteration to the next")

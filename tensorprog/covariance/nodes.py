@@ -13,7 +13,7 @@ Sites, cells, functions and inputs are numbered; the first argument is the numbe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 
 import sympy
 from sympy import Expr, Function, Integer, Symbol
@@ -55,6 +55,10 @@ class Mean(Node):
     pass
 
 
+class Expectation(Node):
+    """A planned expectation: the recipe's number, then the values of its arguments."""
+
+
 class Entry(Node):
     pass
 
@@ -85,7 +89,7 @@ class IsZero(_Guard):
 class Total(Node):
     @classmethod
     def eval(cls, body, var, start, stop):
-        if body.is_zero or start == stop:
+        if body == 0 or start == stop:
             return Integer(0)
         return None
 
@@ -105,7 +109,13 @@ _counter = iter(range(10**9))
 
 def fresh_index() -> Symbol:
     """An index symbol that occurs nowhere else."""
-    return sympy.Dummy(f"j{next(_counter)}", integer=True)
+    return sympy.Dummy(f"j{next(_counter):07d}", integer=True)
+
+
+def ordered(nodes: Iterable[Expr]) -> list[Expr]:
+    """Nodes in an order that is the same in every process (that of a set is not): modules are cached by their text."""
+    found = list(nodes)
+    return sorted(found, key=str) if len(found) > 1 else found
 
 
 def total(body: Expr, var: Symbol, start: Expr, stop: Expr) -> Expr:
@@ -113,7 +123,7 @@ def total(body: Expr, var: Symbol, start: Expr, stop: Expr) -> Expr:
     body = flat(body)
     if body.is_Add:
         return sympy.Add(*(total(term, var, start, stop) for term in body.args))
-    if body.is_zero:
+    if body == 0:
         return Integer(0)
     if not body.has(var):
         return body * count(start, stop)
@@ -133,7 +143,7 @@ def is_constant(expr: Expr) -> bool:
     return bool(expr.is_number) and not expr.atoms(Node)
 
 
-def renamed(expr: Expr) -> Expr:
+def _renamed(expr: Expr) -> Expr:
     """A sum with a new summation index, so that two can be multiplied."""
     body, var, start, stop = expr.args
     fresh = fresh_index()
@@ -156,13 +166,25 @@ def _fixed(body: Expr, var: Symbol) -> tuple[Expr, Expr] | None:
     return None
 
 
-def random_atoms(expr: Expr, is_random_call) -> Iterator[Expr]:
-    """Hat, Product, Init and random Call nodes of an expression (none lies inside another)."""
-    if isinstance(expr, Hat | Product | Init):
-        yield expr
-    elif isinstance(expr, Call):
-        if is_random_call(expr):
-            yield expr
-    elif not isinstance(expr, Mean | Entry):
-        for arg in expr.args:
-            yield from random_atoms(arg, is_random_call)
+def equal_indices(left: Iterable[Expr], right: Iterable[Expr]) -> Expr:
+    """1 where all indices agree, else 0."""
+    return sympy.Mul(*(IsZero(flat(a - b)) for a, b in zip(left, right)))
+
+
+def by_linearity(integrand: Expr, is_random: Callable[[Expr], bool], mean: Callable[[Expr], Expr]) -> Expr:
+    """An expectation term by term, with sums and factors that are not random outside; `mean` gives that of a product of
+    random factors."""
+    integrand = flat(integrand)
+    if isinstance(integrand, sympy.Add):
+        return sympy.Add(*(by_linearity(term, is_random, mean) for term in integrand.args))
+    outside, inside = [], []
+    for factor in sympy.Mul.make_args(integrand):
+        (inside if is_random(factor) else outside).append(factor)
+    if not inside:
+        return integrand
+    sums = [f for f in inside if isinstance(f, Total)]
+    if not sums:
+        return sympy.Mul(*outside) * mean(sympy.Mul(*inside))
+    body, var, start, stop = _renamed(sums[0]).args
+    rest = sympy.Mul(*(f for f in inside if f is not sums[0]))
+    return sympy.Mul(*outside) * total(by_linearity(body * rest, is_random, mean), var, start, stop)

@@ -7,20 +7,25 @@ depend on (`pairs_derive`), not from the network they come from.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sympy import Expr, Symbol
 
 from tensorprog.codegen.extents import family_extents
 from tensorprog.codegen.pairs import PairProgram
-from tensorprog.covariance.integers import size_symbol
-from tensorprog.covariance.laws import integer
+from tensorprog.covariance.integers import integer, size_symbol
 from tensorprog.covariance.nodes import Call
+from tensorprog.covariance.pairs_bilinear import gathered
+from tensorprog.covariance.pairs_collect import graph_of
 from tensorprog.covariance.pairs_derive import Derivation
-from tensorprog.covariance.pairs_merge import collected, restricted
+from tensorprog.covariance.pairs_graph import restricted
+from tensorprog.covariance.pairs_levelled import levelled
+from tensorprog.covariance.pairs_merge import simplified
 from tensorprog.covariance.pairs_nodes import NotPairs, Rows
 from tensorprog.covariance.pairs_schedule import scheduled
+from tensorprog.covariance.pairs_transpose import transposed
 from tensorprog.covariance.system import System
 from tensorprog.ir.integers import int_text
 from tensorprog.ir.program import Cell, Output, Program
@@ -75,8 +80,9 @@ def pair_kernels(system: System, program: Program, outputs: list[Output]) -> dic
     return found
 
 
-def lower(system: System, program: Program, outputs: list[Output]) -> PairLowering:
-    """Outputs of equal extents as one pair program.
+def lower(system: System, program: Program, outputs: list[Output],
+          sizes_known: Mapping[Expr, int] | None = None) -> PairLowering:
+    """Outputs of equal extents as one pair program, which may be one for known values of some sizes.
 
     Raises:
         NotPairs: with the reason why they are not recursions over pairs.
@@ -89,18 +95,32 @@ def lower(system: System, program: Program, outputs: list[Output]) -> PairLoweri
     rows = _Rows()
     leading = tuple((rows.fixed(f"index{k}", e), e) for k, e in enumerate(extents[:-2]))
     pair = rows.symbol(0, extents[-2]), rows.symbol(1, extents[-1])
+    if sizes_known:
+        system = _specialised(system, sizes_known)
     derivation = Derivation(system, rows, sizes)
     indices = [Symbol(name, integer=True, nonnegative=True) for name, _ in leading]
     calls = [Call(system.outputs[o.cell], *indices, *pair) for o in outputs]
     same = extents[-2] == extents[-1]
     mirrored = [Call(*c.args[:-2], *pair[::-1]) for c in calls] if same else []
-    graph = collected(derivation, [derivation.value(c) for c in (*calls, *mirrored)], identified)
+    graph = graph_of(derivation, [derivation.value(c) for c in (*calls, *mirrored)], identified)
+    graph = simplified(gathered(simplified(graph), derivation.duals))
+    graph = simplified(levelled(transposed(graph)))
     ahead, back = graph.outputs[:len(calls)], graph.outputs[len(calls):]
     graph = restricted(graph, ahead)
     names = [i.name for i in program.inputs]
     made = scheduled(graph, derivation.duals, [o.name for o in outputs], names, program.source.name.rsplit("/", 1)[-1],
                      same and ahead == back)
-    return PairLowering(made.program, leading, extents[-2:], left, right, made.parameters, tuple(made.required))
+    required = tuple(dict.fromkeys((*made.required, *derivation.assumed)))
+    return PairLowering(made.program, leading, extents[-2:], left, right, made.parameters, required)
+
+
+def _specialised(system: System, known: Mapping[Expr, int]) -> System:
+    """The system's equations with values for some sizes."""
+    special = copy.copy(system)
+    special.equations = {
+        k: replace(e, cases=tuple((tuple(g.subs(known) for g in guards), expr.subs(known)) for guards, expr in e.cases))
+        for k, e in system.equations.items()}
+    return special
 
 
 class _Rows(Rows):
@@ -114,6 +134,7 @@ class _Rows(Rows):
         """A further index, 0 <= index < extent."""
         index = Symbol(name, integer=True, nonnegative=True)
         self._fixed += [index, extent - 1 - index]
+        self.names.add(name)
         return name
 
     def facts(self) -> tuple[Expr, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 from sympy import Expr, Integer
 
-from tensorprog.covariance.nodes import Call, flat
+from tensorprog.covariance.nodes import AtLeastZero, Call, Total, flat
 from tensorprog.covariance.pairs_nodes import LEVEL, At, Definition, Key, NotPairs, Rows, Undecided
 from tensorprog.covariance.pairs_terms import Terms
 from tensorprog.covariance.pairs_vanish import Vanishing
@@ -12,6 +14,8 @@ from tensorprog.covariance.system import System
 
 MOST_DEFINITIONS = 400
 MOST_BASES = 4
+#: How many levels at the beginning and at the end a step may leave out, in the order in which they are tried.
+MARGINS = tuple(sorted(itertools.product(range(MOST_BASES + 1), repeat=2), key=lambda m: (sum(m), m[1])))
 
 
 class Derivation(Terms):
@@ -19,7 +23,9 @@ class Derivation(Terms):
 
     Attributes:
         definitions: number -> Definition, of those that were asked for.
-        bases: (number, level) -> the value of a definition at a literal level.
+        bounds: number -> the largest level that a definition is needed at.
+        bases: (number, level) -> the value of a definition at a fixed level.
+        widened: set when a definition is needed at larger levels than it was derived for.
     """
 
     def __init__(self, system: System, rows: Rows, sizes: dict[int, tuple[Expr, ...]]):
@@ -30,15 +36,16 @@ class Derivation(Terms):
         self.listed: list[Key] = []
         self.bounds: dict[int, Expr] = {}
         self.definitions: dict[int, Definition] = {}
-        self.bases: dict[tuple[int, int], Expr] = {}
-        self._bound: Expr | None = None
+        self.bases: dict[tuple[int, Expr], Expr] = {}
+        self.widened = False
+        self._top: Expr | None = None
+        self._requests: list[tuple[int, Expr]] = []
 
     # --- definitions ---
 
     def value(self, call: Expr) -> Expr:
         """A call at rows of both sides as a node."""
-        self._facts, self._bound = self.rows.facts(), None
-        return self._call(call, False)
+        return self._attempt((), None, lambda: self._call(call, False))
 
     def derive(self, number: int) -> Definition:
         """The definition with a number.
@@ -52,35 +59,65 @@ class Derivation(Terms):
                 key, self._expression(key, ()))
         return self.definitions[number]
 
-    def base(self, number: int, level: int) -> Expr:
-        """The value of a definition at a literal level."""
+    def base(self, number: int, level: Expr) -> Expr:
+        """The value of a definition at a fixed level."""
         if (number, level) not in self.bases:
             key, bound = self.listed[number], self.bounds.get(number)
-            fixed = Key(key.number, tuple(a.subs(LEVEL, level) for a in key.args), key.extend, False)
-            self.bases[number, level] = self._expression(fixed, (bound - level,) if bound is not None else ())
+            fixed = Key(key.number, tuple(flat(a.xreplace({LEVEL: level})) for a in key.args), key.extend, False)
+            facts = (level, *((bound - level,) if bound is not None else ()))
+            self.bases[number, level] = self._expression(fixed, facts)
         return self.bases[number, level]
 
     def _stepped(self, number: int, key: Key) -> Definition:
-        bound = self.bounds.get(number)
-        for start in range(MOST_BASES + 1):
-            facts = (LEVEL - start, *((bound - LEVEL, bound - start) if bound is not None else ()))
-            try:
-                self._bound = bound
-                return Definition(key, self._cases(key, facts), start, bound)
-            except Undecided:
+        for start, end in MARGINS:
+            bound = self.bounds.get(number)
+            if bound is None and end:
                 continue
+            top = None if bound is None else flat(bound - end)
+            facts = (LEVEL - start, *((top - LEVEL, top - start) if top is not None else ()))
+            try:
+                return Definition(key, self._attempt(facts, top, lambda: self._cases(key)), start, end)
+            except Undecided as reason:
+                if bound is None:
+                    self._bounded_by(number, reason.guard)
         raise NotPairs(f"the recursion {self._name(key)} has no uniform step")
 
+    def _bounded_by(self, number: int, guard: Expr) -> None:
+        """Takes the level after which a guard does not hold for the last one that is needed."""
+        for atom in guard.atoms(AtLeastZero):
+            last = flat(atom.args[0] + LEVEL)
+            if last.free_symbols and not last.has(LEVEL):
+                self.bounds[number] = flat(last + 1)
+
     def _expression(self, key: Key, facts: tuple[Expr, ...]) -> Expr:
-        self._bound = None
         try:
-            return self._cases(key, facts)
+            return self._attempt(facts, None, lambda: self._cases(key))
         except Undecided as reason:
             raise NotPairs(f"{self._name(key)}: it depends on `{reason}`") from None
 
-    def _cases(self, key: Key, facts: tuple[Expr, ...]) -> Expr:
-        self._facts = (*self.rows.facts(), *facts)
+    def _attempt(self, facts: tuple[Expr, ...], top: Expr | None, translate) -> Expr:
+        """A translation under facts, `top` the largest level; what it needs at which levels is noted if it succeeds."""
+        self._facts, self._top, self._requests = (*self.rows.facts(), *self.assumed, *facts), top, []
+        found = translate()
+        for number, bound in self._requests:
+            self._widen(number, flat(bound))
+        return found
+
+    def _widen(self, number: int, bound: Expr) -> None:
+        if number in self.bounds:
+            gap = flat(bound - self.bounds[number])
+            if gap.is_nonpositive:
+                return
+            if not gap.is_nonnegative:
+                raise NotPairs("it is needed at several levels")
+        self.bounds[number] = bound
+        self.widened |= self.definitions.pop(number, None) is not None
+        self.bases = {at: e for at, e in self.bases.items() if at[0] != number}
+
+    def _cases(self, key: Key) -> Expr:
         expr = key.args[0] if key.number is None else self._unfolded(Call(Integer(key.number), *key.args))
+        if isinstance(expr, Total) and expr.args[3] == LEVEL + 1:
+            return self.partial_sum(expr, key.extend)
         return self.translated(expr, key.extend)
 
     def _name(self, key: Key) -> str:
@@ -96,11 +133,14 @@ class Derivation(Terms):
             self.listed.append(key)
         return self.keys[key]
 
-    def _defined(self, key: Key) -> Integer:
+    def _placed(self, key: Key, level: Expr) -> Expr:
         number = self._number(key)
-        if self._bound is not None and key.leveled:
-            self.bounds.setdefault(number, self._bound)
-        return Integer(number)
+        if not level.has(LEVEL):
+            if not level.is_Integer:
+                self._requests.append((number, level))
+        elif self._top is not None:
+            self._requests.append((number, level.xreplace({LEVEL: self._top})))
+        return At(Integer(number), level)
 
     # --- calls ---
 
@@ -140,18 +180,21 @@ class Derivation(Terms):
         if not all(s.is_Integer for s in shifts):
             raise NotPairs("its levels do not move by constants")
         shift = max(shifts)
-        args = tuple(flat(a.subs(LEVEL, LEVEL - shift)) for a in args)
-        return At(self._defined(Key(number, args, extend, True)), LEVEL + shift)
+        args = tuple(flat(a.xreplace({LEVEL: LEVEL - shift})) for a in args)
+        return self._placed(Key(number, args, extend, True), LEVEL + shift)
 
     def _depends_on_level(self, number: int, args: tuple[Expr, ...]) -> bool:
         """Whether an equation leads to a recursion, and which of its cases applies depends on the level
         where it enters."""
         if not any((number, k) in self.kinds.moving for k in range(len(args))):
             return False
+        facts, self._assuming = self._facts, False
         try:
             self._unfolded(Call(Integer(number), *args))
         except Undecided:
             return True
+        finally:
+            self._facts, self._assuming = facts, True
         return False
 
     def _entered(self, number: int, args: tuple[Expr, ...], extend: bool) -> Expr:
@@ -167,9 +210,4 @@ class Derivation(Terms):
             generalised.append(LEVEL + gap if free else a)
             if free and gap > 0:
                 raise NotPairs("its levels differ by more than constants")
-        made = self._number(Key(number, tuple(generalised), extend, True))
-        if not level.is_Integer:
-            known = self.bounds.setdefault(made, level)
-            if not flat(known - level).is_nonnegative:
-                raise NotPairs("it is needed at several levels")
-        return At(Integer(made), level)
+        return self._placed(Key(number, tuple(generalised), extend, True), level)

@@ -29,15 +29,16 @@ class Part:
 Independence = Callable[[Symbol, Symbol], bool]
 
 
-def products(system: System, number: int, independent: Independence) -> list[tuple[Expr, list[Part]]]:
-    """The integrand of a recipe as a sum: coefficients, and the parts whose means are multiplied.
+def products(system: System, number: int, independent: Independence, one_row: bool) -> list[tuple[Expr, list[Part]]]:
+    """The integrand of a recipe, of `one_row` or two, as a sum: coefficients, and the parts whose means are multiplied.
 
     Raises:
         NotPairs: if more than two dependent Gaussians are mixed, or two in one function.
     """
     integrand, covariance = system.integrands[number]
     gaussians = sorted({g for pair in covariance for g in pair}, key=lambda s: int(s.name[1:]))
-    return [_product(t, gaussians, independent) for t in sympy.Add.make_args(sympy.expand(integrand))]
+    known = {z for (z, other), value in covariance.items() if z == other and (one_row or value.is_number)}
+    return [_product(t, gaussians, known, independent) for t in sympy.Add.make_args(sympy.expand(integrand))]
 
 
 def algebra(system: System, number: int) -> Expr | None:
@@ -55,11 +56,14 @@ def polynomial(system: System, number: int) -> bool:
     return integrand.is_polynomial(*{g for pair in covariance for g in pair})
 
 
-def _product(term: Expr, gaussians: list[Symbol], independent: Independence) -> tuple[Expr, list[Part]]:
+def _product(term: Expr, gaussians: list[Symbol], known: set[Symbol],
+             independent: Independence) -> tuple[Expr, list[Part]]:
+    """`known`: Gaussians that may be independent of a single other one; of those of two rows, declared vectors."""
     coefficient, functions = _separated(term, gaussians)
+    some = len(functions) >= 3 or not known.isdisjoint(functions)
     groups: list[list[Symbol]] = []
     for z in sorted(functions, key=gaussians.index):
-        touching = [g for g in groups if len(functions) < 3 or not all(independent(z, other) for other in g)]
+        touching = [g for g in groups if not some or not all(independent(z, other) for other in g)]
         groups = [*(g for g in groups if g not in touching), [*(x for g in touching for x in g), z]]
     return coefficient, [_part(group, functions) for group in groups]
 

@@ -1,4 +1,4 @@
-"""The definitions that outputs need, collected to a graph, and those that are equal by induction made one.
+"""Definitions that are equal by induction made one, and constants put in.
 
 A covariance and its transpose are the same recursion, and so is that of another data set: definitions are equal if they
 are the same expression in equal definitions (partition refinement, Moore 1956).
@@ -6,181 +6,109 @@ are the same expression in equal definitions (partition refinement, Moore 1956).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 from sympy import Expr, Integer
 
-from tensorprog.covariance.nodes import flat
-from tensorprog.covariance.pairs_derive import Derivation
-from tensorprog.covariance.pairs_nodes import LEVEL, At, Inner, Item, NotPairs, Own, Two
-
-#: Literal levels up to this one are written out.
-MOST_LITERAL = 8
+from tensorprog.covariance.pairs_graph import Graph, Node, references, restricted, shift_of
+from tensorprog.covariance.pairs_nodes import At, Inner, Item, Own, Two
 
 
-@dataclass(slots=True)
-class Node:
-    """A definition in use. With levels: `expr` is the step from `start` on, `bases` the nodes {level: number}
-    before that.
-
-    `group` names the loop that a node with levels is computed in.
-    """
-
-    expr: Expr
-    leveled: bool = False
-    group: int = 0
-    bases: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Graph:
-    """Nodes by number, the first level of each group's loop, and the numbers or constants of the outputs."""
-
-    nodes: dict[int, Node]
-    starts: dict[int, int]
-    outputs: list[Expr]
-
-
-def references(expr: Expr) -> Iterator[Expr]:
-    """The At nodes of an expression, in a fixed order."""
-    yield from sorted(expr.atoms(At), key=str)
-
-
-def shift_of(ref: Expr) -> int | None:
-    """s of At(k, LEVEL + s); None without a level or with a fixed one."""
-    if len(ref.args) == 1 or not ref.args[1].has(LEVEL):
-        return None
-    return int(flat(ref.args[1] - LEVEL))
-
-
-class _Collector:
-    def __init__(self, derivation: Derivation, inputs: Mapping[int, int]):
-        self.derivation, self.inputs = derivation, inputs
-        self.nodes: dict[int, Node] = {}
-        self.shifts: dict[int, set[int]] = {}
-        self.leader: dict[int, int] = {}
-        self._literals: dict[tuple[int, int], int] = {}
-
-    def graph(self, outputs: list[Expr]) -> Graph:
-        found = [self._converted(e) for e in outputs]
-        while True:
-            count = len(self.nodes)
-            starts = self._starts()
-            for number, shifts in list(self.shifts.items()):
-                for s in shifts:
-                    level = starts[self._group(number)] + s
-                    self.nodes[number].bases[level] = self._literal(number, level)
-            if len(self.nodes) == count and starts == self._starts():
-                break
-        for number, node in self.nodes.items():
-            node.group = self._group(number)
-        return Graph(self.nodes, starts, found)
-
-    def _starts(self) -> dict[int, int]:
-        starts: dict[int, int] = {}
-        for number, node in self.nodes.items():
-            if node.leveled:
-                group = self._group(number)
-                starts[group] = max(starts.get(group, 0), self.derivation.derive(number).start)
-        return starts
-
-    def _group(self, number: int) -> int:
-        while self.leader.get(number, number) != number:
-            number = self.leader[number]
-        return number
-
-    def _add(self, number: int) -> None:
-        if number in self.nodes:
-            return
-        definition = self.derivation.derive(number)
-        node = self.nodes[number] = Node(definition.expr, definition.key.leveled)
-        if node.leveled:
-            self.shifts.setdefault(number, set())
-        node.expr = self._converted(definition.expr)
-        for ref in references(node.expr):
-            shift = shift_of(ref)
-            if shift is None:
-                continue
-            if shift > 0:
-                raise NotPairs("a recursion runs through its levels backwards")
-            other = int(ref.args[0])
-            self.leader[self._group(other)] = self._group(number)
-            if shift:
-                self.shifts[other].add(shift)
-
-    def _converted(self, expr: Expr) -> Expr:
-        """With the numbers of nodes and of canonical inputs, what it needs added."""
-        mapping = {e: e.func(*(Integer(self.inputs[int(a)]) for a in e.args)) for e in expr.atoms(Inner)}
-        mapping |= {e: Item(Integer(self.inputs[int(e.args[0])]), *e.args[1:]) for e in expr.atoms(Item)}
-        for ref in references(expr):
-            number = int(ref.args[0])
-            if len(ref.args) == 2 and ref.args[1].is_Integer and int(ref.args[1]) <= MOST_LITERAL:
-                mapping[ref] = At(Integer(self._literal(number, int(ref.args[1]))))
-                continue
-            self._add(number)
-            if len(ref.args) == 2 and not ref.args[1].has(LEVEL):
-                self.shifts[number].add(-1)
-        return expr.xreplace(mapping)
-
-    def _literal(self, number: int, level: int) -> int:
-        """The node of a value at a literal level."""
-        if level < 0:
-            raise NotPairs("a recursion has no beginning")
-        if (number, level) not in self._literals:
-            made = -1 - len(self._literals)
-            if len(self._literals) > 200:
-                raise NotPairs("the recursion's beginning is too long")
-            self._literals[number, level] = made
-            self.nodes[made] = Node(Integer(0))
-            self.nodes[made].expr = self._converted(self.derivation.base(number, level))
-        return self._literals[number, level]
-
-
-def collected(derivation: Derivation, outputs: list[Expr], inputs: Mapping[int, int]) -> Graph:
-    """What the outputs need, merged, without what is constant. `inputs` numbers the inputs, equal for those that stand
-    for the same quantity of the two data sets.
-
-    Raises:
-        NotPairs: if a recursion has no uniform step or no beginning.
-    """
-    graph = _Collector(derivation, inputs).graph(outputs)
-    _fold_constants(graph)
-    return _merged(graph)
-
-
-def _fold_constants(graph: Graph) -> None:
-    """Puts numbers in the place of references to them, but in duals."""
+def simplified(graph: Graph) -> Graph:
+    """The graph with constants and names of other values put in, equal definitions merged, and what is not needed left
+    out."""
+    graph = restricted(graph, graph.outputs)
+    _unite_names(graph)
     while True:
-        known = {number: node.expr for number, node in graph.nodes.items() if node.expr.is_number}
+        short = {k: n.expr for k, n in graph.nodes.items() if _is_short(n.expr)}
+        everywhere = {k for k, e in short.items() if e.is_number and _is_constant(graph, graph.nodes[k])}
         changed = False
         for node in graph.nodes.values():
-            folded = _folded(node.expr, known, graph)
-            changed |= folded != node.expr
-            node.expr = folded
+            found = _Folding(graph, short, everywhere, node.start).folded(node.expr)
+            changed |= found != node.expr
+            node.expr = found
         if not changed:
-            graph.outputs = [_folded(e, known, graph) for e in graph.outputs]
+            break
+    outermost = _Folding(graph, short, everywhere, 0)
+    graph.outputs = [outermost.folded(e) for e in graph.outputs]
+    return _merged(restricted(graph, graph.outputs))
+
+
+def _unite_names(graph: Graph) -> None:
+    """References to a node that is another name of a node with levels, led there."""
+    while True:
+        found = next(((k, int(n.expr.args[0])) for k, n in graph.nodes.items() if _names_other(graph, k)), None)
+        if found is None:
             return
+        number, other = found
+        graph.nodes[other].bases |= graph.nodes[number].bases
+        del graph.nodes[number]
+
+        def led(expr: Expr) -> Expr:
+            return expr.xreplace({r: At(Integer(other), *r.args[1:]) for r in references(expr) if r.args[0] == number})
+
+        for node in graph.nodes.values():
+            node.expr = led(node.expr)
+        graph.outputs = [led(e) for e in graph.outputs]
 
 
-def _folded(expr: Expr, known: Mapping[int, Expr], graph: Graph) -> Expr:
-    if isinstance(expr, At):
-        number = int(expr.args[0])
-        if number not in known or graph.nodes[number].leveled and shift_of(expr) != 0:
+def _names_other(graph: Graph, number: int) -> bool:
+    node = graph.nodes[number]
+    if not node.leveled or node.tops or not isinstance(node.expr, At) or shift_of(node.expr) != 0:
+        return False
+    other = graph.nodes[int(node.expr.args[0])]
+    return other.start == node.start and not other.tops and not other.bases.keys() & node.bases.keys()
+
+
+def _is_short(expr: Expr) -> bool:
+    """Whether an expression is a number, or a multiple of a mean or of a value at no other level."""
+    _, rest = expr.as_coeff_Mul()
+    return expr.is_number or isinstance(rest, Two) or isinstance(rest, At) and not shift_of(rest)
+
+
+def _is_constant(graph: Graph, node: Node) -> bool:
+    """Whether a number is the value at all levels."""
+    return not node.tops and all(graph.nodes[base].expr == node.expr for base in node.bases.values())
+
+
+class _Folding:
+    """Puts short expressions in the place of references to them; `start` is the first level of what it works on."""
+
+    def __init__(self, graph: Graph, short: Mapping[int, Expr], everywhere: set[int], start: int):
+        self.graph, self.short, self.everywhere, self.start = graph, short, everywhere, start
+
+    def folded(self, expr: Expr) -> Expr:
+        if isinstance(expr, At):
+            return self._value(expr)
+        if isinstance(expr, Two):
+            names = [self._name(a) for a in expr.args[1:]]
+            return Two(expr.args[0], *names)
+        if isinstance(expr, Inner | Item) or not expr.args:
             return expr
-        return known[number]
-    if isinstance(expr, Two | Inner | Item) or not expr.args:
-        return expr
-    args = [_folded(a, known, graph) for a in expr.args]
-    if isinstance(expr, Own):
-        return args[1] if args[1].is_number else expr
-    return expr.func(*args)
+        if isinstance(expr, Own):
+            value = self.folded(expr.args[1])
+            return value if value.is_number else Own(expr.args[0], self._name(expr.args[1]))
+        return expr.func(*(self.folded(a) for a in expr.args))
+
+    def _value(self, ref: Expr) -> Expr:
+        number = int(ref.args[0])
+        if number not in self.short:
+            return ref
+        node = self.graph.nodes[number]
+        present = shift_of(ref) == 0 and node.start <= self.start and not node.tops
+        return self.short[number] if not node.leveled or present or number in self.everywhere else ref
+
+    def _name(self, ref: Expr) -> Expr:
+        """Another name of the same value, where a name is needed."""
+        found = self._value(ref) if isinstance(ref, At) else ref
+        return found if isinstance(found, At) else ref
 
 
 def _merged(graph: Graph) -> Graph:
     def signature(number: int, node: Node) -> tuple:
-        return (_renamed(node.expr, classes), node.leveled and (node.group, graph.starts[node.group]),
-                tuple((level, classes[base]) for level, base in sorted(node.bases.items())))
+        return (_renamed(node.expr, classes), node.leveled and (node.group, node.start),
+                tuple((level, classes[base]) for level, base in sorted(node.bases.items())),
+                tuple((level, classes[top]) for level, top in sorted(node.tops.items(), key=str)))
 
     classes = {number: 0 for number in graph.nodes}
     while True:
@@ -197,23 +125,12 @@ def _merged(graph: Graph) -> Graph:
     for number, node in graph.nodes.items():
         if classes[number] not in members:
             bases = {level: classes[base] for level, base in node.bases.items()}
-            members[classes[number]] = Node(_renamed(node.expr, classes), node.leveled, node.group, bases)
+            tops = {level: classes[top] for level, top in node.tops.items()}
+            members[classes[number]] = Node(_renamed(node.expr, classes), node.leveled, node.group, node.start, bases,
+                                            tops)
     outputs = [_renamed(e, classes) for e in graph.outputs]
-    return restricted(Graph(members, graph.starts, outputs), outputs)
+    return restricted(Graph(members, outputs, graph.ends), outputs)
 
 
 def _renamed(expr: Expr, classes: Mapping[int, int]) -> Expr:
     return expr.xreplace({r: At(Integer(classes[int(r.args[0])]), *r.args[1:]) for r in references(expr)})
-
-
-def restricted(graph: Graph, outputs: list[Expr]) -> Graph:
-    """The part of a graph that some outputs need."""
-    found: dict[int, Node] = {}
-    pending = [int(r.args[0]) for e in outputs for r in references(e)]
-    while pending:
-        number = pending.pop()
-        if number in found:
-            continue
-        node = found[number] = graph.nodes[number]
-        pending += [*(int(r.args[0]) for r in references(node.expr)), *node.bases.values()]
-    return Graph(found, graph.starts, outputs)

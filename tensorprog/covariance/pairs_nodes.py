@@ -21,7 +21,11 @@ class NotPairs(Exception):
 
 
 class Undecided(Exception):
-    """Which case of an equation applies depends on more than the known facts."""
+    """Which case of an equation applies depends on more than the known facts: on a guard."""
+
+    def __init__(self, guard: Expr):
+        super().__init__(str(guard))
+        self.guard = guard
 
 
 class At(Node):
@@ -63,20 +67,21 @@ class Key:
 
 @dataclass(slots=True)
 class Definition:
-    """`expr` is the value or, with levels, the step, valid from level `start` on to `bound`."""
+    """`expr` is the value or, with levels, the step, valid from level `start` on to `end` before the last one."""
 
     key: Key
     expr: Expr
     start: int = 0
-    bound: Expr | None = None
+    end: int = 0
 
 
 class Rows:
-    """Symbols for rows of data sets: one for each side and number of rows."""
+    """Symbols for rows of data sets: one for each side and number of rows. `names` are of further indices."""
 
     def __init__(self) -> None:
         self._symbols: dict[tuple[int, Expr], Symbol] = {}
         self._known: dict[Symbol, tuple[int, Expr]] = {}
+        self.names: set[str] = set()
 
     def symbol(self, side: int, size: Expr) -> Symbol:
         if (side, size) not in self._symbols:

@@ -26,7 +26,8 @@ from tensorprog.codegen.pairs import (
     Sum,
 )
 from tensorprog.covariance.nodes import flat
-from tensorprog.covariance.pairs_merge import Graph, Node, references, shift_of
+from tensorprog.covariance.pairs_graph import Graph, Node, references, shift_of
+from tensorprog.covariance.pairs_levelled import ends, highest
 from tensorprog.covariance.pairs_nodes import LEVEL, At, Inner, Item, NotPairs, Own, Two
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin
 
@@ -67,7 +68,8 @@ class _Scheduler:
         self.state = _State()
         self.body: list = []
         self._done: set = set()
-        self.stops = self._stops()
+        self.starts = graph.starts()
+        self.stops = {group: highest(levels) for group, levels in ends(graph).items()}
 
     def program(self, names: list[str], title: str, symmetric: bool) -> Scheduled:
         refs = []
@@ -83,18 +85,6 @@ class _Scheduler:
         program = PairProgram(title, grams, tuple(state.parameters), tuple(state.sizes), tuple(self.body), tuple(refs),
                               inputs=tuple(self.inputs[k] for k in state.inputs), symmetric=symmetric)
         return Scheduled(program, state.parameters, state.required)
-
-    def _stops(self) -> dict[int, Expr]:
-        """The level at which each loop is left."""
-        stops: dict[int, Expr] = {}
-        exprs = [*self.graph.outputs, *(n.expr for n in self.graph.nodes.values())]
-        for ref in (r for e in exprs for r in references(e)):
-            if len(ref.args) == 1 or ref.args[1].has(LEVEL):
-                continue
-            group = self.graph.nodes[int(ref.args[0])].group
-            if flat(stops.setdefault(group, ref.args[1]) - ref.args[1]) != 0:
-                raise NotPairs("values at several levels are needed")
-        return stops
 
     # --- order ---
 
@@ -125,7 +115,7 @@ class _Scheduler:
             self._needs(node.expr)
             for base in node.bases.values():
                 self._plain(base, self.graph.nodes[base])
-        start, stop = self.graph.starts[group], self.stops[group]
+        start, stop = self.starts[group], self.stops[group]
         self.state.required.append(flat(stop - (start - 1)))
         for number, node in members.items():
             for level, base in node.bases.items():
@@ -186,7 +176,9 @@ class _Scheduler:
         if len(node.args) == 1:
             return Ref(f"v{number}")
         shift = shift_of(node)
-        return Ref(_name(number, -1 if shift is None else shift))
+        if shift is None:
+            shift = int(flat(node.args[1] - self.stops[self.graph.nodes[number].group])) - 1
+        return Ref(_name(number, shift))
 
     def _parameter(self, expr: Expr) -> Param:
         if expr.has(LEVEL):

@@ -7,19 +7,18 @@ from abc import ABC, abstractmethod
 import sympy
 from sympy import Expr, Integer, Symbol
 
-from tensorprog.covariance.guards import known, simplify_guards
-from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, IsZero, Total, flat, fresh_index, total
+from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, IsZero, Total, flat, fresh_index, total
+from tensorprog.covariance.pairs_cases import Cases
 from tensorprog.covariance.pairs_levels import Levels
 from tensorprog.covariance.pairs_means import Part, algebra, polynomial, products
 from tensorprog.covariance.pairs_nodes import LEVEL, At, Inner, Item, Key, NotPairs, Own, Rows, Two, Undecided
-from tensorprog.covariance.system import Expectation, System
+from tensorprog.covariance.system import System
 
 MOST_LITERAL = 8
-MOST_UNFOLDINGS = 8
 
 
-class Terms(ABC):
-    """Translates expressions under `_facts`, linear expressions that are known to be >= 0.
+class Terms(Cases, ABC):
+    """Translates expressions under facts.
 
     With `extend` an expression is of rows of side 0 alone, and its translation is one of pairs that is right at equal
     rows.
@@ -29,38 +28,23 @@ class Terms(ABC):
     """
 
     def __init__(self, system: System, rows: Rows, sizes: dict[int, tuple[Expr, ...]]):
-        self.system, self.rows, self.sizes = system, rows, sizes
+        super().__init__(system, rows)
+        self.sizes = sizes
         self.kinds = Levels(system)
         self.duals: list[tuple[Expr, Expr]] = []
-        self._column = fresh_index()
-        self._facts: tuple[Expr, ...] = ()
+        self._column, self._level = fresh_index(), fresh_index()
 
     @abstractmethod
     def _call(self, call: Expr, extend: bool) -> Expr:
         """A call as a node."""
 
     @abstractmethod
-    def _defined(self, key: Key) -> Integer:
+    def _placed(self, key: Key, level: Expr) -> Expr:
+        """A definition's value at a level."""
+
+    @abstractmethod
+    def _number(self, key: Key) -> int:
         """The number of a definition."""
-
-    # --- cases ---
-
-    def _unfolded(self, call: Expr) -> Expr:
-        """The case of an equation that applies."""
-        equation = self.system.equations[int(call.args[0])]
-        mapping = dict(zip(equation.params, call.args[1:]))
-        for guards, expr in equation.cases:
-            decided = [self._decided(g.subs(mapping, simultaneous=True)) for g in guards]
-            if any(g == 0 for g in decided):
-                continue
-            for g in decided:
-                if g != 1:
-                    raise Undecided(str(g))
-            return expr.subs(mapping, simultaneous=True)
-        raise NotPairs(f"{equation.name} is not defined at {call.args[1:]}")
-
-    def _decided(self, expr: Expr) -> Expr:
-        return simplify_guards(expr, self._facts)
 
     # --- expressions ---
 
@@ -68,7 +52,7 @@ class Terms(ABC):
         """An expression in calls, entries and expectations in the nodes of `pairs_nodes`."""
         expr = self._decided(expr)
         if isinstance(expr, AtLeastZero | IsZero):
-            raise Undecided(str(expr))
+            raise Undecided(expr)
         if isinstance(expr, sympy.Add | sympy.Mul):
             if any(a == 0 for a in expr.args):
                 return Integer(0)
@@ -105,8 +89,8 @@ class Terms(ABC):
             if isinstance(found, At | Inner):
                 return found
         leveled = expr.has(LEVEL)
-        number = self._defined(Key(None, (expr,), extend, leveled))
-        return At(number, LEVEL) if leveled else At(number)
+        key = Key(None, (expr,), extend, leveled)
+        return self._placed(key, LEVEL) if leveled else At(Integer(self._number(key)))
 
     # --- entries and sums ---
 
@@ -118,14 +102,42 @@ class Terms(ABC):
 
     def _total(self, expr: Expr, extend: bool) -> Expr:
         body, var, start, stop = expr.args
+        if self._is_level(body, var):
+            return self._over_levels(expr, extend)
         fresh = fresh_index()
-        body = body.subs(var, fresh)
+        body = body.xreplace({var: fresh})
         outer, self._facts = self._facts, (*self._facts, fresh - start, stop - 1 - fresh)
         try:
             body = flat(self._decided(self._summand(body, fresh, var == self._column)))
         finally:
             self._facts = outer
         return self._carried_out(total(body, fresh, start, stop), extend)
+
+    def _is_level(self, body: Expr, var: Symbol) -> bool:
+        return any((int(c.args[0]), k) in self.kinds.moving for c in body.atoms(Call)
+                   for k, a in enumerate(c.args[1:]) if a.has(var))
+
+    def _over_levels(self, expr: Expr, extend: bool) -> Expr:
+        """A sum over levels, as the partial sum up to a level."""
+        body, var, start, stop = expr.args
+        if start.is_Integer and stop.is_Integer and stop - start <= MOST_LITERAL:
+            return self._written_out(body, var, range(int(start), int(stop)), extend)
+        last = flat(stop - 1)
+        if not start.is_Integer or last.has(LEVEL) and not flat(last - LEVEL).is_Integer:
+            raise NotPairs(f"it holds a sum over levels from {start} to {stop}")
+        whole = Total(body.xreplace({var: self._level}), self._level, start, LEVEL + 1)
+        return self._placed(Key(None, (whole,), extend, True), last)
+
+    def _written_out(self, body: Expr, var: Symbol, values: range, extend: bool) -> Expr:
+        return sympy.Add(*(self.translated(body.xreplace({var: Integer(j)}), extend) for j in values))
+
+    def partial_sum(self, expr: Expr, extend: bool) -> Expr:
+        """The step of the sum of values at levels up to LEVEL."""
+        body, var, start, _ = expr.args
+        if not any(flat(LEVEL - start - f).is_nonnegative for f in self._facts):
+            raise Undecided(AtLeastZero(LEVEL - start))
+        before = self._placed(Key(None, (expr,), extend, True), LEVEL - 1)
+        return before + self._place(body.xreplace({var: LEVEL}), extend)
 
     def _carried_out(self, expr: Expr, extend: bool) -> Expr:
         if isinstance(expr, sympy.Add | sympy.Mul):
@@ -154,8 +166,8 @@ class Terms(ABC):
         if not shifts or not all(s.is_Integer for s in shifts):
             raise NotPairs(f"it holds the sum of {body}")
         shift = max(shifts)
-        whole = Total(body.subs({LEVEL: LEVEL - shift, var: self._column}), self._column, start, stop)
-        return At(self._defined(Key(None, (whole,), extend, True)), LEVEL + shift)
+        whole = Total(body.xreplace({LEVEL: LEVEL - shift, var: self._column}), self._column, start, stop)
+        return self._placed(Key(None, (whole,), extend, True), LEVEL + shift)
 
     def _inner(self, body: Expr, var: Symbol, start: Expr, stop: Expr, extend: bool) -> Expr:
         """A sum over the entries of two rows, or over a literal range."""
@@ -168,7 +180,7 @@ class Terms(ABC):
         if any(c.has(var) and self._is_recursive(c) for c in body.atoms(Call)):
             return self._recursive_sum(body, var, start, stop, extend)
         if start.is_Integer and stop.is_Integer and stop - start <= MOST_LITERAL:
-            return sympy.Add(*(self.translated(body.subs(var, j), extend) for j in range(int(start), int(stop))))
+            return self._written_out(body, var, range(int(start), int(stop)), extend)
         raise NotPairs(f"it holds the sum of {body}")
 
     def _is_column(self, entry: Expr, var: Symbol, stop: Expr) -> bool:
@@ -193,35 +205,13 @@ class Terms(ABC):
             return values.get(found, found)
 
         try:
-            found = products(self.system, number, lambda i, j: self._is_zero(value(i, j), self._facts, 0))
+            found = products(self.system, number, lambda i, j: self._is_zero(value(i, j), self._facts, 0), extend)
             return sympy.Add(*(self.translated(c.xreplace(values), extend) * sympy.Mul(*(
                 self._mean(part, value, extend) for part in parts)) for c, parts in found))
         except NotPairs:
             if formula is None:
                 raise
             return self._algebra(formula, values, extend)
-
-    def _is_zero(self, expr: Expr, facts: tuple[Expr, ...], depth: int) -> bool:
-        """Whether a covariance is zero in every case that the facts leave."""
-        expr = flat(simplify_guards(expr, facts))
-        return all(t == 0 or any(isinstance(f, Call) and self._call_is_zero(f, facts, depth)
-                                 or isinstance(f, Total) and self._is_zero(f.args[0], facts, depth)
-                                 for f in sympy.Mul.make_args(t)) for t in sympy.Add.make_args(expr))
-
-    def _call_is_zero(self, call: Expr, facts: tuple[Expr, ...], depth: int) -> bool:
-        if depth > MOST_UNFOLDINGS:
-            return False
-        equation = self.system.equations[int(call.args[0])]
-        mapping = dict(zip(equation.params, call.args[1:]))
-        for guards, expr in equation.cases:
-            decided = [simplify_guards(g.subs(mapping, simultaneous=True), facts) for g in guards]
-            more = (*facts, *(f for g in decided for f in known(g)))
-            value = expr.subs(mapping, simultaneous=True)
-            if all(g != 0 for g in decided) and not self._is_zero(value, more, depth + 1):
-                return False
-            if all(g == 1 for g in decided):
-                break
-        return True
 
     def _algebra(self, formula: Expr, values: dict, extend: bool) -> Expr:
         return self.translated(flat(formula.xreplace(values)), extend)
@@ -234,11 +224,20 @@ class Terms(ABC):
         kaa, kbb = value(part.first, part.first), value(part.second, part.second)
         if not extend:
             sides = [self.rows.sides(k) for k in (kaa, kbb)]
-            if any(len(s) > 1 for s in sides) or sides[0] and sides[0] == sides[1]:
+            if any(len(s) > 1 for s in sides):
                 raise NotPairs(f"E[{phi} {psi}] mixes rows in one function")
+            if sides[0] and sides[0] == sides[1]:
+                if part.first != part.second:
+                    raise NotPairs(f"E[{phi} {psi}] mixes rows in one function")
+                return self._of_one_row(phi * psi, kaa, sides[0] == {0})
             if 1 in sides[0] or 0 in sides[1]:
                 phi, psi, kaa, kbb = psi, phi, kbb, kaa
         return Two(Integer(self._functions(phi, psi)), self.extended(kaa), self._place(kab, extend), self.extended(kbb))
+
+    def _of_one_row(self, f: Expr, variance: Expr, first: bool) -> Expr:
+        """The mean of a function of one row, as that of its product with a constant function of the other."""
+        covariance = self.extended(variance)
+        return Two(Integer(self._functions(*((f, Integer(1)) if first else (Integer(1), f)))), *[covariance] * 3)
 
     def _functions(self, phi: Expr, psi: Expr) -> int:
         x = Symbol("x", real=True)

@@ -1,15 +1,14 @@
-"""What modules of the covariance evaluator need while they run: the table of values, and scalar primitives with the
-conventions of `ir.primitives`."""
+"""The table of values of the covariance evaluator's modules, while they run."""
 
 from __future__ import annotations
-
-from math import erf, exp, log1p, sqrt
 
 from numba import njit, types
 from numba.typed import Dict, List
 
-# The number of an equation and its indices (`guards.KEY_LENGTH`).
-_KEY = types.UniTuple(types.int64, 8)
+KEY_LENGTH = 8
+"""How long keys are: the number of an equation and its indices, with zeros behind them."""
+
+_KEY = types.UniTuple(types.int64, KEY_LENGTH)
 _TABLE = types.DictType(_KEY, types.float64)
 
 
@@ -30,38 +29,3 @@ def get(memo, stack, key):
         return memo[key]
     stack.append(key)
     return 0.0
-
-
-@njit(cache=True)
-def relu(x):
-    return max(x, 0.0)
-
-
-@njit(cache=True)
-def step(x):
-    return 1.0 if x > 0.0 else 0.0
-
-
-@njit(cache=True)
-def sign(x):
-    return 1.0 if x > 0.0 else (-1.0 if x < 0.0 else 0.0)
-
-
-@njit(cache=True)
-def sigmoid(x):
-    return 1.0 / (1.0 + exp(-x)) if x >= 0.0 else exp(x) / (1.0 + exp(x))
-
-
-@njit(cache=True)
-def silu(x):
-    return x * sigmoid(x)
-
-
-@njit(cache=True)
-def gelu(x):
-    return 0.5 * x * (1.0 + erf(x / sqrt(2.0)))
-
-
-@njit(cache=True)
-def softplus(x):
-    return max(x, 0.0) + log1p(exp(-abs(x)))

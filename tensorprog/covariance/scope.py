@@ -8,8 +8,8 @@ import sympy
 from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.families import single_assignment
-from tensorprog.covariance.guards import Unsupported, decide, under
-from tensorprog.covariance.integers import integer_operation, size_symbol, truth
+from tensorprog.covariance.guards import decide, under
+from tensorprog.covariance.integers import integer, size_symbol, truth
 from tensorprog.covariance.nodes import (
     Call,
     Entry,
@@ -18,14 +18,13 @@ from tensorprog.covariance.nodes import (
     Mean,
     Product,
     Total,
+    by_linearity,
     flat,
     fresh_index,
-    index_symbol,
-    renamed,
-    total,
+    ordered,
 )
 from tensorprog.covariance.writes import Binding, Frame, FunctionDef, Site, Value
-from tensorprog.ir.integers import BoolExpr, IntBin, IntExpr, IntLit, IntLoad, IntSym
+from tensorprog.ir.integers import BoolExpr, IntExpr
 from tensorprog.ir.program import Cell, Program, Range, Var, cells_written
 
 
@@ -83,28 +82,14 @@ class Scope:
     def mean(self, integrand: Expr, facts: tuple[Expr, ...] = ()) -> Expr:
         """E of an expression, term by term; factors that are not random and sums stand outside. Equal means share a
         number. `facts` are known to be >= 0, besides what the ranges of loop variables say."""
-        integrand = flat(integrand)
-        if isinstance(integrand, sympy.Add):
-            return sympy.Add(*(self.mean(term, facts) for term in integrand.args))
-        outside, inside = [], []
-        for factor in sympy.Mul.make_args(integrand):
-            (inside if self.is_random_or_hat(factor) else outside).append(factor)
-        if not inside:
-            return integrand
-        sums = [f for f in inside if isinstance(f, Total)]
-        if sums:
-            chosen = renamed(sums[0])
-            rest = sympy.Mul(*(f for f in inside if f is not sums[0]))
-            body, var, start, stop = chosen.args
-            return sympy.Mul(*outside) * total(self.mean(body * rest, facts), var, start, stop)
-        return sympy.Mul(*outside) * self._numbered_mean(sympy.Mul(*inside), facts)
+        return by_linearity(integrand, self.is_random_or_hat, lambda product: self._numbered_mean(product, facts))
 
     def _numbered_mean(self, integrand: Expr, given: tuple[Expr, ...]) -> Expr:
         free = self.free_indices(integrand)
         canonical = {s: Symbol(f"_p{k}", integer=True) for k, s in enumerate(free)}
-        key = integrand.subs(canonical, simultaneous=True)
+        key = integrand.xreplace(canonical)
         number = self._mean_ids.get(key)
-        facts = frozenset(f.subs(canonical, simultaneous=True) for f in (*self.facts(free), *given)
+        facts = frozenset(f.xreplace(canonical) for f in (*self.facts(free), *given)
                           if f.free_symbols <= set(free) | self._constants)
         if number is None:
             number = self._mean_ids[key] = len(self.means)
@@ -126,6 +111,17 @@ class Scope:
 
     def is_random_or_hat(self, expr: Expr) -> bool:
         return self.is_random(expr) or expr.has(Hat)
+
+    def random_calls(self, expr: Expr) -> list[Expr]:
+        """The random functions that occur in an expression, outside of scalars."""
+        return ordered(self._random_calls(expr))
+
+    def _random_calls(self, expr: Expr) -> set[Expr]:
+        if isinstance(expr, Call):
+            return {expr} if self.is_random(expr) else set()
+        if isinstance(expr, Mean | Entry | Hat | Product | Init):
+            return set()
+        return set().union(*map(self._random_calls, expr.args))
 
     def free_indices(self, expr: Expr) -> list[Symbol]:
         """The index symbols that an expression depends on, in a fixed order."""
@@ -187,9 +183,10 @@ class Scope:
             found |= self._sources(arg, responses, seen)
         return found
 
-    def function(self, name: str, params: tuple[Symbol, ...], random: bool, resolve: Callable[[], list]) -> int:
+    def function(self, name: str, params: tuple[Symbol, ...], random: bool, resolve: Callable[[], list],
+                 opaque: bool = False) -> int:
         """A new function; `resolve` gives its cases when they are needed."""
-        self.functions.append(FunctionDef(name, params, random, resolve=resolve))
+        self.functions.append(FunctionDef(name, params, random, resolve=resolve, opaque=opaque))
         return len(self.functions) - 1
 
     def _decided(self, guard: Expr) -> Expr:
@@ -216,16 +213,7 @@ class Scope:
         return tuple(self._int(i) for i in items)
 
     def _int(self, expr: IntExpr) -> Expr:
-        match expr:
-            case IntLit(value):
-                return Integer(value)
-            case IntSym(name, kind):
-                return index_symbol(name) if kind == "loop" else size_symbol(name)
-            case IntLoad(name, items):
-                return Entry(Integer(self.inputs.index(name)), *self._ints(items))
-            case IntBin(op, left, right):
-                return integer_operation(op, self._int(left), self._int(right))
-        raise Unsupported("an index that the covariance evaluator does not know")
+        return integer(expr, self.inputs)
 
     def _condition(self, condition: BoolExpr) -> Expr:
         return self._decided(truth(condition, self._int))

@@ -115,16 +115,14 @@ class Unwound(Matrices):
         binding = (Binding(symbol, start, stop) if loop.step > 0
                    else Binding(symbol, flat(stop + 1), flat(start + 1), True))
         self._ranges[symbol] = binding
-        frame = Frame(binding, cells_written(loop.body), loop.step)
+        frame = Frame(binding, cells_written(loop.body))
         self._frames.append(frame)
         outer_guards, self._guards = self._guards, []
         self._block(loop.body)
         self._guards = outer_guards
         self._frames.pop()
         for cell, log in frame.log.items():
-            random = any(w.random for w in log)
-            record = Write("loop", (binding,), tuple(self._guards), body=tuple(log), random=random)
-            self._log(cell, record)
+            self._log(cell, Write("loop", (binding,), tuple(self._guards), body=tuple(log)))
 
     def _op(self, op: object, var: Var) -> Value:
         match op:

@@ -14,12 +14,30 @@ from tensorprog.ir.program import Cell
 
 @dataclass(frozen=True)
 class Binding:
-    """An index with its range start <= symbol < stop."""
+    """An index with its range start <= symbol < stop, run through upwards or downwards."""
 
     symbol: Symbol
     start: Expr
     stop: Expr
     descending: bool = False
+
+    @property
+    def first(self) -> Expr:
+        """The first iteration."""
+        return self.stop - 1 if self.descending else self.start
+
+    @property
+    def end(self) -> Expr:
+        """What would come after the last iteration."""
+        return flat(self.start - 1) if self.descending else self.stop
+
+    def previous(self, i: Expr) -> Expr:
+        """The iteration before `i`."""
+        return i + 1 if self.descending else i - 1
+
+    def later(self, i: Expr, j: Expr) -> Expr:
+        """1 if iteration `i` comes after `j`, else 0."""
+        return AtLeastZero(flat(j - i if self.descending else i - j) - 1)
 
 
 @dataclass(frozen=True)
@@ -31,12 +49,13 @@ class Value:
     sizes: tuple[Expr, ...] = ()
 
     def at(self, indices: tuple[Expr, ...]) -> Expr:
-        return self.expr.subs(dict(zip(self.axes, indices)), simultaneous=True) if self.axes else self.expr
+        return self.expr.xreplace(dict(zip(self.axes, indices))) if self.axes else self.expr
 
 
 @dataclass
 class FunctionDef:
-    """A function of integers by cases: the first case all of whose guards are 1. No cases yet: to be resolved."""
+    """A function of integers by cases: the first case all of whose guards are 1. No cases yet: to be resolved. One that
+    is `opaque` is never replaced by its cases."""
 
     name: str
     params: tuple[Symbol, ...]
@@ -44,6 +63,11 @@ class FunctionDef:
     cases: list[tuple[tuple[Expr, ...], Expr]] = field(default_factory=list)
     resolve: Callable[[], list] | None = None
     family: bool = False
+    opaque: bool = False
+
+    def at(self, expr: Expr, indices: tuple[Expr, ...]) -> Expr:
+        """An expression in the parameters, at given indices."""
+        return expr.xreplace(dict(zip(self.params, indices)))
 
     @property
     def facts(self) -> tuple[Expr, ...]:
@@ -69,28 +93,35 @@ class Site:
     def params(self) -> tuple[Symbol, ...]:
         return tuple(b.symbol for b in self.bindings)
 
+    def at(self, expr: Expr, indices: tuple[Expr, ...]) -> Expr:
+        """An expression in the site's parameters, at given indices."""
+        return expr.xreplace(dict(zip(self.params, indices)))
+
     def facts(self, indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
         """What is >= 0 if the site is reached with these indices."""
-        mapping = dict(zip(self.params, indices))
         found = [flat(e) for b in self.bindings for e in (b.symbol - b.start, b.stop - 1 - b.symbol)]
         found += [f for g in self.guards for f in known(g)]
-        return tuple(f.subs(mapping, simultaneous=True) for f in found)
+        return tuple(self.at(f, indices) for f in found)
 
 
 @dataclass(frozen=True)
 class Write:
-    kind: str  # 'store', 'add', 'zero', 'loop'
+    """What a statement writes to a cell: `kind` is 'store', 'add', 'zero' or, with a `body`, 'loop'."""
+
+    kind: str
     bindings: tuple[Binding, ...] = ()
     guards: tuple[Expr, ...] = ()
     items: tuple[Expr, ...] = ()
     expr: object = None
     body: tuple[Write, ...] = ()
-    random: bool = False
 
 
 class Frame:
-    def __init__(self, binding: Binding | None, written: set[Cell], step: int = 1):
-        self.binding, self.written, self.step = binding, written, step
+    """A loop that is being executed (no binding: the program itself): the cells that it writes, what was written to
+    each so far, and the functions of those that it carries."""
+
+    def __init__(self, binding: Binding | None, written: set[Cell]):
+        self.binding, self.written = binding, written
         self.log: dict[Cell, list[Write]] = {}
         self.carried: dict[Cell, int] = {}
 
@@ -111,8 +142,7 @@ def leaves(write: Write, outer: tuple[Binding, ...]):
     for inner in write.body:
         for bindings, leaf in leaves(inner, (*outer, *write.bindings)):
             if write.guards:
-                leaf = Write(leaf.kind, leaf.bindings, (*write.guards, *leaf.guards), leaf.items, leaf.expr, (),
-                              leaf.random)
+                leaf = Write(leaf.kind, leaf.bindings, (*write.guards, *leaf.guards), leaf.items, leaf.expr)
             yield bindings, leaf
 
 
@@ -136,11 +166,11 @@ def bound_symbols(body: tuple[Write, ...]) -> set[Symbol]:
 def shifted(write: Write, symbol: Symbol, by: Expr) -> Write:
     """A write of another iteration."""
     def sub(e):
-        return e.subs(symbol, by) if isinstance(e, Expr) else e
+        return e.xreplace({symbol: by}) if isinstance(e, Expr) else e
 
     bindings = tuple(Binding(b.symbol, sub(b.start), sub(b.stop), b.descending) for b in write.bindings)
     return Write(write.kind, bindings, tuple(map(sub, write.guards)), tuple(map(sub, write.items)), sub(write.expr),
-                  tuple(shifted(w, symbol, by) for w in write.body), write.random)
+                  tuple(shifted(w, symbol, by) for w in write.body))
 
 
 def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...], wanted: tuple[Expr, ...]):
@@ -184,7 +214,7 @@ def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...], wanted: tuple
 
 def substituted(term: MatrixPart, mapping: dict) -> MatrixPart:
     def sub(e):
-        return e.subs(mapping, simultaneous=True)
+        return e.xreplace(mapping)
 
     matrix = None
     if term.matrix is not None:

@@ -178,8 +178,8 @@ _COMMAND_LINE = {
         "tpc explain TP601"),
     "TP706": Entry(
         "unknown method",
-        "`auto` takes the most exact evaluator that applies; `particles` always applies; `covariance` is exact or "
-        "nearly so, for what depends on few Gaussians.",
+        "`auto` takes the most exact evaluator that applies; `particles` always applies; `span` is exact, for linear "
+        "programs; `covariance` is exact or nearly so, for what depends on few Gaussians.",
         "tpc run model.tp --method particle",
         "tpc run model.tp --method particles"),
     "TP707": Entry(
@@ -209,8 +209,9 @@ _COMMAND_LINE = {
         "tpc verify model.tp data.npz --plot convergence.jpg",
         "tpc verify model.tp data.npz --plot convergence.png"),
     "TP712": Entry(
-        "output not covered by the covariance evaluator",
-        "The evaluator follows covariances of Gaussians through closed forms and quadratures in up to three "
+        "output not covered by the method",
+        "`span` needs all vectors in the linear span of the initial ones. `covariance` follows covariances of "
+        "Gaussians through closed forms and quadratures in up to three "
         "dimensions. This output depends on more than that, as after training a nonlinear network.",
         "tpc run trained.tp --method covariance",
         "tpc run trained.tp --method auto"),
@@ -219,6 +220,12 @@ _COMMAND_LINE = {
         "A covariance is kept for every pair of indices that is met; this run meets too many.",
         "tpc run model.tp large.npz --method covariance",
         "tpc run model.tp large.npz --method particles"),
+    "TP714": Entry(
+        "checkpoint of another run",
+        "A checkpoint is the state of one program with its data, settings and seed, and only that run can go on from "
+        "it.",
+        "tpc run model.tp other.npz --checkpoint state.npz",
+        "tpc run model.tp other.npz --checkpoint other_state.npz"),
 }
 
 ENTRIES = {**_INDICES, **_FILES, **_BINDING, **_COMMAND_LINE}

@@ -19,7 +19,7 @@ _TWO_PI = 2 * math.pi
 
 @njit(cache=True)
 def relu(x):
-    return x if x > 0.0 else 0.0 * x
+    return 0.0 if x < 0.0 else x
 
 
 @njit(cache=True)

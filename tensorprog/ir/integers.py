@@ -193,33 +193,33 @@ def last_value(start: IntExpr, stop: IntExpr, step: int) -> IntExpr:
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2, "**": 3}
 
 
-def int_text(expr: IntExpr, outer: int = 0) -> str:
-    """The expression as Python (and `.tp`) source text."""
+def int_text(expr: IntExpr, outer: int = 0, name: Callable[[str], str] = str) -> str:
+    """The expression as Python (and `.tp`) source text, with `name` applied to every name."""
     match expr:
         case IntLit(value):
             return f"({value})" if value < 0 and outer else str(value)
-        case IntSym(name, _):
-            return name
-        case IntLoad(name, items):
-            return f"{name}[{', '.join(int_text(i) for i in items)}]"
+        case IntSym(symbol, _):
+            return name(symbol)
+        case IntLoad(array, items):
+            return f"{name(array)}[{', '.join(int_text(i, 0, name) for i in items)}]"
         case IntBin("min" | "max" as op, left, right):
-            return f"{op}({int_text(left)}, {int_text(right)})"
+            return f"{op}({int_text(left, 0, name)}, {int_text(right, 0, name)})"
         case IntBin(op, left, right):
             level = _PRECEDENCE[op]
             spaced = f" {op} " if level < 3 else op
-            text = int_text(left, level + (op == "**")) + spaced + int_text(right, level + (op != "**"))
+            text = int_text(left, level + (op == "**"), name) + spaced + int_text(right, level + (op != "**"), name)
             return f"({text})" if level < outer else text
 
 
-def bool_text(expr: BoolExpr) -> str:
-    """The condition as Python source text."""
+def bool_text(expr: BoolExpr, name: Callable[[str], str] = str) -> str:
+    """The condition as Python source text, with `name` applied to every name."""
     match expr:
         case Comparison(op, left, right):
-            return f"{int_text(left)} {op} {int_text(right)}"
+            return f"{int_text(left, 0, name)} {op} {int_text(right, 0, name)}"
         case Logic("not", (operand,)):
-            return f"not ({bool_text(operand)})"
+            return f"not ({bool_text(operand, name)})"
         case Logic(op, operands):
-            return f" {op} ".join(f"({bool_text(o)})" for o in operands) or "True"
+            return f" {op} ".join(f"({bool_text(o, name)})" for o in operands) or "True"
 
 
 def evaluate_int(expr: IntExpr, env: Mapping[str, object]):

@@ -43,7 +43,9 @@ def contract_cells(program: Program) -> Program:
             continue
         drop = tuple(p for p in range(cell.rank) if _is_current(items, p, zeroed.get(cell)))
         if drop:
-            smaller[cell] = (replace(cell, rank=cell.rank - len(drop)), drop)
+            # Every iteration of the loops whose index is dropped has a cell of its own.
+            home = dict.fromkeys((*cell.home, *(items[0][p].name for p in drop)))
+            smaller[cell] = (replace(cell, rank=cell.rank - len(drop), home=tuple(home)), drop)
     return program.with_body(_rewrite(program.body, smaller)) if smaller else program
 
 

@@ -372,8 +372,8 @@ def _exposed(cell: Cell, inner: list[Statement], loop: For) -> bool:
 
 
 def written_first(body: tuple[Statement, ...], cell: Cell) -> bool:
-    """Whether a block stores the whole (rank-0) cell before every other access to it, whatever branches and loops inside
-    run."""
+    """Whether a block stores the whole (rank-0) cell before every other access to it, whatever of its branches and
+    loops run."""
     exposed, _ = _first_accesses(body, cell)
     return not exposed and any(written(s) is cell for s in walk(body))
 

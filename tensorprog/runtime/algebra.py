@@ -8,6 +8,12 @@ from math import prod
 import numpy as np
 
 
+def integers(array: object) -> np.ndarray:
+    """An integer input: as it is if it holds integers, else as int64."""
+    given = np.ascontiguousarray(array)
+    return given if given.dtype.kind == "i" else given.astype(np.int64)
+
+
 @lru_cache(maxsize=4096)
 def _plan(spec: str) -> tuple[tuple[int, ...], tuple[int, ...], int, int, int, tuple[int, ...]]:
     """For `ab,cb->ca`: permutations of both operands to [batch, free, summed] and [batch, summed, free], the numbers
@@ -39,6 +45,14 @@ def contract(spec: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     b = b.reshape(*batch_shape, depth, prod(right_shape))
     product = np.reshape(a @ b, (*batch_shape, *left_shape, *right_shape))
     return np.transpose(product, out_order)
+
+
+def averaged(sums: np.ndarray, samples: int) -> np.ndarray:
+    """Sums over `samples` terms as averages. The array given is changed if it is one."""
+    if isinstance(sums, np.ndarray):
+        sums /= samples
+        return sums
+    return sums / samples
 
 
 def mean_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -187,16 +187,15 @@ def sum_series(series, call, i, c0, c, value, integral, y, with_integral):
         largest = max(largest, abs(c[j]))
         value[j] = 0
         integral[j] = 0
-    while stop > start and bounds[stop - 8] * largest ** powers[stop - 8] <= tolerance:
-        stop -= 8
+    while stop > start and bounds[stop - CHUNK] * largest ** powers[stop - CHUNK] <= tolerance:
+        stop -= CHUNK
     step = powers[start + 1] - powers[start] if stop > start else 1
     for j in range(len(c)):
         y[j] = c[j] * c[j] if step == 2 else c[j]
-    for k in range(stop - 8, start - 8, -8):
-        if with_integral:
-            _both(first, second, weights, k, i, c0, y, value, integral)
-        else:
-            _value(first, second, k, i, c0, y, value)
+    if with_integral:
+        _both(first, second, weights, start, stop, i, c0, y, value, integral)
+    else:
+        _value(first, second, start, stop, i, c0, y, value)
     constant, columns = first[start - 1, i], second[start - 1]
     odd = powers[start] == 1 if stop > start else True
     for j in range(len(c)):
@@ -207,64 +206,20 @@ def sum_series(series, call, i, c0, c, value, integral, y, with_integral):
 
 
 @njit(**OPTIONS)
-def _value(first, second, k, i, c0, y, value):
-    """One chunk of Horner's rule."""
-    x0, z0 = first[k + 0, i], second[k + 0, c0:c0 + len(y)]
-    x1, z1 = first[k + 1, i], second[k + 1, c0:c0 + len(y)]
-    x2, z2 = first[k + 2, i], second[k + 2, c0:c0 + len(y)]
-    x3, z3 = first[k + 3, i], second[k + 3, c0:c0 + len(y)]
-    x4, z4 = first[k + 4, i], second[k + 4, c0:c0 + len(y)]
-    x5, z5 = first[k + 5, i], second[k + 5, c0:c0 + len(y)]
-    x6, z6 = first[k + 6, i], second[k + 6, c0:c0 + len(y)]
-    x7, z7 = first[k + 7, i], second[k + 7, c0:c0 + len(y)]
-    for j in range(len(y)):
-        u, s = y[j], value[j]
-        s = s * u + x7 * z7[j]
-        s = s * u + x6 * z6[j]
-        s = s * u + x5 * z5[j]
-        s = s * u + x4 * z4[j]
-        s = s * u + x3 * z3[j]
-        s = s * u + x2 * z2[j]
-        s = s * u + x1 * z1[j]
-        s = s * u + x0 * z0[j]
-        value[j] = s
+def _value(first, second, start, stop, i, c0, y, value):
+    """Horner's rule for the terms start <= m < stop."""
+    for m in range(stop - 1, start - 1, -1):
+        x, z = first[m, i], second[m, c0:c0 + len(y)]
+        for j in range(len(y)):
+            value[j] = value[j] * y[j] + x * z[j]
 
 
 @njit(**OPTIONS)
-def _both(first, second, weights, k, i, c0, y, value, integral):
-    """One chunk of Horner's rule for both sums."""
-    x0, z0 = first[k + 0, i], second[k + 0, c0:c0 + len(y)]
-    x1, z1 = first[k + 1, i], second[k + 1, c0:c0 + len(y)]
-    x2, z2 = first[k + 2, i], second[k + 2, c0:c0 + len(y)]
-    x3, z3 = first[k + 3, i], second[k + 3, c0:c0 + len(y)]
-    x4, z4 = first[k + 4, i], second[k + 4, c0:c0 + len(y)]
-    x5, z5 = first[k + 5, i], second[k + 5, c0:c0 + len(y)]
-    x6, z6 = first[k + 6, i], second[k + 6, c0:c0 + len(y)]
-    x7, z7 = first[k + 7, i], second[k + 7, c0:c0 + len(y)]
-    w0 = weights[k + 0]
-    w1 = weights[k + 1]
-    w2 = weights[k + 2]
-    w3 = weights[k + 3]
-    w4 = weights[k + 4]
-    w5 = weights[k + 5]
-    w6 = weights[k + 6]
-    w7 = weights[k + 7]
-    for j in range(len(y)):
-        u, s, r = y[j], value[j], integral[j]
-        t = x7 * z7[j]
-        s, r = s * u + t, r * u + w7 * t
-        t = x6 * z6[j]
-        s, r = s * u + t, r * u + w6 * t
-        t = x5 * z5[j]
-        s, r = s * u + t, r * u + w5 * t
-        t = x4 * z4[j]
-        s, r = s * u + t, r * u + w4 * t
-        t = x3 * z3[j]
-        s, r = s * u + t, r * u + w3 * t
-        t = x2 * z2[j]
-        s, r = s * u + t, r * u + w2 * t
-        t = x1 * z1[j]
-        s, r = s * u + t, r * u + w1 * t
-        t = x0 * z0[j]
-        s, r = s * u + t, r * u + w0 * t
-        value[j], integral[j] = s, r
+def _both(first, second, weights, start, stop, i, c0, y, value, integral):
+    """Horner's rule for both sums."""
+    for m in range(stop - 1, start - 1, -1):
+        x, z, w = first[m, i], second[m, c0:c0 + len(y)], weights[m]
+        for j in range(len(y)):
+            t = x * z[j]
+            value[j] = value[j] * y[j] + t
+            integral[j] = integral[j] * y[j] + w * t

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from tensorprog.runtime.sampling import Space
+if TYPE_CHECKING:
+    from tensorprog.runtime.sampling import Space
 
 
 def draw(space: Space, law: str, count: int, args: tuple[float, ...], *, mirror: bool = False) -> np.ndarray:

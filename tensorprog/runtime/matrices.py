@@ -19,6 +19,8 @@ from tensorprog.runtime.sampling import Space
 
 # When the basis must grow for a vector, it grows a little further, so that the vector's next version still fits.
 HYSTERESIS = 0.7
+# A difference of squared sizes smaller than this, relative to them, is rounding.
+CANCELLED = 1e-9
 
 
 class Rows:
@@ -96,8 +98,9 @@ class _Side:
         size = np.einsum("bn,bn->b", x, x) / samples
         missing = size - np.einsum("bk,bk->b", coefficients, coefficients)
         tolerance = effective_tolerance(tolerance, self.inputs.count, samples)
-        # The cheap difference is good to about 1e-8 of the size; below that the residual itself must be formed.
-        far = np.nonzero(~(missing <= max(tolerance**2, 1e-9) * size))[0]
+        if tolerance**2 < CANCELLED:
+            missing = self._missing(x, coefficients)
+        far = np.nonzero(~(missing <= tolerance**2 * size))[0]
         if len(far):
             self._extend(x[far], coefficients[far], size[far], tolerance)
             new = self.inputs.array[coefficients.shape[1]:]
@@ -105,11 +108,18 @@ class _Side:
         self._seen = (x, self.inputs.count, coefficients)
         return coefficients
 
+    def _missing(self, x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        """The squared sizes of the parts of x outside the basis, to rounding."""
+        residual = self._residual(x, coefficients)
+        return np.einsum("bn,bn->b", residual, residual) / x.shape[1]
+
+    def _residual(self, x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        residual = x - coefficients @ self.inputs.array
+        return residual - (residual @ self.inputs.array.T / x.shape[1]) @ self.inputs.array
+
     def _extend(self, x: np.ndarray, coefficients: np.ndarray, size: np.ndarray, tolerance: float) -> None:
         """Add directions until the rows of x lie well within the tolerance of the basis."""
-        residual = x - coefficients @ self.inputs.array
-        residual -= (residual @ self.inputs.array.T / x.shape[1]) @ self.inputs.array
-        directions = _new_directions(residual, size, HYSTERESIS * tolerance)
+        directions = _new_directions(self._residual(x, coefficients), size, HYSTERESIS * tolerance)
         if len(directions):
             self.inputs.append(directions)
             self.source.remember(directions)
@@ -141,6 +151,8 @@ def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float | N
     scale = np.zeros_like(size)
     np.divide(1.0, np.sqrt(size), out=scale, where=size > 0)
     scaled = residual * scale[:, None]
+    if tolerance**2 < CANCELLED:
+        return _independent(scaled, tolerance)
     if len(scaled) == 1:
         norm2 = float(scaled[0] @ scaled[0]) / samples
         return scaled / np.sqrt(norm2) if norm2 > tolerance**2 else scaled[:0]
@@ -153,6 +165,19 @@ def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float | N
     keep = _how_many(gram, values, vectors, tolerance)
     directions = (vectors[:, :keep] / np.sqrt(values[:keep])).T @ scaled
     return _polished(directions)
+
+
+def _independent(scaled: np.ndarray, tolerance: float) -> np.ndarray:
+    """Orthonormal directions that span the rows up to the tolerance, by QR with pivoting: squares would lose what is
+    smaller than the root of rounding."""
+    from scipy.linalg import qr
+
+    if not np.all(np.isfinite(scaled)):
+        return scaled[:0]
+    root = np.sqrt(scaled.shape[1])
+    basis, triangle, _ = qr(scaled.T, mode="economic", pivoting=True)
+    rank = int(np.sum(np.abs(np.diag(triangle)) > tolerance * root))
+    return np.ascontiguousarray(basis[:, :rank].T) * root
 
 
 def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, tolerance: float | None) -> int:

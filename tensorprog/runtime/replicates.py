@@ -33,7 +33,7 @@ def run_replicates(replicate: Replicate, *, replicates: int, seed: int, steps: i
 
     workers = min(threads or os.cpu_count() or 1, replicates)
     seeds = np.random.SeedSequence(seed).spawn(replicates)
-    counter = _Counter(replicates, steps, progress)
+    counter = Counter(replicates, steps, progress)
     if workers == 1:
         return _summary([_counted(replicate, child, counter) for child in seeds])
     # One BLAS thread a replicate: the replicates are the parallel work.
@@ -51,7 +51,7 @@ class Stopped(Exception):
     """Ends a replicate whose siblings were interrupted."""
 
 
-class _Counter:
+class Counter:
     """Counts the steps of all replicates together, and reports about two hundred times in all."""
 
     def __init__(self, replicates: int, steps: int, progress: Progress | None):
@@ -71,7 +71,7 @@ class _Counter:
                 self.progress(self.done, self.total)
 
 
-def _counted(replicate: Replicate, seed: np.random.SeedSequence, counter: _Counter) -> Values:
+def _counted(replicate: Replicate, seed: np.random.SeedSequence, counter: Counter) -> Values:
     taken = 0
 
     def tick() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tensorprog.runtime.laws import draw
+
 FIRST_BLOCK = 256
 LATER_BLOCK = 128
 
@@ -40,6 +42,10 @@ class Space:
         """`count` fresh coordinates, uniform on (0, 1): [count, N]."""
         rows = np.concatenate([self._take(part) for part in _split(count, LATER_BLOCK)])
         return np.concatenate([rows, rows], axis=1) if self.mirrored else rows
+
+    def draw(self, law: str, count: int, args: tuple[float, ...], *, mirror: bool = False) -> np.ndarray:
+        """`count` independent vectors with iid coordinates of a law: `laws.draw`."""
+        return draw(self, law, count, args, mirror=mirror)
 
     def normal(self, count: int, *, mirror: bool = False) -> np.ndarray:
         """`count` fresh standard normal coordinates: [count, N], orthonormal in the mean inner product.

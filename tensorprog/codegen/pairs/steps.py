@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from tensorprog.codegen.names import int_text
 from tensorprog.codegen.pairs.program import Loop, Ref
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym, int_text, linear_form
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym, linear_form
 
 
 @dataclass(slots=True)

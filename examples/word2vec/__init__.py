@@ -1,0 +1,1 @@
+"""Word2Vec in the infinite-width limit: corpus, training stream, evaluation and comparison with finite widths."""

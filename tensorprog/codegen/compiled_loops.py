@@ -1,0 +1,95 @@
+"""Source text that runs a loop as a Numba function (`codegen.loops`) if it is long, and step by step if not."""
+
+from __future__ import annotations
+
+from tensorprog.codegen.factored_text import FactoredTensors
+from tensorprog.codegen.layout import Layout, tuple_text
+from tensorprog.codegen.loops import LoopKernel, compilable, loop_kernel
+from tensorprog.codegen.names import int_text, python_name
+from tensorprog.ir.program import Cell, For, Var, touched, walk
+
+
+class CompiledLoops(FactoredTensors):
+    """Calls of compiled loops. `loop_kernels` are the kernels of the module; `compiles` says if it may have any."""
+
+    compiles = False
+
+    def _compiled(self, loop: For) -> LoopKernel | None:
+        """The kernel of a loop, if it is to have one."""
+        if not self.compiles or self.active or not compilable(loop):
+            return None
+        inside = {id(s) for s in walk((loop,))}
+        outside = {c for s in walk(self.program.body) if id(s) not in inside for c in touched(s)}
+        outside |= {o.cell for o in self.program.outputs}
+        kernel = loop_kernel(f"loop_{len(self.loop_kernels)}", loop, self.program)
+        if any(self._private(c) and c in outside for c in (*kernel.vectors, *kernel.scalars)):
+            return None
+        self.loop_kernels.append(kernel)
+        return kernel
+
+    def _private(self, cell: Cell) -> bool:
+        """Whether the step-by-step form has one such family for each iteration of some inner loop."""
+        return bool(cell.rank and self.storage[cell].axes)
+
+    def _run_compiled(self, loop: For, kernel: LoopKernel) -> None:
+        """Prepare what the kernel changes, call it, and give scalars their names back."""
+        cells = (*kernel.vectors, *kernel.scalars)
+        for cell in cells:
+            self._prepare(cell)
+        fixed = [self._fixed(item) for item in kernel.fixed]
+        fixed += [f"rt.real_vector({self.value(v).text}, samples, dtype)" for v in kernel.outer]
+        name = f"loop_{self.loop_kernels.index(kernel)}"
+        iterations = f"range({int_text(loop.start)}, {int_text(loop.stop)}, {loop.step})"
+        vectors, scalars = (tuple_text([self._argument(c) for c in group]) if group else "()"
+                            for group in (kernel.vectors, kernel.scalars))
+        self.line(f"rt.LoopRun({name}, {iterations}, samples, dtype, fixed={tuple_text(fixed)},")
+        self.line(f"           vectors={vectors}, scalars={scalars},")
+        monitor = "tick" if self.depth == 2 else "rt.Unwatched()"
+        self.line(f"           scratch={kernel.scratch}, threads=threads,")
+        outputs = ", ".join(f"{o.name!r}: {python_name(o.cell.name)}" for o in self.program.outputs
+                            if o.cell in kernel.scalars and o.cell.rank)
+        self.line(f"           outputs={{{outputs}}}).run({monitor})")
+        for cell in kernel.scalars:
+            if not cell.rank and not cell.type.shape:
+                self.line(f"{python_name(cell.name)} = {python_name(cell.name)}[0]")
+
+    def _fixed(self, item: str | Var) -> str:
+        if isinstance(item, Var):
+            return f"float({self.value(item).text})"
+        return f"ratios[{item[6:]!r}]" if item.startswith("width:") else python_name(item)
+
+    def _argument(self, cell: Cell) -> str:
+        return self._blank(cell) if self._private(cell) else python_name(cell.name)
+
+    def _blank(self, cell: Cell) -> str:
+        """An array for a cell, without values."""
+        shape = [*(self.extents.get(cell, ()) if cell.rank else ()), *map(int_text, cell.type.shape)]
+        if cell.type.width:
+            return f"np.full({tuple_text([*shape, 'samples'])}, np.nan, dtype)"
+        return f"np.full({tuple_text(shape or ['1'])}, np.nan)"
+
+    def _prepare(self, cell: Cell) -> None:
+        """Make the cell an array that the kernel may change."""
+        name, known = python_name(cell.name), cell in self.layouts or cell in self.initials
+        if self._private(cell):
+            return
+        if cell.rank:
+            if self.storage[cell].named:
+                self.line(f"{name} = {self._blank(cell)}")
+        elif not known:
+            self.line(f"{name} = {self._blank(cell)}")
+        elif cell.type.width and not cell.type.shape:
+            self.line(f"{name} = rt.real_vector({name}, samples, dtype)")
+        else:
+            self.line(f"{name} = np.array({name}{', dtype' if cell.type.width else ', float'}, ndmin=1)")
+
+    def _settle(self, kernel: LoopKernel) -> None:
+        """After the step-by-step form: the layouts that the kernel leaves behind."""
+        for cell in (*kernel.vectors, *kernel.scalars):
+            target = Layout((), len(cell.type.shape), bool(cell.type.width))
+            if cell.rank or cell not in self.layouts:
+                continue
+            if self.layouts[cell] != target:
+                shape = tuple_text([*map(int_text, cell.type.shape), *(["samples"] if cell.type.width else [])])
+                self.line(f"    {python_name(cell.name)} = np.broadcast_to({python_name(cell.name)}, {shape})")
+            self.layouts[cell] = target

@@ -1,0 +1,105 @@
+"""Source text that makes the declared random objects: widths' ratios, vectors by their laws, matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tensorprog.codegen.names import int_text, python_name
+from tensorprog.ir.constants import constant
+from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
+from tensorprog.passes.powers import Powers
+from tensorprog.passes.spaces import Spaces
+
+
+def initial_lines(program: Program, spaces: Spaces, powers: Powers, env: Mapping,
+                  mirrored: frozenset[Cell] = frozenset()) -> list[str]:
+    """Statements that give every declared object its value, from the list `spaces` of the module."""
+    lines = ratio_lines(program, env)
+    for initial in program.initials:
+        if isinstance(initial.cell.type, MatrixType):
+            lines += _matrix(initial, program, spaces, env)
+        else:
+            lines += _vectors(initial, program, spaces, powers, initial.cell in mirrored, env)
+    return lines
+
+
+def ratio_lines(program: Program, env: Mapping) -> list[str]:
+    """Statements that define `ratios`, the limits of widths over n."""
+    lines = ["    ratios = {}"]
+    for width in program.widths:
+        ratio = _coefficient(width.ratio, env, program)[0] if width.ratio else "1.0"
+        lines.append(f"    ratios[{width.name!r}] = {ratio}")
+    return lines
+
+
+def drawn_vectors(initial: Initial, program: Program, powers: Powers, env: Mapping) -> str:
+    """The law of an initial object that is not a matrix, its number of vectors and its arguments, as arguments of
+    `draw`."""
+    count = " * ".join([*map(int_text, initial.extents), *map(int_text, initial.cell.type.shape)]) or "1"
+    args = ", ".join(_law_arguments(initial, program, powers, env))
+    return f"{initial.law.name!r}, {count}, ({args}{',' if args else ''})"
+
+
+def _vectors(initial: Initial, program: Program, spaces: Spaces, powers: Powers, mirror: bool,
+             env: Mapping) -> list[str]:
+    cell = initial.cell
+    flip = ", mirror=True" if mirror else ""
+    drawn = f"spaces[{spaces.of(cell)}].draw({drawn_vectors(initial, program, powers, env)}{flip})"
+    shape = ", ".join([*map(int_text, initial.extents), *map(int_text, cell.type.shape), "samples"])
+    return [f"    {python_name(cell.name)} = {drawn}.reshape({shape})"]
+
+
+def _matrix(initial: Initial, program: Program, spaces: Spaces, env: Mapping) -> list[str]:
+    cell = initial.cell
+    name, extents = python_name(cell.name), [int_text(e) for e in initial.extents]
+    rows, cols = spaces.of((cell, "rows")), spaces.of((cell, "cols"))
+    ratios = f"(ratios[{cell.type.rows!r}], ratios[{cell.type.cols!r}])"
+    sides = f"spaces[{rows}], spaces[{cols}]"
+    if initial.law.name == "zero":
+        made = f"rt.zero_matrix({sides}, {ratios}, tolerance)"
+    else:
+        variance = _coefficient(initial.law.args[1], env, program)[0]
+        made = f"rt.gaussian_matrix({sides}, {variance}, {ratios}, tolerance)"
+    if not extents:
+        return [f"    {name} = {made}"]
+    indices = [f"i{k}" for k in range(len(extents))]
+    loops = " ".join(f"for {i} in range({e})" for i, e in zip(indices, extents))
+    return [f"    {name} = {{({', '.join(indices)},): {made} {loops}}}"]
+
+
+def _law_arguments(initial: Initial, program: Program, powers: Powers, env: Mapping) -> list[str]:
+    """The law's arguments at order one: parts of lower order than the object itself become zero."""
+    texts = [_coefficient(a, env, program) for a in initial.law.args]
+    own = powers[initial.cell]
+    if initial.law.name in ("normal", "sparse_normal"):
+        (first, first_power), (variance, variance_power) = texts
+        if initial.law.name == "normal" and first_power != own:
+            first = "0.0"
+        return [first, variance if own is None or variance_power == 2 * own else "0.0"]
+    if initial.law.name in ("uniform", "constant"):
+        return [text if own is None or power == own else "0.0" for text, power in texts]
+    return [text for text, _ in texts]
+
+
+def _coefficient(expr: ConstExpr, env: Mapping, program: Program):
+    """A constant's coefficient as source text, and its power of n."""
+    power = constant(program, expr, env)[1]
+    match expr.op:
+        case "num":
+            return repr(float(expr.leaf)), power
+        case "param":
+            return python_name(expr.leaf), power
+        case "int":
+            return f"({int_text(expr.leaf)})", power
+        case "width":
+            return f"ratios[{expr.leaf!r}]", power
+        case "neg":
+            return f"(-{_coefficient(expr.args[0], env, program)[0]})", power
+    parts = [_coefficient(a, env, program) for a in expr.args]
+    if expr.op in ("+", "-") and parts[0][1] != parts[1][1]:
+        kept = max(range(2), key=lambda i: parts[i][1])
+        sign = "-" if expr.op == "-" and kept == 1 else ""
+        return f"({sign}{parts[kept][0]})", power
+    if expr.op in ("+", "-", "*", "/", "**"):
+        return f"({parts[0][0]} {expr.op} {parts[1][0]})", power
+    return f"np.{expr.op}({parts[0][0]})", power

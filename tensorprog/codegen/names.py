@@ -1,0 +1,32 @@
+"""Names and integer expressions of the program as source text of an emitted module."""
+
+from __future__ import annotations
+
+import keyword
+
+from tensorprog.ir.integers import BoolExpr, IntExpr
+from tensorprog.ir.integers import bool_text as plain_bool_text
+from tensorprog.ir.integers import int_text as plain_int_text
+
+RESERVED = frozenset(
+    "np rt env samples seed seeds tolerance tick steps vectorize run bind replicate spaces ratios defaultdict max min "
+    "start stop step low high zero counter slots threads rank scratch phase dtype njit "
+    "initial evaluate dimensions int float range len exp log sqrt sin cos tanh erf log1p abs inf".split())
+
+
+def python_name(name: str) -> str:
+    """A name of the program as a name of the module: names that mean something there get one more underscore, and so do
+    those that have underscores behind such a name already."""
+    base = name.rstrip("_")
+    taken = keyword.iskeyword(base) or base in RESERVED or base.endswith("_grid")
+    return f"{name}_" if taken else name
+
+
+def int_text(expr: IntExpr, outer: int = 0) -> str:
+    """An integer expression as source text of the module."""
+    return plain_int_text(expr, outer, python_name)
+
+
+def bool_text(expr: BoolExpr) -> str:
+    """A condition as source text of the module."""
+    return plain_bool_text(expr, python_name)

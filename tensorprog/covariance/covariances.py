@@ -1,0 +1,109 @@
+"""The covariance of two Gaussians as functions of integers.
+
+    By bilinearity over the cases of linear functions, down to
+    Cov(Zhat^{W x}, Zhat^{W y}) = s E[Z^x Z^y]    (TP IV, Definition 7.3, ZHat)
+"""
+
+from __future__ import annotations
+
+import sympy
+from sympy import Expr, Integer
+
+from tensorprog.covariance.cases import Case, cases_at
+from tensorprog.covariance.laws import Laws
+from tensorprog.covariance.linear import LinearFunctions
+from tensorprog.covariance.nodes import Call, Hat, Init, Total, equal_indices, flat, fresh_index, total
+from tensorprog.covariance.parts import Parts
+from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.writes import Site
+
+_Kind = tuple[str, int]
+
+
+class Covariances:
+    """Covariances of Hat, Init and linear functions, which share a function for all indices."""
+
+    def __init__(self, unwound: Unwound, laws: Laws, linear: LinearFunctions, parts: Parts):
+        self.unwound, self.laws, self.linear, self.parts = unwound, laws, linear, parts
+        self._functions: dict[tuple[_Kind, _Kind], int] = {}
+        self._inputs: dict[tuple[int, int], int] = {}
+
+    @property
+    def symmetric(self) -> frozenset[int]:
+        """The covariances of two elements of one family, which the two halves of the arguments may change places in."""
+        return frozenset(number for (one, two), number in self._functions.items() if one == two)
+
+    def covariance(self, a: Expr, b: Expr) -> Expr:
+        """Cov of two centred Gaussians."""
+        if isinstance(a, Call) or isinstance(b, Call):
+            return self._of_functions(a, b)
+        if isinstance(a, Init) and isinstance(b, Init):
+            if a.args[0] == b.args[0]:
+                return self.laws.variance(a) * equal_indices(a.args[1:], b.args[1:])
+        elif isinstance(a, Hat) and isinstance(b, Hat):
+            return self._of_hats(a, b)
+        return Integer(0)
+
+    def _of_hats(self, a: Expr, b: Expr) -> Expr:
+        if int(a.args[0]) > int(b.args[0]):
+            a, b = b, a
+        one, two = (self.unwound.sites[int(h.args[0])] for h in (a, b))
+        if one.matrix is not two.matrix or one.transposed != two.transposed:
+            return Integer(0)
+        same = equal_indices((one.at(x, a.args[1:]) for x in one.items), (two.at(y, b.args[1:]) for y in two.items))
+        if same == 0:
+            return Integer(0)
+        both = Call(Integer(self._inputs_mean(one, two)), *a.args[1:], *b.args[1:])
+        return self.unwound.variance(one.matrix, one.transposed) * same * both
+
+    def _inputs_mean(self, one: Site, two: Site) -> int:
+        """E[Z^x Z^y] of what two sites apply their matrix to, as a function of the places of both."""
+        key = (one.number, two.number)
+        if key not in self._inputs:
+            left, right = (tuple(fresh_index() for _ in site.params) for site in (one, two))
+            product = one.at(one.argument, left) * two.at(two.argument, right)
+            facts = (*one.facts(left), *two.facts(right))
+            self._inputs[key] = self.unwound.function(f"E[x_{one.number} x_{two.number}]", (*left, *right), False,
+                                                      lambda: [((), self.unwound.mean(product, facts))])
+        return self._inputs[key]
+
+    def _of_functions(self, a: Expr, b: Expr) -> Expr:
+        one, two = ((type(x).__name__, int(x.args[0])) for x in (a, b))
+        if one > two:
+            a, b, one, two = b, a, two, one
+        if (one, two) not in self._functions:
+            left, right = (tuple(fresh_index() for _ in x.args[1:]) for x in (a, b))
+            left_atom, right_atom = a.func(a.args[0], *left), b.func(b.args[0], *right)
+            name = f"Cov({self._name(a)}, {self._name(b)})"
+            self._functions[one, two] = self.unwound.function(
+                name, (*left, *right), False, lambda: self._cases(left_atom, right_atom))
+        return Call(Integer(self._functions[one, two]), *a.args[1:], *b.args[1:])
+
+    def _name(self, atom: Expr) -> str:
+        if isinstance(atom, Call):
+            return self.unwound.functions[int(atom.args[0])].name
+        if isinstance(atom, Hat):
+            site = self.unwound.sites[int(atom.args[0])]
+            return f"Zhat_{atom.args[0]}^{site.matrix.display}{'.T' if site.transposed else ''}"
+        return self.unwound.cells[int(atom.args[0])].display
+
+    def _cases(self, a: Expr, b: Expr) -> list[Case]:
+        if not isinstance(a, Call):
+            a, b = b, a
+        number = int(a.args[0])
+        cases = cases_at(self.unwound.functions[number], self.linear.cases(number), a.args[1:])
+        return [(guards, self._bilinear(expr, b)) for guards, expr in cases]
+
+    def _bilinear(self, expr: Expr, b: Expr) -> Expr:
+        result = Integer(0)
+        for term in sympy.Add.make_args(flat(expr)):
+            random = [f for f in sympy.Mul.make_args(term) if self.unwound.is_random_or_hat(f)]
+            if not random or self.parts.target(term) is not None:
+                continue
+            (atom,) = random
+            if isinstance(atom, Total):
+                body, var, start, stop = atom.args
+                result += term / atom * total(self._bilinear(body, b), var, start, stop)
+            else:
+                result += term / atom * self.covariance(atom, b)
+        return result

@@ -1,0 +1,205 @@
+"""Which outputs depend on vectors that stay in the linear span of the initial ones, and a homogeneous form of the
+program for them: every vector is linear, every argument of a moment quadratic in the initial vectors and the constant
+vector.
+
+Then a vector is a list of coefficients, a moment their inner product, and the limit a finite computation (TP IV,
+App. D.1). A number in the place of a vector (`x + 3`) becomes a multiple of the constant vector, which is a hidden initial
+vector `one` of the space; so does whatever else has too low a degree.
+
+Not done here: choosing coordinates, which is the runtime's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    Const,
+    ConstExpr,
+    Contract,
+    Elementwise,
+    Expand,
+    Initial,
+    Law,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatStore,
+    Moment,
+    Op,
+    OuterTerm,
+    Output,
+    Pick,
+    Place,
+    Program,
+    Statement,
+    Store,
+    SumAxis,
+    TensorType,
+    Var,
+)
+from tensorprog.passes.rewrite import map_blocks
+from tensorprog.passes.simplify import remove_dead
+from tensorprog.passes.spaces import Spaces
+
+# The degree of what is zero, which fits any.
+ANY = None
+Degree = int | None
+
+
+class NotLinear(Exception):
+    """Some vector is not linear in the initial ones; the message names the operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """The homogeneous program of the outputs that are linear (None without any), and for each other output why not."""
+
+    program: Program | None
+    reasons: Mapping[Cell, str]
+
+
+def linear_outputs(program: Program) -> Linear:
+    """Find the outputs whose vectors all stay in the span of the initial ones."""
+    good: list[Output] = []
+    reasons: dict[Cell, str] = {}
+    for output in program.outputs:
+        try:
+            homogeneous(_sliced(program, (output,)))
+        except NotLinear as error:
+            reasons[output.cell] = str(error)
+        else:
+            good.append(output)
+    found = homogeneous(_sliced(program, tuple(good))) if good else None
+    return Linear(found, reasons)
+
+
+def _sliced(program: Program, outputs: tuple[Output, ...]) -> Program:
+    return remove_dead(replace(program, outputs=outputs))
+
+
+def homogeneous(program: Program) -> Program:
+    """The program with constant vectors written out.
+
+    Raises:
+        NotLinear: for a program in which a vector is not linear in the initial ones.
+    """
+    pass_ = _Homogenizer(program)
+    body = pass_.block(program.body)
+    return replace(program, body=body, initials=(*program.initials, *pass_.ones.values()))
+
+
+class _Homogenizer:
+    """Degrees of temporaries, and the program's statements with lower degrees raised."""
+
+    def __init__(self, program: Program):
+        self.spaces = Spaces(program)
+        self.ones: dict[int, Initial] = {}
+        self.degrees: dict[Var, Degree] = {}
+        self.added: list[Statement] = []
+        self.count = 0
+
+    def block(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        out: list[Statement] = []
+        for statement in body:
+            statement = self._statement(map_blocks(statement, self.block))
+            out += [*self.added, statement]
+            self.added = []
+        return tuple(out)
+
+    def _statement(self, statement: Statement) -> Statement:
+        match statement:
+            case Let(var=var, op=op):
+                self.degrees[var], op = self._let(var, op)
+                return replace(statement, op=op)
+            case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
+                if isinstance(cell.type, TensorType) and cell.type.width:
+                    return replace(statement, value=self._raised(value, 1, cell))
+            case MatStore(terms=terms) | MatAccum(terms=terms):
+                return replace(statement, terms=tuple(map(self._term, terms)))
+        return statement
+
+    def _term(self, term):
+        if not isinstance(term, OuterTerm):
+            return term
+        return replace(term, left=self._raised(term.left, 1, term.left), right=self._raised(term.right, 1, term.right))
+
+    # --- operations ---
+
+    def _let(self, var: Var, op: Op) -> tuple[Degree, Op]:
+        """The degree of a temporary, and its operation on operands of the right degrees."""
+        match op:
+            case Const(value=value):
+                return (0 if value else ANY), op
+            case Load(cell=cell):
+                return (1 if cell.type.width else 0), op
+            case MatMul(arg=arg):
+                return 1, replace(op, arg=self._raised(arg, 1, arg))
+            case Moment(arg=arg):
+                return 0, replace(op, arg=self._raised(arg, 2, arg) if self.degrees[arg] == 1 else arg)
+            case Contract(left=left, right=right):
+                return self._product(left, right), op
+            case SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg):
+                return self.degrees[arg], op
+            case Elementwise():
+                return self._elementwise(var, op)
+            case _:
+                return 0, op
+
+    def _elementwise(self, var: Var, op: Elementwise) -> tuple[Degree, Op]:
+        degrees = [self.degrees[a] for a in op.args]
+        if not any(degrees):
+            zero = ANY in degrees if op.fn == "mul" else op.fn in ("neg", "add", "sub") and set(degrees) == {ANY}
+            return (ANY if zero else 0), op
+        match op.fn, op.order:
+            case ("add" | "sub"), 0:
+                degree = max(d for d in degrees if d is not ANY)
+                return degree, replace(op, args=tuple(self._raised(a, degree, var) for a in op.args))
+            case "neg", 0:
+                return degrees[0], op
+            case "mul", 0:
+                return self._product(*op.args), op
+            case "div", 0 if not degrees[1]:
+                return degrees[0], op
+            case "square", 0:
+                return self._product(op.args[0], op.args[0]), op
+            case "square", order:
+                return max(0, degrees[0] * (2 - order)) if order == 1 else 0, op
+        name = op.fn + "'" * op.order
+        raise NotLinear(f"'{name}' of a vector is not linear")
+
+    def _product(self, left: Var, right: Var) -> Degree:
+        degrees = self.degrees[left], self.degrees[right]
+        if ANY in degrees:
+            return ANY
+        if sum(degrees) > 2:
+            raise NotLinear("a product of three vectors is not linear")
+        return sum(degrees)
+
+    # --- raising degrees ---
+
+    def _raised(self, var: Var, degree: int, like: Var | Cell) -> Var:
+        """A temporary as one of a higher degree, in the space of `like`."""
+        own = self.degrees[var]
+        if own is ANY or own == degree:
+            return var
+        if own > degree:
+            raise NotLinear("a product of two vectors is used as a vector")
+        return self._raised(self._times_one(var, like), degree, like)
+
+    def _times_one(self, var: Var, like: Var | Cell) -> Var:
+        space = self.spaces.of(like)
+        width = self.spaces.widths[space]
+        if space not in self.ones:
+            cell = Cell(f"one_in_space_{space}", TensorType(width), 0, "one", "initial")
+            self.ones[space] = Initial(cell, Law("constant", (ConstExpr("num", leaf=1.0),)))
+        self.count += 1
+        one = Var(f"one_{self.count}_", TensorType(width))
+        raised = Var(f"{var.name}_one_{self.count}_", TensorType(width, var.type.shape))
+        self.added += [Let(one, Load(self.ones[space].cell, ())), Let(raised, Elementwise("mul", (var, one)))]
+        self.degrees[one], self.degrees[raised] = 1, (self.degrees[var] or 0) + 1
+        return raised

@@ -1,0 +1,58 @@
+"""Checkpoints of a run: which run a file belongs to, and what the user hears if it is another one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tensorprog.diagnostics import Source
+from tensorprog.files import mistake
+
+if TYPE_CHECKING:
+    from tensorprog.runtime.checkpoints import Checkpoint
+
+
+@contextmanager
+def kept(path: str | os.PathLike[str] | None, every: float, source: Source, env: Mapping[str, object],
+         *kind: object) -> Iterator[Checkpoint | None]:
+    """A checkpoint at `path`, if one is wanted, for the run of a program with `env`; `kind` says what else matters.
+
+    Raises:
+        ProgramError: TP714, if the file belongs to another run; TP707, if it cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    from tensorprog.runtime.checkpoints import Checkpoint, OtherRun
+
+    try:
+        yield Checkpoint(path, every, _identity(source, env, kind))
+    except OtherRun:
+        raise mistake("TP714", f"'{path}' is not a checkpoint of this run",
+                      "name another file, or delete this one to begin anew") from None
+    except OSError as error:
+        raise mistake("TP707", f"the checkpoint '{path}' cannot be written: {error.strerror}",
+                      "check that its folder exists and has room") from None
+
+
+def numbered(path: str | os.PathLike[str] | None, number: int, count: int) -> Path | None:
+    """The file of one of `count` runs."""
+    if path is None:
+        return None
+    return Path(path) if count == 1 else Path(f"{os.fspath(path)}.{number}")
+
+
+def _identity(source: Source, env: Mapping[str, object], kind: tuple) -> str:
+    """A digest of the program's text, its data and settings."""
+    import numpy as np
+
+    digest = hashlib.blake2b(repr((source.text, kind)).encode(), digest_size=16)
+    for name in sorted(env):
+        array = np.ascontiguousarray(env[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(memoryview(array).cast("B") if array.size else b"")
+    return digest.hexdigest()

@@ -1,0 +1,184 @@
+"""Spaces of coefficients: vectors in the linear span of initial vectors, as coordinates in an orthonormal basis.
+
+A space of dimension K has the unit vectors as its basis, scaled by sqrt(K), so that the mean product of two rows of
+coefficients is their inner product: then everything that is written for rows of particles (moments, lazily sampled
+matrices) holds for coefficients, and exactly, since fresh directions are exactly orthonormal (TP IV, App. D.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from tensorprog.runtime.checkpoints import Checkpoint
+from tensorprog.runtime.replicates import Counter, Progress, Tick, Values
+
+Watch = Callable[[Mapping[str, np.ndarray]], None]
+
+# A part of a vector of this relative size is rounding, not a new direction.
+TOLERANCE = 1e-12
+# Directions left for matrices at the first attempt.
+ROOM = 64
+
+
+class Full(Exception):
+    """A space has more directions than it was made for."""
+
+
+class Basis:
+    """A space of vectors given by coefficients; directions are taken one after another.
+
+    Args:
+        samples: K, the number of directions that there is room for.
+        dtype: of coefficients.
+    """
+
+    def __init__(self, samples: int, dtype: str = "float64"):
+        self.samples, self.dtype = samples, np.dtype(dtype)
+        self._used = 0
+        self._one: np.ndarray | None = None
+
+    def normal(self, count: int) -> np.ndarray:
+        """`count` fresh directions, [count, K].
+
+        Raises:
+            Full: if there is no room for them.
+        """
+        start, self._used = self._used, self._used + count
+        if self._used > self.samples:
+            raise Full
+        rows = np.zeros((count, self.samples), self.dtype)
+        rows[np.arange(count), np.arange(start, self._used)] = np.sqrt(self.samples)
+        return rows
+
+    def one(self) -> np.ndarray:
+        """The constant vector, [1, K]; its direction is taken when it is first asked for."""
+        if self._one is None:
+            self._one = self.normal(1)
+        return self._one
+
+    def remember(self, rows: np.ndarray) -> None:
+        """Fresh directions are orthogonal to everything before them anyway."""
+
+    def draw(self, law: str, count: int, args: tuple[float, ...]) -> np.ndarray:
+        """`count` independent vectors with iid coordinates of a law, [count, K].
+
+        Only the law's mean and variance enter. Without variance no direction is taken."""
+        mean, variance = law_moments(law, args)
+        if variance:
+            rows = self.normal(count)
+            rows *= self.dtype.type(np.sqrt(variance))
+        else:
+            rows = np.zeros((count, self.samples), self.dtype)
+        return rows + (mean * self.one()).astype(self.dtype) if mean else rows
+
+
+def law_moments(law: str, args: tuple[float, ...]) -> tuple[float, float]:
+    """Mean and variance of a declared law of initial vectors, from its arguments at order one."""
+    match law:
+        case "normal":
+            return float(args[0]), float(args[1])
+        case "rademacher":
+            return 0.0, 1.0
+        case "uniform":
+            return (args[0] + args[1]) / 2.0, (args[1] - args[0]) ** 2 / 12.0
+        case "bernoulli":
+            return float(args[0]), args[0] * (1.0 - args[0])
+        case "sparse_normal":
+            return 0.0, args[0] * args[1]
+        case "constant":
+            return float(args[0]), 0.0
+        case _:
+            return 0.0, 0.0
+
+
+def dimension(initial: Sequence[tuple[str, int, tuple[float, ...]]]) -> int:
+    """The number of directions that initial vectors of one space (law, count, arguments) take."""
+    moments = [(count, *law_moments(law, args)) for law, count, args in initial]
+    constant = any(mean != 0.0 and count for count, mean, _ in moments)
+    return sum(count for count, _, variance in moments if variance != 0.0) + constant
+
+
+def run_in_basis(evaluate: Callable[[list[Basis], Tick], Values], dimensions: Sequence[int], *, grows: bool,
+                 dtype: str = "float64", steps: int = 0, threads: int | None = None,
+                 progress: Progress | None = None, checkpoint: Checkpoint | None = None,
+                 watch: Watch | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Evaluate a program on coefficients; once more with twice the room, if matrices take more directions than fit.
+
+    Args:
+        dimensions: the directions of the initial vectors of each space.
+        grows: whether matrices may add to them.
+        threads: of matrix products.
+        progress: called with (steps done, `steps`).
+        checkpoint: where compiled loops keep their state.
+        watch: called now and then with the outputs that a compiled loop fills, as they are.
+
+    Returns:
+        (values, errors): name -> array; the errors are 0.
+    """
+    from threadpoolctl import threadpool_limits
+
+    samples = max((1, *dimensions))
+    samples = 2 * samples + ROOM if grows else samples
+    while True:
+        counter = Counter(1, steps, progress)
+        try:
+            with np.errstate(all="ignore"), threadpool_limits(threads):
+                spaces = [Basis(samples, dtype) for _ in dimensions]
+                values = dict(evaluate(spaces, Monitor(counter, checkpoint, watch)))
+            return values, {name: np.zeros(np.shape(value)) for name, value in values.items()}
+        except Full:
+            samples *= 2
+
+
+class Monitor:
+    """What a run tells of its progress: called after each step of an outermost loop, or `advance` after several."""
+
+    def __init__(self, counter: Counter, checkpoint: Checkpoint | None = None, watch: Watch | None = None):
+        self.counter, self.checkpoint, self.watch = counter, checkpoint, watch
+        self._loops = 0
+
+    def __call__(self) -> None:
+        self.counter.add(1)
+
+    def resume(self, state: tuple[np.ndarray, ...]) -> int:
+        """How many iterations of the next loop need not be run; `state` is then as they left it."""
+        self._loops += 1
+        done = self.checkpoint.restore(self._loops, state) if self.checkpoint is not None else 0
+        self.counter.add(done)
+        return done
+
+    def keep(self, done: int, state: tuple[np.ndarray, ...], *, now: bool = False) -> None:
+        """Save the state of the loop after `done` iterations, if it is time for it."""
+        if self.checkpoint is not None:
+            self.checkpoint.offer(self._loops, done, state, now=now)
+
+    def advance(self, count: int, done: int, outputs: Mapping[str, np.ndarray], interrupted: bool) -> None:
+        """`count` more iterations are done, `done` of this loop in all; `outputs` are those that the loop fills.
+
+        Raises:
+            KeyboardInterrupt: if the user asked for it meanwhile.
+        """
+        self.counter.add(count)
+        if interrupted:
+            raise KeyboardInterrupt
+        if self.watch is not None:
+            self.watch(outputs)
+
+
+class Unwatched(Monitor):
+    """For loops inside of others, whose steps are not counted."""
+
+    def __init__(self) -> None:
+        super().__init__(Counter(1, 0, None))
+
+
+def common_dtype(spaces: Sequence[Basis]) -> np.dtype:
+    """The type of coefficients."""
+    return spaces[0].dtype if spaces else np.dtype(float)
+
+
+def common_dimension(spaces: Sequence[Basis]) -> int:
+    """The number of coefficients of a vector: all spaces have the same."""
+    return spaces[0].samples if spaces else 1

@@ -1,0 +1,63 @@
+"""The state of a long loop on disk, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+class OtherRun(Exception):
+    """A checkpoint that is not of this run, or not a checkpoint."""
+
+
+class Checkpoint:
+    """A file that holds the arrays of one loop after some of its iterations.
+
+    Args:
+        path: of the file; it is replaced as a whole.
+        every: seconds between two states.
+        identity: of program, data, settings and seed; a file of another identity is refused.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: float, identity: str):
+        self.path, self.every, self.identity = Path(path), every, identity
+        self._saved = time.monotonic()
+
+    def restore(self, loop: int, state: Sequence[np.ndarray]) -> int:
+        """Fill the arrays of loop number `loop`; how many of its iterations they are the state after (0 without file).
+
+        Raises:
+            OtherRun: if the file is not of this run.
+        """
+        if not self.path.exists():
+            return 0
+        try:
+            with np.load(self.path) as file:
+                if str(file["identity"]) != self.identity:
+                    raise OtherRun(str(self.path))
+                if int(file["loop"]) != loop:
+                    return 0
+                for i, array in enumerate(state):
+                    array[...] = file[f"array_{i}"]
+                return int(file["done"])
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+            raise OtherRun(str(self.path)) from None
+
+    def offer(self, loop: int, done: int, state: Sequence[np.ndarray], *, now: bool) -> None:
+        """Save the state if it is time for it, or `now`."""
+        if not now and time.monotonic() - self._saved < self.every:
+            return
+        arrays = {f"array_{i}": array for i, array in enumerate(state)}
+        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        try:
+            with open(temporary, "wb") as file:
+                np.savez(file, identity=self.identity, loop=loop, done=done, **arrays)
+            os.replace(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._saved = time.monotonic()
