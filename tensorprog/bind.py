@@ -399,11 +399,15 @@ def _axes_advice(declared: Input, raw: np.ndarray) -> str:
     return "reshape the array, or change the declaration"
 
 
-# From this size on an integer array is kept as int32 if its entries allow.
+# From this size on an integer array is kept in few bytes if its entries allow.
 LARGE = 1 << 20
 
 
-def _integer_type(array: np.ndarray) -> type:
+def _integer_type(array: np.ndarray) -> np.dtype:
     """The type that an integer input is kept in; integer arithmetic on entries is done in int64."""
-    small = array.size >= LARGE and int(array.max()) < 2**31 and int(array.min()) >= -(2**31)
-    return np.int32 if small else np.int64
+    if array.size < LARGE:
+        return np.dtype(np.int64)
+    if array.dtype.kind in "iu" and np.can_cast(array.dtype, np.int32):
+        return array.dtype
+    fits = int(array.max()) < 2**31 and int(array.min()) >= -(2**31)
+    return np.dtype(np.int32 if fits else np.int64)

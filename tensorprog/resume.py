@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tensorprog.diagnostics import Source
+from tensorprog.diagnostics import ProgramError, Source
 from tensorprog.files import mistake
 
 if TYPE_CHECKING:
@@ -27,16 +27,22 @@ def kept(path: str | os.PathLike[str] | None, every: float, source: Source, env:
     if path is None:
         yield None
         return
-    from tensorprog.runtime.checkpoints import Checkpoint, OtherRun
+    from tensorprog.runtime.checkpoints import Checkpoint, NotWritten, OtherRun
 
+    if not Path(path).parent.is_dir():
+        raise _not_written(path, "its folder does not exist")
     try:
         yield Checkpoint(path, every, _identity(source, env, kind))
     except OtherRun:
         raise mistake("TP714", f"'{path}' is not a checkpoint of this run",
                       "name another file, or delete this one to begin anew") from None
-    except OSError as error:
-        raise mistake("TP707", f"the checkpoint '{path}' cannot be written: {error.strerror}",
-                      "check that its folder exists and has room") from None
+    except NotWritten as error:
+        raise _not_written(path, str(error)) from None
+
+
+def _not_written(path: str | os.PathLike[str], why: str) -> ProgramError:
+    return mistake("TP707", f"the checkpoint '{path}' cannot be written: {why}",
+                   "check that its folder exists and has room")
 
 
 def numbered(path: str | os.PathLike[str] | None, number: int, count: int) -> Path | None:

@@ -94,6 +94,36 @@ def test_two_hidden_layers_after_one_step():
         assert found["f"][1, 0] == pytest.approx(3 * eta, rel=1e-12)
 
 
+DEEPER = """
+width n
+size L
+param eta
+vector u : [n] ~ normal(0, 1)
+matrix W[L] : [n, n] ~ normal(0, 1/n)
+vector v : [n] ~ normal(0, 1)
+for t in range(2):
+    h[t, 0] = u
+    for l in range(L):
+        h[t, l + 1] = W[l] @ h[t, l]
+    f[t] = moment(v * h[t, L])
+    loss = (f[t] - 1)**2 / 2
+    du = n * grad(loss, u)
+    dv = n * grad(loss, v)
+    for l in range(L):
+        W[l] -= eta * grad(loss, W[l])
+    u -= eta * du
+    v -= eta * dv
+output f
+"""
+
+
+@pytest.mark.parametrize("layers", [1, 3, 7])
+def test_tangent_kernel_of_a_deep_network(layers):
+    """K31: with L matrices the first small step makes f = (L + 2) eta."""
+    found = span(DEEPER, L=layers, eta=1e-4)
+    assert found["f"][1] / 1e-4 == pytest.approx(layers + 2, rel=1e-3)
+
+
 def test_small_steps_tend_to_gradient_flow():
     """K32: the two-layer linear network of Bordelon and Pehlevan, whose loss derivative at t = .25, .5, 1, 2 is known.
     The distance falls in proportion to the step."""

@@ -373,5 +373,12 @@ def test_the_command_reports_a_missing_file(tmp_path):
 
 def test_the_line_of_progress():
     monitor = Monitor(64, positions=1000, negative=5, out=io.StringIO())
-    assert monitor.line(0.25, 10.0, 2.0).split() == "width 64: 25.0% 25 words/s 30 s left loss 0.40000".split()
-    assert monitor.line(1.0, 10.0, None).split() == "width 64: 100.0% 100 words/s".split()
+    assert monitor.line(1.0, 10.0).split() == "width 64: 100.0% 100 words/s".split()
+    monitor.watch({"loss": np.array([1.0, 3.0, np.nan])})
+    assert monitor.line(0.25, 10.0).split() == "width 64: 25.0% 25 words/s 30 s left loss 0.40000".split()
+
+
+def test_progress_after_a_checkpoint_counts_what_was_done_now():
+    monitor = Monitor(64, positions=1000, negative=5, out=io.StringIO())
+    monitor(500, 1000)
+    assert monitor.line(0.75, 10.0).split() == "width 64: 75.0% 25 words/s 10 s left".split()

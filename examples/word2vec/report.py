@@ -122,7 +122,7 @@ def _plain(score: Score | None) -> str:
 
 def save_embedding(out: Path, run: Run, gram: np.ndarray, vocabulary: Vocabulary) -> None:
     """`embedding-<width>.npz`: gram float32 [words, words], words, loss [positions]."""
-    np.savez(out / f"embedding-{run.width:g}.npz", gram=gram.astype(np.float32), words=np.array(vocabulary.words),
+    np.savez(out / f"embedding-{run.width:g}.npz", gram=gram, words=np.array(vocabulary.words),
              loss=run.loss)
 
 

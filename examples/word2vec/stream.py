@@ -33,6 +33,7 @@ class Settings:
         sample: the threshold of subsampling; 0 keeps every word.
         rate: the learning rate at the start, which falls linearly to 1e-4 of it.
         rate_every: the rate is only renewed after so many words of the corpus; the public code has 500,000.
+        sentence: how many words, after subsampling, make a sentence; contexts do not reach beyond it.
     """
 
     epochs: int = 5
@@ -42,6 +43,7 @@ class Settings:
     sample: float = 1e-4
     rate: float = 0.05
     rate_every: int = 1
+    sentence: int = SENTENCE
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def make_stream(vocabulary: Vocabulary, tokens: np.ndarray, settings: Settings) 
     words = tokens[np.concatenate(read)]
     done = np.concatenate([epoch * len(tokens) + places for epoch, places in enumerate(read)])
     half = rng.integers(1, settings.window + 1, size=len(words))
-    left, right = _room(half, [len(places) for places in read])
+    left, right = _room(half, [len(places) for places in read], settings.sentence)
     trained = np.flatnonzero(left + right)
     if not len(trained):
         raise ValueError("no word has a context: the corpus is too short, or `sample` too small")
@@ -117,12 +119,12 @@ def _subsample(rng: np.random.Generator, keep: np.ndarray, tokens: np.ndarray, e
     return [np.flatnonzero(rng.random(len(tokens)) < keep) for _ in range(epochs)]
 
 
-def _room(half: np.ndarray, lengths: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def _room(half: np.ndarray, lengths: list[int], sentence: int) -> tuple[np.ndarray, np.ndarray]:
     """How many context words each word has on its left and right, both [words], for epochs of the given lengths."""
     place = np.concatenate([np.arange(length) for length in lengths])
     length = np.repeat(lengths, lengths)
-    before = place % SENTENCE
-    after = np.minimum(SENTENCE - before, length - place) - 1
+    before = place % sentence
+    after = np.minimum(sentence - before, length - place) - 1
     return np.minimum(half, before), np.minimum(half, after)
 
 

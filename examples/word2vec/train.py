@@ -11,7 +11,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,30 +40,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\ninterrupted; the widths that were finished are in {options.out}", file=sys.stderr)
+        print(f"\ninterrupted; the same command goes on from the state in {options.out}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
 
 def run_one(program: tensorprog.CompiledProgram, data: dict[str, np.ndarray], width: float,
             options: argparse.Namespace, settings: dict[str, float],
-            progress: Callable[..., None]) -> tensorprog.Result:
+            monitor: Monitor) -> tensorprog.Result:
     """The limit if `width` is infinite, else one random network of that width.
 
     Args:
         data: the inputs of `word2vec.tp`.
         settings: its sizes and parameters.
-        progress: called with (steps done, steps in all).
+        monitor: is shown the progress and the loss.
 
     Returns:
         `loss` [positions] and `gram` [words, words].
     """
-    kept = {}
-    if options.checkpoint_every is not None:
-        kept = {"checkpoint": options.out / f"checkpoint-{width:g}.npz", "every": options.checkpoint_every}
+    running = {"threads": options.threads, "checkpoint": _checkpoint(options, width),
+               "every": options.checkpoint_every, "progress": monitor, "watch": monitor.watch}
     if math.isinf(width):
-        return program.run(data, dtype=options.dtype, threads=options.threads, progress=progress, **kept, **settings)
-    return program.simulate(data, width=int(width), seeds=1, seed=options.seed, progress=progress, **kept, **settings)
+        return program.run(data, dtype=options.dtype, **running, **settings)
+    return program.simulate(data, width=int(width), seeds=1, seed=options.seed, **running, **settings)
+
+
+def _checkpoint(options: argparse.Namespace, width: float) -> Path:
+    return options.out / f"checkpoint-{width:g}.npz"
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -72,19 +75,29 @@ def _train(options: argparse.Namespace) -> None:
     analogies, similarities = _test_sets(options, vocabulary)
     tokens = vocabulary.encode(words)
     stream = make_stream(vocabulary, tokens, _stream_settings(options))
-    print(f"{len(words):,} words, {len(tokens):,} in the vocabulary of {len(vocabulary):,}; "
+    total = len(words)
+    del words
+    print(f"{total:,} words, {len(tokens):,} in the vocabulary of {len(vocabulary):,}; "
           f"{len(stream):,} to train on in {options.epochs} epochs")
     _describe_test_sets(analogies, similarities)
     program = tensorprog.compile(PROGRAM)
     options.out.mkdir(parents=True, exist_ok=True)
     runs: list[Run] = []
     for width in options.widths:
-        run, gram = _timed_run(program, stream, len(vocabulary), width, options)
-        save_embedding(options.out, run, gram, vocabulary)
-        runs.append(assess(run, gram, analogies, similarities))
+        runs.append(_trained(program, stream, vocabulary, width, options, analogies, similarities))
         write_results(options.out, runs)
+    for width in options.widths:
+        _checkpoint(options, width).unlink(missing_ok=True)
     print("\n" + table(runs))
     print(f"\nresults: {options.out}")
+
+
+def _trained(program: tensorprog.CompiledProgram, stream: Stream, vocabulary: Vocabulary, width: float,
+             options: argparse.Namespace, analogies: Analogies | None, similarities: Similarities | None) -> Run:
+    """One width, its embedding saved and judged; the large arrays go when it is done."""
+    run, gram = _timed_run(program, stream, len(vocabulary), width, options)
+    save_embedding(options.out, run, gram, vocabulary)
+    return assess(run, gram, analogies, similarities)
 
 
 def _timed_run(program: tensorprog.CompiledProgram, stream: Stream, words: int, width: float,
@@ -95,7 +108,8 @@ def _timed_run(program: tensorprog.CompiledProgram, stream: Stream, words: int, 
     result = run_one(program, stream.data(), width, options, settings, monitor)
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
     monitor.finish()
-    return Run(width, (result["loss"] / options.negative).astype(np.float32), seconds, cpu_seconds), result["gram"]
+    run = Run(width, (result["loss"] / options.negative).astype(np.float32), seconds, cpu_seconds)
+    return run, result["gram"].astype(np.float32)
 
 
 def _test_sets(options: argparse.Namespace, vocabulary: Vocabulary) -> tuple[Analogies | None, Similarities | None]:
@@ -132,11 +146,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     evaluation.add_argument("--analogies", type=Path, help="a file like questions-words.txt")
     evaluation.add_argument("--similarities", type=Path, help="a file like wordsim353.tsv")
     running = parser.add_argument_group("running")
-    running.add_argument("--threads", type=_positive, help="threads of the limit")
+    running.add_argument("--threads", type=_positive, help="how many threads (all processors)")
     running.add_argument("--dtype", choices=("float32", "float64"), default="float32",
                          help="of the limit (%(default)s)")
-    running.add_argument("--checkpoint-every", type=_positive_real, metavar="SECONDS",
-                         help="keep what was computed, and go on from there when run again")
+    running.add_argument("--checkpoint-every", type=_positive_real, default=30.0, metavar="SECONDS",
+                         help="how often the state is kept, from which the same command goes on (%(default)s)")
     return parser.parse_args(arguments)
 
 

@@ -179,8 +179,15 @@ def _cell_for_store(ctx: Context, name: str, items: tuple | None, type: Type, no
         block = ()
     cell = ctx.builder.cell(name, type, len(items or ()), role="user", display=name, span=node.target.span,
                             home=ctx.loop_names if ctx.calls else ())
-    ctx.scope.bind(name, CellName(cell, (), block), node.target.span)
+    ctx.scope.bind(name, CellName(cell, (), block, not isinstance(binding, Pending)), node.target.span)
     return cell
+
+
+def _may_be_carried(ctx: Context, binding: CellName, left: bool, type: Type) -> bool:
+    """Whether a later iteration of a loop around both assignments may read this value under the old name: it may if it
+    does not pass the first assignment, which stands under a condition or in a block that was left."""
+    around = any(binding.block[: len(path)] == path for path in ctx.loop_paths)
+    return around and (left or not binding.sure) and type == binding.cell.type
 
 
 def _existing_cell(ctx: Context, name: str, binding: CellName, items: tuple | None, type: Type,
@@ -191,7 +198,8 @@ def _existing_cell(ctx: Context, name: str, binding: CellName, items: tuple | No
         return None
     rank = len(items or ())
     if items is None and cell.role != "initial" and name not in ctx.differentiated and cell.rank == 0:
-        if binding.block == ctx.block_path or binding.block != ctx.block_path[: len(binding.block)]:
+        left = binding.block != ctx.block_path[: len(binding.block)]
+        if (binding.block == ctx.block_path or left) and not _may_be_carried(ctx, binding, left, type):
             return None
     if rank != cell.rank:
         had = counted(cell.rank, "index", "indices") if cell.rank else "no index"

@@ -33,6 +33,7 @@ class Context:
         self.initials: list[Initial] = []
         self.loops: list[tuple[str, IntExpr, IntExpr, int]] = []
         self.block_path: tuple[int, ...] = ()
+        self.loop_paths: list[tuple[int, ...]] = []
         self.calls: list[str] = []
         self.call_spans: list[Span | None] = []
         self.later: dict[str, Span | None] = {}

@@ -107,12 +107,14 @@ class IntName:
 class CellName:
     """Storage, or a part of it (a function's parameter that stands for `w[l]`).
 
-    `block` is the path of the block that the cell was made in.
+    `block` is the path of the block that the cell was made in; `sure` tells that its first assignment there is under no
+    condition.
     """
 
     cell: Cell
     items: tuple[Item, ...] = ()
     block: tuple[int, ...] = ()
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,11 @@ def _for(ctx: Context, node: tree.For) -> None:
     ctx.loops.append((var, start, stop, step))
     try:
         with ctx.block() as body:
-            check_block(ctx, node.body)
+            ctx.loop_paths.append(ctx.block_path)
+            try:
+                check_block(ctx, node.body)
+            finally:
+                ctx.loop_paths.pop()
     finally:
         ctx.loops.pop()
         _leave_loop(ctx, node.var, var, last_value(start, stop, step))

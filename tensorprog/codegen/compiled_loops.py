@@ -6,7 +6,7 @@ from tensorprog.codegen.factored_text import FactoredTensors
 from tensorprog.codegen.layout import Layout, tuple_text
 from tensorprog.codegen.loops import LoopKernel, compilable, loop_kernel
 from tensorprog.codegen.names import int_text, python_name
-from tensorprog.ir.program import Cell, For, Var, touched, walk
+from tensorprog.ir.program import Cell, For, Var, Zero, touched, walk, written
 
 
 class CompiledLoops(FactoredTensors):
@@ -21,11 +21,15 @@ class CompiledLoops(FactoredTensors):
         inside = {id(s) for s in walk((loop,))}
         outside = {c for s in walk(self.program.body) if id(s) not in inside for c in touched(s)}
         outside |= {o.cell for o in self.program.outputs}
-        kernel = loop_kernel(f"loop_{len(self.loop_kernels)}", loop, self.program)
+        kernel = loop_kernel(self._unused(f"loop_{len(self.loop_kernels)}"), loop, self.program)
         if any(self._private(c) and c in outside for c in (*kernel.vectors, *kernel.scalars)):
             return None
         self.loop_kernels.append(kernel)
         return kernel
+
+    def _unused(self, name: str) -> str:
+        """A name of a function of the module that the program does not use."""
+        return self._unused(f"_{name}") if name in self.taken else name
 
     def _private(self, cell: Cell) -> bool:
         """Whether the step-by-step form has one such family for each iteration of some inner loop."""
@@ -34,15 +38,15 @@ class CompiledLoops(FactoredTensors):
     def _run_compiled(self, loop: For, kernel: LoopKernel) -> None:
         """Prepare what the kernel changes, call it, and give scalars their names back."""
         cells = (*kernel.vectors, *kernel.scalars)
+        set_before = self._set_before(loop)
         for cell in cells:
-            self._prepare(cell)
+            self._prepare(cell, set_before)
         fixed = [self._fixed(item) for item in kernel.fixed]
         fixed += [f"rt.real_vector({self.value(v).text}, samples, dtype)" for v in kernel.outer]
-        name = f"loop_{self.loop_kernels.index(kernel)}"
         iterations = f"range({int_text(loop.start)}, {int_text(loop.stop)}, {loop.step})"
         vectors, scalars = (tuple_text([self._argument(c) for c in group]) if group else "()"
                             for group in (kernel.vectors, kernel.scalars))
-        self.line(f"rt.LoopRun({name}, {iterations}, samples, dtype, fixed={tuple_text(fixed)},")
+        self.line(f"rt.LoopRun({kernel.name}, {iterations}, samples, dtype, fixed={tuple_text(fixed)},")
         self.line(f"           vectors={vectors}, scalars={scalars},")
         monitor = "tick" if self.depth == 2 else "rt.Unwatched()"
         self.line(f"           scratch={kernel.scratch}, threads=threads,")
@@ -68,20 +72,40 @@ class CompiledLoops(FactoredTensors):
             return f"np.full({tuple_text([*shape, 'samples'])}, np.nan, dtype)"
         return f"np.full({tuple_text(shape or ['1'])}, np.nan)"
 
-    def _prepare(self, cell: Cell) -> None:
+    def _prepare(self, cell: Cell, set_before: set[Cell]) -> None:
         """Make the cell an array that the kernel may change."""
-        name, known = python_name(cell.name), cell in self.layouts or cell in self.initials
+        name = python_name(cell.name)
         if self._private(cell):
             return
+        if cell not in set_before and not self._allocated(cell):
+            self._declare(cell)
         if cell.rank:
-            if self.storage[cell].named:
-                self.line(f"{name} = {self._blank(cell)}")
-        elif not known:
-            self.line(f"{name} = {self._blank(cell)}")
-        elif cell.type.width and not cell.type.shape:
+            return
+        if cell.type.width and not cell.type.shape:
             self.line(f"{name} = rt.real_vector({name}, samples, dtype)")
         else:
             self.line(f"{name} = np.array({name}{', dtype' if cell.type.width else ', float'}, ndmin=1)")
+
+    def _allocated(self, cell: Cell) -> bool:
+        """Whether `allocate` makes the array of a family."""
+        zeroed = any(isinstance(s, Zero) and s.cell is cell for s in walk(self.program.body))
+        return bool(cell.rank) and not self.storage[cell].named and not zeroed
+
+    def _set_before(self, loop: For) -> set[Cell]:
+        """Cells that have a value whenever the loop begins, whatever branches were taken before."""
+        found = set(self.initials)
+        for statement in self.program.body:
+            if any(s is loop for s in walk((statement,))):
+                break
+            if (cell := written(statement)) is not None:
+                found.add(cell)
+        return found
+
+    def _declare(self, cell: Cell) -> None:
+        """Give a cell an array without values at the beginning of the module's function."""
+        line = f"    {python_name(cell.name)} = {self._blank(cell)}"
+        if line not in self.lines:
+            self.lines.insert(0, line)
 
     def _settle(self, kernel: LoopKernel) -> None:
         """After the step-by-step form: the layouts that the kernel leaves behind."""

@@ -14,6 +14,8 @@ from tensorprog.ir.program import (
     Var,
 )
 
+_OF_NUMBERS = {"div": "np.divide", "pow": "np.power"}
+
 
 class Fusion(EmitterBase):
     """Source text of expressions and reductions."""
@@ -95,7 +97,12 @@ class Fusion(EmitterBase):
                 value = self.values[arg]
                 text = aligned(value.text, value.layout, target)
                 args.append(f"({text})" if text.startswith("-") else text)
-        return numpy_derivative(op.fn, op.order, args[0]) if op.order else numpy_text(op.fn, args)
+        if op.order:
+            return numpy_derivative(op.fn, op.order, args[0])
+        if op.fn in _OF_NUMBERS and not target.dims:
+            # On plain numbers Python's operators raise where NumPy has infinities and NaN.
+            return f"{_OF_NUMBERS[op.fn]}({', '.join(args)})"
+        return numpy_text(op.fn, args)
 
     # --- reductions ---
 

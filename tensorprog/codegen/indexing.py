@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorprog.codegen.layout import Axis
-from tensorprog.codegen.names import int_text
+from tensorprog.codegen.names import int_text, python_name, wide
 from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form, loop_names
 from tensorprog.ir.program import Item, Range
 
@@ -75,7 +75,15 @@ def _slice_text(item: IntExpr, axis: Axis, extent: str | None) -> str:
     start, stop = int_bin("+", axis.start, offset), int_bin("+", axis.stop, offset)
     if start == IntLit(0) and int_text(stop) == extent:
         return ":"
+    if not _never_negative(stop):
+        stop = int_bin("max", stop, IntLit(0))
     return f"{'' if start == IntLit(0) else int_text(start)}:{int_text(stop)}"
+
+
+def _never_negative(expr: IntExpr) -> bool:
+    """Whether an expression is a sum of sizes and of a number that is not negative."""
+    return all(c >= 0 and (isinstance(atom, IntLit) or (isinstance(atom, IntSym) and atom.kind == "size"))
+               for atom, c in linear_form(expr).items())
 
 
 def _fancy(items: tuple[Item, ...], active: list[Axis]) -> Indexed:
@@ -100,8 +108,10 @@ def grid_text(expr: IntExpr, axes: list[str] | tuple[str, ...]) -> str:
         case IntBin("min" | "max" as op, left, right):
             return f"np.{op}imum({grid_text(left, axes)}, {grid_text(right, axes)})"
         case IntBin(op, left, right):
-            return f"({grid_text(left, axes)} {op} {grid_text(right, axes)})"
+            left_text, right_text = (wide(grid_text(part, axes)) if isinstance(part, IntLoad) else grid_text(part, axes)
+                                     for part in (left, right))
+            return f"({left_text} {op} {right_text})"
         case IntLoad(name, items):
-            return f"{name}[{', '.join(grid_text(i, axes) for i in items)}]"
+            return f"{python_name(name)}[{', '.join(grid_text(i, axes) for i in items)}]"
         case _:
             return int_text(expr)

@@ -84,6 +84,7 @@ class LoopKernel:
     """The source of a kernel, and what it is called with, in the order of its parameters.
 
     Attributes:
+        name: of the function.
         fixed: names of sizes, parameters, inputs and variables of loops around it, widths as `width:n`, and temporaries
             from outside that are scalars.
         outer: temporaries from outside that are vectors.
@@ -91,6 +92,7 @@ class LoopKernel:
         scratch: how many vectors it needs room for.
     """
 
+    name: str
     source: str
     fixed: tuple[str | Var, ...]
     outer: tuple[Var, ...]
@@ -153,7 +155,7 @@ class _Writer:
         params += [python_name(v.name) for v in (*plain, *outer)] + [python_name(c.name) for c in (*vectors, *scalars)]
         head = ["@njit(nogil=True, cache=True, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz', 'arcp'})",
                 f"def {name}({', '.join([_LEADING, *params])}):", "    phase__ = 0"]
-        return LoopKernel("\n".join([*head, *self.lines]), fixed, outer, vectors, scalars, len(self.slots))
+        return LoopKernel(name, "\n".join([*head, *self.lines]), fixed, outer, vectors, scalars, len(self.slots))
 
     def _names(self) -> list[str]:
         """Sizes, parameters and inputs, and the widths, as `width:n`."""

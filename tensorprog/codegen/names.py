@@ -15,16 +15,26 @@ RESERVED = frozenset(
 
 
 def python_name(name: str) -> str:
-    """A name of the program as a name of the module: names that mean something there get one more underscore, and so do
-    those that have underscores behind such a name already."""
+    """A name of the program as a name of the module, no two as the same.
+
+    Names that mean something there get one more underscore, and so do those that have underscores behind such a name
+    already. What the emitter makes up for itself has two in a row (`i__`, `lane__0`, `start__`), so that a name with
+    two anywhere gets another at its end.
+    """
     base = name.rstrip("_")
-    taken = keyword.iskeyword(base) or base in RESERVED or base.endswith("_grid")
-    return f"{name}_" if taken else name
+    if keyword.iskeyword(base) or base in RESERVED or base.endswith("_grid"):
+        return f"{name}_" if name == base else f"{name}__"
+    return f"{name}_" if "__" in name else name
+
+
+def wide(entry: str) -> str:
+    """An entry of an integer array, which may be of few bytes, as an operand."""
+    return f"np.int64({entry})"
 
 
 def int_text(expr: IntExpr, outer: int = 0) -> str:
     """An integer expression as source text of the module."""
-    return plain_int_text(expr, outer, python_name)
+    return plain_int_text(expr, outer, python_name, wide)
 
 
 def bool_text(expr: BoolExpr) -> str:

@@ -1,7 +1,7 @@
 """The infinite-width limit of a program as formulas: `derive` reads the limit program, `Limit` shows the result.
 
-    trace -> system -> dependence, responses, parity -> simplify, onsager -> derive (names) -> text, markdown, latex,
-    json
+    trace -> system -> dependence, responses, parity -> simplify, onsager -> derive (names) -> common -> text,
+    markdown, latex, json
 """
 
 from tensorprog.derive.derive import derive

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
 import sympy
 from sympy import Expr, Function, S
 
 from tensorprog.derive.arrays import Binder
+from tensorprog.derive.common import name_common_expectations
 from tensorprog.derive.entries import Trace
 from tensorprog.derive.indices import Renaming
 from tensorprog.derive.integers import to_constant, to_integer
@@ -29,11 +34,24 @@ class LawBase(Function):
 
 def derive(compiled: Compiled) -> Derivation:
     """The limit of a compiled program as equations (TP IV, Definition 7.3 and Theorem 7.4)."""
+    written = written_out(compiled)
+    words = set(re.findall(r"\w+", compiled.original.source.text))
+    rules = name_common_expectations(written.rules, words)
+    return replace(written, rules=rules, steps=steps_of(rules))
+
+
+def written_out(compiled: Compiled) -> Derivation:
+    """The derivation before common expectations get names."""
     limit = uncontracted(compiled)
     read = trace(limit, compiled.original)
     system = build_system(limit, read)
     result = simplified(system, initial_vectors(limit, read))
     return _Writer(limit, read, result).derivation()
+
+
+def steps_of(rules: Iterable[Rule]) -> tuple[Step, ...]:
+    """The steps of all rules in order, each once."""
+    return tuple(dict.fromkeys(step for rule in rules for step in rule.steps))
 
 
 def uncontracted(compiled: Compiled) -> Program:
@@ -92,8 +110,7 @@ class _Writer:
         rules += [self._rule("matrix", e.left, e.right, e.loops) for e in self.system.matrices]
         rules += [rule for number in range(len(self.system.hats)) for rule in self._covariances(number)]
         families = tuple(sorted({(s.matrix, s.transposed) for s in self.system.hats}))
-        steps = tuple(dict.fromkeys(step for rule in rules for step in rule.steps))
-        return Derivation(self.limit.source.name, tuple(rules), families, steps)
+        return Derivation(self.limit.source.name, tuple(rules), families, steps_of(rules))
 
     def _step(self, finding: Finding) -> Step:
         own = tuple(b.symbol for b in finding.loops)
@@ -146,6 +163,8 @@ class _Writer:
         value = factor * expectation(site.arg * other.arg.xreplace(copies))
         if isinstance(site.label, sympy.Indexed):
             for mine, theirs in zip(site.label.indices, other.label.indices, strict=True):
-                value = sympy.KroneckerDelta(mine, theirs.xreplace(copies)) * value
+                theirs = theirs.xreplace(copies)
+                same = value.xreplace({theirs: mine}) if theirs.is_Symbol else value
+                value = sympy.KroneckerDelta(mine, theirs) * same
         return self._rule("covariance", Cov(site.hat, other.hat.xreplace(copies)), self.result.zero(value),
                           (*site.loops, *loops))

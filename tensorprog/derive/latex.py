@@ -159,22 +159,24 @@ class FormulaPrinter(LatexPrinter):
 
 
 def name_latex(name: str) -> str:
-    r"""`h2` as `h2` in italics, `eta` as `\eta`, `dh` as `\mathrm{d}h`, `h.2` as `h^{(2)}`."""
+    r"""`h2` as `h2` in italics, `eta` as `\eta`, `c_1` with a subscript, `h.2` as `h^{(2)}`."""
     stem, _, copy = name.partition(".")
     text = _stem_latex(stem)
     return f"{{{text}}}^{{({copy})}}" if copy else text
 
 
 def _stem_latex(stem: str) -> str:
-    match = re.fullmatch(r"([A-Za-z]+)(\d*)", stem)
+    match = re.fullmatch(r"([A-Za-z]+)(?:_(\d+)|(\d*))", stem)
     if match is None:
         return rf"\mathit{{{name_text(stem)}}}"
-    letters, digits = match.groups()
+    letters, number, digits = match.groups()
     letters = {"lam": "lambda"}.get(letters, letters)
     if letters in GREEK:
         core = f"\\{letters}"
     else:
         core = letters if len(letters) == 1 else rf"\mathit{{{letters}}}"
+    if number:
+        return f"{{{core}_{{{number}}}}}"
     return f"{{{core}}}^{{{digits}}}" if digits else core
 
 

@@ -15,6 +15,7 @@ KINDS = {
     "matmul": "a product with a matrix (ZMatMul) and the updates of the matrix",
     "dot": "the response part of a product (ZDot)",
     "covariance": "the covariance of a Gaussian family (ZHat)",
+    "expectation": "a name for an expectation that occurs more than once",
     "start": "what a loop starts from",
     "matrix": "a matrix with its updates so far",
     "update": "what a loop makes of it in one iteration",

@@ -177,7 +177,7 @@ def match_all(pattern: Expr, query: Expr, variables: set[Expr]) -> tuple[dict[Ex
 
 
 def _match(pattern: Expr, query: Expr, variables: set[Expr], mapping: dict[Expr, Expr]) -> bool | None:
-    if isinstance(pattern, Atom) or (pattern.args and not _is_index(pattern)):
+    if isinstance(pattern, Atom) or (pattern.args and not is_index(pattern)):
         if pattern.func != query.func or len(pattern.args) != len(query.args):
             return None
         if isinstance(pattern, Z) and pattern.args[0] != query.args[0]:
@@ -189,14 +189,18 @@ def _match(pattern: Expr, query: Expr, variables: set[Expr], mapping: dict[Expr,
                 return None
             certain &= found
         return certain
-    return _match_index(pattern, query, variables, mapping)
+    return match_index(pattern, query, variables, mapping)
 
 
-def _is_index(expr: Expr) -> bool:
-    return bool(expr.is_integer) and not expr.has(Atom) and not isinstance(expr, sympy.Indexed)
+def is_index(expr: sympy.Basic) -> bool:
+    """Whether an expression is an index, or a part of one."""
+    return (isinstance(expr, Expr) and bool(expr.is_integer) and not expr.has(Atom)
+            and not isinstance(expr, sympy.Indexed))
 
 
-def _match_index(pattern: Expr, query: Expr, variables: set[Expr], mapping: dict[Expr, Expr]) -> bool | None:
+def match_index(pattern: Expr, query: Expr, variables: set[Expr], mapping: dict[Expr, Expr]) -> bool | None:
+    """Whether a value of the pattern's variable, put into `mapping`, makes it the query: True, False (that hangs on
+    the values of indices) or None (never)."""
     pattern = pattern.xreplace(mapping)
     if pattern == query:
         return True
@@ -204,6 +208,6 @@ def _match_index(pattern: Expr, query: Expr, variables: set[Expr], mapping: dict
     if len(unknown) == 1 and not (pattern - unknown[0]).has(unknown[0]):
         mapping[unknown[0]] = sympy.expand(query - (pattern - unknown[0]))
         return True
-    if not (_is_index(pattern) and _is_index(query)):
+    if not (is_index(pattern) and is_index(query)):
         return None
     return None if sympy.expand(pattern - query).is_Integer else False

@@ -78,7 +78,8 @@ _POWERS = {
         "limit. Usual causes: `dot` (a sum over n coordinates) where `moment` (an average) is meant, matrix entries of "
         "variance 1 instead of 1/n, or a gradient step that is too large. A readout `V @ x` with V of variance 1/n "
         "sums n terms of order 1/sqrt(n): while V is independent of x the sum is a random number, Gaussian, of order "
-        "one; the compiler counts n**(1/2) for it, since that is its size as soon as V and x correlate. The covariance of "
+        "one; the compiler counts n**(1/2) for it, since that is its size as soon as V and x correlate. The covariance "
+        "of "
         "such readouts has a limit: `cov(f[a], f[b])`.",
         "h = W @ v\noutput dot(h, h)",
         "h = W @ v\noutput moment(h*h)"),

@@ -193,22 +193,28 @@ def last_value(start: IntExpr, stop: IntExpr, step: int) -> IntExpr:
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2, "**": 3}
 
 
-def int_text(expr: IntExpr, outer: int = 0, name: Callable[[str], str] = str) -> str:
-    """The expression as Python (and `.tp`) source text, with `name` applied to every name."""
+def int_text(expr: IntExpr, outer: int = 0, name: Callable[[str], str] = str,
+             operand: Callable[[str], str] = str) -> str:
+    """The expression as Python (and `.tp`) source text, with `name` applied to every name, and `operand` to every entry
+    of an array with which arithmetic is done."""
+    def text(part: IntExpr, level: int = 0) -> str:
+        return int_text(part, level, name, operand)
+
     match expr:
         case IntLit(value):
             return f"({value})" if value < 0 and outer else str(value)
         case IntSym(symbol, _):
             return name(symbol)
         case IntLoad(array, items):
-            return f"{name(array)}[{', '.join(int_text(i, 0, name) for i in items)}]"
+            entry = f"{name(array)}[{', '.join(map(text, items))}]"
+            return operand(entry) if outer else entry
         case IntBin("min" | "max" as op, left, right):
-            return f"{op}({int_text(left, 0, name)}, {int_text(right, 0, name)})"
+            return f"{op}({text(left)}, {text(right)})"
         case IntBin(op, left, right):
             level = _PRECEDENCE[op]
             spaced = f" {op} " if level < 3 else op
-            text = int_text(left, level + (op == "**"), name) + spaced + int_text(right, level + (op != "**"), name)
-            return f"({text})" if level < outer else text
+            joined = text(left, level + (op == "**")) + spaced + text(right, level + (op != "**"))
+            return f"({joined})" if level < outer else joined
 
 
 def bool_text(expr: BoolExpr, name: Callable[[str], str] = str) -> str:

@@ -3,8 +3,8 @@ program for them: every vector is linear, every argument of a moment quadratic i
 vector.
 
 Then a vector is a list of coefficients, a moment their inner product, and the limit a finite computation (TP IV,
-App. D.1). A number in the place of a vector (`x + 3`) becomes a multiple of the constant vector, which is a hidden initial
-vector `one` of the space; so does whatever else has too low a degree.
+App. D.1). A number in the place of a vector (`x + 3`) becomes a multiple of the constant vector, which is a hidden
+initial vector `one` of the space; so does whatever else has too low a degree.
 
 Not done here: choosing coordinates, which is the runtime's.
 """
@@ -22,6 +22,7 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     Expand,
+    For,
     Initial,
     Law,
     Let,
@@ -41,6 +42,8 @@ from tensorprog.ir.program import (
     SumAxis,
     TensorType,
     Var,
+    touched,
+    walk,
 )
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.passes.simplify import remove_dead
@@ -102,6 +105,7 @@ class _Homogenizer:
         self.degrees: dict[Var, Degree] = {}
         self.added: list[Statement] = []
         self.count = 0
+        self.names = _names(program)
 
     def block(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         out: list[Statement] = []
@@ -195,11 +199,28 @@ class _Homogenizer:
         space = self.spaces.of(like)
         width = self.spaces.widths[space]
         if space not in self.ones:
-            cell = Cell(f"one_in_space_{space}", TensorType(width), 0, "one", "initial")
+            cell = Cell(self._fresh(f"one_in_space_{space}"), TensorType(width), 0, "one", "initial")
             self.ones[space] = Initial(cell, Law("constant", (ConstExpr("num", leaf=1.0),)))
         self.count += 1
-        one = Var(f"one_{self.count}_", TensorType(width))
-        raised = Var(f"{var.name}_one_{self.count}_", TensorType(width, var.type.shape))
+        one = Var(self._fresh(f"one_{self.count}_"), TensorType(width))
+        raised = Var(self._fresh(f"{var.name}_one_{self.count}_"), TensorType(width, var.type.shape))
         self.added += [Let(one, Load(self.ones[space].cell, ())), Let(raised, Elementwise("mul", (var, one)))]
         self.degrees[one], self.degrees[raised] = 1, (self.degrees[var] or 0) + 1
         return raised
+
+    def _fresh(self, name: str) -> str:
+        while name in self.names:
+            name += "_"
+        self.names.add(name)
+        return name
+
+
+def _names(program: Program) -> set[str]:
+    """Every name that the program uses."""
+    found = {d.name for d in (*program.sizes, *program.params, *program.inputs)}
+    found |= {i.cell.name for i in program.initials}
+    for s in walk(program.body):
+        if isinstance(s, Let | For):
+            found.add(s.var.name if isinstance(s, Let) else s.var)
+        found |= {c.name for c in touched(s)}
+    return found

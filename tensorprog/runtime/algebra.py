@@ -11,7 +11,7 @@ import numpy as np
 def integers(array: object) -> np.ndarray:
     """An integer input: as it is if it holds integers, else as int64."""
     given = np.ascontiguousarray(array)
-    return given if given.dtype.kind == "i" else given.astype(np.int64)
+    return given if given.dtype.kind in "iu" else given.astype(np.int64)
 
 
 @lru_cache(maxsize=4096)

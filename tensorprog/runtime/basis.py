@@ -127,6 +127,7 @@ def run_in_basis(evaluate: Callable[[list[Basis], Tick], Values], dimensions: Se
             with np.errstate(all="ignore"), threadpool_limits(threads):
                 spaces = [Basis(samples, dtype) for _ in dimensions]
                 values = dict(evaluate(spaces, Monitor(counter, checkpoint, watch)))
+            counter.add(counter.total - counter.done)
             return values, {name: np.zeros(np.shape(value)) for name, value in values.items()}
         except Full:
             samples *= 2

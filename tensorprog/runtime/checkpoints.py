@@ -15,6 +15,10 @@ class OtherRun(Exception):
     """A checkpoint that is not of this run, or not a checkpoint."""
 
 
+class NotWritten(Exception):
+    """A checkpoint that cannot be written; the message says why."""
+
+
 class Checkpoint:
     """A file that holds the arrays of one loop after some of its iterations.
 
@@ -27,6 +31,7 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike[str], every: float, identity: str):
         self.path, self.every, self.identity = Path(path), every, identity
         self._saved = time.monotonic()
+        self._reached = 0
 
     def restore(self, loop: int, state: Sequence[np.ndarray]) -> int:
         """Fill the arrays of loop number `loop`; how many of its iterations they are the state after (0 without file).
@@ -40,17 +45,26 @@ class Checkpoint:
             with np.load(self.path) as file:
                 if str(file["identity"]) != self.identity:
                     raise OtherRun(str(self.path))
-                if int(file["loop"]) != loop:
+                self._reached = int(file["loop"])
+                if self._reached != loop:
                     return 0
-                for i, array in enumerate(state):
-                    array[...] = file[f"array_{i}"]
+                kept = [file[f"array_{i}"] for i in range(len(state))]
+                if any(a.shape != b.shape for a, b in zip(kept, state)):
+                    # The space was made anew, with more room, after this was saved.
+                    return 0
+                for array, value in zip(state, kept):
+                    array[...] = value
                 return int(file["done"])
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
             raise OtherRun(str(self.path)) from None
 
     def offer(self, loop: int, done: int, state: Sequence[np.ndarray], *, now: bool) -> None:
-        """Save the state if it is time for it, or `now`."""
-        if not now and time.monotonic() - self._saved < self.every:
+        """Save the state if it is time for it, or `now`, but not over that of a later loop.
+
+        Raises:
+            NotWritten: if the file cannot be written.
+        """
+        if loop < self._reached or (not now and time.monotonic() - self._saved < self.every):
             return
         arrays = {f"array_{i}": array for i, array in enumerate(state)}
         temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
@@ -58,6 +72,8 @@ class Checkpoint:
             with open(temporary, "wb") as file:
                 np.savez(file, identity=self.identity, loop=loop, done=done, **arrays)
             os.replace(temporary, self.path)
+        except OSError as error:
+            raise NotWritten(error.strerror or str(error)) from error
         finally:
             temporary.unlink(missing_ok=True)
         self._saved = time.monotonic()

@@ -1,7 +1,8 @@
 """Tensors with a width axis that are kept as a base plus outer products, one for each iteration of parallel loops.
 
 A copy of `U : [n, d]` for each of many tasks, changed by gradient steps, is `U` plus a few outer products of a vector
-and a finite array. Applied to finite arrays, the sum is never formed (the factored form of TP IV, Algorithm 2, for MAML).
+and a finite array. Applied to finite arrays, the sum is never formed (the factored form of TP IV, Algorithm 2, for
+MAML).
 """
 
 from __future__ import annotations

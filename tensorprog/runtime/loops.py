@@ -156,6 +156,8 @@ class LoopRun:
                 except KeyboardInterrupt:
                     monitor.keep(done, state, now=True)
                     raise
+                if done == len(self.iterations):
+                    monitor.keep(done, state, now=True)
 
     def _chunk(self, pool: ThreadPoolExecutor, part: range) -> None:
         counter, slots = np.zeros(STRIDE, np.int64), np.zeros((2, self.threads * STRIDE))
