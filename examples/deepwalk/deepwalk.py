@@ -21,6 +21,7 @@ import tensorprog
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from word2vec.arguments import natural, positive, positive_real, several, width_or_inf
 from word2vec.corpus import Vocabulary
 from word2vec.evaluate import agreement, cosines
 from word2vec.stream import Settings, Stream, make_stream
@@ -146,50 +147,24 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--graph", type=Path, required=True, help="an edge list: two names a line, # comments")
     parser.add_argument("--labels", type=Path, help="a node's name and its label a line")
-    parser.add_argument("--widths", type=_width, nargs="+", default=[4, 16, 64, math.inf], metavar="WIDTH",
+    parser.add_argument("--widths", type=width_or_inf, nargs="+", default=[4, 16, 64, math.inf], metavar="WIDTH",
                         help="widths of networks; inf is the limit (4 16 64 inf)")
-    parser.add_argument("--nearest", type=_positive, nargs="+", default=[1, 5], metavar="COUNT",
+    parser.add_argument("--nearest", type=positive, nargs="+", default=[1, 5], metavar="COUNT",
                         help="how many nodes vote on a label (1 5)")
-    parser.add_argument("--repeats", type=_positive, default=10, help="with other walks and networks (%(default)s)")
-    parser.add_argument("--seed", type=_natural, default=0, help="of everything random (%(default)s)")
+    parser.add_argument("--repeats", type=positive, default=10, help="with other walks and networks (%(default)s)")
+    parser.add_argument("--seed", type=natural, default=0, help="of everything random (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/deepwalk"), help="folder for the results (%(default)s)")
     walks = parser.add_argument_group("walks")
-    walks.add_argument("--walks", type=_positive, default=20, help="walks from each node (%(default)s)")
-    walks.add_argument("--length", type=_several, default=40, help="nodes of a walk (%(default)s)")
-    walks.add_argument("--p", type=_positive_real, default=1.0, help="the larger, the rarer are steps back (1)")
-    walks.add_argument("--q", type=_positive_real, default=1.0, help="the larger, the rarer are steps away (1)")
+    walks.add_argument("--walks", type=positive, default=20, help="walks from each node (%(default)s)")
+    walks.add_argument("--length", type=several, default=40, help="nodes of a walk (%(default)s)")
+    walks.add_argument("--p", type=positive_real, default=1.0, help="the larger, the rarer are steps back (1)")
+    walks.add_argument("--q", type=positive_real, default=1.0, help="the larger, the rarer are steps away (1)")
     training = parser.add_argument_group("training")
-    training.add_argument("--window", type=_positive, default=5, help="reach of a context (%(default)s)")
-    training.add_argument("--negative", type=_positive, default=5, help="negative samples (%(default)s)")
-    training.add_argument("--epochs", type=_positive, default=2, help="how often walks are read (%(default)s)")
-    training.add_argument("--rate", type=_positive_real, default=0.025, help="first learning rate (%(default)s)")
+    training.add_argument("--window", type=positive, default=5, help="reach of a context (%(default)s)")
+    training.add_argument("--negative", type=positive, default=5, help="negative samples (%(default)s)")
+    training.add_argument("--epochs", type=positive, default=2, help="how often walks are read (%(default)s)")
+    training.add_argument("--rate", type=positive_real, default=0.025, help="first learning rate (%(default)s)")
     return parser.parse_args(arguments)
-
-
-def _width(text: str) -> float:
-    return math.inf if text == "inf" else _positive(text)
-
-
-def _positive(text: str) -> int:
-    return _above(int(text), 0)
-
-
-def _several(text: str) -> int:
-    return _above(int(text), 1)
-
-
-def _natural(text: str) -> int:
-    return _above(int(text), -1)
-
-
-def _positive_real(text: str) -> float:
-    return _above(float(text), 0)
-
-
-def _above(value: float, least: int) -> float:
-    if not least < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{value} is not above {least}")
-    return value
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import tensorprog
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from word2vec.arguments import natural, positive, positive_real, width_or_inf
 from word2vec.corpus import Vocabulary, read_corpus
 from word2vec.evaluate import Analogies, Similarities, read_analogies, read_similarities
 from word2vec.monitor import Monitor
@@ -137,8 +138,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, nargs="+", required=True, metavar="PATH",
                         help="text files, or a zip file with the Brown corpus")
     parser.add_argument("--raw", action="store_true", help="running text: cut it at everything that is not a letter")
-    parser.add_argument("--min-count", type=_positive, default=20, help="how often a word must occur (%(default)s)")
-    parser.add_argument("--widths", type=_width, nargs="+", default=[64, 256, 1024, math.inf], metavar="WIDTH",
+    parser.add_argument("--min-count", type=positive, default=20, help="how often a word must occur (%(default)s)")
+    parser.add_argument("--widths", type=width_or_inf, nargs="+", default=[64, 256, 1024, math.inf], metavar="WIDTH",
                         help="widths of networks; inf is the limit (64 256 1024 inf)")
     parser.add_argument("--out", type=Path, default=Path("out/word2vec"), help="folder for the results (%(default)s)")
     _add_stream_options(parser.add_argument_group("training", "as in the public code of the paper"))
@@ -146,49 +147,27 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     evaluation.add_argument("--analogies", type=Path, help="a file like questions-words.txt")
     evaluation.add_argument("--similarities", type=Path, help="a file like wordsim353.tsv")
     running = parser.add_argument_group("running")
-    running.add_argument("--threads", type=_positive, help="how many threads (all processors)")
+    running.add_argument("--threads", type=positive, help="how many threads (all processors)")
     running.add_argument("--dtype", choices=("float32", "float64"), default="float32",
                          help="of the limit (%(default)s)")
-    running.add_argument("--checkpoint-every", type=_positive_real, default=30.0, metavar="SECONDS",
+    running.add_argument("--checkpoint-every", type=positive_real, default=30.0, metavar="SECONDS",
                          help="how often the state is kept, from which the same command goes on (%(default)s)")
     return parser.parse_args(arguments)
 
 
 def _add_stream_options(group: argparse._ArgumentGroup) -> None:
     usual = Settings()
-    group.add_argument("--epochs", type=_positive, default=usual.epochs, help="(%(default)s)")
-    group.add_argument("--seed", type=_natural, default=usual.seed, help="of stream and networks (%(default)s)")
-    group.add_argument("--window", type=_positive, default=usual.window, help="reach of a context (%(default)s)")
-    group.add_argument("--negative", type=_positive, default=usual.negative, help="negative samples (%(default)s)")
+    group.add_argument("--epochs", type=positive, default=usual.epochs, help="(%(default)s)")
+    group.add_argument("--seed", type=natural, default=usual.seed, help="of stream and networks (%(default)s)")
+    group.add_argument("--window", type=positive, default=usual.window, help="reach of a context (%(default)s)")
+    group.add_argument("--negative", type=positive, default=usual.negative, help="negative samples (%(default)s)")
     group.add_argument("--sample", type=float, default=usual.sample,
                        help="threshold of subsampling, 0 for none (%(default)s)")
-    group.add_argument("--rate", type=_positive_real, default=usual.rate, help="first learning rate (%(default)s)")
-    group.add_argument("--rate-every", type=_positive, default=usual.rate_every, metavar="WORDS",
+    group.add_argument("--rate", type=positive_real, default=usual.rate, help="first learning rate (%(default)s)")
+    group.add_argument("--rate-every", type=positive, default=usual.rate_every, metavar="WORDS",
                        help="renew the falling rate after so many words (%(default)s; the public code: 500000)")
     group.add_argument("--decay", type=float, default=0.001, help="weight decay (%(default)s)")
     group.add_argument("--table", action="store_true", help="the public code's sigmoid, from a table that is off")
-
-
-def _width(text: str) -> float:
-    return math.inf if text == "inf" else _positive(text)
-
-
-def _positive(text: str) -> int:
-    return _above(int(text), 0)
-
-
-def _natural(text: str) -> int:
-    return _above(int(text), -1)
-
-
-def _positive_real(text: str) -> float:
-    return _above(float(text), 0)
-
-
-def _above(value: float, least: int) -> float:
-    if not least < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{value} is not above {least}")
-    return value
 
 
 if __name__ == "__main__":

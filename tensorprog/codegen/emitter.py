@@ -17,7 +17,6 @@ from tensorprog.ir.program import (
     Accum,
     Cell,
     For,
-    Let,
     MatrixType,
     Op,
     Program,
@@ -26,6 +25,7 @@ from tensorprog.ir.program import (
     Var,
     Zero,
     blocks,
+    names_used,
     reads,
     touched,
     walk,
@@ -37,13 +37,7 @@ from tensorprog.passes.spaces import Spaces
 
 def local_names(program: Program) -> set[str]:
     """Every name that the program's own values take in the module."""
-    names = {d.name for d in (*program.sizes, *program.params, *program.inputs)}
-    names |= {i.cell.name for i in program.initials}
-    for s in walk(program.body):
-        if isinstance(s, Let | For):
-            names.add(s.var.name if isinstance(s, Let) else s.var)
-        names |= {c.name for c in touched(s)}
-    return {python_name(n) for n in names}
+    return {python_name(n) for n in names_used(program)}
 
 
 

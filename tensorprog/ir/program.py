@@ -574,3 +574,14 @@ def reads(statement: Statement) -> tuple[Var, ...]:
             return term_operands(terms)
         case _:
             return ()
+
+
+def names_used(program: Program) -> set[str]:
+    """The names of a program's sizes, parameters, inputs, cells, temporaries and loop variables."""
+    names = {d.name for d in (*program.sizes, *program.params, *program.inputs)}
+    names |= {i.cell.name for i in program.initials}
+    for s in walk(program.body):
+        if isinstance(s, Let | For):
+            names.add(s.var.name if isinstance(s, Let) else s.var)
+        names |= {c.name for c in touched(s)}
+    return names

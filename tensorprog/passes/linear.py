@@ -22,7 +22,6 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     Expand,
-    For,
     Initial,
     Law,
     Let,
@@ -42,8 +41,7 @@ from tensorprog.ir.program import (
     SumAxis,
     TensorType,
     Var,
-    touched,
-    walk,
+    names_used,
 )
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.passes.simplify import remove_dead
@@ -105,7 +103,7 @@ class _Homogenizer:
         self.degrees: dict[Var, Degree] = {}
         self.added: list[Statement] = []
         self.count = 0
-        self.names = _names(program)
+        self.names = names_used(program)
 
     def block(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         out: list[Statement] = []
@@ -213,14 +211,3 @@ class _Homogenizer:
             name += "_"
         self.names.add(name)
         return name
-
-
-def _names(program: Program) -> set[str]:
-    """Every name that the program uses."""
-    found = {d.name for d in (*program.sizes, *program.params, *program.inputs)}
-    found |= {i.cell.name for i in program.initials}
-    for s in walk(program.body):
-        if isinstance(s, Let | For):
-            found.add(s.var.name if isinstance(s, Let) else s.var)
-        found |= {c.name for c in touched(s)}
-    return found
