@@ -186,11 +186,9 @@ def plan_text(compiled: Compiled) -> str:
 
 def kernel_text(compiled: Compiled) -> str:
     """The module that computes all outputs: on coefficients or by covariances if they cover all, else by particles."""
-    plan = compiled.plan
-    if compiled.linear.program is not None and not compiled.linear.reasons:
-        return emit_span_text(compiled)
     if compiled.linear.program is not None:
-        return emit_module_text(compiled)
+        return emit_module_text(compiled) if compiled.linear.reasons else emit_span_text(compiled)
+    plan = compiled.plan
     if plan.system is None or plan.names("particles"):
         return emit_module_text(compiled)
     return emit_table_text(compiled, plan.system)

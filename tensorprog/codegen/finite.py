@@ -6,11 +6,9 @@ The statements are those of `codegen.particles`, with the n coordinates of a vec
 
 from __future__ import annotations
 
-from tensorprog.codegen.emitter import local_names
-from tensorprog.codegen.expressions import KernelPool
 from tensorprog.codegen.module import header_text, result_lines, steps_text, unpacked_lines
 from tensorprog.codegen.names import python_name
-from tensorprog.codegen.particles import Emitter
+from tensorprog.codegen.particles import emit_body
 from tensorprog.ir.program import MatrixType, Program, cells_written
 from tensorprog.passes.spaces import Spaces
 
@@ -43,17 +41,11 @@ def emit_finite_module(program: Program, original: Program) -> str | None:
     cells = {*(i.cell for i in program.initials), *cells_written(program.body)}
     if any(isinstance(c.type, MatrixType) for c in cells):
         return None
-    pool = KernelPool(local_names(program))
-    emitter = Emitter(program, Spaces(program), pool)
-    emitter.compiles = True
-    emitter.allocate()
-    allocations, emitter.lines = emitter.lines, []
-    emitter.block(program.body)
-    if not emitter.loop_kernels and not emitter.factored.vars:
+    body = emit_body(program, Spaces(program), compiles=True)
+    if not body.special:
         return None
-    kernels = [*pool.sources, *(kernel.source for kernel in emitter.loop_kernels)]
-    body = [*_initials(program), *allocations, *emitter.lines]
-    parts = [header_text(_HEADER, program, original, bool(kernels)), *kernels, _evaluate(program, body),
+    parts = [header_text(_HEADER, program, original, bool(body.functions)), *body.functions,
+             _evaluate(program, [*_initials(program), *body.lines]),
              steps_text(program)]
     return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tensorprog.codegen.binding import bind_text
-from tensorprog.codegen.emitter import local_names
-from tensorprog.codegen.expressions import KernelPool
 from tensorprog.codegen.initials import initial_lines
 from tensorprog.codegen.names import int_text, python_name
-from tensorprog.codegen.particles import Emitter
+from tensorprog.codegen.particles import emit_body
 from tensorprog.ir.integers import symbols
 from tensorprog.ir.program import Cell, For, Program
 from tensorprog.ir.text import program_text
@@ -59,14 +57,11 @@ def emit_module(program: Program, original: Program, powers: Powers, vanishing: 
         mirrored: readout vectors, sampled antithetically.
         env: values that the powers of declared constants depend on.
     """
-    spaces, pool = Spaces(program), KernelPool(local_names(program))
-    emitter = Emitter(program, spaces, pool)
-    emitter.allocate()
-    allocations, emitter.lines = emitter.lines, []
-    emitter.block(program.body)
+    spaces = Spaces(program)
+    body = emit_body(program, spaces)
     setup = [*_sampled_spaces(program, spaces, mirrored), *initial_lines(program, spaces, powers, env, mirrored)]
-    parts = [header_text(_HEADER, program, original, bool(pool.sources)), *pool.sources, bind_text(program),
-             _replicate(program, [*setup, *allocations, *emitter.lines], vanishing), steps_text(program), _run(program)]
+    parts = [header_text(_HEADER, program, original, bool(body.functions)), *body.functions, bind_text(program),
+             _replicate(program, [*setup, *body.lines], vanishing), steps_text(program), _run(program)]
     return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
 

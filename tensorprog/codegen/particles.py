@@ -7,9 +7,11 @@ operations are fused into Numba ufuncs, and sums and averages of products into m
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tensorprog.codegen.compiled_loops import CompiledLoops
-from tensorprog.codegen.emitter import Value
-from tensorprog.codegen.expressions import number_text
+from tensorprog.codegen.emitter import Value, local_names
+from tensorprog.codegen.expressions import KernelPool, number_text
 from tensorprog.codegen.indexing import grid_text, index_text
 from tensorprog.codegen.layout import Axis, Layout, shape_parts, tuple_text, union
 from tensorprog.codegen.names import bool_text, int_text, python_name
@@ -34,6 +36,7 @@ from tensorprog.ir.program import (
     ParamRef,
     Pick,
     Place,
+    Program,
     Range,
     Statement,
     Store,
@@ -44,6 +47,7 @@ from tensorprog.ir.program import (
     cells_read,
     walk,
 )
+from tensorprog.passes.spaces import Spaces
 
 
 class Emitter(CompiledLoops):
@@ -253,3 +257,25 @@ class Emitter(CompiledLoops):
         else:
             index = ", ".join([*([":"] * len(axes)), index_text(items, [], None).text])
         self.line(f"{self.values[var].text}[{index}] = {text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A program's statements as source text: lines of a function, and the functions that they call. `special` tells
+    that they have compiled loops or factored tensors."""
+
+    lines: list[str]
+    functions: list[str]
+    special: bool
+
+
+def emit_body(program: Program, spaces: Spaces, *, compiles: bool = False) -> Body:
+    """The statements of a program; `compiles` allows loops to be compiled."""
+    pool = KernelPool(local_names(program))
+    emitter = Emitter(program, spaces, pool)
+    emitter.compiles = compiles
+    emitter.allocate()
+    allocations, emitter.lines = emitter.lines, []
+    emitter.block(program.body)
+    functions = [*pool.sources, *(kernel.source for kernel in emitter.loop_kernels)]
+    return Body([*allocations, *emitter.lines], functions, bool(emitter.loop_kernels or emitter.factored.vars))

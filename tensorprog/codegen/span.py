@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tensorprog.codegen.binding import bind_text
-from tensorprog.codegen.emitter import local_names
-from tensorprog.codegen.expressions import KernelPool
 from tensorprog.codegen.initials import drawn_vectors, initial_lines, ratio_lines
 from tensorprog.codegen.module import header_text, result_lines, steps_text, unpacked_lines
-from tensorprog.codegen.particles import Emitter
+from tensorprog.codegen.particles import emit_body
 from tensorprog.ir.program import MatrixType, Program
 from tensorprog.passes.powers import Powers
 from tensorprog.passes.spaces import Spaces
@@ -53,16 +51,11 @@ def emit_span_module(program: Program, original: Program, powers: Powers, vanish
         vanishing: outputs whose limit is zero.
         env: values that the powers of declared constants depend on.
     """
-    spaces, pool = Spaces(program), KernelPool(local_names(program))
-    emitter = Emitter(program, spaces, pool)
-    emitter.compiles = True
-    emitter.allocate()
-    allocations, emitter.lines = emitter.lines, []
-    emitter.block(program.body)
-    body = [*initial_lines(program, spaces, powers, env), *allocations, *emitter.lines]
-    kernels = [*pool.sources, *(kernel.source for kernel in emitter.loop_kernels)]
-    parts = [header_text(_HEADER, program, original, bool(kernels)), *kernels, bind_text(program),
-             _dimensions(program, spaces, powers, env), _evaluate(program, body, vanishing), steps_text(program),
+    spaces = Spaces(program)
+    body = emit_body(program, spaces, compiles=True)
+    lines = [*initial_lines(program, spaces, powers, env), *body.lines]
+    parts = [header_text(_HEADER, program, original, bool(body.functions)), *body.functions, bind_text(program),
+             _dimensions(program, spaces, powers, env), _evaluate(program, lines, vanishing), steps_text(program),
              _run(program)]
     return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 

@@ -155,8 +155,8 @@ class Monitor:
         if self.checkpoint is not None:
             self.checkpoint.offer(self._loops, done, state, now=now)
 
-    def advance(self, count: int, done: int, outputs: Mapping[str, np.ndarray], interrupted: bool) -> None:
-        """`count` more iterations are done, `done` of this loop in all; `outputs` are those that the loop fills.
+    def advance(self, count: int, outputs: Mapping[str, np.ndarray], interrupted: bool) -> None:
+        """`count` more iterations are done; `outputs` are those that the loop fills.
 
         Raises:
             KeyboardInterrupt: if the user asked for it meanwhile.

@@ -151,7 +151,7 @@ class LoopRun:
                 done += count
                 size = _next_size(count, time.perf_counter() - start)
                 try:
-                    monitor.advance(count, done, self.outputs, interrupted)
+                    monitor.advance(count, self.outputs, interrupted)
                     monitor.keep(done, state)
                 except KeyboardInterrupt:
                     monitor.keep(done, state, now=True)
