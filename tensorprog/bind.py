@@ -187,7 +187,7 @@ class _Binder:
             return None
         if declared.kind != "int":
             array = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
-            return array if self._is_finite(declared, array) else None
+            return array if array.dtype == raw.dtype or self._is_finite(declared, array) else None
         if not self._is_integral(declared, raw):
             return None
         return np.ascontiguousarray(raw, dtype=_integer_type(raw)).reshape(raw.shape)

@@ -25,6 +25,7 @@ class Covariances:
 
     def __init__(self, unwound: Unwound, laws: Laws, linear: LinearFunctions, parts: Parts):
         self.unwound, self.laws, self.linear, self.parts = unwound, laws, linear, parts
+        self.reach = linear.responses.reach
         self._functions: dict[tuple[_Kind, _Kind], int] = {}
         self._inputs: dict[tuple[int, int], int] = {}
 
@@ -35,6 +36,8 @@ class Covariances:
 
     def covariance(self, a: Expr, b: Expr) -> Expr:
         """Cov of two centred Gaussians."""
+        if self.reach.independent(a, b):
+            return Integer(0)
         if isinstance(a, Call) or isinstance(b, Call):
             return self._of_functions(a, b)
         if isinstance(a, Init) and isinstance(b, Init):

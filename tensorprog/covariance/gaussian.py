@@ -33,6 +33,8 @@ from tensorprog.covariance.nodes import (
     ordered,
     total,
 )
+from tensorprog.covariance.reach import Reach
+from tensorprog.covariance.signs import Symmetries
 from tensorprog.covariance.unwind import Unwound
 from tensorprog.covariance.writes import Binding, Site
 from tensorprog.expectations.functions import step
@@ -55,6 +57,7 @@ class Responses:
     def __init__(self, program: Unwound, cancelling: bool):
         self.program, self.cancelling = program, cancelling
         self.inlining = Inlining(program)
+        self.reach, self.symmetries = Reach(program, responses=not cancelling), Symmetries(program)
         self._dots: dict[int, Expr] = {}
         self._busy: set[int] = set()
         self._busy_calls: set[int] = set()
@@ -85,8 +88,10 @@ class Responses:
 
     def _response(self, site: Site) -> Expr:
         parts = []
-        for other in self.program.sites:
-            if other.matrix is site.matrix and other.transposed != site.transposed:
+        for number in self.program.answering(site):
+            other = self.program.sites[number]
+            hat = Hat(Integer(number), *other.params)
+            if self.reach.reaches(site.argument, number) and not self.symmetries.derivative_is_odd(site.argument, hat):
                 parts += self._pair(site, other)
         return sympy.Add(*parts)
 
@@ -109,7 +114,7 @@ class Responses:
         precedes a product in the program has its responses settled.)"""
         derivative = flat(self.inlining.inlined(derivative))
         return sympy.Add(*(t for t in sympy.Add.make_args(derivative)
-                           if not self.program.vanishes(t, responses=not self.cancelling)))
+                           if not self.reach.vanishes(t)))
 
     # --- derivatives with respect to a Zhat ---
 
@@ -126,7 +131,7 @@ class Responses:
         if isinstance(expr, Init | Mean) or not expr.args:
             return Integer(0)
         if isinstance(expr, Call):
-            return self._call_derivative(expr, hat) if self.program.is_random(expr) else Integer(0)
+            return self._call_derivative(expr, hat) if self.reach.reaches(expr, int(hat.args[0])) else Integer(0)
         if isinstance(expr, Total):
             body, var, start, stop = expr.args
             return total(self.derivative(body, hat), var, start, stop)
@@ -154,8 +159,8 @@ class Responses:
         """d Zdot / d Zhat. Where everything that the matrix is applied to is linear it is a number, and a function of
         the two places that follows a recursion."""
         site = self.program.sites[int(product.args[0])]
-        answers = [o for o in self.program.sites if o.matrix is site.matrix and o.transposed != site.transposed]
-        if not all(self._looks_linear(o.argument) for o in answers):
+        answers = self.program.answering(site)
+        if not all(self._looks_linear(self.program.sites[k].argument) for k in answers):
             return self._full_derivative(self.dot(product), hat)
         if not answers:
             return Integer(0)

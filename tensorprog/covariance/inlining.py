@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sympy
-from sympy import Expr
+from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.cases import Case, cases_at
 from tensorprog.covariance.guards import Unsupported
@@ -19,6 +19,8 @@ class Inlining:
 
     def __init__(self, program: Unwound):
         self.program = program
+        self._recursive: dict[int, bool] = {}
+        self._first: dict[tuple, int] = {}
 
     def inlined(self, expr: Expr) -> Expr:
         """Random functions with a single case replaced by it, and short numbers of families."""
@@ -47,6 +49,31 @@ class Inlining:
         if function.opaque or not (function.random or function.family):
             return None
         cases = self.program.unfolding(number)
+        if function.random and (len(cases) != 1 or self._is_recursive(number)):
+            first = self._first_alike(number)
+            return Call(Integer(first), *call.args[1:]) if first != number else None
         if len(cases) != 1 or not function.random and len(sympy.Add.make_args(cases[0][1])) > MOST_INLINED:
             return None
         return function.at(cases[0][1], call.args[1:])
+
+    def _first_alike(self, number: int) -> int:
+        """The first function that was met with the same cases: what a loop leaves is what it carries at the end."""
+        function = self.program.functions[number]
+        canonical = {s: Symbol(f"_p{k}", integer=True) for k, s in enumerate(function.params)}
+        key = (function.family, *((tuple(g.xreplace(canonical) for g in guards), expr.xreplace(canonical))
+                                  for guards, expr in self.program.unfolding(number)))
+        return self._first.setdefault(key, number)
+
+    def _is_recursive(self, number: int) -> bool:
+        """Whether putting in functions with a single case leads from a function back to it."""
+        if number not in self._recursive:
+            met: set[int] = set()
+            pending = [number]
+            while pending:
+                cases = self.program.unfolding(pending.pop())
+                for call in self.program.random_calls(cases[0][1]) if len(cases) == 1 else ():
+                    if int(call.args[0]) not in met:
+                        met.add(int(call.args[0]))
+                        pending.append(int(call.args[0]))
+            self._recursive[number] = number in met
+        return self._recursive[number]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import sympy
 from sympy import Expr, Integer, Symbol
@@ -41,6 +41,12 @@ class Integrands:
         builder = _Builder(self)
         integrand = builder.abstract(expr)
         covariance, values = builder.covariances()
+        groups = _independent(integrand, covariance)
+        if len(groups) > 1:
+            return sympy.Mul(*(self.expectation(group.xreplace(builder.meaning)) for group in groups))
+        for pair, value in covariance.items():
+            if integrand == sympy.Mul(*pair):
+                return values.get(value, value)
         number = self._planned(integrand, builder.gaussians, covariance)
         recipe = self.recipes[number]
         values |= builder.parameters
@@ -133,6 +139,11 @@ class _Builder:
             self.parameters[symbol] = expr
         return self._names[expr]
 
+    @property
+    def meaning(self) -> dict[Symbol, Expr]:
+        """What the short names stand for."""
+        return dict(zip(self.gaussians, self.atoms)) | self.parameters
+
     def covariances(self) -> tuple[dict, dict]:
         """(covariance of the symbols as `plan_expectation` wants it, the values of its symbols)."""
         covariance, values = {}, {}
@@ -146,3 +157,19 @@ class _Builder:
                 covariance[a, b] = symbol
                 values[symbol] = value
         return covariance, values
+
+
+def _independent(integrand: Expr, covariance: Mapping[tuple[Symbol, Symbol], Expr]) -> list[Expr]:
+    """A product as groups of factors that hold independent Gaussians; numbers are with the first."""
+    related = {frozenset(pair) for pair, value in covariance.items() if value != 0}
+    numbers, groups = Integer(1), []
+    gaussians = {z for pair in covariance for z in pair}
+    for factor in sympy.Mul.make_args(integrand):
+        mine = factor.free_symbols & gaussians
+        if not mine:
+            numbers *= factor
+            continue
+        touching = [g for g in groups if any(frozenset((a, b)) in related for a in mine for b in g[1])]
+        groups = [g for g in groups if g not in touching]
+        groups.append((factor * sympy.Mul(*(f for f, _ in touching)), mine.union(*(z for _, z in touching))))
+    return [numbers * f if k == 0 else f for k, (f, _) in enumerate(groups)]

@@ -38,11 +38,15 @@ class LinearFunctions:
         if number in self._resolving:
             return True
         if number not in self._cases:
+            before = set(self._cases)
             self._resolving.add(number)
             try:
-                self._cases[number] = self._linear_cases(number)
+                found = self._linear_cases(number)
             finally:
                 self._resolving.discard(number)
+            if found is None:  # what was found linear on the way may have relied on this one
+                self._cases = {k: c for k, c in self._cases.items() if k in before or c is None}
+            self._cases[number] = found
         return self._cases[number] is not None
 
     def cases(self, number: int) -> list[Case]:
@@ -68,10 +72,28 @@ class LinearFunctions:
         free = self.unwound.free_indices(expr)
         canonical = {s: Symbol(f"_p{k}", integer=True) for k, s in enumerate(free)}
         key = expr.xreplace(canonical)
+        following = self._following(expr)
+        if following is not None:
+            return following
         if key not in self._sums:
             name = f"G{len(self._sums)}"
             self._sums[key] = self.centred_function(name, tuple(canonical.values()), [((), flat(key))])
         return Call(Integer(self._sums[key]), *free)
+
+    def _following(self, expr: Expr) -> Expr | None:
+        """The value of a recursion that a sum is the next step of, as is what a loop's body has made of what it carries.
+        (A value that is read exists, and so does the step after it.)"""
+        for call in self.unwound.random_calls(expr):
+            number, args = int(call.args[0]), call.args[1:]
+            function = self.unwound.functions[number]
+            for guards, case in self.cases(number)[:1]:
+                for before in [c for c in self.unwound.random_calls(case) if int(c.args[0]) == number]:
+                    moved = [flat(a - p) for a, p in zip(before.args[1:], function.params)]
+                    if guards and all(m.is_Integer for m in moved) and sum(map(abs, moved)) == 1:
+                        indices = tuple(flat(a - m) for a, m in zip(args, moved))
+                        if flat(function.at(case, indices) - expr) == 0:
+                            return Call(Integer(number), *indices)
+        return None
 
     def is_linear_sum(self, expr: Expr) -> bool:
         """Whether every term of an expression is linear."""

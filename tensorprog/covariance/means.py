@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import sympy
-from sympy import Expr, Integer
+from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.cases import Case
 from tensorprog.covariance.covariances import Covariances
@@ -17,17 +17,22 @@ from tensorprog.covariance.nodes import Call, Hat, Init, Mean, Product, by_linea
 from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.unwind import Unwound
 
+#: Of a mean that follows a recursion.
+MOST_FACTORS = 6
+
 
 class Means:
     """The means of an unwound program.
 
     Attributes:
         planned: the expectations that were planned for them.
+        symmetric: the means of two values of one function, which the two halves of the arguments may change places in.
     """
 
     def __init__(self, unwound: Unwound, laws: Laws, linear: LinearFunctions, parts: Parts, covariances: Covariances):
         self.unwound, self.laws, self.linear, self.parts = unwound, laws, linear, parts
         self.planned = Integrands(unwound, linear, parts, lambda a, b: self.number(covariances.covariance(a, b)))
+        self.symmetric: set[int] = set()
         self._functions: dict[int, int] = {}
 
     def number(self, expr: Expr) -> Expr:
@@ -50,7 +55,54 @@ class Means:
         return self._functions[number]
 
     def _cases(self, integrand: Expr, facts: tuple[Expr, ...]) -> list[Case]:
-        return [(guards, self._mean(expr)) for guards, expr in self.linear.resolution.resolved(integrand, facts)]
+        integrand = flat(self.linear.responses.inlining.inlined(integrand))
+        carried = self.linear.resolution.carried(integrand)
+        if not carried:
+            return [(guards, self._mean(expr)) for guards, expr in self.linear.resolution.resolved(integrand, facts)]
+        if isinstance(integrand, sympy.Add):
+            return [((), self.number(self.unwound.mean(integrand, facts)))]
+        return self._stepped(integrand, carried[0], facts)
+
+    def _stepped(self, integrand: Expr, call: Expr, facts: tuple[Expr, ...]) -> list[Case]:
+        """The mean of a product with a nonlinear function that goes round a loop, which is unfolded once: a recursion
+        of such means. The gradients of a network with skip connections are such functions,
+        dx_l = dx_{l+1} + phi'(h_l) W.T dx_{l+1}."""
+        rest = integrand / call
+        factors = sympy.Mul.make_args(rest)
+        if len(factors) > MOST_FACTORS or any(f.has(call) and f != call for f in factors):
+            name = self.unwound.functions[int(call.args[0])].name
+            raise Unsupported(f"`{name}` goes round a loop through nonlinear functions")
+        return [(guards, by_linearity(expr, self.unwound.is_random_or_hat, lambda term: self._term_mean(term, facts)))
+                for guards, expr in self.linear.resolution.stepped(rest, call, facts)]
+
+    def _term_mean(self, term: Expr, facts: tuple[Expr, ...]) -> Expr:
+        if self.linear.responses.reach.vanishes(term):
+            return Integer(0)
+        if not self.linear.resolution.carried(term):
+            cases = self.linear.resolution.resolved(term, facts)
+            if len(cases) == 1 and not cases[0][0]:
+                return self._mean(cases[0][1])
+            return self.number(self.unwound.mean(term, facts))
+        return self._general_mean(term)
+
+    def _general_mean(self, term: Expr) -> Expr:
+        """The mean of a product with functions that go round a loop, as one at all indices: those of such a function
+        are parameters of their own, so that a recursion comes back to the same mean."""
+        atoms = [*self.unwound.random_calls(term), *ordered(term.atoms(Hat, Init))]
+        carried = self.linear.resolution.carried(term)
+        shared: dict[Expr, Symbol] = {}
+        values: dict[Symbol, Expr] = {}
+        mapping = {}
+        for atom in sorted(atoms, key=lambda a: (type(a).__name__, int(a.args[0]), str(a.args[1:]))):
+            names = {} if atom in carried else shared
+            indices = [names.setdefault(a, Symbol(f"_q{len(values) + k}", integer=True))
+                       for k, a in enumerate(atom.args[1:])]
+            values |= dict(zip(indices, atom.args[1:]))
+            mapping[atom] = atom.func(atom.args[0], *indices)
+        found = self.number(self.unwound.mean(term.xreplace(mapping)))
+        if len(atoms) == 2 and term == sympy.Mul(*atoms) and atoms[0].args[0] == atoms[1].args[0]:
+            self.symmetric |= {int(call.args[0]) for call in found.atoms(Call)}
+        return found.xreplace(values)
 
     def _mean(self, expr: Expr) -> Expr:
         """E of an expression in Hat, Init and linear functions."""

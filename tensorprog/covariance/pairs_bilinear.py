@@ -11,7 +11,8 @@ from sympy import Expr, Integer
 
 from tensorprog.covariance.nodes import Node as Atom
 from tensorprog.covariance.nodes import flat
-from tensorprog.covariance.pairs_graph import Graph, shift_of
+from tensorprog.covariance.pairs_graph import Graph, references, shift_of, shifted
+from tensorprog.covariance.pairs_graph import Node as GraphNode
 from tensorprog.covariance.pairs_nodes import At, Own, Two
 
 ONE = Integer(1)
@@ -72,12 +73,19 @@ class _Gathering:
             return None
         side, ref = factor.args
         node = self.graph.nodes[int(ref.args[0])]
-        present = start is not None and shift_of(ref) == 0 and node.start <= start and not node.tops
+        shift = shift_of(ref)
         number, mean = node.expr.as_coeff_Mul()
-        if node.leveled and not present or not isinstance(mean, Two) or len(set(mean.args[1:])) > 1:
+        if node.leveled and not self._holds(node, start, shift) or not isinstance(mean, Two) or len(set(mean.args[1:])) > 1:
             return None
         f, g = self.duals[int(mean.args[0])]
-        return ((ONE, f * g) if side else (f * g, ONE)), mean.args[1:], number
+        return ((ONE, f * g) if side else (f * g, ONE)), shifted(mean, shift or 0).args[1:], number
+
+    def _holds(self, node: GraphNode, start: int | None, shift: int | None) -> bool:
+        """Whether a node's step can be put in at `shift` levels after those of a loop from `start` on."""
+        if start is None or shift is None or node.tops or start + shift < node.holds:
+            return False
+        return all(shift_of(r) is not None and start + shift + shift_of(r) >= self.graph.nodes[int(r.args[0])].start
+                   for r in references(node.expr))
 
     def _product(self, found: dict[Pair, Expr], args: tuple) -> tuple[Expr, Expr] | None:
         """A sum as one mean and the constant that this holds besides the sum; None if it is not one."""

@@ -132,7 +132,8 @@ class _Collector:
         if number in self.nodes:
             return
         definition = self.derivation.derive(number)
-        node = self.nodes[number] = Node(definition.expr, definition.key.leveled, start=definition.start)
+        node = self.nodes[number] = Node(definition.expr, definition.key.leveled, start=definition.start,
+                                                holds=definition.start)
         if node.leveled:
             self.shifts.setdefault(number, set())
         node.expr = self._converted(definition.expr)

@@ -156,20 +156,20 @@ class Derivation(Terms):
                 extend = False
         if number in self.kinds.recursive and self.zeros.is_zero(number, args):
             return Integer(0)
-        args = self._larger_first(number, args)
+        args = self._later_first(number, args)
         if any(a.has(LEVEL) for a in args):
             return self._at_level(number, args, extend)
         if number in self.kinds.recursive or self._depends_on_level(number, args):
             return self._entered(number, args, extend)
         return At(Integer(self._number(Key(number, args, extend, False))))
 
-    def _larger_first(self, number: int, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
-        """The arguments of a covariance of two elements of one family with the later one first, which
+    def _later_first(self, number: int, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        """The arguments of a covariance of two elements of one family with the one first that is computed later, which
         is unfolded first."""
         half = len(args) // 2
         if number in self._symmetric:
             for k in range(half):
-                gap = flat(args[half + k] - args[k])
+                gap = flat(args[half + k] - args[k]) * (-1 if (number, k) in self.kinds.rising else 1)
                 if (number, k) in self.kinds.moving and gap.is_Integer and gap > 0:
                     return (*args[half:], *args[:half])
         return args

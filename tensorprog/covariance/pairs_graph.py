@@ -26,7 +26,8 @@ class Node:
 
     Attributes:
         group: the loop that a node with levels is computed in.
-        start: the first level that the step holds at.
+        start: the first level that the step is computed at.
+        holds: the first level that the step holds at.
         tops: of a recursion that goes down, the nodes {level: number} after the last level that the step holds at.
     """
 
@@ -36,6 +37,7 @@ class Node:
     start: int = 0
     bases: dict[int, int] = field(default_factory=dict)
     tops: dict[Expr, int] = field(default_factory=dict)
+    holds: int = 0
 
 
 @dataclass(slots=True)

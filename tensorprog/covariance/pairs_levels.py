@@ -42,7 +42,8 @@ def components(edges: dict[int, set[int]]) -> list[set[int]]:
 
 class Levels:
     """`recursive`: the equations that need themselves; `moving`: (equation, position) of the arguments that change on
-    the way round, and of those that are handed on to them."""
+    the way round, and of those that are handed on to them; `rising`: of those that an equation needs itself at larger
+    values of."""
 
     def __init__(self, system: System) -> None:
         calls = {number: list(_calls(system, number)) for number in system.equations}
@@ -52,6 +53,9 @@ class Levels:
             if len(part) > 1 or any(n in edges[n] for n in part):
                 self.recursive |= dict.fromkeys(part, k)
         self.moving = self._moving(system, calls)
+        self.rising = {(number, k) for number, found in calls.items() for call in found if int(call.args[0]) == number
+                       for k, param in enumerate(system.equations[number].params)
+                       if flat(call.args[k + 1] - param).is_positive}
 
     def _moving(self, system: System, calls: dict[int, list[Expr]]) -> set[Position]:
         leader: dict[Position, Position] = {}

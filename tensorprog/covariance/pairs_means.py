@@ -25,6 +25,12 @@ class Part:
     def is_covariance(self) -> bool:
         return self.phi == self.first and self.psi == self.second
 
+    @property
+    def is_odd(self) -> bool:
+        """Whether it is the mean of an odd function of one Gaussian."""
+        f = self.phi * self.psi
+        return self.first == self.second and f.subs(self.first, -self.first) == -f
+
 
 Independence = Callable[[Symbol, Symbol], bool]
 

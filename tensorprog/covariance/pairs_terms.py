@@ -218,6 +218,8 @@ class Terms(Cases, ABC):
 
     def _mean(self, part: Part, value, extend: bool) -> Expr:
         phi, psi = part.phi, part.psi
+        if part.is_odd:
+            return Integer(0)
         kab = value(part.first, part.second)
         if part.is_covariance:
             return self.translated(kab, extend)

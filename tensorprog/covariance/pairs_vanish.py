@@ -11,7 +11,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.covariance.guards import known, simplify_guards
-from tensorprog.covariance.nodes import Call, flat
+from tensorprog.covariance.nodes import Call, IsZero, flat
 from tensorprog.covariance.pairs_levels import Levels
 from tensorprog.covariance.system import System
 
@@ -25,9 +25,7 @@ class Vanishing:
 
     def __init__(self, system: System, kinds: Levels):
         self.system = system
-        self._places: dict[int, list[int]] = {}
-        for number, place in sorted(kinds.moving):
-            self._places.setdefault(number, []).append(place)
+        self._places = {number: sorted(places) for number, places in _levels(system, kinds).items()}
         self._known: dict[tuple[Claim, int], bool] = {}
 
     def is_zero(self, number: int, args: tuple[Expr, ...]) -> bool:
@@ -79,3 +77,18 @@ class Vanishing:
             if more.is_Integer and self._holds((number, p, q), gap + int(more), assumed):
                 return True
         return False
+
+
+def _levels(system: System, kinds: Levels) -> dict[int, set[int]]:
+    """The arguments of recursions that are levels: those that move, and those that a case compares with one."""
+    found: dict[int, set[int]] = {}
+    for number, place in kinds.moving:
+        found.setdefault(number, set()).add(place)
+    for number, places in found.items():
+        equation = system.equations[number]
+        moving = {equation.params[p] for p in places}
+        for _, expr in equation.cases:
+            for guard in expr.atoms(IsZero):
+                compared = guard.free_symbols if guard.free_symbols & moving else set()
+                places |= {k for k, param in enumerate(equation.params) if param in compared}
+    return found

@@ -32,6 +32,7 @@ class Resolution:
         self.unwound, self.responses, self.is_linear = unwound, responses, is_linear
         self.cancellation = Cancellation(unwound, responses)
         self._templates: dict[int, Expr | None] = {}
+        self._round: dict[int, bool] = {}
         self._steps = 0
 
     def resolved(self, expr: Expr, facts: tuple[Expr, ...], unfolded: frozenset[int] = frozenset()) -> list[Case]:
@@ -54,7 +55,36 @@ class Resolution:
         if numbers & unfolded:
             name = self.unwound.functions[min(numbers & unfolded)].name
             raise Unsupported(f"`{name}` goes round a loop through nonlinear functions")
-        return self._each_case(expr.xreplace({c: self._unfolded(c) for c in nonlinear}), facts, unfolded | numbers)
+        return self._each_case(expr.xreplace({c: self.unfolded(c) for c in nonlinear}), facts, unfolded | numbers)
+
+    def carried(self, expr: Expr) -> list[Expr]:
+        """The nonlinear functions in an expression that go round a loop, or end one. (Under the hypothesis of
+        cancellation that shows only when products are replaced; then there are none.)"""
+        if self.responses.cancelling:
+            return []
+        return [c for c in self.unwound.random_calls(expr) if self._goes_round(int(c.args[0]))]
+
+    def _goes_round(self, number: int) -> bool:
+        """Whether unfolding a function leads to one that leads back to itself, by ways that are not linear."""
+        if number not in self._round:
+            self._round[number] = not self.is_linear(number) and any(
+                k in self._leads_to(k) for k in (number, *self._leads_to(number)))
+        return self._round[number]
+
+    def _leads_to(self, number: int) -> set[int]:
+        found: set[int] = set()
+        pending = [Call(Integer(number), *self.unwound.functions[number].params)]
+        while pending:
+            for call in self.unwound.random_calls(self.responses.inlining.inlined(self.unfolded(pending.pop()))):
+                if int(call.args[0]) not in found and not self.is_linear(int(call.args[0])):
+                    found.add(int(call.args[0]))
+                    pending.append(call)
+        return found
+
+    def stepped(self, rest: Expr, call: Expr, facts: tuple[Expr, ...]) -> list[Case]:
+        """`rest` times a function that goes round a loop, with this one unfolded once, by cases."""
+        expr = flat(self.responses.inlining.inlined(rest * self.unfolded(call)))
+        return split_cases(self._without_products(expr, facts), facts)
 
     def _without_products(self, expr: Expr, facts: tuple[Expr, ...]) -> Expr:
         if self.responses.cancelling:
@@ -69,7 +99,8 @@ class Resolution:
                 out.append(((*guards, *inner_guards), inner))
         return out
 
-    def _unfolded(self, call: Expr) -> Expr:
+    def unfolded(self, call: Expr) -> Expr:
+        """A function as its cases, or as what its cases have in common."""
         number = int(call.args[0])
         function = self.unwound.functions[number]
         template = self._template(number)

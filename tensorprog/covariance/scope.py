@@ -135,53 +135,15 @@ class Scope:
             self._constant_set = {size_symbol(n) for n in names}
         return self._constant_set
 
-    def vanishes(self, term: Expr, responses: bool = True) -> bool:
-        """Whether the mean of a product is zero by independence: a factor is a centred Gaussian of which nothing else
-        in it is made. Without `responses`, products with matrices are taken to be their Zhat."""
-        factors = sympy.Mul.make_args(term)
-        for k, factor in enumerate(factors):
-            own = self._centred_source(factor, responses)
-            others = sympy.Mul(*factors[:k], *factors[k + 1:])
-            if own is not None and own not in self._sources(others, responses, set()):
-                return True
-        return False
+    def is_symmetric(self, number: int) -> bool:
+        """Whether a declared vector has a law that a change of sign leaves as it is."""
+        law = self.program.initials[number].law
+        return law.name in ("rademacher", "sparse_normal") or (
+            law.name == "normal" and law.args[0].op == "num" and law.args[0].leaf == 0)
 
-    def _centred_source(self, factor: Expr, responses: bool) -> object | None:
-        if isinstance(factor, Hat) or isinstance(factor, Product) and not responses:
-            site = self.sites[int(factor.args[0])]
-            return site.matrix, site.transposed
-        if isinstance(factor, Init):
-            law = self.program.initials[int(factor.args[0])].law
-            if law.name == "rademacher" or law.name == "normal" and law.args[0].op == "num" and law.args[0].leaf == 0:
-                return int(factor.args[0])
-        return None
-
-    def _sources(self, expr: Expr, responses: bool, seen: set) -> set:
-        """The matrices (with the side they act on) and declared vectors that an expression is made of."""
-        found: set = set()
-        if isinstance(expr, Init):
-            return {int(expr.args[0])}
-        if isinstance(expr, Hat | Product):
-            site = self.sites[int(expr.args[0])]
-            found.add((site.matrix, site.transposed))
-            if responses and isinstance(expr, Product) and ("site", site.number) not in seen:
-                seen.add(("site", site.number))
-                for other in list(self.sites):
-                    if other.matrix is site.matrix and other.transposed != site.transposed:
-                        found |= self._sources(other.argument, responses, seen)
-            return found
-        if isinstance(expr, Call):
-            number = int(expr.args[0])
-            if self.functions[number].random and number not in seen:
-                seen.add(number)
-                for _, case in self.cases(number):
-                    found |= self._sources(case, responses, seen)
-            return found
-        if isinstance(expr, Mean | Entry):
-            return found
-        for arg in expr.args:
-            found |= self._sources(arg, responses, seen)
-        return found
+    def answering(self, site: Site) -> list[int]:
+        """The sites that apply the transpose of a site's matrix."""
+        return [o.number for o in self.sites if o.matrix is site.matrix and o.transposed != site.transposed]
 
     def function(self, name: str, params: tuple[Symbol, ...], random: bool, resolve: Callable[[], list],
                  opaque: bool = False) -> int:

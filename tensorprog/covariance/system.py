@@ -70,8 +70,8 @@ class System:
         outputs: output cell -> number of its equation.
         recipes: planned expectations.
         integrands: of each recipe, the integrand in z0, z1, ..., and the covariances {(z_i, z_j): symbol or number}.
-        symmetric: the covariances of two elements of one family, which the two halves of the arguments may change
-            places in.
+        symmetric: the covariances of two elements of one family, and the means of their products, which the two halves
+            of the arguments may change places in.
 
     Raises:
         Unsupported: with the reason why the outputs are not functions of few Gaussians.
@@ -90,7 +90,7 @@ class System:
         if not all(map(linear.is_linear, responses.assumed)):
             raise Unsupported("a recursion of nonlinear functions responds to a transposed product")
         self.recipes, self.integrands = self._means.planned.recipes, self._means.planned.integrands
-        self.symmetric = covariances.symmetric
+        self.symmetric = covariances.symmetric | self._means.symmetric
 
     def needed(self, cell: Cell) -> Needed:
         """The equations and expectations behind an output."""
