@@ -41,8 +41,9 @@ def under(expr: Expr, guards: tuple[Expr, ...]) -> Expr:
 
 
 def _solved(e: Expr) -> tuple[Symbol, Expr] | None:
+    """A symbol and its value where `e` is 0: an index rather than a size (which is known to be >= 0)."""
     e = flat(e)
-    for symbol in sorted(e.free_symbols, key=str):
+    for symbol in sorted(e.free_symbols, key=lambda s: (bool(s.is_nonnegative), str(s))):
         slope = e.coeff(symbol, 1)
         if slope in (1, -1):
             return symbol, flat(-(e - slope * symbol) / slope)

@@ -199,14 +199,16 @@ class Derivation(Terms):
 
     def _entered(self, number: int, args: tuple[Expr, ...], extend: bool) -> Expr:
         """A recursion's value at fixed levels: that of a definition with levels."""
-        moving = [a for k, a in enumerate(args) if (number, k) in self.kinds.moving]
+        places = [k for k in range(len(args)) if (number, k) in self.kinds.turning] or [
+            k for k in range(len(args)) if (number, k) in self.kinds.moving]
+        moving = [args[k] for k in places]
         if not moving:
             raise NotPairs(f"{self.system.equations[number].name} calls itself with the same indices")
         level = max(moving, key=lambda a: (not a.is_Integer, int(a) if a.is_Integer else 0))
         generalised = []
         for k, a in enumerate(args):
             gap = flat(a - level)
-            free = (number, k) in self.kinds.moving and gap.is_Integer
+            free = k in places and gap.is_Integer
             generalised.append(LEVEL + gap if free else a)
             if free and gap > 0:
                 raise NotPairs("its levels differ by more than constants")

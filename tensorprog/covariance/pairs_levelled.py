@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sympy import Expr, Integer
 
@@ -40,8 +41,9 @@ def _delayed(graph: Graph) -> Graph:
                                                                                          else 0)))
                               for r in references(expr) if len(r.args) == 2})
 
-    nodes = {k: Node(moved(n.expr, delays.get(k, 0)), n.leveled, n.group, max(n.start + delays.get(k, 0), 0),
-                     {level + delays[k]: base for level, base in n.bases.items()}) for k, n in graph.nodes.items()}
+    nodes = {k: replace(n, expr=moved(n.expr, delays.get(k, 0)), start=max(n.start + delays.get(k, 0), 0),
+                        bases={level + delays[k]: base for level, base in n.bases.items()})
+             for k, n in graph.nodes.items()}
     return Graph(nodes, [moved(e, 0) for e in graph.outputs])
 
 

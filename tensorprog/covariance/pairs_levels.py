@@ -41,9 +41,14 @@ def components(edges: dict[int, set[int]]) -> list[set[int]]:
 
 
 class Levels:
-    """`recursive`: the equations that need themselves; `moving`: (equation, position) of the arguments that change on
-    the way round, and of those that are handed on to them; `rising`: of those that an equation needs itself at larger
-    values of."""
+    """Of the equations of a system.
+
+    Attributes:
+        recursive: those that need themselves.
+        turning: (equation, position) of the arguments that change on the way round.
+        moving: those, and the arguments that are handed on to them.
+        rising: of the arguments that an equation needs itself at larger values of.
+    """
 
     def __init__(self, system: System) -> None:
         calls = {number: list(_calls(system, number)) for number in system.equations}
@@ -52,12 +57,13 @@ class Levels:
         for k, part in enumerate(components(edges)):
             if len(part) > 1 or any(n in edges[n] for n in part):
                 self.recursive |= dict.fromkeys(part, k)
-        self.moving = self._moving(system, calls)
+        self.turning = self._turning(system, calls)
+        self.moving = _leading_to(self.turning, system, calls)
         self.rising = {(number, k) for number, found in calls.items() for call in found if int(call.args[0]) == number
                        for k, param in enumerate(system.equations[number].params)
                        if flat(call.args[k + 1] - param).is_positive}
 
-    def _moving(self, system: System, calls: dict[int, list[Expr]]) -> set[Position]:
+    def _turning(self, system: System, calls: dict[int, list[Expr]]) -> set[Position]:
         leader: dict[Position, Position] = {}
 
         def find(p: Position) -> Position:
@@ -79,9 +85,8 @@ class Levels:
                             if flat(arg - param) != 0:
                                 marked.append((number, p))
         classes = {find(p) for p in marked}
-        moving = {(n, q) for n in self.recursive for q in range(len(system.equations[n].params))
-                  if find((n, q)) in classes}
-        return _leading_to(moving, system, calls)
+        return {(n, q) for n in self.recursive for q in range(len(system.equations[n].params))
+                if find((n, q)) in classes}
 
 
 def _leading_to(moving: set[Position], system: System, calls: dict[int, list[Expr]]) -> set[Position]:

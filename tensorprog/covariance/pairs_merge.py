@@ -7,6 +7,7 @@ are the same expression in equal definitions (partition refinement, Moore 1956).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sympy import Expr, Integer
 
@@ -126,8 +127,7 @@ def _merged(graph: Graph) -> Graph:
         if classes[number] not in members:
             bases = {level: classes[base] for level, base in node.bases.items()}
             tops = {level: classes[top] for level, top in node.tops.items()}
-            members[classes[number]] = Node(_renamed(node.expr, classes), node.leveled, node.group, node.start, bases,
-                                            tops)
+            members[classes[number]] = replace(node, expr=_renamed(node.expr, classes), bases=bases, tops=tops)
     outputs = [_renamed(e, classes) for e in graph.outputs]
     return restricted(Graph(members, outputs, graph.ends), outputs)
 
