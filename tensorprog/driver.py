@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from tensorprog.passes.powers import Powers
 
 if TYPE_CHECKING:
     from tensorprog.covariance.build import Covered
+    from tensorprog.covariance.pairs import PairLowering
     from tensorprog.covariance.system import System
     from tensorprog.passes.linear import Linear
     from tensorprog.planner import Plan
@@ -140,11 +141,12 @@ def emit_module_text(compiled: Compiled) -> str:
         compiled.limit, compiled.original, compiled.powers, compiled.vanishing, compiled.mirrored, compiled.env))
 
 
-def emit_table_text(compiled: Compiled, system: System) -> str:
-    """The source of the emitted module that evaluates a system of equations."""
+def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = ()) -> str:
+    """The source of the emitted module that evaluates a system of equations, and `tiles` as kernels."""
     from tensorprog.covariance.emit import emit_module
 
-    return compiled.text(system, lambda: emit_module(compiled.limit, compiled.original, system))
+    key = system, *map(id, tiles)
+    return compiled.text(key, lambda: emit_module(compiled.limit, compiled.original, system, tiles))
 
 
 def emit_span_text(compiled: Compiled) -> str:
@@ -185,13 +187,16 @@ def plan_text(compiled: Compiled) -> str:
 
 
 def kernel_text(compiled: Compiled) -> str:
-    """The module that computes all outputs: on coefficients or by covariances if they cover all, else by particles."""
-    if compiled.linear.program is not None:
-        return emit_module_text(compiled) if compiled.linear.reasons else emit_span_text(compiled)
+    """The module that computes all outputs: on coefficients or by covariances if they cover all, kernels over pairs of
+    rows by tiles; else by particles."""
+    from tensorprog.kernel_api import tile_lowerings
+
     plan = compiled.plan
+    if plan.linear.program is not None:
+        return emit_module_text(compiled) if plan.linear.reasons else emit_span_text(compiled)
     if plan.system is None or plan.names("particles"):
         return emit_module_text(compiled)
-    return emit_table_text(compiled, plan.system)
+    return emit_table_text(compiled, plan.system, tile_lowerings(compiled, plan.system))
 
 
 EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _KNOWN: WeakKeyDictionary = WeakKeyDictionary()
 
-#: Of an expectation that is a series, relative to the largest value.
-SERIES_ERROR = 1e-12
+#: Of the sizes at which a recursion over levels has not begun, those for which a written module holds kernels.
+MOST_SHORT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +140,30 @@ def _applicable(compiled: Compiled, env: Mapping[str, object],
     return found, reasons
 
 
+def tile_lowerings(compiled: Compiled, system: System) -> list[PairLowering]:
+    """The kernels that a written module holds: without leading indices, and those for the few values of a size that a
+    recursion over levels is too long for."""
+    found = []
+    for module in pair_modules(compiled, system)[0]:
+        lowering = module.lowering
+        if lowering.leading:
+            continue
+        found.append(lowering)
+        sizes = {s for e in lowering.required for s in e.free_symbols}
+        for value in range(1, MOST_SHORT + 1) if len(sizes) == 1 else ():
+            env = {s.name: value for s in sizes}
+            if not module.applies(env):
+                made = _specialised(compiled, env, system, lowering)
+                found += [] if isinstance(made, str) else [made.lowering]
+    return found
+
+
 def _specialised(compiled: Compiled, env: Mapping[str, object], system: System,
                  lowering: PairLowering) -> PairModule | str:
     from tensorprog.covariance.pairs import NotPairs, lower
 
     names = {o.name for o in compiled.limit.outputs} & {name for name, _ in lowering.program.outputs}
-    known = {s: int(env[s.name]) for e in lowering.required for s in e.free_symbols if s.name in env}
+    known = {s: int(env[s.name]) for e in lowering.required for s in sorted(e.free_symbols, key=str) if s.name in env}
     key = frozenset(names), tuple(sorted((s.name, value) for s, value in known.items()))
     kept = _KNOWN.setdefault(system, {})
     if key not in kept:
@@ -163,6 +181,8 @@ def pair_values(compiled: Compiled, env: Mapping[str, object], system: System,
                 threads: int | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Values and errors of a run's outputs that are recursions over pairs."""
     import numpy as np
+
+    from tensorprog.covariance.pairs_emit import SERIES_ERROR
 
     values: dict[str, np.ndarray] = {}
     errors: dict[str, np.ndarray] = {}

@@ -42,7 +42,7 @@ def make_plan(compiled: Compiled) -> Plan:
     """Choose an evaluator for every output of the limit program."""
     from tensorprog.covariance.build import covered
 
-    linear = compiled.linear
+    linear = _without_kernels(compiled)
     rest = list(linear.reasons)
     found = compiled.covered if linear.program is None else covered(compiled, rest)
     choices = []
@@ -56,6 +56,24 @@ def make_plan(compiled: Compiled) -> Plan:
         else:
             choices.append(_particles(output, found.reasons.get(output.cell, "")))
     return Plan(tuple(choices), linear, found.system)
+
+
+def _without_kernels(compiled: Compiled) -> Linear:
+    """The outputs that are linear; none if all of those are kernels over pairs of rows, which tiles compute without a
+    direction for every row and layer."""
+    from tensorprog.covariance.build import covered
+    from tensorprog.covariance.pairs import pairs_of_rows
+    from tensorprog.kernel_api import pair_lowerings
+    from tensorprog.passes.linear import Linear
+
+    linear = compiled.linear
+    outputs = [o for o in compiled.limit.outputs if o.cell not in linear.reasons]
+    if not outputs or not all(pairs_of_rows(compiled.limit, o.cell) for o in outputs):
+        return linear
+    found = covered(compiled, [o.cell for o in outputs])
+    if found.reasons or any(isinstance(v, str) for v in pair_lowerings(compiled, found.system).values()):
+        return linear
+    return Linear(None, linear.reasons | dict.fromkeys((o.cell for o in outputs), "it is a kernel over pairs of rows"))
 
 
 def _span(output: Output) -> Choice:

@@ -44,6 +44,7 @@ for t in range(T):
         f[t, a] = moment(v * tanh(U @ X[a]))
     loss[t] = mean((f[t, a] - y[a])**2 for a in range(P)) / 2
     v -= eta * n * grad(loss[t], v)
+    U -= eta * n * grad(loss[t], U)
 
 output f, loss
 """

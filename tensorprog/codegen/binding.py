@@ -6,7 +6,8 @@ from tensorprog.ir.integers import IntSym
 from tensorprog.ir.program import Program
 
 
-def bind_text(program: Program) -> str:
+def bind_text(program: Program, integers: str = "rt.integers") -> str:
+    """Source of `bind(data, settings)`; `integers` is what the module calls the function of that name."""
     lines = ["def bind(data, settings):",
              '    """Inputs, sizes and parameters by name, sizes read off the inputs\' shapes."""',
              f"    env = {{**{_defaults(program)!r}, **data, **settings}}"]
@@ -14,7 +15,7 @@ def bind_text(program: Program) -> str:
     for declared in program.inputs:
         entry = f"env[{declared.name!r}]"
         real = f"np.ascontiguousarray({entry}, dtype=np.float64)"
-        array = f"rt.integers({entry})" if declared.kind == "int" else real
+        array = f"{integers}({entry})" if declared.kind == "int" else real
         lines.append(f"    {entry} = {array}")
         for axis, size in enumerate(declared.shape):
             if isinstance(size, IntSym) and size.kind == "size" and size.name not in known:

@@ -7,14 +7,19 @@ that the depth of a recursion costs no call stack and loops stay rolled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sympy
 from sympy import Expr, Symbol
 
 from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.extents import family_extents
 from tensorprog.codegen.names import int_text, python_name
+from tensorprog.codegen.pairs import IMPORTS
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, IsZero, Total, is_constant, ordered
+from tensorprog.covariance.pairs import PairLowering
+from tensorprog.covariance.pairs_emit import tile_sections
 from tensorprog.covariance.runtime import KEY_LENGTH
 from tensorprog.covariance.system import Equation, System
 from tensorprog.ir.program import Program
@@ -35,7 +40,7 @@ from math import cos, erf, exp, floor, inf, log, log1p, nan, pi, sin, sqrt, tanh
 import numpy as np
 from numba import njit
 
-import tensorprog.runtime as rt
+{imports}from tensorprog.runtime import integers
 from tensorprog.covariance.runtime import TooLarge, get, table
 from tensorprog.expectations.numeric import gelu, relu, sigmoid, sign, silu, softplus, step
 '''
@@ -63,14 +68,15 @@ def solve(key, memo, stack, worst, limit, {env}):
 '''
 
 
-def emit_module(program: Program, original: Program, system: System) -> str:
-    """The source of the module that computes the outputs of `system`."""
-    return _Module(program, original, system).text()
+def emit_module(program: Program, original: Program, system: System, tiles: Sequence[PairLowering] = ()) -> str:
+    """The source of the module that computes the outputs of `system`, those of `tiles` as kernels over pairs of rows
+    where these apply."""
+    return _Module(program, original, system, tiles).text()
 
 
 class _Module:
-    def __init__(self, program: Program, original: Program, system: System):
-        self.program, self.original, self.system = program, original, system
+    def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[PairLowering]):
+        self.program, self.original, self.system, self.tiles = program, original, system, tiles
         self.width = KEY_LENGTH
         if any(len(e.params) >= KEY_LENGTH for e in system.equations.values()):
             raise Unsupported("a covariance depends on too many indices")
@@ -82,10 +88,11 @@ class _Module:
     def text(self) -> str:
         listed = "\n".join(f"    {line}" for e in self.system.equations.values() for line in equation_lines(e))
         name = self.original.source.name.rsplit("/", 1)[-1]
-        header = _HEADER.format(name=name, equations=listed.replace("\\", "\\\\"))
+        header = _HEADER.format(name=name, equations=listed.replace("\\", "\\\\"),
+                                imports=f"{IMPORTS}\n" if self.tiles else "")
         env = ", ".join(self.env) or "unused"
         parts = [header, *(self._recipe(k, r) for k, r in enumerate(self.system.recipes)),
-                 self._compute(env), _SOLVE.format(env=env), bind_text(self.program),
+                 self._compute(env), _SOLVE.format(env=env), bind_text(self.program, "integers"), *self._tiles(),
                  self._run()]
         return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
@@ -266,6 +273,11 @@ class _Module:
             return f"exp({self._value(expr.exp)})"
         return f"({base} ** {self._value(expr.exp)})"
 
+    # --- kernels over pairs of rows ---
+
+    def _tiles(self) -> list[str]:
+        return [section for k, t in enumerate(self.tiles) for section in tile_sections(t, f"_{k}")]
+
     # --- run ---
 
     def _run(self) -> str:
@@ -293,6 +305,9 @@ class _Module:
             lines.append("    unused = 0")
         env = ", ".join(self.env) or "unused"
         lines += ["    memo, stack = table()", "    worst = np.zeros(2)", "    values, errors = {}, {}"]
+        for k in range(len(self.tiles)):
+            lines += [f"    for name, (value, error) in by_tiles_{k}(env, threads).items():",
+                      "        values[name], errors[name] = value, np.full(value.shape, error)"]
         for output in self.program.outputs:
             if output.cell not in self.system.outputs:
                 continue
@@ -300,7 +315,7 @@ class _Module:
             number = self.system.outputs[output.cell]
             pad = ", 0" * (self.width - 1 - len(shape))
             quadrature = any(r.kind == "quadrature" for r in self.system.needed(output.cell).recipes)
-            lines += [f"    if only is None or {output.name!r} in only:",
+            lines += [f"    if {output.name!r} not in values and (only is None or {output.name!r} in only):",
                       f"        value = np.empty(({', '.join(shape)}{',' if len(shape) == 1 else ''}))",
                       "        for index in np.ndindex(value.shape):",
                       f"            value[index] = solve(({number}, *index{pad}), memo, stack, worst, limit, {env})",

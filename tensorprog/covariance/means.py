@@ -13,7 +13,7 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.integrand import Integrands
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
-from tensorprog.covariance.nodes import Call, Hat, Init, Mean, Product, by_linearity, flat, ordered
+from tensorprog.covariance.nodes import Call, Hat, Init, Mean, Product, Total, by_linearity, flat, ordered
 from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.unwind import Unwound
 
@@ -88,7 +88,9 @@ class Means:
     def _general_mean(self, term: Expr) -> Expr:
         """The mean of a product with functions that go round a loop, as one at all indices: those of such a function
         are parameters of their own, so that a recursion comes back to the same mean."""
-        atoms = [*self.unwound.random_calls(term), *ordered(term.atoms(Hat, Init))]
+        bound = {t.args[1] for t in term.atoms(Total)}
+        atoms = [a for a in (*self.unwound.random_calls(term), *ordered(term.atoms(Hat, Init)))
+                 if not a.free_symbols & bound]
         carried = self.linear.resolution.carried(term)
         shared: dict[Expr, Symbol] = {}
         values: dict[Symbol, Expr] = {}

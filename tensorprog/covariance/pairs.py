@@ -44,6 +44,7 @@ class PairLowering:
         left, right: the script's input for each input of the program, by side.
         parameters: the program's numbers as expressions in sizes and parameters of the script.
         required: expressions that have to be >= 0 for the program to apply.
+        known: the sizes whose values the program is for.
     """
 
     program: PairProgram
@@ -53,6 +54,7 @@ class PairLowering:
     right: Mapping[str, str]
     parameters: Mapping[str, Expr]
     required: tuple[Expr, ...]
+    known: Mapping[Expr, int]
 
     @property
     def one_set(self) -> bool:
@@ -78,6 +80,13 @@ def pair_kernels(system: System, program: Program, outputs: list[Output]) -> dic
             except NotPairs as reason:
                 found[output.name] = str(reason)
     return found
+
+
+def pairs_of_rows(program: Program, cell: Cell) -> bool:
+    """Whether an output's last two indices are rows of inputs: only then can it have a lowering."""
+    rows = [integer(i.shape[0]) for i in program.inputs if i.shape]
+    extents = _extents(program, cell)
+    return len(extents) > 1 and all(isinstance(e, Expr) and e in rows for e in extents[-2:])
 
 
 def lower(system: System, program: Program, outputs: list[Output],
@@ -111,7 +120,7 @@ def lower(system: System, program: Program, outputs: list[Output],
     made = scheduled(graph, derivation.duals, [o.name for o in outputs], names, program.source.name.rsplit("/", 1)[-1],
                      same and ahead == back)
     required = tuple(dict.fromkeys((*made.required, *derivation.assumed)))
-    return PairLowering(made.program, leading, extents[-2:], left, right, made.parameters, required)
+    return PairLowering(made.program, leading, extents[-2:], left, right, made.parameters, required, sizes_known or {})
 
 
 def _specialised(system: System, known: Mapping[Expr, int]) -> System:

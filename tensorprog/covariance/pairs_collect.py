@@ -13,6 +13,8 @@ from tensorprog.covariance.pairs_nodes import At, Inner, Item, NotPairs
 
 MOST_LITERALS = 300
 MOST_TOPS = 4
+#: The lowest level that a value may be needed at: what a loop that runs down to 0 leaves is of level -1.
+LOWEST = -2
 MOST_ATTEMPTS = 8
 
 
@@ -184,7 +186,7 @@ class _Collector:
 
     def _literal(self, number: Integer, level: Expr) -> int:
         """The node of a value at a fixed level."""
-        if level.is_negative and self.derivation.listed[int(number)].number is not None:
+        if level.is_Integer and level < LOWEST and self.derivation.listed[int(number)].number is not None:
             raise NotPairs("a recursion has no beginning")
         if (number, level) not in self._fixed:
             made = -1 - len(self._fixed)

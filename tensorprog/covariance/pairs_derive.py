@@ -64,7 +64,8 @@ class Derivation(Terms):
         if (number, level) not in self.bases:
             key, bound = self.listed[number], self.bounds.get(number)
             fixed = Key(key.number, tuple(flat(a.xreplace({LEVEL: level})) for a in key.args), key.extend, False)
-            facts = (level, *((bound - level,) if bound is not None else ()))
+            facts = () if level.is_Integer else (level,)
+            facts += (bound - level,) if bound is not None else ()
             self.bases[number, level] = self._expression(fixed, facts)
         return self.bases[number, level]
 

@@ -1,6 +1,6 @@
 """Kernels over all pairs of inputs: from a pair program to a Python module of tiled Numba code."""
 
-from tensorprog.codegen.pairs.emit import emit_pair_kernel
+from tensorprog.codegen.pairs.emit import IMPORTS, emit_pair_kernel, pair_kernel_sections
 from tensorprog.codegen.pairs.program import (
                                               AddTo,
                                               Array,
@@ -22,5 +22,6 @@ from tensorprog.codegen.pairs.program import (
 )
 from tensorprog.codegen.pairs.univariate import UnsupportedDual
 
-__all__ = ["AddTo", "Array", "Diagonal", "Dual", "Gram", "Input", "Loop", "Number", "PairProgram", "Param", "Power",
-           "Product", "Quotient", "Ref", "Set", "Sum", "UnsupportedDual", "emit_pair_kernel", "restrict"]
+__all__ = ["IMPORTS", "AddTo", "Array", "Diagonal", "Dual", "Gram", "Input", "Loop", "Number", "PairProgram", "Param", "Power",
+           "Product", "Quotient", "Ref", "Set", "Sum", "UnsupportedDual", "emit_pair_kernel",
+           "pair_kernel_sections", "restrict"]

@@ -29,15 +29,15 @@ from tensorprog.codegen.pairs.steps import (
 )
 
 
-def rows_source(program: PairProgram, steps: tuple[Step, ...]) -> str:
-    """Source of `rows(record, grams, inputs, params, sizes)`, which returns the diagonal of every output."""
-    lines = ["def rows(record, grams, inputs, params, sizes):",
+def rows_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> str:
+    """Source of `rows<suffix>(record, grams, inputs, params, sizes)`, which returns the diagonal of every output."""
+    lines = [f"def rows{suffix}(record, grams, inputs, params, sizes):",
              '    """The recursion for a = b: `record` keeps quantities of one index; returns the outputs."""']
     groups = {"grams": [scalar_name(g.name) for g in program.grams], "inputs": [input_name(n) for n in program.inputs],
               "params": [param_name(n) for n in program.params], "sizes": [size_name(n) for n in program.sizes]}
     lines += [f"    {', '.join(names)}, = {group}" for group, names in groups.items() if names]
     lines += [f"    {array_name(array.name)} = {{}}" for array in program.arrays]
-    lines += _steps(steps, "    ")
+    lines += _steps(steps, "    ", suffix)
     lines.append(f"    return [{', '.join(place(ref) for _, ref in program.outputs)}]")
     return "\n".join(lines)
 
@@ -48,14 +48,14 @@ def place(ref: Ref) -> str:
     return f"{array_name(ref.name)}[{', '.join(int_source(i) for i in ref.index)}]"
 
 
-def _steps(steps: tuple[Step, ...], pad: str) -> list[str]:
+def _steps(steps: tuple[Step, ...], pad: str, suffix: str) -> list[str]:
     lines = []
     for step in steps:
         match step:
             case For(loop, inner):
-                lines += [pad + range_source(loop), *(_steps(inner, pad + "    ") or [pad + "    pass"])]
+                lines += [pad + range_source(loop), *(_steps(inner, pad + "    ", suffix) or [pad + "    pass"])]
             case SeriesCall():
-                lines += [pad + text for text in _series(step)]
+                lines += [pad + text for text in _series(step, suffix)]
             case Block():
                 lines += [pad + _line(line) for line in step.lines]
     return lines
@@ -83,9 +83,9 @@ def _vectorized(text: str) -> str:
     return literals(text, None)
 
 
-def _series(call: SeriesCall) -> list[str]:
+def _series(call: SeriesCall, suffix: str) -> list[str]:
     name = f"series{call.number}"
-    means = "None" if call.means is None else f"(phi{call.means[0]}, phi{call.means[1]})"
-    arguments = f"{place(call.kaa)}, {place(call.kbb)}, phi{call.f}, phi{call.g}, {means}"
+    means = "None" if call.means is None else f"(phi{call.means[0]}{suffix}, phi{call.means[1]}{suffix})"
+    arguments = f"{place(call.kaa)}, {place(call.kbb)}, phi{call.f}{suffix}, phi{call.g}{suffix}, {means}"
     return [f"{name} = record.series({arguments})",
             f"{place(call.value)}, {place(call.integral)} = {name}.sums({place(call.correlation)})"]

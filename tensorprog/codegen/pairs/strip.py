@@ -31,15 +31,15 @@ from tensorprog.ir.integers import IntBin, IntExpr, IntLit
 _ARGUMENTS = "r0, r1, c0, c1, mirror, first, second, series, scratch, grams, params, sizes, outputs"
 
 
-def tile_source(program: PairProgram, steps: tuple[Step, ...], dtype: str) -> str:
-    """Source of `tile_<dtype>`, which fills outputs[r0:r1, c0:c1], and with `mirror` the transpose."""
-    return _TileText(program, steps, dtype).source()
+def tile_source(program: PairProgram, steps: tuple[Step, ...], dtype: str, suffix: str) -> str:
+    """Source of `tile_<dtype><suffix>`, which fills outputs[r0:r1, c0:c1], and with `mirror` the transpose."""
+    return _TileText(program, steps, dtype, suffix).source()
 
 
-def scratch_source(program: PairProgram, steps: tuple[Step, ...]) -> str:
-    """Source of `scratch_rows(sizes)`: the rows of scratch that a strip needs."""
+def scratch_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> str:
+    """Source of `scratch_rows<suffix>(sizes)`: the rows of scratch that a strip needs."""
     names = [size_name(n) for n in program.sizes]
-    lines = ["def scratch_rows(sizes):", '    """The number of rows of scratch that a strip needs."""']
+    lines = [f"def scratch_rows{suffix}(sizes):", '    """The number of rows of scratch that a strip needs."""']
     lines += [f"    {', '.join(names)}, = sizes"] if names else []
     total = [str(len(_scalars(program, steps)))] + [_extent(array.extents) for array in program.arrays]
     return "\n".join([*lines, f"    return {' + '.join(total)}"])
@@ -71,15 +71,15 @@ def _extent(extents: tuple[IntExpr, ...]) -> str:
 
 
 class _TileText:
-    def __init__(self, program: PairProgram, steps: tuple[Step, ...], dtype: str) -> None:
-        self.program, self.steps, self.dtype = program, steps, dtype
+    def __init__(self, program: PairProgram, steps: tuple[Step, ...], dtype: str, suffix: str) -> None:
+        self.program, self.steps, self.dtype, self.suffix = program, steps, dtype, suffix
         self.scalars = _scalars(program, steps)
         self.arrays = {array.name: array for array in program.arrays}
         self.grams = [gram.name for gram in program.grams]
 
     def source(self) -> str:
         program = self.program
-        lines = [f"@njit(**rt.OPTIONS)\ndef tile_{self.dtype}({_ARGUMENTS}):",
+        lines = [f"@njit(**rt.OPTIONS)\ndef tile_{self.dtype}{self.suffix}({_ARGUMENTS}):",
                  '    """Rows r0:r1 and columns c0:c1 of the outputs, and their transpose with `mirror`."""']
         groups = {"grams": [f"g_{name}" for name in self.grams], "params": [param_name(n) for n in program.params],
                   "sizes": [size_name(n) for n in program.sizes],

@@ -1,0 +1,54 @@
+"""Kernels over pairs of rows in the emitted module of the covariance evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sympy import Expr, Symbol, pycode
+
+from tensorprog.codegen.names import python_name
+from tensorprog.codegen.pairs import pair_kernel_sections
+from tensorprog.covariance.pairs import PairLowering
+
+#: Of an expectation that is a series, relative to the largest value.
+SERIES_ERROR = 1e-12
+
+_BY_TILES = '''def by_tiles{suffix}(env, threads):
+    """name -> (values, error) of {outputs} for all pairs of rows; empty for sizes that this is not for."""
+{names}    if {others}:
+        return {{}}
+    found = rt.evaluate(KERNEL{suffix}, {first}, {second}, {params}, threads=threads)
+    return {{name: (value, {error} * np.max(np.abs(value), initial=0.0)) for name, value in found.items()}}
+'''
+
+
+def tile_sections(lowering: PairLowering, suffix: str) -> list[str]:
+    """The definitions of a kernel, whose names end in `suffix`, and of `by_tiles<suffix>`, which calls it."""
+    program = lowering.program
+    sections = pair_kernel_sections(program, suffix)
+    params = {**{name: _text(e) for name, e in lowering.parameters.items()}, **{n: python_name(n) for n in program.sizes}}
+    conditions = [f"{_text(e)} < 0" for e in lowering.required]
+    conditions += [f"{python_name(s.name)} != {value}" for s, value in lowering.known.items()]
+    used = sorted({s.name for e in (*lowering.parameters.values(), *lowering.required, *lowering.known)
+                   for s in e.free_symbols} | set(program.sizes))
+    names = "".join(f"    {python_name(n)} = env[{n!r}]\n" for n in used)
+    second = "None" if lowering.one_set else _chosen(lowering.right)
+    series = any("rt.sum_series(" in section for section in sections)
+    call = _BY_TILES.format(
+        suffix=suffix, outputs=", ".join(name for name, _ in program.outputs), names=names, first=_chosen(lowering.left),
+        second=second, params=_dict(params), error=SERIES_ERROR if series else 0.0,
+        others=" or ".join(conditions) or "False")
+    return [*sections, call]
+
+
+def _text(expr: Expr) -> str:
+    names = {s: Symbol(python_name(s.name)) for s in expr.free_symbols}
+    return pycode(expr.xreplace(names), fully_qualified_modules=False)
+
+
+def _chosen(inputs: Mapping[str, str]) -> str:
+    return _dict({name: f"env[{given!r}]" for name, given in inputs.items()})
+
+
+def _dict(entries: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{name!r}: {text}" for name, text in entries.items()) + "}"
