@@ -141,12 +141,14 @@ def emit_module_text(compiled: Compiled) -> str:
         compiled.limit, compiled.original, compiled.powers, compiled.vanishing, compiled.mirrored, compiled.env))
 
 
-def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = ()) -> str:
-    """The source of the emitted module that evaluates a system of equations, and `tiles` as kernels."""
+def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = (),
+                    split: bool = False) -> str:
+    """The source of the emitted module that evaluates a system of equations, and `tiles` as kernels; with `split`, with
+    quadratures that are accurate also for large covariances."""
     from tensorprog.covariance.emit import emit_module
 
-    key = system, *map(id, tiles)
-    return compiled.text(key, lambda: emit_module(compiled.limit, compiled.original, system, tiles))
+    key = system, split, *map(id, tiles)
+    return compiled.text(key, lambda: emit_module(compiled.limit, compiled.original, system, tiles, split))
 
 
 def emit_span_text(compiled: Compiled) -> str:

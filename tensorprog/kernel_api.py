@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _KNOWN: WeakKeyDictionary = WeakKeyDictionary()
 
+#: Values of kernels that are computed by quadrature where series have too few terms.
+MOST_BY_QUADRATURE = 2_500
+
 #: Of the sizes at which a recursion over levels has not begun, those for which a written module holds kernels.
 MOST_SHORT = 4
 
@@ -58,30 +61,35 @@ class PairModule:
         return all(_number(e, {**env, **dict(corner)}) >= 0 for corner in corners for e in self.lowering.required)
 
     def values(self, env: Mapping[str, object], first: Mapping, second: Mapping | None,
-               **options: object) -> dict[str, np.ndarray]:
-        """The outputs, [..., N1, N2]; `first` and `second` by the names of inputs on the left and on the right."""
+               **options: object) -> tuple[dict[str, np.ndarray], float]:
+        """The outputs, [..., N1, N2], and a bound for what series with too few terms leave out; `first` and `second`
+        by the names of inputs on the left and on the right."""
         import numpy as np
 
-        lowering = self.lowering
+        from tensorprog.runtime.pairs import evaluate_with_error
+
+        lowering, kernel = self.lowering, self.module.KERNEL
         left = _chosen(first, lowering.left)
         right = None if second is None else _chosen(second, lowering.right)
         params = {name: float(_number(e, env)) for name, e in lowering.parameters.items()}
         params |= {name: env[name] for name in lowering.program.sizes if name in env}
         shape = tuple(int(_number(extent, env)) for _, extent in lowering.leading)
         if not shape:
-            return self.module.kernels(left, right, params, **options)
+            return evaluate_with_error(kernel, left, right, params, **options)
         out = options.pop("out", None)
         stacked: dict[str, np.ndarray] = dict(out or {})
+        worst = 0.0
         for index in itertools.product(*map(range, shape)):
             sizes = {name: i for (name, _), i in zip(lowering.leading, index)}
             part = {name: stacked[name][index] for name in stacked} if stacked else None
-            found = self.module.kernels(left, right, params | sizes, out=part, **options)
+            found, error = evaluate_with_error(kernel, left, right, params | sizes, out=part, **options)
+            worst = max(worst, error)
             if not stacked:
                 stacked = {name: np.empty((*shape, *v.shape), v.dtype) for name, v in found.items()}
             if part is None:
                 for name, value in found.items():
                     stacked[name][index] = value
-        return stacked
+        return stacked, worst
 
 
 def pair_lowerings(compiled: Compiled, system: System) -> dict[str, PairLowering | str]:
@@ -179,24 +187,30 @@ def _specialised(compiled: Compiled, env: Mapping[str, object], system: System,
 
 def pair_values(compiled: Compiled, env: Mapping[str, object], system: System,
                 threads: int | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Values and errors of a run's outputs that are recursions over pairs."""
+    """Values and errors of a run's outputs that are recursions over pairs, but for small ones for which a series has
+    too few terms: their expectations are left to quadrature."""
     import numpy as np
 
     from tensorprog.covariance.pairs_emit import SERIES_ERROR
+    from tensorprog.runtime.pairs import WORTH_A_WARNING, scaled_error
 
     values: dict[str, np.ndarray] = {}
     errors: dict[str, np.ndarray] = {}
     for module in _applicable(compiled, env, system)[0]:
-        found = module.values(env, env, None if module.lowering.one_set else env, threads=threads)
+        found, error = module.values(env, env, None if module.lowering.one_set else env, threads=threads)
+        if error > WORTH_A_WARNING and sum(value.size for value in found.values()) <= MOST_BY_QUADRATURE:
+            continue
+        error += SERIES_ERROR if module.series else 0.0
         for name, value in found.items():
-            scale = SERIES_ERROR * np.max(np.abs(value), initial=0.0) if module.series else 0.0
-            values[name], errors[name] = value, np.full(value.shape, scale)
+            values[name], errors[name] = value, np.full(value.shape, scaled_error(error, value))
     return values, errors
 
 
 def kernels(program: CompiledProgram, first: object, second: object = None, *, out: Mapping | None = None,
             threads: int | None = None, dtype: str = "float64", **settings: object) -> dict[str, np.ndarray]:
     """Every output that is a recursion over pairs of rows, for all pairs; see `CompiledProgram.kernels`."""
+    from tensorprog.runtime.pairs import warn_of_series
+
     env = _bound(program, first, settings)
     compiled = program.compiled_for(env)
     system = compiled.covered.system
@@ -204,11 +218,15 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
     if not usable:
         raise _no_kernel(program, reasons)
     results: dict[str, np.ndarray] = {}
+    worst = 0.0
     for module in usable:
         names = [name for name, _ in module.lowering.program.outputs]
         other = _second(program, module.lowering, env, second, settings)
         given = None if out is None else {name: out[name] for name in names}
-        results |= module.values(env, env, other, out=given, threads=threads, dtype=dtype)
+        found, error = module.values(env, env, other, out=given, threads=threads, dtype=dtype)
+        results |= found
+        worst = max(worst, error)
+    warn_of_series(worst)
     return results
 
 

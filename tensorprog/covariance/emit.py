@@ -16,7 +16,6 @@ from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.extents import family_extents
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.codegen.pairs import IMPORTS
-from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, IsZero, Total, is_constant, ordered
 from tensorprog.covariance.pairs import PairLowering
 from tensorprog.covariance.pairs_emit import tile_sections
@@ -41,8 +40,26 @@ import numpy as np
 from numba import njit
 
 {imports}from tensorprog.runtime import integers
-from tensorprog.covariance.runtime import TooLarge, get, table
+from tensorprog.covariance.runtime import {runtime}
 from tensorprog.expectations.numeric import gelu, relu, sigmoid, sign, silu, softplus, step
+'''
+
+_TABLE = '''_KEY = types.UniTuple(types.int64, {length})
+
+
+@njit(cache=True)
+def table():
+    """An empty table of values, and an empty stack of what is asked for."""
+    return Dict.empty(_KEY, types.float64), List.empty_list(_KEY)
+
+
+@njit(cache=True)
+def get(memo, stack, key):
+    """A value that is known, or 0 after asking for it."""
+    if key in memo:
+        return memo[key]
+    stack.append(key)
+    return 0.0
 '''
 
 _SOLVE = '''@njit(cache=True)
@@ -68,36 +85,44 @@ def solve(key, memo, stack, worst, limit, {env}):
 '''
 
 
-def emit_module(program: Program, original: Program, system: System, tiles: Sequence[PairLowering] = ()) -> str:
+def emit_module(program: Program, original: Program, system: System, tiles: Sequence[PairLowering] = (),
+                split: bool = False) -> str:
     """The source of the module that computes the outputs of `system`, those of `tiles` as kernels over pairs of rows
-    where these apply."""
-    return _Module(program, original, system, tiles).text()
+    where these apply. With `split`, quadratures are slower and accurate also for large covariances."""
+    return _Module(program, original, system, tiles, split).text()
 
 
 class _Module:
-    def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[PairLowering]):
-        self.program, self.original, self.system, self.tiles = program, original, system, tiles
-        self.width = KEY_LENGTH
-        if any(len(e.params) >= KEY_LENGTH for e in system.equations.values()):
-            raise Unsupported("a covariance depends on too many indices")
+    def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[PairLowering],
+                 split: bool):
+        self.program, self.original, self.system, self.tiles, self.split = program, original, system, tiles, split
+        self.width = max(KEY_LENGTH, 1 + max(len(e.params) for e in system.equations.values()))
         self.env = [python_name(s.name) for s in (*program.sizes, *program.params, *program.inputs)]
         self.lines: list[str] = []
         self.depth = 0
         self.count = 0
 
+    @property
+    def long_keys(self) -> bool:
+        """Whether keys are longer than those that the runtime has a table for."""
+        return self.width > KEY_LENGTH
+
     def text(self) -> str:
         listed = "\n".join(f"    {line}" for e in self.system.equations.values() for line in equation_lines(e))
         name = self.original.source.name.rsplit("/", 1)[-1]
         header = _HEADER.format(name=name, equations=listed.replace("\\", "\\\\"),
-                                imports=f"{IMPORTS}\n" if self.tiles else "")
+                                imports=f"{IMPORTS}\n" if self.tiles else "",
+                                runtime="TooLarge" if self.long_keys else "TooLarge, get, table")
         env = ", ".join(self.env) or "unused"
+        if self.long_keys:
+            header += "from numba import types\nfrom numba.typed import Dict, List\n\n\n" + _TABLE.format(length=self.width)
         parts = [header, *(self._recipe(k, r) for k, r in enumerate(self.system.recipes)),
                  self._compute(env), _SOLVE.format(env=env), bind_text(self.program, "integers"), *self._tiles(),
                  self._run()]
         return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
     def _recipe(self, number: int, recipe) -> str:
-        imports, _, body = recipe.emit(f"mean_{number}").partition("def ")
+        imports, _, body = recipe.emit(f"mean_{number}", self.split).partition("def ")
         return imports.strip() + "\n\n\n@njit(cache=True, error_model=\"numpy\")\ndef " + body
 
     # --- compute ---

@@ -34,11 +34,12 @@ class Laws:
         if (cell, transposed) not in self._variances:
             initial = next(i for i in self.program.initials if i.cell is cell)
             width = cell.type.rows if transposed else cell.type.cols
-            variance = self._coefficient(initial.law.args[1])[0] * self._ratio(width)
+            variance = self._coefficient(initial.law.args[1])[0] * self.ratio(width)
             self._variances[cell, transposed] = variance
         return self._variances[cell, transposed]
 
-    def _ratio(self, width: str) -> Expr:
+    def ratio(self, width: str) -> Expr:
+        """The limit of a width over the base width."""
         declared = next(w for w in self.program.widths if w.name == width)
         return self._coefficient(declared.ratio)[0] if declared.ratio else Integer(1)
 
@@ -107,7 +108,7 @@ class Laws:
             case "int":
                 return integer(expr.leaf)
             case "width":
-                return self._ratio(expr.leaf)
+                return self.ratio(expr.leaf)
             case "neg":
                 return -self._expression(expr.args[0])
         parts = [self._expression(a) for a in expr.args]

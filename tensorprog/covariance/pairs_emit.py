@@ -17,8 +17,8 @@ _BY_TILES = '''def by_tiles{suffix}(env, threads):
     """name -> (values, error) of {outputs} for all pairs of rows; empty for sizes that this is not for."""
 {names}    if {others}:
         return {{}}
-    found = rt.evaluate(KERNEL{suffix}, {first}, {second}, {params}, threads=threads)
-    return {{name: (value, {error} * np.max(np.abs(value), initial=0.0)) for name, value in found.items()}}
+    found, error = rt.evaluate_with_error(KERNEL{suffix}, {first}, {second}, {params}, threads=threads)
+    return {{name: (value, rt.scaled_error({error} + error, value)) for name, value in found.items()}}
 '''
 
 

@@ -6,7 +6,7 @@ from numba import njit, types
 from numba.typed import Dict, List
 
 KEY_LENGTH = 8
-"""How long keys are: the number of an equation and its indices, with zeros behind them."""
+"""How long keys are if that suffices: the number of an equation and its indices, with zeros behind them."""
 
 _KEY = types.UniTuple(types.int64, KEY_LENGTH)
 _TABLE = types.DictType(_KEY, types.float64)

@@ -29,11 +29,16 @@ from tensorprog.ir.program import Cell, Program, Range, Var, cells_written
 
 
 class Scope:
-    """What symbolic execution knows while it runs: loops, guards, functions, sites and means."""
+    """What symbolic execution knows while it runs: loops, guards, functions, sites and means.
 
-    def __init__(self, program: Program, variance: Callable[[Cell], Expr]):
+    Args:
+        variance: that of a product with a declared matrix, or with its transpose, and a normalized vector.
+        ratio: the limit of a width over the base width.
+    """
+
+    def __init__(self, program: Program, variance: Callable[[Cell, bool], Expr], ratio: Callable[[str], Expr]):
         self.program = program
-        self.variance = variance
+        self.variance, self.ratio = variance, ratio
         self.functions: list[FunctionDef] = []
         self.sites: list[Site] = []
         self.means: list[tuple[tuple[Symbol, ...], Expr]] = []

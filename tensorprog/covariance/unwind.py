@@ -59,8 +59,8 @@ class Unwound(Matrices):
     Attributes: functions, sites, means (id -> params and integrand), cells and inputs (by number).
     """
 
-    def __init__(self, program: Program, variance: Callable[[Cell, bool], Expr]):
-        super().__init__(program, variance)
+    def __init__(self, program: Program, variance: Callable[[Cell, bool], Expr], ratio: Callable[[str], Expr]):
+        super().__init__(program, variance, ratio)
         self._block(program.body)
 
     def output(self, cell: Cell) -> Callable[[tuple[Expr, ...]], Expr]:
@@ -129,7 +129,7 @@ class Unwound(Matrices):
             case Const(value=value):
                 return self._spread(sympy.nsimplify(value) if isinstance(value, float) else rational(value), var)
             case WidthConst():
-                return Value(Symbol(f"ratio_{op.width}", positive=True))
+                return Value(self.ratio(op.width))
             case FromInt(expr=expr):
                 return Value(self._int(expr))
             case ParamRef(name=name):

@@ -25,13 +25,14 @@ class Equation:
 
 @dataclass(slots=True)
 class Site:
-    """A product `matrix @ arg`; `left` is its name."""
+    """A product `matrix @ arg`; `left` is its name, `ratio` the width that is summed over, over the base width."""
 
     left: Expr
     matrix: Matrix
     transposed: bool
     arg: Expr
     loops: tuple[Binder, ...]
+    ratio: Expr
     condition: sympy.Basic = S.true
 
 

@@ -94,9 +94,10 @@ class Matrix:
         """The sum over one more binder (outermost)."""
         return Matrix(tuple(replace(t, binders=(binder, *t.binders)) for t in self.terms))
 
-    def product(self, x: Expr, base: Callable[[Base, bool], Expr]) -> Expr:
-        """The limit variable of `self @ x`; `base` gives that of a product with an initial matrix."""
-        return sympy.Add(*(_term_product(t, x, base) for t in self.terms))
+    def product(self, x: Expr, base: Callable[[Base, bool], Expr], ratio: Expr) -> Expr:
+        """The limit variable of `self @ x`; `base` gives that of a product with an initial matrix, `ratio` is the
+        width of `x` over the base width."""
+        return sympy.Add(*(_term_product(t, x, base, ratio) for t in self.terms))
 
 
 def initial(label: Expr, *, state: bool = False) -> Matrix:
@@ -117,7 +118,7 @@ def _term_expression(term: MatrixTerm) -> Expr:
     return value
 
 
-def _term_product(term: MatrixTerm, x: Expr, base: Callable[[Base, bool], Expr]) -> Expr:
+def _term_product(term: MatrixTerm, x: Expr, base: Callable[[Base, bool], Expr], ratio: Expr) -> Expr:
     from tensorprog.derive.arrays import sum_over
 
     if isinstance(term.factor, Base):
@@ -126,7 +127,7 @@ def _term_product(term: MatrixTerm, x: Expr, base: Callable[[Base, bool], Expr])
         left, right = term.factor.left, term.factor.right
         if term.transposed:
             left, right = right, left
-        value = term.coefficient * left * expectation(right * x)
+        value = term.coefficient * ratio * left * expectation(right * x)
     for binder in reversed(term.binders):
         value = sum_over(value, binder)
     return value

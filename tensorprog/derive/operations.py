@@ -27,7 +27,6 @@ from tensorprog.ir.program import (
     SumAxis,
     TensorType,
     Var,
-    WidthConst,
 )
 
 
@@ -52,8 +51,6 @@ def evaluate(scope: Scope, op: Op, var: Var, values: dict[Var, Tensor]) -> Tenso
     match op:
         case Const(value=value):
             return Tensor(number(value), fresh_axes(scope, var.type))
-        case WidthConst():
-            return Tensor(S.One)
         case FromInt(expr=expr):
             return Tensor(to_integer(expr))
         case ParamRef(name=name):

@@ -150,7 +150,7 @@ def _write_out(system: System, forms: ClosedForms, site: Site) -> None:
         hat = _hat_site(system, factor.label, transposed, site)
         return hat.hat + hat.dot
 
-    right = matrix.product(site.arg, base)
+    right = matrix.product(site.arg, base, site.ratio)
     if right != site.left:
         system.equations.append(Equation(site.left, right, site.loops, site.condition, "matmul"))
 

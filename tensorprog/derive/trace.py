@@ -17,7 +17,7 @@ from sympy import Expr, S
 from tensorprog.derive.arrays import Array, Binder, Items, Value, Write, either, lookup, where
 from tensorprog.derive.carried import Head
 from tensorprog.derive.entries import Equation, Site, Trace
-from tensorprog.derive.integers import to_condition, to_integer
+from tensorprog.derive.integers import ratio, to_condition, to_integer
 from tensorprog.derive.matrices import Base, Matrix, MatrixTerm, Outer, initial
 from tensorprog.derive.names import Labels, by_name, given, labels_of, recorded
 from tensorprog.derive.operations import Tensor, evaluate, fresh_axes, full_items
@@ -53,6 +53,7 @@ from tensorprog.ir.program import (
     Store,
     Term,
     Var,
+    WidthConst,
     Zero,
     cells_written,
     walk,
@@ -94,6 +95,7 @@ def merge_starts(trace: Trace) -> Trace:
 
 class Tracer:
     def __init__(self, limit: Program, original: Program):
+        self.limit = limit
         self.trace = Trace(labels=labels_of(limit))
         self.scope, self.labels = self.trace.scope, self.trace.labels
         self.named = by_name(limit)
@@ -139,6 +141,8 @@ class Tracer:
             case MatMul():
                 self.values[var] = Tensor(self.product(var, op))
                 return
+            case WidthConst(width=width):
+                value = Tensor(ratio(self.limit, width))
             case _:
                 value = evaluate(self.scope, op, var, self.values)
                 value = Tensor(self._recognized(value.expr), value.axes)
@@ -253,7 +257,8 @@ class Tracer:
         if var in self.given:
             cell, indices = self.given[var]
             left = self._left(cell, tuple(map(to_integer, indices)), True)
-        self.emit(Site(left, matrix, op.transposed, arg, self.loops, self.condition))
+        summed = op.matrix.type.rows if op.transposed else op.matrix.type.cols
+        self.emit(Site(left, matrix, op.transposed, arg, self.loops, ratio(self.limit, summed), self.condition))
         return left
 
     def short(self, var: Var) -> Expr:

@@ -38,6 +38,7 @@ class Recipe:
         formula: the closed form in the covariances and parameters, for printing; None for a quadrature.
         steps: the names of the rules that were used.
         source: the source of the function `expectation`, with the imports that it needs.
+        split_source: one that is slower, and accurate also for large covariances; equal to `source` if that is.
         arguments: the symbols of its arguments, in their order.
     """
 
@@ -46,15 +47,16 @@ class Recipe:
     formula: Expr | None
     steps: tuple[str, ...]
     source: str
+    split_source: str
     arguments: tuple[Symbol, ...]
 
-    def emit(self, name: str) -> str:
-        """The source with the function called `name`.
+    def emit(self, name: str, split: bool = False) -> str:
+        """The source with the function called `name`; `split_source` with `split`.
 
         It takes floats, and returns a float where the form is closed, and (value, error) from a quadrature.
         Numba compiles it, and plain Python runs it.
         """
-        return re.sub(r"\bdef expectation\(", f"def {name}(", self.source)
+        return re.sub(r"\bdef expectation\(", f"def {name}(", self.split_source if split else self.source)
 
 
 def plan_expectation(
@@ -94,10 +96,12 @@ def _recipe(value: Expr, planner: Planner, outside: dict[Symbol, Symbol]) -> Rec
                                     *(d.free_symbols for i in integrals.values() for d in i.deviations))
     arguments = tuple(sorted((s for s in free if s in outside), key=lambda s: (s.name, s.sort_key())))
     source = function_source(value, integrals, arguments)
+    steep = any(not i.kinks and i.transitions for i in integrals.values())
+    split_source = function_source(value, integrals, arguments, split=True) if steep else source
     formula = None if integrals else plain(value).xreplace(outside)
     dimension = max((i.dimension for i in integrals.values()), default=0)
     return Recipe("quadrature" if integrals else "closed", dimension, formula, tuple(sorted(planner.log)), source,
-                  tuple(outside[a] for a in arguments))
+                  split_source, tuple(outside[a] for a in arguments))
 
 
 @dataclass

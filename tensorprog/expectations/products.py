@@ -9,11 +9,12 @@ from sympy import Add, Expr, Max, Min, Mul, Pow, S, Symbol, tanh
 
 from tensorprog.expectations.affine import Affine, affine
 from tensorprog.expectations.basis import MOST_TERMS, pieces
-from tensorprog.expectations.functions import relu, sigmoid, silu, step
+from tensorprog.expectations.functions import gelu, relu, sigmoid, silu, softplus, step
 
 Summand = tuple[Expr, tuple[Expr, ...]]  # a coefficient without Gaussians and the factors
 
 KINKED = (relu, step, sympy.sign, sympy.Abs, Max, Min)
+STEEP = (tanh, sympy.erf, sigmoid, silu, gelu, softplus)
 
 # Products of two functions of one argument.
 _MERGED = {
@@ -97,11 +98,17 @@ def is_odd(factors: tuple[Expr, ...], gaussians: frozenset[Symbol]) -> bool:
     return result < 0
 
 
-def kinks(expr: Expr, variables: frozenset[Symbol]) -> list[Affine]:
-    """The affine forms at whose zeros `expr` has kinks or jumps, as far as they are affine."""
+def transitions(expr: Expr, variables: frozenset[Symbol]) -> list[Affine]:
+    """The affine forms at whose zeros `expr` has kinks or jumps, or changes fast if its variables are large."""
+    return kinks(expr, variables, (*KINKED, *STEEP))
+
+
+def kinks(expr: Expr, variables: frozenset[Symbol], functions: tuple[type, ...] = KINKED) -> list[Affine]:
+    """The affine forms at whose zeros `expr` has kinks or jumps, or one of other functions, as far as they are
+    affine."""
     found: dict[Affine, None] = {}
     for node in sympy.preorder_traversal(expr):
-        if isinstance(node, KINKED):
+        if isinstance(node, functions):
             for difference in _differences(node):
                 for form in _zeros(difference, variables):
                     found[form] = None

@@ -11,7 +11,7 @@ from sympy import Dummy, Expr, Mul, S, Symbol, cancel
 from tensorprog.expectations.affine import Affine, affine
 from tensorprog.expectations.basis import Basis, NotClosed
 from tensorprog.expectations.forms import Conditional
-from tensorprog.expectations.products import forms_of, kinks, replaced
+from tensorprog.expectations.products import forms_of, kinks, replaced, transitions
 
 MOST_DIMENSIONS = 3
 XI = tuple(Dummy(f"xi{k}", real=True) for k in range(MOST_DIMENSIONS))
@@ -39,6 +39,11 @@ class Integral:
     def kinks(self) -> list[Affine]:
         """The planes, as affine forms in xi, at which the integrand is not smooth."""
         return kinks(self.integrand, frozenset(XI))
+
+    @property
+    def transitions(self) -> list[Affine]:
+        """Those planes, and the ones at which the integrand changes fast if covariances are large."""
+        return transitions(self.integrand, frozenset(XI))
 
 
 @dataclass

@@ -53,8 +53,10 @@ def identifiers(arguments: tuple[Symbol, ...]) -> dict[Symbol, Symbol]:
     return names
 
 
-def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: tuple[Symbol, ...]) -> str:
-    """The source of `def expectation(arguments)`, with its imports.
+def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: tuple[Symbol, ...],
+                    split: bool = False) -> str:
+    """The source of `def expectation(arguments)`, with its imports. With `split`, integrals are taken apart not only at
+    kinks but also where an integrand changes fast if covariances are large.
 
     It returns `value`, in which each symbol of `integrals` stands for that integral; with integrals, the pair of
     `value` and its error, to first order in theirs.
@@ -63,7 +65,7 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
     printer = Printer()
     lines: list[str] = []
     for number, (symbol, integral) in enumerate(integrals.items()):
-        lines += _integral_lines(integral, number, names, printer)
+        lines += _integral_lines(integral, number, split, names, printer)
         names[symbol] = Symbol(f"q{number}_", real=True)
     shared, (result,) = sympy.cse([value.xreplace(names)], symbols=sympy.numbered_symbols("c_"))
     lines += [f"{s} = {printer.doprint(e)}" for s, e in shared]
@@ -88,8 +90,9 @@ def _imports(body: str) -> str:
     return "".join(lines)
 
 
-def _integral_lines(integral: Integral, number: int, names: dict[Symbol, Symbol], printer: Printer) -> list[str]:
-    planes = integral.kinks
+def _integral_lines(integral: Integral, number: int, split: bool, names: dict[Symbol, Symbol],
+                    printer: Printer) -> list[str]:
+    planes = integral.transitions if split else integral.kinks
     rows = [[*map(dict(plane.linear).get, XI[:integral.dimension], repeat(S.Zero)), plane.constant] for plane in planes]
     outer = [entry for row in rows for entry in row] if planes else list(integral.deviations)
     expressions = [e.xreplace(names) for e in (*outer, integral.integrand)]

@@ -8,7 +8,6 @@ kab sum_n a_n b_n c**n / (n + 1), because the n-th coefficient of F is sqrt(q/n)
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -28,19 +27,31 @@ CHUNK = 8
 _RADIUS = 14.0  # exp(-14**2 / 4) is below rounding, and |he_n(x)| exp(-x**2 / 4) is bounded
 
 
-@lru_cache(maxsize=1)
-def _nodes() -> tuple[np.ndarray, np.ndarray]:
-    """Quadrature for standard normal averages, split at 0 where a function may have a kink."""
-    x, w = np.polynomial.legendre.leggauss(384)
-    x, w = (x + 1) * _RADIUS / 2, w * _RADIUS / 2
+def _levels(s: np.ndarray) -> int:
+    """How often nodes are refined towards 0, where f(s x) changes over a width 1 / s."""
+    return int(np.clip(np.ceil(np.log2(max(s.max(initial=1.0), 1.0)) / 4) * 4, 0, 60))
+
+
+@lru_cache(maxsize=4)
+def _nodes(levels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Quadrature for standard normal averages, split at 0 where a function may have a kink, and into panels that get
+    shorter towards 0 by `levels` powers of 2."""
+    if levels:
+        edges = np.concatenate([[0.0], 2.0 ** np.arange(-levels, 0), np.arange(1.0, _RADIUS + 1)])
+        x, w = np.polynomial.legendre.leggauss(32)
+        x, w = np.outer(np.diff(edges), (x + 1) / 2) + edges[:-1, None], np.outer(np.diff(edges), w / 2)
+        x, w = x.ravel(), w.ravel()
+    else:
+        x, w = np.polynomial.legendre.leggauss(384)
+        x, w = (x + 1) * _RADIUS / 2, w * _RADIUS / 2
     x, w = np.concatenate([-x[::-1], x]), np.concatenate([w[::-1], w])
     return x, w * np.exp(-x**2 / 2) / np.sqrt(2 * np.pi)
 
 
-@lru_cache(maxsize=1)
-def _polynomials() -> np.ndarray:
+@lru_cache(maxsize=4)
+def _polynomials(levels: int) -> np.ndarray:
     """he_n(x) w for n < ORDER: [ORDER, nodes]."""
-    x, w = _nodes()
+    x, w = _nodes(levels)
     scale = np.exp(-x**2 / 4)
     table = np.empty((ORDER, len(x)))
     table[0], table[1] = scale, x * scale
@@ -51,13 +62,13 @@ def _polynomials() -> np.ndarray:
 
 def _coefficients(f: Callable, s: np.ndarray, powers: np.ndarray) -> np.ndarray:
     """The coefficients of f(s z) at the given powers: [s, powers]."""
-    x, _ = _nodes()
-    return f(s[:, None] * x) @ _polynomials()[powers].T
+    x, _ = _nodes(_levels(s))
+    return f(s[:, None] * x) @ _polynomials(_levels(s))[powers].T
 
 
 def _average(f: Callable, s: np.ndarray) -> np.ndarray:
     """E f(s z): [s, 1]."""
-    x, w = _nodes()
+    x, w = _nodes(_levels(s))
     return (f(s[:, None] * x) @ w)[:, None]
 
 
@@ -98,7 +109,7 @@ class HermiteSeries:
     """The series of E[f(u) g(v)] for variances qa of u and qb of v, both [n].
 
     `first` and `second` are the coefficients [terms, n] at `powers`; `bounds` is for what is left from each term on at
-    c = 1. `sums` gives values on the diagonal; `mean_a` and `mean_b` are E[F(u)] and E[G(v)] for `means` = (F, G).
+    c = 1, `rest` for what is left after all terms where those are too few. `sums` gives values on the diagonal; `mean_a` and `mean_b` are E[F(u)] and E[G(v)] for `means` = (F, G).
     """
 
     def __init__(self, qa: np.ndarray, qb: np.ndarray, f: Callable, g: Callable,
@@ -115,9 +126,7 @@ class HermiteSeries:
         scale = max(1.0, float(np.sqrt(qa.max() * qb.max()))) if means else 1.0
         self.bounds = scale * bounds[self.powers]
         self.variance = qa
-        if not len(enough) and bounds[ORDER] > 1e-10 * max(1.0, bounds[0]):
-            warnings.warn(f"{ORDER} terms of a Hermite series leave errors up to {bounds[ORDER]:.1e} at correlation 1",
-                          RuntimeWarning, stacklevel=2)
+        self.rest = 0.0 if len(enough) else scale * float(bounds[ORDER])
         if means:
             self.mean_a, self.mean_b = (rows(lambda s: _average(mean, s))[0] for rows, mean in zip((a, b), means))
 
@@ -163,30 +172,37 @@ def _powers(left: tuple, right: tuple, terms: int) -> np.ndarray:
 
 
 def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-    """For `sum_series`: coefficients [terms, N1] and [terms, N2], starts, powers, bounds, weights, tolerance."""
+    """For `sum_series`: coefficients [terms, N1] and [terms, N2], starts, powers, bounds, rests, weights, tolerance."""
     none = np.zeros((1, 1), dtype)
     starts = np.cumsum([0] + [len(call.powers) for call in calls])
+    rests = np.array([call.rest for call in calls])
     if not calls:
-        return none, none, starts, np.zeros(1, np.int64), np.zeros(1), np.zeros(1, dtype), TOLERANCE
+        return none, none, starts, np.zeros(1, np.int64), np.zeros(1), rests, np.zeros(1, dtype), TOLERANCE
     first = np.concatenate([call.first[:, rows] for call in calls]).astype(dtype, copy=False)
     shared = rows == columns and all(call.first is call.second for call in calls)
     second = first if shared else np.concatenate([call.second[:, columns] for call in calls]).astype(dtype, copy=False)
     powers = np.concatenate([call.powers for call in calls])
     bounds = np.concatenate([call.bounds for call in calls])
     weights = (1.0 / (powers + 1)).astype(dtype)
-    return first, second, starts, powers, bounds, weights, TOLERANCE if dtype == np.float64 else 1e-8
+    return first, second, starts, powers, bounds, rests, weights, TOLERANCE if dtype == np.float64 else 1e-8
 
 
 @njit(**OPTIONS)
 def sum_series(series, call, i, c0, c, value, integral, y, with_integral):
-    """For row i and the strip's correlations c: value = sum t_n c**n, integral = sum t_n c**n / (n + 1)."""
-    first, second, starts, powers, bounds, weights, tolerance = series
+    """For row i and the strip's correlations c: value = sum t_n c**n, integral = sum t_n c**n / (n + 1).
+
+    `series` is what `pack` returns, whether rows and columns are of one data set (whose diagonal is not taken from
+    here), and an array whose first element is raised to a bound for what the series leave out elsewhere.
+    """
+    first, second, starts, powers, bounds, rests, weights, tolerance, own, worst = series
     start, stop = starts[call] + 1, starts[call + 1]
     largest = c.dtype.type(0)
     for j in range(len(c)):
         largest = max(largest, abs(c[j]))
         value[j] = 0
         integral[j] = 0
+    if rests[call] > 0:
+        _note_rest(rests[call], i - c0 if own else -1, c, worst)
     while stop > start and bounds[stop - CHUNK] * largest ** powers[stop - CHUNK] <= tolerance:
         stop -= CHUNK
     step = powers[start + 1] - powers[start] if stop > start else 1
@@ -203,6 +219,16 @@ def sum_series(series, call, i, c0, c, value, integral, y, with_integral):
         t = constant * columns[c0 + j]
         value[j] = t + lead * value[j]
         integral[j] = t + lead * integral[j]
+
+
+@njit(**OPTIONS)
+def _note_rest(rest, own, c, worst):
+    """Raises worst[0] to a bound for the terms that a series does not have, at the correlations c but for c[own]."""
+    largest = 0.0
+    for j in range(len(c)):
+        if j != own:
+            largest = max(largest, abs(c[j]))
+    worst[0] = max(worst[0], rest * largest**ORDER)
 
 
 @njit(**OPTIONS)

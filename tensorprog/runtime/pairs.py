@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ from numba import njit
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, silu, softplus, step
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
 
-__all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "finite", "gelu", "inverse_root", "mirror", "relu",
-           "sigmoid", "silu", "snap", "snap_rows", "softplus", "step", "sum_series"]
+__all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_error", "finite", "gelu", "inverse_root", "mirror", "relu",
+           "scaled_error", "sigmoid", "silu", "snap", "snap_rows", "softplus", "step", "sum_series"]
+
+#: Errors of series that are worth a warning: where they reach 1e-12, as for all moderate variances, there is none.
+WORTH_A_WARNING = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,11 @@ def finite(values):
     return np.where(np.isfinite(values), values, 0.0)
 
 
+def scaled_error(error: float, values: np.ndarray) -> float:
+    """The error of values that come from series with an error; what multiplies a series is at most of their size."""
+    return error * max(1.0, float(np.max(np.abs(values), initial=0.0))) if error else 0.0
+
+
 @njit(**OPTIONS)
 def clamp(x, low, high):
     return min(max(x, low), high)
@@ -102,14 +111,32 @@ def evaluate(kernel: PairKernel, first: Mapping[str, np.ndarray], second: Mappin
              threads: int | None = None, dtype: str = "float64") -> dict[str, np.ndarray]:
     """The outputs [N1, N2] of all pairs of rows of two data sets; without `second`, of one with itself.
 
-    `out` holds arrays to write to, C-contiguous and of this dtype. Raises ValueError for arrays that do not fit.
+    `out` holds arrays to write to, C-contiguous and of this dtype. Raises ValueError for arrays that do not fit. Warns
+    where a series is too short for the variances and correlations that it met.
     """
+    found, error = evaluate_with_error(kernel, first, second, params, out=out, threads=threads, dtype=dtype)
+    warn_of_series(error)
+    return found
+
+
+def warn_of_series(error: float) -> None:
+    """A RuntimeWarning if what series leave out is worth one."""
+    if error > WORTH_A_WARNING:
+        warnings.warn(f"Hermite series leave errors up to {error:.1e} for the largest variances and correlations",
+                      RuntimeWarning, stacklevel=3)
+
+
+def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
+                        second: Mapping[str, np.ndarray] | None = None, params: Mapping[str, float] | None = None, *,
+                        out: Mapping[str, np.ndarray] | None = None, threads: int | None = None,
+                        dtype: str = "float64") -> tuple[dict[str, np.ndarray], float]:
+    """What `evaluate` returns, and a bound for the terms that a series with too few of them leaves out."""
     with _blas().limit(limits=1, user_api="blas"):
         return _evaluate(kernel, first, second, params or {}, out, threads, np.dtype(dtype))
 
 
 def _evaluate(kernel: PairKernel, first: Mapping, second: Mapping | None, params: Mapping, out: Mapping | None,
-              threads: int | None, dtype: np.dtype) -> dict[str, np.ndarray]:
+              threads: int | None, dtype: np.dtype) -> tuple[dict[str, np.ndarray], float]:
     right = first if second is None else second
     lefts = [_matrix(first[name], dtype) for name, _ in kernel.grams]
     rights = [_matrix(right[name], dtype) if name != other or second is not None else left
@@ -127,21 +154,25 @@ def _evaluate(kernel: PairKernel, first: Mapping, second: Mapping | None, params
     numbers = tuple(dtype.type(params[name]) for name in kernel.params)
     run = kernel.tiles[dtype.name]
 
+    errors: list[np.ndarray] = []
+
     def worker(todo) -> None:
+        errors.append(np.zeros(1))
+        mine = (*series, second is None, errors[-1])
         scratch = np.empty((kernel.scratch_rows(sizes), tile), dtype)
         buffers = [np.empty(tile * tile, dtype) for _ in lefts]
         for r0, c0 in todo:
             r1, c1 = min(r0 + tile, n1), min(c0 + tile, n2)
             grams = tuple(np.dot(x[r0:r1], y[c0:c1].T, out=buffer[:(r1 - r0) * (c1 - c0)].reshape(r1 - r0, c1 - c0))
                           for x, y, buffer in zip(lefts, rights, buffers))
-            run(r0, r1, c0, c1, symmetric, *tables, series, scratch, grams, numbers, sizes, outputs)
+            run(r0, r1, c0, c1, symmetric, *tables, mine, scratch, grams, numbers, sizes, outputs)
 
     corners = [(r, c) for r in range(0, n1, tile) for c in range(r if symmetric else 0, n2, tile)]
     run_shared(worker, corners, threads or available_threads())
     if second is None:
         for array, values in zip(outputs, diagonals):
             np.einsum("ii->i", array)[:] = values
-    return dict(zip(kernel.outputs, outputs))
+    return dict(zip(kernel.outputs, outputs)), float(max(e[0] for e in errors))
 
 
 def _diagonal(kernel: PairKernel, first: Mapping, second: Mapping | None, params: Mapping):
