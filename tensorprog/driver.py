@@ -107,6 +107,7 @@ def compile_program(program: Program, settings: Settings | None, reporter: Repor
     """
     from tensorprog.passes.batch import mark_parallel
     from tensorprog.passes.contract_cells import contract_cells
+    from tensorprog.passes.hypotheses import check_hypotheses
     from tensorprog.passes.limit import leading_terms
     from tensorprog.passes.powers import check_outputs, infer_powers
     from tensorprog.passes.readouts import readouts
@@ -121,7 +122,9 @@ def compile_program(program: Program, settings: Settings | None, reporter: Repor
     vanishing = frozenset() if later.has("TP506") else check_outputs(plain, powers, reporter)
     reporter.extend(later)
     reporter.raise_errors()
-    limit = simplify(contract_cells(simplify(limit)))
+    limit = simplify(limit)
+    check_hypotheses(limit, env, reporter)
+    limit = simplify(contract_cells(limit))
     return Compiled(program, plain, mark_parallel(limit), powers, vanishing, readouts(program), env)
 
 

@@ -139,6 +139,26 @@ _POWERS = {
         "The elements of a family, and the values that a name takes in loops or branches, share one power of n.",
         "h[0] = W @ v\nh[1] = n*v\nfor l in range(2, 4):\n    h[l] = h[l-1]\noutput moment(h[3]*h[3]) / n**2",
         "h[0] = W @ v\nh[1] = v\nfor l in range(2, 4):\n    h[l] = h[l-1]\noutput moment(h[3]*h[3])"),
+    "TP511": Entry(
+        "an exponential that grows too fast (warning)",
+        "The limit theorem is about averages of functions that grow less than exp(c*x**2) for every c. An average of "
+        "something that grows faster may have no expectation, or its largest coordinate outweighs all others at every "
+        "width.",
+        "output moment(exp(v*v/8))",
+        "output moment(exp(-v*v/8))"),
+    "TP512": Entry(
+        "a division by a vector that can be zero (warning)",
+        "Coordinates near zero make the quotient large, and an average of it need not converge. The theorem covers "
+        "quotients whose denominator stays away from zero; a division by a scalar is fine wherever its limit is not "
+        "zero. The same holds of logarithms and negative powers.",
+        "output moment(tanh(v / (W @ v)))",
+        "output moment(tanh(v / sqrt((W @ v)**2 + 0.01)))"),
+    "TP513": Entry(
+        "a jump at a value that is zero in the limit (warning)",
+        "The limit keeps leading terms. Where these are 0 in every coordinate and meet the jump of `sign`, of `step` or "
+        "of the derivative of `relu`, the value at finite width depends on what was dropped (TP III, Appendix E).",
+        "vector z : [n] ~ constant(1)\noutput moment(step(z - 1 + v/sqrt(n)))",
+        "output moment(step(v/sqrt(n)))"),
 }
 
 ENTRIES = {**_GRADIENTS, **_POWERS}

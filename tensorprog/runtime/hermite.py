@@ -109,7 +109,7 @@ class HermiteSeries:
     """The series of E[f(u) g(v)] for variances qa of u and qb of v, both [n].
 
     `first` and `second` are the coefficients [terms, n] at `powers`; `bounds` is for what is left from each term on at
-    c = 1, `rest` for what is left after all terms where those are too few. `sums` gives values on the diagonal; `mean_a` and `mean_b` are E[F(u)] and E[G(v)] for `means` = (F, G).
+    c = 1, relative to the values, `rest` for what is left after all terms where those are too few. `sums` gives values on the diagonal; `mean_a` and `mean_b` are E[F(u)] and E[G(v)] for `means` = (F, G).
     """
 
     def __init__(self, qa: np.ndarray, qb: np.ndarray, f: Callable, g: Callable,
@@ -117,18 +117,28 @@ class HermiteSeries:
         self.functions, self.means, self.same_variance = (f, g), means, qa is qb
         self.rows = _Rows(qa), (_Rows(qb) if qa is not qb else None)
         a, b = self.rows[0], self.rows[1] or self.rows[0]
-        bounds = np.sqrt(_left(f, a.samples) * _left(g, b.samples))
-        enough = np.flatnonzero(bounds <= TOLERANCE * max(1.0, bounds[0]))
+        left = np.sqrt(_left(f, a.samples) * _left(g, b.samples))
+        bounds = left / max(self._unit(a, b, left[0]), np.finfo(float).tiny)
+        enough = np.flatnonzero(bounds <= TOLERANCE)
         self.powers = _powers((f, a.samples), (g, b.samples), int(enough[0]) if len(enough) else ORDER)
         self.first = a(lambda s: _coefficients(f, s, self.powers))
         same = a is b and f is g
         self.second = self.first if same else b(lambda s: _coefficients(g, s, self.powers))
-        scale = max(1.0, float(np.sqrt(qa.max() * qb.max()))) if means else 1.0
-        self.bounds = scale * bounds[self.powers]
+        self.bounds = bounds[self.powers]
         self.variance = qa
-        self.rest = 0.0 if len(enough) else scale * float(bounds[ORDER])
+        self.rest = 0.0 if len(enough) else float(left[ORDER] * (max(1.0, a.s[-1] * b.s[-1]) if means else 1.0))
         if means:
             self.mean_a, self.mean_b = (rows(lambda s: _average(mean, s))[0] for rows, mean in zip((a, b), means))
+
+    def _unit(self, a: _Rows, b: _Rows, whole: float) -> float:
+        """What bounds are relative to: the root mean squares of f and g or, where E[F G] is also wanted, those of F and
+        G over the standard deviations that multiply the series in it, if these are less."""
+        if not self.means:
+            return whole
+        sizes = [np.sqrt(_average(lambda x: mean(x) ** 2, rows.samples)[:, 0]) / np.where(rows.samples > 0, rows.samples, 1)
+                 for rows, mean in zip((a, b), self.means)]
+        positive = [size[size > 0] for size in sizes]
+        return min(whole, *(float(p.min()) for p in positive if len(p))) if all(map(len, positive)) else whole
 
     def sums(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """sum t_n c**n and sum t_n c**n / (n + 1) at correlations c [n]; by quadrature where u = v."""
@@ -160,7 +170,7 @@ def _left(f: Callable, s: np.ndarray) -> np.ndarray:
 def _powers(left: tuple, right: tuple, terms: int) -> np.ndarray:
     """The powers of c whose terms do not vanish: 0 and all, the odd or the even ones below `terms`, in chunks."""
     sizes = np.prod([np.abs(_coefficients(f, s, np.arange(ORDER))).max(axis=0) for f, s in (left, right)], axis=0)
-    small = 1e-15 * max(1.0, sizes.sum())
+    small = 1e-15 * sizes.sum()
     start, step = 1, 1
     if sizes[1:terms:2].sum() <= small:
         start, step = 2, 2

@@ -23,7 +23,7 @@ from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, silu, softplu
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
 
 __all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_error", "finite", "gelu", "inverse_root", "mirror", "relu",
-           "scaled_error", "sigmoid", "silu", "snap", "snap_rows", "softplus", "step", "sum_series"]
+           "scaled_error", "select", "sigmoid", "silu", "snap", "snap_rows", "softplus", "step", "sum_series"]
 
 #: Errors of series that are worth a warning: where they reach 1e-12, as for all moderate variances, there is none.
 WORTH_A_WARNING = 1e-10
@@ -83,6 +83,11 @@ def scaled_error(error: float, values: np.ndarray) -> float:
 @njit(**OPTIONS)
 def clamp(x, low, high):
     return min(max(x, low), high)
+
+
+@njit(**OPTIONS)
+def select(condition, yes, no):
+    return yes if condition else no
 
 
 @njit(**OPTIONS)

@@ -18,7 +18,7 @@ from typing import Protocol
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 
-from tensorprog.codegen.pairs.arcsine import ANGLE, FOLD, horner
+from tensorprog.codegen.pairs.arcsine import ANGLE, FOLD, ODD, SINH, horner
 from tensorprog.codegen.pairs.pieces import Piece
 from tensorprog.codegen.pairs.program import Side
 
@@ -154,6 +154,17 @@ def _arcsine(scope: Scope, c: str) -> str:
     return scope.let(f"copysign(f8(1.0) - f8(2.0)*{_root(scope, m)}*{scope.let(horner(m, ANGLE))}, {c})")
 
 
+def _small_arcsine(scope: Scope, t: str) -> str:
+    """(2/pi) asin(t), exact relative to a small t: covariances of error functions of small variances."""
+    m = scope.let(f"abs({t})")
+    low = scope.let(f"{m} < f8(0.5)")
+    square = scope.let(f"select({low}, {t}*{t}, f8(0.5)*snap(f8(1.0) - {m}, f8(4e-15)))")
+    s = scope.let(f"select({low}, {m}, np.sqrt({square}))")
+    angle = scope.let(f"{s} + {s}*{square}*{scope.let(horner(square, ODD))}")
+    folded = f"{number(2 / math.pi)}*select({low}, {angle}, {number(math.pi / 2)} - f8(2.0)*{angle})"
+    return scope.let(f"copysign({folded}, {t})")
+
+
 def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
     """Products of erf(alpha u), its derivative and their multiples by u; D = 1 + 2 alpha**2 q.
 
@@ -166,7 +177,7 @@ def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
     k, kinds = scope.kab, (f.kind, g.kind)
     t = scope.let(f"clamp({k}*{ra}*{rb}, f8(-1.0), f8(1.0))")
     if kinds == ("erf", "erf"):
-        return _arcsine(scope, t)
+        return _small_arcsine(scope, t)
     m = scope.let(f"abs({t})")
     cut = scope.let(f"f8(1.0)/((f8(1.0) - {m})*(f8(1.0) + {m}))")  # 1 / (1 - t**2)
     base = scope.let(f"{ra}*{rb}*np.sqrt({cut})")  # 2 sqrt(a b) times the expectation of two Gauss functions
@@ -190,7 +201,7 @@ def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
         case _:
             qa, qb = _own(scope, "a"), _own(scope, "b")
             rest = f"(f8(1.0) - {qa}*{_shrunk(scope, 'a', a)} - {qb}*{_shrunk(scope, 'b', b)})"
-            return f"({k}*{_arcsine(scope, t)} + {number(scale)}*{base}*({qa}*{qb} + {k}*{k}*{rest}))"
+            return f"({k}*{_small_arcsine(scope, t)} + {number(scale)}*{base}*({qa}*{qb} + {k}*{k}*{rest}))"
     return f"{number(scale)}*{value}"
 
 
@@ -216,4 +227,9 @@ def _exponentials(scope: Scope, f: Piece, g: Piece) -> str:
         return scope.let(f"np.exp({ea} + {eb})*np.{function}({cross})")
     sign = "-" if f.kind == "sin" else "+"
     plus, minus = (scope.let(f"np.exp({s}{cross} + {ea} + {eb})") for s in ("", "-"))
-    return f"f8(0.5)*({plus} {sign} {minus})"
+    half = f"f8(0.5)*({plus} {sign} {minus})"
+    if sign == "+":
+        return half
+    # The difference loses all digits of a small sinh.
+    small = scope.let(f"np.exp({ea} + {eb})*{cross}*{scope.let(horner(f'({cross}*{cross})', SINH))}")
+    return scope.let(f"select(abs({cross}) < f8(0.5), {small}, {half})")

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 from tensorprog.runtime import pairs as rt
-from tensorprog.runtime.pairs import clamp, snap
+from tensorprog.runtime.pairs import clamp, select, snap
 
 f4 = np.float32"""
 

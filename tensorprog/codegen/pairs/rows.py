@@ -78,7 +78,8 @@ def _of(text: str, source: str | None) -> str:
 
 
 def _vectorized(text: str) -> str:
-    for name, vectorized in (("clamp", "np.clip"), ("copysign", "np.copysign"), ("snap", "rt.snap_rows")):
+    for name, vectorized in (("clamp", "np.clip"), ("copysign", "np.copysign"), ("snap", "rt.snap_rows"),
+                             ("select", "np.where")):
         text = re.sub(rf"\b{name}\(", f"{vectorized}(", text)
     return literals(text, None)
 

@@ -1,0 +1,210 @@
+"""Warnings where a hypothesis of the Master Theorem is not met (TP IV, Assumption F.4; TP III, Appendix E).
+
+    TP511   a nonlinearity that grows as exp(c x**2) or faster: its averages need not converge (TP I, Theorem 5.4)
+    TP512   a division by, or the logarithm of, a vector that can be zero
+    TP513   a discontinuous function of a vector that is one number in the limit: what is of lower order decides it
+
+They follow from the program's structure alone: every value of the limit program gets a bound (`bounds`), from above and
+by iteration round loops. Not done here: a scalar on which something is discontinuous, whose limit is not known before the
+program runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tensorprog.diagnostics import Reporter, Span
+from tensorprog.ir.constants import constant as declared_constant
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    Const,
+    Contract,
+    Elementwise,
+    FromInt,
+    Initial,
+    InputRef,
+    Let,
+    Load,
+    MatMul,
+    Moment,
+    Op,
+    ParamRef,
+    Place,
+    Program,
+    Statement,
+    Store,
+    SumAxis,
+    Var,
+    WidthConst,
+    Zero,
+    cells_written,
+    operands,
+    walk,
+)
+from tensorprog.passes.bounds import (
+    ANY_NUMBER,
+    GAUSSIAN,
+    Bound,
+    Problems,
+    constant,
+    joined,
+    mean,
+    of_primitive,
+    product,
+    summed,
+    widened,
+)
+
+ROUNDS = 4  # before ranges that still move are given up
+JUMPS = ("sign", "step")
+KINKS = ("relu", "abs")
+
+
+def check_hypotheses(limit: Program, env: Mapping[str, object], reporter: Reporter) -> None:
+    """Warn of what the theorem does not cover; `env` holds the values of parameters and sizes."""
+    bounds = _Bounds(limit, env)
+    for statement in bounds.solved():
+        if isinstance(statement, Let) and statement.var.type.width is not None:
+            bounds.judge(statement, reporter)
+
+
+class _Bounds:
+    def __init__(self, program: Program, env: Mapping[str, object]):
+        self.program, self.env = program, env
+        self.vars: dict[Var, Bound | None] = {}
+        self.multiples: dict[Var, tuple[object, int]] = {}
+        self.written = cells_written(program.body)
+        self.cells: dict[Cell, Bound | None] = {i.cell: self._declared(i) for i in program.initials}
+
+    def solved(self) -> list[Statement]:
+        """All statements, once the bounds of what loops carry round hold."""
+        statements = list(walk(self.program.body))
+        count, before = 0, None
+        while before != self.cells:
+            before = dict(self.cells)
+            for statement in statements:
+                self._statement(statement)
+            count += 1
+            if count > ROUNDS:
+                self.cells = {c: widened(before.get(c), b) for c, b in self.cells.items()}
+        return statements
+
+    def judge(self, statement: Let, reporter: Reporter) -> None:
+        op = statement.op
+        if not isinstance(op, Elementwise):
+            return
+        args = [self.vars.get(a) for a in op.args]
+        if any(a is None for a in args):
+            return
+        problems = Problems()
+        of_primitive(op.fn, op.order, args, self._sign(op), problems)
+        if problems.growth:
+            _too_fast(statement.span, reporter)
+        if problems.division and op.args[-1 if op.fn == "div" else 0].type.width is not None:
+            _division(op.fn, statement.span, reporter)
+        jumps = op.fn in JUMPS and op.order == 0 or op.fn in KINKS and op.order == 1
+        if jumps and args[0].fixed and args[0].zero:
+            _degenerate(op.fn + "'" * op.order, statement.span, reporter)
+
+    def _declared(self, initial: Initial) -> Bound | None:
+        name = initial.law.name
+        values = [declared_constant(self.program, a, self.env)[0] for a in initial.law.args]
+        match name:
+            case "constant":
+                return constant(values[0])
+            case "zero":
+                return constant(0.0)
+            case "normal" if values[1] == 0:
+                return constant(values[0])
+            case "rademacher":
+                return Bound(-1.0, 1.0, False)
+            case "bernoulli":
+                return Bound(0.0, 1.0, True)
+            case "uniform":
+                return Bound(values[0], values[1], values[0] <= 0 <= values[1])
+        return GAUSSIAN
+
+    def _statement(self, statement: Statement) -> None:
+        match statement:
+            case Let(var=var, op=op):
+                self.vars[var] = self._op(op)
+                self.multiples[var] = self._multiple(var, op)
+            case Store(cell=cell, value=value):
+                self.cells[cell] = joined(self.cells.get(cell), self.vars.get(value))
+            case Accum(cell=cell, value=value):
+                old, new = self.cells.get(cell), self.vars.get(value)
+                both = None if old is None or new is None else of_primitive("add", 0, [old, new], 0, Problems())
+                self.cells[cell] = joined(old, both)
+            case Zero(cell=cell):
+                self.cells[cell] = joined(self.cells.get(cell), constant(0.0))
+
+    def _multiple(self, var: Var, op: Op) -> tuple[object, int]:
+        """A value as a multiple of another: what that is, and the factor's sign."""
+        match op:
+            case Load(cell=cell, items=items) if cell not in self.written:
+                return (cell, items), 1
+            case Elementwise(fn="neg", order=0, args=(a,)):
+                root, sign = self.multiples.get(a, (a, 1))
+                return root, -sign
+            case Elementwise(fn="mul" | "div" as fn, order=0, args=(a, b)):
+                for x, y in ((a, b), (b, a)) if fn == "mul" else ((a, b),):
+                    factor = self.vars.get(y)
+                    if factor is not None and factor.fixed and (factor.low > 0 or factor.high < 0):
+                        root, sign = self.multiples.get(x, (x, 1))
+                        return root, sign if factor.low > 0 else -sign
+        return var, 1
+
+    def _sign(self, op: Elementwise) -> int:
+        """The sign of the second argument over the first, if it is a multiple of it."""
+        if len(op.args) != 2:
+            return 0
+        (one, a), (two, b) = (self.multiples.get(x, (x, 1)) for x in op.args)
+        return a * b if one == two else 0
+
+    def _op(self, op: Op) -> Bound | None:
+        match op:
+            case Const(value=value):
+                return constant(float(value))
+            case WidthConst():
+                return Bound(0.0, float("inf"), False, fixed=True)
+            case FromInt() | InputRef():
+                return ANY_NUMBER
+            case ParamRef(name=name):
+                return constant(float(self.env[name])) if name in self.env else ANY_NUMBER
+            case Load(cell=cell):
+                return self.cells.get(cell)
+        args = [self.vars.get(a) for a in operands(op)]
+        if any(a is None for a in args):
+            return None
+        match op:
+            case Elementwise():
+                return of_primitive(op.fn, op.order, args, self._sign(op), Problems())
+            case Moment():
+                return mean(args[0])
+            case Contract():
+                return summed(product(*args))
+            case SumAxis():
+                return summed(args[0])
+            case MatMul():
+                return args[0] if args[0] == constant(0.0) else GAUSSIAN
+            case Place():
+                return joined(args[0], constant(0.0))
+        return args[0]
+
+
+def _too_fast(span: Span | None, reporter: Reporter) -> None:
+    reporter.warn("TP511", "this exponential grows as fast as exp(c*x**2), or faster: averages of it need not have the "
+                  "limit that is computed", span, help="bound its argument, as in `exp(-x*x)` or `exp(tanh(x))`")
+
+
+def _division(fn: str, span: Span | None, reporter: Reporter) -> None:
+    what = "takes the logarithm of" if fn == "log" else "divides by"
+    reporter.warn("TP512", f"this {what} a vector that can be zero: the limit theorem does not cover it", span,
+                  help="keep it away from zero, as in `x / sqrt(y*y + 0.01)`")
+
+
+def _degenerate(name: str, span: Span | None, reporter: Reporter) -> None:
+    reporter.warn("TP513", f"in the limit the argument of {name} is 0 in every coordinate, where {name} jumps: at finite "
+                  "width what is of lower order decides its value", span,
+                  help="write what is of lower order at its own scale, or leave it out")

@@ -1,0 +1,76 @@
+"""Warnings where a hypothesis of the limit theorem is not met, and none where it is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tensorprog.diagnostics import Reporter, Source
+from tensorprog.driver import compile_program, front
+from tensorprog.finite.functions import BINARY as BINARY_VALUES
+from tensorprog.finite.functions import UNARY as UNARY_VALUES
+from tensorprog.ir.primitives import BINARY, UNARY
+from tensorprog.passes.bounds import Bound, Problems, of_primitive
+
+HEAD = "width n\nparam eps = 0.01\nmatrix W : [n, n] ~ normal(0, 1/n)\nvector u : [n] ~ normal(0, 1)\n" \
+    "vector v : [n] ~ normal(0, 1)\nvector s : [n] ~ rademacher()\nvector p : [n] ~ uniform(1, 2)\nh = W @ v\n"
+
+
+def warnings(body: str) -> list[str]:
+    source = Source("test.tp", HEAD + body)
+    reporter = Reporter(source)
+    compile_program(front(source, reporter), None, reporter)
+    return [d.code for d in reporter.warnings if d.code in ("TP511", "TP512", "TP513")]
+
+
+@pytest.mark.parametrize("expression, code", [
+    ("exp(h*h)", "TP511"), ("exp(abs(h)**2)", "TP511"), ("exp(h**4)", "TP511"), ("exp(exp(h))", "TP511"),
+    ("exp(u*h)", "TP511"), ("exp(softplus(h)*relu(u))", "TP511"), ("exp(gelu(h)**2)", "TP511"),
+    ("u / h", "TP512"), ("1 / tanh(h)", "TP512"), ("u / (h*h)", "TP512"), ("log(abs(h))", "TP512"),
+    ("h**(-1)", "TP512"), ("u / relu(h)", "TP512"), ("u / (exp(h) - 1)", "TP512"), ("sqrt'(h*h)", "TP512"),
+    ("u / (s + p)", "TP512"), ("step(0*h)", None), ("sign(s)", None), ("step(p - 1.5)", None),
+    ("exp(-h*h)", None), ("exp(-h**2/2 + h)", None), ("exp(h)", None), ("exp(abs(h)**1.5)", None),
+    ("exp(tanh(h)*u)", None), ("exp(-abs(h))", None), ("h*exp(-0.5*h*h)", None), ("exp(-exp(h))", None),
+    ("u / sqrt(h*h + eps)", None), ("u / (1 + exp(-h))", None), ("u / (2 + sin(h))", None), ("u / p", None),
+    ("u / s", None), ("exp(u) / (exp(u) + exp(h))", None), ("log(softplus(h))", None), ("log(1 + h**2)", None),
+    ("u / moment(h*h)", None), ("u / (abs(h) + moment(h*h))", None), ("p**(-2)", None), ("erf'(h)", None),
+    ("sigmoid''(h) * gelu''(h)", None)])
+def test_warnings(expression, code):
+    found = set(warnings(f"output moment({expression} * 1.0) as q\n"))
+    assert found == ({code} if code else set())
+
+
+@pytest.mark.parametrize("body, expected", [
+    ("x = v\nfor t in range(5):\n    x = W @ (x / (1 + x*x))\noutput moment(x*x) as q\n", []),
+    ("x = v\nfor t in range(5):\n    x = x * x / (0.5 + abs(h))\noutput moment(tanh(x)) as q\n", []),
+    ("x = v\nfor t in range(5):\n    x = h - x\ny = exp(x*x)\noutput moment(1/y) as q\n", ["TP511"]),
+    ("c = p\nfor t in range(5):\n    c = c - 0.5*p\noutput moment(v / c) as q\n", ["TP512"])])
+def test_loops(body, expected):
+    assert warnings(body) == expected
+
+
+QUARTERS = st.integers(-12, 12).map(lambda k: k / 4)
+
+
+@given(st.sampled_from([*UNARY, *BINARY]), st.lists(st.tuples(QUARTERS, QUARTERS.map(abs)), min_size=2,
+                                                    max_size=2), st.integers(0, 2**32 - 1))
+def test_ranges_hold_the_values(fn, ends, seed):
+    count = 1 if fn in UNARY else 2
+    boxes = [(low, low + width) for low, width in ends[:count]]
+    args = [Bound(low, high, low <= 0 <= high) for low, high in boxes]
+    if fn == "pow":
+        args[1], boxes[1] = Bound(2.0, 2.0, False), (2.0, 2.0)
+    problems = Problems()
+    bound = of_primitive(fn, 0, args, 0, problems)
+    if problems.division or fn == "sqrt" and args[0].low < 0:
+        return
+    rng = np.random.default_rng(seed)
+    points = [np.array([low, high, *rng.uniform(low, high, 20)]) for low, high in boxes]
+    values = (UNARY_VALUES if fn in UNARY else BINARY_VALUES)[fn](*points)
+    slack = 1e-12 * (1 + np.abs(values))
+    assert np.all(values >= bound.low - slack) and np.all(values <= bound.high + slack)
+    assert bound.zero or np.all(values != 0) or not math.isfinite(bound.low)
