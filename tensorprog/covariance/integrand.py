@@ -9,9 +9,12 @@ from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.linear import LinearFunctions
-from tensorprog.covariance.nodes import Call, Expectation, Hat, Init, Total, flat, is_constant
+from tensorprog.covariance.nodes import Call, Expectation, Hat, Init, Total, Whole, flat, is_constant
 from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.unwind import Unwound
+
+#: Terms of a sum inside of a nonlinear function.
+MOST_WRITTEN = 8
 
 
 class Integrands:
@@ -38,8 +41,7 @@ class Integrands:
         Raises:
             Unsupported: if it depends on too many Gaussians.
         """
-        builder = _Builder(self)
-        integrand = builder.abstract(expr)
+        builder, integrand = self._fewest(expr)
         covariance, values = builder.covariances()
         groups = _independent(integrand, covariance)
         if len(groups) > 1:
@@ -53,6 +55,12 @@ class Integrands:
         if recipe.kind == "closed" and recipe.formula is not None and recipe.formula.is_number:
             return recipe.formula
         return Expectation(Integer(number), *(values.get(s, s) for s in recipe.arguments))
+
+    def _fewest(self, expr: Expr) -> tuple[_Builder, Expr]:
+        """The integrand with powers kept whole or multiplied out: whichever is of fewer Gaussians."""
+        forms = [expr, flat(expr.replace(Whole, lambda x, k: x**k))] if expr.has(Whole) else [expr]
+        found = [(builder := _Builder(self), builder.abstract(form)) for form in forms]
+        return min(found, key=lambda pair: len(pair[0].gaussians))
 
     def _planned(self, integrand: Expr, gaussians: list[Symbol], covariance: dict) -> int:
         from tensorprog.expectations import NoRecipe, plan_expectation
@@ -87,7 +95,12 @@ class _Builder:
             return self._gaussian(expr)
         if isinstance(expr, sympy.Add):
             return self._sum(expr)
+        if isinstance(expr, Whole):
+            return self.abstract(expr.args[0])**expr.args[1]
         if isinstance(expr, Total):
+            written = _written_out(expr)
+            if written is not None:
+                return self.abstract(written)
             if self.owner.linear.is_linear_sum(flat(expr.args[0])):
                 return self._gaussian(self.owner.linear.one_gaussian(expr))
             raise Unsupported("a sum over an index stands inside a nonlinear function")
@@ -157,6 +170,14 @@ class _Builder:
                 covariance[a, b] = symbol
                 values[symbol] = value
         return covariance, values
+
+
+def _written_out(expr: Expr) -> Expr | None:
+    """A sum over a few indices without its sign; None if it is long."""
+    body, var, start, stop = expr.args
+    if not (start.is_Integer and stop.is_Integer and stop - start <= MOST_WRITTEN):
+        return None
+    return sympy.Add(*(body.subs(var, k) for k in range(int(start), int(stop))))
 
 
 def _independent(integrand: Expr, covariance: Mapping[tuple[Symbol, Symbol], Expr]) -> list[Expr]:

@@ -7,6 +7,7 @@
     Numbers:                    Mean(id, i...)     an expectation      Entry(input, i...)  an entry of an input
                                 AtLeastZero(e), IsZero(e)    1 where the integer e is >= 0, = 0, else 0
     Both:                       Total(body, j, start, stop)  the sum over start <= j < stop
+                                Whole(x, k)        x**k inside of a function, which is not multiplied out
 
 Sites, cells, functions and inputs are numbered; the first argument is the number.
 """
@@ -94,6 +95,18 @@ class Total(Node):
         return None
 
 
+class Whole(Node):
+    """x**k of something random: multiplied out, exp(-(u + v)**2) would be a function of two Gaussians instead of one."""
+
+    @classmethod
+    def eval(cls, x, k):
+        return None if x.has(Hat, Product, Init, Call) else x**k
+
+    def fdiff(self, argindex=1):
+        x, k = self.args
+        return k * x ** (k - 1)
+
+
 def index_symbol(name: str) -> Symbol:
     """The symbol of a loop variable or of an axis."""
     return Symbol(name, integer=True)
@@ -166,6 +179,12 @@ def _fixed(body: Expr, var: Symbol) -> tuple[Expr, Expr] | None:
     return None
 
 
+def _apart(factor: Expr) -> list[Expr]:
+    """A factor, or the factors that a power of a sum is made of."""
+    base, k = factor.as_base_exp()
+    return [base] * int(k) if isinstance(base, Total) and k.is_Integer and k > 1 else [factor]
+
+
 def equal_indices(left: Iterable[Expr], right: Iterable[Expr]) -> Expr:
     """1 where all indices agree, else 0."""
     return sympy.Mul(*(IsZero(flat(a - b)) for a, b in zip(left, right)))
@@ -179,12 +198,13 @@ def by_linearity(integrand: Expr, is_random: Callable[[Expr], bool], mean: Calla
         return sympy.Add(*(by_linearity(term, is_random, mean) for term in integrand.args))
     outside, inside = [], []
     for factor in sympy.Mul.make_args(integrand):
-        (inside if is_random(factor) else outside).append(factor)
+        (inside if is_random(factor) else outside).extend(_apart(factor))
     if not inside:
         return integrand
     sums = [f for f in inside if isinstance(f, Total)]
     if not sums:
         return sympy.Mul(*outside) * mean(sympy.Mul(*inside))
     body, var, start, stop = _renamed(sums[0]).args
-    rest = sympy.Mul(*(f for f in inside if f is not sums[0]))
+    inside.remove(sums[0])
+    rest = sympy.Mul(*inside)
     return sympy.Mul(*outside) * total(by_linearity(body * rest, is_random, mean), var, start, stop)

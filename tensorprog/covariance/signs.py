@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import sympy
 from sympy import Expr
 
-from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product, Total
+from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product, Total, Whole
 from tensorprog.covariance.scope import Scope
 from tensorprog.ir.program import Cell
 
@@ -67,8 +67,8 @@ class Signs:
                 return _sum(map(self._look, expr.args))
             case sympy.Mul():
                 return _product(map(self._look, expr.args))
-            case sympy.Pow() if expr.exp.is_Integer:
-                return _product([self._look(expr.base)] * abs(int(expr.exp)))
+            case sympy.Pow() | Whole() if expr.args[1].is_Integer:
+                return _product([self._look(expr.args[0])] * abs(int(expr.args[1])))
         return self._function(expr)
 
     def _function(self, expr: Expr) -> str:

@@ -20,6 +20,7 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.integers import parameter_symbol, rational
 from tensorprog.covariance.matrices import Matrices
 from tensorprog.covariance.nodes import Entry, IsZero, flat, fresh_index, index_symbol, total
+from tensorprog.covariance.whole import function_of
 from tensorprog.covariance.writes import Binding, Frame, Value, Write
 from tensorprog.ir.integers import BoolExpr, Logic
 from tensorprog.ir.program import (
@@ -179,13 +180,11 @@ class Unwound(Matrices):
         return Value(Entry(Integer(number), *exprs), tuple(axes), self._sizes(var))
 
     def _elementwise(self, op: Elementwise, var: Var) -> Value:
-        from tensorprog.expectations.functions import from_primitive
-
         values = [self._values[a] for a in op.args]
         axes = max((v.axes for v in values), key=len)
         sizes = max((v.sizes for v in values), key=len)
         args = tuple(v.at(axes) if v.axes else v.expr for v in values)
-        return Value(from_primitive(op.fn, op.order, args), axes, sizes)
+        return Value(function_of(op.fn, op.order, args), axes, sizes)
 
     def _contract(self, op: Contract) -> Value:
         left, right = self._values[op.left], self._values[op.right]
