@@ -97,10 +97,11 @@ class Means:
         mapping = {}
         for atom in sorted(atoms, key=lambda a: (type(a).__name__, int(a.args[0]), str(a.args[1:]))):
             names = {} if atom in carried else shared
-            indices = [names.setdefault(a, Symbol(f"_q{len(values) + k}", integer=True))
-                       for k, a in enumerate(atom.args[1:])]
-            values |= dict(zip(indices, atom.args[1:]))
-            mapping[atom] = atom.func(atom.args[0], *indices)
+            for index in atom.args[1:]:
+                if index not in names:
+                    names[index] = Symbol(f"_q{len(values)}", integer=True)
+                    values[names[index]] = index
+            mapping[atom] = atom.func(atom.args[0], *(names[index] for index in atom.args[1:]))
         found = self.number(self.unwound.mean(term.xreplace(mapping)))
         if len(atoms) == 2 and term == sympy.Mul(*atoms) and atoms[0].args[0] == atoms[1].args[0]:
             self.symmetric |= {int(call.args[0]) for call in found.atoms(Call)}

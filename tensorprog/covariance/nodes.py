@@ -15,6 +15,7 @@ Sites, cells, functions and inputs are numbered; the first argument is the numbe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import sympy
 from sympy import Expr, Function, Integer, Symbol
@@ -112,6 +113,7 @@ def index_symbol(name: str) -> Symbol:
     return Symbol(name, integer=True)
 
 
+@lru_cache(maxsize=1 << 16)
 def flat(expr: Expr) -> Expr:
     """Products of sums multiplied out, also inside of functions, which are left as they are otherwise."""
     return sympy.expand(expr, power_base=False, power_exp=False, log=False)

@@ -29,7 +29,7 @@ from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.unwind import Unwound
 from tensorprog.ir.program import Cell
 
-MAX_EQUATIONS = 80
+MAX_EQUATIONS = 240
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sympy import Expr, Integer, Symbol
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.integers import parameter_symbol, rational
 from tensorprog.covariance.matrices import Matrices
-from tensorprog.covariance.nodes import Entry, IsZero, flat, fresh_index, index_symbol, total
+from tensorprog.covariance.nodes import Call, Entry, IsZero, flat, fresh_index, index_symbol, total
 from tensorprog.covariance.whole import function_of
 from tensorprog.covariance.writes import Binding, Frame, Value, Write
 from tensorprog.ir.integers import BoolExpr, Logic
@@ -53,6 +53,9 @@ from tensorprog.ir.program import (
     cells_written,
 )
 
+#: Operations of a number that gets a name of its own.
+LONG = 8
+
 
 class Unwound(Matrices):
     """A limit program as expressions. See the module's docstring.
@@ -76,7 +79,7 @@ class Unwound(Matrices):
     def _statement(self, statement: Statement) -> None:
         match statement:
             case Let(var=var, op=op):
-                self._values[var] = self._op(op, var)
+                self._values[var] = self._named(var, self._op(op, var))
             case Store(cell=cell, items=items, value=value):
                 self._write("store", cell, items, self._values[value])
             case Accum(cell=cell, items=items, value=value):
@@ -94,6 +97,14 @@ class Unwound(Matrices):
                 self._branch(Logic("not", (condition,)), orelse)
             case _:
                 raise Unsupported("the program has a statement that the covariance evaluator does not know")
+
+    def _named(self, var: Var, value: Value) -> Value:
+        """A value under a name of its own if it is a long number: products with it are not multiplied out."""
+        if var.type.width is not None or value.expr.count_ops() <= LONG:
+            return value
+        free = self.free_indices(value.expr)
+        number = self.function(var.name, tuple(free), False, lambda: [((), value.expr)])
+        return Value(Call(Integer(number), *free), value.axes, value.sizes)
 
     def _branch(self, condition: BoolExpr, body: tuple[Statement, ...]) -> None:
         if not body:
