@@ -193,9 +193,11 @@ class CompiledProgram:
 
         Raises:
             ProgramError: for a mistake in the data or settings; TP712, if no output has this form.
+            ValueError: if an array of `out` is missing, or does not fit.
         """
         from tensorprog.kernel_api import kernels
 
+        require_choice("TP706", "dtype", dtype, DTYPES)
         return kernels(self, first, second, out=out, threads=threads, dtype=dtype, **settings)
 
     def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,

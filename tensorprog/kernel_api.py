@@ -222,7 +222,7 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
     for module in usable:
         names = [name for name, _ in module.lowering.program.outputs]
         other = _second(program, module.lowering, env, second, settings)
-        given = None if out is None else {name: out[name] for name in names}
+        given = None if out is None else _given(out, names)
         found, error = module.values(env, env, other, out=given, threads=threads, dtype=dtype)
         results |= found
         worst = max(worst, error)
@@ -239,10 +239,31 @@ def _bound(program: CompiledProgram, data: object, settings: Mapping[str, object
     return bind(program.program, data, program.settings | dict(settings))
 
 
+def _given(out: Mapping, names: list[str]) -> dict:
+    missing = [name for name in names if name not in out]
+    if missing:
+        raise ValueError(f"`out` has no array for {', '.join(map(repr, missing))}")
+    return {name: out[name] for name in names}
+
+
 def _second(program: CompiledProgram, lowering: PairLowering, env: Mapping, second: object, settings: Mapping):
+    """The data of the columns; None for those of the rows.
+
+    Raises:
+        ProgramError: TP623, if the two data sets differ in more than the number of rows.
+    """
     if not lowering.one_set:
         return env
-    return None if second is None else _bound(program, second, settings)
+    if second is None:
+        return None
+    other = _bound(program, second, settings)
+    rows = {s.name for s in lowering.extents[0].free_symbols}
+    found = [Diagnostic("TP623", f"the size '{s.name}' is {env[s.name]} in the first data set and {other[s.name]} in the "
+                        "second", s.span, help="both need the same, but for the number of rows")
+             for s in program.program.sizes if s.name not in rows and env[s.name] != other[s.name]]
+    if found:
+        raise ProgramError(found, program.source)
+    return other
 
 
 def _no_kernel(program: CompiledProgram, reasons: Mapping[str, str]) -> ProgramError:

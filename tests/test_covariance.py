@@ -216,3 +216,46 @@ def test_outputs_that_are_too_many_for_one_system_are_left_out(monkeypatch):
     refused = {o.name: compiled.covered.reasons[o.cell] for o in compiled.limit.outputs if o.name not in kept}
     assert set(refused) == {"m1", "m2", "m3", "m4"} - kept
     assert all("too large" in reason for reason in refused.values())
+
+
+EULER = """width n
+matrix W : [n, n] ~ normal(0, 1/n)
+matrix A : [n, n] ~ normal(0, 1/n)
+vector x : [n] ~ normal(0, 1)
+vector z : [n] ~ normal(0, 1)
+r = W.T @ {phi}(W @ x)
+f = moment(x * r * relu(A.T @ z))
+dz = n*grad(f, z)
+output f, moment(dz*z) as dzz, moment(dz*dz) as dd
+"""
+RESPONDING = """width n
+matrix W : [n, n] ~ normal(0, 1/n)
+matrix A : [n, n] ~ normal(0, 1/n)
+vector v : [n] ~ {law}
+vector y : [n] ~ normal(0, 1)
+q = W @ {phi}(W.T @ v)
+r = A.T @ y
+s = A @ ({inner})
+output moment(s*y) as sy, moment(s*s) as ss
+"""
+
+
+@pytest.mark.parametrize("phi", ["tanh", "erf", "relu"])
+def test_a_gradient_through_a_response_obeys_eulers_identity(phi):
+    program = tensorprog.compile(EULER.format(phi=phi))
+    found = program.run()
+    assert set(found.method.values()) == {"covariance"}
+    assert found["dzz"] == pytest.approx(found["f"], rel=1e-7) and found["f"] > 0.1
+    sampled = program.run(method="particles")
+    assert found["dd"] == pytest.approx(sampled["dd"], abs=5 * sampled.error["dd"] + 1e-3)
+
+
+@pytest.mark.parametrize("law, phi, inner", [
+    ("normal(0, 1)", "", "q*v*r"), ("normal(0, 1)", "tanh", "q*v*r"), ("normal(0, 1)", "tanh", "v*relu(q+r)"),
+    ("rademacher()", "tanh", "q*v*tanh(r)"), ("normal(0, 1)", "erf", "v*q*relu(r)"), ("normal(0.5, 1)", "", "q*v*r")])
+def test_responses_of_declared_vectors_are_kept(law, phi, inner):
+    program = tensorprog.compile(RESPONDING.format(law=law, phi=phi, inner=inner))
+    found, sampled = program.run(), program.run(method="particles", samples=8192)
+    for name in ("sy", "ss"):
+        assert found[name] == pytest.approx(sampled[name], abs=5 * sampled.error[name] + 1e-3)
+    assert abs(found["sy"]) > 0.1

@@ -72,6 +72,6 @@ def build(compiled: Compiled, cells: list[Cell]) -> System:
 def _system(compiled: Compiled, cells: list[Cell], cancelling: bool) -> System:
     laws = Laws(compiled.limit, compiled.powers, compiled.env)
     try:
-        return System(Unwound(compiled.limit, laws.matrix_variance, laws.ratio), laws, cells, cancelling)
+        return System(Unwound(compiled.limit, laws), laws, cells, cancelling)
     except RecursionError:
         raise Unsupported("an expression is nested too deeply") from None

@@ -56,7 +56,9 @@ class Cells(Scope):
         return self._read_frames(cell, items, len(self._frames) - 1)
 
     def _initial_value(self, cell: Cell, items: tuple[Expr, ...]) -> Expr:
-        return Init(Integer(self._initial[cell]), *items)
+        """A declared vector; a normal one as its mean and what is centred, for which Init stands."""
+        init = Init(Integer(self._initial[cell]), *items)
+        return init + self.laws.mean(init)
 
     def _family_call(self, cell: Cell, items: tuple[Expr, ...]) -> Expr:
         if cell not in self._family:

@@ -25,7 +25,7 @@ class Covariances:
 
     def __init__(self, unwound: Unwound, laws: Laws, linear: LinearFunctions, parts: Parts):
         self.unwound, self.laws, self.linear, self.parts = unwound, laws, linear, parts
-        self.reach = linear.responses.reach
+        self.sources = linear.responses.sources
         self._functions: dict[tuple[_Kind, _Kind], int] = {}
         self._inputs: dict[tuple[int, int], int] = {}
 
@@ -36,7 +36,7 @@ class Covariances:
 
     def covariance(self, a: Expr, b: Expr) -> Expr:
         """Cov of two centred Gaussians."""
-        if self.reach.independent(a, b):
+        if self.sources.independent(a, b):
             return Integer(0)
         if isinstance(a, Call) or isinstance(b, Call):
             return self._of_functions(a, b)
@@ -57,7 +57,7 @@ class Covariances:
         if same == 0:
             return Integer(0)
         both = Call(Integer(self._inputs_mean(one, two)), *a.args[1:], *b.args[1:])
-        return self.unwound.variance(one.matrix, one.transposed) * same * both
+        return self.laws.matrix_variance(one.matrix, one.transposed) * same * both
 
     def _inputs_mean(self, one: Site, two: Site) -> int:
         """E[Z^x Z^y] of what two sites apply their matrix to, as a function of the places of both."""

@@ -51,6 +51,8 @@ class Responses:
 
     Attributes:
         inlining: functions with a single case replaced by it.
+        reach: which Zhats have a derivative other than zero; under the hypothesis those of what a case names itself.
+        sources: what values are made of, whatever the hypothesis.
         assumed: functions whose response was taken to be that of a linear recursion; to be checked by the caller.
     """
 
@@ -58,6 +60,8 @@ class Responses:
         self.program, self.cancelling = program, cancelling
         self.inlining = Inlining(program)
         self.reach, self.symmetries = Reach(program, responses=not cancelling), Symmetries(program)
+        # The hypothesis leaves responses that are made of declared vectors, so that independence needs all of them.
+        self.sources = Reach(program, responses=True)
         self._dots: dict[int, Expr] = {}
         self._busy: set[int] = set()
         self._busy_calls: set[int] = set()
@@ -102,7 +106,7 @@ class Responses:
             if derivative == 0:
                 continue
             same = equal_indices(site.items, (other.at(b, indices) for b in other.items))
-            amount = self.program.variance(site.matrix, site.transposed) * same * self.program.mean(derivative)
+            amount = self.program.laws.matrix_variance(site.matrix, site.transposed) * same * self.program.mean(derivative)
             amount *= sympy.Mul(*(other.at(g, indices) for g in other.guards))
             part = flat(amount * other.at(other.argument, indices))
             for b in reversed(bindings):
@@ -110,11 +114,10 @@ class Responses:
             yield part
 
     def _without_zeros(self, derivative: Expr) -> Expr:
-        """The terms whose mean is not zero by independence. (Under the hypothesis, Zhats stand for products: what
-        precedes a product in the program has its responses settled.)"""
+        """The terms whose mean is not zero by independence."""
         derivative = flat(self.inlining.inlined(derivative))
         return sympy.Add(*(t for t in sympy.Add.make_args(derivative)
-                           if not self.reach.vanishes(t)))
+                           if not self.sources.vanishes(t)))
 
     # --- derivatives with respect to a Zhat ---
 

@@ -88,11 +88,16 @@ class Laws:
         if name in ("uniform", "sparse_normal"):
             raise Unsupported(f"`{self.program.initials[int(init.args[0])].cell.display}` has the law {name}")
 
-    def variance(self, init: Init) -> Expr:
-        """The variance of one coordinate of a declared normal vector of mean zero."""
+    def mean(self, init: Init) -> Expr:
+        """The mean of a declared normal vector; 0 for other laws, whose values are not taken apart."""
         name, args = self._law(init)
-        if name != "normal" or args[0] != 0:
-            raise Unsupported(f"`{self.program.initials[int(init.args[0])].cell.display}` is not normal with mean 0")
+        return args[0] if name == "normal" else Integer(0)
+
+    def variance(self, init: Init) -> Expr:
+        """The variance of one coordinate of a declared normal vector."""
+        name, args = self._law(init)
+        if name != "normal":
+            raise Unsupported(f"`{self.program.initials[int(init.args[0])].cell.display}` is not normal")
         return args[1]
 
     def _coefficient(self, expr: ConstExpr) -> tuple[Expr, object]:

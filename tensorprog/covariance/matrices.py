@@ -30,7 +30,7 @@ class Matrices(Cells):
         for bindings, guards, term in terms:
             if term.outer is not None:
                 left, right = term.outer[::-1] if transposed else term.outer
-                summed = self.ratio(cell.type.rows if transposed else cell.type.cols)
+                summed = self.laws.ratio(cell.type.rows if transposed else cell.type.cols)
                 part = term.coef * summed * left * self.mean(flat(right * x))
             else:
                 matrix, matrix_items, flipped = term.matrix

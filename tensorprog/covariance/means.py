@@ -76,7 +76,7 @@ class Means:
                 for guards, expr in self.linear.resolution.stepped(rest, call, facts)]
 
     def _term_mean(self, term: Expr, facts: tuple[Expr, ...]) -> Expr:
-        if self.linear.responses.reach.vanishes(term):
+        if self.linear.responses.sources.vanishes(term):
             return Integer(0)
         if not self.linear.resolution.carried(term):
             cases = self.linear.resolution.resolved(term, facts)

@@ -56,7 +56,7 @@ class Reach:
     def _is_centred(self, factor: Expr) -> bool:
         if isinstance(factor, Init):
             return self.program.is_symmetric(int(factor.args[0]))
-        return isinstance(factor, Hat) or isinstance(factor, Product) and not self.responses
+        return isinstance(factor, Hat)
 
     def _families(self, expr: Expr) -> frozenset:
         sites = self.program.sites

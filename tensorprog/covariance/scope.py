@@ -10,6 +10,7 @@ from sympy import Expr, Integer, Symbol
 from tensorprog.covariance.families import single_assignment
 from tensorprog.covariance.guards import decide, under
 from tensorprog.covariance.integers import integer, size_symbol, truth
+from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.nodes import (
     Call,
     Entry,
@@ -29,16 +30,10 @@ from tensorprog.ir.program import Cell, Program, Range, Var, cells_written
 
 
 class Scope:
-    """What symbolic execution knows while it runs: loops, guards, functions, sites and means.
+    """What symbolic execution knows while it runs: loops, guards, functions, sites and means."""
 
-    Args:
-        variance: that of a product with a declared matrix, or with its transpose, and a normalized vector.
-        ratio: the limit of a width over the base width.
-    """
-
-    def __init__(self, program: Program, variance: Callable[[Cell, bool], Expr], ratio: Callable[[str], Expr]):
-        self.program = program
-        self.variance, self.ratio = variance, ratio
+    def __init__(self, program: Program, laws: Laws):
+        self.program, self.laws = program, laws
         self.functions: list[FunctionDef] = []
         self.sites: list[Site] = []
         self.means: list[tuple[tuple[Symbol, ...], Expr]] = []
@@ -141,10 +136,9 @@ class Scope:
         return self._constant_set
 
     def is_symmetric(self, number: int) -> bool:
-        """Whether a declared vector has a law that a change of sign leaves as it is."""
-        law = self.program.initials[number].law
-        return law.name in ("rademacher", "sparse_normal") or (
-            law.name == "normal" and law.args[0].op == "num" and law.args[0].leaf == 0)
+        """Whether a declared vector, without its mean if it is normal, has a law that a change of sign leaves as it
+        is."""
+        return self.program.initials[number].law.name in ("rademacher", "sparse_normal", "normal")
 
     def answering(self, site: Site) -> list[int]:
         """The sites that apply the transpose of a site's matrix."""

@@ -1,8 +1,8 @@
 """Zeros by symmetry: which values change their sign with a declared vector or a random matrix.
 
 A program's law stays the same when a declared vector with a symmetric law, or a whole Gaussian matrix, changes its
-sign. A value that does so too is odd; Z of a product is odd where one of its factors is. The derivative of an odd
-value by an even one is odd, and its mean zero. This is the gradient independence of TP II (its Condition 1):
+sign. A value that does so too is odd, and its mean zero; Z of a product is odd where one of its factors is. The
+derivative of an odd value by an even one is odd. This is the gradient independence of TP II (its Condition 1):
 gradients are odd in the readout, and what they are multiplied with is even.
 """
 
@@ -59,7 +59,13 @@ class Signs:
                 return ODD if self.program.cells[int(expr.args[0])] is self.flipped else EVEN
             case Call() if self.program.is_random(expr):
                 return self._functions.setdefault(int(expr.args[0]), NOTHING)
-            case Call() | Mean() | Entry():
+            case Call() if self._is_of_program(int(expr.args[0])):
+                found = self._functions.setdefault(int(expr.args[0]), NOTHING)
+                return NOTHING if found in (NOTHING, ODD) else EVEN
+            case Mean():
+                mean = self.program.means[int(expr.args[0])][1]
+                return NOTHING if self._look(mean) in (NOTHING, ODD) else EVEN
+            case Call() | Entry():
                 return EVEN
             case Total():
                 return self._look(expr.args[0])
@@ -70,6 +76,10 @@ class Signs:
             case sympy.Pow() | Whole() if expr.args[1].is_Integer:
                 return _product([self._look(expr.args[0])] * abs(int(expr.args[1])))
         return self._function(expr)
+
+    def _is_of_program(self, number: int) -> bool:
+        function = self.program.functions[number]
+        return function.family or function.named
 
     def _function(self, expr: Expr) -> str:
         inner = [self._look(a) for a in expr.args]

@@ -18,6 +18,7 @@ from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.integers import parameter_symbol, rational
+from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.matrices import Matrices
 from tensorprog.covariance.nodes import Call, Entry, IsZero, flat, fresh_index, index_symbol, total
 from tensorprog.covariance.whole import function_of
@@ -63,8 +64,8 @@ class Unwound(Matrices):
     Attributes: functions, sites, means (id -> params and integrand), cells and inputs (by number).
     """
 
-    def __init__(self, program: Program, variance: Callable[[Cell, bool], Expr], ratio: Callable[[str], Expr]):
-        super().__init__(program, variance, ratio)
+    def __init__(self, program: Program, laws: Laws):
+        super().__init__(program, laws)
         self._block(program.body)
 
     def output(self, cell: Cell) -> Callable[[tuple[Expr, ...]], Expr]:
@@ -104,6 +105,7 @@ class Unwound(Matrices):
             return value
         free = self.free_indices(value.expr)
         number = self.function(var.name, tuple(free), False, lambda: [((), value.expr)])
+        self.functions[number].named = True
         return Value(Call(Integer(number), *free), value.axes, value.sizes)
 
     def _branch(self, condition: BoolExpr, body: tuple[Statement, ...]) -> None:
@@ -141,7 +143,7 @@ class Unwound(Matrices):
             case Const(value=value):
                 return self._spread(sympy.nsimplify(value) if isinstance(value, float) else rational(value), var)
             case WidthConst():
-                return Value(self.ratio(op.width))
+                return Value(self.laws.ratio(op.width))
             case FromInt(expr=expr):
                 return Value(self._int(expr))
             case ParamRef(name=name):

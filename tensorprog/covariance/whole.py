@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from sympy import Add, Dummy, Expr, Function, Mul, Pow
 
-from tensorprog.covariance.nodes import Call, Hat, Init, Node, Product, Total, Whole
+from tensorprog.covariance.nodes import Call, Hat, Init, Node, Product, Whole
 
 
 def function_of(name: str, order: int, args: tuple[Expr, ...]) -> Expr:
     """An IR primitive, or the `order`-th derivative of a unary one, at expressions."""
     from tensorprog.expectations.functions import from_primitive
 
-    if order and isinstance(args[0], Add | Mul | Total):
+    if order and not isinstance(args[0], Hat | Init):
         x = Dummy("x", real=True)
         derivative = from_primitive(name, order, (x,))
         if derivative.atoms(Function):

@@ -55,7 +55,7 @@ class Value:
 @dataclass
 class FunctionDef:
     """A function of integers by cases: the first case all of whose guards are 1. No cases yet: to be resolved. One that
-    is `opaque` is never replaced by its cases."""
+    is `opaque` is never replaced by its cases; `named` is a number of the program's that has a name of its own."""
 
     name: str
     params: tuple[Symbol, ...]
@@ -64,6 +64,7 @@ class FunctionDef:
     resolve: Callable[[], list] | None = None
     family: bool = False
     opaque: bool = False
+    named: bool = False
 
     def at(self, expr: Expr, indices: tuple[Expr, ...]) -> Expr:
         """An expression in the parameters, at given indices."""

@@ -1,0 +1,151 @@
+"""Exact kernels of networks beside the particles, finite networks, and the same kernels by the table of values."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from kernel_networks import CONVOLUTION, NETWORKS, network, rows
+
+import tensorprog
+from tensorprog.covariance.emit import emit_module
+from tensorprog.diagnostics import ProgramError
+from tensorprog.driver import load_module
+
+TILES = [name for name in NETWORKS if name not in ("input_in_every_layer", "bias_with_a_mean", "layer_normalization")]
+
+
+def agree(found, sampled, names, errors=4.5):
+    for name in names:
+        allowed = errors * np.maximum(sampled.error[name], 1e-9) + 0.01 * np.max(np.abs(found[name]))
+        assert np.all(np.abs(found[name] - sampled[name]) <= allowed), name
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_near_the_particles(name):
+    program, data = network(name), {"X": rows(3)}
+    found = program.run(data, L=3)
+    assert found.method["K"] == found.method["T"] == "covariance"
+    agree(found, program.run(data, L=3, method="particles", samples=2048), "KT")
+
+
+@pytest.mark.parametrize("name", ["residual_with_biases", "residual_with_readouts", "layer_normalization"])
+def test_near_finite_networks(name):
+    program, data = network(name), {"X": rows(3)}
+    agree(program.run(data, L=2), program.simulate(data, L=2, width=500, seeds=60), "KT", errors=5)
+
+
+def test_a_convolution_over_two_axes():
+    program, data = tensorprog.compile(CONVOLUTION), {"X": np.random.default_rng(1).standard_normal((2, 3, 3, 3))}
+    found = program.run(data)
+    assert found.method["T"] == "covariance"
+    assert found["T"] == pytest.approx(found["T"].T, rel=1e-12)
+    agree(found, program.run(data, method="particles", samples=2048), "KT")
+
+
+@pytest.mark.parametrize("name", TILES)
+def test_tiles_and_the_table(name):
+    program, data = network(name), {"X": rows(4)}
+    compiled = program.compiled
+    table = load_module(emit_module(compiled.limit, compiled.original, compiled.covered.system))
+    for depth in (1, 2, 5):
+        expected, _ = table.run({**data, "L": depth})
+        found = program.kernels(data, L=depth)
+        for output in "KT":
+            scale = np.max(np.abs(expected[output]))
+            assert found[output] == pytest.approx(expected[output], rel=1e-10, abs=1e-13 * scale)
+    first, second = rows(4), rows(3, seed=1)
+    whole = program.kernels({"X": np.concatenate([first, second])}, L=2)["T"]
+    assert program.kernels({"X": first}, {"X": second}, L=2)["T"] == pytest.approx(whole[:4, 4:], rel=1e-11, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["residual", "gelu"])
+def test_a_written_module_uses_tiles(name, tmp_path):
+    program, path = network(name), tmp_path / "written.py"
+    program.write_module(path)
+    assert "PairKernel" in path.read_text()
+    spec = importlib.util.spec_from_file_location("written", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    data = {"X": rows(5)}
+    for depth in (1, 3):
+        values, errors = module.run(data, L=depth)
+        found = program.run(data, L=depth)
+        for output in "KT":
+            assert np.array_equal(values[output], found[output]) and np.all(errors[output] == 0)
+    large = {"X": np.random.default_rng(0).standard_normal((1500, 3))}
+    assert module.run(large, L=1)[0]["K"].shape == (1500, 1500)
+
+
+def test_linear_kernels_need_no_directions():
+    program = network("linear_residual")
+    assert "tiles of pairs" in program.emit("plan")
+    data = {"X": rows(4)}
+    exact = program.run(data, L=3, method="span")
+    found = program.run(data, L=3)
+    assert found.method["K"] == "covariance"
+    assert found["T"] == pytest.approx(exact["T"], rel=1e-12)
+
+
+def test_mistakes_in_the_arguments():
+    program = network("residual")
+    with pytest.raises(ProgramError, match="TP623"):
+        program.kernels({"X": rows(3)}, {"X": np.ones((2, 4))}, L=2)
+    with pytest.raises(ProgramError, match="there is no dtype 'float16'"):
+        program.kernels({"X": rows(3)}, L=2, dtype="float16")
+    with pytest.raises(ValueError, match="has no array for 'K', 'T'"):
+        program.kernels({"X": rows(3)}, L=2, out={})
+
+
+READOUT = """width n
+size P, d
+input X : [P, d]
+input y : [P]
+matrix U : [n, d] ~ normal(0, 1/d)
+vector v : [n] ~ normal(0, 1)
+for t in range(6):
+    for a in range(P):
+        f[t, a] = moment(v * relu(U @ X[a]))
+    loss[t] = mean((f[t, a] - y[a])**2 for a in range(P)) / 2
+    v -= 0.5 * n * grad(loss[t], v)
+output f
+"""
+
+
+def test_training_a_readout_is_gradient_descent_in_the_kernel():
+    program, X, y = tensorprog.compile(READOUT), rows(3), np.array([1.0, -0.5, 0.3])
+    found = program.run({"X": X, "y": y})
+    assert found.method["f"] == "covariance"
+    gram = X @ X.T / 3
+    norm = np.sqrt(np.outer(np.diag(gram), np.diag(gram)))
+    angle = np.arccos(np.clip(gram / norm, -1, 1))
+    kernel = norm * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
+    f = np.zeros(3)
+    for values in found["f"]:
+        assert values == pytest.approx(f, abs=1e-7)
+        f = f - 0.5 / 3 * kernel @ (f - y)
+
+
+WIDTHS = """width n
+width m = 2*n
+matrix B : [n, m] ~ normal(0, 1/n)
+matrix C : [m, n] ~ normal(0, 1/m)
+vector u : [m] ~ normal(0, 1)
+vector w : [n] ~ normal(0, 1)
+B1 = B - 0.5/n * outer(w, tanh(u))
+z = B1 @ tanh(u)
+y = B1.T @ tanh(w)
+s = C @ tanh(z) / 2
+r = (B / sqrt(m/n)) @ u
+output moment(z*z) as a, moment(y*y) as b, moment(y*u) as c, moment(s*s) as e, dot(u, tanh(u)) / n as q, moment(r*r) as g
+"""
+
+
+def test_two_widths():
+    program = tensorprog.compile(WIDTHS)
+    found = program.run()
+    assert found.method["b"] == "covariance"
+    assert found["g"] == pytest.approx(1) and found["q"] == pytest.approx(2 * 0.605705509602, rel=1e-9)
+    agree(found, program.run(method="particles"), "abce")
+    assert "2*E[tanh(Z^{u})**2]" in program.limit.text() or "2*k_1" in program.limit.text()
