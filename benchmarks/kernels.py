@@ -39,6 +39,10 @@ def inputs(size: int) -> np.ndarray:
     return np.random.default_rng(size).standard_normal((size, DIMENSION))
 
 
+class PeerDied(Exception):
+    """The peer's process ended, for want of memory."""
+
+
 class Peer:
     """neural-tangents in its own interpreter, which answers one request a line."""
 
@@ -52,7 +56,10 @@ class Peer:
         """The seconds of one call; with `save` the kernels go to the folder, and the call is not a measurement."""
         request = {"activation": activation, "depth": depth, "size": size, "folder": str(self.folder) if save else None}
         print(json.dumps(request), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise PeerDied
+        return json.loads(answer)
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -191,7 +198,12 @@ def run_peer(options: argparse.Namespace) -> None:
         for activation in options.activations:
             program = network(activation)
             for depth, size in itertools.product(options.depths, options.sizes):
-                r = compare(program, peer, activation, depth, size, options.repeats)
+                try:
+                    r = compare(program, peer, activation, depth, size, options.repeats)
+                except PeerDied:
+                    print(f"{activation:10} {depth:5} {size:5}   the peer ran out of memory", flush=True)
+                    peer = Peer(options.peer_python, Path(folder))
+                    continue
                 print(f"{activation:10} {depth:5} {size:5} {1e3 * r['peer']:11.1f} {1e3 * r['fresh']:7.1f} "
                       f"{1e3 * r['out']:8.1f} {r['peer'] / r['fresh']:7.1f} {r['peer'] / r['out']:11.1f} "
                       f"{r['difference']:11.1e} {r['memory']:10.1f}", flush=True)
@@ -209,6 +221,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.serve:
         return serve()
+    from threadpoolctl import threadpool_info
+
+    print("products of rows by", ", ".join(f"{i['internal_api']} for {i.get('architecture', 'any processor')}"
+                                           for i in threadpool_info() if i["user_api"] == "blas"))
     if options.peer_python:
         run_peer(options)
     print("case       depth     N    ns mixed    ns relu   (a pair and activation, with out=)")
