@@ -258,8 +258,8 @@ def _second(program: CompiledProgram, lowering: PairLowering, env: Mapping, seco
         return None
     other = _bound(program, second, settings)
     rows = {s.name for s in lowering.extents[0].free_symbols}
-    found = [Diagnostic("TP623", f"the size '{s.name}' is {env[s.name]} in the first data set and {other[s.name]} in the "
-                        "second", s.span, help="both need the same, but for the number of rows")
+    found = [Diagnostic("TP623", f"the size '{s.name}' is {env[s.name]} in the first data set and {other[s.name]} in "
+                        "the second", s.span, help="both need the same, but for the number of rows")
              for s in program.program.sizes if s.name not in rows and env[s.name] != other[s.name]]
     if found:
         raise ProgramError(found, program.source)

@@ -138,7 +138,8 @@ z = B1 @ tanh(u)
 y = B1.T @ tanh(w)
 s = C @ tanh(z) / 2
 r = (B / sqrt(m/n)) @ u
-output moment(z*z) as a, moment(y*y) as b, moment(y*u) as c, moment(s*s) as e, dot(u, tanh(u)) / n as q, moment(r*r) as g
+output moment(z*z) as a, moment(y*y) as b, moment(y*u) as c, moment(s*s) as e
+output dot(u, tanh(u)) / n as q, moment(r*r) as g
 """
 
 

@@ -44,7 +44,10 @@ from tensorprog.covariance.runtime import {runtime}
 from tensorprog.expectations.numeric import gelu, relu, sigmoid, sign, silu, softplus, step
 '''
 
-_TABLE = '''_KEY = types.UniTuple(types.int64, {length})
+_TABLE = '''from numba import types
+from numba.typed import Dict, List
+
+_KEY = types.UniTuple(types.int64, {length})
 
 
 @njit(cache=True)
@@ -115,7 +118,7 @@ class _Module:
                                 runtime="TooLarge" if self.long_keys else "TooLarge, get, table")
         env = ", ".join(self.env) or "unused"
         if self.long_keys:
-            header += "from numba import types\nfrom numba.typed import Dict, List\n\n\n" + _TABLE.format(length=self.width)
+            header += _TABLE.format(length=self.width)
         parts = [header, *(self._recipe(k, r) for k, r in enumerate(self.system.recipes)),
                  self._compute(env), _SOLVE.format(env=env), bind_text(self.program, "integers"), *self._tiles(),
                  self._run()]

@@ -106,7 +106,8 @@ class Responses:
             if derivative == 0:
                 continue
             same = equal_indices(site.items, (other.at(b, indices) for b in other.items))
-            amount = self.program.laws.matrix_variance(site.matrix, site.transposed) * same * self.program.mean(derivative)
+            variance = self.program.laws.matrix_variance(site.matrix, site.transposed)
+            amount = variance * same * self.program.mean(derivative)
             amount *= sympy.Mul(*(other.at(g, indices) for g in other.guards))
             part = flat(amount * other.at(other.argument, indices))
             for b in reversed(bindings):

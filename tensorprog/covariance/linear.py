@@ -81,8 +81,8 @@ class LinearFunctions:
         return Call(Integer(self._sums[key]), *free)
 
     def _following(self, expr: Expr) -> Expr | None:
-        """The value of a recursion that a sum is the next step of, as is what a loop's body has made of what it carries.
-        (A value that is read exists, and so does the step after it.)"""
+        """The value of a recursion that a sum is the next step of, as is what a loop's body has made of what it
+        carries. (A value that is read exists, and so does the step after it.)"""
         for call in self.unwound.random_calls(expr):
             number, args = int(call.args[0]), call.args[1:]
             function = self.unwound.functions[number]

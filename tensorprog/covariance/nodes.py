@@ -97,7 +97,7 @@ class Total(Node):
 
 
 class Whole(Node):
-    """x**k of something random: multiplied out, exp(-(u + v)**2) would be a function of two Gaussians instead of one."""
+    """x**k of something random, which is not multiplied out: exp(-(u + v)**2) stays a function of one Gaussian."""
 
     @classmethod
     def eval(cls, x, k):

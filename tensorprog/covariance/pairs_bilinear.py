@@ -75,7 +75,9 @@ class _Gathering:
         node = self.graph.nodes[int(ref.args[0])]
         shift = shift_of(ref)
         number, mean = node.expr.as_coeff_Mul()
-        if node.leveled and not self._holds(node, start, shift) or not isinstance(mean, Two) or len(set(mean.args[1:])) > 1:
+        if node.leveled and not self._holds(node, start, shift):
+            return None
+        if not isinstance(mean, Two) or len(set(mean.args[1:])) > 1:
             return None
         f, g = self.duals[int(mean.args[0])]
         return ((ONE, f * g) if side else (f * g, ONE)), shifted(mean, shift or 0).args[1:], number

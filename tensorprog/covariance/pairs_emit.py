@@ -26,7 +26,8 @@ def tile_sections(lowering: PairLowering, suffix: str) -> list[str]:
     """The definitions of a kernel, whose names end in `suffix`, and of `by_tiles<suffix>`, which calls it."""
     program = lowering.program
     sections = pair_kernel_sections(program, suffix)
-    params = {**{name: _text(e) for name, e in lowering.parameters.items()}, **{n: python_name(n) for n in program.sizes}}
+    params = {name: _text(e) for name, e in lowering.parameters.items()}
+    params |= {name: python_name(name) for name in program.sizes}
     conditions = [f"{_text(e)} < 0" for e in lowering.required]
     conditions += [f"{python_name(s.name)} != {value}" for s, value in lowering.known.items()]
     used = sorted({s.name for e in (*lowering.parameters.values(), *lowering.required, *lowering.known)
@@ -35,8 +36,8 @@ def tile_sections(lowering: PairLowering, suffix: str) -> list[str]:
     second = "None" if lowering.one_set else _chosen(lowering.right)
     series = any("rt.sum_series(" in section for section in sections)
     call = _BY_TILES.format(
-        suffix=suffix, outputs=", ".join(name for name, _ in program.outputs), names=names, first=_chosen(lowering.left),
-        second=second, params=_dict(params), error=SERIES_ERROR if series else 0.0,
+        suffix=suffix, outputs=", ".join(name for name, _ in program.outputs), names=names,
+        first=_chosen(lowering.left), second=second, params=_dict(params), error=SERIES_ERROR if series else 0.0,
         others=" or ".join(conditions) or "False")
     return [*sections, call]
 

@@ -8,7 +8,6 @@ independence, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import sympy
@@ -17,25 +16,11 @@ from sympy import Expr
 from tensorprog.derive.responses import Piece, Responses
 from tensorprog.derive.symbols import EVEN, ODD, OPAQUE, Atom, Cases, Dot, E, Hat, NonlinearityBase, Response, Z
 from tensorprog.derive.system import System
+from tensorprog.ir import parities
+from tensorprog.ir.parities import of_product, of_sum
 
 Flip = frozenset[tuple[str, ...]]
 """What changes its sign: some of ('vector', name) and ('matrix', name, '0' or '1')."""
-
-ZERO, EVEN_, ODD_, NEITHER = "zero", "even", "odd", "neither"
-
-
-def _sum(parities: Iterable[str]) -> str:
-    found = set(parities) - {ZERO}
-    return ZERO if not found else found.pop() if len(found) == 1 else NEITHER
-
-
-def _product(parities: Iterable[str]) -> str:
-    parities = list(parities)
-    if ZERO in parities:
-        return ZERO
-    if NEITHER in parities:
-        return NEITHER
-    return ODD_ if parities.count(ODD_) % 2 else EVEN_
 
 
 @dataclass(slots=True)
@@ -51,8 +36,8 @@ class Parity:
     of_dot: list[str] = field(default_factory=list)
 
     def solve(self) -> Parity:
-        self.of_equation = [ZERO] * len(self.system.equations)
-        self.of_dot = [ZERO] * len(self.system.hats)
+        self.of_equation = [parities.ZERO] * len(self.system.equations)
+        self.of_dot = [parities.ZERO] * len(self.system.hats)
         changed = True
         while changed:
             changed = False
@@ -60,17 +45,17 @@ class Parity:
                 if isinstance(equation.left, Atom):
                     changed |= self._raise(self.of_equation, number, self.of(equation.right))
             for number in range(len(self.system.hats)):
-                found = _sum(map(self._piece, self.responses.pieces[number]))
+                found = of_sum(map(self._piece, self.responses.pieces[number]))
                 changed |= self._raise(self.of_dot, number, found)
         return self
 
     def _piece(self, piece: Piece) -> str:
         """A term of a response: zero where its coefficient is, by induction over the order of execution."""
         factors = [f.args[0] for f in sympy.Mul.make_args(piece.coefficient) if isinstance(f, E)]
-        return ZERO if any(self.of(f) in (ODD_, ZERO) for f in factors) else self.of(piece.y)
+        return parities.ZERO if any(self.of(f) in (parities.ODD, parities.ZERO) for f in factors) else self.of(piece.y)
 
     def _raise(self, table: list[str], number: int, found: str) -> bool:
-        new = _sum((table[number], found))
+        new = of_sum((table[number], found))
         changed = new != table[number]
         table[number] = new
         return changed
@@ -80,49 +65,50 @@ class Parity:
         if isinstance(expr, Atom):
             return self._atom(expr)
         if isinstance(expr, E) and isinstance(expr.args[0], Response):
-            return EVEN_
+            return parities.EVEN
         if isinstance(expr, Response):
-            return _product(map(self.of, expr.args))
+            return of_product(map(self.of, expr.args))
         if expr == 0:
-            return ZERO
+            return parities.ZERO
         if isinstance(expr, OPAQUE) or not expr.args or isinstance(expr, sympy.Indexed):
-            return EVEN_
+            return parities.EVEN
         if expr.is_Add:
-            return _sum(map(self.of, expr.args))
+            return of_sum(map(self.of, expr.args))
         if expr.is_Mul:
-            return _product(map(self.of, expr.args))
+            return of_product(map(self.of, expr.args))
         if isinstance(expr, sympy.Sum):
             return self.of(expr.function)
         if isinstance(expr, Cases):
-            return _sum((self.of(expr.args[0]), self.of(expr.args[2])))
+            return of_sum((self.of(expr.args[0]), self.of(expr.args[2])))
         if expr.is_Pow and expr.exp.is_Integer:
-            return _product([self.of(expr.base)] * abs(int(expr.exp)))
+            return of_product([self.of(expr.base)] * abs(int(expr.exp)))
         return self._function(expr)
 
     def _function(self, expr: Expr) -> str:
         inner = [self.of(a) for a in expr.args if isinstance(a, Expr)]
-        if all(p in (EVEN_, ZERO) for p in inner):
-            return EVEN_
-        if len(inner) == 1 and inner[0] == ODD_:
+        if all(p in (parities.EVEN, parities.ZERO) for p in inner):
+            return parities.EVEN
+        if len(inner) == 1 and inner[0] == parities.ODD:
             name, order = (expr.fn, expr.order) if isinstance(expr, NonlinearityBase) else (type(expr).__name__, 0)
             if name in ODD or name in EVEN:
-                return ODD_ if (name in ODD) == (order % 2 == 0) else EVEN_
+                return parities.ODD if (name in ODD) == (order % 2 == 0) else parities.EVEN
             if name == "Abs":
-                return EVEN_
-        return NEITHER
+                return parities.EVEN
+        return parities.NEITHER
 
     def _atom(self, atom: Atom) -> str:
         if isinstance(atom, Hat | Dot):
             found = self.system.site_of(atom)
             if found is None:
-                return NEITHER
+                return parities.NEITHER
             if isinstance(atom, Dot):
                 return self.of_dot[self.system.hats.index(found[0])]
-            return ODD_ if ("matrix", found[0].matrix, str(int(found[0].transposed))) in self.flip else EVEN_
+            changes = ("matrix", found[0].matrix, str(int(found[0].transposed))) in self.flip
+            return parities.ODD if changes else parities.EVEN
         found = [self.of_equation[number] for number, _, _ in self.system.numbered_definitions(atom)]
         if isinstance(atom, Z) and (name := str(atom.args[0])) in self.vectors:
-            found.append(ODD_ if ("vector", name) in self.flip else EVEN_)
-        return _sum(found) if found else NEITHER
+            found.append(parities.ODD if ("vector", name) in self.flip else parities.EVEN)
+        return of_sum(found) if found else parities.NEITHER
 
 
 class Symmetries:
@@ -146,7 +132,7 @@ class Symmetries:
         for flip in self.flips:
             if flip not in self._solved:
                 self._solved[flip] = Parity(self.system, self.responses, flip, self.vectors).solve()
-            if self._solved[flip].of(inner) in (ODD_, ZERO):
+            if self._solved[flip].of(inner) in (parities.ODD, parities.ZERO):
                 return flip_text(flip)
         return None
 

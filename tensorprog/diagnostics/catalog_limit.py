@@ -155,8 +155,8 @@ _POWERS = {
         "output moment(tanh(v / sqrt((W @ v)**2 + 0.01)))"),
     "TP513": Entry(
         "a jump at a value that is zero in the limit (warning)",
-        "The limit keeps leading terms. Where these are 0 in every coordinate and meet the jump of `sign`, of `step` or "
-        "of the derivative of `relu`, the value at finite width depends on what was dropped (TP III, Appendix E).",
+        "The limit keeps leading terms. Where these are 0 in every coordinate and meet the jump of `sign`, of `step` "
+        "or of the derivative of `relu`, the value at finite width depends on what was dropped (TP III, Appendix E).",
         "vector z : [n] ~ constant(1)\noutput moment(step(z - 1 + v/sqrt(n)))",
         "output moment(step(v/sqrt(n)))"),
 }

@@ -165,8 +165,9 @@ def _either(pick: Callable[[float, float], float]) -> Callable[[Bound, Bound], B
 
 _TOTAL: dict[str, Callable[..., Bound]] = {
     "add": _add, "sub": lambda a, b: _add(a, _negative(b)), "mul": product, "neg": _negative, "square": _square,
-    "abs": _absolute, "max": _either(max), "min": _either(min), "relu": _rectified(0.0, 1.0), "gelu": _rectified(-0.17, 0.5),
-    "silu": _rectified(-0.28, 0.5), "softplus": lambda a: Bound(0.0, inf, False, a.up), "sign": _between(-1.0, 1.0, True),
+    "abs": _absolute, "max": _either(max), "min": _either(min), "relu": _rectified(0.0, 1.0),
+    "gelu": _rectified(-0.17, 0.5), "silu": _rectified(-0.28, 0.5),
+    "softplus": lambda a: Bound(0.0, inf, False, a.up), "sign": _between(-1.0, 1.0, True),
     "step": lambda a: Bound(float(a.low > 0), float(a.high > 0), a.low <= 0), "tanh": _between(-1.0, 1.0, True),
     "erf": _between(-1.0, 1.0, True), "sigmoid": _between(0.0, 1.0, False), "sin": lambda a: Bound(-1.0, 1.0, True),
     "cos": lambda a: Bound(-1.0, 1.0, True),

@@ -4,9 +4,9 @@
     TP512   a division by, or the logarithm of, a vector that can be zero
     TP513   a discontinuous function of a vector that is one number in the limit: what is of lower order decides it
 
-They follow from the program's structure alone: every value of the limit program gets a bound (`bounds`), from above and
-by iteration round loops. Not done here: a scalar on which something is discontinuous, whose limit is not known before the
-program runs.
+They follow from the program's structure alone: every value of the limit program gets a bound (`bounds`), from above
+and by iteration round loops. Not done here: a scalar on which something is discontinuous, whose limit is not known
+before the program runs.
 """
 
 from __future__ import annotations
@@ -205,6 +205,6 @@ def _division(fn: str, span: Span | None, reporter: Reporter) -> None:
 
 
 def _degenerate(name: str, span: Span | None, reporter: Reporter) -> None:
-    reporter.warn("TP513", f"in the limit the argument of {name} is 0 in every coordinate, where {name} jumps: at finite "
-                  "width what is of lower order decides its value", span,
+    reporter.warn("TP513", f"in the limit the argument of {name} is 0 in every coordinate, where {name} jumps: at "
+                  "finite width what is of lower order decides its value", span,
                   help="write what is of lower order at its own scale, or leave it out")

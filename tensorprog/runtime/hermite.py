@@ -109,7 +109,8 @@ class HermiteSeries:
     """The series of E[f(u) g(v)] for variances qa of u and qb of v, both [n].
 
     `first` and `second` are the coefficients [terms, n] at `powers`; `bounds` is for what is left from each term on at
-    c = 1, relative to the values, `rest` for what is left after all terms where those are too few. `sums` gives values on the diagonal; `mean_a` and `mean_b` are E[F(u)] and E[G(v)] for `means` = (F, G).
+    c = 1, relative to the values, `rest` for what is left after all terms where those are too few. `sums` gives values
+    on the diagonal; `mean_a` and `mean_b` are E[F(u)] and E[G(v)] for `means` = (F, G).
     """
 
     def __init__(self, qa: np.ndarray, qb: np.ndarray, f: Callable, g: Callable,
@@ -135,8 +136,10 @@ class HermiteSeries:
         G over the standard deviations that multiply the series in it, if these are less."""
         if not self.means:
             return whole
-        sizes = [np.sqrt(_average(lambda x: mean(x) ** 2, rows.samples)[:, 0]) / np.where(rows.samples > 0, rows.samples, 1)
-                 for rows, mean in zip((a, b), self.means)]
+        sizes = []
+        for rows, mean in zip((a, b), self.means):
+            s = rows.samples
+            sizes.append(np.sqrt(_average(lambda x: mean(x) ** 2, s)[:, 0]) / np.where(s > 0, s, 1.0))
         positive = [size[size > 0] for size in sizes]
         return min(whole, *(float(p.min()) for p in positive if len(p))) if all(map(len, positive)) else whole
 

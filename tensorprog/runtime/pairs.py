@@ -22,8 +22,9 @@ from numba import njit
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, silu, softplus, step
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
 
-__all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_error", "finite", "gelu", "inverse_root", "mirror", "relu",
-           "scaled_error", "select", "sigmoid", "silu", "snap", "snap_rows", "softplus", "step", "sum_series"]
+__all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_error", "finite", "gelu", "inverse_root",
+           "mirror", "relu", "scaled_error", "select", "sigmoid", "silu", "snap", "snap_rows", "softplus", "step",
+           "sum_series"]
 
 #: Errors of series that are worth a warning: where they reach 1e-12, as for all moderate variances, there is none.
 WORTH_A_WARNING = 1e-10

@@ -22,6 +22,6 @@ from tensorprog.codegen.pairs.program import (
 )
 from tensorprog.codegen.pairs.univariate import UnsupportedDual
 
-__all__ = ["IMPORTS", "AddTo", "Array", "Diagonal", "Dual", "Gram", "Input", "Loop", "Number", "PairProgram", "Param", "Power",
-           "Product", "Quotient", "Ref", "Set", "Sum", "UnsupportedDual", "emit_pair_kernel",
+__all__ = ["IMPORTS", "AddTo", "Array", "Diagonal", "Dual", "Gram", "Input", "Loop", "Number", "PairProgram", "Param",
+           "Power", "Product", "Quotient", "Ref", "Set", "Sum", "UnsupportedDual", "emit_pair_kernel",
            "pair_kernel_sections", "restrict"]

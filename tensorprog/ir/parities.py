@@ -1,0 +1,23 @@
+"""The algebra of values under a change of sign: zero (or not known to be anything else yet), even, odd, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+ZERO, EVEN, ODD, NEITHER = "zero", "even", "odd", "neither"
+
+
+def of_sum(parities: Iterable[str]) -> str:
+    """The parity of a sum of values of these parities."""
+    found = set(parities) - {ZERO}
+    return ZERO if not found else found.pop() if len(found) == 1 else NEITHER
+
+
+def of_product(parities: Iterable[str]) -> str:
+    """The parity of a product of values of these parities."""
+    parities = list(parities)
+    if ZERO in parities:
+        return ZERO
+    if NEITHER in parities:
+        return NEITHER
+    return ODD if parities.count(ODD) % 2 else EVEN
