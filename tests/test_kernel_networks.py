@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 
 import numpy as np
 import pytest
-from kernel_networks import CONVOLUTION, NETWORKS, network, rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_networks import CONVOLUTION, FOOTER, HEADER, NETWORKS, network, rows
 
 import tensorprog
 from tensorprog.covariance.emit import emit_module
@@ -150,3 +153,48 @@ def test_two_widths():
     assert found["g"] == pytest.approx(1) and found["q"] == pytest.approx(2 * 0.605705509602, rel=1e-9)
     agree(found, program.run(method="particles"), "abce")
     assert "2*E[tanh(Z^{u})**2]" in program.limit.text() or "2*k_1" in program.limit.text()
+
+
+ACTIVATIONS = ("relu", "erf", "gelu", "abs", "sin", "tanh")
+
+
+@st.composite
+def layers(draw) -> tuple[str, str]:
+    """The body of a network with a loop over layers of a random kind, and what its kernel differentiates by."""
+    phi, psi, last = (draw(st.sampled_from(ACTIVATIONS)) for _ in range(3))
+    scale = draw(st.sampled_from(("1", "0.7", "sqrt(2)")))
+    step = draw(st.sampled_from((
+        f"{scale} * W[l] @ {phi}(h) / sqrt(n)",
+        f"{scale} * W[l] @ ({phi}(h) + 0.3*h) / sqrt(n)",
+        f"0.8 * M[l] @ {psi}({scale} * W[l] @ {phi}(h) / sqrt(n)) / sqrt(n)",
+        f"W[l] @ {phi}(h) / sqrt(n) + 0.2*b[l]")))
+    update = draw(st.sampled_from((f"h = {step}", f"h = h + {step}", f"h += 0.5 * ({step})")))
+    readout = draw(st.sampled_from((f"dot(v, {last}(h))", "dot(v, h)", f"dot(v, {last}(h) + 0.1*h)")))
+    used = [name for name in ("U", "W", "M", "b", "v") if re.search(rf"\b{name}\b", f"U {update} {readout}")]
+    return f"\n    h = U @ x\n    for l in range(L):\n        {update}\n    return {readout} / sqrt(n)\n", ", ".join(used)
+
+
+def check_random_network(made, depth):
+    body, variables = made
+    program, data = tensorprog.compile(HEADER + body + FOOTER.format(variables)), {"X": rows(3)}
+    found = program.run(data, L=depth)
+    if set(found.method.values()) != {"covariance"}:
+        return
+    agree(found, program.run(data, L=depth, method="particles", samples=1024), "KT", errors=6)
+    if "tiles of pairs" in program.emit("plan"):
+        tiles = program.kernels(data, L=depth)
+        for name in tiles:
+            assert tiles[name] == pytest.approx(found[name], rel=1e-9, abs=1e-12)
+
+
+@settings(max_examples=3, deadline=None, derandomize=True)
+@given(layers(), st.integers(2, 3))
+def test_random_networks(made, depth):
+    check_random_network(made, depth)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(layers(), st.integers(1, 4))
+def test_many_random_networks(made, depth):
+    check_random_network(made, depth)
