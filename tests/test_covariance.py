@@ -259,3 +259,39 @@ def test_responses_of_declared_vectors_are_kept(law, phi, inner):
     for name in ("sy", "ss"):
         assert found[name] == pytest.approx(sampled[name], abs=5 * sampled.error[name] + 1e-3)
     assert abs(found["sy"]) > 0.1
+
+
+SKIPPED_BACK = """width n
+matrix W[2] : [n, n] ~ normal(0, 0.7/n)
+vector u : [n] ~ normal(0, 1)
+vector w : [n] ~ normal(0, 1)
+h[0] = u
+for l in range(2):
+    h[l+1] = W[l] @ {forward}(h[l])
+g[2] = {source}
+for l in range(1, -1, -1):
+    g[l] = W[l].T @ g[l+1] + 0.5*h[l]
+output moment(g[0]*g[0]) as a, moment(g[0]*u) as b
+"""
+READ_BY_A_DERIVATIVE = """width n
+matrix Q : [n, n] ~ normal(0, 0.7/n)
+vector u : [n] ~ normal(0, 1)
+h[0] = u
+for l in range(2):
+    h[l+1] = Q @ h[l]
+f = moment(erf(h[2])*u)
+d = n*grad(f, u)
+z = Q.T @ relu(d)
+output moment(z*h[1]) as zg
+"""
+
+
+@pytest.mark.parametrize("text", [
+    SKIPPED_BACK.format(forward="", source="erf(w)"), SKIPPED_BACK.format(forward="relu", source="erf(w)"),
+    SKIPPED_BACK.format(forward="erf", source="relu(u)"), SKIPPED_BACK.format(forward="", source="w"),
+    READ_BY_A_DERIVATIVE])
+def test_the_hypothesis_is_checked_where_only_derivatives_read(text):
+    program = tensorprog.compile(text)
+    found, sampled = program.run(samples=2048), program.run(method="particles", samples=8192)
+    for name in found.method:
+        assert found[name] == pytest.approx(sampled[name], abs=6 * (sampled.error[name] + found.error[name]) + 1e-3)

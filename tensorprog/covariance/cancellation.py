@@ -10,7 +10,7 @@ from sympy import Expr
 from tensorprog.covariance.cases import Case, sum_of_cases
 from tensorprog.covariance.gaussian import Responses
 from tensorprog.covariance.guards import Unsupported, known, simplify_guards, split_cases
-from tensorprog.covariance.nodes import Hat, Product, flat
+from tensorprog.covariance.nodes import Hat, Product, flat, ordered
 from tensorprog.covariance.unwind import Unwound
 
 MOST_ITERATIONS = 3  # that a difference is followed back
@@ -21,6 +21,20 @@ class Cancellation:
 
     def __init__(self, unwound: Unwound, responses: Responses):
         self.unwound, self.responses = unwound, responses
+
+    def check(self, sums: set[Expr]) -> None:
+        """Makes sure that the hypothesis holds of sums wherever their products are reached. More sums may join.
+
+        Raises:
+            Unsupported: if something carried over is left.
+        """
+        done: set[Expr] = set()
+        while sums - done:
+            for expr in ordered(sums - done):
+                done.add(expr)
+                products = ordered(expr.atoms(Product))
+                facts = [f for p in products for f in self.unwound.sites[int(p.args[0])].facts(p.args[1:])]
+                self._checked(flat(expr), tuple(facts))
 
     def replaced(self, expr: Expr, facts: tuple[Expr, ...]) -> Expr:
         """An expression with every sum of matrix products as the hypothesis has it. `facts` are >= 0.

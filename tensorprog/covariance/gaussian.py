@@ -54,6 +54,7 @@ class Responses:
         reach: which Zhats have a derivative other than zero; under the hypothesis those of what a case names itself.
         sources: what values are made of, whatever the hypothesis.
         assumed: functions whose response was taken to be that of a linear recursion; to be checked by the caller.
+        trusted: sums with products whose derivative was taken as the hypothesis has it; to be checked by the caller.
     """
 
     def __init__(self, program: Unwound, cancelling: bool):
@@ -68,6 +69,7 @@ class Responses:
         self._dot_coefficients: dict[tuple[int, int], int] = {}
         self._coefficients: dict[tuple[int, int], int] = {}
         self.assumed: set[int] = set()
+        self.trusted: set[Expr] = set()
         self._steps = 0
 
     # --- Z of a product ---
@@ -122,13 +124,16 @@ class Responses:
 
     # --- derivatives with respect to a Zhat ---
 
-    def derivative(self, expr: Expr, hat: Expr) -> Expr:
-        """d Z / d Zhat, by the chain rule."""
+    def derivative(self, expr: Expr, hat: Expr, summed: bool = False) -> Expr:
+        """d Z / d Zhat, by the chain rule. `summed`: of a term of a sum of products, of which as a whole the hypothesis
+        says something."""
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise Unsupported("its responses are too many to write down")
         if isinstance(expr, Hat | Product):
             own = equal_indices(expr.args[1:], hat.args[1:]) if expr.args[0] == hat.args[0] else Integer(0)
+            if isinstance(expr, Product) and self.cancelling and not summed:
+                self.trusted.add(expr)
             if isinstance(expr, Hat) or self.cancelling:
                 return own
             return own + self._dot_derivative(expr, hat)
@@ -140,11 +145,11 @@ class Responses:
             body, var, start, stop = expr.args
             return total(self.derivative(body, hat), var, start, stop)
         if isinstance(expr, sympy.Add):
-            return sympy.Add(*(self.derivative(a, hat) for a in self._kept(expr)))
+            return sympy.Add(*(self.derivative(a, hat, self.takes_product(a)) for a in self._kept(expr)))
         if not self.program.is_random_or_hat(expr):
             return Integer(0)
         if isinstance(expr, sympy.Mul):
-            return sympy.Add(*(sympy.Mul(*expr.args[:k], self.derivative(a, hat), *expr.args[k + 1:])
+            return sympy.Add(*(sympy.Mul(*expr.args[:k], self.derivative(a, hat, summed), *expr.args[k + 1:])
                                for k, a in enumerate(expr.args)))
         if isinstance(expr, sympy.Pow):
             base, exponent = expr.args
@@ -190,6 +195,7 @@ class Responses:
         """The terms of a sum; of one with matrix products, under the hypothesis, those that are not carried over."""
         if not self.cancelling or not any(self.takes_product(a) for a in expr.args):
             return expr.args
+        self.trusted.add(expr)
         return tuple(a for a in expr.args if not any(self._carried(f) for f in sympy.Mul.make_args(a)))
 
     def takes_product(self, term: Expr) -> bool:

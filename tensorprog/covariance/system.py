@@ -89,6 +89,7 @@ class System:
         self._close()
         if not all(map(linear.is_linear, responses.assumed)):
             raise Unsupported("a recursion of nonlinear functions responds to a transposed product")
+        linear.resolution.cancellation.check(responses.trusted)
         self.recipes, self.integrands = self._means.planned.recipes, self._means.planned.integrands
         self.symmetric = covariances.symmetric | self._means.symmetric
 
