@@ -22,6 +22,7 @@ from tensorprog.passes.powers import Powers
 
 if TYPE_CHECKING:
     from tensorprog.covariance.build import Covered
+    from tensorprog.covariance.emit import Split
     from tensorprog.covariance.pairs import PairLowering
     from tensorprog.covariance.system import System
     from tensorprog.passes.linear import Linear
@@ -145,9 +146,9 @@ def emit_module_text(compiled: Compiled) -> str:
 
 
 def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = (),
-                    split: bool = False) -> str:
-    """The source of the emitted module that evaluates a system of equations, and `tiles` as kernels; with `split`, with
-    quadratures that are accurate also for large covariances."""
+                    split: Split = "never") -> str:
+    """The source of the emitted module that evaluates a system of equations, and `tiles` as kernels; see
+    `covariance.emit.emit_module`."""
     from tensorprog.covariance.emit import emit_module
 
     key = system, split, *map(id, tiles)
@@ -201,7 +202,7 @@ def kernel_text(compiled: Compiled) -> str:
         return emit_module_text(compiled) if plan.linear.reasons else emit_span_text(compiled)
     if plan.system is None or plan.names("particles"):
         return emit_module_text(compiled)
-    return emit_table_text(compiled, plan.system, tile_lowerings(compiled, plan.system))
+    return emit_table_text(compiled, plan.system, tile_lowerings(compiled, plan.system), "if_needed")
 
 
 EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}

@@ -98,7 +98,7 @@ def _table(compiled: Compiled, env: Mapping[str, object], system: System, names:
     values, errors = load_module(emit_table_text(compiled, system)).run(env, only=names)
     worst = max((np.max(error, initial=0.0) for error in errors.values()), default=0.0)
     if worst > GOOD and any(r.split_source != r.source for r in system.recipes):
-        found = load_module(emit_table_text(compiled, system, split=True)).run(env, only=names)
+        found = load_module(emit_table_text(compiled, system, split="always")).run(env, only=names)
         better = [name for name in names if np.max(found[1][name], initial=0.0) < np.max(errors[name], initial=0.0)]
         values, errors = ({**old, **{n: new[n] for n in better}} for old, new in zip((values, errors), found))
     return values, errors

@@ -295,3 +295,36 @@ def test_the_hypothesis_is_checked_where_only_derivatives_read(text):
     found, sampled = program.run(samples=2048), program.run(method="particles", samples=8192)
     for name in found.method:
         assert found[name] == pytest.approx(sampled[name], abs=6 * (sampled.error[name] + found.error[name]) + 1e-3)
+
+
+@pytest.mark.parametrize("inner", ["step(tanh(h))", "sign(erf(h))", "relu(step(h)*u)", "step(2*h + u*u)"])
+def test_a_jump_of_something_curved_goes_to_the_particles(inner):
+    program = tensorprog.compile("width n\nmatrix W : [n, n] ~ normal(0, 0.7/n)\nvector u : [n] ~ normal(0, 1)\n"
+                                 f"h = W @ u\nz = W.T @ {inner}\noutput moment(z*u) as a\n")
+    assert program.run(samples=512).method["a"] == "particles"
+
+
+@pytest.mark.parametrize("integrand", ["erf(u)*erf(u)", "gelu(u)**2", "erf(u)*erf(2*u)"])
+def test_closed_forms_at_constants(integrand):
+    program = tensorprog.compile(f"width n\nvector u : [n] ~ normal(0.3, 0.5)\noutput moment({integrand}) as o\n")
+    found, sampled = program.run(), program.run(method="particles")
+    assert found.method["o"] == "covariance"
+    assert found["o"] == pytest.approx(sampled["o"], abs=5 * sampled.error["o"] + 1e-4)
+
+
+def test_steep_functions_by_series_quadrature_and_written_modules(tmp_path):
+    """tanh at standard deviations up to 30: E tanh(30 z)**2 = 0.9624216677."""
+    program = tensorprog.compile(
+        "width n\nsize P, d\ninput X : [P, d]\nmatrix U : [n, d] ~ normal(0, 1/d)\n"
+        "for a in range(P):\n    x[a] = tanh(U @ X[a])\n"
+        "for a in range(P):\n    for c in range(P):\n        K[a, c] = moment(x[a] * x[c])\noutput K\n")
+    angle = np.array([0.0, 0.001, 1.0])
+    X = 30 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    found = program.run({"X": X})
+    assert found.error["K"].max() < 1e-9
+    assert found["K"][0, :2] == pytest.approx([0.9624216677182, 0.9624160262], abs=1e-8)
+    with pytest.warns(RuntimeWarning, match="series leave errors"):
+        by_series = program.kernels({"X": X})["K"]
+    assert np.abs(by_series - found["K"]).max() < 1e-3
+    small = program.kernels({"X": 1e-9 * X})["K"]
+    assert small == pytest.approx(1e-18 * X @ X.T / 2, rel=1e-9)

@@ -8,6 +8,7 @@ that the depth of a recursion costs no call stack and loops stay rolled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import sympy
 from sympy import Expr, Symbol
@@ -22,6 +23,9 @@ from tensorprog.covariance.pairs_emit import tile_sections
 from tensorprog.covariance.runtime import KEY_LENGTH
 from tensorprog.covariance.system import Equation, System
 from tensorprog.ir.program import Program
+
+#: When quadratures are split where their integrands are steep.
+Split = Literal["never", "if_needed", "always"]
 
 _HEADER = '''"""Infinite-width limit of {name}, by covariances.
 
@@ -65,6 +69,15 @@ def get(memo, stack, key):
     return 0.0
 '''
 
+_EITHER = '''@njit(cache=True)
+def {name}({args}):
+    """The value and its error; by the slower quadrature if the other does not reach 1e-10."""
+    value, error = {name}_plain({args})
+    if error <= 1e-10:
+        return value, error
+    split, split_error = {name}_split({args})
+    return (split, split_error) if split_error < error else (value, error)'''
+
 _SOLVE = '''@njit(cache=True)
 def solve(key, memo, stack, worst, limit, {env}):
     """The value of `key`, and of all that it needs."""
@@ -89,15 +102,15 @@ def solve(key, memo, stack, worst, limit, {env}):
 
 
 def emit_module(program: Program, original: Program, system: System, tiles: Sequence[PairLowering] = (),
-                split: bool = False) -> str:
+                split: Split = "never") -> str:
     """The source of the module that computes the outputs of `system`, those of `tiles` as kernels over pairs of rows
-    where these apply. With `split`, quadratures are slower and accurate also for large covariances."""
+    where these apply. Quadratures that are `split` are slower, and accurate also for large covariances."""
     return _Module(program, original, system, tiles, split).text()
 
 
 class _Module:
     def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[PairLowering],
-                 split: bool):
+                 split: Split):
         self.program, self.original, self.system, self.tiles, self.split = program, original, system, tiles, split
         self.width = max(KEY_LENGTH, 1 + max(len(e.params) for e in system.equations.values()))
         self.env = [python_name(s.name) for s in (*program.sizes, *program.params, *program.inputs)]
@@ -125,8 +138,12 @@ class _Module:
         return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
     def _recipe(self, number: int, recipe) -> str:
-        imports, _, body = recipe.emit(f"mean_{number}", self.split).partition("def ")
-        return imports.strip() + "\n\n\n@njit(cache=True, error_model=\"numpy\")\ndef " + body
+        name = f"mean_{number}"
+        if self.split != "if_needed" or recipe.split_source == recipe.source:
+            return _compiled(recipe.emit(name, self.split == "always"))
+        args = ", ".join(f"x{k}" for k in range(len(recipe.arguments)))
+        either = _EITHER.format(name=name, args=args)
+        return "\n\n\n".join([_compiled(recipe.emit(f"{name}_plain")), _compiled(recipe.emit(f"{name}_split", True)), either])
 
     # --- compute ---
 
@@ -353,6 +370,11 @@ class _Module:
                       f"        errors[{output.name!r}] = np.full(value.shape, {'worst[0]' if quadrature else '0.0'})"]
         lines.append("    return values, errors")
         return "\n".join(lines)
+
+
+def _compiled(source: str) -> str:
+    imports, _, body = source.partition("def ")
+    return imports.strip() + "\n\n\n@njit(cache=True, error_model=\"numpy\")\ndef " + body.strip("\n")
 
 
 def _number(expr: Expr) -> str:

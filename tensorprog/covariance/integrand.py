@@ -52,8 +52,9 @@ class Integrands:
         number = self._planned(integrand, builder.gaussians, covariance)
         recipe = self.recipes[number]
         values |= builder.parameters
-        if recipe.kind == "closed" and recipe.formula is not None and recipe.formula.is_number:
-            return recipe.formula
+        formula = recipe.formula if recipe.kind == "closed" else None
+        if formula is not None and formula.is_number and formula.evalf().is_Number:
+            return formula
         return Expectation(Integer(number), *(values.get(s, s) for s in recipe.arguments))
 
     def _fewest(self, expr: Expr) -> tuple[_Builder, Expr]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from sympy import Dummy, Expr, Mul, S, Symbol, cancel
+from sympy import DiracDelta, Dummy, Expr, Mul, S, Symbol, cancel
 
 from tensorprog.expectations.affine import Affine, affine
 from tensorprog.expectations.basis import Basis, NotClosed
@@ -138,5 +138,7 @@ def _conditioned(held: list[Expr], rest: list[Expr], basis: Basis, log: set[str]
         form = affine(part, basis.gaussians)
         return form.constant + sum(c * values[k] for k, c in span.coordinates(form).items())
 
-    product = Mul(*(replaced(factor, basis.gaussians, at) for factor in (*held, *inside)))
-    return Integral(tuple(span.basis), product * smooth, tuple(conditional.deviations()))
+    integrand = Mul(*(replaced(factor, basis.gaussians, at) for factor in (*held, *inside))) * smooth
+    if integrand.has(DiracDelta):  # no sum of values finds it
+        return None
+    return Integral(tuple(span.basis), integrand, tuple(conditional.deviations()))
