@@ -17,6 +17,8 @@ from tensorprog.covariance.unwind import Unwound
 from tensorprog.covariance.writes import FunctionDef
 
 MAX_STEPS = 400
+#: Of an expression that is looked at further.
+MOST_NODES = 20_000
 
 
 class Resolution:
@@ -46,6 +48,8 @@ class Resolution:
         if self._steps > MAX_STEPS:
             raise Unsupported("it has too many cases")
         expr = flat(self.responses.inlining.inlined(expr))
+        if sum(1 for _ in itertools.islice(sympy.preorder_traversal(expr), MOST_NODES)) == MOST_NODES:
+            raise Unsupported("an expression is too large")
         if expr.has(Product):
             return self._each_case(self._without_products(expr, facts), facts, unfolded)
         nonlinear = [c for c in self.unwound.random_calls(expr) if not self.is_linear(int(c.args[0]))]
