@@ -7,12 +7,8 @@ N1 x N2 is allocated but the outputs, and the result does not depend on the numb
 
 from __future__ import annotations
 
-import itertools
-import os
-import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +17,7 @@ from numba import njit
 
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, silu, softplus, step
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
+from tensorprog.runtime.threads import available_threads, run_shared
 
 __all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_error", "finite", "gelu", "inverse_root",
            "mirror", "relu", "scaled_error", "select", "sigmoid", "silu", "snap", "snap_rows", "softplus", "step",
@@ -213,38 +210,6 @@ def _output(out: Mapping[str, np.ndarray] | None, name: str, shape: tuple[int, i
 def tile_size(n1: int, n2: int) -> int:
     """Rows and columns of a tile: small enough for the second cache, and for several tiles a thread."""
     return 128 if min(n1, n2) <= 1000 else 256
-
-
-def available_threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run_shared(worker: Callable, items: Sequence, threads: int) -> None:
-    """Runs `worker(iterator)` in threads, this one among them, that take items from one iterator."""
-    shared = _Shared(items)
-    helpers = max(min(threads, len(items)) - 1, 0)
-    futures = [_pool(helpers).submit(worker, shared) for _ in range(helpers)]
-    try:
-        worker(shared)
-    finally:
-        for future in futures:
-            future.result()
-
-
-class _Shared:
-    """An iterator that several threads may use."""
-
-    def __init__(self, items: Sequence) -> None:
-        self.items, self.lock, self.count = items, threading.Lock(), itertools.count()
-
-    def __iter__(self):
-        while (position := next(self.count)) < len(self.items):
-            yield self.items[position]
-
-
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="tensorprog-pairs")
 
 
 @lru_cache(maxsize=1)

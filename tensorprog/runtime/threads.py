@@ -1,0 +1,88 @@
+"""Threads that share short work: as many as there are processors, each woken on a processor of its own.
+
+Work of a few milliseconds is over before the scheduler has moved a thread that it woke beside the one that waits for it.
+Where the system allows it, a helper therefore sleeps bound to one processor, which is another than the caller's, and is
+free to move as soon as it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+
+def available_threads() -> int:
+    """The number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_shared(worker: Callable, items: Sequence, threads: int) -> None:
+    """Runs `worker(iterator)` in threads, this one among them, that take items from one iterator."""
+    shared = _Shared(items)
+    helpers = max(min(threads, len(items)) - 1, 0)
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    futures = [_helper(number, cpu).submit(_freed, cpu, allowed, worker, shared)
+               for number, cpu in enumerate(_other_processors(helpers, allowed))]
+    try:
+        worker(shared)
+    finally:
+        for future in futures:
+            future.result()
+
+
+class _Shared:
+    """An iterator that several threads may use."""
+
+    def __init__(self, items: Sequence) -> None:
+        self.items, self.count = items, itertools.count()
+
+    def __iter__(self) -> Iterator:
+        while (position := next(self.count)) < len(self.items):
+            yield self.items[position]
+
+
+def _other_processors(count: int, allowed: set[int]) -> list[int | None]:
+    """Processors for helpers, the caller's last; None where threads cannot be bound to one."""
+    here = _processor()
+    if here is None:
+        return [None] * count
+    return list(itertools.islice(itertools.cycle(sorted(allowed, key=lambda cpu: (cpu == here, cpu))), count))
+
+
+def _processor() -> int | None:
+    """The processor that this thread runs on."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    try:
+        return ctypes.CDLL(None).sched_getcpu()
+    except (OSError, AttributeError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def _helper(number: int, cpu: int | None) -> ThreadPoolExecutor:
+    name = f"tensorprog-{number}"
+    if cpu is None:
+        return ThreadPoolExecutor(1, name)
+    return ThreadPoolExecutor(1, name, initializer=_bind, initargs=({cpu},))
+
+
+def _freed(cpu: int | None, allowed: set[int], worker: Callable, shared: _Shared) -> None:
+    """The work, free to move; bound to the processor again for the time until the next."""
+    if cpu is not None:
+        _bind(allowed)
+    try:
+        worker(shared)
+    finally:
+        if cpu is not None:
+            _bind({cpu})
+
+
+def _bind(processors: set[int]) -> None:
+    with contextlib.suppress(OSError):  # a processor that is gone
+        os.sched_setaffinity(0, processors)
