@@ -48,6 +48,10 @@ def test_warnings(expression, code):
     ("x = v\nfor t in range(5):\n    x = W @ (x / (1 + x*x))\noutput moment(x*x) as q\n", []),
     ("x = v\nfor t in range(5):\n    x = x * x / (0.5 + abs(h))\noutput moment(tanh(x)) as q\n", []),
     ("x = v\nfor t in range(5):\n    x = h - x\ny = exp(x*x)\noutput moment(1/y) as q\n", ["TP511"]),
+    ("g[0] = u\ng[1] = h\nm = mean(g[k] for k in range(2))\nr = mean((g[k] - m)**2 for k in range(2))\n"
+     "output moment(tanh((u - m) / sqrt(r + 0.01))) as q, moment(tanh(u / sqrt(r))) as o\n", ["TP512"]),
+    ("s2 = 0*u\nfor t in range(1, 4):\n    s2 = s2 + h**2 / t\noutput moment(u / sqrt(s2 + eps)) as q\n", []),
+    ("s2 = 0*u\nfor t in range(2, -1, -1):\n    s2 += h**2 / (t + 1)\noutput moment(u / (s2 + eps)) as q\n", []),
     ("c = p\nfor t in range(5):\n    c = c - 0.5*p\noutput moment(v / c) as q\n", ["TP512"])])
 def test_loops(body, expected):
     assert warnings(body) == expected

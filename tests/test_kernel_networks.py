@@ -171,7 +171,8 @@ def layers(draw) -> tuple[str, str]:
     update = draw(st.sampled_from((f"h = {step}", f"h = h + {step}", f"h += 0.5 * ({step})")))
     readout = draw(st.sampled_from((f"dot(v, {last}(h))", "dot(v, h)", f"dot(v, {last}(h) + 0.1*h)")))
     used = [name for name in ("U", "W", "M", "b", "v") if re.search(rf"\b{name}\b", f"U {update} {readout}")]
-    return f"\n    h = U @ x\n    for l in range(L):\n        {update}\n    return {readout} / sqrt(n)\n", ", ".join(used)
+    body = f"\n    h = U @ x\n    for l in range(L):\n        {update}\n    return {readout} / sqrt(n)\n"
+    return body, ", ".join(used)
 
 
 def check_random_network(made, depth):

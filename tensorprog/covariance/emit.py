@@ -143,7 +143,8 @@ class _Module:
             return _compiled(recipe.emit(name, self.split == "always"))
         args = ", ".join(f"x{k}" for k in range(len(recipe.arguments)))
         either = _EITHER.format(name=name, args=args)
-        return "\n\n\n".join([_compiled(recipe.emit(f"{name}_plain")), _compiled(recipe.emit(f"{name}_split", True)), either])
+        plain, split = recipe.emit(f"{name}_plain"), recipe.emit(f"{name}_split", True)
+        return "\n\n\n".join([_compiled(plain), _compiled(split), either])
 
     # --- compute ---
 

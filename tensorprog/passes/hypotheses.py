@@ -12,15 +12,18 @@ before the program runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 from tensorprog.diagnostics import Reporter, Span
 from tensorprog.ir.constants import constant as declared_constant
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym
 from tensorprog.ir.program import (
     Accum,
     Cell,
     Const,
     Contract,
     Elementwise,
+    For,
     FromInt,
     Initial,
     InputRef,
@@ -75,6 +78,7 @@ class _Bounds:
         self.vars: dict[Var, Bound | None] = {}
         self.multiples: dict[Var, tuple[object, int]] = {}
         self.written = cells_written(program.body)
+        self.loops = {s.var: s for s in walk(program.body) if isinstance(s, For)}
         self.cells: dict[Cell, Bound | None] = {i.cell: self._declared(i) for i in program.initials}
 
     def solved(self) -> list[Statement]:
@@ -139,6 +143,25 @@ class _Bounds:
             case Zero(cell=cell):
                 self.cells[cell] = joined(self.cells.get(cell), constant(0.0))
 
+    def _ends(self, expr: IntExpr) -> tuple[float, float]:
+        """The smallest and the largest value of an integer: sizes are positive, loop variables within their range."""
+        match expr:
+            case IntLit(value=value):
+                return value, value
+            case IntSym(kind="size"):
+                return 1.0, inf
+            case IntSym(name=name) if name in self.loops:
+                loop = self.loops[name]
+                first, last = self._ends(loop.start), self._ends(loop.stop)
+                return (first[0], last[1] - 1) if loop.step > 0 else (last[0] + 1, first[1])
+            case IntBin(op="+", left=left, right=right):
+                (a, b), (c, d) = self._ends(left), self._ends(right)
+                return a + c, b + d
+            case IntBin(op="-", left=left, right=right):
+                (a, b), (c, d) = self._ends(left), self._ends(right)
+                return a - d, b - c
+        return -inf, inf
+
     def _multiple(self, var: Var, op: Op) -> tuple[object, int]:
         """A value as a multiple of another: what that is, and the factor's sign."""
         match op:
@@ -167,8 +190,11 @@ class _Bounds:
             case Const(value=value):
                 return constant(float(value))
             case WidthConst():
-                return Bound(0.0, float("inf"), False, fixed=True)
-            case FromInt() | InputRef():
+                return Bound(0.0, inf, False, fixed=True)
+            case FromInt(expr=expr):
+                low, high = self._ends(expr)
+                return Bound(low, high, low <= 0 <= high, fixed=True)
+            case InputRef():
                 return ANY_NUMBER
             case ParamRef(name=name):
                 return constant(float(self.env[name])) if name in self.env else ANY_NUMBER

@@ -1,8 +1,8 @@
 """Threads that share short work: as many as there are processors, each woken on a processor of its own.
 
-Work of a few milliseconds is over before the scheduler has moved a thread that it woke beside the one that waits for it.
-Where the system allows it, a helper therefore sleeps bound to one processor, which is another than the caller's, and is
-free to move as soon as it runs.
+Work of a few milliseconds is over before the scheduler has moved a thread that it woke beside the one that waits for
+it. Where the system allows it, a helper therefore sleeps bound to one processor, which is another than the caller's,
+and is free to move as soon as it runs.
 """
 
 from __future__ import annotations
