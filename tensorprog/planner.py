@@ -61,7 +61,6 @@ def make_plan(compiled: Compiled) -> Plan:
 def _without_kernels(compiled: Compiled) -> Linear:
     """The outputs that are linear; none if all of those are kernels over pairs of rows, which tiles compute without a
     direction for every row and layer."""
-    from tensorprog.covariance.build import covered
     from tensorprog.covariance.pairs import pairs_of_rows
     from tensorprog.kernel_api import pair_lowerings
     from tensorprog.passes.linear import Linear
@@ -70,8 +69,9 @@ def _without_kernels(compiled: Compiled) -> Linear:
     outputs = [o for o in compiled.limit.outputs if o.cell not in linear.reasons]
     if not outputs or not all(pairs_of_rows(compiled.limit, o.cell) for o in outputs):
         return linear
-    found = covered(compiled, [o.cell for o in outputs])
-    if found.reasons or any(isinstance(v, str) for v in pair_lowerings(compiled, found.system).values()):
+    system = compiled.covered.system
+    lowered = {} if system is None else pair_lowerings(compiled, system)
+    if any(isinstance(lowered.get(o.name, ""), str) for o in outputs):
         return linear
     return Linear(None, linear.reasons | dict.fromkeys((o.cell for o in outputs), "it is a kernel over pairs of rows"))
 
