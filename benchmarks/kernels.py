@@ -3,11 +3,12 @@
     python benchmarks/kernels.py [--peer-python PEER/bin/python] [--sizes 500 2000 4000] [--depths 1 3 10] [--repeats 5]
 
 PEER is an environment of its own: `pip install neural-tangents==0.6.5 jax==0.5.3 jaxlib==0.5.3 tf2jax==0.3.7`. Peer
-and compiler take turns on the same inputs; both are warm, times are medians. `difference` is the largest of both
-kernels off the diagonal (the peer's ReLU diagonal carries the rounding of arccos(1)); where the peer has no closed
-form and integrates with 25 nodes, it is the peer's error. `memory` is the peak of what a call allocates beyond its
-outputs. `mixed` is a network with two activations in turn, biases, and a readout of every layer, beside a perceptron's:
-the cost of an activation should be about the same. Our programs are the texts below, compiled."""
+and compiler take turns on the same inputs; in a turn, calls of the first tenth of a second do not count, since a
+processor that comes from a pause is slow for about that time; times are medians of the others. `difference` is the
+largest of both kernels off the diagonal (the peer's ReLU diagonal carries the rounding of arccos(1)); where the peer
+has no closed form and integrates with 25 nodes, it is the peer's error. `memory` is the peak of what a call allocates
+beyond its outputs. `mixed` is a network with two activations in turn, biases, and a readout of every layer, beside a
+perceptron's: the cost of an activation should be about the same. Our programs are the texts below, compiled."""
 
 from __future__ import annotations
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 DIMENSION = 784
 WEIGHT, BIAS = 2.0, 0.01
+WAKING, CALLS = 0.1, 3  #: seconds of a turn that do not count, and calls that do
 CLOSED = ("relu", "erf", "gelu")
 SERIES = ("tanh", "sigmoid", "swish")
 
@@ -170,12 +172,17 @@ def compare(program: CompiledProgram, peer: Peer, activation: str, depth: int, s
         gap = np.abs(array - np.load(peer.folder / f"{name}.npy"))
         np.fill_diagonal(gap, 0.0)
         difference = max(difference, gap.max())
-    times = {"peer": [], "fresh": [], "out": []}
-    for _ in range(repeats):
-        times["peer"].append(peer.ask(activation, depth, size))
-        time.sleep(0.3)  # the peer's threads come to rest
-        times["fresh"].append(timed(lambda: program.kernels(data, L=depth)))
-        times["out"].append(timed(lambda: program.kernels(data, L=depth, out=out)))
+    calls = {"peer": lambda: peer.ask(activation, depth, size),
+             "fresh": lambda: timed(lambda: program.kernels(data, L=depth)),
+             "out": lambda: timed(lambda: program.kernels(data, L=depth, out=out))}
+    times = {name: [] for name in calls}
+    for name in [*calls] * repeats:
+        time.sleep(0.1)  # the other's threads come to rest
+        waking = time.perf_counter() + WAKING
+        calls[name]()
+        while time.perf_counter() < waking:
+            calls[name]()
+        times[name] += [calls[name]() for _ in range(CALLS)]
     medians = {name: statistics.median(values) for name, values in times.items()}
     return medians | {"difference": difference, "memory": peak / 1e6}
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -37,14 +37,14 @@ MOST_BY_QUADRATURE = 2_500
 MOST_SHORT = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PairModule:
     """An emitted kernel."""
 
     lowering: PairLowering
     text: str
 
-    @property
+    @cached_property
     def module(self) -> ModuleType:
         """The text, imported."""
         return load_module(self.text)

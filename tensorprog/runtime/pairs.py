@@ -7,8 +7,10 @@ N1 x N2 is allocated but the outputs, and the result does not depend on the numb
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,6 +27,9 @@ __all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_e
 
 #: Errors of series that are worth a warning: where they reach 1e-12, as for all moderate variances, there is none.
 WORTH_A_WARNING = 1e-10
+
+#: Rows and columns of a tile.
+SMALLEST_TILE, LARGEST_TILE = 64, 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +106,10 @@ def snap_rows(x, small):
 
 @njit(**OPTIONS)
 def mirror(out, r0, r1, c0, c1):
-    """Copies what is above the diagonal in out[r0:r1, c0:c1] to its transposed place, by blocks of a cache line."""
-    for start in range(r0, r1, 8):
-        stop = min(start + 8, r1)
-        for j in range(c0, c1):
-            for i in range(start, min(stop, j)):
-                out[j, i] = out[i, j]
+    """Copies what is above the diagonal in out[r0:r1, c0:c1] to its transposed place, which is written row by row."""
+    for j in range(c0, c1):
+        for i in range(r0, min(r1, j)):
+            out[j, i] = out[i, j]
 
 
 def evaluate(kernel: PairKernel, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray] | None = None,
@@ -145,50 +148,62 @@ def _evaluate(kernel: PairKernel, first: Mapping, second: Mapping | None, params
     rights = [_matrix(right[name], dtype) if name != other or second is not None else left
               for left, (other, name) in zip(lefts, kernel.grams)]
     n1, n2 = len(lefts[0]), len(rights[0])
-    record, diagonals, sizes = _diagonal(kernel, first, second, params)
-    split = slice(None) if second is None else slice(n1)
-    columns = slice(None) if second is None else slice(n1, None)
-    table = np.array(record.values or [np.zeros(record.n)]).astype(dtype)
-    tables = np.ascontiguousarray(table[:, split]), np.ascontiguousarray(table[:, columns])
-    series = pack(record.calls, split, columns, dtype)
+    sizes = tuple(int(params[name]) for name in kernel.sizes)
     outputs = tuple(_output(out, name, (n1, n2), dtype) for name in kernel.outputs)
     symmetric = second is None and kernel.symmetric
-    tile = tile_size(n1, n2)
+    height, width = tile_extent(n1), tile_extent(n2)
     numbers = tuple(dtype.type(params[name]) for name in kernel.params)
     run = kernel.tiles[dtype.name]
-
+    diagonals: list[np.ndarray] = []
     errors: list[np.ndarray] = []
 
-    def worker(todo) -> None:
+    def prepare() -> tuple:
+        """What the tiles need of single rows."""
+        record = Record(n1 if second is None else n1 + n2)
+        diagonals.extend(_diagonal(kernel, record, first, second, params, sizes))
+        rows = slice(None) if second is None else slice(n1)
+        columns = slice(None) if second is None else slice(n1, None)
+        table = np.array(record.values or [np.zeros(record.n)]).astype(dtype)
+        series = *pack(record.calls, rows, columns, dtype), second is None
+        return np.ascontiguousarray(table[:, rows]), np.ascontiguousarray(table[:, columns]), series
+
+    def worker(todo: Iterable[tuple[int, int]], prepared: Future) -> None:
         errors.append(np.zeros(1))
-        mine = (*series, second is None, errors[-1])
-        scratch = np.empty((kernel.scratch_rows(sizes), tile), dtype)
-        buffers = [np.empty(tile * tile, dtype) for _ in lefts]
+        scratch = np.empty((kernel.scratch_rows(sizes), width), dtype)
+        buffers = [np.empty(height * width, dtype) for _ in lefts]
         for r0, c0 in todo:
-            r1, c1 = min(r0 + tile, n1), min(c0 + tile, n2)
+            r1, c1 = min(r0 + height, n1), min(c0 + width, n2)
             grams = tuple(np.dot(x[r0:r1], y[c0:c1].T, out=buffer[:(r1 - r0) * (c1 - c0)].reshape(r1 - r0, c1 - c0))
                           for x, y, buffer in zip(lefts, rights, buffers))
-            run(r0, r1, c0, c1, symmetric, *tables, mine, scratch, grams, numbers, sizes, outputs)
+            *tables, series = prepared.result()
+            series = *series, errors[-1]
+            run(r0, r1, c0, c1, symmetric, *tables, series, scratch, grams, numbers, sizes, outputs)
 
-    corners = [(r, c) for r in range(0, n1, tile) for c in range(r if symmetric else 0, n2, tile)]
-    run_shared(worker, corners, threads or available_threads())
+    run_shared(worker, _corners(n1, n2, height, width, symmetric), prepare, threads or available_threads())
     if second is None:
         for array, values in zip(outputs, diagonals):
             np.einsum("ii->i", array)[:] = values
     return dict(zip(kernel.outputs, outputs)), float(max(e[0] for e in errors))
 
 
-def _diagonal(kernel: PairKernel, first: Mapping, second: Mapping | None, params: Mapping):
-    """The recursion on the diagonal, for the rows of both data sets: the record, the diagonal outputs and the sizes."""
+def _corners(n1: int, n2: int, height: int, width: int, symmetric: bool) -> list[tuple[int, int]]:
+    """First row and column of every tile. Of a symmetric result, half tiles, those of the diagonal, come last, so that
+    threads end together, but for one that is there while the rows are prepared."""
+    if not symmetric:
+        return [(r, c) for r in range(0, n1, height) for c in range(0, n2, width)]
+    halves = [(r, r) for r in range(0, n1, height)]
+    return [*halves[:1], *((r, c) for r in range(0, n1, height) for c in range(r + height, n1, height)), *halves[1:]]
+
+
+def _diagonal(kernel: PairKernel, record: Record, first: Mapping, second: Mapping | None, params: Mapping,
+              sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """The recursion on the diagonal, for the rows of both data sets; returns the diagonals of the outputs."""
     sets = [first] if second is None else [first, second]
-    grams = [np.concatenate([np.einsum("nd,nd->n", *(_matrix(s[name], np.float64) for name in pair)) for s in sets])
+    grams = [np.concatenate([np.vecdot(*(_matrix(s[name], np.float64) for name in pair)) for s in sets])
              for pair in kernel.grams]
     inputs = [np.concatenate([np.asarray(s[name], np.float64) for s in sets]) for name in kernel.inputs]
-    sizes = tuple(int(params[name]) for name in kernel.sizes)
-    record = Record(len(grams[0]))
     with np.errstate(all="ignore"):
-        diagonals = kernel.rows(record, grams, inputs, [float(params[name]) for name in kernel.params], sizes)
-    return record, diagonals, sizes
+        return kernel.rows(record, grams, inputs, [float(params[name]) for name in kernel.params], sizes)
 
 
 def _matrix(values, dtype) -> np.ndarray:
@@ -207,9 +222,11 @@ def _output(out: Mapping[str, np.ndarray] | None, name: str, shape: tuple[int, i
     return array
 
 
-def tile_size(n1: int, n2: int) -> int:
-    """Rows and columns of a tile: small enough for the second cache, and for several tiles a thread."""
-    return 128 if min(n1, n2) <= 1000 else 256
+def tile_extent(n: int) -> int:
+    """Rows or columns of a tile: small enough for the second cache, and an even number of tiles a side, several for
+    every processor (however many threads are used, so that results do not depend on them)."""
+    sides = 2 * max(-(-n // (2 * LARGEST_TILE)), math.ceil(math.sqrt(available_threads() / 2)))
+    return max(-(-n // sides), min(n, SMALLEST_TILE), 1)
 
 
 @lru_cache(maxsize=1)

@@ -11,9 +11,14 @@ import contextlib
 import ctypes
 import itertools
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import lru_cache
+
+#: Seconds that this thread waits for a helper to wake.
+LONGEST_WAKING = 3e-4
 
 
 def available_threads() -> int:
@@ -21,18 +26,33 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_shared(worker: Callable, items: Sequence, threads: int) -> None:
-    """Runs `worker(iterator)` in threads, this one among them, that take items from one iterator."""
-    shared = _Shared(items)
+def run_shared(worker: Callable, items: Sequence, prepare: Callable, threads: int) -> None:
+    """Runs `worker(iterator, prepared)` in threads, this one among them, that take items from one iterator.
+
+    `prepared` is a future of what `prepare()` returns, which this thread runs while the others begin.
+    """
+    shared, prepared, begun = _Shared(items), Future(), threading.Event()
     helpers = max(min(threads, len(items)) - 1, 0)
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    futures = [_helper(number, cpu).submit(_freed, cpu, allowed, worker, shared)
+    futures = [_helper(number, cpu).submit(_freed, cpu, allowed, begun, worker, shared, prepared)
                for number, cpu in enumerate(_other_processors(helpers, allowed))]
+    if futures:
+        _let_begin(begun)
     try:
-        worker(shared)
+        prepared.set_result(prepare())
+        worker(shared, prepared)
     finally:
+        prepared.cancel()  # after a failure, what waits for it
         for future in futures:
-            future.result()
+            with contextlib.suppress(CancelledError):
+                future.result()
+
+
+def _let_begin(begun: threading.Event) -> None:
+    """Gives the interpreter to a helper until it runs: it would get it only after this thread's next long wait."""
+    deadline = time.perf_counter() + LONGEST_WAKING
+    while not begun.is_set() and time.perf_counter() < deadline:
+        time.sleep(0)
 
 
 class _Shared:
@@ -58,8 +78,14 @@ def _processor() -> int | None:
     """The processor that this thread runs on."""
     if not hasattr(os, "sched_setaffinity"):
         return None
+    function = _getcpu()
+    return None if function is None else function()
+
+
+@lru_cache(maxsize=1)
+def _getcpu() -> Callable[[], int] | None:
     try:
-        return ctypes.CDLL(None).sched_getcpu()
+        return ctypes.CDLL(None).sched_getcpu
     except (OSError, AttributeError):
         return None
 
@@ -72,12 +98,14 @@ def _helper(number: int, cpu: int | None) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, name, initializer=_bind, initargs=({cpu},))
 
 
-def _freed(cpu: int | None, allowed: set[int], worker: Callable, shared: _Shared) -> None:
+def _freed(cpu: int | None, allowed: set[int], begun: threading.Event, worker: Callable, shared: _Shared,
+           prepared: Future) -> None:
     """The work, free to move; bound to the processor again for the time until the next."""
     if cpu is not None:
         _bind(allowed)
     try:
-        worker(shared)
+        begun.set()
+        worker(shared, prepared)
     finally:
         if cpu is not None:
             _bind({cpu})

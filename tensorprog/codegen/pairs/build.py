@@ -271,7 +271,7 @@ class _NoScope:
     def row(self, side: Side, text: str) -> str:
         return side
 
-    def let(self, text: str, exact: str | None = None) -> str:
+    def let(self, text: str, exact: str | None = None, diagonal: str | None = None) -> str:
         return "value"
 
 
@@ -286,6 +286,6 @@ class _DualScope:
     def row(self, side: Side, text: str) -> str:
         return self.builder.row(side, self.sources[side], text)
 
-    def let(self, text: str, exact: str | None = None) -> str:
+    def let(self, text: str, exact: str | None = None, diagonal: str | None = None) -> str:
         same = self.sources["a"] == self.sources["b"] == self.kab
-        return self.builder.let(text, exact if same else None, self.kab)
+        return self.builder.let(text, exact if same and exact else diagonal, self.kab)

@@ -18,7 +18,7 @@ from typing import Protocol
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 
-from tensorprog.codegen.pairs.arcsine import ANGLE, FOLD, ODD, SINH, horner
+from tensorprog.codegen.pairs.arcsine import SERIES, SINH, horner
 from tensorprog.codegen.pairs.pieces import Piece
 from tensorprog.codegen.pairs.program import Side
 
@@ -35,8 +35,9 @@ class Scope(Protocol):
     def row(self, side: Side, text: str) -> str:
         """The name of a quantity of one index: NumPy `text` of the variance `q`."""
 
-    def let(self, text: str, exact: str | None = None) -> str:
-        """The name of a value of the pair; `exact` replaces the text where u and v are the same variable."""
+    def let(self, text: str, exact: str | None = None, diagonal: str | None = None) -> str:
+        """The name of a value of the pair; in NumPy, on the diagonal, `diagonal` stands for the text, and `exact` where
+        u and v are the same variable."""
 
 
 def expectation(scope: Scope, phi: Mapping[Piece, float], psi: Mapping[Piece, float]) -> str:
@@ -120,7 +121,7 @@ def _smoothed(piece: Piece, m: sympy.Symbol, q: sympy.Symbol) -> sympy.Expr:
                 value = m * value + q * sympy.diff(value, m)
             return value
         case "erf" | "xerf":
-            value = sympy.erf(k * m / sqrt(1 + 2 * k**2 * q))
+            value = sympy.erf(sqrt(k) * m / sqrt(1 + 2 * k * q))
             return value if piece.kind == "erf" else m * value + q * sympy.diff(value, m)
         case "gauss" | "xgauss":
             value = exp(-k * m**2 / (1 + 2 * k * q)) / sqrt(1 + 2 * k * q)
@@ -135,52 +136,49 @@ def _signs(scope: Scope, f: Piece, g: Piece) -> str:
     if (f.k, g.k) not in ((0, 0), (1, 1)):
         raise NoClosedForm(f"{f} and {g}")
     c = correlation(scope)
+    angle = _arcsine(scope, c)
     if f.k == 0:
-        return _arcsine(scope, c)
+        return angle
+    folded = scope.let(f"{_scaled_root(scope, c)} + {c}*{angle}", exact="1.0")
+    return f"{scope.row('a', 'np.sqrt(q)')}*{scope.row('b', 'np.sqrt(q)')}*{folded}"
+
+
+def _root(scope: Scope, c: str) -> str:
+    """sqrt(1 - c**2)."""
     m = scope.let(f"abs({c})")
-    u = _root(scope, m)
-    folded = f"({m} + f8(2.0)*{u}*(f8(1.0) - {m})*{scope.let(horner(m, FOLD))})"
-    return f"{scope.row('a', 'np.sqrt(q)')}*{scope.row('b', 'np.sqrt(q)')}*{scope.let(folded)}"
+    return scope.let(f"np.sqrt((f8(1.0) - {m})*(f8(1.0) + {m}))")
 
 
-def _root(scope: Scope, m: str) -> str:
-    """sqrt(1 - m), and 0 within rounding of it: a row that is in both data sets gives no noise."""
-    return scope.let(f"np.sqrt(snap(f8(1.0) - {m}, f8(4e-15)))")
+def _scaled_root(scope: Scope, c: str) -> str:
+    """(2/pi) sqrt(1 - c**2), and 0 within rounding of it: a row that is in both data sets gives no noise."""
+    return scope.let(f"{number(2 / math.pi)}*snap({_root(scope, c)}, f8(1e-7))")
 
 
 def _arcsine(scope: Scope, c: str) -> str:
-    """(2/pi) asin(c)."""
+    """(2/pi) asin(c), exact relative to a small c: covariances of error functions of small variances."""
     m = scope.let(f"abs({c})")
-    return scope.let(f"copysign(f8(1.0) - f8(2.0)*{_root(scope, m)}*{scope.let(horner(m, ANGLE))}, {c})")
-
-
-def _small_arcsine(scope: Scope, t: str) -> str:
-    """(2/pi) asin(t), exact relative to a small t: covariances of error functions of small variances."""
-    m = scope.let(f"abs({t})")
     low = scope.let(f"{m} < f8(0.5)")
-    square = scope.let(f"select({low}, {t}*{t}, f8(0.5)*snap(f8(1.0) - {m}, f8(4e-15)))")
-    s = scope.let(f"select({low}, {m}, np.sqrt({square}))")
-    angle = scope.let(f"{s} + {s}*{square}*{scope.let(horner(square, ODD))}")
-    folded = f"{number(2 / math.pi)}*select({low}, {angle}, {number(math.pi / 2)} - f8(2.0)*{angle})"
-    return scope.let(f"copysign({folded}, {t})")
+    w = scope.let(f"select({low}, {m}*{m}, f8(0.5) - f8(0.5)*{m})")
+    angle = scope.let(f"{_scaled_root(scope, c)}*(f8(1.0) + {w}*{scope.let(horner(w, SERIES))})")
+    text = f"copysign(select({low}, {m}*{angle}, f8(1.0) - {angle}), {c})"
+    return scope.let(text, diagonal=f"np.arcsin({c})/{math.asin(1.0)!r}")
 
 
 def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
-    """Products of erf(alpha u), its derivative and their multiples by u; D = 1 + 2 alpha**2 q.
+    """Products of erf(alpha u), its derivative and their multiples by u; D = 1 + 2 alpha**2 q, with k = alpha**2.
 
     With t = 2 alpha beta kab / sqrt(Da Db): E[erf erf] = (2/pi) asin t, and for Gauss functions
     E[exp(-alpha**2 u**2) exp(-beta**2 v**2)] = 1 / sqrt(Da Db (1 - t**2)).
     """
-    a, b = (p.k**2 if "erf" in p.kind else p.k for p in (f, g))
+    a, b = f.k, g.k
     ia, ib = (scope.row(side, f"(1.0/(1.0 + {2 * s!r}*q))") for side, s in (("a", a), ("b", b)))
     ra, rb = (scope.row(side, f"np.sqrt({2 * s!r}/(1.0 + {2 * s!r}*q))") for side, s in (("a", a), ("b", b)))
     k, kinds = scope.kab, (f.kind, g.kind)
     t = scope.let(f"clamp({k}*{ra}*{rb}, f8(-1.0), f8(1.0))")
     if kinds == ("erf", "erf"):
-        return _small_arcsine(scope, t)
-    m = scope.let(f"abs({t})")
-    cut = scope.let(f"f8(1.0)/((f8(1.0) - {m})*(f8(1.0) + {m}))")  # 1 / (1 - t**2)
-    base = scope.let(f"{ra}*{rb}*np.sqrt({cut})")  # 2 sqrt(a b) times the expectation of two Gauss functions
+        return _arcsine(scope, t)
+    inverse = scope.let(f"f8(1.0)/{_root(scope, t)}")
+    base = scope.let(f"{ra}*{rb}*{inverse}")  # 2 sqrt(a b) times the expectation of two Gauss functions
     norm = {"erf": 2 / math.sqrt(math.pi), "xerf": 2 / math.sqrt(math.pi)}
     scale = 1.0
     for p, s in ((f, a), (g, b)):
@@ -189,7 +187,7 @@ def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
         case ("gauss", "gauss"):
             value = base
         case ("xgauss", "xgauss"):
-            value = f"{base}*{k}*{ia}*{ib}*{cut}"
+            value = f"{base}*{k}*{ia}*{ib}*{inverse}*{inverse}"
         case ("erf", "xgauss"):
             value = f"{base}*{k}*{ib}"
         case ("xgauss", "erf"):
@@ -201,7 +199,7 @@ def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
         case _:
             qa, qb = _own(scope, "a"), _own(scope, "b")
             rest = f"(f8(1.0) - {qa}*{_shrunk(scope, 'a', a)} - {qb}*{_shrunk(scope, 'b', b)})"
-            return f"({k}*{_small_arcsine(scope, t)} + {number(scale)}*{base}*({qa}*{qb} + {k}*{k}*{rest}))"
+            return f"({k}*{_arcsine(scope, t)} + {number(scale)}*{base}*({qa}*{qb} + {k}*{k}*{rest}))"
     return f"{number(scale)}*{value}"
 
 

@@ -19,7 +19,8 @@ KINKED = ("Abs", "sign", "step", "relu", "leaky_relu", "Max", "Min", "Heaviside"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Piece:
-    """x**k | x**k sign(x) | erf(k x) | x erf(k x) | exp(-k x**2) | x exp(-k x**2) | exp(k x) | sin(k x) | cos(k x)."""
+    """x**k | x**k sign(x) | erf(sqrt(k) x) | x erf(sqrt(k) x) | exp(-k x**2) | x exp(-k x**2) | exp(k x) | sin(k x)
+    | cos(k x): an error function and its derivative have the same k, so they share what is computed from it."""
 
     kind: Kind
     k: float
@@ -103,7 +104,7 @@ def _piece(term: sympy.Expr, x: sympy.Symbol) -> tuple[Piece, float] | None:
             power += int(k) if base.func is sympy.Abs else 0
         elif (base.func in (sympy.erf, sympy.sin, sympy.cos) and k == 1 and special is None
               and (base.args[0] / x).is_number):
-            special = (base.func.__name__, float(base.args[0] / x))
+            special = (base.func.__name__, base.args[0] / x)
         elif factor != 1:
             return None
     return _combined(float(coefficient), power, signs, exponent, special, x)
@@ -119,7 +120,7 @@ def _combined(coefficient, power, signs, exponent, special, x) -> tuple[Piece, f
         if power > (name == "erf"):
             return None
         odd = -1.0 if k < 0 and name != "cos" else 1.0
-        return Piece("xerf" if power else name, abs(k)), coefficient * odd
+        return Piece("xerf" if power else name, float(k**2 if name == "erf" else abs(k))), coefficient * odd
     return _exponential(coefficient, power, sympy.Poly(exponent, x) if exponent.is_polynomial(x) else None)
 
 

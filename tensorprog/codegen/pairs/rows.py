@@ -13,6 +13,7 @@ from tensorprog.codegen.pairs.steps import (
     Block,
     For,
     Let,
+    Line,
     Load,
     Row,
     SeriesCall,
@@ -57,20 +58,33 @@ def _steps(steps: tuple[Step, ...], pad: str, suffix: str) -> list[str]:
             case SeriesCall():
                 lines += [pad + text for text in _series(step, suffix)]
             case Block():
-                lines += [pad + _line(line) for line in step.lines]
+                lines += [pad + text for text in _block(step)]
     return lines
 
 
-def _line(line) -> str:
+def _block(block: Block) -> list[str]:
+    """The block's lines, without values that only those of pairs need."""
+    lines, needed = [], set()
+    for line in reversed(block.lines):
+        if isinstance(line, (Load, Let)) and line.name not in needed:
+            continue
+        target, value = _line(line)
+        needed.update(re.findall(r"\b\w+\b", value))
+        lines.append(f"{target} = {value}")
+    return lines[::-1]
+
+
+def _line(line: Line) -> tuple[str, str]:
+    """The target and the value of an assignment."""
     match line:
         case Load(name, ref):
-            return f"{name} = {place(ref)}"
+            return name, place(ref)
         case Row(slot, source, text):
-            return f"a{slot} = b{slot} = record.keep({_of(text, source)})"
+            return f"a{slot} = b{slot}", f"record.keep({_of(text, source)})"
         case Let(name, text, exact, source):
-            return f"{name} = {_vectorized(text) if exact is None else _of(exact, source)}"
+            return name, _vectorized(text) if exact is None else _of(exact, source)
         case Store(ref, name):
-            return f"{place(ref)} = {name}"
+            return place(ref), name
 
 
 def _of(text: str, source: str | None) -> str:

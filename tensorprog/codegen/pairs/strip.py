@@ -32,7 +32,8 @@ _ARGUMENTS = "r0, r1, c0, c1, mirror, first, second, series, scratch, grams, par
 
 
 def tile_source(program: PairProgram, steps: tuple[Step, ...], dtype: str, suffix: str) -> str:
-    """Source of `tile_<dtype><suffix>`, which fills outputs[r0:r1, c0:c1], and with `mirror` the transpose."""
+    """Source of `tile_<dtype><suffix>`, which fills outputs[r0:r1, c0:c1]; with `mirror` only what is above the
+    diagonal, and the transpose."""
     return _TileText(program, steps, dtype, suffix).source()
 
 
@@ -80,20 +81,20 @@ class _TileText:
     def source(self) -> str:
         program = self.program
         lines = [f"@njit(**rt.OPTIONS)\ndef tile_{self.dtype}{self.suffix}({_ARGUMENTS}):",
-                 '    """Rows r0:r1 and columns c0:c1 of the outputs, and their transpose with `mirror`."""']
+                 '    """Rows r0:r1 and columns c0:c1 of the outputs; with `mirror` those above the diagonal, both ways."""']
         groups = {"grams": [f"g_{name}" for name in self.grams], "params": [param_name(n) for n in program.params],
                   "sizes": [size_name(n) for n in program.sizes],
                   "outputs": [f"o_{name}" for name, _ in program.outputs]}
         lines += [f"    ({', '.join(names)},) = {group}" for group, names in groups.items() if names]
-        lines.append("    width = c1 - c0")
-        lines += [f"    {scalar_name(name)} = scratch[{k}, :width]" for k, name in enumerate(self.scalars)]
         lines += self._array_rows()
-        lines += ["    for i in range(r0, r1):", "        slot = call = 0"]
-        lines += [f"        {scalar_name(name)} = g_{name}[i - r0, :width]" for name in self.grams]
+        lines += ["    for i in range(r0, r1):", "        slot = call = 0",
+                  "        left = max(c0, i + 1) if mirror else c0", "        width = c1 - left"]
+        lines += [f"        {scalar_name(name)} = scratch[{k}, :width]" for k, name in enumerate(self.scalars)]
+        lines += [f"        {scalar_name(name)} = g_{name}[i - r0, left - c0:c1 - c0]" for name in self.grams]
         lines += self._steps(self.steps, "        ")
         for name, ref in program.outputs:
             lines += [f"        result = {self._place(ref)}", "        for j in range(width):",
-                      f"            o_{name}[i, c0 + j] = result[j]"]
+                      f"            o_{name}[i, left + j] = result[j]"]
         lines += ["    if mirror:"] + [f"        rt.mirror(o_{name}, r0, r1, c0, c1)" for name, _ in program.outputs]
         return "\n".join(lines)
 
@@ -122,7 +123,7 @@ class _TileText:
                 case SeriesCall():
                     rows = ", ".join(self._place(ref) for ref in (step.correlation, step.value, step.integral))
                     rest = f"{scalar_name('series_square')}, {step.means is not None}"
-                    lines += [f"{pad}rt.sum_series(series, call, i, c0, {rows}, {rest})",
+                    lines += [f"{pad}rt.sum_series(series, call, i, left, {rows}, {rest})",
                               f"{pad}call += 1"]
                 case Block():
                     lines += [pad + text for text in self._block(step)]
@@ -140,7 +141,7 @@ class _TileText:
                     if f"a{slot}" in used:
                         head.append(f"a{slot} = first[slot + {slot}, i]")
                     if f"b{slot}" in used:
-                        head.append(f"b{slot}_row = second[slot + {slot}, c0:c1]")
+                        head.append(f"b{slot}_row = second[slot + {slot}, left:c1]")
                         body.append(f"b{slot} = b{slot}_row[j]")
                 case Let(name, text):
                     body.append(f"{name} = {literals(text, 'f4' if self.dtype == 'float32' else None)}")
