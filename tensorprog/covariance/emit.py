@@ -17,11 +17,14 @@ from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.extents import family_extents
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.codegen.pairs import IMPORTS
-from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, IsZero, Total, is_constant, ordered
+from tensorprog.covariance.nodes import Call, ordered
 from tensorprog.covariance.pairs import PairLowering
 from tensorprog.covariance.pairs_emit import tile_sections
+from tensorprog.covariance.printer import Printer, key_text
+from tensorprog.covariance.rows import find_rows
 from tensorprog.covariance.runtime import KEY_LENGTH
 from tensorprog.covariance.system import Equation, System
+from tensorprog.covariance.tape_emit import tape_sections
 from tensorprog.ir.program import Program
 
 #: When quadratures are split where their integrands are steep.
@@ -44,6 +47,7 @@ import numpy as np
 from numba import njit
 
 {imports}from tensorprog.runtime import integers
+from tensorprog.covariance import tape
 from tensorprog.covariance.runtime import {runtime}
 from tensorprog.expectations.numeric import gelu, relu, sigmoid, sign, silu, softplus, step
 '''
@@ -108,15 +112,58 @@ def emit_module(program: Program, original: Program, system: System, tiles: Sequ
     return _Module(program, original, system, tiles, split).text()
 
 
+class _Compute(Printer):
+    """The function `compute`, in which what is not known yet stands as 0 until it is: no division may raise."""
+
+    def __init__(self, program: Program, system: System, width: int) -> None:
+        super().__init__(program)
+        self.system, self.width = system, width
+
+    def text(self, env: str) -> str:
+        self.lines = ['@njit(cache=True, error_model="numpy")', f"def compute(key, memo, stack, worst, {env}):",
+                      '    """The value of an equation at some integers, or 0 after asking for what it needs."""',
+                      "    asked = len(stack)"]
+        self.depth = 1
+        for e in self.system.equations.values():
+            self.line(f"if key[0] == {e.number}:")
+            self.depth += 1
+            self.names = {p: f"i{k}" for k, p in enumerate(e.params)}
+            for k in range(len(e.params)):
+                self.line(f"i{k} = key[{k + 1}]")
+            self.write_cases(e)
+            self.line("return nan")
+            self.depth -= 1
+        self.line("return nan")
+        return "\n".join(self.lines)
+
+    def write_result(self, expr: Expr) -> None:
+        self.line(f"return {self.value(expr)}")
+
+    def write_call(self, expr: Call) -> str:
+        name = self.new()
+        self.line(f"{name} = get(memo, stack, {key_text(self, expr, self.width)})")
+        return name
+
+    def write_expectation(self, number: int, args: Sequence[Expr]) -> str:
+        values = ", ".join(self.value(a) for a in args)
+        self.line("if len(stack) > asked:")
+        self.line("    return 0.0")
+        name = self.new()
+        if self.system.recipes[number].kind == "closed":
+            self.line(f"{name} = mean_{number}({values})")
+        else:
+            self.line(f"{name}, {name}_error = mean_{number}({values})")
+            self.line(f"worst[0] = max(worst[0], {name}_error)")
+        return name
+
+
 class _Module:
     def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[PairLowering],
                  split: Split):
         self.program, self.original, self.system, self.tiles, self.split = program, original, system, tiles, split
         self.width = max(KEY_LENGTH, 1 + max(len(e.params) for e in system.equations.values()))
         self.env = [python_name(s.name) for s in (*program.sizes, *program.params, *program.inputs)]
-        self.lines: list[str] = []
-        self.depth = 0
-        self.count = 0
+        self.rows = find_rows(system)
 
     @property
     def long_keys(self) -> bool:
@@ -133,8 +180,8 @@ class _Module:
         if self.long_keys:
             header += _TABLE.format(length=self.width)
         parts = [header, *(self._recipe(k, r) for k, r in enumerate(self.system.recipes)),
-                 self._compute(env), _SOLVE.format(env=env), bind_text(self.program, "integers"), *self._tiles(),
-                 self._run()]
+                 _Compute(self.program, self.system, self.width).text(env), _SOLVE.format(env=env),
+                 *self._tape(env), bind_text(self.program, "integers"), *self._tiles(), self._run()]
         return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
     def _recipe(self, number: int, recipe) -> str:
@@ -146,180 +193,10 @@ class _Module:
         plain, split = recipe.emit(f"{name}_plain"), recipe.emit(f"{name}_split", True)
         return "\n\n\n".join([_compiled(plain), _compiled(split), either])
 
-    # --- compute ---
-
-    def _compute(self, env: str) -> str:
-        # What is not known yet stands as 0 until it is: no division may raise.
-        self.lines = ['@njit(cache=True, error_model="numpy")', f"def compute(key, memo, stack, worst, {env}):",
-                      '    """The value of an equation at some integers, or 0 after asking for what it needs."""',
-                      "    asked = len(stack)"]
-        self.depth = 1
-        for e in self.system.equations.values():
-            self._line(f"if key[0] == {e.number}:")
-            self.depth += 1
-            self._equation(e)
-            self.depth -= 1
-        self._line("return nan")
-        return "\n".join(self.lines)
-
-    def _equation(self, equation: Equation) -> None:
-        self.names = {p: f"i{k}" for k, p in enumerate(equation.params)}
-        for k in range(len(equation.params)):
-            self._line(f"i{k} = key[{k + 1}]")
-        for guards, expr in equation.cases:
-            condition = " and ".join(self._condition(g) for g in guards)
-            if condition:
-                self._line(f"if {condition}:")
-                self.depth += 1
-            value = self._value(expr)
-            self._line(f"return {value}")
-            if condition:
-                self.depth -= 1
-        self._line("return nan")
-
-    def _condition(self, guard: Expr) -> str:
-        if isinstance(guard, AtLeastZero):
-            return f"{self._index(guard.args[0])} >= 0"
-        if isinstance(guard, IsZero):
-            return f"{self._index(guard.args[0])} == 0"
-        return f"({self._value(guard)}) > 0.5"
-
-    def _line(self, text: str) -> None:
-        self.lines.append("    " * self.depth + text)
-
-    def _new(self) -> str:
-        self.count += 1
-        return f"v{self.count}"
-
-    def _index(self, expr: Expr) -> str:
-        if expr.is_Integer:
-            return str(int(expr))
-        if isinstance(expr, Symbol):
-            return self.names.get(expr) or python_name(expr.name)
-        if isinstance(expr, Entry):
-            return f"{self._entry(expr)}"
-        if isinstance(expr, sympy.Add):
-            return "(" + " + ".join(self._index(a) for a in expr.args) + ")"
-        if isinstance(expr, sympy.Mul):
-            top, bottom = expr.as_numer_denom()
-            if bottom != 1:
-                return f"({self._index(top)} / {self._index(bottom)})"
-            return "(" + " * ".join(self._index(a) for a in expr.args) + ")"
-        if isinstance(expr, sympy.floor):
-            top, bottom = expr.args[0].as_numer_denom()
-            return f"({self._index(top)} // {self._index(bottom)})"
-        if isinstance(expr, sympy.Mod):
-            return f"({self._index(expr.args[0])} % {self._index(expr.args[1])})"
-        if isinstance(expr, sympy.Min | sympy.Max):
-            name = "min" if isinstance(expr, sympy.Min) else "max"
-            return f"{name}({', '.join(self._index(a) for a in expr.args)})"
-        if isinstance(expr, sympy.Pow):
-            return f"({self._index(expr.base)} ** {self._index(expr.exp)})"
-        if isinstance(expr, AtLeastZero | IsZero):
-            return f"(1 if {self._condition(expr)} else 0)"
-        raise TypeError(f"no index: {expr}")
-
-    def _entry(self, expr: Entry) -> str:
-        name = python_name(self.program.inputs[int(expr.args[0])].name)
-        return f"{name}[{', '.join(self._index(a) for a in expr.args[1:])}]"
-
-    def _value(self, expr: Expr) -> str:
-        match expr:
-            case sympy.Integer() | sympy.Rational() | sympy.Float():
-                return _number(expr)
-            case Symbol():
-                return self.names.get(expr) or python_name(expr.name)
-            case Entry():
-                return self._entry(expr)
-            case AtLeastZero() | IsZero():
-                return f"(1.0 if {self._condition(expr)} else 0.0)"
-            case Call():
-                return self._call(expr)
-            case Expectation():
-                return self._expectation(expr)
-            case Total():
-                return self._total(expr)
-            case sympy.Add():
-                return "(" + " + ".join(self._value(a) for a in expr.args) + ")"
-            case sympy.Mul():
-                return self._product(expr)
-            case sympy.Pow():
-                return self._power(expr)
-        if is_constant(expr):
-            return _number(expr)
-        if isinstance(expr, sympy.Min | sympy.Max):
-            name = "min" if isinstance(expr, sympy.Min) else "max"
-            return f"{name}({', '.join(self._value(a) for a in expr.args)})"
-        if isinstance(expr, sympy.floor | sympy.Mod):
-            return self._index(expr)
-        name = {"Abs": "abs"}.get(expr.func.__name__, expr.func.__name__)
-        return f"{name}({', '.join(self._value(a) for a in expr.args)})"
-
-    def _call(self, expr: Call) -> str:
-        indices = [self._index(a) for a in expr.args[1:]]
-        indices += ["0"] * (self.width - 1 - len(indices))
-        name = self._new()
-        key = ", ".join([str(int(expr.args[0])), *indices])
-        self._line(f"{name} = get(memo, stack, ({key},))")
-        return name
-
-    def _expectation(self, expr: Expectation) -> str:
-        number = int(expr.args[0])
-        args = ", ".join(self._value(a) for a in expr.args[1:])
-        self._line("if len(stack) > asked:")
-        self._line("    return 0.0")
-        name = self._new()
-        if self.system.recipes[number].kind == "closed":
-            self._line(f"{name} = mean_{number}({args})")
-        else:
-            self._line(f"{name}, {name}_error = mean_{number}({args})")
-            self._line(f"worst[0] = max(worst[0], {name}_error)")
-        return name
-
-    def _total(self, expr: Total) -> str:
-        body, var, start, stop = expr.args
-        name = self._new()
-        self.names[var] = f"j{name}"
-        self._line(f"{name} = 0.0")
-        self._line(f"for j{name} in range({self._index(start)}, {self._index(stop)}):")
-        self.depth += 1
-        value = self._value(body)
-        self._line(f"{name} += {value}")
-        self.depth -= 1
-        return name
-
-    def _product(self, expr: sympy.Mul) -> str:
-        guards = [f for f in expr.args if isinstance(f, AtLeastZero | IsZero)]
-        rest = [f for f in expr.args if f not in guards]
-        if not guards:
-            return "(" + " * ".join(self._value(f) for f in rest) + ")"
-        name = self._new()
-        self._line(f"{name} = 0.0")
-        self._line(f"if {' and '.join(self._condition(g) for g in guards)}:")
-        self.depth += 1
-        value = self._value(sympy.Mul(*rest))
-        self._line(f"{name} = {value}")
-        self.depth -= 1
-        return name
-
-    def _power(self, expr: sympy.Pow) -> str:
-        base = self._value(expr.base)
-        if expr.exp == sympy.Rational(1, 2):
-            return f"sqrt({base})"
-        if expr.exp == sympy.Rational(-1, 2):
-            return f"(1.0 / sqrt({base}))"
-        if expr.exp.is_Integer:
-            k = int(expr.exp)
-            if 0 < k <= 4:
-                name = self._new()
-                self._line(f"{name} = {base}")
-                return "(" + " * ".join([name] * k) + ")"
-            return f"({base} ** {k})" if k > 0 else f"(1.0 / ({base}) ** {-k})"
-        if expr.base == sympy.E:
-            return f"exp({self._value(expr.exp)})"
-        return f"({base} ** {self._value(expr.exp)})"
-
     # --- kernels over pairs of rows ---
+
+    def _tape(self, env: str) -> list[str]:
+        return tape_sections(self.program, self.system, self.rows, self.width, env) if self.rows.outputs else []
 
     def _tiles(self) -> list[str]:
         return [section for k, t in enumerate(self.tiles) for section in tile_sections(t, f"_{k}")]
@@ -361,8 +238,16 @@ class _Module:
             number = self.system.outputs[output.cell]
             pad = ", 0" * (self.width - 1 - len(shape))
             quadrature = any(r.kind == "quadrature" for r in self.system.needed(output.cell).recipes)
+            text = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
+            if output.cell in self.rows.outputs:
+                call = f"tape.values(TAPE, {number}, {text}, {self.rows.outputs[output.cell]}, limit, threads, ({env},))"
+                lines += [f"    if {output.name!r} not in values and (only is None or {output.name!r} in only):",
+                          f"        found = {call}",
+                          "        if found is not None:",
+                          f"            values[{output.name!r}] = found[0]",
+                          f"            errors[{output.name!r}] = np.full(found[0].shape, found[1])"]
             lines += [f"    if {output.name!r} not in values and (only is None or {output.name!r} in only):",
-                      f"        value = np.empty(({', '.join(shape)}{',' if len(shape) == 1 else ''}))",
+                      f"        value = np.empty({text})",
                       "        for index in np.ndindex(value.shape):",
                       f"            value[index] = solve(({number}, *index{pad}), memo, stack, worst, limit, {env})",
                       "            if worst[1]:",
@@ -376,11 +261,6 @@ class _Module:
 def _compiled(source: str) -> str:
     imports, _, body = source.partition("def ")
     return imports.strip() + "\n\n\n@njit(cache=True, error_model=\"numpy\")\ndef " + body.strip("\n")
-
-
-def _number(expr: Expr) -> str:
-    value = float(expr)
-    return repr(value) if value >= 0 else f"({value!r})"
 
 
 def equation_lines(equation: Equation) -> list[str]:

@@ -1,0 +1,247 @@
+"""Values for all pairs of rows by a tape: what one pair needs, in order, is found once, and then computed for many pairs
+at a time.
+
+Entries of the tape that only one of the two rows occurs in are computed once for each row. The others stay in a table
+[entries, pairs] of a few hundred pairs, so nothing of the size of all pairs is kept but the output.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from tensorprog.covariance.runtime import TooLarge
+from tensorprog.runtime.threads import available_threads, run_shared
+
+#: Pairs that are computed at a time, and bytes that their table should fit in.
+MOST_PAIRS, TABLE_BYTES = 256, 1 << 21
+LEAST_PAIRS = 16
+
+Key = tuple[int, ...]
+
+
+@njit(cache=True)
+def bound(slope, rest, extent, flags):
+    """Whether slope * row + rest >= 0, which raises flags[0] if rows below `extent` differ in it."""
+    ends = rest, rest + slope * (extent - 1)
+    if (min(ends) >= 0) != (max(ends) >= 0):
+        flags[0] = 1
+    return min(ends) >= 0
+
+
+@njit(cache=True)
+def packed(keys):
+    """A list of keys as an array."""
+    found = np.empty((len(keys), len(keys[0]) if len(keys) else 1), np.int64)
+    for k in range(len(keys)):
+        for i in range(len(keys[0])):
+            found[k, i] = keys[k][i]
+    return found
+
+
+@njit(cache=True, nogil=True)
+def gather(table, first, second, a, c):
+    """table[:, pair] = the values of the first row of each pair, then those of the second."""
+    for k in range(len(first)):
+        for pair in range(len(a)):
+            table[k, pair] = first[k, a[pair]]
+    for k in range(len(second)):
+        for pair in range(len(c)):
+            table[len(first) + k, pair] = second[k, c[pair]]
+
+
+@dataclass(frozen=True)
+class Tape:
+    """An emitted module's functions; `positions` of the arguments of equations that are rows; integers of a key."""
+
+    order: Callable
+    execute: Callable
+    positions: Mapping[int, tuple[int, ...]]
+    width: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some entries of a tape: their keys and what they read, from a table of `before` given values and their own."""
+
+    keys: np.ndarray
+    operands: np.ndarray
+    starts: np.ndarray
+    before: int
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        return self.keys, self.operands, self.starts
+
+    @property
+    def size(self) -> int:
+        return self.before + len(self.keys)
+
+    @property
+    def at_a_time(self) -> int:
+        """For how many pairs they are computed at a time."""
+        return int(np.clip(TABLE_BYTES // (8 * max(self.size, 1)), LEAST_PAIRS, MOST_PAIRS))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """A tape: keys, the places of what each reads, and where those of each begin."""
+
+    keys: np.ndarray
+    operands: np.ndarray
+    starts: np.ndarray
+
+    def places(self, keys: Iterable[Key]) -> np.ndarray:
+        return np.array([np.flatnonzero((self.keys == key).all(axis=1))[0] for key in keys])
+
+    def read_by(self, chosen: np.ndarray) -> np.ndarray:
+        """Which entries the chosen ones read."""
+        found = np.zeros(len(self.keys), bool)
+        found[self.operands[np.repeat(chosen, np.diff(self.starts))]] = True
+        return found
+
+    def part(self, chosen: np.ndarray, *given: np.ndarray) -> _Part:
+        """The chosen entries, which read each other and those at the places `given`."""
+        before = sum(map(len, given))
+        places = np.full(len(self.keys), -1)
+        places[chosen] = before + np.arange(np.count_nonzero(chosen))
+        places[np.concatenate([np.empty(0, np.int64), *given])] = np.arange(before)
+        counts = np.diff(self.starts)
+        starts = np.concatenate([[0], np.cumsum(counts[chosen])])
+        return _Part(self.keys[chosen], places[self.operands[np.repeat(chosen, counts)]], starts, before)
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """An output at fixed other indices, for all pairs of rows."""
+
+    tape: Tape
+    number: int
+    index: tuple[int, ...]
+    pair: tuple[int, int]
+    limit: int
+    env: tuple
+
+    def key(self, first: int, second: int) -> Key:
+        """The key of the output for two rows."""
+        index = list(self.index)
+        index[self.pair[0]], index[self.pair[1]] = first, second
+        return (self.number, *index, *[0] * (self.tape.width - 1 - len(index)))
+
+    def ordered(self, roots: tuple[Key, ...], extents: tuple[int, int]) -> _Steps | None:
+        """The tape of some keys; None if rows differ in it."""
+        flags = np.zeros(2, np.int64)
+        found = self.tape.order(roots, np.array(extents), self.limit, flags, *self.env)
+        if flags[1]:
+            raise TooLarge
+        return None if flags[0] else _Steps(*found)
+
+
+def values(tape: Tape, number: int, shape: tuple[int, ...], pair: tuple[int, int], limit: int, threads: int | None,
+           env: tuple) -> tuple[np.ndarray, float] | None:
+    """The values [shape] of an equation for all its indices, of which those at `pair` are rows, and an error; None if
+    not all rows go through the same steps.
+
+    Raises:
+        TooLarge: if the tape has more than `limit` entries.
+    """
+    found = np.empty(shape)
+    worst = 0.0
+    others = [range(n) if k not in pair else (0,) for k, n in enumerate(shape)]
+    for index in itertools.product(*others):
+        plane = tuple(slice(None) if k in pair else i for k, i in enumerate(index))
+        error = _fill(found[plane], _Plane(tape, number, index, pair, limit, env), threads)
+        if error is None:
+            return None
+        worst = max(worst, error)
+    return found, worst
+
+
+def _fill(out: np.ndarray, plan: _Plane, threads: int | None) -> float | None:
+    """Fills out[first row, second row]; returns the error, or None if rows differ in their steps."""
+    n1, n2 = out.shape
+    least = min(n1, n2)
+    errors = [0.0]
+    if least:
+        root = plan.key(0, 0)
+        steps = plan.ordered((root,), (least, least))
+        if steps is None:
+            return None
+        everything = np.ones(len(steps.keys), bool)
+        diagonal = _each_row(plan, steps, everything, steps.places((root,)), least, errors)
+        np.einsum("ii->i", out[:least, :least])[:] = diagonal[0]
+    if n1 * n2 > least:
+        roots = (plan.key(0, 1), plan.key(1, 0)) if n1 == n2 else (plan.key(0, 1),)
+        steps = plan.ordered(roots, (n1, n2))
+        if steps is None:
+            return None
+        _each_pair(out, plan, steps, roots, threads, errors)
+    return max(errors)
+
+
+def _each_row(plan: _Plane, steps: _Steps, chosen: np.ndarray, kept: np.ndarray, n: int,
+              errors: list[float]) -> np.ndarray:
+    """The values [kept entries, rows] of entries for each of n rows; those that are `chosen` read no others."""
+    found, error = np.empty((len(kept), n)), np.zeros(2)
+    part = steps.part(chosen)
+    rows_of_table = (np.cumsum(chosen) - 1)[kept]
+    for start in range(0, n, part.at_a_time):
+        rows = np.arange(start, min(start + part.at_a_time, n))
+        table = np.empty((part.size, len(rows)))
+        plan.tape.execute(*part.arrays, table, 0, np.stack([rows, rows]), error, *plan.env)
+        found[:, rows] = table[rows_of_table]
+    errors.append(error[0])
+    return found
+
+
+def _each_pair(out: np.ndarray, plan: _Plane, steps: _Steps, roots: tuple[Key, ...], threads: int | None,
+               errors: list[float]) -> None:
+    """Fills `out` off its diagonal; the roots are keys of the output for a pair, and for its rows in turn."""
+    n1, n2 = out.shape
+    first, second = (_occurs(plan.tape, steps.keys, row) for row in (0, 1))
+    given = steps.read_by(first & second) & ~(first & second)
+    given = np.flatnonzero(given & ~second), np.flatnonzero(given & second)
+    known = (_each_row(plan, steps, ~second, given[0], n1, errors),
+             _each_row(plan, steps, ~first, given[1], n2, errors))
+    part = steps.part(first & second, *given)
+    places = part.before + (np.cumsum(first & second) - 1)[steps.places(roots)]
+
+    def worker(todo: Iterable[tuple[np.ndarray, np.ndarray]], prepared: Future) -> None:
+        error, block = np.zeros(2), np.empty((part.size, part.at_a_time))
+        for a, c in todo:
+            table = block if len(a) == part.at_a_time else np.empty((part.size, len(a)))
+            gather(table, *known, a, c)
+            plan.tape.execute(*part.arrays, table, part.before, np.stack([a, c]), error, *plan.env)
+            out[a, c] = table[places[0]]
+            if len(places) > 1:
+                out[c, a] = table[places[1]]
+        errors.append(error[0])
+
+    run_shared(worker, list(_blocks(n1, n2, part.at_a_time)), lambda: None, threads or available_threads())
+
+
+def _blocks(n1: int, n2: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of different rows, some at a time: for as many rows as columns, those above the diagonal."""
+    first = second = np.empty(0, np.int64)
+    for a in range(n1):
+        columns = np.arange(a + 1 if n1 == n2 else 0, n2)
+        columns = columns[columns != a]
+        first, second = np.append(first, np.full(len(columns), a)), np.append(second, columns)
+        stop = len(first) if a == n1 - 1 else len(first) // size * size
+        yield from ((first[k:k + size], second[k:k + size]) for k in range(0, stop, size))
+        first, second = first[stop:], second[stop:]
+
+
+def _occurs(tape: Tape, keys: np.ndarray, row: int) -> np.ndarray:
+    """Whether a row occurs in each key."""
+    found = np.zeros(len(keys), bool)
+    for number, positions in tape.positions.items():
+        mine = keys[:, 0] == number
+        for k in positions:
+            found |= mine & (keys[:, k + 1] == row)
+    return found
