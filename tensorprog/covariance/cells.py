@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import sympy
 from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.nodes import Call, Init, flat, fresh_index, index_symbol, total
+from tensorprog.covariance.elements import in_order, summed
+from tensorprog.covariance.nodes import Call, Init, flat, fresh_index, index_symbol
 from tensorprog.covariance.scope import Scope
 from tensorprog.covariance.writes import (
     Binding,
@@ -79,15 +81,14 @@ class Cells(Scope):
                 if solved is None:
                     continue
                 values, guards, free = solved
+                if leaf.kind == "add":
+                    amount = summed(leaf, values, guards, free)
+                    stores = [(g, e + amount) for g, e in stores]
+                    continue
                 if free:
                     raise Unsupported("a family's element is written in several iterations")
                 guards = tuple(g for g in (*guards, *(g.xreplace(values) for g in leaf.guards)) if g != 1)
-                expr = leaf.expr.xreplace(values)
-                if leaf.kind == "store":
-                    stores.insert(0, (guards, expr))
-                else:
-                    amount = expr * sympy.Mul(*guards)
-                    stores = [(g, e + amount) for g, e in stores]
+                stores.insert(0, (guards, leaf.expr.xreplace(values)))
         return stores
 
     def _read_frames(self, cell: Cell, items: tuple[Expr, ...], depth: int) -> Expr:
@@ -142,32 +143,8 @@ class Cells(Scope):
 
     def _elements_so_far(self, log: list[Write], binding: Binding, items: tuple[Expr, ...],
                          initial: Expr) -> Expr | None:
-        """What an element holds before an iteration, if every write's indices say in which iteration it was made, and
-        those iterations differ by constants, so that their order is known. None otherwise."""
-        made: list[tuple[int, int, Write, dict, list]] = []
-        reference: Expr | None = None
-        for position, write in enumerate(log):
-            if write.kind not in ("store", "add"):
-                return None
-            solved = solve((binding, *write.bindings), write.items, items)
-            if solved is None:
-                continue
-            values, guards, free = solved
-            if free or binding.symbol not in values:
-                return None
-            when = values[binding.symbol]
-            reference = when if reference is None else reference
-            distance = flat(when - reference)
-            if not distance.is_Integer:
-                return None
-            made.append((-int(distance) if binding.descending else int(distance), position, write, values, guards))
-        value = initial
-        for _, _, write, values, guards in sorted(made, key=lambda m: m[:2]):
-            done = binding.later(binding.symbol, values[binding.symbol])
-            held = sympy.Mul(done, *guards, *(g.xreplace(values) for g in write.guards))
-            expr = write.expr.xreplace(values)
-            value = value + held * expr if write.kind == "add" else (1 - held) * value + held * expr
-        return value
+        """What an element holds before an iteration; None if the order of what was written to it is not known."""
+        return in_order(log, binding, items, initial, binding.symbol)
 
     def _read_log(self, cell: Cell, log: list[Write], items: tuple[Expr, ...], otherwise: Callable[[], Expr],
                   known: list[Expr]) -> Expr:
@@ -208,6 +185,9 @@ class Cells(Scope):
         kinds = {leaf.kind for _, leaf in found}
         if "zero" not in kinds:
             simple = self._simple_loop(cell, found, items, earlier)
+            if simple is None and {"store", "add"} <= kinds:
+                body = [replace(w, guards=(*write.guards, *w.guards)) for w in write.body]
+                simple = in_order(body, write.bindings[0], items, earlier(), None)
             if simple is not None:
                 return simple
         return self._loop_end(cell, write, items, earlier)
@@ -224,14 +204,8 @@ class Cells(Scope):
             guards = [g for g in (*guards, *(g.xreplace(values) for g in leaf.guards)) if self._decided(g) != 1]
             expr = leaf.expr.xreplace(values)
             value = expr if not guards else self._either(cell, guards, expr, value)
-        for leaf, (values, guards, free) in adds:
-            rename = {b.symbol: fresh_index() for b in free}
-            mapping = {**values, **rename}
-            part = leaf.expr.xreplace(mapping)
-            part *= sympy.Mul(*(g.xreplace(mapping) for g in (*guards, *leaf.guards)))
-            for b in reversed(free):
-                part = total(part, rename[b.symbol], b.start.xreplace(mapping), b.stop.xreplace(mapping))
-            value = value + part
+        for leaf, solution in adds:
+            value = value + summed(leaf, *solution)
         return value
 
     def _loop_end(self, cell: Cell, write: Write, items: tuple[Expr, ...], earlier: Callable[[], Expr]) -> Expr:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym, int_bin, linear_form, substitute
 from tensorprog.ir.program import Accum, Cell, For, If, Let, Load, Program, Statement, Store, Zero, walk
 
@@ -18,36 +20,83 @@ def single_assignment(program: Program) -> dict[Cell, tuple[str, ...]]:
             if cell not in search.refused and cell not in initials and _disjoint(search.stores.get(cell, []))}
 
 
+@dataclass(frozen=True)
+class _Loop:
+    """A loop around a statement, and the statements before it in the same body."""
+
+    loop: For
+    before: tuple[Statement, ...]
+
+
 class _Search:
     def __init__(self) -> None:
         self.homes: dict[Cell, tuple[str, ...]] = {}
         self.refused: set[Cell] = set()
         self.stores: dict[Cell, list[tuple[tuple, Bounds]]] = {}
 
-    def block(self, body: tuple[Statement, ...], bounds: Bounds, earlier: tuple[Statement, ...]) -> None:
+    def block(self, body: tuple[Statement, ...], bounds: Bounds, earlier: tuple[Statement, ...],
+              around: tuple[_Loop, ...] = ()) -> None:
         for position, s in enumerate(body):
+            before = (*earlier, *body[:position])
             match s:
                 case For(var=var, start=start, stop=stop, step=step, body=inner):
                     last = int_bin("-", stop, IntLit(1 if step > 0 else -1))
-                    self.block(inner, {**bounds, var: (start, last) if step > 0 else (last, start)}, ())
+                    self.block(inner, {**bounds, var: (start, last) if step > 0 else (last, start)}, (),
+                               (*around, _Loop(s, before)))
                 case If(then=then, orelse=orelse):
-                    self.block(then, bounds, (*earlier, *body[:position]))
-                    self.block(orelse, bounds, (*earlier, *body[:position]))
+                    self.block(then, bounds, before, around)
+                    self.block(orelse, bounds, before, around)
                 case Zero(cell=cell):
                     self.refused.add(cell)
-                case Store(cell=cell, items=items) | Accum(cell=cell, items=items):
-                    self._write(s, cell, items, bounds, (*earlier, *body[:position]))
+                case Store(cell=cell, items=items):
+                    if self._homes(cell, bounds) and self._loops(cell, items, bounds):
+                        self.refused.add(cell)
+                    self.stores.setdefault(cell, []).append((items, bounds))
+                case Accum(cell=cell, items=items):
+                    if self._homes(cell, bounds) and not self._adds(cell, items, bounds, before, around):
+                        self.refused.add(cell)
 
-    def _write(self, s: Statement, cell: Cell, items: tuple, bounds: Bounds, before: tuple[Statement, ...]) -> None:
+    def _homes(self, cell: Cell, bounds: Bounds) -> bool:
+        """Notes the loops in which a family is new; it is refused if it is none, or if another statement has others."""
         homes = tuple(h for h in cell.home if h in bounds)
-        if not cell.rank or not set(bounds) <= _named(items) | set(homes) or self.homes.get(cell, homes) != homes:
+        known = bool(cell.rank) and self.homes.get(cell, homes) == homes
+        if not known:
             self.refused.add(cell)
         self.homes[cell] = homes
-        if isinstance(s, Store):
-            self.stores.setdefault(cell, []).append((items, bounds))
-        elif any(isinstance(b, Let) and isinstance(b.op, Load) and b.op.cell is cell and b.op.items == items
-                 for b in walk(before)):
-            self.refused.add(cell)
+        return known
+
+    def _loops(self, cell: Cell, items: tuple, bounds: Bounds) -> set[str]:
+        """The loops that an element does not determine."""
+        return set(bounds) - _named(items) - set(self.homes[cell])
+
+    def _adds(self, cell: Cell, items: tuple, bounds: Bounds, before: tuple[Statement, ...],
+              around: tuple[_Loop, ...]) -> bool:
+        """Whether an addition is part of the element's value: nothing reads the element before it is made. If it is
+        made in inner loops, the element was stored before them in the same body, and they do not read it."""
+        summed = self._loops(cell, items, bounds)
+        if not summed:
+            return not any(load.items == items for load in _loads(before, cell))
+        outermost = next(k for k, a in enumerate(around) if a.loop.var in summed)
+        if {a.loop.var for a in around[outermost:]} != summed:
+            return False
+        stored = [k for k, b in enumerate(around[outermost].before)
+                  if isinstance(b, Store) and b.cell is cell and b.items == items]
+        if not stored:
+            return False
+        since = (*around[outermost].before[stored[-1]:], around[outermost].loop)
+        return all(_differ(load.items, items) for load in _loads(since, cell))
+
+
+def _loads(body: tuple[Statement, ...], cell: Cell) -> list[Load]:
+    return [s.op for s in walk(body) if isinstance(s, Let) and isinstance(s.op, Load) and s.op.cell is cell]
+
+
+def _differ(one: tuple, two: tuple) -> bool:
+    """Whether two elements are different whatever the loops and sizes are."""
+    for a, b in zip(one, two):
+        if isinstance(a, IntExpr) and isinstance(b, IntExpr) and set(linear_form(int_bin("-", a, b))) == {IntLit(1)}:
+            return True
+    return False
 
 
 def _named(items: tuple) -> set[str]:
