@@ -1,10 +1,10 @@
-"""Kernels over all pairs of rows, evaluated by tiled pair kernels instead of a table of values.
+"""Kernels over all pairs of rows, evaluated by tiled pair kernels, or else by tapes, instead of a table of values.
 
     p = tensorprog.compile("kernel.tp")
     p.kernels(X)                  {"K": [N, N]}
     p.kernels(X1, X2)             {"K": [N1, N2]}
 
-`covariance/pairs.py` decides which outputs have this form; `run` uses it for them too.
+`covariance/pairs.py` and `covariance/rows.py` decide which outputs have these forms; `run` uses them too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from tensorprog.codegen.names import python_name
 from tensorprog.diagnostics import Diagnostic, ProgramError
 from tensorprog.driver import Compiled, load_module
 
@@ -215,10 +216,13 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
     compiled = program.compiled_for(env)
     system = compiled.covered.system
     usable, reasons = ([], {}) if system is None else _applicable(compiled, env, system)
-    if not usable:
+    tiled = {name for module in usable for name, _ in module.lowering.program.outputs}
+    results = _by_tapes(program, compiled, env, second, settings, tiled, threads, dtype)
+    if not usable and not results:
         raise _no_kernel(program, reasons)
-    results: dict[str, np.ndarray] = {}
     worst = 0.0
+    if out is not None:
+        results = {name: _copied(value, name, out) for name, value in results.items()}
     for module in usable:
         names = [name for name, _ in module.lowering.program.outputs]
         other = _second(program, module.lowering, env, second, settings)
@@ -228,6 +232,82 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
         worst = max(worst, error)
     warn_of_series(worst)
     return results
+
+
+def _by_tapes(program: CompiledProgram, compiled: Compiled, env: dict, second: object, settings: Mapping,
+              tiled: set[str], threads: int | None, dtype: str) -> dict[str, np.ndarray]:
+    """The kernels that are no tile kernels, for rows of one data set with itself or with those of another."""
+    from tensorprog.driver import emit_table_text
+
+    outputs = {} if compiled.covered.system is None else _taped(compiled)
+    names = [name for name in outputs if name not in tiled]
+    if not names:
+        return {}
+    between = None
+    if second is not None:
+        rows = {outputs[name] for name in names}
+        if len(rows) > 1 or None in rows:
+            return {}
+        other = _bound(program, second, settings)
+        _check_alike(program, env, other, rows)
+        between = env[min(rows)]
+        env = _joined(program, env, other, min(rows))
+    module = load_module(emit_table_text(compiled, compiled.covered.system))
+    found, _ = module.run(env, only=names, threads=threads, between=between)
+    return {name: value.astype(dtype, copy=False) for name, value in found.items()}
+
+
+def _taped(compiled: Compiled) -> dict[str, str | None]:
+    """Outputs that a tape may compute, and the size that both of their rows run over (None: they differ); kept with the
+    system."""
+    from tensorprog.codegen.extents import family_extents
+    from tensorprog.covariance.rows import find_rows
+
+    kept = _KNOWN.setdefault(compiled.covered.system, {})
+    if "taped" in kept:
+        return kept["taped"]
+    found = kept["taped"] = {}
+    extents = family_extents(compiled.limit)
+    for cell, (left, right) in find_rows(compiled.covered.system).outputs.items():
+        shape = extents.get(cell, ())
+        same = right < len(shape) and shape[left] == shape[right]
+        sizes = [s.name for s in compiled.limit.sizes if same and python_name(s.name) == shape[left]]
+        found |= {o.name: sizes[0] if sizes else None for o in compiled.limit.outputs
+                  if o.cell == cell and o.name not in compiled.vanishing}
+    return found
+
+
+def _joined(program: CompiledProgram, env: Mapping, other: Mapping, rows: str) -> dict[str, object]:
+    """The data of both, one after another where the size `rows` is an axis.
+
+    Raises:
+        ProgramError: TP623, if they differ in other inputs.
+    """
+    import numpy as np
+
+    joined: dict[str, object] = {}
+    found = []
+    for declared in program.program.inputs:
+        axes = [k for k, item in enumerate(declared.shape) if getattr(item, "name", None) == rows]
+        one, two = env[declared.name], other[declared.name]
+        if len(axes) == 1:
+            joined[declared.name] = np.concatenate([one, two], axis=axes[0])
+        elif not axes and np.array_equal(one, two):
+            joined[declared.name] = one
+        else:
+            found.append(Diagnostic("TP623", f"the input '{declared.name}' is another in the second data set, and not "
+                                    "one of its rows", declared.span, help="give both the same"))
+    if found:
+        raise ProgramError(found, program.source)
+    return {**env, **joined, rows: env[rows] + other[rows]}
+
+
+def _copied(value: np.ndarray, name: str, out: Mapping) -> np.ndarray:
+    from tensorprog.runtime.pairs import checked_output
+
+    array = checked_output(_given(out, [name]), name, value.shape, value.dtype)
+    array[...] = value
+    return array
 
 
 def _bound(program: CompiledProgram, data: object, settings: Mapping[str, object]) -> dict[str, object]:
@@ -257,13 +337,17 @@ def _second(program: CompiledProgram, lowering: PairLowering, env: Mapping, seco
     if second is None:
         return None
     other = _bound(program, second, settings)
-    rows = {s.name for s in lowering.extents[0].free_symbols}
+    _check_alike(program, env, other, {s.name for s in lowering.extents[0].free_symbols})
+    return other
+
+
+def _check_alike(program: CompiledProgram, env: Mapping, other: Mapping, rows: set[str]) -> None:
+    """Raises TP623, if the sizes of two data sets differ, but for the number of rows."""
     found = [Diagnostic("TP623", f"the size '{s.name}' is {env[s.name]} in the first data set and {other[s.name]} in "
                         "the second", s.span, help="both need the same, but for the number of rows")
              for s in program.program.sizes if s.name not in rows and env[s.name] != other[s.name]]
     if found:
         raise ProgramError(found, program.source)
-    return other
 
 
 def _no_kernel(program: CompiledProgram, reasons: Mapping[str, str]) -> ProgramError:

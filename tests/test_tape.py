@@ -9,6 +9,7 @@ import pytest
 
 import tensorprog
 from tensorprog.covariance import tape
+from tensorprog.diagnostics import ProgramError
 
 KERNELS = """
 for a in range(P):
@@ -186,3 +187,27 @@ def test_rows_that_differ(case):
     given = {"X": np.random.default_rng(2).standard_normal((4, 2))}
     found, drawn = program.run(given), program.run(given, method="particles", samples=8192)
     assert np.all(np.abs(found["K"] - drawn["K"]) <= 5 * np.hypot(drawn.error["K"], found.error["K"]) + 1e-9)
+
+
+@pytest.mark.parametrize("name", ["recurrent", "convolution"])
+def test_kernels_of_two_data_sets(name):
+    text, settings = PROGRAMS[name]
+    program = tensorprog.compile(text)
+    first, second = data(4)["X"], data(3, seed=1)["X"]
+    whole = program.run({"X": np.concatenate([first, second])}, **settings)
+    out = {"K": np.empty((4, 3)), "T": np.empty((4, 3))}
+    found = program.kernels(first, second, out=out, **settings)
+    for output in "KT":
+        assert found[output] is out[output]
+        assert found[output] == pytest.approx(whole[output][:4, 4:], rel=1e-13)
+        own = program.kernels(first, dtype="float32", **settings)[output]
+        assert own.dtype == np.float32 and own == pytest.approx(whole[output][:4, :4], rel=1e-6)
+
+
+def test_mistakes_in_the_second_data_set():
+    program = tensorprog.compile(RECURRENT)
+    with pytest.raises(ProgramError) as caught:
+        program.kernels(data(4)["X"], data(3, positions=5)["X"])
+    assert caught.value.diagnostics[0].code == "TP623"
+    with pytest.raises(ValueError, match="C-contiguous"):
+        program.kernels(data(4)["X"], out={"K": np.empty((4, 3)), "T": np.empty((4, 4))})

@@ -47,7 +47,7 @@ import numpy as np
 from numba import njit
 
 {imports}from tensorprog.runtime import integers
-from tensorprog.covariance import tape
+from tensorprog.covariance import tape, tape_keys
 from tensorprog.covariance.runtime import {runtime}
 from tensorprog.expectations.numeric import gelu, relu, sigmoid, sign, silu, softplus, step
 '''
@@ -206,10 +206,11 @@ class _Module:
     def _run(self) -> str:
         extents = family_extents(self.program)
         lines = ["def run(data, *, only=None, limit=2_000_000, samples=None, replicates=None, seed=None,",
-                 "        tolerance=None, threads=None, progress=None, **settings):",
+                 "        tolerance=None, threads=None, progress=None, between=None, **settings):",
                  '    """The limits of the outputs, and the errors of the quadratures behind them (0: none).',
                  "",
-                 "    `only` names the outputs that are wanted.",
+                 "    `only` names the outputs that are wanted. With `between`, kernels are computed for pairs of one of so",
+                 "    many rows with one of the others, and other outputs are left out.",
                  "",
                  "    Raises:",
                  "        TooLarge: if more than `limit` values would have to be kept.",
@@ -229,7 +230,7 @@ class _Module:
         env = ", ".join(self.env) or "unused"
         lines += ["    memo, stack = table()", "    worst = np.zeros(2)", "    values, errors = {}, {}"]
         for k in range(len(self.tiles)):
-            lines += [f"    for name, (value, error) in by_tiles_{k}(env, threads).items():",
+            lines += [f"    for name, (value, error) in (by_tiles_{k}(env, threads) if between is None else {{}}).items():",
                       "        values[name], errors[name] = value, np.full(value.shape, error)"]
         for output in self.program.outputs:
             if output.cell not in self.system.outputs:
@@ -240,13 +241,14 @@ class _Module:
             quadrature = any(r.kind == "quadrature" for r in self.system.needed(output.cell).recipes)
             text = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
             if output.cell in self.rows.outputs:
-                call = f"tape.values(TAPE, {number}, {text}, {self.rows.outputs[output.cell]}, limit, threads, ({env},))"
+                pair = self.rows.outputs[output.cell]
                 lines += [f"    if {output.name!r} not in values and (only is None or {output.name!r} in only):",
-                          f"        found = {call}",
+                          f"        found = tape.values(TAPE, {number}, {text}, {pair}, limit, threads, ({env},), between)",
                           "        if found is not None:",
                           f"            values[{output.name!r}] = found[0]",
                           f"            errors[{output.name!r}] = np.full(found[0].shape, found[1])"]
-            lines += [f"    if {output.name!r} not in values and (only is None or {output.name!r} in only):",
+            wanted = f"between is None and {output.name!r} not in values"
+            lines += [f"    if {wanted} and (only is None or {output.name!r} in only):",
                       f"        value = np.empty({text})",
                       "        for index in np.ndindex(value.shape):",
                       f"            value[index] = solve(({number}, *index{pad}), memo, stack, worst, limit, {env})",

@@ -25,39 +25,9 @@ LEAST_PAIRS = 16
 Key = tuple[int, ...]
 
 
-@njit(cache=True)
-def bound(slope, rest, extent, flags):
-    """Whether slope * row + rest >= 0, which raises flags[0] if rows below `extent` differ in it."""
-    ends = rest, rest + slope * (extent - 1)
-    if (min(ends) >= 0) != (max(ends) >= 0):
-        flags[0] = 1
-    return min(ends) >= 0
-
-
-@njit(cache=True)
-def packed(keys):
-    """A list of keys as an array."""
-    found = np.empty((len(keys), len(keys[0]) if len(keys) else 1), np.int64)
-    for k in range(len(keys)):
-        for i in range(len(keys[0])):
-            found[k, i] = keys[k][i]
-    return found
-
-
-@njit(cache=True, nogil=True)
-def gather(table, first, second, a, c):
-    """table[:, pair] = the values of the first row of each pair, then those of the second."""
-    for k in range(len(first)):
-        for pair in range(len(a)):
-            table[k, pair] = first[k, a[pair]]
-    for k in range(len(second)):
-        for pair in range(len(c)):
-            table[len(first) + k, pair] = second[k, c[pair]]
-
-
 @dataclass(frozen=True)
 class Tape:
-    """An emitted module's functions; `positions` of the arguments of equations that are rows; integers of a key."""
+    """An emitted module's functions; the positions of an equation's arguments that are rows; the integers of a key."""
 
     order: Callable
     execute: Callable
@@ -124,6 +94,7 @@ class _Plane:
     number: int
     index: tuple[int, ...]
     pair: tuple[int, int]
+    extents: tuple[int, int]
     limit: int
     env: tuple
 
@@ -133,108 +104,125 @@ class _Plane:
         index[self.pair[0]], index[self.pair[1]] = first, second
         return (self.number, *index, *[0] * (self.tape.width - 1 - len(index)))
 
-    def ordered(self, roots: tuple[Key, ...], extents: tuple[int, int]) -> _Steps | None:
+    def ordered(self, roots: tuple[Key, ...]) -> _Steps | None:
         """The tape of some keys; None if rows differ in it."""
         flags = np.zeros(2, np.int64)
-        found = self.tape.order(roots, np.array(extents), self.limit, flags, *self.env)
+        found = self.tape.order(np.array(roots), np.array(self.extents), self.limit, flags, *self.env)
         if flags[1]:
             raise TooLarge
         return None if flags[0] else _Steps(*found)
 
 
 def values(tape: Tape, number: int, shape: tuple[int, ...], pair: tuple[int, int], limit: int, threads: int | None,
-           env: tuple) -> tuple[np.ndarray, float] | None:
+           env: tuple, between: int | None = None) -> tuple[np.ndarray, float] | None:
     """The values [shape] of an equation for all its indices, of which those at `pair` are rows, and an error; None if
-    not all rows go through the same steps.
+    not all rows go through the same steps. With `between`, only for pairs of one of the first so many rows and one of
+    the others.
 
     Raises:
         TooLarge: if the tape has more than `limit` entries.
     """
-    found = np.empty(shape)
+    extents = shape[pair[0]], shape[pair[1]]
+    rows, columns = (np.arange(n) for n in extents)
+    if between is not None:
+        rows, columns = rows[:between], columns[between:]
+    lengths = {pair[0]: len(rows), pair[1]: len(columns)}
+    found = np.empty([lengths.get(k, n) for k, n in enumerate(shape)])
     worst = 0.0
     others = [range(n) if k not in pair else (0,) for k, n in enumerate(shape)]
     for index in itertools.product(*others):
-        plane = tuple(slice(None) if k in pair else i for k, i in enumerate(index))
-        error = _fill(found[plane], _Plane(tape, number, index, pair, limit, env), threads)
+        plane = found[tuple(slice(None) if k in pair else i for k, i in enumerate(index))]
+        error = _fill(plane, rows, columns, _Plane(tape, number, index, pair, extents, limit, env), threads)
         if error is None:
             return None
         worst = max(worst, error)
     return found, worst
 
 
-def _fill(out: np.ndarray, plan: _Plane, threads: int | None) -> float | None:
-    """Fills out[first row, second row]; returns the error, or None if rows differ in their steps."""
-    n1, n2 = out.shape
-    least = min(n1, n2)
+def _fill(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Plane, threads: int | None) -> float | None:
+    """Fills out[i, j] for rows[i] and columns[j]; returns the error, or None if rows differ in their steps."""
     errors = [0.0]
-    if least:
+    both, at, where = np.intersect1d(rows, columns, return_indices=True)
+    if len(both):
         root = plan.key(0, 0)
-        steps = plan.ordered((root,), (least, least))
+        steps = plan.ordered((root,))
         if steps is None:
             return None
         everything = np.ones(len(steps.keys), bool)
-        diagonal = _each_row(plan, steps, everything, steps.places((root,)), least, errors)
-        np.einsum("ii->i", out[:least, :least])[:] = diagonal[0]
-    if n1 * n2 > least:
-        roots = (plan.key(0, 1), plan.key(1, 0)) if n1 == n2 else (plan.key(0, 1),)
-        steps = plan.ordered(roots, (n1, n2))
+        out[at, where] = _each_row(plan, steps, everything, steps.places((root,)), both, errors)[0]
+    if len(rows) * len(columns) > len(both):
+        turned = len(both) == len(rows) == len(columns)
+        roots = (plan.key(0, 1), plan.key(1, 0)) if turned else (plan.key(0, 1),)
+        steps = plan.ordered(roots)
         if steps is None:
             return None
-        _each_pair(out, plan, steps, roots, threads, errors)
+        _each_pair(out, rows, columns, plan, steps, roots, threads, errors)
     return max(errors)
 
 
-def _each_row(plan: _Plane, steps: _Steps, chosen: np.ndarray, kept: np.ndarray, n: int,
+def _each_row(plan: _Plane, steps: _Steps, chosen: np.ndarray, kept: np.ndarray, rows: np.ndarray,
               errors: list[float]) -> np.ndarray:
-    """The values [kept entries, rows] of entries for each of n rows; those that are `chosen` read no others."""
-    found, error = np.empty((len(kept), n)), np.zeros(2)
+    """The values [kept entries, rows] of entries for each row; those that are `chosen` read no others."""
+    found, error = np.empty((len(kept), len(rows))), np.zeros(2)
     part = steps.part(chosen)
     rows_of_table = (np.cumsum(chosen) - 1)[kept]
-    for start in range(0, n, part.at_a_time):
-        rows = np.arange(start, min(start + part.at_a_time, n))
-        table = np.empty((part.size, len(rows)))
-        plan.tape.execute(*part.arrays, table, 0, np.stack([rows, rows]), error, *plan.env)
-        found[:, rows] = table[rows_of_table]
+    for start in range(0, len(rows), part.at_a_time):
+        some = rows[start:start + part.at_a_time]
+        table = np.empty((part.size, len(some)))
+        plan.tape.execute(*part.arrays, table, 0, np.stack([some, some]), error, *plan.env)
+        found[:, start:start + len(some)] = table[rows_of_table]
     errors.append(error[0])
     return found
 
 
-def _each_pair(out: np.ndarray, plan: _Plane, steps: _Steps, roots: tuple[Key, ...], threads: int | None,
-               errors: list[float]) -> None:
-    """Fills `out` off its diagonal; the roots are keys of the output for a pair, and for its rows in turn."""
-    n1, n2 = out.shape
+def _each_pair(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Plane, steps: _Steps,
+               roots: tuple[Key, ...], threads: int | None, errors: list[float]) -> None:
+    """Fills `out` where rows and columns differ; the roots are keys of the output for a pair, and, if rows are columns,
+    for its rows in turn."""
     first, second = (_occurs(plan.tape, steps.keys, row) for row in (0, 1))
     given = steps.read_by(first & second) & ~(first & second)
     given = np.flatnonzero(given & ~second), np.flatnonzero(given & second)
-    known = (_each_row(plan, steps, ~second, given[0], n1, errors),
-             _each_row(plan, steps, ~first, given[1], n2, errors))
+    known = (_each_row(plan, steps, ~second, given[0], rows, errors),
+             _each_row(plan, steps, ~first, given[1], columns, errors))
     part = steps.part(first & second, *given)
     places = part.before + (np.cumsum(first & second) - 1)[steps.places(roots)]
 
-    def worker(todo: Iterable[tuple[np.ndarray, np.ndarray]], prepared: Future) -> None:
+    def worker(todo: Iterable[range], prepared: Future) -> None:
         error, block = np.zeros(2), np.empty((part.size, part.at_a_time))
-        for a, c in todo:
-            table = block if len(a) == part.at_a_time else np.empty((part.size, len(a)))
-            gather(table, *known, a, c)
-            plan.tape.execute(*part.arrays, table, part.before, np.stack([a, c]), error, *plan.env)
-            out[a, c] = table[places[0]]
-            if len(places) > 1:
-                out[c, a] = table[places[1]]
+        for some in todo:
+            for i, j in _pairs(some, rows, columns, len(places) > 1, part.at_a_time):
+                table = block if len(i) == part.at_a_time else np.empty((part.size, len(i)))
+                _gather(table, *known, i, j)
+                plan.tape.execute(*part.arrays, table, part.before, np.stack([rows[i], columns[j]]), error, *plan.env)
+                out[i, j] = table[places[0]]
+                if len(places) > 1:
+                    out[j, i] = table[places[1]]
         errors.append(error[0])
 
-    run_shared(worker, list(_blocks(n1, n2, part.at_a_time)), lambda: None, threads or available_threads())
+    together = max(1, part.at_a_time // max(len(columns), 1))
+    work = [range(i, min(i + together, len(rows))) for i in range(0, len(rows), together)]
+    run_shared(worker, work, lambda: None, threads or available_threads())
 
 
-def _blocks(n1: int, n2: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of different rows, some at a time: for as many rows as columns, those above the diagonal."""
-    first = second = np.empty(0, np.int64)
-    for a in range(n1):
-        columns = np.arange(a + 1 if n1 == n2 else 0, n2)
-        columns = columns[columns != a]
-        first, second = np.append(first, np.full(len(columns), a)), np.append(second, columns)
-        stop = len(first) if a == n1 - 1 else len(first) // size * size
-        yield from ((first[k:k + size], second[k:k + size]) for k in range(0, stop, size))
-        first, second = first[stop:], second[stop:]
+def _pairs(some: range, rows: np.ndarray, columns: np.ndarray, turned: bool,
+           size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The positions of pairs of some rows and different columns, `size` at a time; each pair once, if rows are columns."""
+    i, j = np.meshgrid(np.arange(some.start, some.stop), np.arange(len(columns)), indexing="ij")
+    wanted = i < j if turned else rows[i] != columns[j]
+    i, j = i[wanted], j[wanted]
+    for k in range(0, len(i), size):
+        yield i[k:k + size], j[k:k + size]
+
+
+@njit(cache=True, nogil=True)
+def _gather(table, first, second, a, c):
+    """table[:, pair] = the values of the first row of each pair, then those of the second."""
+    for k in range(len(first)):
+        for pair in range(len(a)):
+            table[k, pair] = first[k, a[pair]]
+    for k in range(len(second)):
+        for pair in range(len(c)):
+            table[len(first) + k, pair] = second[k, c[pair]]
 
 
 def _occurs(tape: Tape, keys: np.ndarray, row: int) -> np.ndarray:

@@ -24,30 +24,15 @@ _ORDER = '''@njit(cache=True)
 def order(roots, extents, limit, flags, {env}):
     """Keys, the places of what each reads, and where those of each begin."""
     places, stack = table()
-    keys, found = stack.copy(), stack.copy()
-    operands, starts = [0], [0]
-    for k in range(len(roots) - 1, -1, -1):
-        stack.append(roots[k])
-    while len(stack) > 0 and not (flags[0] or flags[1]):
-        top = stack[-1]
-        if top in places:
-            stack.pop()
-            continue
+    keys, found, operands, starts = tape_keys.begun(stack)
+    for k in range(len(roots)):
+        tape_keys.ask(stack, ({root},))
+    while tape_keys.unknown(places, stack, flags):
         found.clear()
-        needs(top, found, extents, flags, {env})
-        known = len(stack)
-        for k in range(len(found) - 1, -1, -1):
-            if found[k] not in places:
-                stack.append(found[k])
-        if len(stack) == known:
-            stack.pop()
-            places[top] = len(keys)
-            keys.append(top)
-            for key in found:
-                operands.append(int(places[key]))
-            starts.append(len(operands) - 1)
+        needs(stack[-1], found, extents, flags, {env})
+        tape_keys.note(places, stack, keys, found, operands, starts)
         flags[1] = len(keys) + len(stack) > limit
-    return tape.packed(keys), np.array(operands)[1:], np.array(starts)
+    return tape_keys.packed(keys), tape_keys.listed(operands), tape_keys.listed(starts)
 '''
 
 _EXECUTE = '''@njit(cache=True, nogil=True)
@@ -67,7 +52,8 @@ def tape_sections(program: Program, system: System, rows: Rows, width: int, env:
     entries = [e for e in reached.values() if e.number not in direct]
     positions = {number: tuple(sorted(p)) for number, p in sorted(rows.positions.items()) if number in reached and p}
     return [*(_Direct(program, direct, env).text(e) for e in reached.values() if e.number in direct),
-            _Needs(program, system, rows, direct, width, env).text(entries), _ORDER.format(env=env),
+            _Needs(program, system, rows, direct, width, env).text(entries),
+            _ORDER.format(env=env, root=", ".join(f"roots[k, {i}]" for i in range(width))),
             _Replay(program, system, rows, direct, env).text(entries), _EXECUTE.format(env=env),
             _TAPE.format(positions=positions, width=width)]
 
@@ -167,19 +153,19 @@ class _Needs(Printer):
 
     def write_call(self, expr: Call) -> str:
         if int(expr.args[0]) not in self.direct:
-            self.line(f"found.append({self._key(expr)})")
+            self.line(f"tape_keys.{self._asked(expr)}")
         return "0.0"
 
-    def _key(self, expr: Call) -> str:
-        """The key; of a symmetric equation with the lesser half of the arguments first."""
+    def _asked(self, expr: Call) -> str:
+        """Appends a key; of a symmetric equation the lesser of two."""
         number, *arguments = expr.args
         key, half = key_text(self, expr, self.width), len(arguments) // 2
         rows = self.rows.positions.get(int(number), frozenset())
-        if int(number) not in self.system.symmetric or any((k + half) % (2 * half) not in rows for k in rows):
-            return key
-        left, right = (", ".join(self.index(a) for a in part) for part in (arguments[:half], arguments[half:]))
+        symmetric = int(number) in self.system.symmetric and all((k + half) % (2 * half) in rows for k in rows)
+        if not symmetric or arguments[:half] == arguments[half:]:
+            return f"ask(found, {key})"
         swapped = key_text(self, Call(number, *arguments[half:], *arguments[:half]), self.width)
-        return f"{key} if ({left},) <= ({right},) else {swapped}"
+        return f"ask_lesser(found, {key}, {swapped})"
 
     def write_expectation(self, number: int, args: Sequence[Expr]) -> str:
         for argument in args:
@@ -190,7 +176,7 @@ class _Needs(Printer):
         if isinstance(guard, AtLeastZero):
             row, slope, rest = split_bound(guard, self.symbols)
             if row is not None:
-                return f"tape.bound({slope}, {self.index(rest)}, extents[{self.names[row]}], flags)"
+                return f"tape_keys.bound({slope}, {self.index(rest)}, extents[{self.names[row]}], flags)"
         outer, self.judging = self.judging, True
         text = super().condition(guard)
         self.judging = outer

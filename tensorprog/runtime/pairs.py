@@ -149,7 +149,8 @@ def _evaluate(kernel: PairKernel, first: Mapping, second: Mapping | None, params
               for left, (other, name) in zip(lefts, kernel.grams)]
     n1, n2 = len(lefts[0]), len(rights[0])
     sizes = tuple(int(params[name]) for name in kernel.sizes)
-    outputs = tuple(_output(out, name, (n1, n2), dtype) for name in kernel.outputs)
+    outputs = tuple(np.empty((n1, n2), dtype) if out is None else checked_output(out, name, (n1, n2), dtype)
+                    for name in kernel.outputs)
     symmetric = second is None and kernel.symmetric
     height, width = tile_extent(n1), tile_extent(n2)
     numbers = tuple(dtype.type(params[name]) for name in kernel.params)
@@ -213,9 +214,8 @@ def _matrix(values, dtype) -> np.ndarray:
     return array
 
 
-def _output(out: Mapping[str, np.ndarray] | None, name: str, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    if out is None:
-        return np.empty(shape, dtype)
+def checked_output(out: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """The array of a name, if it fits; raises ValueError."""
     array = out[name]
     if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
         raise ValueError(f"out[{name!r}] is to be a C-contiguous array {list(shape)} of {dtype.name}")
