@@ -82,6 +82,7 @@ def _span(output: Output) -> Choice:
 
 
 def _covariance(output: Output, compiled: Compiled, system: System) -> Choice:
+    from tensorprog.covariance.rows import find_rows
     from tensorprog.kernel_api import pair_lowerings
 
     needed = system.needed(output.cell)
@@ -93,7 +94,11 @@ def _covariance(output: Output, compiled: Compiled, system: System) -> Choice:
         accuracy = "reported; 1e-12 aimed at"
         reason = f"every expectation is of few Gaussians, at most {dimension} in a quadrature"
     pairs = not isinstance(pair_lowerings(compiled, system)[output.name], str)
-    kept = "tiles of pairs of rows, nothing kept but the output" if pairs else "one number kept for each index met"
+    kept = "one number kept for each index met"
+    if pairs:
+        kept = "tiles of pairs of rows, nothing kept but the output"
+    elif output.cell in find_rows(system).outputs:
+        kept = "a tape for pairs of rows, one number kept for each step and row"
     cost = f"{len(needed.equations)} equations, {len(quadratures)} quadratures; {kept}"
     return Choice(output, "covariance", reason, accuracy, cost)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import sympy
 from sympy import Expr, Symbol
@@ -38,6 +39,7 @@ class _NotRows(Exception):
     """Some step depends on a row."""
 
 
+@lru_cache(maxsize=8)
 def find_rows(system: System) -> Rows:
     """The outputs with two indices that are rows, as many as there are of which no two disagree."""
     rows = Rows({})

@@ -5,13 +5,14 @@
     replay     an equation for many pairs at once, with what it reads from a table
     execute    a tape
 
-See `tape.py` for how they are used. Equations without calls and expectations are functions of their own instead of
-entries of the tape."""
+See `tape.py` for how they are used. Equations without sums and expectations are written out where they are called,
+instead of being entries of the tape."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import sympy
 from sympy import Expr
 
 from tensorprog.covariance.nodes import AtLeastZero, Call, Expectation, Total
@@ -19,6 +20,9 @@ from tensorprog.covariance.printer import Printer, key_text
 from tensorprog.covariance.rows import Rows, split_bound
 from tensorprog.covariance.system import Equation, System
 from tensorprog.ir.program import Program
+
+#: Cases of an equation that is written out where it is called, with those of what it calls.
+LONGEST = 12
 
 _ORDER = '''@njit(cache=True)
 def order(roots, extents, limit, flags, {env}):
@@ -51,8 +55,7 @@ def tape_sections(program: Program, system: System, rows: Rows, width: int, env:
     direct = _direct(reached)
     entries = [e for e in reached.values() if e.number not in direct]
     positions = {number: tuple(sorted(p)) for number, p in sorted(rows.positions.items()) if number in reached and p}
-    return [*(_Direct(program, direct, env).text(e) for e in reached.values() if e.number in direct),
-            _Needs(program, system, rows, direct, width, env).text(entries),
+    return [_Needs(program, system, rows, direct, width, env).text(entries),
             _ORDER.format(env=env, root=", ".join(f"roots[k, {i}]" for i in range(width))),
             _Replay(program, system, rows, direct, env).text(entries), _EXECUTE.format(env=env),
             _TAPE.format(positions=positions, width=width)]
@@ -82,37 +85,16 @@ def _reached(system: System, rows: Rows) -> list[int]:
 
 
 def _direct(equations: dict[int, Equation]) -> frozenset[int]:
-    """Equations whose values cost little: without expectations and sums, and with calls to such equations only."""
-    found: set[int] = set()
+    """Equations that are short, written out: without expectations and sums, and with calls to such equations only."""
+    lengths: dict[int, int] = {}
     for number, equation in equations.items():  # what is called comes first
-        plain = not any(e.has(Expectation, Total) for guards, expr in equation.cases for e in (*guards, expr))
-        if plain and set(equation.numbers(Call)) <= found:
-            found.add(number)
-    return frozenset(found)
-
-
-class _Direct(Printer):
-    """The functions of equations that are no entries of the tape."""
-
-    def __init__(self, program: Program, direct: frozenset[int], env: str) -> None:
-        super().__init__(program)
-        self.direct, self.env = direct, env
-
-    def text(self, equation: Equation) -> str:
-        arguments = ", ".join([*(f"i{k}" for k in range(len(equation.params))), self.env])
-        self.lines = ['@njit(cache=True, error_model="numpy")', f"def direct_{equation.number}({arguments}):"]
-        self.depth = 1
-        self.names = {p: f"i{k}" for k, p in enumerate(equation.params)}
-        self.write_cases(equation)
-        self.line("return nan")
-        return "\n".join(self.lines)
-
-    def write_result(self, expr: Expr) -> None:
-        self.line(f"return {self.value(expr)}")
-
-    def write_call(self, expr: Call) -> str:
-        arguments = ", ".join([*(self.index(a) for a in expr.args[1:]), self.env])
-        return f"direct_{int(expr.args[0])}({arguments})"
+        parts = [e for guards, expr in equation.cases for e in (*guards, expr)]
+        calls = [int(node.args[0]) for e in parts for node in sympy.preorder_traversal(e) if isinstance(node, Call)]
+        if set(calls) <= set(lengths) and not any(e.has(Expectation, Total) for e in parts):
+            length = len(equation.cases) + sum(lengths[k] for k in calls)
+            if length <= LONGEST:
+                lengths[number] = length
+    return frozenset(lengths)
 
 
 class _Needs(Printer):
@@ -218,13 +200,35 @@ class _Replay(Printer):
         self.line("continue")
 
     def write_call(self, expr: Call) -> str:
-        if int(expr.args[0]) in self.direct:
-            arguments = ", ".join([*(self.index(a) for a in expr.args[1:]), self.env])
-            return f"direct_{int(expr.args[0])}({arguments})"
         name = self.new()
+        if int(expr.args[0]) in self.direct:
+            self._write_out(self.system.equations[int(expr.args[0])], expr.args[1:], name)
+            return name
         self.line(f"{name} = values[operands[at], pair]")
         self.line("at += 1")
         return name
+
+    def _write_out(self, equation: Equation, arguments: Sequence[Expr], name: str) -> None:
+        """Statements that give `name` the value of an equation."""
+        inner = {p: self.new() for p in equation.params}
+        for p, argument in zip(equation.params, arguments):
+            self.line(f"{inner[p]} = {self.index(argument)}")
+        outer, self.names = self.names, inner
+        depth = self.depth
+        self.line(f"{name} = nan")
+        for guards, expr in equation.cases:
+            condition = " and ".join(self.condition(g) for g in guards)
+            if condition:
+                self.line(f"if {condition}:")
+                self.depth += 1
+            self.line(f"{name} = {self.value(expr)}")
+            if not condition:
+                break
+            self.depth -= 1
+            self.line("else:")
+            self.depth += 1
+            self.line("pass")
+        self.depth, self.names = depth, outer
 
     def write_expectation(self, number: int, args: Sequence[Expr]) -> str:
         values = ", ".join(self.value(a) for a in args)
