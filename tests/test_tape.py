@@ -181,9 +181,12 @@ DIFFERING = {
 def test_rows_that_differ(case):
     """No tape, and the right values."""
     body = "\n".join(line[8:] for line in DIFFERING[case].split("\n"))
-    text = HEADER + body + "\nfor a in range(P):\n    for c in range(P):\n        K[a, c] = moment(relu(h[a]) * relu(h[c]))" \
-        "\noutput K\n"
-    program = tensorprog.compile(text)
+    program = tensorprog.compile(HEADER + body + """
+for a in range(P):
+    for c in range(P):
+        K[a, c] = moment(relu(h[a]) * relu(h[c]))
+output K
+""")
     given = {"X": np.random.default_rng(2).standard_normal((4, 2))}
     found, drawn = program.run(given), program.run(given, method="particles", samples=8192)
     assert np.all(np.abs(found["K"] - drawn["K"]) <= 5 * np.hypot(drawn.error["K"], found.error["K"]) + 1e-9)

@@ -209,8 +209,8 @@ class _Module:
                  "        tolerance=None, threads=None, progress=None, between=None, **settings):",
                  '    """The limits of the outputs, and the errors of the quadratures behind them (0: none).',
                  "",
-                 "    `only` names the outputs that are wanted. With `between`, kernels are computed for pairs of one of so",
-                 "    many rows with one of the others, and other outputs are left out.",
+                 "    `only` names the outputs that are wanted. With `between`, kernels are computed for pairs of one of",
+                 "    so many rows with one of the others, and other outputs are left out.",
                  "",
                  "    Raises:",
                  "        TooLarge: if more than `limit` values would have to be kept.",
@@ -230,7 +230,8 @@ class _Module:
         env = ", ".join(self.env) or "unused"
         lines += ["    memo, stack = table()", "    worst = np.zeros(2)", "    values, errors = {}, {}"]
         for k in range(len(self.tiles)):
-            lines += [f"    for name, (value, error) in (by_tiles_{k}(env, threads) if between is None else {{}}).items():",
+            lines += [f"    tiled = by_tiles_{k}(env, threads) if between is None else {{}}",
+                      "    for name, (value, error) in tiled.items():",
                       "        values[name], errors[name] = value, np.full(value.shape, error)"]
         for output in self.program.outputs:
             if output.cell not in self.system.outputs:
@@ -243,7 +244,8 @@ class _Module:
             if output.cell in self.rows.outputs:
                 pair = self.rows.outputs[output.cell]
                 lines += [f"    if {output.name!r} not in values and (only is None or {output.name!r} in only):",
-                          f"        found = tape.values(TAPE, {number}, {text}, {pair}, limit, threads, ({env},), between)",
+                          f"        found = tape.values(TAPE, {number}, {text}, {pair}, limit, threads, ({env},),",
+                          "                            between)",
                           "        if found is not None:",
                           f"            values[{output.name!r}] = found[0]",
                           f"            errors[{output.name!r}] = np.full(found[0].shape, found[1])"]

@@ -1,7 +1,7 @@
 """Which indices are rows: those that equations only hand on, so that all their values go through the same steps.
 
 Of an output K[a, c], the values K(0, 1) and K(5, 7) need the same equations in the same order, with other rows of the
-inputs. That holds if every index which a row is handed to is handed rows only, and if no condition, no summation's bound
+inputs. That holds if every index which a row is handed to is handed rows only, and if no condition, no bound of a sum
 and no argument of another kind depends on a row, but for conditions that are the same for all rows, such as a < P, and
 for the equality of two rows.
 """

@@ -1,5 +1,5 @@
-"""Values for all pairs of rows by a tape: what one pair needs, in order, is found once, and then computed for many pairs
-at a time.
+"""Values for all pairs of rows by a tape: what one pair needs, in order, is found once, and then computed for many
+pairs at a time.
 
 Entries of the tape that only one of the two rows occurs in are computed once for each row. The others stay in a table
 [entries, pairs] of a few hundred pairs, so nothing of the size of all pairs is kept but the output.
@@ -206,7 +206,7 @@ def _each_pair(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Pl
 
 def _pairs(some: range, rows: np.ndarray, columns: np.ndarray, turned: bool,
            size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The positions of pairs of some rows and different columns, `size` at a time; each pair once, if rows are columns."""
+    """The positions of pairs of some rows and different columns, `size` at a time; each once, if rows are columns."""
     i, j = np.meshgrid(np.arange(some.start, some.stop), np.arange(len(columns)), indexing="ij")
     wanted = i < j if turned else rows[i] != columns[j]
     i, j = i[wanted], j[wanted]

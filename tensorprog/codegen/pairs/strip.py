@@ -81,7 +81,7 @@ class _TileText:
     def source(self) -> str:
         program = self.program
         lines = [f"@njit(**rt.OPTIONS)\ndef tile_{self.dtype}{self.suffix}({_ARGUMENTS}):",
-                 '    """Rows r0:r1 and columns c0:c1 of the outputs; with `mirror` those above the diagonal, both ways."""']
+                 '    """Rows r0:r1 and columns c0:c1 of the outputs, or of those above the diagonal and its `mirror`."""']
         groups = {"grams": [f"g_{name}" for name in self.grams], "params": [param_name(n) for n in program.params],
                   "sizes": [size_name(n) for n in program.sizes],
                   "outputs": [f"o_{name}" for name, _ in program.outputs]}
