@@ -148,13 +148,7 @@ class _Compute(Printer):
         values = ", ".join(self.value(a) for a in args)
         self.line("if len(stack) > asked:")
         self.line("    return 0.0")
-        name = self.new()
-        if self.system.recipes[number].kind == "closed":
-            self.line(f"{name} = mean_{number}({values})")
-        else:
-            self.line(f"{name}, {name}_error = mean_{number}({values})")
-            self.line(f"worst[0] = max(worst[0], {name}_error)")
-        return name
+        return self.mean(number, values, self.system.recipes[number].kind == "closed")
 
 
 class _Module:
@@ -209,8 +203,8 @@ class _Module:
                  "        tolerance=None, threads=None, progress=None, between=None, **settings):",
                  '    """The limits of the outputs, and the errors of the quadratures behind them (0: none).',
                  "",
-                 "    `only` names the outputs that are wanted. With `between`, kernels are computed for pairs of one of",
-                 "    so many rows with one of the others, and other outputs are left out.",
+                 "    `only` names the outputs that are wanted. With `between`, kernels are computed for pairs of one",
+                 "    of so many rows with one of the others, and other outputs are left out.",
                  "",
                  "    Raises:",
                  "        TooLarge: if more than `limit` values would have to be kept.",

@@ -131,6 +131,16 @@ class Printer:
         name = {"Abs": "abs"}.get(expr.func.__name__, expr.func.__name__)
         return f"{name}({', '.join(self.value(a) for a in expr.args)})"
 
+    def mean(self, number: int, values: str, closed: bool) -> str:
+        """Statements that compute a planned expectation from its arguments; returns its name."""
+        name = self.new()
+        if closed:
+            self.line(f"{name} = mean_{number}({values})")
+        else:
+            self.line(f"{name}, {name}_error = mean_{number}({values})")
+            self.line(f"worst[0] = max(worst[0], {name}_error)")
+        return name
+
     def total(self, expr: Total) -> str:
         body, var, start, stop = expr.args
         name = self.new()

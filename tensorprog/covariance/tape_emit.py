@@ -232,10 +232,4 @@ class _Replay(Printer):
 
     def write_expectation(self, number: int, args: Sequence[Expr]) -> str:
         values = ", ".join(self.value(a) for a in args)
-        name = self.new()
-        if self.system.recipes[number].kind == "closed":
-            self.line(f"{name} = mean_{number}({values})")
-        else:
-            self.line(f"{name}, {name}_error = mean_{number}({values})")
-            self.line(f"worst[0] = max(worst[0], {name}_error)")
-        return name
+        return self.mean(number, values, self.system.recipes[number].kind == "closed")
