@@ -71,20 +71,17 @@ class _Search:
 
     def _adds(self, cell: Cell, items: tuple, bounds: Bounds, before: tuple[Statement, ...],
               around: tuple[_Loop, ...]) -> bool:
-        """Whether an addition is part of the element's value: nothing reads the element before it is made. If it is
-        made in inner loops, the element was stored before them in the same body, and they do not read it."""
+        """Whether an addition is part of the element's value: the element was stored before it in the same body (before
+        the loops, if it is made in inner loops), and nothing since then reads the element."""
         summed = self._loops(cell, items, bounds)
-        if not summed:
-            return not any(load.items == items for load in _loads(before, cell))
-        outermost = next(k for k, a in enumerate(around) if a.loop.var in summed)
-        if {a.loop.var for a in around[outermost:]} != summed:
-            return False
-        stored = [k for k, b in enumerate(around[outermost].before)
-                  if isinstance(b, Store) and b.cell is cell and b.items == items]
-        if not stored:
-            return False
-        since = (*around[outermost].before[stored[-1]:], around[outermost].loop)
-        return all(_differ(load.items, items) for load in _loads(since, cell))
+        loops: tuple[Statement, ...] = ()
+        if summed:
+            outermost = next(k for k, a in enumerate(around) if a.loop.var in summed)
+            if {a.loop.var for a in around[outermost:]} != summed:
+                return False
+            before, loops = around[outermost].before, (around[outermost].loop,)
+        stored = [k for k, b in enumerate(before) if isinstance(b, Store) and b.cell is cell and b.items == items]
+        return bool(stored) and all(_differ(load.items, items) for load in _loads((*before[stored[-1]:], *loops), cell))
 
 
 def _loads(body: tuple[Statement, ...], cell: Cell) -> list[Load]:
