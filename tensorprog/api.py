@@ -188,6 +188,8 @@ class CompiledProgram:
         Args:
             first: the inputs, a mapping or the array of the first one.
             second: the same for the columns, of a kernel of one data set with itself; else they are those of `first`.
+                Outside of tiles, the second data set follows the first: a program that looks at other rows than a and
+                c, as in X[ids[a]], counts the rows of both.
             out: C-contiguous arrays of `dtype` to write to, by output.
             dtype: 'float64', or 'float32' for the arithmetic on pairs.
 

@@ -142,6 +142,34 @@ def test_sums_written_as_additions():
     assert all(added[name] == pytest.approx(plain[name], rel=1e-12) for name in "KT")
 
 
+def test_rows_of_two_inputs(monkeypatch):
+    program = tensorprog.compile("""
+width n
+size P, Q, d
+input X : [P, d]
+input Y : [Q, d]
+matrix U : [n, d] ~ normal(0, 1)
+matrix W : [n, n] ~ normal(0, 1/n)
+for a in range(P):
+    h[a] = W @ relu(U @ X[a]) + U @ X[a]
+for c in range(Q):
+    g[c] = W @ erf(U @ Y[c])
+for a in range(P):
+    for c in range(Q):
+        K[a, c] = moment(relu(h[a]) * g[c])
+output K
+""")
+    for rows in ((1, 1), (3, 1), (7, 4), (2, 5), (3, 3)):
+        given = {name: np.random.default_rng(k).standard_normal((n, 2)) for k, (name, n) in enumerate(zip("XY", rows))}
+        expected = by_table(program, given, monkeypatch)["K"]
+        calls = []
+        with monkeypatch.context() as patch:
+            original = tape.values
+            patch.setattr(tape, "values", lambda *args: calls.append(original(*args)) or calls[-1])
+            assert program.run(given)["K"] == pytest.approx(expected, rel=1e-12, abs=1e-15)
+        assert all(c is not None for c in calls)
+
+
 HEADER = """
 width n
 size P, d

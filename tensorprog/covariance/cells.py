@@ -9,7 +9,7 @@ import sympy
 from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.elements import in_order, summed
+from tensorprog.covariance.elements import in_order, one_iteration, summed
 from tensorprog.covariance.nodes import Call, Init, flat, fresh_index, index_symbol
 from tensorprog.covariance.scope import Scope
 from tensorprog.covariance.writes import (
@@ -185,7 +185,7 @@ class Cells(Scope):
         kinds = {leaf.kind for _, leaf in found}
         if "zero" not in kinds:
             simple = self._simple_loop(cell, found, items, earlier)
-            if simple is None and {"store", "add"} <= kinds:
+            if simple is None and "store" in kinds:
                 body = [replace(w, guards=(*write.guards, *w.guards)) for w in write.body]
                 simple = in_order(body, write.bindings[0], items, earlier(), None)
             if simple is not None:
@@ -193,11 +193,11 @@ class Cells(Scope):
         return self._loop_end(cell, write, items, earlier)
 
     def _simple_loop(self, cell: Cell, found: list, items: tuple, earlier: Callable[[], Expr]) -> Expr | None:
-        """Sums, and stores to elements that the loop variables determine."""
+        """Sums, or stores to elements that the loop variables determine, each in one iteration."""
         solved = [(leaf, solve((*bindings, *leaf.bindings), leaf.items, items)) for bindings, leaf in found]
         stores = [(leaf, s) for leaf, s in solved if leaf.kind == "store" and s is not None]
         adds = [(leaf, s) for leaf, s in solved if leaf.kind == "add" and s is not None]
-        if stores and adds or any(s[2] for _, s in stores):
+        if stores and adds or any(s[2] for _, s in stores) or not one_iteration([s[0] for _, s in stores]):
             return None
         value = earlier()
         for leaf, (values, guards, _) in stores:

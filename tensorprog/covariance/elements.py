@@ -49,6 +49,12 @@ def summed(leaf: Write, values: dict[Symbol, Expr], guards: Sequence[Expr], free
     return part
 
 
+def one_iteration(solutions: Sequence[dict[Symbol, Expr]]) -> bool:
+    """Whether several writes to an element, with these loop variables, were made in one iteration."""
+    return all(flat(value - solutions[0][s]) == 0 for values in solutions for s, value in values.items()
+               if s in solutions[0])
+
+
 def in_order(body: Sequence[Write], binding: Binding, items: tuple[Expr, ...], initial: Expr,
              now: Expr | None) -> Expr | None:
     """What the element `items` holds before iteration `now` of a loop, or after the loop (None), if it held `initial`

@@ -104,10 +104,10 @@ class _Plane:
         index[self.pair[0]], index[self.pair[1]] = first, second
         return (self.number, *index, *[0] * (self.tape.width - 1 - len(index)))
 
-    def ordered(self, roots: tuple[Key, ...]) -> _Steps | None:
-        """The tape of some keys; None if rows differ in it."""
+    def ordered(self, roots: tuple[Key, ...], extents: tuple[int, int]) -> _Steps | None:
+        """The tape of some keys, whose rows 0 and 1 stand for those below `extents`; None if these differ in it."""
         flags = np.zeros(2, np.int64)
-        found = self.tape.order(np.array(roots), np.array(self.extents), self.limit, flags, *self.env)
+        found = self.tape.order(np.array(roots), np.array(extents), self.limit, flags, *self.env)
         if flags[1]:
             raise TooLarge
         return None if flags[0] else _Steps(*found)
@@ -145,7 +145,7 @@ def _fill(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Plane, 
     both, at, where = np.intersect1d(rows, columns, return_indices=True)
     if len(both):
         root = plan.key(0, 0)
-        steps = plan.ordered((root,))
+        steps = plan.ordered((root,), (max(both) + 1, max(both) + 1))
         if steps is None:
             return None
         everything = np.ones(len(steps.keys), bool)
@@ -153,7 +153,7 @@ def _fill(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Plane, 
     if len(rows) * len(columns) > len(both):
         turned = len(both) == len(rows) == len(columns)
         roots = (plan.key(0, 1), plan.key(1, 0)) if turned else (plan.key(0, 1),)
-        steps = plan.ordered(roots)
+        steps = plan.ordered(roots, plan.extents)
         if steps is None:
             return None
         _each_pair(out, rows, columns, plan, steps, roots, threads, errors)
