@@ -59,6 +59,11 @@ ADDED = CONVOLUTION.replace(
 PROGRAMS = {"recurrent": (RECURRENT, {}), "convolution": (CONVOLUTION, {"L": 3}), "added": (ADDED, {"L": 2})}
 
 
+@pytest.fixture(autouse=True)
+def also_few_pairs(monkeypatch):
+    monkeypatch.setattr(tape, "FEW_PAIRS", 0)
+
+
 def data(rows: int, positions: int = 4, seed: int = 0) -> dict[str, np.ndarray]:
     return {"X": np.random.default_rng(seed).standard_normal((rows, positions, 3))}
 

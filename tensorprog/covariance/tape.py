@@ -22,6 +22,9 @@ from tensorprog.runtime.threads import available_threads, run_shared
 MOST_PAIRS, TABLE_BYTES = 256, 1 << 21
 LEAST_PAIRS = 16
 
+#: Pairs for which the table of values is as good, and sooner compiled.
+FEW_PAIRS = 64
+
 Key = tuple[int, ...]
 
 
@@ -116,8 +119,8 @@ class _Plane:
 def values(tape: Tape, number: int, shape: tuple[int, ...], pair: tuple[int, int], limit: int, threads: int | None,
            env: tuple, between: int | None = None) -> tuple[np.ndarray, float] | None:
     """The values [shape] of an equation for all its indices, of which those at `pair` are rows, and an error; None if
-    not all rows go through the same steps. With `between`, only for pairs of one of the first so many rows and one of
-    the others.
+    not all rows go through the same steps, or if there are few. With `between`, only for pairs of one of the first so
+    many rows and one of the others.
 
     Raises:
         TooLarge: if the tape has more than `limit` entries.
@@ -126,6 +129,8 @@ def values(tape: Tape, number: int, shape: tuple[int, ...], pair: tuple[int, int
     rows, columns = (np.arange(n) for n in extents)
     if between is not None:
         rows, columns = rows[:between], columns[between:]
+    elif len(rows) * len(columns) <= FEW_PAIRS:
+        return None
     lengths = {pair[0]: len(rows), pair[1]: len(columns)}
     found = np.empty([lengths.get(k, n) for k, n in enumerate(shape)])
     worst = 0.0
