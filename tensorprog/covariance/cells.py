@@ -8,8 +8,8 @@ from dataclasses import replace
 import sympy
 from sympy import Expr, Integer, Symbol
 
-from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.elements import in_order, one_iteration, summed
+from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.nodes import Call, Init, flat, fresh_index, index_symbol
 from tensorprog.covariance.scope import Scope
 from tensorprog.covariance.writes import (
@@ -127,7 +127,7 @@ class Cells(Scope):
                        initial: Expr) -> list:
         binding = frame.binding
         log = frame.log.get(cell, [])
-        elementwise = self._elements_so_far(log, binding, params, initial)
+        elementwise = in_order(log, binding, params, initial, binding.symbol)
         if elementwise is not None:
             return [((), elementwise)]
         return self._iterated(cell, log, binding, binding.symbol, params, value, initial)
@@ -140,11 +140,6 @@ class Cells(Scope):
         moved = [shifted(w, binding.symbol, before) for w in log]
         left = self._read_log(cell, moved, items, lambda: value(before), [])
         return [((binding.later(i, binding.first),), left), ((), initial)]
-
-    def _elements_so_far(self, log: list[Write], binding: Binding, items: tuple[Expr, ...],
-                         initial: Expr) -> Expr | None:
-        """What an element holds before an iteration; None if the order of what was written to it is not known."""
-        return in_order(log, binding, items, initial, binding.symbol)
 
     def _read_log(self, cell: Cell, log: list[Write], items: tuple[Expr, ...], otherwise: Callable[[], Expr],
                   known: list[Expr]) -> Expr:

@@ -124,16 +124,7 @@ class _Compute(Printer):
                       '    """The value of an equation at some integers, or 0 after asking for what it needs."""',
                       "    asked = len(stack)"]
         self.depth = 1
-        for e in self.system.equations.values():
-            self.line(f"if key[0] == {e.number}:")
-            self.depth += 1
-            self.names = {p: f"i{k}" for k, p in enumerate(e.params)}
-            for k in range(len(e.params)):
-                self.line(f"i{k} = key[{k + 1}]")
-            self.write_cases(e)
-            self.line("return nan")
-            self.depth -= 1
-        self.line("return nan")
+        self.write_equations(self.system.equations.values(), "return nan")
         return "\n".join(self.lines)
 
     def write_result(self, expr: Expr) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import sympy
 from sympy import Expr, Symbol
@@ -34,6 +34,19 @@ class Printer:
     def write_result(self, expr: Expr) -> None:
         """Statements that end a case with the value of an expression."""
         raise NotImplementedError
+
+    def write_equations(self, equations: Iterable[Equation], ending: str) -> None:
+        """The equations, each under its number, with the statement for a key that no case is for."""
+        for e in equations:
+            self.line(f"if key[0] == {e.number}:")
+            self.depth += 1
+            self.names = {p: f"i{k}" for k, p in enumerate(e.params)}
+            for k in range(len(e.params)):
+                self.line(f"i{k} = key[{k + 1}]")
+            self.write_cases(e)
+            self.line(ending)
+            self.depth -= 1
+        self.line(ending)
 
     def write_cases(self, equation: Equation) -> None:
         """The cases of an equation, each under its condition."""

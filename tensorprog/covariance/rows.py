@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-import sympy
 from sympy import Expr, Symbol
 
 from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, IsZero, Total, flat
@@ -109,7 +108,7 @@ def _check_expression(expr: Expr, rows: frozenset[Symbol], positions: Positions)
         case AtLeastZero():
             split_bound(expr, rows)
         case IsZero():
-            compared(expr, rows)
+            _check_equality(expr, rows)
         case Call():
             expected = positions.get(int(expr.args[0]), frozenset())
             for k, argument in enumerate(expr.args[1:]):
@@ -140,12 +139,9 @@ def split_bound(guard: AtLeastZero, rows: frozenset[Symbol]) -> tuple[Symbol | N
     return s, int(slope), rest
 
 
-def compared(guard: IsZero, rows: frozenset[Symbol]) -> tuple[Symbol, Symbol] | None:
-    """(s, t) with guard = IsZero(s - t), for two rows; None without a row."""
+def _check_equality(guard: IsZero, rows: frozenset[Symbol]) -> None:
+    """Raises _NotRows, if rows occur otherwise than as the difference of two."""
     e = flat(guard.args[0])
     found = sorted(e.free_symbols & rows, key=str)
-    if not found:
-        return None
-    if len(found) != 2 or sympy.expand(e - found[0] + found[1]) != 0 and sympy.expand(e + found[0] - found[1]) != 0:
+    if found and (len(found) != 2 or flat(e - found[0] + found[1]) != 0 and flat(e + found[0] - found[1]) != 0):
         raise _NotRows
-    return found[0], found[1]

@@ -51,7 +51,8 @@ _TAPE = '''TAPE = tape.Tape(order, execute, {positions}, {width})'''
 
 def tape_sections(program: Program, system: System, rows: Rows, width: int, env: str) -> list[str]:
     """The definitions of the functions above, for the equations that rows reach."""
-    reached = {number: system.equations[number] for number in _reached(system, rows)}
+    needed = frozenset().union(*(system.needed(cell).equations for cell in rows.outputs))
+    reached = {number: e for number, e in system.equations.items() if number in needed}
     direct = _direct(reached)
     entries = [e for e in reached.values() if e.number not in direct]
     positions = {number: tuple(sorted(p)) for number, p in sorted(rows.positions.items()) if number in reached and p}
@@ -61,39 +62,20 @@ def tape_sections(program: Program, system: System, rows: Rows, width: int, env:
             _TAPE.format(positions=positions, width=width)]
 
 
-def _reached(system: System, rows: Rows) -> list[int]:
-    """The equations behind the outputs that have rows, those that are called before those that call them."""
-    found: dict[int, None] = {}
-
-    def visit(number: int) -> None:
-        stack = [(number, iter(system.equations[number].numbers(Call)))]
-        opened = {number}
-        while stack:
-            top, calls = stack[-1]
-            following = next((k for k in calls if k not in found and k not in opened), None)
-            if following is None:
-                found[top] = None
-                stack.pop()
-            else:
-                opened.add(following)
-                stack.append((following, iter(system.equations[following].numbers(Call))))
-
-    for cell in rows.outputs:
-        if system.outputs[cell] not in found:
-            visit(system.outputs[cell])
-    return list(found)
-
-
 def _direct(equations: dict[int, Equation]) -> frozenset[int]:
     """Equations that are short, written out: without expectations and sums, and with calls to such equations only."""
-    lengths: dict[int, int] = {}
-    for number, equation in equations.items():  # what is called comes first
+    calls = {}
+    for number, equation in equations.items():
         parts = [e for guards, expr in equation.cases for e in (*guards, expr)]
-        calls = [int(node.args[0]) for e in parts for node in sympy.preorder_traversal(e) if isinstance(node, Call)]
-        if set(calls) <= set(lengths) and not any(e.has(Expectation, Total) for e in parts):
-            length = len(equation.cases) + sum(lengths[k] for k in calls)
+        if not any(e.has(Expectation, Total) for e in parts):
+            calls[number] = [int(node.args[0]) for e in parts for node in sympy.preorder_traversal(e)
+                             if isinstance(node, Call)]
+    lengths: dict[int, int] = {}
+    while ready := [k for k, called in calls.items() if set(called) <= set(lengths)]:
+        for k in ready:
+            length = len(equations[k].cases) + sum(lengths[c] for c in calls.pop(k))
             if length <= LONGEST:
-                lengths[number] = length
+                lengths[k] = length
     return frozenset(lengths)
 
 
@@ -110,18 +92,12 @@ class _Needs(Printer):
         self.lines = ['@njit(cache=True, error_model="numpy")', f"def needs(key, found, extents, flags, {self.env}):",
                       '    """Appends the keys that the equation of `key` reads, in its order."""']
         self.depth = 1
-        for e in equations:
-            self.line(f"if key[0] == {e.number}:")
-            self.depth += 1
-            self.symbols = self.rows.symbols(e)
-            self.names = {p: f"i{k}" for k, p in enumerate(e.params)}
-            for k in range(len(e.params)):
-                self.line(f"i{k} = key[{k + 1}]")
-            self.write_cases(e)
-            self.line("return")
-            self.depth -= 1
-        self.line("return")
+        self.write_equations(equations, "return")
         return "\n".join(self.lines)
+
+    def write_cases(self, equation: Equation) -> None:
+        self.symbols = self.rows.symbols(equation)
+        super().write_cases(equation)
 
     def write_result(self, expr: Expr) -> None:
         self.value(expr)
