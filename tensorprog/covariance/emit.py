@@ -17,6 +17,8 @@ from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.extents import family_extents
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.codegen.pairs import IMPORTS
+from tensorprog.covariance.contraction import contracted
+from tensorprog.covariance.naming import named
 from tensorprog.covariance.nodes import Call, ordered
 from tensorprog.covariance.pairs import PairLowering
 from tensorprog.covariance.pairs_emit import tile_sections
@@ -47,7 +49,7 @@ import numpy as np
 from numba import njit
 
 {imports}from tensorprog.runtime import integers
-from tensorprog.covariance import tape, tape_keys
+from tensorprog.covariance import tape, tape_grams, tape_keys
 from tensorprog.covariance.runtime import {runtime}
 from tensorprog.expectations.numeric import gelu, relu, sigmoid, sign, silu, softplus, step
 '''
@@ -109,7 +111,7 @@ def emit_module(program: Program, original: Program, system: System, tiles: Sequ
                 split: Split = "never") -> str:
     """The source of the module that computes the outputs of `system`, those of `tiles` as kernels over pairs of rows
     where these apply. Quadratures that are `split` are slower, and accurate also for large covariances."""
-    return _Module(program, original, system, tiles, split).text()
+    return _Module(program, original, named(contracted(system)), tiles, split).text()
 
 
 class _Compute(Printer):

@@ -153,6 +153,15 @@ def total(body: Expr, var: Symbol, start: Expr, stop: Expr) -> Expr:
     return sympy.Mul(*outside) * Total(sympy.Mul(*inside), var, start, stop)
 
 
+def factors_of(expr: Expr) -> list[Expr]:
+    """The factors of a product, of which powers with positive integer exponents are as many."""
+    found: list[Expr] = []
+    for factor in sympy.Mul.make_args(expr):
+        base, power = factor.as_base_exp()
+        found += [base] * int(power) if power.is_Integer and power > 0 else [factor]
+    return found
+
+
 def is_constant(expr: Expr) -> bool:
     """Whether an expression is a number that is known now."""
     return bool(expr.is_number) and not expr.atoms(Node)

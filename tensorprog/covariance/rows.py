@@ -9,7 +9,7 @@ for the equality of two rows.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -64,7 +64,7 @@ def _spread(system: System, known: Positions, number: int, rows: frozenset[int])
     while pending:
         equation = system.equations[pending.pop()]
         symbols = Rows(found).symbols(equation)
-        for call in _calls(equation):
+        for call in equation.calls():
             target = int(call.args[0])
             handed = frozenset(k for k, a in enumerate(call.args[1:]) if a in symbols)
             if not handed <= found.get(target, frozenset()):
@@ -76,12 +76,6 @@ def _spread(system: System, known: Positions, number: int, rows: frozenset[int])
     for k in {number, *reached}:
         _check(system.equations[k], found)
     return found
-
-
-def _calls(equation: Equation) -> Iterator[Call]:
-    for guards, expr in equation.cases:
-        for e in (*guards, expr):
-            yield from e.atoms(Call)
 
 
 def _check(equation: Equation, positions: Positions) -> None:

@@ -12,7 +12,8 @@ derived, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sympy
@@ -52,6 +53,11 @@ class Equation:
     def numbers(self, kind: type) -> list[int]:
         """The numbers of the nodes of a kind (Call, Expectation) in its cases, in a fixed order."""
         return sorted({int(node.args[0]) for e in self._expressions() for node in e.atoms(kind)})
+
+    def calls(self) -> Iterator[Call]:
+        """The calls in its cases."""
+        for e in self._expressions():
+            yield from e.atoms(Call)
 
     def _expressions(self) -> Iterator[Expr]:
         for guards, expr in self.cases:
@@ -105,6 +111,15 @@ class System:
                 recipes.update(self.equations[number].numbers(Expectation))
                 pending += self.equations[number].numbers(Call)
         return Needed(frozenset(reached), tuple(self.recipes[k] for k in sorted(recipes)))
+
+    def replaced(self, equations: dict[int, Equation], symmetric: Iterable[int]) -> System:
+        """The system with other equations, of which those that no output needs are left out, and more that are
+        symmetric."""
+        found = copy.copy(self)
+        found.equations, found.symmetric = equations, self.symmetric | frozenset(symmetric)
+        needed = frozenset().union(*(found.needed(cell).equations for cell in self.outputs))
+        found.equations = {number: e for number, e in equations.items() if number in needed}
+        return found
 
     def _output(self, cell: Cell) -> int:
         shape = cell.rank + len(cell.type.shape)

@@ -8,7 +8,8 @@ Entries of the tape that only one of the two rows occurs in are computed once fo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ import numpy as np
 from numba import njit
 
 from tensorprog.covariance.runtime import TooLarge
-from tensorprog.runtime.threads import available_threads, run_shared
+from tensorprog.covariance.tape_grams import Factor, Products, take
+from tensorprog.runtime.threads import available_threads, run_shared, single_threaded_blas
 
 #: Pairs that are computed at a time, and bytes that their table should fit in.
 MOST_PAIRS, TABLE_BYTES = 256, 1 << 21
@@ -30,12 +32,14 @@ Key = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Tape:
-    """An emitted module's functions; the positions of an equation's arguments that are rows; the integers of a key."""
+    """An emitted module's functions; the positions of an equation's arguments that are rows; the integers of a key; the
+    equations that are Gram products."""
 
     order: Callable
     execute: Callable
     positions: Mapping[int, tuple[int, ...]]
     width: int
+    grams: Mapping[int, tuple[Factor, Factor]]
 
 
 @dataclass(frozen=True)
@@ -185,38 +189,48 @@ def _each_pair(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Pl
     """Fills `out` where rows and columns differ; the roots are keys of the output for a pair, and, if rows are columns,
     for its rows in turn."""
     first, second = (_occurs(plan.tape, steps.keys, row) for row in (0, 1))
-    given = steps.read_by(first & second) & ~(first & second)
+    products = first & second & np.isin(steps.keys[:, 0], [*plan.tape.grams])
+    chosen = first & second & ~products
+    given = steps.read_by(chosen) & ~(first & second)
     given = np.flatnonzero(given & ~second), np.flatnonzero(given & second)
     known = (_each_row(plan, steps, ~second, given[0], rows, errors),
              _each_row(plan, steps, ~first, given[1], columns, errors))
-    part = steps.part(first & second, *given)
-    places = part.before + (np.cumsum(first & second) - 1)[steps.places(roots)]
+    grams = Products(plan.tape.grams, steps.keys[products], plan.env, rows, columns)
+    part = steps.part(chosen, *given, np.flatnonzero(products)[grams.order])
+    places = part.before + (np.cumsum(chosen) - 1)[steps.places(roots)]
 
-    def worker(todo: Iterable[range], prepared: Future) -> None:
+    def worker(todo: Iterable[tuple[range, range]], prepared: Future) -> None:
         error, block = np.zeros(2), np.empty((part.size, part.at_a_time))
-        for some in todo:
-            for i, j in _pairs(some, rows, columns, len(places) > 1, part.at_a_time):
-                table = block if len(i) == part.at_a_time else np.empty((part.size, len(i)))
-                _gather(table, *known, i, j)
-                plan.tape.execute(*part.arrays, table, part.before, np.stack([rows[i], columns[j]]), error, *plan.env)
-                out[i, j] = table[places[0]]
-                if len(places) > 1:
-                    out[j, i] = table[places[1]]
+        for some, others in todo:
+            i, j = _pairs(some, others, rows, columns, len(places) > 1)
+            table = block if len(i) == part.at_a_time else np.empty((part.size, len(i)))
+            _gather(table, *known, i, j)
+            take(table[sum(map(len, given)):part.before], grams.block(some, others), i - some.start, j - others.start)
+            plan.tape.execute(*part.arrays, table, part.before, np.stack([rows[i], columns[j]]), error, *plan.env)
+            out[i, j] = table[places[0]]
+            if len(places) > 1:
+                out[j, i] = table[places[1]]
         errors.append(error[0])
 
-    together = max(1, part.at_a_time // max(len(columns), 1))
-    work = [range(i, min(i + together, len(rows))) for i in range(0, len(rows), together)]
-    run_shared(worker, work, lambda: None, threads or available_threads())
+    with single_threaded_blas():
+        run_shared(worker, _blocks(len(rows), len(columns), part.at_a_time, len(places) > 1), lambda: None,
+                   threads or available_threads())
 
 
-def _pairs(some: range, rows: np.ndarray, columns: np.ndarray, turned: bool,
-           size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The positions of pairs of some rows and different columns, `size` at a time; each once, if rows are columns."""
-    i, j = np.meshgrid(np.arange(some.start, some.stop), np.arange(len(columns)), indexing="ij")
+def _blocks(rows: int, columns: int, size: int, turned: bool) -> list[tuple[range, range]]:
+    """Blocks of so many pairs, as square as can be; if rows are columns, those with pairs i < j."""
+    height = min(rows, math.isqrt(size))
+    width = min(columns, size // height)
+    return [(range(r, min(r + height, rows)), range(c, min(c + width, columns))) for r in range(0, rows, height)
+            for c in range(0, columns, width) if not turned or min(c + width, columns) > r + 1]
+
+
+def _pairs(some: range, others: range, rows: np.ndarray, columns: np.ndarray,
+           turned: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The positions of the pairs of a block that differ; each once, if rows are columns."""
+    i, j = np.meshgrid(np.arange(some.start, some.stop), np.arange(others.start, others.stop), indexing="ij")
     wanted = i < j if turned else rows[i] != columns[j]
-    i, j = i[wanted], j[wanted]
-    for k in range(0, len(i), size):
-        yield i[k:k + size], j[k:k + size]
+    return i[wanted], j[wanted]
 
 
 @njit(cache=True, nogil=True)

@@ -10,12 +10,14 @@ instead of being entries of the tape."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import sympy
-from sympy import Expr
+from sympy import Expr, Symbol
 
-from tensorprog.covariance.nodes import AtLeastZero, Call, Expectation, Total
+from tensorprog.covariance import tape_grams
+from tensorprog.covariance.integers import integer
+from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, Total, factors_of
 from tensorprog.covariance.printer import Printer, key_text
 from tensorprog.covariance.rows import Rows, split_bound
 from tensorprog.covariance.system import Equation, System
@@ -46,7 +48,7 @@ def execute(keys, operands, starts, values, before, rows, worst, {env}):
         replay(keys[k], operands, starts[k], values, rows, values[before + k], worst, {env})
 '''
 
-_TAPE = '''TAPE = tape.Tape(order, execute, {positions}, {width})'''
+_TAPE = '''TAPE = tape.Tape(order, execute, {positions}, {width}, {{{grams}}})'''
 
 
 def tape_sections(program: Program, system: System, rows: Rows, width: int, env: str) -> list[str]:
@@ -59,7 +61,37 @@ def tape_sections(program: Program, system: System, rows: Rows, width: int, env:
     return [_Needs(program, system, rows, direct, width, env).text(entries),
             _ORDER.format(env=env, root=", ".join(f"roots[k, {i}]" for i in range(width))),
             _Replay(program, system, rows, direct, env).text(entries), _EXECUTE.format(env=env),
-            _TAPE.format(positions=positions, width=width)]
+            _TAPE.format(positions=positions, width=width, grams=", ".join(_grams(program, entries, positions)))]
+
+
+def _grams(program: Program, equations: Sequence[Equation], positions: Mapping[int, Sequence[int]]) -> Iterator[str]:
+    """The equations that are Gram products of two inputs' rows, with their factors, as items of a dictionary."""
+    for e in equations:
+        (guards, expr), *more = e.cases
+        if more or guards or not isinstance(expr, Total):
+            continue
+        body, var, start, stop = expr.args
+        rows = [e.params[k] for k in positions.get(e.number, ())]
+        factors = [_factor(program, e, entry, var, (start, stop), rows) for entry in factors_of(body)]
+        if len(factors) == 2 and None not in factors:
+            yield f"{e.number}: ({', '.join(factors)})"
+
+
+def _factor(program: Program, equation: Equation, entry: Expr, var: Symbol, ends: tuple[Expr, Expr],
+            rows: Sequence[Symbol]) -> str | None:
+    """An entry of an input with one axis of rows and one that is summed over, to its end; None if it is none."""
+    number, *indices = entry.args
+    if not isinstance(entry, Entry) or indices.count(var) != 1 or sum(s in rows for s in indices) != 1:
+        return None
+    declared = program.inputs[int(number)]
+    if declared.kind == "int" or ends != (0, integer(declared.shape[indices.index(var)])):
+        return None
+    if not all(s == var or s in equation.params for s in indices):
+        return None
+    axes = tuple(tape_grams.SUMMED if s == var else 1 + equation.params.index(s) for s in indices)
+    place = len(program.sizes) + len(program.params) + int(number)
+    row = next(k for k, s in enumerate(indices) if s in rows)
+    return f"tape_grams.Factor({place}, {axes}, {row})"
 
 
 def _direct(equations: dict[int, Equation]) -> frozenset[int]:

@@ -12,14 +12,13 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numba import njit
 
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, silu, softplus, step
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
-from tensorprog.runtime.threads import available_threads, run_shared
+from tensorprog.runtime.threads import available_threads, run_shared, single_threaded_blas
 
 __all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_error", "finite", "gelu", "inverse_root",
            "mirror", "relu", "scaled_error", "select", "sigmoid", "silu", "snap", "snap_rows", "softplus", "step",
@@ -137,7 +136,7 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
                         out: Mapping[str, np.ndarray] | None = None, threads: int | None = None,
                         dtype: str = "float64") -> tuple[dict[str, np.ndarray], float]:
     """What `evaluate` returns, and a bound for the terms that a series with too few of them leaves out."""
-    with _blas().limit(limits=1, user_api="blas"):
+    with single_threaded_blas():
         return _evaluate(kernel, first, second, params or {}, out, threads, np.dtype(dtype))
 
 
@@ -227,10 +226,3 @@ def tile_extent(n: int) -> int:
     every processor (however many threads are used, so that results do not depend on them)."""
     sides = 2 * max(-(-n // (2 * LARGEST_TILE)), math.ceil(math.sqrt(available_threads() / 2)))
     return max(-(-n // sides), min(n, SMALLEST_TILE), 1)
-
-
-@lru_cache(maxsize=1)
-def _blas():
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()

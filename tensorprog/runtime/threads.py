@@ -26,6 +26,18 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def single_threaded_blas() -> contextlib.AbstractContextManager:
+    """A context in which every thread's matrix products are computed by that thread alone."""
+    return _blas().limit(limits=1, user_api="blas")
+
+
+@lru_cache(maxsize=1)
+def _blas():
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
 def run_shared(worker: Callable, items: Sequence, prepare: Callable, threads: int) -> None:
     """Runs `worker(iterator, prepared)` in threads, this one among them, that take items from one iterator.
 

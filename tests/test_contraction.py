@@ -1,0 +1,146 @@
+"""Sums over the axes of inputs carried out first, and common expectations named once: the same numbers, by fewer steps."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+
+import tensorprog
+from tensorprog.covariance import emit, tape
+from tensorprog.covariance.contraction import contracted
+from tensorprog.covariance.naming import named
+from tensorprog.covariance.nodes import Call, Entry, Expectation, Total
+
+KERNELS = """
+for a in range(P):
+    for c in range(P):
+        K[a, c] = cov(f[a], f[c])
+        T[a, c] = ntk(f[a], f[c]; {})
+output K, T
+"""
+RECURRENT = """
+width n
+size P, S, d
+input X : [P, S, d]
+matrix W : [n, n] ~ normal(0, 1)
+matrix U : [n, d] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+for a in range(P):
+    h[a, 0] = sqrt(1/d) * (U @ X[a, 0])
+    for t in range(1, S):
+        h[a, t] = (W @ erf(h[a, t-1])) / sqrt(n) + sqrt(1/d) * (U @ X[a, t])
+    f[a] = dot(v, erf(h[a, S-1])) / sqrt(n)
+""" + KERNELS.format("W, U, v")
+RESIDUAL = """
+width n
+size P, S, d
+input X : [P, S, d]
+matrix U : [n, d] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+for a in range(P):
+    h[a, 0] = sqrt(1/d) * (U @ X[a, 0])
+    for t in range(1, S):
+        h[a, t] = 0.5*h[a, t-1] + sqrt(1/d) * (U @ X[a, t])
+    f[a] = dot(v, relu(h[a, S-1])) / sqrt(n)
+""" + KERNELS.format("U, v")
+COLUMNS = """
+width n
+size P, S, d
+input X : [d, S, P]
+input w : [d]
+matrix U : [n, d] ~ normal(0, 1)
+matrix W : [n, n] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+for a in range(P):
+    h[a, 0] = U @ X[:, 0, a] / sqrt(d)
+    for t in range(1, S):
+        h[a, t] = (W @ erf(h[a, t-1])) / sqrt(n) + U @ (w * X[:, t, a]) / sqrt(d)
+    f[a] = dot(v, erf(h[a, S-1])) / sqrt(n)
+""" + KERNELS.format("U, v")
+ATTENTION = """
+width n
+size P, S, d
+input X : [P, S, d]
+input M : [S, S]
+matrix U : [n, d] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+for a in range(P):
+    for s in range(S):
+        h[a, s] = sum(M[s, t] * (U @ X[a, t]) for t in range(S)) / sqrt(d)
+    f[a] = dot(v, mean(relu(h[a, s]) for s in range(S))) / sqrt(n)
+""" + KERNELS.format("U, v")
+PROGRAMS = {"recurrent": RECURRENT, "residual": RESIDUAL, "columns": COLUMNS, "attention": ATTENTION}
+
+
+def data(name: str, rows: int) -> dict[str, np.ndarray]:
+    values = np.random.default_rng(3).standard_normal((rows, 3, 4))
+    more = {"columns": {"w": np.linspace(-1, 1, 4)}, "attention": {"M": np.linspace(-1, 1, 9).reshape(3, 3)}}
+    return {"X": values.transpose(2, 1, 0) if name == "columns" else values, **more.get(name, {})}
+
+
+def interpreted(text: str) -> types.ModuleType:
+    """An emitted module that is not compiled, which takes longer than running it on small data."""
+    module = types.ModuleType("interpreted")
+    exec(text.replace("from numba import njit", "njit = lambda *args, **options: args[0] if args else lambda f: f"),
+         module.__dict__)
+    read = module.get
+    module.get = lambda *args: np.float64(read(*args))  # which may be divided by 0 while it is not known
+    return module
+
+
+def module_text(text: str) -> str:
+    compiled = tensorprog.compile(text).compiled_for({})
+    return emit.emit_module(compiled.limit, compiled.original, compiled.covered.system)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_numbers_are_the_same(name, monkeypatch):
+    monkeypatch.setattr(tape, "FEW_PAIRS", 4)
+    module = interpreted(module_text(PROGRAMS[name]))
+    monkeypatch.setattr(emit, "contracted", lambda system: system)
+    monkeypatch.setattr(emit, "named", lambda system: system)
+    reference = interpreted(module_text(PROGRAMS[name]))
+    for rows in (2, 3):  # by a table; by a tape
+        with np.errstate(all="ignore"):
+            expected, found_here = (m.run(data(name, rows))[0] for m in (reference, module))
+        for output, found in found_here.items():
+            assert found == pytest.approx(expected[output], rel=1e-11, abs=1e-13)
+
+
+def test_recurrent_networks_agree_with_finite_ones():
+    found = tensorprog.compile(RECURRENT).run(data("recurrent", 3))
+    finite = tensorprog.compile(RECURRENT).simulate(data("recurrent", 3), width=2048, seeds=8, seed=1)
+    for output in "KT":
+        assert np.all(np.abs(found[output] - finite[output]) <= 5 * finite.error[output] + 0.01)
+
+
+def prepared(text: str):
+    compiled = tensorprog.compile(text).compiled_for({})
+    return named(contracted(compiled.covered.system))
+
+
+@pytest.mark.parametrize("text", [RECURRENT, RESIDUAL])
+def test_only_gram_products_run_over_an_axis(text):
+    system = prepared(text)
+    sums = {number: [t for _, expr in e.cases for t in expr.atoms(Total) if str(t.args[3]) == "d"]
+            for number, e in system.equations.items()}
+    assert any(sums.values())
+    for number, found in sums.items():
+        assert all(isinstance(f, Entry) for t in found for f in t.args[0].args)
+        assert not found or len(system.equations[number].cases) == 1
+
+
+def test_a_sum_for_each_of_two_factors_stays_under_that_over_the_axis():
+    """S**2 products would cost more than d terms: sum_j A(a, s, j) A(c, t, j) is left, with A = sum_r M[s, r] X[a, r, j]."""
+    totals = [t for e in prepared(ATTENTION).equations.values() for _, expr in e.cases for t in expr.atoms(Total)
+              if str(t.args[3]) == "d"]
+    assert totals and all(isinstance(f, Call) for t in totals for f in t.args[0].args)
+
+
+def test_expectations_are_named_once():
+    system = prepared(RECURRENT)
+    shapes = [e for equation in system.equations.values() for _, expr in equation.cases
+              for e in expr.atoms(Expectation)]
+    assert len(shapes) == len({int(e.args[0]) for e in shapes}) == 2  # E erf erf and E erf' erf'
