@@ -1,4 +1,4 @@
-"""Sums over the axes of inputs carried out first, and common expectations named once: the same numbers, by fewer steps."""
+"""Sums over the axes of inputs carried out first, common expectations named once: the same numbers, by fewer steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+from tape_programs import KERNELS, RECURRENT
 
 import tensorprog
 from tensorprog.covariance import emit, tape
@@ -13,26 +14,6 @@ from tensorprog.covariance.contraction import contracted
 from tensorprog.covariance.naming import named
 from tensorprog.covariance.nodes import Call, Entry, Expectation, Total
 
-KERNELS = """
-for a in range(P):
-    for c in range(P):
-        K[a, c] = cov(f[a], f[c])
-        T[a, c] = ntk(f[a], f[c]; {})
-output K, T
-"""
-RECURRENT = """
-width n
-size P, S, d
-input X : [P, S, d]
-matrix W : [n, n] ~ normal(0, 1)
-matrix U : [n, d] ~ normal(0, 1)
-vector v : [n] ~ normal(0, 1)
-for a in range(P):
-    h[a, 0] = sqrt(1/d) * (U @ X[a, 0])
-    for t in range(1, S):
-        h[a, t] = (W @ erf(h[a, t-1])) / sqrt(n) + sqrt(1/d) * (U @ X[a, t])
-    f[a] = dot(v, erf(h[a, S-1])) / sqrt(n)
-""" + KERNELS.format("W, U, v")
 RESIDUAL = """
 width n
 size P, S, d
@@ -133,7 +114,7 @@ def test_only_gram_products_run_over_an_axis(text):
 
 
 def test_a_sum_for_each_of_two_factors_stays_under_that_over_the_axis():
-    """S**2 products would cost more than d terms: sum_j A(a, s, j) A(c, t, j) is left, with A = sum_r M[s, r] X[a, r, j]."""
+    """With A = sum_r M[s, r] X[a, r, j], sum_j A(a, s, j) A(c, t, j) would become S**2 products instead of d terms."""
     totals = [t for e in prepared(ATTENTION).equations.values() for _, expr in e.cases for t in expr.atoms(Total)
               if str(t.args[3]) == "d"]
     assert totals and all(isinstance(f, Call) for t in totals for f in t.args[0].args)
