@@ -22,6 +22,7 @@ from tensorprog.covariance.nodes import (
     AtLeastZero,
     Call,
     Entry,
+    Expectation,
     IsZero,
     Total,
     count,
@@ -96,11 +97,12 @@ class _Contraction:
         self.added, self._known, self.symmetric, self._next = state
 
     def _reads_entries(self, expr: Expr, var: Symbol) -> bool:
-        """Whether `var` is an index of an input's entry, maybe in the equation of a call."""
-        if any(entry.has(var) for entry in expr.atoms(Entry)):
-            return True
-        return any(self._reads_at(int(call.args[0]), k) for call in expr.atoms(Call)
-                   for k, argument in enumerate(call.args[1:]) if argument.has(var))
+        """Whether `var` is an index of an input's entry, maybe in the equation of a call, outside of expectations."""
+        if not expr.has(var) or isinstance(expr, Expectation):
+            return False
+        if isinstance(expr, Call):
+            return any(self._reads_at(int(expr.args[0]), k) for k, a in enumerate(expr.args[1:]) if a.has(var))
+        return isinstance(expr, Entry) or any(self._reads_entries(a, var) for a in expr.args)
 
     def _reads_at(self, number: int, position: int) -> bool:
         key = number, position
