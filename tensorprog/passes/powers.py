@@ -371,7 +371,7 @@ def check_outputs(program: Program, powers: Powers, reporter: Reporter) -> froze
             place = origin(program, powers, output.cell)
             notes = (Note("the power of n enters here", place),) if place and place != output.span else ()
             reporter.error("TP501", f"`{output.name}` is of order {power_text(power)}: it has no limit", output.span,
-                           notes=notes, help=_blow_up_help(program, power))
+                           notes=notes, help=_blow_up_help(program, power, place))
         elif power is not None and power < 0:
             vanishing.add(output.name)
             reporter.warn("TP508", f"`{output.name}` is of order {power_text(power)}: its limit is 0", output.span,
@@ -380,7 +380,10 @@ def check_outputs(program: Program, powers: Powers, reporter: Reporter) -> froze
     return frozenset(vanishing)
 
 
-def _blow_up_help(program: Program, power: Fraction) -> str:
+def _blow_up_help(program: Program, power: Fraction, place: Span | None) -> str:
+    if place and program.source.line(place.line)[place.column - 1:].startswith("ntk("):
+        return (f"divide by {power_text(power)}; or let the weights have variance 1, and divide by sqrt(n) where they are "
+                "used (NTK parametrization): `W @ x / sqrt(n)` with `matrix W : [n, n] ~ normal(0, 1)`")
     if power == Fraction(1, 2):
         return ("divide by sqrt(n); if this is a readout `V @ x` by a V of variance 1/n that is independent of x, its "
                 "limit is a random (Gaussian) number, not a constant: output its covariance, as in `cov(f, f)`, or use "
