@@ -52,13 +52,30 @@ for a in range(P):
         h[a, s] = sum(M[s, t] * (U @ X[a, t]) for t in range(S)) / sqrt(d)
     f[a] = dot(v, mean(relu(h[a, s]) for s in range(S))) / sqrt(n)
 """ + KERNELS.format("U, v")
-PROGRAMS = {"recurrent": RECURRENT, "residual": RESIDUAL, "columns": COLUMNS, "attention": ATTENTION}
+THRESHOLDS = """
+width n
+size P, d
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1/d)
+vector v : [n] ~ normal(0, 1)
+for a in range(P):
+    h[a] = U @ X[a]
+    th[a] = moment(erf(h[a])**2)
+for a in range(P):
+    for c in range(P):
+        K[a, c] = moment(step(h[a] - th[a]) * step(h[c] - th[a]))
+        T[a, c] = moment(v**2 * step(h[a] - th[a]) * step(h[c] - th[a]))
+output K, T
+"""
+PROGRAMS = {"thresholds": THRESHOLDS, "recurrent": RECURRENT, "residual": RESIDUAL, "columns": COLUMNS,
+            "attention": ATTENTION}
 
 
 def data(name: str, rows: int) -> dict[str, np.ndarray]:
     values = np.random.default_rng(3).standard_normal((rows, 3, 4))
     more = {"columns": {"w": np.linspace(-1, 1, 4)}, "attention": {"M": np.linspace(-1, 1, 9).reshape(3, 3)}}
-    return {"X": values.transpose(2, 1, 0) if name == "columns" else values, **more.get(name, {})}
+    shaped = {"columns": values.transpose(2, 1, 0), "thresholds": values[:, 0] * np.arange(1, rows + 1)[:, None]}
+    return {"X": shaped.get(name, values), **more.get(name, {})}
 
 
 def interpreted(text: str) -> types.ModuleType:
@@ -95,6 +112,12 @@ def test_recurrent_networks_agree_with_finite_ones():
     finite = tensorprog.compile(RECURRENT).simulate(data("recurrent", 3), width=2048, seeds=8, seed=1)
     for output in "KT":
         assert np.all(np.abs(found[output] - finite[output]) <= 5 * finite.error[output] + 0.01)
+
+
+def test_a_function_of_one_row_s_threshold_is_not_symmetric():
+    system = prepared(THRESHOLDS)
+    named_once = [n for n, e in system.equations.items() if e.name.startswith("mean")]
+    assert named_once and not system.symmetric & set(named_once)
 
 
 def prepared(text: str):

@@ -95,6 +95,8 @@ class _Contraction:
 
     def _restore(self, state: tuple) -> None:
         self.added, self._known, self.symmetric, self._next = state
+        # Numbers from here on will be those of other equations.
+        self._reads = {key: reads for key, reads in self._reads.items() if key[0] < self._next}
 
     def _reads_entries(self, expr: Expr, var: Symbol) -> bool:
         """Whether `var` is an index of an input's entry, maybe in the equation of a call, outside of expectations."""

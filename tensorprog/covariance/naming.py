@@ -47,8 +47,8 @@ def _with_names(system: System) -> System:
     occurrences = [e for equation in system.equations.values() for _, expr in equation.cases
                    for e in ordered(expr.atoms(Expectation)) if _in_indices(e)]
     shapes = sorted({_shape(e) for e in occurrences}, key=lambda s: (-len(s.params), str(s.expr)))
-    general = {e: next(s for s in shapes if s.arguments(e) is not None) for e in occurrences}
-    counts = Counter(general[e] for e in occurrences)
+    general = {e: s for e in occurrences for s in [next((s for s in shapes if s.arguments(e) is not None), None)] if s}
+    counts = Counter(general[e] for e in occurrences if e in general)
     common = [s for s in shapes if counts[s] > 1]
     numbers = dict(zip(common, range(1 + max(system.equations, default=0), 10**9)))
     names = {numbers[s]: Equation(numbers[s], f"mean{numbers[s]}", s.params, (((), s.expr),)) for s in common}
@@ -81,7 +81,7 @@ def _shape(expectation: Expr) -> _Shape:
 
 def _is_symmetric(system: System, shape: _Shape) -> bool:
     """Whether the two halves of the parameters may change places: the expectation is of a symmetric function of two
-    Gaussians, which change places then."""
+    Gaussians, which change places then, while other arguments, such as a threshold, stay what they are."""
     number, *values = shape.expr.args
     integrand, covariances = system.integrands[int(number)]
     variables = sorted({z for pair in covariances for z in pair}, key=str)
@@ -93,6 +93,9 @@ def _is_symmetric(system: System, shape: _Shape) -> bool:
     variance, covariance, other = (covariances[pair].xreplace(given)
                                    for pair in itertools.combinations_with_replacement(variables, 2))
     turned = _turned(shape.params)
+    others = set(given) - set(covariances.values())
+    if any(given[name].xreplace(turned) != given[name] for name in others):
+        return False
     return (_lesser(variance.xreplace(turned), system) == _lesser(other, system)
             and _lesser(covariance.xreplace(turned), system) == _lesser(covariance, system))
 
@@ -129,9 +132,11 @@ def _without_aliases(system: System) -> System:
     calls = {call: meant(call) for e in system.equations.values() for call in e.calls()}
     symmetric = set()
     for number in system.symmetric & set(aliases):
-        target, *arguments = meant(Call(Integer(number), *aliases[number].params)).args
+        params = aliases[number].params
+        target, *arguments = meant(Call(Integer(number), *params)).args
         half = len(arguments) // 2
-        if [a.xreplace(_turned(aliases[number].params)) for a in arguments] == arguments[half:] + arguments[:half]:
+        everywhere = len(arguments) == len(params) and set(arguments) == set(params)  # not only where it is T(a, 0, c, 0)
+        if everywhere and [a.xreplace(_turned(params)) for a in arguments] == arguments[half:] + arguments[:half]:
             symmetric.add(int(target))
     return system.replaced({n: _mapped(e, calls) for n, e in system.equations.items()}, symmetric)
 
