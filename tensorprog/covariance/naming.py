@@ -135,7 +135,8 @@ def _without_aliases(system: System) -> System:
         params = aliases[number].params
         target, *arguments = meant(Call(Integer(number), *params)).args
         half = len(arguments) // 2
-        everywhere = len(arguments) == len(params) and set(arguments) == set(params)  # not only where it is T(a, 0, c, 0)
+        # T(a, 0, c, 0) may be symmetric where T(a, s, c, t) is not.
+        everywhere = len(arguments) == len(params) and set(arguments) == set(params)
         if everywhere and [a.xreplace(_turned(params)) for a in arguments] == arguments[half:] + arguments[:half]:
             symmetric.add(int(target))
     return system.replaced({n: _mapped(e, calls) for n, e in system.equations.items()}, symmetric)
