@@ -228,10 +228,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.serve:
         return serve()
-    from threadpoolctl import threadpool_info
+    from tensorprog.runtime.gram import ROWS, VECTOR_BYTES
 
-    print("products of rows by", ", ".join(f"{i['internal_api']} for {i.get('architecture', 'any processor')}"
-                                           for i in threadpool_info() if i["user_api"] == "blas"))
+    print(f"products of rows in vectors of {VECTOR_BYTES} bytes, {ROWS} rows at a time")
     if options.peer_python:
         run_peer(options)
     print("case       depth     N    ns mixed    ns relu   (a pair and activation, with out=)")

@@ -23,7 +23,7 @@ from tensorprog.driver import Compiled, load_module
 
 if TYPE_CHECKING:
     import numpy as np
-    from sympy import Expr
+    from sympy import Expr, Symbol
 
     from tensorprog.api import CompiledProgram
     from tensorprog.covariance.pairs import PairLowering
@@ -158,7 +158,7 @@ def tile_lowerings(compiled: Compiled, system: System) -> list[PairLowering]:
         if lowering.leading:
             continue
         found.append(lowering)
-        sizes = {s for e in lowering.required for s in e.free_symbols}
+        sizes = _level_sizes(_KNOWN.setdefault(system, {}), lowering)
         for value in range(1, MOST_SHORT + 1) if len(sizes) == 1 else ():
             env = {s.name: value for s in sizes}
             if not module.applies(env):
@@ -171,11 +171,11 @@ def _specialised(compiled: Compiled, env: Mapping[str, object], system: System,
                  lowering: PairLowering) -> PairModule | str:
     from tensorprog.covariance.pairs import NotPairs, lower
 
-    names = {o.name for o in compiled.limit.outputs} & {name for name, _ in lowering.program.outputs}
-    known = {s: int(env[s.name]) for e in lowering.required for s in sorted(e.free_symbols, key=str) if s.name in env}
-    key = frozenset(names), tuple(sorted((s.name, value) for s, value in known.items()))
     kept = _KNOWN.setdefault(system, {})
+    known = {s: int(env[s.name]) for s in _level_sizes(kept, lowering) if s.name in env}
+    key = id(lowering), *known.values()
     if key not in kept:
+        names = {name for name, _ in lowering.program.outputs}
         try:
             kept[key] = lower(system, compiled.limit, [o for o in compiled.limit.outputs if o.name in names], known)
         except NotPairs as reason:
@@ -184,6 +184,14 @@ def _specialised(compiled: Compiled, env: Mapping[str, object], system: System,
         return kept[key]
     module = _module(system, kept[key])
     return module if isinstance(module, str) or module.applies(env) else "the recursion is too short"
+
+
+def _level_sizes(kept: dict, lowering: PairLowering) -> list[Symbol]:
+    """The sizes that decide whether a recursion over levels has begun, in the order of their names."""
+    key = "level sizes", id(lowering)
+    if key not in kept:
+        kept[key] = sorted({s for e in lowering.required for s in e.free_symbols}, key=lambda s: s.name)
+    return kept[key]
 
 
 def pair_values(compiled: Compiled, env: Mapping[str, object], system: System,

@@ -1,8 +1,8 @@
 """Evaluation of kernels over all pairs of two data sets: tiles of the output, handed to threads.
 
-A tile makes one single-threaded BLAS call for each Gram product and runs the emitted recursion on it while it is in
-cache. Of a symmetric result only tiles of the upper triangle are computed; each is stored twice. Nothing of size
-N1 x N2 is allocated but the outputs, and the result does not depend on the number of threads.
+A tile is one Gram product for each pair of inputs and the emitted recursion, run on it while it is in cache. Of a
+symmetric result only tiles of the upper triangle are computed; each is stored twice. Nothing of size N1 x N2 is
+allocated but the outputs, and the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from tensorprog.runtime import gram
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, silu, softplus, step
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
-from tensorprog.runtime.threads import available_threads, run_shared, single_threaded_blas
+from tensorprog.runtime.memory import keep_freed_memory
+from tensorprog.runtime.threads import available_threads, run_shared
 
 __all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_error", "finite", "gelu", "inverse_root",
            "mirror", "relu", "scaled_error", "select", "sigmoid", "silu", "snap", "snap_rows", "softplus", "step",
@@ -29,6 +31,8 @@ WORTH_A_WARNING = 1e-10
 
 #: Rows and columns of a tile.
 SMALLEST_TILE, LARGEST_TILE = 64, 320
+#: Numbers of a cache line, of most processors.
+LINE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class PairKernel:
 
     rows: Callable
     scratch_rows: Callable
-    tiles: Mapping[str, Callable]
+    tile: Callable
+    constants: tuple[float, ...]
     grams: tuple[tuple[str, str], ...]
     inputs: tuple[str, ...]
     params: tuple[str, ...]
@@ -105,10 +110,20 @@ def snap_rows(x, small):
 
 @njit(**OPTIONS)
 def mirror(out, r0, r1, c0, c1):
-    """Copies what is above the diagonal in out[r0:r1, c0:c1] to its transposed place, which is written row by row."""
-    for j in range(c0, c1):
-        for i in range(r0, min(r1, j)):
-            out[j, i] = out[i, j]
+    """Copies what is above the diagonal in out[r0:r1, c0:c1] to its transposed place, by squares of a cache line: rows
+    whose distance is a power of two share few places of a cache."""
+    for a in range(c0, c1, LINE):
+        b = min(a + LINE, c1)
+        for i0 in range(r0, min(r1, b), LINE):
+            i1 = min(i0 + LINE, r1)
+            if b - a == i1 - i0 == LINE and i1 <= a:
+                for j in range(a, a + LINE):
+                    for i in range(i0, i0 + LINE):
+                        out[j, i] = out[i, j]
+            else:
+                for j in range(a, b):
+                    for i in range(i0, min(i1, j)):
+                        out[j, i] = out[i, j]
 
 
 def evaluate(kernel: PairKernel, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray] | None = None,
@@ -136,12 +151,8 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
                         out: Mapping[str, np.ndarray] | None = None, threads: int | None = None,
                         dtype: str = "float64") -> tuple[dict[str, np.ndarray], float]:
     """What `evaluate` returns, and a bound for the terms that a series with too few of them leaves out."""
-    with single_threaded_blas():
-        return _evaluate(kernel, first, second, params or {}, out, threads, np.dtype(dtype))
-
-
-def _evaluate(kernel: PairKernel, first: Mapping, second: Mapping | None, params: Mapping, out: Mapping | None,
-              threads: int | None, dtype: np.dtype) -> tuple[dict[str, np.ndarray], float]:
+    keep_freed_memory()
+    dtype, params = np.dtype(dtype), params or {}
     right = first if second is None else second
     lefts = [_matrix(first[name], dtype) for name, _ in kernel.grams]
     rights = [_matrix(right[name], dtype) if name != other or second is not None else left
@@ -152,8 +163,8 @@ def _evaluate(kernel: PairKernel, first: Mapping, second: Mapping | None, params
                     for name in kernel.outputs)
     symmetric = second is None and kernel.symmetric
     height, width = tile_extent(n1), tile_extent(n2)
-    numbers = tuple(dtype.type(params[name]) for name in kernel.params)
-    run = kernel.tiles[dtype.name]
+    numbers = tuple(tuple(map(dtype.type, values)) for values in
+                    (kernel.constants, (params[name] for name in kernel.params)))
     diagonals: list[np.ndarray] = []
     errors: list[np.ndarray] = []
 
@@ -170,14 +181,15 @@ def _evaluate(kernel: PairKernel, first: Mapping, second: Mapping | None, params
     def worker(todo: Iterable[tuple[int, int]], prepared: Future) -> None:
         errors.append(np.zeros(1))
         scratch = np.empty((kernel.scratch_rows(sizes), width), dtype)
-        buffers = [np.empty(height * width, dtype) for _ in lefts]
+        grams = tuple(gram.buffer(height, width, dtype) for _ in lefts)
+        packed = [gram.panel(x.shape[1], dtype) for x in lefts]
         for r0, c0 in todo:
             r1, c1 = min(r0 + height, n1), min(c0 + width, n2)
-            grams = tuple(np.dot(x[r0:r1], y[c0:c1].T, out=buffer[:(r1 - r0) * (c1 - c0)].reshape(r1 - r0, c1 - c0))
-                          for x, y, buffer in zip(lefts, rights, buffers))
+            for arrays in zip(lefts, rights, grams, packed):
+                gram.product(*arrays, r0, r1, c0, c1, symmetric)
             *tables, series = prepared.result()
             series = *series, errors[-1]
-            run(r0, r1, c0, c1, symmetric, *tables, series, scratch, grams, numbers, sizes, outputs)
+            kernel.tile(r0, r1, c0, c1, symmetric, *tables, series, scratch, grams, *numbers, sizes, outputs)
 
     run_shared(worker, _corners(n1, n2, height, width, symmetric), prepare, threads or available_threads())
     if second is None:
@@ -222,7 +234,9 @@ def checked_output(out: Mapping[str, np.ndarray], name: str, shape: tuple[int, .
 
 
 def tile_extent(n: int) -> int:
-    """Rows or columns of a tile: small enough for the second cache, and an even number of tiles a side, several for
-    every processor (however many threads are used, so that results do not depend on them)."""
+    """Rows or columns of a tile: small enough for the second cache, whole blocks of a Gram product, and an even number
+    of tiles a side, several for every processor (however many threads are used, so that results do not depend on
+    them)."""
     sides = 2 * max(-(-n // (2 * LARGEST_TILE)), math.ceil(math.sqrt(available_threads() / 2)))
-    return max(-(-n // sides), min(n, SMALLEST_TILE), 1)
+    extent = max(-(-n // sides), min(n, SMALLEST_TILE), 1)
+    return -(-extent // gram.ROWS) * gram.ROWS

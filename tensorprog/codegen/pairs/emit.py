@@ -20,13 +20,10 @@ import numpy as np
 from numba import njit
 
 from tensorprog.runtime import pairs as rt
-from tensorprog.runtime.pairs import clamp, select, snap
-
-f4 = np.float32"""
+from tensorprog.runtime.pairs import clamp, select, snap"""
 
 _FOOTER = '''KERNEL{suffix} = rt.PairKernel(
-    rows=rows{suffix}, scratch_rows=scratch_rows{suffix},
-    tiles={{"float64": tile_float64{suffix}, "float32": tile_float32{suffix}}},
+    rows=rows{suffix}, scratch_rows=scratch_rows{suffix}, tile=tile{suffix}, constants=CONSTANTS{suffix},
     grams={grams!r}, inputs={inputs!r}, params={params!r}, sizes={sizes!r},
     outputs={outputs!r}, symmetric={symmetric!r})
 
@@ -56,4 +53,4 @@ def pair_kernel_sections(program: PairProgram, suffix: str) -> list[str]:
     footer = _FOOTER.format(suffix=suffix, grams=tuple((g.left, g.right) for g in program.grams), inputs=program.inputs,
                             params=program.params, sizes=program.sizes, outputs=names, symmetric=program.symmetric)
     return [*functions, rows_source(program, built.steps, suffix), scratch_source(program, built.steps, suffix),
-            *(tile_source(program, built.steps, dtype, suffix) for dtype in ("float64", "float32")), footer]
+            tile_source(program, built.steps, suffix), footer]

@@ -95,7 +95,7 @@ def _vectorized(text: str) -> str:
     for name, vectorized in (("clamp", "np.clip"), ("copysign", "np.copysign"), ("snap", "rt.snap_rows"),
                              ("select", "np.where")):
         text = re.sub(rf"\b{name}\(", f"{vectorized}(", text)
-    return literals(text, None)
+    return literals(text)
 
 
 def _series(call: SeriesCall, suffix: str) -> list[str]:

@@ -16,6 +16,8 @@ from tensorprog.codegen.names import int_text
 from tensorprog.codegen.pairs.program import Loop, Ref
 from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym, linear_form
 
+_LITERAL = re.compile(r"f8\(([^()]*)\)")
+
 
 @dataclass(slots=True)
 class Load:
@@ -139,8 +141,11 @@ def same_place(left: Ref, right: Ref) -> bool | None:
     return True if not any(gaps) else None
 
 
-def literals(text: str, precision: str | None) -> str:
-    """The text with its literals, written f8(number), plain or as calls of `precision`."""
-    if precision:
-        return text.replace("f8(", f"{precision}(")
-    return re.sub(r"f8\(([^()]*)\)", lambda m: m[1] if m[1][0] != "-" else f"({m[1]})", text)
+def literals(text: str) -> str:
+    """The text with its literals, written f8(number), plain."""
+    return _LITERAL.sub(lambda m: m[1] if m[1][0] != "-" else f"({m[1]})", text)
+
+
+def named_literals(text: str, names: dict[float, str]) -> str:
+    """The text with names instead of its literals, which are added to `names`."""
+    return _LITERAL.sub(lambda m: names.setdefault(float(m[1]), f"k{len(names)}"), text)

@@ -2,11 +2,16 @@
 
 Loops over layers are outside and the loop over the pairs of a strip is innermost, one for every block, so LLVM
 vectorizes it whatever the depth. Values that live from one block to another are rows of the scratch array, which
-stays in the first or second cache. Quantities of one index come in as `first[slot, row]` and `second[slot, column]`."""
+stays in the first or second cache. Quantities of one index come in as `first[slot, row]` and `second[slot, column]`.
+
+The numbers of the formulas come in as arguments, too. A compiler that sees them loads each at every use, since a number
+costs nothing to load again, which is a third of all instructions; values that it must keep become operands in memory.
+It also makes one text serve every precision."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 
 from tensorprog.codegen.pairs.program import PairProgram, Ref
@@ -20,7 +25,7 @@ from tensorprog.codegen.pairs.steps import (
     Step,
     Store,
     int_source,
-    literals,
+    named_literals,
     param_name,
     range_source,
     scalar_name,
@@ -28,13 +33,15 @@ from tensorprog.codegen.pairs.steps import (
 )
 from tensorprog.ir.integers import IntBin, IntExpr, IntLit
 
-_ARGUMENTS = "r0, r1, c0, c1, mirror, first, second, series, scratch, grams, params, sizes, outputs"
+#: Characters of a line of constants.
+WIDTH = 118
+_ARGUMENTS = "r0, r1, c0, c1, mirror, first, second, series, scratch, grams, constants, params, sizes, outputs"
 
 
-def tile_source(program: PairProgram, steps: tuple[Step, ...], dtype: str, suffix: str) -> str:
-    """Source of `tile_<dtype><suffix>`, which fills outputs[r0:r1, c0:c1]; with `mirror` only what is above the
-    diagonal, and the transpose."""
-    return _TileText(program, steps, dtype, suffix).source()
+def tile_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> str:
+    """Source of `tile<suffix>`, which fills outputs[r0:r1, c0:c1]; with `mirror` only what is above the diagonal, and
+    the transpose; and of `CONSTANTS<suffix>`, the numbers in it."""
+    return _TileText(program, steps, suffix).source()
 
 
 def scratch_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> str:
@@ -72,26 +79,33 @@ def _extent(extents: tuple[IntExpr, ...]) -> str:
 
 
 class _TileText:
-    def __init__(self, program: PairProgram, steps: tuple[Step, ...], dtype: str, suffix: str) -> None:
-        self.program, self.steps, self.dtype, self.suffix = program, steps, dtype, suffix
+    def __init__(self, program: PairProgram, steps: tuple[Step, ...], suffix: str) -> None:
+        self.program, self.steps, self.suffix = program, steps, suffix
+        self.constants: dict[float, str] = {}
         self.scalars = _scalars(program, steps)
         self.arrays = {array.name: array for array in program.arrays}
         self.grams = [gram.name for gram in program.grams]
 
     def source(self) -> str:
         program = self.program
-        lines = [f"@njit(**rt.OPTIONS)\ndef tile_{self.dtype}{self.suffix}({_ARGUMENTS}):",
+        steps = self._steps(self.steps, "        ")
+        numbers = [f"{number!r}," for number in self.constants]
+        lines = [f"CONSTANTS{self.suffix} = (", *_wrapped(numbers, "    "), ")\n\n",
+                 f"@njit(**rt.OPTIONS)\ndef tile{self.suffix}({_ARGUMENTS}):",
                  '    """Rows r0:r1 and columns c0:c1 of the outputs, or of those above the diagonal and its `mirror`."""']
         groups = {"grams": [f"g_{name}" for name in self.grams], "params": [param_name(n) for n in program.params],
                   "sizes": [size_name(n) for n in program.sizes],
                   "outputs": [f"o_{name}" for name, _ in program.outputs]}
         lines += [f"    ({', '.join(names)},) = {group}" for group, names in groups.items() if names]
+        if self.constants:
+            names = [f"{name}," for name in self.constants.values()]
+            lines += ["    (", *_wrapped(names, "        "), "    ) = constants"]
         lines += self._array_rows()
         lines += ["    for i in range(r0, r1):", "        slot = call = 0",
                   "        left = max(c0, i + 1) if mirror else c0", "        width = c1 - left"]
         lines += [f"        {scalar_name(name)} = scratch[{k}, :width]" for k, name in enumerate(self.scalars)]
         lines += [f"        {scalar_name(name)} = g_{name}[i - r0, left - c0:c1 - c0]" for name in self.grams]
-        lines += self._steps(self.steps, "        ")
+        lines += steps
         for name, ref in program.outputs:
             lines += [f"        result = {self._place(ref)}", "        for j in range(width):",
                       f"            o_{name}[i, left + j] = result[j]"]
@@ -144,12 +158,16 @@ class _TileText:
                         head.append(f"b{slot}_row = second[slot + {slot}, left:c1]")
                         body.append(f"b{slot} = b{slot}_row[j]")
                 case Let(name, text):
-                    body.append(f"{name} = {literals(text, 'f4' if self.dtype == 'float32' else None)}")
+                    body.append(f"{name} = {named_literals(text, self.constants)}")
                 case Store(ref, name) if ref.index or ref.name in self.scalars:
                     head.append(f"to_{len(head)} = {self._place(ref)}")
                     body.append(f"to_{len(head) - 1}[j] = {name}")
         lines = [*head, "for j in range(width):", *("    " + text for text in body)] if body else []
         return [*lines, f"slot += {block.slots}"] if block.slots else lines
+
+
+def _wrapped(items: list[str], pad: str) -> list[str]:
+    return textwrap.wrap(" ".join(items), WIDTH, initial_indent=pad, subsequent_indent=pad)
 
 
 def _used(block: Block) -> set[str]:
