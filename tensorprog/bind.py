@@ -26,8 +26,12 @@ LARGEST_EXACT = 2**53
 
 
 def bind(program: Program, data: Mapping[str, object] | None = None,
-         settings: Mapping[str, object] | None = None) -> Env:
+         settings: Mapping[str, object] | None = None, *, finite: bool = True) -> Env:
     """The environment of one run.
+
+    Args:
+        finite: whether inputs of real numbers are searched for entries that are not finite. A caller that reads them
+            all anyway may do without, and call `check_finite` where it meets some.
 
     Returns:
         sizes and integer parameters as int, real parameters as float, inputs as C-contiguous arrays
@@ -36,7 +40,7 @@ def bind(program: Program, data: Mapping[str, object] | None = None,
     Raises:
         ProgramError: with everything that is missing, unknown, of the wrong kind or inconsistent.
     """
-    binder = _Binder(program, Reporter(program.source))
+    binder = _Binder(program, Reporter(program.source), finite)
     binder.bind_settings(dict(settings or {}))
     binder.bind_inputs(dict(data or {}))
     binder.solve_sizes()
@@ -44,6 +48,15 @@ def bind(program: Program, data: Mapping[str, object] | None = None,
     binder.reporter.raise_errors()
     _check_laws(program, binder.env)
     return binder.env
+
+
+def check_finite(program: Program, env: Env, names: Iterable[str]) -> None:
+    """Raises TP624 if bound inputs have entries that are not finite numbers."""
+    binder = _Binder(program, Reporter(program.source))
+    for declared in program.inputs:
+        if declared.name in names:
+            binder.is_finite(declared, env[declared.name])
+    binder.reporter.raise_errors()
 
 
 def _check_laws(program: Program, env: Env) -> None:
@@ -86,6 +99,7 @@ class _Origin:
 class _Binder:
     program: Program
     reporter: Reporter
+    finite: bool = True
     env: Env = field(default_factory=dict)
     origins: dict[str, _Origin] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
@@ -183,11 +197,14 @@ class _Binder:
     def _as_array(self, declared: Input, given: object) -> np.ndarray | None:
         """The input as a finite, contiguous array of its kind; None after reporting what is wrong with it."""
         raw = self._raw_array(declared, given)
-        if raw is None or not self._has_axes(declared, raw) or not self._is_finite(declared, raw):
+        if raw is None or not self._has_axes(declared, raw):
+            return None
+        search = self.finite or declared.kind == "int"
+        if search and not self.is_finite(declared, raw):
             return None
         if declared.kind != "int":
             array = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
-            return array if array.dtype == raw.dtype or self._is_finite(declared, array) else None
+            return None if search and array.dtype != raw.dtype and not self.is_finite(declared, array) else array
         if not self._is_integral(declared, raw):
             return None
         return np.ascontiguousarray(raw, dtype=_integer_type(raw)).reshape(raw.shape)
@@ -220,7 +237,7 @@ class _Binder:
         self.reporter.error("TP622", message, declared.span, help=_axes_advice(declared, raw))
         return False
 
-    def _is_finite(self, declared: Input, raw: np.ndarray) -> bool:
+    def is_finite(self, declared: Input, raw: np.ndarray) -> bool:
         if raw.dtype.kind != "f" or _sums_are_finite(raw) or np.isfinite(raw).all():
             return True
         bad = ~np.isfinite(raw)

@@ -55,6 +55,13 @@ class PairModule:
         """Whether it sums series, besides closed forms."""
         return "rt.sum_series(" in self.text
 
+    @property
+    def read(self) -> set[str]:
+        """The script's inputs that it reads all entries of, on the left."""
+        program, names = self.lowering.program, self.lowering.left
+        read = {name for gram in program.grams for name in (gram.left, gram.right)} | set(program.inputs)
+        return {given for name, given in names.items() if name in read}
+
     def applies(self, env: Mapping[str, object]) -> bool:
         """Whether the sizes are such that the recursion has begun."""
         corners = itertools.product(*(((name, 0), (name, int(_number(extent, env)) - 1))
@@ -218,9 +225,10 @@ def pair_values(compiled: Compiled, env: Mapping[str, object], system: System,
 def kernels(program: CompiledProgram, first: object, second: object = None, *, out: Mapping | None = None,
             threads: int | None = None, dtype: str = "float64", **settings: object) -> dict[str, np.ndarray]:
     """Every output that is a recursion over pairs of rows, for all pairs; see `CompiledProgram.kernels`."""
+    from tensorprog.bind import check_finite
     from tensorprog.runtime.pairs import warn_of_series
 
-    env = _bound(program, first, settings)
+    env = _bound(program, first, settings, finite=False)
     compiled = program.compiled_for(env)
     system = compiled.covered.system
     usable, reasons = ([], {}) if system is None else _applicable(compiled, env, system)
@@ -228,6 +236,8 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
     results = _by_tapes(program, compiled, env, second, settings, tiled, threads, dtype)
     if not usable and not results:
         raise _no_kernel(program, reasons)
+    # The kernels read their inputs anyway, and tell of what is not finite.
+    check_finite(program.program, env, set(env).difference(*(module.read for module in usable)))
     worst = 0.0
     if out is not None:
         results = {name: _copied(value, name, out) for name, value in results.items()}
@@ -235,7 +245,8 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
         names = [name for name, _ in module.lowering.program.outputs]
         other = _second(program, module.lowering, env, second, settings)
         given = None if out is None else _given(out, names)
-        found, error = module.values(env, env, other, out=given, threads=threads, dtype=dtype)
+        found, error = module.values(env, env, other, out=given, threads=threads, dtype=dtype,
+                                     suspect=lambda: check_finite(program.program, env, env))
         results |= found
         worst = max(worst, error)
     warn_of_series(worst)
@@ -245,12 +256,14 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
 def _by_tapes(program: CompiledProgram, compiled: Compiled, env: dict, second: object, settings: Mapping,
               tiled: set[str], threads: int | None, dtype: str) -> dict[str, np.ndarray]:
     """The kernels that are no tile kernels, for rows of one data set with itself or with those of another."""
+    from tensorprog.bind import check_finite
     from tensorprog.driver import emit_table_text
 
     outputs = {} if compiled.covered.system is None else _taped(compiled)
     names = [name for name in outputs if name not in tiled]
     if not names:
         return {}
+    check_finite(program.program, env, env)
     between = None
     if second is not None:
         rows = {outputs[name] for name in names}
@@ -318,13 +331,14 @@ def _copied(value: np.ndarray, name: str, out: Mapping) -> np.ndarray:
     return array
 
 
-def _bound(program: CompiledProgram, data: object, settings: Mapping[str, object]) -> dict[str, object]:
+def _bound(program: CompiledProgram, data: object, settings: Mapping[str, object],
+           finite: bool = True) -> dict[str, object]:
     from tensorprog.bind import bind
 
     inputs = program.program.inputs
     if not isinstance(data, Mapping):
         data = {inputs[0].name: data} if inputs else {}
-    return bind(program.program, data, program.settings | dict(settings))
+    return bind(program.program, data, program.settings | dict(settings), finite=finite)
 
 
 def _given(out: Mapping, names: list[str]) -> dict:

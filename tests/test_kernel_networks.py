@@ -101,6 +101,33 @@ def test_mistakes_in_the_arguments():
         program.kernels({"X": rows(3)}, L=2, out={})
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_entries_that_are_not_finite(value):
+    program = network("residual")
+    given, out = rows(70), {name: np.full((70, 70), 7.0) for name in "KT"}
+    given[66, 1] = value
+    with pytest.raises(ProgramError, match=r"TP624(.|\n)*X\[66, 1\]"):
+        program.kernels({"X": given}, L=2, out=out)
+    assert all((array == 7.0).all() for array in out.values())
+    with pytest.raises(ProgramError, match="TP624"):
+        program.kernels({"X": rows(3)}, {"X": given}, L=2)
+
+
+def test_an_input_that_no_kernel_reads_is_looked_at_too():
+    body, variables = NETWORKS["residual"]
+    text = HEADER.replace("input X : [P, d]", "input X : [P, d]\ninput y : [P]") + body + FOOTER.format(variables)
+    program = tensorprog.compile(text)
+    with pytest.raises(ProgramError, match="TP624"):
+        program.kernels({"X": rows(3), "y": np.array([0.0, np.nan, 0.0])}, L=2)
+
+
+def test_large_entries_are_finite():
+    program = network("residual")
+    with np.errstate(over="ignore"):
+        found = program.kernels({"X": rows(3) * 1e200}, L=2)
+    assert not np.isfinite(found["K"]).any()
+
+
 READOUT = """width n
 size P, d
 input X : [P, d]

@@ -149,8 +149,12 @@ def warn_of_series(error: float) -> None:
 def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
                         second: Mapping[str, np.ndarray] | None = None, params: Mapping[str, float] | None = None, *,
                         out: Mapping[str, np.ndarray] | None = None, threads: int | None = None,
-                        dtype: str = "float64") -> tuple[dict[str, np.ndarray], float]:
-    """What `evaluate` returns, and a bound for the terms that a series with too few of them leaves out."""
+                        dtype: str = "float64", suspect: Callable[[], None] | None = None
+                        ) -> tuple[dict[str, np.ndarray], float]:
+    """What `evaluate` returns, and a bound for the terms that a series with too few of them leaves out.
+
+    `suspect` is called before anything is written if an input may have entries that are not finite numbers.
+    """
     keep_freed_memory()
     dtype, params = np.dtype(dtype), params or {}
     right = first if second is None else second
@@ -171,7 +175,7 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
     def prepare() -> tuple:
         """What the tiles need of single rows."""
         record = Record(n1 if second is None else n1 + n2)
-        diagonals.extend(_diagonal(kernel, record, first, second, params, sizes))
+        diagonals.extend(_diagonal(kernel, record, first, second, params, sizes, suspect))
         rows = slice(None) if second is None else slice(n1)
         columns = slice(None) if second is None else slice(n1, None)
         table = np.array(record.values or [np.zeros(record.n)]).astype(dtype)
@@ -208,12 +212,14 @@ def _corners(n1: int, n2: int, height: int, width: int, symmetric: bool) -> list
 
 
 def _diagonal(kernel: PairKernel, record: Record, first: Mapping, second: Mapping | None, params: Mapping,
-              sizes: tuple[int, ...]) -> list[np.ndarray]:
+              sizes: tuple[int, ...], suspect: Callable[[], None] | None) -> list[np.ndarray]:
     """The recursion on the diagonal, for the rows of both data sets; returns the diagonals of the outputs."""
     sets = [first] if second is None else [first, second]
     grams = [np.concatenate([np.vecdot(*(_matrix(s[name], np.float64) for name in pair)) for s in sets])
              for pair in kernel.grams]
     inputs = [np.concatenate([np.asarray(s[name], np.float64) for s in sets]) for name in kernel.inputs]
+    if suspect is not None and not all(np.isfinite(values).all() for values in (*grams, *inputs)):
+        suspect()
     with np.errstate(all="ignore"):
         return kernel.rows(record, grams, inputs, [float(params[name]) for name in kernel.params], sizes)
 
