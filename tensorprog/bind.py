@@ -197,14 +197,11 @@ class _Binder:
     def _as_array(self, declared: Input, given: object) -> np.ndarray | None:
         """The input as a finite, contiguous array of its kind; None after reporting what is wrong with it."""
         raw = self._raw_array(declared, given)
-        if raw is None or not self._has_axes(declared, raw):
-            return None
-        search = self.finite or declared.kind == "int"
-        if search and not self.is_finite(declared, raw):
+        if raw is None or not self._has_axes(declared, raw) or not self.is_finite(declared, raw):
             return None
         if declared.kind != "int":
             array = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
-            return None if search and array.dtype != raw.dtype and not self.is_finite(declared, array) else array
+            return array if array.dtype == raw.dtype or self.is_finite(declared, array) else None
         if not self._is_integral(declared, raw):
             return None
         return np.ascontiguousarray(raw, dtype=_integer_type(raw)).reshape(raw.shape)
@@ -238,6 +235,9 @@ class _Binder:
         return False
 
     def is_finite(self, declared: Input, raw: np.ndarray) -> bool:
+        """Whether the entries are finite numbers, as far as they are to be searched; reports the first that is not."""
+        if not self.finite and declared.kind != "int":
+            return True
         if raw.dtype.kind != "f" or _sums_are_finite(raw) or np.isfinite(raw).all():
             return True
         bad = ~np.isfinite(raw)

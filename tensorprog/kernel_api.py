@@ -180,7 +180,7 @@ def _specialised(compiled: Compiled, env: Mapping[str, object], system: System,
 
     kept = _KNOWN.setdefault(system, {})
     known = {s: int(env[s.name]) for s in _level_sizes(kept, lowering) if s.name in env}
-    key = id(lowering), *known.values()
+    key = id(lowering), *known.items()
     if key not in kept:
         names = {name for name, _ in lowering.program.outputs}
         try:
@@ -233,11 +233,13 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
     system = compiled.covered.system
     usable, reasons = ([], {}) if system is None else _applicable(compiled, env, system)
     tiled = {name for module in usable for name, _ in module.lowering.program.outputs}
-    results = _by_tapes(program, compiled, env, second, settings, tiled, threads, dtype)
+    taped = {} if system is None else {name: rows for name, rows in _taped(compiled).items() if name not in tiled}
+    # Tiles read their inputs anyway, and tell of what is not finite.
+    read = set() if taped else set().union(*(module.read for module in usable))
+    check_finite(program.program, env, set(env) - read)
+    results = _by_tapes(program, compiled, env, second, settings, taped, threads, dtype)
     if not usable and not results:
         raise _no_kernel(program, reasons)
-    # The kernels read their inputs anyway, and tell of what is not finite.
-    check_finite(program.program, env, set(env).difference(*(module.read for module in usable)))
     worst = 0.0
     if out is not None:
         results = {name: _copied(value, name, out) for name, value in results.items()}
@@ -254,19 +256,16 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
 
 
 def _by_tapes(program: CompiledProgram, compiled: Compiled, env: dict, second: object, settings: Mapping,
-              tiled: set[str], threads: int | None, dtype: str) -> dict[str, np.ndarray]:
-    """The kernels that are no tile kernels, for rows of one data set with itself or with those of another."""
-    from tensorprog.bind import check_finite
+              taped: Mapping[str, str | None], threads: int | None, dtype: str) -> dict[str, np.ndarray]:
+    """The outputs `taped`, with the size that both of their rows run over, for rows of one data set with itself or with
+    those of another."""
     from tensorprog.driver import emit_table_text
 
-    outputs = {} if compiled.covered.system is None else _taped(compiled)
-    names = [name for name in outputs if name not in tiled]
-    if not names:
+    if not taped:
         return {}
-    check_finite(program.program, env, env)
     between = None
     if second is not None:
-        rows = {outputs[name] for name in names}
+        rows = set(taped.values())
         if len(rows) > 1 or None in rows:
             return {}
         other = _bound(program, second, settings)
@@ -274,7 +273,7 @@ def _by_tapes(program: CompiledProgram, compiled: Compiled, env: dict, second: o
         between = env[min(rows)]
         env = _joined(program, env, other, min(rows))
     module = load_module(emit_table_text(compiled, compiled.covered.system))
-    found, _ = module.run(env, only=names, threads=threads, between=between)
+    found, _ = module.run(env, only=list(taped), threads=threads, between=between)
     return {name: value.astype(dtype, copy=False) for name, value in found.items()}
 
 

@@ -315,11 +315,11 @@ def test_several_errors_in_one_run():
                               ("TP100", 8, 10)]
 
 
-@pytest.mark.parametrize("text", ["x = " + "(" * 2000, "x = " + "(" * 2000 + "1" + ")" * 2000,
-                                  "x = " + "-" * 2000 + "1", "x = " + "not " * 2000 + "a", "x = a" + " + a" * 2000,
-                                  "x = a" + "**a" * 2000,
-                                  "x = a" + "[0]" * 2000, "x = a" + ".T" * 2000, "x = a" + " if a else a" * 2000,
-                                  "x = " + "f(" * 2000 + ")" * 2000])
+@pytest.mark.parametrize("text", ["x = " + "(" * 5000, "x = " + "(" * 5000 + "1" + ")" * 5000,
+                                  "x = " + "-" * 5000 + "1", "x = " + "not " * 5000 + "a", "x = a" + " + a" * 5000,
+                                  "x = a" + "**a" * 5000,
+                                  "x = a" + "[0]" * 5000, "x = a" + ".T" * 5000, "x = a" + " if a else a" * 5000,
+                                  "x = " + "f(" * 5000 + ")" * 5000])
 def test_too_deep(text):
     (found,) = problems(text)
     assert found[0] in ("TP102", "TP109")
@@ -331,7 +331,7 @@ def test_blocks_too_deep():
 
 
 def test_long_is_not_deep():
-    parse_text("x = f(" + "a + b, " * 2000 + "c)\n" + "y = 1\n" * 2000)
+    parse_text("x = f(" + "a + b, " * 5000 + "c)\n" + "y = 1\n" * 5000)
 
 
 def test_hopeless_text_is_given_up():

@@ -111,9 +111,8 @@ class _Block:
     """The code of a block of the product: rows x VECTORS registers, to each of which every term adds once."""
 
     def __init__(self, context, builder, signature, arguments, rows: int) -> None:
-        self.context, self.builder, self.rows = context, builder, rows
-        self.types, (self.x, self.r, self.k0, self.packed, self.depth, self.out, self.i, self.j, self.new) = \
-            signature.args, arguments
+        self.context, self.builder, self.types, self.rows = context, builder, signature.args, rows
+        self.x, self.r, self.k0, self.packed, self.depth, self.out, self.i, self.j, self.new = arguments
         item = self.types[0].dtype
         self.scalar = context.get_value_type(item)
         self.lanes = VECTOR_BYTES // (item.bitwidth // 8)

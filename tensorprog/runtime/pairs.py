@@ -116,7 +116,7 @@ def mirror(out, r0, r1, c0, c1):
         b = min(a + LINE, c1)
         for i0 in range(r0, min(r1, b), LINE):
             i1 = min(i0 + LINE, r1)
-            if b - a == i1 - i0 == LINE and i1 <= a:
+            if b - a == i1 - i0 == LINE and i1 <= a:  # with known bounds, which the compiler unrolls
                 for j in range(a, a + LINE):
                     for i in range(i0, i0 + LINE):
                         out[j, i] = out[i, j]
@@ -167,8 +167,8 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
                     for name in kernel.outputs)
     symmetric = second is None and kernel.symmetric
     height, width = tile_extent(n1), tile_extent(n2)
-    numbers = tuple(tuple(map(dtype.type, values)) for values in
-                    (kernel.constants, (params[name] for name in kernel.params)))
+    constants = tuple(map(dtype.type, kernel.constants))
+    numbers = tuple(dtype.type(params[name]) for name in kernel.params)
     diagonals: list[np.ndarray] = []
     errors: list[np.ndarray] = []
 
@@ -193,7 +193,7 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
                 gram.product(*arrays, r0, r1, c0, c1, symmetric)
             *tables, series = prepared.result()
             series = *series, errors[-1]
-            kernel.tile(r0, r1, c0, c1, symmetric, *tables, series, scratch, grams, *numbers, sizes, outputs)
+            kernel.tile(r0, r1, c0, c1, symmetric, *tables, series, scratch, grams, constants, numbers, sizes, outputs)
 
     run_shared(worker, _corners(n1, n2, height, width, symmetric), prepare, threads or available_threads())
     if second is None:

@@ -4,9 +4,9 @@ Loops over layers are outside and the loop over the pairs of a strip is innermos
 vectorizes it whatever the depth. Values that live from one block to another are rows of the scratch array, which
 stays in the first or second cache. Quantities of one index come in as `first[slot, row]` and `second[slot, column]`.
 
-The numbers of the formulas come in as arguments, too. A compiler that sees them loads each at every use, since a number
-costs nothing to load again, which is a third of all instructions; values that it must keep become operands in memory.
-It also makes one text serve every precision."""
+The numbers of the formulas come in as arguments, too. A compiler that sees them loads each anew at every use, and these
+loads are a third of all instructions; values that it has to keep become operands in memory. One text also serves every
+precision."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from tensorprog.codegen.pairs.steps import (
 )
 from tensorprog.ir.integers import IntBin, IntExpr, IntLit
 
-#: Characters of a line of constants.
-WIDTH = 118
+#: Characters of a line of numbers or names.
+WIDTH = 100
 _ARGUMENTS = "r0, r1, c0, c1, mirror, first, second, series, scratch, grams, constants, params, sizes, outputs"
 
 
@@ -89,17 +89,18 @@ class _TileText:
     def source(self) -> str:
         program = self.program
         steps = self._steps(self.steps, "        ")
-        numbers = [f"{number!r}," for number in self.constants]
-        lines = [f"CONSTANTS{self.suffix} = (", *_wrapped(numbers, "    "), ")\n\n",
+        numbers = "".join(f"{number!r}, " for number in self.constants)
+        lines = [*_wrapped(f"CONSTANTS{self.suffix} = ({numbers})", ""), "", "",
                  f"@njit(**rt.OPTIONS)\ndef tile{self.suffix}({_ARGUMENTS}):",
                  '    """Rows r0:r1 and columns c0:c1 of the outputs, or of those above the diagonal and its `mirror`."""']
-        groups = {"grams": [f"g_{name}" for name in self.grams], "params": [param_name(n) for n in program.params],
+        groups = {"grams": [f"g_{name}" for name in self.grams], "constants": list(self.constants.values()),
+                  "params": [param_name(n) for n in program.params],
                   "sizes": [size_name(n) for n in program.sizes],
                   "outputs": [f"o_{name}" for name, _ in program.outputs]}
-        lines += [f"    ({', '.join(names)},) = {group}" for group, names in groups.items() if names]
-        if self.constants:
-            names = [f"{name}," for name in self.constants.values()]
-            lines += ["    (", *_wrapped(names, "        "), "    ) = constants"]
+        for group, names in groups.items():
+            if names:
+                *most, last = _wrapped(f"({', '.join(names)},)", "    ")
+                lines += [*most, f"{last} = {group}"]
         lines += self._array_rows()
         lines += ["    for i in range(r0, r1):", "        slot = call = 0",
                   "        left = max(c0, i + 1) if mirror else c0", "        width = c1 - left"]
@@ -166,8 +167,9 @@ class _TileText:
         return [*lines, f"slot += {block.slots}"] if block.slots else lines
 
 
-def _wrapped(items: list[str], pad: str) -> list[str]:
-    return textwrap.wrap(" ".join(items), WIDTH, initial_indent=pad, subsequent_indent=pad)
+def _wrapped(text: str, pad: str) -> list[str]:
+    """The lines of a text that may be broken between the items of a tuple."""
+    return textwrap.wrap(text, WIDTH, initial_indent=pad, subsequent_indent=f"{pad}    ", break_on_hyphens=False)
 
 
 def _used(block: Block) -> set[str]:
