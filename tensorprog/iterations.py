@@ -28,6 +28,7 @@ from tensorprog.ir.integers import (
     BoolExpr,
     Comparison,
     IntBin,
+    IntChoice,
     IntExpr,
     IntLit,
     IntLoad,
@@ -257,6 +258,9 @@ class Walker:
                 return self._loaded_interval(self.env[name], [self.interval(item) for item in items])
             case IntBin(op, left, right):
                 return _combined(op, self.interval(left), self.interval(right))
+            case IntChoice(_, then, orelse):
+                one, two = self.interval(then), self.interval(orelse)
+                return (min(one[0], two[0]), max(one[1], two[1])) if one and two else None
 
     def _loaded_interval(self, array: np.ndarray, items: list[Interval | None]) -> Interval | None:
         inside = array.size and all(item and 0 <= item[0] and item[1] < length
@@ -300,6 +304,13 @@ class Evaluator:
                 return self._load(name, [self.integer(item) for item in items])
             case IntBin(op, left, right):
                 return self._binary(op, self.integer(left), self.integer(right))
+            case IntChoice(condition, then, orelse):
+                holds = np.broadcast_to(self.condition(condition), (self.grid.size,))
+                return np.where(holds, self._where(holds).integer(then), self._where(~holds).integer(orelse))
+
+    def _where(self, mask: np.ndarray) -> Evaluator:
+        """The evaluator of what is evaluated in some iterations only."""
+        return Evaluator(self.walker, self.grid, self.span, mask if self.active is None else mask & self.active)
 
     def _binary(self, op: str, left: Column, right: Column) -> Column:
         if op in ("min", "max"):
@@ -347,8 +358,7 @@ class Evaluator:
         result = np.full(self.grid.size, conjunction)
         for operand in operands:
             undecided = result == conjunction
-            active = undecided if self.active is None else undecided & self.active
-            value = Evaluator(self.walker, self.grid, self.span, active).condition(operand)
+            value = self._where(undecided).condition(operand)
             result = result & value if conjunction else result | value
         return result
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.expressions import arity, as_tensor, reference, tensor_of, value_of
 from tensorprog.check.gradients import cov, grad, ntk
+from tensorprog.check.declarations import BUILTINS
+from tensorprog.check.indicators import where
 from tensorprog.check.integers import bool_expr
+from tensorprog.check.library import PARAMETERS, length, library_arguments, library_function, library_scope
 from tensorprog.check.matrices import outer, width_dot
 from tensorprog.check.scope import (
     CellName,
@@ -14,11 +17,13 @@ from tensorprog.check.scope import (
     IntName,
     IntValue,
     Poison,
+    Scope,
     Value,
     counted,
     describe,
 )
 from tensorprog.diagnostics import Note, near_miss
+from tensorprog.diagnostics.foreign import instead_of_function
 from tensorprog.ir.build import same_shape
 from tensorprog.ir.calculus import forward_derivative
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, loop_names
@@ -45,7 +50,10 @@ def call(ctx: Context, node: tree.Call) -> Value:
         return _call_user(ctx, node, binding.definition)
     if node.func in NONLINEARITIES:
         return _nonlinearity(ctx, node)
-    handler = _SPECIAL.get(node.func)
+    own = node.func not in BUILTINS and (binding is not None or _defined_later(ctx, node))
+    handler = None if own else _SPECIAL.get(node.func)
+    if handler is None and not own and node.func in PARAMETERS:
+        return _call_library(ctx, node)
     if handler is None:
         _unknown_function(ctx, node, binding)
     if node.primes:
@@ -56,24 +64,10 @@ def call(ctx: Context, node: tree.Call) -> Value:
     return handler(ctx, node)
 
 
-WRITE_INSTEAD = {
-    "len": "sizes have names: declare `size P`, and write `range(P)`",
-    **dict.fromkeys(("zeros", "zeros_like"), "declare `vector x : [n] = 0`, or write `0*v`"),
-    **dict.fromkeys(("ones", "ones_like", "full"), "declare `vector ones : [n] ~ constant(1)`"),
-    **dict.fromkeys(("randn", "normal", "gauss", "gaussian", "random", "rand"),
-                    "declare it: `vector v : [n] ~ normal(0, 1)`"),
-    **dict.fromkeys(("E", "expectation", "average", "avg"), "write `moment(x)`"),
-    **dict.fromkeys(("var", "variance"), "write `moment(x*x) - moment(x)**2`"),
-    **dict.fromkeys(("norm", "std"), "write `sqrt(moment(x*x))`"),
-    **dict.fromkeys(("inner", "vdot", "inner_product"), "write `dot(u, v)`, or `moment(u*v)` for the average"),
-    "matmul": "write `W @ x`", "transpose": "write `W.T`", "pow": "write `x**y`", "power": "write `x**y`",
-    "maximum": "write `max(x, y)`", "minimum": "write `min(x, y)`", "ln": "write `log(x)`", "fabs": "write `abs(x)`",
-    "heaviside": "write `step(x)`", "where": "write `step(x)*a + step(-x)*b`", "sgn": "write `sign(x)`",
-    "swish": "write `silu(x)`", "leaky_relu": "write `max(x, 0.01*x)`", "logistic": "write `sigmoid(x)`",
-    "float": "remove it, numbers are real where they meet real ones", "int": "integers are divided by `//`",
-    "softmax": "write `exp(s[a]) / sum(exp(s[b]) for b in range(P))`",
-    **dict.fromkeys(("gradient", "backward", "jacobian", "diff"), "write `grad(loss, v)`"),
-}
+def _defined_later(ctx: Context, node: tree.Call) -> bool:
+    """Whether the program defines a function of this name below the call."""
+    place, span = ctx.later.get(node.func), node.func_span or node.span
+    return node.func in ctx.functions and place is not None and span is not None and place > span
 
 
 def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
@@ -83,11 +77,11 @@ def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
     if binding is not None:
         ctx.fail("TP403", f"`{node.func}` is not a function", span, help="products are written with `*` or `@`")
     defined = (n for n in ctx.scope.names() if isinstance(ctx.scope.lookup(n), FunctionName))
-    known = [*NONLINEARITIES, *_SPECIAL, *defined]
+    known = [*NONLINEARITIES, *_SPECIAL, *PARAMETERS, *defined]
     guess = near_miss(node.func, known)
     later = ctx.later.get(node.func)
     notes = (Note("it is defined only here", later),) if later else ()
-    help = "move the definition above its first use" if later else WRITE_INSTEAD.get(node.func) or (
+    help = "move the definition above its first use" if later else instead_of_function(node.func) or (
         f"did you mean `{guess}`?" if guess else f"define it: `def {node.func}(u) = ...`")
     ctx.fail("TP404", f"there is no function `{node.func}`" + " yet" * bool(later), span, notes=notes, help=help)
 
@@ -165,6 +159,8 @@ def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> 
         except ValueError:
             ctx.fail("TP401", f"`{node.func}` has no derivative: it is not a coordinatewise function", node.span,
                      help="primes go on functions built from + - * / ** and coordinatewise functions alone")
+    if first.type.width and not value.type.width:  # of a linear function: the same number in every coordinate
+        value = ctx.builder.elementwise("mul", ctx.builder.const(1, first.type), value)
     return value
 
 
@@ -201,9 +197,11 @@ def _outer(ctx: Context, node: tree.Call) -> Value:
 
 
 def _array_sum(ctx: Context, node: tree.Call) -> Var:
-    """sum(x) and mean(x) of a finite array, over all its axes."""
+    """sum(x) and mean(x) of a finite array, over all its axes; mean(h) of a vector is its moment."""
     arity(ctx, node, 1, f"{node.func}(... for a in range(P))")
     array = tensor_of(ctx, node.args[0])
+    if node.func == "mean" and array.type.width and not array.type.shape:
+        return ctx.builder.moment(array)
     if not array.type.shape:
         what = "a vector" if array.type.width else "a single number"
         instead = "`moment(x)` or `dot(x, y)`" if array.type.width else f"`{node.func}(... for a in range(P))`"
@@ -328,20 +326,32 @@ def _call_user(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Value
     return _inline(ctx, node, definition, arguments)
 
 
+def _call_library(ctx: Context, node: tree.Call) -> Value:
+    if node.wrt:
+        ctx.fail("TP402", f"`{node.func}` takes no `;` part", node.span, help="`;` belongs to ntk(f, g; U, W, V)")
+    if node.primes:
+        ctx.fail("TP401", f"`{node.func}` has no derivative: it is not a coordinatewise function",
+                 node.func_span or node.span, help="gradients are written `grad(loss, v)`")
+    arguments = library_arguments(ctx, node)
+    return _inline(ctx, node, library_function(node.func, node.span), arguments, library_scope(node.span))
+
+
 def _argument(ctx: Context, node: tree.Expr) -> Value | CellName | InputName:
     """Names and elements are passed as what they are, so that a function can differentiate with respect to them."""
     ref = reference(ctx, node)
     return ref if ref is not None else value_of(ctx, node)
 
 
-def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: tuple) -> Value:
+def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: tuple,
+            around: Scope | None = None) -> Value:
+    """The body of a function in the place of its call; it sees the names of `around`, the program's if None."""
     from tensorprog.check.functions import function_value
 
     ctx.calls.append(node.func)
     ctx.call_spans.append(node.span)
     span = ctx.builder.span
     try:
-        return function_value(ctx, definition, arguments, node)
+        return function_value(ctx, definition, arguments, around or ctx.globals)
     finally:
         ctx.calls.pop()
         ctx.call_spans.pop()
@@ -349,4 +359,5 @@ def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: 
 
 
 _SPECIAL = {"moment": _moment, "dot": _dot, "outer": _outer, "grad": grad, "sum": _array_sum, "mean": _array_sum,
-            "prod": _array_prod, "max": _extremum, "min": _extremum, "clip": _clip, "ntk": ntk, "cov": cov}
+            "prod": _array_prod, "max": _extremum, "min": _extremum, "clip": _clip, "ntk": ntk, "cov": cov,
+            "where": where, "len": length}

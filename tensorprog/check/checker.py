@@ -26,6 +26,7 @@ def check(module: tree.Module, reporter: Reporter) -> Program:
     ctx = Context(reporter, differentiated_names(module))
     ctx.reassigned = reassigned_names(module.statements)
     ctx.later = _first_places(module)
+    ctx.functions = frozenset(s.name.name for s in module.statements if isinstance(s, tree.FuncDef))
     statements = [s for s in module.statements if not isinstance(s, tree.Output)]
     for statement in module.statements:
         if isinstance(statement, tree.Output):

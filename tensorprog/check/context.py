@@ -9,7 +9,7 @@ from typing import NoReturn
 from tensorprog.check.scope import Scope
 from tensorprog.diagnostics import Note, Reporter, Span, near_miss
 from tensorprog.ir.build import Builder
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form
+from tensorprog.ir.integers import IntBin, IntChoice, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form, loop_names
 from tensorprog.ir.program import Cell, Initial, Input, Output, Param, Size, Store, Width
 
 
@@ -37,6 +37,7 @@ class Context:
         self.calls: list[str] = []
         self.call_spans: list[Span | None] = []
         self.later: dict[str, Span | None] = {}
+        self.functions: frozenset[str] = frozenset()
         self.outputs: list[Output] = []
         self.reassigned: frozenset[str] = frozenset()
         self.zeros: dict[Cell, tuple[list, Store]] = {}
@@ -67,6 +68,8 @@ class Context:
                       notes=(Note("it is assigned only here", later),), help="move the assignment above its first use")
         guess = near_miss(name, [*self.scope.names(), *others])
         help = f"did you mean `{guess}`?" if guess else "declare it, or assign it before this line"
+        if name == "pi":
+            help = "write `3.141592653589793`"
         self.fail("TP201", f"`{name}` is not defined here", span, help=help)
 
     # --- blocks and loops ---
@@ -135,6 +138,8 @@ def _mentions(expr: IntExpr, name: str) -> bool:
             return _mentions(left, name) or _mentions(right, name)
         case IntLoad(_, items):
             return any(_mentions(i, name) for i in items)
+        case IntChoice():
+            return name in loop_names(expr)
         case _:
             return False
 

@@ -10,6 +10,7 @@ from tensorprog.check.context import Abandon, Context
 from tensorprog.check.integers import const_expr, extent_expr
 from tensorprog.check.scope import CellName, InputName, IntName, ParamName, Poison, WidthName, counted
 from tensorprog.diagnostics import Note, Span, near_miss
+from tensorprog.diagnostics.foreign import instead_of_law
 from tensorprog.ir.constants import ConstantError, literal_value
 from tensorprog.ir.integers import IntExpr, IntSym
 from tensorprog.ir.program import (
@@ -239,9 +240,9 @@ def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type:
 
 def _law(ctx: Context, node: tree.Law) -> Law:
     if node.name not in LAWS:
-        guess = "normal" if node.name.lower() in ("gaussian", "gauss", "n") else near_miss(node.name, LAWS)
+        instead, guess = instead_of_law(node.name), near_miss(node.name, LAWS)
         ctx.fail("TP214", f"`{node.name}` is not a law", _start(node.span, len(node.name)),
-                 help=f"did you mean `{guess}`?" if guess else "laws are " + ", ".join(_law_texts()))
+                 help=instead or f"did you mean `{guess}`?" if instead or guess else "laws are " + ", ".join(_law_texts()))
     if len(node.args) != len(LAWS[node.name]):
         takes = counted(len(LAWS[node.name]), "argument") if LAWS[node.name] else "no argument"
         ctx.fail("TP215", f"`{node.name}` takes {takes}, this has {len(node.args)}", node.span,

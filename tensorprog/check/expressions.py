@@ -25,7 +25,7 @@ from tensorprog.check.scope import (
     describe_value,
 )
 from tensorprog.ir.build import TypeMismatch, broadcast
-from tensorprog.ir.integers import IntExpr, IntLit, IntLoad, int_bin
+from tensorprog.ir.integers import IntExpr, IntLit, IntLoad, int_bin, int_choice
 from tensorprog.ir.program import (
     SCALAR,
     Cell,
@@ -396,18 +396,29 @@ def _factor(ctx: Context, value: Value, node: tree.Expr) -> Var:
 
 
 def _if_expression(ctx: Context, node: tree.IfExp) -> Value:
-    """`a if c else b`: only the chosen side is evaluated, as in Python."""
+    """`a if c else b`: only the chosen side is evaluated, as in Python. Of two integers it is an integer."""
     condition = bool_expr(ctx, node.condition)
     with ctx.block() as then:
-        left = tensor_of(ctx, node.then, "a conditional value")
+        left = value_of(ctx, node.then)
     with ctx.block() as orelse:
-        right = tensor_of(ctx, node.orelse, "a conditional value")
+        right = value_of(ctx, node.orelse)
+    if isinstance(left, IntValue) and isinstance(right, IntValue):
+        return IntValue(int_choice(condition, left.expr, right.expr))
+    left, right = (_conditional_value(ctx, *side) for side in ((left, node.then, then), (right, node.orelse, orelse)))
     type = _common_type(ctx, left.type, right.type, node)
     cell = ctx.builder.cell("choice", type, home=ctx.loop_names)
     then.append(Store(cell, (), left, span=node.span))
     orelse.append(Store(cell, (), right, span=node.span))
     ctx.builder.append(If(condition, tuple(then), tuple(orelse), span=node.span))
     return ctx.builder.load(cell)
+
+
+def _conditional_value(ctx: Context, value: Value, node: tree.Expr, statements: list) -> Var:
+    """One side of a conditional as a tensor; what that takes joins the statements of the side."""
+    with ctx.block() as more:
+        tensor = as_tensor(ctx, value, node, "a conditional value")
+    statements += more
+    return tensor
 
 
 def _common_type(ctx: Context, left: TensorType, right: TensorType, node: tree.Expr) -> TensorType:

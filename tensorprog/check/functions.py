@@ -52,10 +52,10 @@ def _returns(body: tuple[tree.Statement, ...]) -> bool:
     return isinstance(last, tree.Return)
 
 
-def function_value(ctx: Context, definition: tree.FuncDef, arguments: tuple, node: tree.Call) -> Value:
-    """Expand a function where it is called: its body over a new scope, the value of its `return`."""
+def function_value(ctx: Context, definition: tree.FuncDef, arguments: tuple, around: Scope) -> Value:
+    """Expand a function where it is called: its body over a new scope inside of `around`, the value of its `return`."""
     outer, reassigned, hint = ctx.scope, ctx.reassigned, ctx.builder.hint
-    ctx.scope = Scope(ctx.globals)
+    ctx.scope = Scope(around)
     ctx.reassigned = reassigned_names(definition.body)
     try:
         for param, argument in zip(definition.params, arguments):

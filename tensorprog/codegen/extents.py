@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tensorprog.codegen.names import int_text
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form
+from tensorprog.ir.integers import IntBin, IntChoice, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form
 from tensorprog.ir.program import Accum, Cell, For, If, Let, Load, Program, Statement, Store
 
 
@@ -65,7 +65,7 @@ def upper(expr: IntExpr, bounds: Bounds) -> IntExpr | str:
 
 def _extreme(expr: IntExpr, bounds: Bounds, largest: bool) -> IntExpr | str:
     form = linear_form(expr)
-    if all(not isinstance(atom, IntBin | IntLoad) for atom in form):
+    if all(not isinstance(atom, IntBin | IntLoad | IntChoice) for atom in form):
         return _linear_extreme(form, bounds, largest)
     match expr:
         case IntLoad(name, _):
@@ -82,6 +82,8 @@ def _extreme(expr: IntExpr, bounds: Bounds, largest: bool) -> IntExpr | str:
             return f"({_text(right, bounds, True)} - 1)" if largest else "0"
         case IntBin("min" | "max" as op, left, right):
             return f"{op}({_text(left, bounds, largest)}, {_text(right, bounds, largest)})"
+        case IntChoice(_, left, right):
+            return f"{'max' if largest else 'min'}({_text(left, bounds, largest)}, {_text(right, bounds, largest)})"
         case IntBin("**", left, right):
             return f"({_text(left, bounds, largest)} ** {_text(right, bounds, largest)})"
     return expr

@@ -9,7 +9,7 @@ from sympy import Expr, Integer, Rational, Symbol
 
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.nodes import AtLeastZero, Entry, IsZero, flat, index_symbol
-from tensorprog.ir.integers import BoolExpr, Comparison, IntBin, IntExpr, IntLit, IntLoad, IntSym, Logic
+from tensorprog.ir.integers import BoolExpr, Comparison, IntBin, IntChoice, IntExpr, IntLit, IntLoad, IntSym, Logic
 
 
 def size_symbol(name: str) -> Symbol:
@@ -41,6 +41,9 @@ def integer(expr: IntExpr, inputs: Sequence[str] = ()) -> Expr:
             return Entry(Integer(inputs.index(name)), *(integer(i, inputs) for i in items))
         case IntBin(op, left, right):
             return _operation(op, integer(left, inputs), integer(right, inputs))
+        case IntChoice(condition, then, orelse):
+            holds = truth(condition, lambda e: integer(e, inputs))
+            return flat(holds * integer(then, inputs) + (1 - holds) * integer(orelse, inputs))
     raise Unsupported("a declared constant depends on data")
 
 

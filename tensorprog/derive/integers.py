@@ -8,7 +8,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.derive.symbols import element, index
-from tensorprog.ir.integers import BoolExpr, Comparison, IntBin, IntExpr, IntLit, IntLoad, IntSym, Logic
+from tensorprog.ir.integers import BoolExpr, Comparison, IntBin, IntChoice, IntExpr, IntLit, IntLoad, IntSym, Logic
 from tensorprog.ir.program import ConstExpr, Program
 
 Names = Callable[[str], Expr]
@@ -30,6 +30,8 @@ def to_integer(expr: IntExpr) -> Expr:
             return element(name, tuple(to_integer(i) for i in items))
         case IntBin(op, left, right):
             return _BINARY[op](to_integer(left), to_integer(right))
+        case IntChoice(condition, then, orelse):
+            return sympy.Piecewise((to_integer(then), to_condition(condition)), (to_integer(orelse), True))
 
 
 def to_condition(expr: BoolExpr) -> sympy.Basic:

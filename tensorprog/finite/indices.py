@@ -14,6 +14,7 @@ from tensorprog.ir.integers import (
     BoolExpr,
     Comparison,
     IntBin,
+    IntChoice,
     IntExpr,
     IntLit,
     IntLoad,
@@ -57,6 +58,8 @@ class Indices:
                 return self._operate(op, self.integer(left), self.integer(right), expr)
             case IntLoad(name, items):
                 return self._entry(name, tuple(self.integer(i) for i in items))
+            case IntChoice(condition, then, orelse):
+                return self.integer(then if self.condition(condition) else orelse)
 
     def integers(self, exprs: tuple[IntExpr, ...]) -> tuple[int, ...]:
         """The values of several expressions."""

@@ -1,6 +1,7 @@
 """Integer expressions of the typed program: sizes, loop bounds, indices. Small trees, folded when built.
 
     IntExpr = IntLit(value) | IntSym(name, kind) | IntBin(op, left, right) | IntLoad(input, items)
+            | IntChoice(condition, then, orelse)
     BoolExpr = Comparison(op, left, right) | Logic(op, operands)
 
 They carry no widths and are never differentiated.
@@ -43,7 +44,16 @@ class IntLoad:
     items: tuple[IntExpr, ...]
 
 
-IntExpr = IntLit | IntSym | IntBin | IntLoad
+@dataclass(frozen=True, slots=True)
+class IntChoice:
+    """`then` where the condition holds, else `orelse`. Only the chosen one need have a value."""
+
+    condition: BoolExpr
+    then: IntExpr
+    orelse: IntExpr
+
+
+IntExpr = IntLit | IntSym | IntBin | IntLoad | IntChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,15 @@ def int_bin(op: str, left: IntExpr, right: IntExpr) -> IntExpr:
     if op == "*" and IntLit(1) in (left, right):
         return right if left == IntLit(1) else left
     return IntBin(op, left, right)
+
+
+def int_choice(condition: BoolExpr, then: IntExpr, orelse: IntExpr) -> IntExpr:
+    """`then if condition else orelse`, folded where both are the same or the condition compares literals."""
+    if same_int(then, orelse):
+        return then
+    if isinstance(condition, Comparison) and isinstance(condition.left, IntLit) and isinstance(condition.right, IntLit):
+        return then if evaluate_bool(condition, {}) else orelse
+    return IntChoice(condition, then, orelse)
 
 
 def _defined(op: str, left: int, right: int) -> bool:
@@ -152,6 +171,22 @@ def symbols(expr: IntExpr | BoolExpr) -> Iterator[IntSym]:
         case IntLoad(_, items) | Logic(_, items):
             for item in items:
                 yield from symbols(item)
+        case IntChoice(condition, then, orelse):
+            for part in (condition, then, orelse):
+                yield from symbols(part)
+
+
+def chooses(expr: IntExpr | BoolExpr, name: str) -> bool:
+    """Whether a condition on the loop variable decides between two parts of the expression."""
+    match expr:
+        case IntChoice(condition, then, orelse):
+            return name in loop_names(condition) or chooses(then, name) or chooses(orelse, name)
+        case IntBin(_, left, right) | Comparison(_, left, right):
+            return chooses(left, name) or chooses(right, name)
+        case IntLoad(_, items) | Logic(_, items):
+            return any(chooses(item, name) for item in items)
+        case _:
+            return False
 
 
 def loop_names(expr: IntExpr | BoolExpr) -> set[str]:
@@ -168,6 +203,8 @@ def substitute(expr: IntExpr, values: Mapping[str, IntExpr]) -> IntExpr:
             return int_bin(op, substitute(left, values), substitute(right, values))
         case IntLoad(name, items):
             return IntLoad(name, tuple(substitute(item, values) for item in items))
+        case IntChoice(condition, then, orelse):
+            return int_choice(substitute_bool(condition, values), substitute(then, values), substitute(orelse, values))
         case _:
             return expr
 
@@ -210,6 +247,8 @@ def int_text(expr: IntExpr, outer: int = 0, name: Callable[[str], str] = str,
             return operand(entry) if outer else entry
         case IntBin("min" | "max" as op, left, right):
             return f"{op}({text(left)}, {text(right)})"
+        case IntChoice(condition, then, orelse):
+            return f"({text(then)} if {bool_text(condition, name)} else {text(orelse)})"
         case IntBin(op, left, right):
             level = _PRECEDENCE[op]
             spaced = f" {op} " if level < 3 else op
@@ -239,6 +278,8 @@ def evaluate_int(expr: IntExpr, env: Mapping[str, object]):
             return OPERATIONS[op](evaluate_int(left, env), evaluate_int(right, env))
         case IntLoad(name, items):
             return int(env[name][tuple(evaluate_int(i, env) for i in items)])
+        case IntChoice(condition, then, orelse):
+            return evaluate_int(then if evaluate_bool(condition, env) else orelse, env)
 
 
 def evaluate_bool(expr: BoolExpr, env: Mapping[str, object]) -> bool:

@@ -510,6 +510,18 @@ def term_operands(terms: tuple[Term, ...]) -> tuple[Var, ...]:
     return tuple(found)
 
 
+def integers(statement: Statement) -> Iterator[IntExpr]:
+    """The integers that a `Let`, `Store` or `Accum` of tensors holds: indices, ends of slices, numbers."""
+    match statement:
+        case Let(op=FromInt(expr)):
+            yield expr
+        case Let(op=InputRef(items=items) | Load(items=items) | Pick(items=items) | Place(items=items)) \
+                | Store(items=items) | Accum(items=items):
+            for item in items:
+                ends = (item.start, item.stop) if isinstance(item, Range) else (item,)
+                yield from (end for end in ends if end is not None)
+
+
 def written(statement: Statement) -> Cell | None:
     """The cell that a statement itself writes (not its nested blocks)."""
     match statement:

@@ -2,7 +2,7 @@
 
 A loop is parallel when, for every cell that its body touches, one of these holds: the body does not write it; every
 access has the same index in the loop's variable; it is only added to; it is new in every iteration. Loops inside must
-not depend on the variable in their bounds or conditions. Parallel loops are turned to run upwards.
+not depend on the variable in their bounds or conditions, and no index chooses between two integers by it. Parallel loops are turned to run upwards.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, linear_form, loop_names
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, chooses, int_bin, linear_form, loop_names
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -29,6 +29,7 @@ from tensorprog.ir.program import (
     Zero,
     access_indices,
     cells_read,
+    integers,
     touched,
     walk,
     written,
@@ -96,6 +97,8 @@ def is_parallel(loop: For) -> bool:
         if isinstance(s, For) and loop.var in loop_names(s.start) | loop_names(s.stop):
             return False
         if isinstance(s, If) and loop.var in loop_names(s.condition):
+            return False
+        if any(chooses(e, loop.var) for e in integers(s)):
             return False
         if any(loop.var in loop_names(i) for items in _matrix_indices(s) for i in items):
             return False

@@ -220,8 +220,7 @@ class Builder:
 
     def attribute(self, c: list[Any]) -> tree.Transpose:
         if c[2] != "T":
-            raise Mistake("TP100", f"there is no `.{c[2]}`", _span(c[1:]),
-                           ATTRIBUTE_HELP.get(c[2], "write `W.T` for the transpose"))
+            raise Mistake("TP100", f"there is no `.{c[2]}`", _span(c[1:]), _attribute_help(c[0], c[2]))
         if isinstance(c[0], tree.Number):
             raise Mistake("TP100", "a number has no transpose", _span(c), "write `W.T` for a matrix `W`")
         return tree.Transpose(c[0], span=_span(c))
@@ -252,6 +251,12 @@ class Builder:
         end = _kinds(c).index("IF") if "IF" in _kinds(c) else len(c)
         return tree.Clause(spelled(c[1]), _range_arguments(c[3:end]), _nodes(c[end:]), span=_span(c),
                            var_span=token_span(c[1]))
+
+
+def _attribute_help(base: tree.Expr, name: str) -> str:
+    if isinstance(base, tree.Name) and base.id in ("self", "model", "net", "params"):
+        return f"there are no objects: declare `{name}` at the top, and use it by that name"
+    return ATTRIBUTE_HELP.get(name, "write `W.T` for the transpose")
 
 
 def _statements(pairs: tuple[Any, Any] | None) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lark import Token
 
 from tensorprog.diagnostics import Diagnostic
+from tensorprog.diagnostics.foreign import PLAIN_LOOP, UPDATE, instead_of_function
 from tensorprog.syntax.lines import track_bracket
 from tensorprog.syntax.problems import foreign_statement
 from tensorprog.syntax.tokens import CLOSERS, KEYWORDS, SIGNS, end_of, token_span
@@ -75,7 +76,8 @@ def _loop_over_range(f: Failure) -> Diagnostic | None:
         return f.error("TP110", "a loop runs over a `range` only",
                        f"write `for {variable} in range(T)`, and index with `{variable}` inside")
     if f.expected == {"IN"} and f.token.type == "COMMA":
-        return f.error("TP110", "a loop has one variable", "write one `for` for each variable")
+        pairs = any(token in ("zip", "enumerate") for token in f.tokens[f.index:])
+        return f.error("TP110", "a loop has one variable", PLAIN_LOOP if pairs else "write one `for` for each variable")
     return None
 
 
@@ -195,27 +197,22 @@ def _list_display(f: Failure) -> Diagnostic | None:
     return f.error("TP100", "there are no lists", "assign the elements of a family, as in `f[a] = ...`")
 
 
-METHOD_HELP = {
-    **dict.fromkeys(("mean", "sum"), "write `moment(h)` for the average over the coordinates of a vector, "
-                    "`sum(... for a in range(P))` over an index"),
-    **dict.fromkeys(("append", "extend", "insert"), "assign the elements of a family, as in `h[l + 1] = ...`"),
-    **dict.fromkeys(("dot", "matmul", "mm"), "write `W @ x`, or `dot(u, v)` for vectors"),
-    **dict.fromkeys(("copy", "clone", "detach", "numpy", "item"), "remove it, a plain assignment copies"),
-    **dict.fromkeys(("reshape", "view", "flatten", "squeeze"), "remove it, values have the shape of their declaration"),
-    **dict.fromkeys(("backward", "grad"), "write `grad(loss, v)`"),
-    **dict.fromkeys(("randn", "zeros", "ones", "normal"), "declare it, as in `vector v : [n] ~ normal(0, 1)`"),
-    "transpose": "write `W.T`", "maximum": "write `max(x, y)`", "minimum": "write `min(x, y)`",
-    "norm": "write `sqrt(moment(x*x))`",
-}
-
-
 def _method_call(f: Failure) -> Diagnostic | None:
     if f.token.type != "LPAR" or not f.after("NAME", "RPAR", "RSQB", "NUMBER"):
         return None
     if f.index > 1 and f.tokens[f.index - 2].type == "DOT":
-        help = METHOD_HELP.get(f.previous, f"write `{f.previous}(...)`")
-        return f.error("TP100", "there are no modules or methods", help, at=f.previous)
+        return f.error("TP100", "there are no modules or methods", _method_help(f), at=f.previous)
     return f.error("TP100", "only a name can be called", "write `f(x)`, or `*` for a product")
+
+
+def _method_help(f: Failure) -> str:
+    """What to write instead of `torch.tanh(h)`, `h.std()`, `nn.ReLU()(h)`, `optimizer.step()`."""
+    name, owner = f.previous, f.tokens[f.index - 3] if f.index > 2 else None
+    if name == "step" and owner in ("opt", "optim", "optimizer", "optimiser", "scheduler", "solver"):
+        return UPDATE
+    of_value = f.next is not None and f.next.type == "RPAR" and owner is not None and owner.type == "NAME"
+    argument = "h" if name[0].isupper() else owner if of_value else "..."  # nn.ReLU()(h), h.std(), torch.std(h)
+    return instead_of_function(name) or f"write `{name.lower()}({argument})`"
 
 
 def _prime_without_call(f: Failure) -> Diagnostic | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lark import Token
 
 from tensorprog.diagnostics import Diagnostic, Span
+from tensorprog.diagnostics.foreign import PRODUCTS
 from tensorprog.syntax.tokens import CLOSERS, DIGITS, FLOAT, INTEGER, KEYWORDS, spelled, token_span
 
 MAX_DEPTH = 100
@@ -36,7 +37,14 @@ WRITE_INSTEAD = {
 
 def bad_token(tokens: Sequence[Token]) -> Diagnostic | None:
     return next((problem for i, token in enumerate(tokens)
-                 if (problem := _quoted(token, tokens[i + 1:]) or _token_problem(token))), None)
+                 if (problem := _subscripts(tokens, i) or _quoted(token, tokens[i + 1:]) or _token_problem(token))), None)
+
+
+def _subscripts(tokens: Sequence[Token], i: int) -> Diagnostic | None:
+    """The string of an `einsum`."""
+    if i < 2 or tokens[i].type not in ("STRING", "FOREIGN") or tokens[i - 2] != "einsum":
+        return None
+    return Diagnostic("TP103", "there is no `einsum`", token_span(tokens[i - 2]), help=PRODUCTS)
 
 
 def _quoted(token: Token, rest: Sequence[Token]) -> Diagnostic | None:

@@ -14,7 +14,17 @@ from dataclasses import dataclass, field
 
 from tensorprog.codegen.names import int_text
 from tensorprog.codegen.pairs.program import Loop, Ref
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym, linear_form
+from tensorprog.ir.integers import (
+    BoolExpr,
+    Comparison,
+    IntBin,
+    IntChoice,
+    IntExpr,
+    IntLit,
+    IntSym,
+    Logic,
+    linear_form,
+)
 
 _LITERAL = re.compile(r"f8\(([^()]*)\)")
 
@@ -122,8 +132,18 @@ def _renamed(expr: IntExpr) -> IntExpr:
             return IntSym(size_name(name), kind)
         case IntBin(op, left, right):
             return IntBin(op, _renamed(left), _renamed(right))
+        case IntChoice(condition, then, orelse):
+            return IntChoice(_renamed_condition(condition), _renamed(then), _renamed(orelse))
         case _:
             return expr
+
+
+def _renamed_condition(condition: BoolExpr) -> BoolExpr:
+    match condition:
+        case Comparison(op, left, right):
+            return Comparison(op, _renamed(left), _renamed(right))
+        case Logic(op, operands):
+            return Logic(op, tuple(map(_renamed_condition, operands)))
 
 
 def range_source(loop: Loop) -> str:
