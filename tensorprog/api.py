@@ -8,11 +8,13 @@ Stages are imported when they are needed, so that checking a program loads neith
 
 from __future__ import annotations
 
+import inspect
+import numbers
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, near_miss
 from tensorprog.files import mistake, read_program, write_text
@@ -59,9 +61,21 @@ def compile(path_or_text: str | os.PathLike[str], settings: Mapping[str, object]
 
 def read_source(path_or_text: str | os.PathLike[str]) -> Source:
     """A file's text if the argument names a `.tp` file, else the argument as the text."""
-    if isinstance(path_or_text, str) and ("\n" in path_or_text or not path_or_text.endswith(".tp")):
-        return Source("<text>", path_or_text)
-    return read_program(path_or_text)
+    if not isinstance(path_or_text, str) or ("\n" not in path_or_text and path_or_text.endswith(".tp")):
+        return read_program(path_or_text)
+    if _meant_as_path(path_or_text):
+        file = f"{path_or_text}.tp"
+        raise mistake("TP701", f"'{path_or_text}' is neither the text of a program nor the name of a .tp file",
+                      f"did you mean '{file}'?" if os.path.exists(file) else "names of program files end in .tp; a `Path` "
+                      "may have any name")
+    return Source("<text>", path_or_text)
+
+
+def _meant_as_path(text: str) -> bool:
+    """Whether a line is the name of a file rather than a program: a single word, or a file that is there."""
+    if "\n" in text or "\0" in text or not text.strip():
+        return False
+    return len(text.split()) == 1 or os.path.exists(text) or os.path.exists(f"{text}.tp")
 
 
 def compile_source(source: Source, settings: Mapping[str, object] | None = None) -> CompiledProgram:
@@ -74,6 +88,14 @@ def compile_source(source: Source, settings: Mapping[str, object] | None = None)
     compiled = CompiledProgram(source, program, dict(settings or {}), reporter.warnings)
     compiled.check_setting_names()
     return compiled
+
+
+class Prepared(NamedTuple):
+    """A run's environment, the elements of outputs that are never assigned, and what there is to warn of."""
+
+    env: dict[str, object]
+    missing: dict
+    warnings: tuple[Diagnostic, ...]
 
 
 class CompiledProgram:
@@ -103,6 +125,16 @@ class CompiledProgram:
         if unknown:
             raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'",
                                            help=_meant(name, known)) for name in unknown], self.source)
+
+    def _refuse_misspelt_options(self, settings: Mapping[str, object], method: Callable) -> None:
+        """`run(data, sample=100)`: a setting that the program does not have and that is nearly an option."""
+        known = [d.name for d in (*self.program.params, *self.program.sizes)]
+        options = [name for name, p in inspect.signature(method).parameters.items() if p.kind == p.KEYWORD_ONLY]
+        for name in settings:
+            meant = near_miss(name, options)
+            if name not in known and meant and not near_miss(name, known):
+                raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'", help=(
+                    f"did you mean the option `{meant}=...`?"))], self.source)
 
     def emit(self, stage: str) -> str:
         """The text of one stage: 'ast', 'program', 'limit', 'plan' or 'kernel'; or the limit as formulas: 'text',
@@ -157,6 +189,7 @@ class CompiledProgram:
             ProgramError: for a mistake in the data or settings, before anything is run; TP714, for the checkpoint of
                 another run.
         """
+        self._refuse_misspelt_options(settings, CompiledProgram.run)
         return self.run_with(data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance,
                              method=method, threads=threads, dtype=dtype, checkpoint=checkpoint, every=every,
                              watch=watch, progress=progress)
@@ -170,7 +203,8 @@ class CompiledProgram:
         require_choice("TP706", "dtype", dtype, DTYPES)
         for name, value in (("samples", samples), ("replicates", replicates)):
             require_positive(name, value)
-        env, missing = self._prepare(data, settings)
+        require_run_options(seed, threads, tolerance, every)
+        env, missing, warnings = self._prepare(data, settings)
         from tensorprog.evaluate import evaluate
         from tensorprog.resume import kept
 
@@ -178,7 +212,7 @@ class CompiledProgram:
             values, errors, methods = evaluate(
                 self.compiled_for(env), env, method, self.source, samples=samples, replicates=replicates, seed=seed,
                 tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=progress)
-        return self._result(values, errors, methods, missing,
+        return self._result(values, errors, methods, missing, warnings,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
 
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
@@ -200,6 +234,8 @@ class CompiledProgram:
         from tensorprog.kernel_api import kernels
 
         require_choice("TP706", "dtype", dtype, DTYPES)
+        require_run_options(0, threads)
+        self._refuse_misspelt_options(settings, CompiledProgram.kernels)
         return kernels(self, first, second, out=out, threads=threads, dtype=dtype, **settings)
 
     def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,
@@ -216,6 +252,7 @@ class CompiledProgram:
             ProgramError: for a mistake in the data or settings; TP714, for the checkpoint of another run.
             Interrupted: on Ctrl-C after the first seed, with the result of the seeds that were finished.
         """
+        self._refuse_misspelt_options(settings, CompiledProgram.simulate)
         return self.simulate_with(data, settings, width=width, seeds=seeds, seed=seed, threads=threads,
                                   checkpoint=checkpoint, every=every, watch=watch, progress=progress)
 
@@ -225,7 +262,8 @@ class CompiledProgram:
         """`simulate` with the settings as a mapping."""
         for name, value in (("width", width), ("seeds", seeds)):
             require_positive(name, value)
-        env, missing = self._prepare(data, settings)
+        require_run_options(seed, threads, every=every)
+        env, missing, warnings = self._prepare(data, settings)
         runs: list[dict[str, np.ndarray]] = []
         described = _scalars(env) | {"width": width, "seed": seed}
         try:
@@ -233,8 +271,8 @@ class CompiledProgram:
         except KeyboardInterrupt:
             if not runs:
                 raise
-            raise Interrupted(self._averaged(runs, missing, described)) from None
-        return self._averaged(runs, missing, described)
+            raise Interrupted(self._averaged(runs, missing, warnings, described)) from None
+        return self._averaged(runs, missing, warnings, described)
 
     def verify(self, data: Data | None = None, *, widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 32,
                samples: int = 4096, replicates: int = 8, seed: int = 0, tolerance: float | None = None,
@@ -249,6 +287,7 @@ class CompiledProgram:
         """
         from tensorprog.verify import verify_program
 
+        self._refuse_misspelt_options(settings, CompiledProgram.verify)
         return verify_program(self, data, settings, widths=widths, seeds=seeds, seed=seed, progress=progress,
                               samples=samples, replicates=replicates, tolerance=tolerance, method=method,
                               threads=threads)
@@ -300,15 +339,16 @@ class CompiledProgram:
             limit, _ = self._compiled({**self.settings, **{name: env[name] for name in limit.powers.fixed}})
         return limit
 
-    def _prepare(self, data: Data | None, settings: Mapping[str, object]) -> tuple[dict[str, object], dict]:
-        """The environment, audited, and the elements of outputs that are never assigned."""
+    def _prepare(self, data: Data | None, settings: Mapping[str, object]) -> Prepared:
+        """The environment of a run, audited."""
         from tensorprog.audit import audit_indices, unassigned_outputs
         from tensorprog.bind import bind
 
         self._check_fixed(settings)
-        env = bind(self.program, data, self.settings | dict(settings))
+        reporter = Reporter(self.source)
+        env = bind(self.program, data, self.settings | dict(settings), reporter=reporter)
         audit_indices(self.program, env)
-        return env, unassigned_outputs(self.program, env)
+        return Prepared(env, unassigned_outputs(self.program, env), reporter.warnings)
 
     def _check_fixed(self, settings: Mapping[str, object]) -> None:
         changed = [name for name, value in settings.items()
@@ -318,18 +358,19 @@ class CompiledProgram:
                 "TP632", f"'{name}' was fixed to {self.settings[name]} when the program was compiled",
                 help="compile it again without that setting, or with the new value") for name in changed], self.source)
 
-    def _averaged(self, runs: list[dict[str, np.ndarray]], missing: dict, settings: dict[str, object]) -> Result:
+    def _averaged(self, runs: list[dict[str, np.ndarray]], missing: dict, warnings: tuple[Diagnostic, ...],
+                  settings: dict[str, object]) -> Result:
         import numpy as np
 
         samples = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
         with np.errstate(all="ignore"):
             values = {name: drawn.mean(axis=0) for name, drawn in samples.items()}
             errors = {name: _standard_error(drawn) for name, drawn in samples.items()}
-        return self._result(values, errors, dict.fromkeys(values, "finite"), missing, samples=samples,
-                            settings=settings | {"seeds": len(runs)})
+        return self._result(values, errors, dict.fromkeys(values, "finite"), missing, warnings,
+                            samples=samples, settings=settings | {"seeds": len(runs)})
 
     def _result(self, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray], methods: dict[str, str],
-                missing: dict, *, settings: dict[str, object],
+                missing: dict, warnings: tuple[Diagnostic, ...], *, settings: dict[str, object],
                 samples: dict[str, np.ndarray] | None = None) -> Result:
         """The result with elements that are never assigned as NaN, and a warning for each output that diverged."""
         import numpy as np
@@ -344,7 +385,7 @@ class CompiledProgram:
             found = first_divergence(value, missing.get(name))
             if found is not None:
                 diverged[name] = found[0]
-        warnings = (*self.warnings, *(self._divergence_warning(name, where) for name, where in diverged.items()))
+        warnings = (*self.warnings, *warnings, *(self._divergence_warning(name, where) for name, where in diverged.items()))
         return Result(values, errors, methods, settings=settings, warnings=warnings, diverged=diverged,
                       samples=samples)
 
@@ -374,6 +415,22 @@ def require_positive(name: str, value: object) -> None:
     if not positive:
         raise mistake("TP708", f"'{name}' must be a positive whole number, not {value!r}",
                       f"give a number like `{name}=8`")
+
+
+def require_run_options(seed: object, threads: object = None, tolerance: object = None, every: object = 1.0) -> None:
+    """Refuse a seed that is negative, or a number of threads, a tolerance or an interval that makes no sense."""
+    try:
+        whole = not isinstance(seed, bool) and operator.index(seed) >= 0
+    except TypeError:
+        whole = False
+    if not whole:
+        raise mistake("TP708", f"'seed' must be a whole number from 0, not {seed!r}", "give a number like `seed=1`")
+    if threads is not None:
+        require_positive("threads", threads)
+    for name, value, least in (("tolerance", tolerance, 0.0), ("every", every, 0.0)):
+        if value is not None and not (isinstance(value, numbers.Real) and least <= value < float("inf")):
+            raise mistake("TP708", f"'{name}' must be a finite number from 0, not {value!r}",
+                          f"give a number like `{name}=1e-3`, or leave it out")
 
 
 def _meant(name: str, known: list[str] | tuple[str, ...]) -> str:

@@ -26,12 +26,14 @@ LARGEST_EXACT = 2**53
 
 
 def bind(program: Program, data: Mapping[str, object] | None = None,
-         settings: Mapping[str, object] | None = None, *, finite: bool = True) -> Env:
+         settings: Mapping[str, object] | None = None, *, finite: bool = True,
+         reporter: Reporter | None = None) -> Env:
     """The environment of one run.
 
     Args:
         finite: whether inputs of real numbers are searched for entries that are not finite. A caller that reads them
             all anyway may do without, and call `check_finite` where it meets some.
+        reporter: takes the warnings: arrays that the program does not use.
 
     Returns:
         sizes and integer parameters as int, real parameters as float, inputs as C-contiguous arrays
@@ -40,7 +42,7 @@ def bind(program: Program, data: Mapping[str, object] | None = None,
     Raises:
         ProgramError: with everything that is missing, unknown, of the wrong kind or inconsistent.
     """
-    binder = _Binder(program, Reporter(program.source), finite)
+    binder = _Binder(program, reporter or Reporter(program.source), finite)
     binder.bind_settings(dict(settings or {}))
     binder.bind_inputs(dict(data or {}))
     binder.solve_sizes()
@@ -177,14 +179,16 @@ class _Binder:
 
     def _unknown_inputs(self, data: Mapping[str, object]) -> None:
         known = [i.name for i in self.program.inputs]
+        report = self.reporter.warn if all(name in data for name in known) else self.reporter.error
         adjustable = {p.name for p in self.program.params} | {s.name for s in self.program.sizes}
         for name in data:
             if name in adjustable:
                 self.reporter.error("TP621", f"'{name}' is not an input but a parameter or size", None,
                                     help=f"set it with `--set {name}=...`, or {name}=... in Python")
             elif name not in known:
-                self.reporter.error("TP621", f"the program has no input '{name}'", None,
-                                    help=_did_you_mean(name, known, "inputs"))
+                unused = "" if report == self.reporter.error else ": this array is not used"
+                report("TP621", f"the program has no input '{name}'{unused}", None,
+                       help=None if unused else _did_you_mean(name, known, "inputs"))
 
     def _missing_input(self, declared: Input, data: Mapping[str, object]) -> None:
         axes = ", ".join(int_text(item) for item in declared.shape)

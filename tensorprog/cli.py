@@ -110,6 +110,10 @@ def _report_mistake(error: ProgramError, as_json: bool) -> None:
 
 
 def _report_usage(error: click.ClickException, as_json: bool) -> None:
+    if isinstance(error, click.NoSuchOption) and error.ctx and any(p.name == "assignments"
+                                                                   for p in error.ctx.command.params):
+        name = error.option_name.lstrip("-").partition("=")[0]
+        error.message = error.message.rstrip(".") + f". A parameter or size of the program is set by '--set {name}=...'."
     if as_json:
         click.echo(json.dumps({"errors": [diagnostic_dict(Diagnostic("TP702", error.format_message()), None)]}))
     else:

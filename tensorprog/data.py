@@ -135,7 +135,8 @@ def _damaged(path: Path, error: Exception) -> Exception:
 def read_csv(path: Path) -> np.ndarray:
     """Numbers separated by commas, after an optional line of names; [rows, columns], or [rows] for a single column.
 
-    Empty lines and lines that start with `#` do not count.
+    Empty lines and lines that start with `#` do not count, nor do leading columns without a name before columns with
+    one: the index that pandas writes.
 
     Raises:
         ProgramError: TP611, TP613, TP614 or TP615, with the line and column.
@@ -146,9 +147,10 @@ def read_csv(path: Path) -> np.ndarray:
         raise mistake("TP611", f"'{path}' is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
     try:
         header_line, header = _header(text)
-        array = _read_fast(text, header_line)
+        index = _index_columns(header)
+        array = _read_fast(text, header_line, index and range(index, len(header)))
         if array is None:
-            array = _read_checked(path, text, header_line, header)
+            array = _read_checked(path, text, header_line, header, index)
     except csv.Error as error:
         raise mistake("TP611", f"'{path}' is not a csv file: {error}", "check its quotation marks") from None
     return array[:, 0] if array.shape[1] == 1 else array
@@ -157,29 +159,42 @@ def read_csv(path: Path) -> np.ndarray:
 def _header(text: str) -> tuple[int, list[str]]:
     """The names in the first row and the number of its line; 0 and none if it has numbers."""
     for line, cells in _rows(text):
-        return (0, []) if any(_is_number(cell) for cell in cells) else (line, cells)
+        named = _numbered_columns(cells) or not any(_is_number(cell) for cell in cells)
+        return (line, cells) if named else (0, [])
     return 0, []
 
 
-def _read_fast(text: str, skipped: int) -> np.ndarray | None:
-    """The rows after the skipped lines, if they are plain numbers."""
+def _numbered_columns(cells: list[str]) -> bool:
+    """Whether a row names the columns 0, 1, 2, ... behind an index without a name, as pandas does."""
+    return len(cells) > 1 and cells == ["", *map(str, range(len(cells) - 1))]
+
+
+def _index_columns(header: list[str]) -> int:
+    """How many leading columns are an index: pandas leaves its name empty, and calls it so when it is read back."""
+    named = next((k for k, name in enumerate(header) if name.strip() and not re.fullmatch(r"Unnamed: \d+", name)), 0)
+    return named if all(name.strip() for name in header[named:]) else 0
+
+
+def _read_fast(text: str, skipped: int, columns: range | int) -> np.ndarray | None:
+    """The columns (0: all) of the rows after the skipped lines, if they are plain numbers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            array = np.loadtxt(io.StringIO(text), delimiter=",", quotechar='"', skiprows=skipped, ndmin=2)
+            array = np.loadtxt(io.StringIO(text), delimiter=",", quotechar='"', skiprows=skipped, ndmin=2,
+                               usecols=columns or None)
         except ValueError:
             return None
     return array if array.size else None
 
 
-def _read_checked(path: Path, text: str, skipped: int, header: list[str]) -> np.ndarray:
+def _read_checked(path: Path, text: str, skipped: int, header: list[str], index: int) -> np.ndarray:
     """The rows cell by cell, which finds what is wrong and where."""
     rows = [(line, cells) for line, cells in _rows(text) if line > skipped]
     if not rows:
         raise mistake("TP613", f"'{path}' has no rows of numbers", "write one row of numbers a line")
     _check_lengths(path, rows)
-    return np.array([[_number(path, line, column, cell, header) for column, cell in enumerate(cells)]
-                     for line, cells in rows])
+    return np.array([[_number(path, line, column, cell, header) for column, cell in enumerate(cells)
+                      if column >= index] for line, cells in rows])
 
 
 def _rows(text: str) -> Iterator[Row]:

@@ -152,6 +152,8 @@ def test_the_package_exports_lazily():
     (["run"], "PROGRAM.tp"),
     (["run", "model.tp", "--samples", "0"], "--samples"),
     (["run", "model.tp", "--set", "eta"], "name=value"),
+    (["run", "model.tp", "--T", "3"], "'--set T=...'"),
+    (["simulate", "model.tp", "--width", "8", "--eta=3"], "'--set eta=...'"),
     (["simulate", "model.tp", "data.npz"], "--width"),
     (["simulate", "model.tp", "data.npz", "--width", "64,x"], "not a positive whole number"),
     (["simulate", "model.tp", "data.npz", "--width", "0"], "not a positive whole number"),
@@ -402,6 +404,10 @@ def test_compiling_from_paths_and_text():
         assert [o.name for o in tensorprog.compile(given).program.outputs] == ["f", "loss"]
     with pytest.raises(ProgramError, match="TP701"):
         tensorprog.compile("modle.tp")
+    with pytest.raises(ProgramError, match="did you mean 'model.tp'?"):
+        tensorprog.compile("model")
+    with pytest.raises(ProgramError, match="names of program files end in .tp"):
+        tensorprog.compile("data.npz")
     with pytest.raises(ProgramError, match="did you mean 'eta'"):
         tensorprog.compile(MODEL, {"et": 3})
 
@@ -431,6 +437,29 @@ def test_simulation_statistics():
 def test_counts_are_positive(options):
     with pytest.raises(ProgramError, match="TP708"):
         tensorprog.compile(MODEL).simulate({}, **options)
+
+
+@pytest.mark.parametrize("options", [
+    {"threads": -1}, {"seed": -1}, {"seed": 0.5}, {"tolerance": float("nan")}, {"tolerance": -1e-3},
+    {"tolerance": "small"}, {"every": float("inf")}, {"samples": 0}])
+def test_options_of_a_run_make_sense(options):
+    with pytest.raises(ProgramError, match=f"TP708.*'{next(iter(options))}' must be"):
+        tensorprog.compile(MODEL).run({}, **options)
+
+
+@pytest.mark.parametrize("call", [lambda p: p.run({}, sample=100), lambda p: p.simulate({}, width=8, seedz=9),
+                                  lambda p: p.verify({}, sample=100)])
+def test_an_option_that_is_misspelt(call):
+    with pytest.raises(ProgramError, match="did you mean the option `(samples|seeds?)=...`"):
+        call(tensorprog.compile(MODEL))
+
+
+def test_arrays_that_are_not_used_are_a_warning(fake_limit):
+    result = tensorprog.compile(MODEL).run(dict(np.load("data.npz")) | {"names": np.arange(3)})
+    assert [(w.code, w.severity) for w in result.warnings] == [("TP621", "warning")]
+    np.savez("more.npz", **dict(np.load("data.npz")), extra=np.zeros(2))
+    done = tpc("simulate", "model.tp", "more.npz", "--width", "8", "--seeds", "2")
+    assert done.exit_code == 0 and "'extra': this array is not used" in done.stderr
 
 
 # --- processes -----------------------------------------------------------------------------------------------

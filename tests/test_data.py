@@ -136,6 +136,19 @@ def test_csv_mistakes(text, code, message):
     assert mistake("X.csv") == (code, message)
 
 
+@pytest.mark.parametrize("text, value", [
+    (",a,b\n0,1.5,2\n1,3,4\n", [[1.5, 2.0], [3.0, 4.0]]),
+    (",a,b\nfirst,1.5,2\nsecond,3,4\n", [[1.5, 2.0], [3.0, 4.0]]),
+    (",0,1\n0,1.5,2\n1,3,4\n", [[1.5, 2.0], [3.0, 4.0]]),
+    (",Unnamed: 0,a,b\n0,0,1.5,2\n", [[1.5, 2.0]]),
+    (",y\n0,1.5\n1,3\n", [1.5, 3.0]),
+    ("a,,b\n0,1,2\n", [[0.0, 1.0, 2.0]]),
+])
+def test_csv_with_the_index_of_pandas(text, value):
+    write("X.csv", text)
+    assert load_data(["X.csv"])["X"].tolist() == value
+
+
 def test_csv_with_another_separator():
     write("X.csv", "a;b\n1;2\n")
     with pytest.raises(ProgramError) as caught:

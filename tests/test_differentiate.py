@@ -233,3 +233,19 @@ def test_sizes_of_the_random_programs_cover_the_data():
     env = random_program(5, steps=1).env
     assert env["X"].shape == (SIZES["P"], SIZES["d"])
     assert env["order"].max() < SIZES["P"]
+
+
+@pytest.mark.parametrize("method", ["auto", "particles"])
+def test_the_derivative_of_a_linear_function_is_a_vector(method):
+    program = tensorprog.compile("""
+width n
+param a = 2.5
+vector v : [n] ~ normal(0, 1)
+matrix W : [n, n] ~ normal(0, 1/n)
+def phi(x) = a*x
+h = W @ v
+output moment(phi'(h)) as c, moment((phi'(h)*h)**2) as d, moment(1 - tanh(phi'(h))) as e
+""")
+    found = program.run(method=method, samples=256, replicates=2)
+    assert [float(found[name]) for name in "cde"] == pytest.approx([2.5, 6.25, 1 - np.tanh(2.5)])
+    assert float(program.simulate(width=8, seeds=2)["c"]) == 2.5

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tensorprog.check.context import Context
+from tensorprog.check.never_assigned import report_never_assigned
 from tensorprog.check.outputs import output
 from tensorprog.check.statements import assigned_places, check_block, reassigned_names
 from tensorprog.diagnostics import Reporter, Span
@@ -36,8 +37,11 @@ def check(module: tree.Module, reporter: Reporter) -> Program:
     if not ctx.outputs and not any(d.severity == "error" for d in reporter.found):
         ctx.error("TP232", "the program has no output", _end(statements), help="end it with `output f, loss`, say")
     reporter.raise_errors()
-    return Program(reporter.source, tuple(ctx.widths), tuple(ctx.sizes), tuple(ctx.params), tuple(ctx.inputs),
-                   tuple(ctx.initials), tuple(ctx.builder.block), tuple(ctx.outputs))
+    program = Program(reporter.source, tuple(ctx.widths), tuple(ctx.sizes), tuple(ctx.params), tuple(ctx.inputs),
+                      tuple(ctx.initials), tuple(ctx.builder.block), tuple(ctx.outputs))
+    report_never_assigned(program, reporter)
+    reporter.raise_errors()
+    return program
 
 
 def differentiated_names(module: tree.Module) -> frozenset[str]:

@@ -175,6 +175,11 @@ _STATEMENTS = {
         "converges to numbers are averages over the coordinates, so these are output.",
         "h = W @ v\noutput h",
         "h = W @ v\noutput moment(h), moment(h*h) as second"),
+    "TP235": Entry(
+        "an element that is never assigned",
+        "A family has the elements that statements assign. This one is outside of all of them, whatever the sizes are.",
+        "for t in range(T):\n    f[t] = moment(v*v)\nc = f[T]",
+        "for t in range(T):\n    f[t] = moment(v*v)\nc = f[T-1]"),
 }
 
 _KINDS = {

@@ -188,8 +188,9 @@ _COMMAND_LINE = {
         "tpc run model.tp -o missing_folder/out.npz",
         "tpc run model.tp -o out.npz"),
     "TP708": Entry(
-        "count that is not positive",
-        "Widths, seeds, samples and replicates are whole numbers from 1.",
+        "a number out of range",
+        "Widths, seeds, samples, replicates and threads are whole numbers from 1, the seed one from 0; a tolerance is a "
+        "finite number that is not negative.",
         "program.simulate(data, width=0)",
         "program.simulate(data, width=256)"),
     "TP709": Entry(

@@ -1,0 +1,161 @@
+"""Reads of family elements that no statement assigns, whatever the sizes and data are.
+
+An index that is linear in loop variables runs over a range whose ends are linear in sizes and parameters. The elements
+that a statement stores lie within such a box, so that an element outside of all boxes is never assigned. A read is
+reported where one of its elements is provably outside: where the largest (or smallest) index it takes is beyond all boxes,
+or, under an `if` that may exclude that index, where all of them are. What depends on data, on the order of statements or
+on the values of parameters is left to the audit before a run (`audit.py`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tensorprog.diagnostics import Reporter, Span
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, int_text, linear_form, loop_names
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    For,
+    If,
+    Item,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatStore,
+    Program,
+    Statement,
+    Store,
+    written,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A statement's access of a family: its indices, the loops around it, whether an `if` is among these."""
+
+    items: tuple[Item, ...]
+    loops: tuple[For, ...]
+    guarded: bool
+    span: Span | None
+
+    def ends(self, position: int) -> tuple[IntExpr, IntExpr] | None:
+        """The smallest and the largest index at a position; None if they are not known."""
+        item = self.items[position] if position < len(self.items) else None
+        if not isinstance(item, IntExpr):
+            return None
+        low, high = _end(item, self.loops, False), _end(item, self.loops, True)
+        return None if low is None or high is None else (low, high)
+
+
+def report_never_assigned(program: Program, reporter: Reporter) -> None:
+    """TP235 for every read of an element that is provably never assigned."""
+    declared = {i.cell for i in program.initials}
+    stores: dict[Cell, list[_Place]] = defaultdict(list)
+    reads: list[tuple[Cell, _Place]] = []
+    opaque: set[Cell] = set()
+    for statement, loops, guarded in _walk(program.body, (), False):
+        for cell, items in _stored(statement):
+            stores[cell].append(_Place(items, loops, guarded, statement.span))
+        if written(statement) is not None and not _stored(statement):
+            opaque.add(written(statement))
+        for cell, items in _read(statement):
+            if cell.rank and cell.role == "user" and cell not in declared:
+                reads.append((cell, _Place(items, loops, guarded, statement.span)))
+    for cell, place in reads:
+        if cell not in opaque and stores[cell]:
+            _check(cell, place, stores[cell], reporter)
+
+
+def _walk(body: tuple[Statement, ...], loops: tuple[For, ...],
+          guarded: bool) -> Iterator[tuple[Statement, tuple[For, ...], bool]]:
+    for statement in body:
+        yield statement, loops, guarded
+        match statement:
+            case For():
+                yield from _walk(statement.body, (*loops, statement), guarded)
+            case If(then=then, orelse=orelse):
+                yield from _walk(then, loops, True)
+                yield from _walk(orelse, loops, True)
+
+
+def _stored(statement: Statement) -> tuple[tuple[Cell, tuple[Item, ...]], ...]:
+    match statement:
+        case Store(cell=cell, items=items) | Accum(cell=cell, items=items) | MatStore(cell=cell, items=items) \
+                | MatAccum(cell=cell, items=items):
+            return ((cell, items),)
+        case _:
+            return ()
+
+
+def _read(statement: Statement) -> Iterator[tuple[Cell, tuple[Item, ...]]]:
+    match statement:
+        case Let(op=Load(cell=cell, items=items)) | Let(op=MatMul(matrix=cell, items=items)):
+            yield cell, items
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            yield from ((t.cell, t.items) for t in terms if isinstance(t, MatrixTerm))
+
+
+def _check(cell: Cell, read: _Place, stores: list[_Place], reporter: Reporter) -> None:
+    for position in range(cell.rank):
+        boxes = [store.ends(position) for store in stores]
+        ends = read.ends(position)
+        if ends is None or None in boxes:
+            continue
+        low, high = ends
+        above = all(_is_less(box[1], low if read.guarded else high) for box in boxes)
+        below = all(_is_less(high if read.guarded else low, box[0]) for box in boxes)
+        if above or below:
+            index = high if above else low
+            element = ", ".join(int_text(index) if p == position else ":" for p in range(cell.rank))
+            reporter.error("TP235", f"`{cell.display}[{element}]` is read here, and no statement assigns it", read.span,
+                           help=f"`{cell.display}` is assigned where {_assigned_text(cell, position, boxes)}: change the "
+                                "index, or assign the element")
+            return
+
+
+def _assigned_text(cell: Cell, position: int, boxes: list[tuple[IntExpr, IntExpr]]) -> str:
+    """The indices that are assigned, for a message."""
+    which = "its index" if cell.rank == 1 else f"index {position + 1} of {cell.rank}"
+    ranges = [int_text(a) if a == b else f"{int_text(a)} to {int_text(b)}" for a, b in dict.fromkeys(boxes)]
+    return f"{which} is " + " or ".join(ranges)
+
+
+def _end(item: IntExpr, loops: tuple[For, ...], largest: bool) -> IntExpr | None:
+    """The largest (or smallest) value of an index over the loops; None if it is not linear in them."""
+    for loop in reversed(loops):
+        form = linear_form(item)
+        coefficient = form.pop(IntSym(loop.var, "loop"), 0)
+        if any(loop.var in loop_names(atom) for atom in form):
+            return None
+        if coefficient:
+            item = int_bin("+", _rebuilt(form), int_bin("*", IntLit(coefficient), _bound(
+                loop, largest == (coefficient > 0))))
+    return None if loop_names(item) else item
+
+
+def _bound(loop: For, largest: bool) -> IntExpr:
+    """The last (or first) value that a loop's variable may take; of a longer step, a bound."""
+    one = IntLit(1)
+    if loop.step > 0:
+        return int_bin("-", loop.stop, one) if largest else loop.start
+    return loop.start if largest else int_bin("+", loop.stop, one)
+
+
+def _rebuilt(form: dict[IntExpr, int]) -> IntExpr:
+    result: IntExpr = IntLit(0)
+    for atom, coefficient in form.items():
+        result = int_bin("+", result, int_bin("*", IntLit(coefficient), atom))
+    return result
+
+
+def _is_less(left: IntExpr, right: IntExpr) -> bool:
+    """Whether left < right for all sizes, which are at least 1."""
+    form = linear_form(int_bin("-", right, left))
+    constant = form.pop(IntLit(1), 0)
+    sizes = all(isinstance(atom, IntSym) and atom.kind == "size" and c > 0 for atom, c in form.items())
+    return sizes and constant + sum(form.values()) >= 1
