@@ -11,6 +11,7 @@ from declarations import DECLARATIONS
 from hypothesis import assume, given
 from strategies import QUICK, SIZES, programs, random_program
 
+import tensorprog
 from tensorprog import driver
 from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.finite import simulate
