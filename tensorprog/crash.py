@@ -5,26 +5,31 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from tensorprog import __version__
+from tensorprog.cache_folder import lasting_folder
 
 
 def write_report(error: BaseException, arguments: Sequence[str]) -> Path | None:
-    """Write the traceback, the command and the programs it read to the user's cache folder; None if that fails."""
-    from platformdirs import user_cache_dir
-
-    folder = Path(user_cache_dir("tensorprog")) / "crashes"
-    path = folder / f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    """Write the traceback, the command and the programs it read to the user's cache folder, or else to the temporary
+    files; None if that fails."""
+    stamp = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-"
+    folder = lasting_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(_report(error, arguments), encoding="utf-8")
+        if folder is not None:
+            folder /= "crashes"
+            folder.mkdir(exist_ok=True)
+        handle, path = tempfile.mkstemp(prefix=stamp, suffix=".txt", dir=folder)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(_report(error, arguments))
     except OSError:
         return None
-    return path
+    return Path(path)
 
 
 def _report(error: BaseException, arguments: Sequence[str]) -> str:

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from tensorprog.diagnostics import Reporter, Source
+from tensorprog.cache_folder import cache_folder
+from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.ir.program import Cell, Program
 from tensorprog.ir.text import program_text
 from tensorprog.passes.powers import Powers
@@ -209,40 +211,33 @@ EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}
 
 
 def load_module(text: str) -> ModuleType:
-    """An emitted module, imported from a file in the user's cache, so that its compiled kernels are kept."""
-    digest = hashlib.sha256(text.encode()).hexdigest()[:20]
-    name = f"tensorprog_limit_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    return _import(name, _cached_file(name, text))
+    """An emitted module. Its name is a digest of its text, and its compiled kernels are kept."""
+    name = f"tensorprog_limit_{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+    return sys.modules[name] if name in sys.modules else _import(name, text)
 
 
-def _cached_file(name: str, text: str) -> Path:
-    import tempfile
-
-    from platformdirs import user_cache_path
-
-    from tensorprog.files import write_text
-
-    for folder in (user_cache_path("tensorprog") / "modules", Path(tempfile.gettempdir()) / "tensorprog-modules"):
-        path = folder / f"{name}.py"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not path.exists() or path.read_text(encoding="utf-8") != text:
-                write_text(path, text)
-            return path
-        except OSError:
-            continue
-    raise OSError("neither the user's cache folder nor the temporary folder can be written")
-
-
-def _import(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
+def _import(name: str, text: str) -> ModuleType:
+    """Run the text itself, never what some file holds; the file is for tracebacks and for what Numba keeps beside it."""
+    folder = cache_folder()
+    path = f"<{name}>" if folder is None else str(folder / "modules" / f"{name}.py")
+    if folder is not None:
+        _write_source(path, text)
+    module = ModuleType(name)
+    module.__file__ = path
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def _write_source(path: str, text: str) -> None:
+    """Write a module where it is not yet; what cannot be written is done without."""
+    from tensorprog.files import write_text
+
+    with suppress(OSError, UnicodeDecodeError, ProgramError):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not (os.path.exists(path) and Path(path).read_text(encoding="utf-8") == text):
+            write_text(path, text)

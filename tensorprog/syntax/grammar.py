@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import pickle
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
-import platformdirs
 from lark import Lark, Token
+from lark import __version__ as lark_version
 from lark.lark import PostLex
 
+from tensorprog.cache_folder import recall, store
 from tensorprog.diagnostics import Source
 from tensorprog.syntax.build_tree import Builder
 
@@ -28,8 +32,31 @@ class _KeepTerminals(PostLex):
 @cache
 def lark_parser() -> Lark:
     grammar = _grammar_text()
-    return Lark(grammar, start="module", parser="lalr", lexer="basic", postlex=_KeepTerminals(),
-                transformer=Builder(), keep_all_tokens=True, maybe_placeholders=False, cache=_cache_file(grammar))
+    name = f"grammar-{hashlib.sha256(f'{lark_version} {sys.version} {grammar}'.encode()).hexdigest()[:16]}.table"
+    return _kept_parser(name) or _new_parser(grammar, name)
+
+
+# What the kept table goes without.
+OWN = {"transformer": Builder, "postlex": _KeepTerminals}
+
+
+def _new_parser(grammar: str, name: str) -> Lark:
+    parser = Lark(grammar, start="module", parser="lalr", lexer="basic", keep_all_tokens=True,
+                  maybe_placeholders=False, **{option: make() for option, make in OWN.items()})
+    table = io.BytesIO()
+    parser.save(table, exclude_options=OWN)
+    store(name, table.getvalue())
+    return parser
+
+
+def _kept_parser(name: str) -> Lark | None:
+    table = recall(name)
+    if table is None:
+        return None
+    try:
+        return Lark._load_from_dict(**pickle.loads(table), **{option: make() for option, make in OWN.items()})
+    except Exception:  # whatever a table of another lark raises; a new one takes a tenth of a second
+        return None
 
 
 def _grammar_text() -> str:
@@ -38,16 +65,6 @@ def _grammar_text() -> str:
     except ModuleNotFoundError:  # a checkout that is not installed
         file = Path(__file__).parents[2] / "grammar" / "tensorprog.lark"
     return file.read_text(encoding="utf-8")
-
-
-def _cache_file(grammar: str) -> str | bool:
-    """Where lark keeps the parse table; False if there is no place for it (lark ignores a file it cannot use)."""
-    folder = Path(platformdirs.user_cache_dir("tensorprog", appauthor=False))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return str(folder / f"grammar-{hashlib.sha256(grammar.encode()).hexdigest()[:16]}.table")
 
 
 def tokenize(source: Source) -> list[Token]:
