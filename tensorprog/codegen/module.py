@@ -42,7 +42,8 @@ import tensorprog.runtime as rt
 _KERNEL_IMPORTS = """from math import cos, erf, exp, inf, log, log1p, sin, sqrt, tanh
 
 import numpy as np
-from numba import njit, vectorize
+
+from tensorprog.runtime.compiling import njit, vectorize
 """
 
 

@@ -46,9 +46,9 @@ Every number is a function of integers, defined by the equation with its number 
 from math import cos, erf, exp, floor, inf, log, log1p, nan, pi, sin, sqrt, tanh
 
 import numpy as np
-from numba import njit
 
 {imports}from tensorprog.runtime import integers
+from tensorprog.runtime.compiling import njit
 from tensorprog.covariance import tape, tape_grams, tape_keys
 from tensorprog.covariance.runtime import {runtime}
 from tensorprog.expectations.numeric import gelu, relu, sigmoid, sign, silu, softplus, step

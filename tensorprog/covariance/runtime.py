@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import types
 from numba.typed import Dict, List
+
+from tensorprog.runtime.compiling import njit
 
 KEY_LENGTH = 8
 """How long keys are if that suffices: the number of an equation and its indices, with zeros behind them."""

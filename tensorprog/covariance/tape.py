@@ -14,10 +14,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from tensorprog.covariance.runtime import TooLarge
 from tensorprog.covariance.tape_grams import Factor, Products, take
+from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.threads import available_threads, run_shared, single_threaded_blas
 
 #: Pairs that are computed at a time, and bytes that their table should fit in.

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from tensorprog.runtime.compiling import njit
 
 #: Of an axis of an input that is summed over, in place of the position in a key.
 SUMMED = -1

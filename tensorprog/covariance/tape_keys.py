@@ -6,8 +6,10 @@ Functions of one call each, which are compiled once: in the code of every module
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.typed import List
+
+from tensorprog.runtime.compiling import njit
 
 
 @njit(cache=True)

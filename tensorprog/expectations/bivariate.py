@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from tensorprog.runtime.compiling import njit
 
 _X, _W = np.polynomial.legendre.leggauss(24)
 

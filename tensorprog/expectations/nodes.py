@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from tensorprog.runtime.compiling import njit
 
 _REACH = 12.0  # the mass beyond is 4e-33
 _X, _W = np.polynomial.legendre.leggauss(16)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from tensorprog.expectations.bivariate import upper_orthant
 from tensorprog.expectations.nodes import kink_points, refinement_error, trapezoid_points
+from tensorprog.runtime.compiling import njit
 
 __all__ = ["arc0", "arc1", "arc2", "arcsine", "cosine", "density", "gelu", "kink_points", "nonzero", "ratio",
            "refinement_error", "relu", "root", "sigmoid", "sign", "sign_mean", "sign_of_sum", "sign_pair", "silu",

@@ -14,10 +14,11 @@ import platform
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.hermite import OPTIONS
 
 __all__ = ["buffer", "panel", "product"]

@@ -13,7 +13,8 @@ from functools import lru_cache
 
 import llvmlite.binding
 import numpy as np
-from numba import njit
+
+from tensorprog.runtime.compiling import njit
 
 # Blocks read and write more rows of scratch than LLVM checks for overlap by default before it vectorizes a loop.
 llvmlite.binding.set_option("tensorprog", "-runtime-memory-check-threshold=128")

@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
+
+from tensorprog.runtime.compiling import njit
 
 # Fewer iterations than this run faster than they compile.
 FEW = 200

@@ -14,9 +14,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from tensorprog.runtime import gram
+from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, silu, softplus, step
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
 from tensorprog.runtime.memory import keep_freed_memory

@@ -17,9 +17,9 @@ _HEADER = '''"""Infinite-width kernels of {name} over all pairs of two data sets
 IMPORTS = """from math import copysign
 
 import numpy as np
-from numba import njit
 
 from tensorprog.runtime import pairs as rt
+from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.pairs import clamp, select, snap"""
 
 _FOOTER = '''KERNEL{suffix} = rt.PairKernel(
