@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, same_shape
 from tensorprog.ir.calculus import partial
@@ -28,6 +30,7 @@ from tensorprog.ir.program import (
     FromInt,
     If,
     InputRef,
+    Item,
     Let,
     Load,
     MatAccum,
@@ -41,6 +44,7 @@ from tensorprog.ir.program import (
     ParamRef,
     Pick,
     Place,
+    Range,
     Statement,
     Store,
     SumAxis,
@@ -278,6 +282,7 @@ class Sweep:
 
     def _fit(self, value: Var, type: TensorType) -> Var:
         """A value that is the same along some axes, repeated along them."""
+        type = replace(type, shape=tuple(substitute(size, self.indices) for size in type.shape))
         if value.type.width == type.width and same_shape(value.type.shape, type.shape):
             return value
         known = self.builder.constant_value(value)
@@ -363,9 +368,29 @@ class Sweep:
                 self._reverse_matmul(statement, op, self._fit(bar, var.type))
             case Load(cell=cell, items=items):
                 if cell in self.site.active.cells:
-                    items = map_items(items, self.indices)
-                    value = self._fit(bar, var.type)
-                    self.builder.append(Accum(self._shadow(cell), items, value, span=self.builder.span))
+                    self._reverse_load(self._shadow(cell), map_items(items, self.indices), bar, var.type)
+
+    def _reverse_load(self, shadow: Cell, items: tuple[Item, ...], bar: Var, type: TensorType) -> None:
+        """Add the adjoint of what was loaded to a cell's shadow: of a row or slice of a family, element by element."""
+        builder = self.builder
+        family = [*items[:shadow.rank], *[Range()] * (shadow.rank - len(items))]
+        sliced = [p for p, item in enumerate(family) if isinstance(item, Range)]
+        if not sliced:
+            value = self._fit(bar, type)
+            builder.append(Accum(shadow, items, value, span=builder.span))
+            return
+        loops = [(builder.names.fresh("i"), substitute(size, self.indices)) for size in type.shape[:len(sliced)]]
+        entries = tuple(IntSym(name, "loop") for name, _ in loops)
+        for position, entry in zip(sliced, entries, strict=True):
+            family[position] = int_bin("+", family[position].start or IntLit(0), entry)
+        rest = TensorType(type.width, type.shape[len(sliced):])
+        with builder.nested() as body:
+            value = builder.let(Pick(bar, entries), TensorType(bar.type.width, rest.shape)) if bar.type.shape else bar
+            builder.append(Accum(shadow, (*family, *items[shadow.rank:]), self._fit(value, rest), span=builder.span))
+        for name, size in reversed(loops):
+            body = [For(name, IntLit(0), size, 1, tuple(body), span=builder.span)]
+        for statement in body:
+            builder.append(statement)
 
     def _reverse_elementwise(self, op: Elementwise, var: Var, bar: Var) -> None:
         for position, arg in enumerate(op.args):
