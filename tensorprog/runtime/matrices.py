@@ -21,6 +21,8 @@ from tensorprog.runtime.sampling import Space
 HYSTERESIS = 0.7
 # A difference of squared sizes smaller than this, relative to them, is rounding.
 CANCELLED = 1e-9
+# The most Gram-Schmidt steps for one direction: each takes away its rounding but for a factor of 1e-16.
+STEPS = 4
 
 
 class Rows:
@@ -119,7 +121,8 @@ class _Side:
 
     def _extend(self, x: np.ndarray, coefficients: np.ndarray, size: np.ndarray, tolerance: float) -> None:
         """Add directions until the rows of x lie well within the tolerance of the basis."""
-        directions = _new_directions(self._residual(x, coefficients), size, HYSTERESIS * tolerance)
+        residual = self._residual(x, coefficients)
+        directions = _new_directions(residual, size, HYSTERESIS * tolerance, self.inputs.array)
         if len(directions):
             self.inputs.append(directions)
             self.source.remember(directions)
@@ -145,14 +148,17 @@ def _padded(coefficients: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([coefficients, padding], axis=1)
 
 
-def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float | None) -> np.ndarray:
-    """Orthonormal directions [k, N] that leave of each residual less than `tolerance` relative to its vector's size."""
+def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float, known: np.ndarray) -> np.ndarray:
+    """Orthonormal directions [k, N] that leave of each residual less than `tolerance` relative to its vector's size.
+
+    The residuals are orthogonal to the `known` directions, up to the rounding of the vectors.
+    """
     samples = residual.shape[1]
     scale = np.zeros_like(size)
     np.divide(1.0, np.sqrt(size), out=scale, where=size > 0)
     scaled = residual * scale[:, None]
     if tolerance**2 < CANCELLED:
-        return _independent(scaled, tolerance)
+        return _independent(scaled, tolerance, known)
     if len(scaled) == 1:
         norm2 = float(scaled[0] @ scaled[0]) / samples
         return scaled / np.sqrt(norm2) if norm2 > tolerance**2 else scaled[:0]
@@ -167,20 +173,52 @@ def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float | N
     return _polished(directions)
 
 
-def _independent(scaled: np.ndarray, tolerance: float) -> np.ndarray:
+def _independent(scaled: np.ndarray, tolerance: float, known: np.ndarray) -> np.ndarray:
     """Orthonormal directions that span the rows up to the tolerance, by QR with pivoting: squares would lose what is
-    smaller than the root of rounding."""
+    smaller than the root of rounding.
+
+    What pivoting leaves of the last rows is a small difference of them, and so not orthogonal to the known directions:
+    their rounding is as large there as before. Each direction is therefore made orthogonal once more, and taken only if
+    its part outside the known directions is still above the tolerance. A column of the triangle is no longer than its
+    diagonal entry, so that each direction which is not taken changes no row by more than the tolerance.
+    """
     from scipy.linalg import qr
 
     if not np.all(np.isfinite(scaled)):
         return scaled[:0]
     root = np.sqrt(scaled.shape[1])
     basis, triangle, _ = qr(scaled.T, mode="economic", pivoting=True)
-    rank = int(np.sum(np.abs(np.diag(triangle)) > tolerance * root))
-    return np.ascontiguousarray(basis[:, :rank].T) * root
+    sizes = np.abs(np.diag(triangle)) / root
+    found = scaled[:0]
+    for direction, size in zip(basis.T * root, sizes):
+        outside, left = _outside(direction, (known, found))
+        if size * left > tolerance:
+            found = np.concatenate([found, outside[None]])
+    return found
 
 
-def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, tolerance: float | None) -> int:
+def _outside(direction: np.ndarray, known: tuple[np.ndarray, ...]) -> tuple[np.ndarray, float]:
+    """The normalized part of a normalized direction outside the known ones, and its size.
+
+    One Gram-Schmidt step is exact up to rounding relative to what it was given, so it is repeated until a step takes
+    away less than a half ("twice is enough": Giraud, Langou, Rozloznik and van den Eshof, 2005). Where nothing but
+    rounding is there, the size becomes that of rounding, after two steps of it at the latest.
+    """
+    left = 1.0
+    for _ in range(STEPS):
+        for rows in known:
+            direction = direction - (rows @ direction / len(direction)) @ rows
+        remains = float(np.sqrt(direction @ direction / len(direction)))
+        left *= remains
+        if not remains:
+            break
+        direction = direction / remains
+        if remains > 0.5:
+            break
+    return direction, left
+
+
+def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, tolerance: float) -> int:
     """The smallest number of leading eigenvectors after which every diagonal residual is below tolerance**2."""
     floor = 1e-13 * max(1.0, float(values[0]))
     usable = int(np.sum(values > floor))
