@@ -75,14 +75,15 @@ def _dimensions(program: Program, spaces: Spaces, powers: Powers, env: Mapping[s
 def _evaluate(program: Program, body: list[str], vanishing: frozenset[str]) -> str:
     lines = ["def evaluate(env, spaces, threads, tick):",
              '    """Output name -> array. Calls `tick` after every step of its outermost loops."""',
-             "    samples, dtype, tolerance = rt.common_dimension(spaces), rt.common_dtype(spaces), rt.TOLERANCE"]
+             "    samples, dtype, tolerance = rt.common_dimension(spaces), rt.common_dtype(spaces), "
+             "rt.common_tolerance(spaces)"]
     return "\n".join([*lines, *unpacked_lines(program), *body, *result_lines(program, vanishing)])
 
 
 def _run(program: Program) -> str:
     grows = any(isinstance(i.cell.type, MatrixType) and i.law.name != "zero" for i in program.initials)
     return f'''def run(data, *, dtype="float64", threads=None, progress=None, checkpoint=None, watch=None, **settings):
-    """The limits of the outputs ({", ".join(o.name for o in program.outputs)}) and their errors, which are 0.
+    """The limits of the outputs ({", ".join(o.name for o in program.outputs)}) and their errors, 0 up to rounding.
 
     Args:
         data: inputs (arrays), and sizes and parameters (numbers), by name.

@@ -1,7 +1,14 @@
 """What an emitted module needs at run time: NumPy, Numba and SciPy, nothing of the compiler."""
 
 from tensorprog.runtime.algebra import averaged, contract, integers, mean_product
-from tensorprog.runtime.basis import TOLERANCE, Unwatched, common_dimension, common_dtype, dimension, run_in_basis
+from tensorprog.runtime.basis import (
+    Unwatched,
+    common_dimension,
+    common_dtype,
+    common_tolerance,
+    dimension,
+    run_in_basis,
+)
 from tensorprog.runtime.factored import Factored
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, silu, softplus, step
 from tensorprog.runtime.loops import LoopRun, cast, real_vector, team_sum, worth_compiling
@@ -9,7 +16,7 @@ from tensorprog.runtime.matrices import Matrix, gaussian_matrix, zero_matrix
 from tensorprog.runtime.replicates import run_replicates
 from tensorprog.runtime.sampling import Space
 
-__all__ = ["TOLERANCE", "Factored", "LoopRun", "Matrix", "Space", "Unwatched", "cast", "averaged", "common_dimension",
+__all__ = ["Factored", "LoopRun", "Matrix", "Space", "Unwatched", "cast", "averaged", "common_dimension",
            "common_dtype", "contract", "dimension", "erf", "gaussian_matrix", "gelu", "integers", "mean_product",
            "real_vector", "relu", "run_in_basis", "run_replicates", "sigmoid", "silu", "softplus", "step", "team_sum",
            "worth_compiling", "zero_matrix"]

@@ -18,6 +18,16 @@ Watch = Callable[[Mapping[str, np.ndarray]], None]
 
 # A part of a vector of this relative size is rounding, not a new direction.
 TOLERANCE = 1e-12
+# A program is evaluated a second time, for its error, up to this many steps times directions with random matrices, and
+# without them, where vectors stay as short as they are and nothing is dropped.
+GROWING_WORK, PLAIN_WORK = 10**6, 10**4
+# The two evaluations' roundings are of one size but not equal: their difference times this bounds either of them, but
+# where they agree by chance to a fourth.
+ROUNDING_FACTOR = 4.0
+# Directions more in the second evaluation, so that coefficients have another scale and another rounding.
+EXTRA = 17
+# What is smaller, relative to its element or to the largest element of the output, is rounding: error 0.
+ROUNDED, ROUNDED_OF_LARGEST = 2e-12, 1e-14
 # Directions left for matrices at the first attempt.
 ROOM = 64
 
@@ -32,10 +42,11 @@ class Basis:
     Args:
         samples: K, the number of directions that there is room for.
         dtype: of coefficients.
+        tolerance: parts of vectors of this relative size add no direction.
     """
 
-    def __init__(self, samples: int, dtype: str = "float64"):
-        self.samples, self.dtype = samples, np.dtype(dtype)
+    def __init__(self, samples: int, dtype: str = "float64", tolerance: float = TOLERANCE):
+        self.samples, self.dtype, self.tolerance = samples, np.dtype(dtype), tolerance
         self._used = 0
         self._one: np.ndarray | None = None
 
@@ -106,31 +117,54 @@ def run_in_basis(evaluate: Callable[[list[Basis], Tick], Values], dimensions: Se
                  watch: Watch | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Evaluate a program on coefficients; once more with twice the room, if matrices take more directions than fit.
 
+    Then, unless it is a long run, evaluate it again with other rounding, for the error.
+
     Args:
         dimensions: the directions of the initial vectors of each space.
         grows: whether matrices may add to them.
         threads: of matrix products.
         progress: called with (steps done, `steps`).
-        checkpoint: where compiled loops keep their state.
+        checkpoint: where compiled loops keep their state; with it, or with `watch`, a run counts as long.
         watch: called now and then with the outputs that a compiled loop fills, as they are.
 
     Returns:
-        (values, errors): name -> array; the errors are 0.
+        (values, errors): name -> array; the errors are what rounding has grown to, 0 where it has not grown, and where
+        it was not measured.
     """
     from threadpoolctl import threadpool_limits
 
     samples = max((1, *dimensions))
     samples = 2 * samples + ROOM if grows else samples
-    while True:
-        counter = Counter(1, steps, progress)
-        try:
-            with np.errstate(all="ignore"), threadpool_limits(threads):
-                spaces = [Basis(samples, dtype) for _ in dimensions]
-                values = dict(evaluate(spaces, Monitor(counter, checkpoint, watch)))
-            counter.add(counter.total - counter.done)
-            return values, {name: np.zeros(np.shape(value)) for name, value in values.items()}
-        except Full:
-            samples *= 2
+
+    def once(samples: int, counter: Counter, tolerance: float) -> dict[str, np.ndarray]:
+        spaces = [Basis(samples, dtype, tolerance) for _ in dimensions]
+        return dict(evaluate(spaces, Monitor(counter, checkpoint, watch)))
+
+    with np.errstate(all="ignore"), threadpool_limits(threads):
+        while True:
+            long = checkpoint is not None or watch is not None
+            long = long or samples * (steps + 1) > (GROWING_WORK if grows else PLAIN_WORK)
+            counter = Counter(1 if long else 2, steps, progress)
+            try:
+                values = once(samples, counter, TOLERANCE)
+                other = values if long else once(samples + EXTRA, counter, ROUNDING_FACTOR * TOLERANCE)
+                break
+            except Full:
+                samples *= 2
+    counter.add(counter.total - counter.done)
+    return values, {name: rounding_error(value, other[name]) for name, value in values.items()}
+
+
+def rounding_error(value: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The error of an array that was computed twice with different rounding: 0 if it is no more than rounding."""
+    value, other = np.asarray(value, dtype=float), np.asarray(other, dtype=float)
+    finite = np.isfinite(value)
+    with np.errstate(all="ignore"):
+        error = ROUNDING_FACTOR * np.abs(value - other)
+        largest = np.max(np.abs(value), initial=0.0, where=finite)
+        error = np.where(error <= ROUNDED * np.abs(value) + ROUNDED_OF_LARGEST * largest, 0.0, error)
+    error = np.where(np.isnan(error), np.inf, error)
+    return np.where(finite, error, 0.0)
 
 
 class Monitor:
@@ -178,6 +212,11 @@ class Unwatched(Monitor):
 def common_dtype(spaces: Sequence[Basis]) -> np.dtype:
     """The type of coefficients."""
     return spaces[0].dtype if spaces else np.dtype(float)
+
+
+def common_tolerance(spaces: Sequence[Basis]) -> float:
+    """The relative size of parts that are dropped: all spaces have the same."""
+    return spaces[0].tolerance if spaces else TOLERANCE
 
 
 def common_dimension(spaces: Sequence[Basis]) -> int:
