@@ -24,7 +24,6 @@ from tensorprog.passes.powers import Powers
 
 if TYPE_CHECKING:
     from tensorprog.covariance.build import Covered
-    from tensorprog.covariance.emit import Split
     from tensorprog.covariance.pairs import PairLowering
     from tensorprog.covariance.system import System
     from tensorprog.passes.linear import Linear
@@ -147,14 +146,13 @@ def emit_module_text(compiled: Compiled) -> str:
         compiled.limit, compiled.original, compiled.powers, compiled.vanishing, compiled.mirrored, compiled.env))
 
 
-def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = (),
-                    split: Split = "never") -> str:
+def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = ()) -> str:
     """The source of the emitted module that evaluates a system of equations, and `tiles` as kernels; see
     `covariance.emit.emit_module`."""
     from tensorprog.covariance.emit import emit_module
 
-    key = system, split, *map(id, tiles)
-    return compiled.text(key, lambda: emit_module(compiled.limit, compiled.original, system, tiles, split))
+    key = system, *map(id, tiles)
+    return compiled.text(key, lambda: emit_module(compiled.limit, compiled.original, system, tiles))
 
 
 def emit_span_text(compiled: Compiled) -> str:
@@ -204,7 +202,7 @@ def kernel_text(compiled: Compiled) -> str:
         return emit_module_text(compiled) if plan.linear.reasons else emit_span_text(compiled)
     if plan.system is None or plan.names("particles"):
         return emit_module_text(compiled)
-    return emit_table_text(compiled, plan.system, tile_lowerings(compiled, plan.system), "if_needed")
+    return emit_table_text(compiled, plan.system, tile_lowerings(compiled, plan.system))
 
 
 EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}

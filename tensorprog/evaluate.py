@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 Evaluated = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, str]]
 
-# An error of quadratures that is worth another attempt.
-GOOD = 1e-10
-
 # Options of the coefficients alone.
 COEFFICIENTS = ("dtype", "checkpoint", "watch")
 
@@ -82,7 +79,7 @@ def _covariance(compiled: Compiled, env: Mapping[str, object], system: System | 
     rest = [o.name for o in compiled.limit.outputs if o.cell in system.outputs and o.name not in values]
     try:
         if rest:
-            more = _table(compiled, env, system, rest, threads)
+            more = load_module(emit_table_text(compiled, system)).run(env, only=rest, threads=threads)
             values, errors = values | more[0], errors | more[1]
     except TooLarge:
         if method != "auto":
@@ -91,17 +88,6 @@ def _covariance(compiled: Compiled, env: Mapping[str, object], system: System | 
     for name in set(values) & compiled.vanishing:
         values[name] = 0.0 * values[name]
     return values, errors, dict.fromkeys(values, "covariance")
-
-
-def _table(compiled: Compiled, env: Mapping[str, object], system: System, names: list[str], threads: int | None):
-    """Values and errors of a table; where the quadratures did not reach `GOOD`, by slower ones, if those do better."""
-    values, errors = load_module(emit_table_text(compiled, system)).run(env, only=names, threads=threads)
-    worst = max((np.max(error, initial=0.0) for error in errors.values()), default=0.0)
-    if worst > GOOD and any(r.split_source != r.source for r in system.recipes):
-        found = load_module(emit_table_text(compiled, system, split="always")).run(env, only=names, threads=threads)
-        better = [name for name in names if np.max(found[1][name], initial=0.0) < np.max(errors[name], initial=0.0)]
-        values, errors = ({**old, **{n: new[n] for n in better}} for old, new in zip((values, errors), found))
-    return values, errors
 
 
 def _particles(compiled: Compiled, env: Mapping[str, object], names: list[str] | None, options: Mapping) -> Evaluated:

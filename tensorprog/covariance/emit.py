@@ -8,7 +8,6 @@ that the depth of a recursion costs no call stack and loops stay rolled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import sympy
 from sympy import Expr, Symbol
@@ -28,9 +27,6 @@ from tensorprog.covariance.runtime import KEY_LENGTH
 from tensorprog.covariance.system import Equation, System
 from tensorprog.covariance.tape_emit import tape_sections
 from tensorprog.ir.program import Program
-
-#: When quadratures are split where their integrands are steep.
-Split = Literal["never", "if_needed", "always"]
 
 _HEADER = '''"""Infinite-width limit of {name}, by covariances.
 
@@ -75,15 +71,6 @@ def get(memo, stack, key):
     return 0.0
 '''
 
-_EITHER = '''@njit(cache=True)
-def {name}({args}):
-    """The value and its error; by the slower quadrature if the other does not reach 1e-10."""
-    value, error = {name}_plain({args})
-    if error <= 1e-10:
-        return value, error
-    split, split_error = {name}_split({args})
-    return (split, split_error) if split_error < error else (value, error)'''
-
 _SOLVE = '''@njit(cache=True)
 def solve(key, memo, stack, worst, limit, {env}):
     """The value of `key`, and of all that it needs."""
@@ -107,11 +94,10 @@ def solve(key, memo, stack, worst, limit, {env}):
 '''
 
 
-def emit_module(program: Program, original: Program, system: System, tiles: Sequence[PairLowering] = (),
-                split: Split = "never") -> str:
+def emit_module(program: Program, original: Program, system: System, tiles: Sequence[PairLowering] = ()) -> str:
     """The source of the module that computes the outputs of `system`, those of `tiles` as kernels over pairs of rows
-    where these apply. Quadratures that are `split` are slower, and accurate also for large covariances."""
-    return _Module(program, original, named(contracted(system)), tiles, split).text()
+    where these apply."""
+    return _Module(program, original, named(contracted(system)), tiles).text()
 
 
 class _Compute(Printer):
@@ -145,9 +131,8 @@ class _Compute(Printer):
 
 
 class _Module:
-    def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[PairLowering],
-                 split: Split):
-        self.program, self.original, self.system, self.tiles, self.split = program, original, system, tiles, split
+    def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[PairLowering]):
+        self.program, self.original, self.system, self.tiles = program, original, system, tiles
         self.width = max(KEY_LENGTH, 1 + max(len(e.params) for e in system.equations.values()))
         self.env = [python_name(s.name) for s in (*program.sizes, *program.params, *program.inputs)]
         self.rows = find_rows(system)
@@ -166,19 +151,10 @@ class _Module:
         env = ", ".join(self.env) or "unused"
         if self.long_keys:
             header += _TABLE.format(length=self.width)
-        parts = [header, *(self._recipe(k, r) for k, r in enumerate(self.system.recipes)),
+        parts = [header, *(r.emit(f"mean_{k}", cached=True) for k, r in enumerate(self.system.recipes)),
                  _Compute(self.program, self.system, self.width).text(env), _SOLVE.format(env=env),
                  *self._tape(env), bind_text(self.program, "integers"), *self._tiles(), self._run()]
         return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
-
-    def _recipe(self, number: int, recipe) -> str:
-        name = f"mean_{number}"
-        if self.split != "if_needed" or recipe.split_source == recipe.source:
-            return _compiled(recipe.emit(name, self.split == "always"))
-        args = ", ".join(f"x{k}" for k in range(len(recipe.arguments)))
-        either = _EITHER.format(name=name, args=args)
-        plain, split = recipe.emit(f"{name}_plain"), recipe.emit(f"{name}_split", True)
-        return "\n\n\n".join([_compiled(plain), _compiled(split), either])
 
     # --- kernels over pairs of rows ---
 
@@ -247,11 +223,6 @@ class _Module:
                       f"        errors[{output.name!r}] = np.full(value.shape, {'worst[0]' if quadrature else '0.0'})"]
         lines.append("    return values, errors")
         return "\n".join(lines)
-
-
-def _compiled(source: str) -> str:
-    imports, _, body = source.partition("def ")
-    return imports.strip() + "\n\n\n@njit(cache=True, error_model=\"numpy\")\ndef " + body.strip("\n")
 
 
 def equation_lines(equation: Equation) -> list[str]:

@@ -68,13 +68,9 @@ class Conditional:
             family = family.given(k)
         return values
 
-    def deviations(self) -> list[Expr]:
-        """The standard deviation that multiplies each of `xi`; where it is 0, nothing depends on that one."""
-        family, found = Family.of(list(self.fixed), self.basis.covariance), []
-        for k in range(len(self.fixed)):
-            found.append(family.sd[k])
-            family = family.given(k)
-        return found
+    def covariance(self) -> tuple[tuple[Expr, ...], ...]:
+        """That of the fixed forms, by rows."""
+        return tuple(map(tuple, Family.of(list(self.fixed), self.basis.covariance).cov))
 
     def _given(self, evaluator: Evaluator, product: Product) -> Expr:
         total = S.One

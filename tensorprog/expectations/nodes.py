@@ -1,4 +1,5 @@
-"""Points and weights for E f(x), x standard normal in one to three dimensions."""
+"""Points and weights for E f(x), x standard normal in two or three dimensions, where functions may be singular at the
+origin, and for smooth functions in three."""
 
 from __future__ import annotations
 
@@ -18,35 +19,31 @@ _GRADES = 4.0 ** -np.arange(-1, 8)  # distances from a kink at which panels end:
 def refinement_error(difference, before, size):
     """The error of the finest of three rules, from its difference to the one before, and the difference `before`.
 
-    That of a geometric series with their ratio where it converges fast, otherwise the difference; at least rounding.
-    `size` is the integral of the absolute value.
+    That of a geometric series with their ratio where both are small and it converges fast, otherwise the difference; at
+    least rounding. `size` is the integral of the absolute value.
     """
-    fast = before > 0.0 and difference < 0.5 * before
-    return max(2.0 * difference * difference / before if fast else difference, 1e-14 * size)
+    fast = 0.0 < before <= 1e-4 * size and difference < 0.1 * before
+    return max(difference * difference / before if fast else difference, 1e-15 * size)
 
 
 @njit(cache=True)
-def trapezoid_points(scales, level):
-    """The trapezoidal rule with step 3/4 * 2**-level in each of the dimensions; points [P, d] and weights [P].
+def trapezoid_points(level):
+    """The trapezoidal rule with step 3/4 * 2**-level in each of three dimensions; points [P, 3] and weights [P].
 
     Its error for a function analytic in a strip of half-width w falls as exp(-2 pi w / step), for entire ones faster
     (Trefethen and Weideman, SIAM Review 56, 2014, theorem 5.1), so it needs fewer points than the Gauss-Hermite rule.
-    A dimension whose entry of `scales` [d] is 0 has no influence and gets one point.
     """
     spacing = 0.75 * 0.5**level
     half = int(_REACH / spacing)
-    counts = np.where(scales > 0.0, 2 * half + 1, 1)
-    dimensions = scales.size
-    points = np.empty((np.prod(counts), dimensions))
+    count = 2 * half + 1
+    points = np.empty((count**3, 3))
     weights = np.empty(points.shape[0])
     for p in range(points.shape[0]):
         rest, weight = p, 1.0
-        for j in range(dimensions):
-            x = 0.0
-            if counts[j] > 1:
-                x = (rest % counts[j] - half) * spacing
-                weight *= spacing * math.exp(-0.5 * x * x) / _ROOT
-                rest //= counts[j]
+        for j in range(3):
+            x = (rest % count - half) * spacing
+            weight *= spacing * math.exp(-0.5 * x * x) / _ROOT
+            rest //= count
             points[p, j] = x
         weights[p] = weight
     return points, weights
@@ -85,18 +82,6 @@ def _radii(planes, direction, level, power):
         breaks[i] = -planes[i, -1] / slope if slope != 0.0 else -1.0
     r, w = _panels(breaks, 0.0, _REACH, 4.0 * 0.5**level)
     return r, w * r**power * np.exp(-0.5 * r * r)
-
-
-@njit(cache=True)
-def _line_points(planes, level):
-    breaks = np.full((planes.shape[0], 2 * _GRADES.size + 1), np.inf)
-    for i in range(planes.shape[0]):
-        if planes[i, 0] != 0.0:
-            breaks[i, 0] = -planes[i, 1] / planes[i, 0]
-            breaks[i, 1:1 + _GRADES.size] = breaks[i, 0] + _GRADES
-            breaks[i, 1 + _GRADES.size:] = breaks[i, 0] - _GRADES
-    x, w = _panels(breaks.ravel(), -_REACH, _REACH, 4.0 * 0.5**level)
-    return x.reshape((-1, 1)), w * np.exp(-0.5 * x * x) / _ROOT
 
 
 @njit(cache=True)
@@ -227,9 +212,6 @@ def kink_points(planes, level):
     over directions and radii, so that functions homogeneous along rays are no harder than smooth ones, but for lines
     that miss the origin over both coordinates. `level` halves panels.
     """
-    dimensions = planes.shape[1] - 1
-    if dimensions == 1:
-        return _line_points(planes, level)
-    if dimensions == 2:
+    if planes.shape[1] == 3:
         return _grid_points(planes, level) if np.any(planes[:, 2] != 0.0) else _plane_points(planes, level)
     return _space_points(planes, level)

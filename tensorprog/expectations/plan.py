@@ -7,7 +7,7 @@ The integrand is multiplied out, and each product of factors is looked up in the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy
@@ -37,8 +37,7 @@ class Recipe:
         dimension: the number of Gaussian dimensions of the quadrature, 0 if closed.
         formula: the closed form in the covariances and parameters, for printing; None for a quadrature.
         steps: the names of the rules that were used.
-        source: the source of the function `expectation`, with the imports that it needs.
-        split_source: one that is slower, and accurate also for large covariances; equal to `source` if that is.
+        source: the source of the function `expectation`, with the imports and integrands that it needs.
         arguments: the symbols of its arguments, in their order.
     """
 
@@ -47,16 +46,18 @@ class Recipe:
     formula: Expr | None
     steps: tuple[str, ...]
     source: str
-    split_source: str
     arguments: tuple[Symbol, ...]
 
-    def emit(self, name: str, split: bool = False) -> str:
-        """The source with the function called `name`; `split_source` with `split`.
+    def emit(self, name: str, cached: bool = False) -> str:
+        """The source with the function called `name`, for Numba; with `cached`, its functions are kept in Numba's cache.
 
         It takes floats, and returns a float where the form is closed, and (value, error) from a quadrature.
-        Numba compiles it, and plain Python runs it.
         """
-        return re.sub(r"\bdef expectation\(", f"def {name}(", self.split_source if split else self.source)
+        text = re.sub(r"\bexpectation(?=(_\d+)?\()|\bexpectation(?=_\d+\))", name, self.source)
+        if cached:
+            text = text.replace("@njit(", "@njit(cache=True, nogil=True, ")
+            return text.replace(f"def {name}(", f'@njit(cache=True, error_model="numpy")\ndef {name}(')
+        return text
 
 
 def plan_expectation(
@@ -93,15 +94,13 @@ def _real_symbols(symbols: set[Symbol]) -> dict[Symbol, Symbol]:
 def _recipe(value: Expr, planner: Planner, outside: dict[Symbol, Symbol]) -> Recipe:
     integrals = {s: i for s, i in planner.integrals().items() if value.has(s)}
     free = value.free_symbols.union(*(i.integrand.free_symbols for i in integrals.values()),
-                                    *(d.free_symbols for i in integrals.values() for d in i.deviations))
+                                    *(e.free_symbols for i in integrals.values() for row in i.covariance for e in row))
     arguments = tuple(sorted((s for s in free if s in outside), key=lambda s: (s.name, s.sort_key())))
     source = function_source(value, integrals, arguments)
-    steep = any(not i.kinks and i.transitions for i in integrals.values())
-    split_source = function_source(value, integrals, arguments, split=True) if steep else source
     formula = None if integrals else plain(value).xreplace(outside)
     dimension = max((i.dimension for i in integrals.values()), default=0)
     return Recipe("quadrature" if integrals else "closed", dimension, formula, tuple(sorted(planner.log)), source,
-                  split_source, tuple(outside[a] for a in arguments))
+                  tuple(outside[a] for a in arguments))
 
 
 @dataclass
@@ -114,7 +113,50 @@ class Planner:
     _integrals: dict[tuple[Affine, ...], tuple[Symbol, list[Integral]]] = field(default_factory=dict)
 
     def expectation(self, integrand: Expr) -> Expr:
-        """E[integrand], with symbols for integrals."""
+        """E[integrand], with symbols for integrals.
+
+        An integral is over products as they stand, because their parts may cancel, unless only the parts have fewer
+        variables.
+
+        Raises:
+            NoRecipe: if it would have too many variables.
+        """
+        try:
+            return self._expanded(integrand, integrals=False)
+        except NotClosed:
+            pass
+        found = [attempt for way in (Planner._as_it_stands, Planner._expanded) if (attempt := self._attempt(way, integrand))]
+        if not found:
+            return self._expanded(integrand)
+        value, planner = min(found, key=lambda attempt: attempt[1].dimension)
+        self.log |= planner.log
+        self._integrals |= planner._integrals
+        return value
+
+    @property
+    def dimension(self) -> int:
+        """The most variables of an integral."""
+        return max((parts[0].dimension for _, parts in self._integrals.values()), default=0)
+
+    def _attempt(self, way: Callable[[Planner, Expr], Expr], integrand: Expr) -> tuple[Expr, Planner] | None:
+        planner = Planner(self.gaussians, self.covariance)
+        try:
+            return way(planner, integrand), planner
+        except NoRecipe:
+            return None
+
+    def _as_it_stands(self, integrand: Expr) -> Expr:
+        """Integrals over the terms of a sum, or over all of it where each has all the variables."""
+        terms = Add.make_args(integrand)
+        value = Add(*(self._summand(S.One, Mul.make_args(term)) for term in terms))
+        if len(terms) > 1 and self.dimension == len(integrand.free_symbols & self.gaussians):
+            self._integrals.clear()
+            return self._shared(self._integral((integrand,)))
+        return value
+
+    def _expanded(self, integrand: Expr, integrals: bool = True) -> Expr:
+        """The sum over the terms of the integrand multiplied out; raises NotClosed if one needs an integral, but there
+        shall be none."""
         total: list[Expr] = []
         rest: list[Summand] = []
         parts = summands(integrand, self.gaussians)
@@ -129,6 +171,8 @@ class Planner:
         try:
             total.append(self._closed(Add(*(c * Mul(*factors) for c, factors in rest))))
         except NotClosed:
+            if not integrals:
+                raise
             total += [self._summand(c, factors) for c, factors in rest]
         return Add(*total)
 

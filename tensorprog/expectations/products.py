@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import sympy
-from sympy import Add, Expr, Max, Min, Mul, Pow, S, Symbol, tanh
+from sympy import Add, Expr, Max, Min, Mul, Pow, S, Symbol, expand, tanh
 
 from tensorprog.expectations.affine import Affine, affine
 from tensorprog.expectations.basis import MOST_TERMS, pieces
-from tensorprog.expectations.functions import gelu, relu, sigmoid, silu, softplus, step
+from tensorprog.expectations.functions import relu, sigmoid, silu, step
 
 Summand = tuple[Expr, tuple[Expr, ...]]  # a coefficient without Gaussians and the factors
 
 KINKED = (relu, step, sympy.sign, sympy.Abs, Max, Min)
-STEEP = (tanh, sympy.erf, sigmoid, silu, gelu, softplus)
+JUMPS = (step, sympy.sign)
 
 # Products of two functions of one argument.
 _MERGED = {
@@ -98,17 +98,11 @@ def is_odd(factors: tuple[Expr, ...], gaussians: frozenset[Symbol]) -> bool:
     return result < 0
 
 
-def transitions(expr: Expr, variables: frozenset[Symbol]) -> list[Affine]:
-    """The affine forms at whose zeros `expr` has kinks or jumps, or changes fast if its variables are large."""
-    return kinks(expr, variables, (*KINKED, *STEEP))
-
-
-def kinks(expr: Expr, variables: frozenset[Symbol], functions: tuple[type, ...] = KINKED) -> list[Affine]:
-    """The affine forms at whose zeros `expr` has kinks or jumps, or one of other functions, as far as they are
-    affine."""
+def kinks(expr: Expr, variables: frozenset[Symbol]) -> list[Affine]:
+    """The affine forms at whose zeros `expr` has kinks or jumps, as far as they are affine."""
     found: dict[Affine, None] = {}
     for node in sympy.preorder_traversal(expr):
-        if isinstance(node, functions):
+        if isinstance(node, KINKED):
             for difference in _differences(node):
                 for form in _zeros(difference, variables):
                     found[form] = None
@@ -128,6 +122,11 @@ def _zeros(expr: Expr, variables: frozenset[Symbol]) -> list[Affine]:
     if isinstance(expr, Mul):
         return [form for arg in expr.args for form in _zeros(arg, variables)]
     for node in sympy.preorder_traversal(expr) if isinstance(expr, Add) else ():
-        if isinstance(node, (sympy.Abs, relu, Max, Min)):
-            return [form for piece in pieces(node) for form in _zeros(expr.xreplace({node: piece}), variables)]
+        if isinstance(node, KINKED) and node.free_symbols & variables:
+            return [form for piece in _values(node) for form in _zeros(expand(expr.xreplace({node: piece})), variables)]
     return []
+
+
+def _values(node: Expr) -> tuple[Expr, ...]:
+    """What a kinked function is on one or the other side."""
+    return (S.One, S.Zero if isinstance(node, step) else S.NegativeOne) if isinstance(node, JUMPS) else pieces(node)

@@ -6,44 +6,68 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from sympy import DiracDelta, Dummy, Expr, Mul, S, Symbol, cancel
+from sympy import Add, DiracDelta, Dummy, Expr, Mul, Pow, S, Symbol, cancel
 
 from tensorprog.expectations.affine import Affine, affine
 from tensorprog.expectations.basis import Basis, NotClosed
+from tensorprog.expectations.features import Feature, features
 from tensorprog.expectations.forms import Conditional
-from tensorprog.expectations.products import forms_of, kinks, replaced, transitions
+from tensorprog.expectations.products import forms_of, kinks, replaced
 
 MOST_DIMENSIONS = 3
 XI = tuple(Dummy(f"xi{k}", real=True) for k in range(MOST_DIMENSIONS))
+NATURAL = tuple(Dummy(f"u{k}", real=True) for k in range(MOST_DIMENSIONS))
 
 
 @dataclass(frozen=True)
 class Integral:
-    """E[integrand(xi)] over independent standard normal xi.
+    """E[integrand] over jointly Gaussian variables.
 
     Attributes:
-        fixed: the linear forms that xi stand for, through the Cholesky factor of their covariance.
-        integrand: an expression in XI[:len(fixed)], covariances and parameters.
-        deviations: by what each xi is multiplied; xi of deviation 0 have no influence.
+        fixed: the linear forms that the variables NATURAL stand for.
+        integrand: an expression in NATURAL[:len(fixed)], covariances and parameters, and in XI: independent standard
+            normal variables of which NATURAL are the products with the Cholesky factor of their covariance.
+        covariance: of the variables, by rows.
+        values: the variables as functions of XI.
     """
 
     fixed: tuple[Affine, ...]
     integrand: Expr
-    deviations: tuple[Expr, ...]
+    covariance: tuple[tuple[Expr, ...], ...]
+    values: tuple[Expr, ...]
 
     @property
     def dimension(self) -> int:
         return len(self.fixed)
 
     @property
-    def kinks(self) -> list[Affine]:
-        """The planes, as affine forms in xi, at which the integrand is not smooth."""
-        return kinks(self.integrand, frozenset(XI))
+    def free(self) -> bool:
+        """Whether the variables may be integrated over in any order."""
+        return not self.integrand.free_symbols & set(XI)
 
     @property
-    def transitions(self) -> list[Affine]:
-        """Those planes, and the ones at which the integrand changes fast if covariances are large."""
-        return transitions(self.integrand, frozenset(XI))
+    def features(self) -> list[Feature]:
+        """The planes, as affine forms in NATURAL and XI, where the integrand is not smooth or changes fast, and widths."""
+        return features(self.integrand, frozenset((*XI, *NATURAL)))
+
+    @property
+    def standardized(self) -> Expr:
+        """The integrand as a function of XI alone."""
+        return self.integrand.xreplace(dict(zip(NATURAL, self.values)))
+
+    @property
+    def kinks(self) -> list[Affine]:
+        """The planes, as affine forms in XI, at which the integrand is not smooth."""
+        return kinks(self.standardized, frozenset(XI))
+
+    @property
+    def singular(self) -> bool:
+        """Whether the integrand may be singular where a root or a denominator is zero, as norms are at the origin, which
+        several variables meet in."""
+        variables = {*XI, *NATURAL}
+        return self.dimension > 1 and any(
+            not (p.exp.is_Integer and p.exp > 0) and p.base.free_symbols & variables and not p.base.is_positive
+            for p in self.integrand.atoms(Pow))
 
 
 @dataclass
@@ -132,13 +156,12 @@ def _conditioned(held: list[Expr], rest: list[Expr], basis: Basis, log: set[str]
     except NotClosed:
         return None
     log |= tried
-    values = conditional.values()
 
     def at(part: Expr) -> Expr:
         form = affine(part, basis.gaussians)
-        return form.constant + sum(c * values[k] for k, c in span.coordinates(form).items())
+        return form.constant + Add(*(c * NATURAL[k] for k, c in span.coordinates(form).items()))
 
     integrand = Mul(*(replaced(factor, basis.gaussians, at) for factor in (*held, *inside))) * smooth
     if integrand.has(DiracDelta):  # no sum of values finds it
         return None
-    return Integral(tuple(span.basis), integrand, tuple(conditional.deviations()))
+    return Integral(tuple(span.basis), integrand, conditional.covariance(), tuple(conditional.values()))

@@ -1,4 +1,4 @@
-"""Python source, to be compiled by Numba, of a planned expectation."""
+"""Source of a planned expectation, for Numba."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ from itertools import repeat
 from keyword import iskeyword
 
 import sympy
-from sympy import Expr, S, Symbol
+from sympy import Expr, Function, Mul, S, Symbol
 from sympy.printing.pycode import PythonCodePrinter
 
+from tensorprog.expectations.affine import Affine
 from tensorprog.expectations.functions import gelu, relu, sigmoid, silu, softplus, step
 from tensorprog.expectations.guarded import GUARDED
-from tensorprog.expectations.quadrature import XI, Integral
+from tensorprog.expectations.quadrature import NATURAL, XI, Integral
 
 TOLERANCE = 1e-12
-LEVELS = {1: 9, 2: 5, 3: 3}  # halvings of the spacing that are affordable in each dimension
+LEVELS = {2: 5, 3: 3}  # halvings of the spacing that are affordable in each dimension
 CALLED = (*GUARDED, gelu, relu, sigmoid, silu, softplus, step)
 NUMERIC = ("sign", "kink_points", "refinement_error", "trapezoid_points")
+DRIVERS = {"address_of": "tensorprog.runtime.pointers", "gaussian_expectation": "tensorprog.runtime.quadrature"}
 
 # Names that the emitted function has another use for.
 _RESERVED = re.compile("|".join([
-    r"xi\d", r"[qe]\d+_", r"s\d+_\d+", r"c_\d+", "level|points|weights|planes|scales|total|size|before|difference|p|y",
-    "math|numpy|range|abs|max|min|float", *(f.__name__ for f in CALLED), *NUMERIC]))
+    r"[xuw]i?\d", r"[qe]\d+_", r"s\d+_\d+", r"[cnkfvr]\d*_\d*", r"expectation\w*",
+    "level|points|weights|planes|covariance|numbers|total|size|before|difference|p|y|z|_",
+    "math|numpy|njit|range|abs|max|min|float", *(f.__name__ for f in CALLED), *NUMERIC, *DRIVERS]))
+
+
+class where_positive(Function):
+    """The second argument where the first is positive, else 0, whatever the second is there."""
+
+    nargs = 2
 
 
 class Printer(PythonCodePrinter):
@@ -36,6 +45,10 @@ class Printer(PythonCodePrinter):
 
     def _print_sign(self, expr: Expr) -> str:
         return f"sign({self._print(expr.args[0])})"
+
+    def _print_where_positive(self, expr: Expr) -> str:
+        condition, value = expr.args
+        return f"(({self._print(value)}) if {self._print(condition)} > 0.0 else 0.0)"
 
     def _print_Float(self, expr: Expr) -> str:
         return repr(float(expr))
@@ -53,19 +66,20 @@ def identifiers(arguments: tuple[Symbol, ...]) -> dict[Symbol, Symbol]:
     return names
 
 
-def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: tuple[Symbol, ...],
-                    split: bool = False) -> str:
-    """The source of `def expectation(arguments)`, with its imports. With `split`, integrals are taken apart not only at
-    kinks but also where an integrand changes fast if covariances are large.
+def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: tuple[Symbol, ...]) -> str:
+    """The source of `def expectation(arguments)`, with its imports and its integrands.
 
     It returns `value`, in which each symbol of `integrals` stands for that integral; with integrals, the pair of
     `value` and its error, to first order in theirs.
     """
-    names = identifiers(arguments) | {x: Symbol(x.name, real=True) for x in XI}
+    names = identifiers(arguments) | {x: Symbol(x.name, real=True) for x in (*XI, *NATURAL)}
     printer = Printer()
+    functions: list[str] = []
     lines: list[str] = []
     for number, (symbol, integral) in enumerate(integrals.items()):
-        lines += _integral_lines(integral, number, split, names, printer)
+        text = _Integral(integral, number, names, printer)
+        lines += text.lines()
+        functions += text.functions
         names[symbol] = Symbol(f"q{number}_", real=True)
     shared, (result,) = sympy.cse([value.xreplace(names)], symbols=sympy.numbered_symbols("c_"))
     lines += [f"{s} = {printer.doprint(e)}" for s, e in shared]
@@ -73,7 +87,7 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
     returned = f"float({printer.doprint(result)})"
     lines.append(f"return {returned}, {' + '.join(errors)}" if errors else f"return {returned}")
     header = f"def expectation({', '.join(names[a].name for a in arguments)}):"
-    body = "\n".join([header, *("    " + line for line in lines)])
+    body = "\n\n\n".join([*functions, "\n".join([header, *("    " + line for line in lines)])])
     return _imports(body) + "\n\n" + body + "\n"
 
 
@@ -85,49 +99,146 @@ def _imports(body: str) -> str:
     names = (*(f.__name__ for f in CALLED), *NUMERIC)
     called = sorted(name for name in names if re.search(rf"\b{name}\(", body))
     lines = [f"import {module}\n" for module in ("math", "numpy") if f"{module}." in body]
+    if "@njit" in body:
+        lines.append("from numba import njit\n")
     if called:
         lines.append(f"from tensorprog.expectations.numeric import {', '.join(called)}\n")
+    lines += [f"from {module} import {name}\n" for name, module in DRIVERS.items() if f"{name}(" in body]
     return "".join(lines)
 
 
-def _integral_lines(integral: Integral, number: int, split: bool, names: dict[Symbol, Symbol],
-                    printer: Printer) -> list[str]:
-    planes = integral.transitions if split else integral.kinks
-    rows = [[*map(dict(plane.linear).get, XI[:integral.dimension], repeat(S.Zero)), plane.constant] for plane in planes]
-    outer = [entry for row in rows for entry in row] if planes else list(integral.deviations)
-    expressions = [e.xreplace(names) for e in (*outer, integral.integrand)]
-    shared, reduced = sympy.cse(expressions, symbols=sympy.numbered_symbols(f"s{number}_"))
-    xi = [names[x] for x in XI[:integral.dimension]]
-    varying: set[Symbol] = set(xi)
-    before, inside = [], []
-    for symbol, expr in shared:
-        if expr.free_symbols & varying:
-            varying.add(symbol)
-        (inside if symbol in varying else before).append(f"{symbol} = {printer.doprint(expr)}")
-    grid = [printer.doprint(e) for e in reduced[:-1]]
-    if planes:
-        width = integral.dimension + 1
-        before.append(f"planes = numpy.empty(({len(planes)}, {width}))")
-        before += [f"planes[{at // width}, {at % width}] = {text}" for at, text in enumerate(grid)]
-    else:
-        before.append(f"scales = numpy.empty({integral.dimension})")
-        before += [f"scales[{at}] = {text}" for at, text in enumerate(grid)]
-    rule = "kink_points(planes, level)" if planes else "trapezoid_points(scales, level)"
-    loop = [f"{x} = points[p, {k}]" for k, x in enumerate(xi)] + inside
-    return [
-        *before,
-        f"q{number}_, e{number}_, before = 0.0, 0.0, 0.0",
-        f"for level in range({LEVELS[integral.dimension]}):",
-        f"    points, weights = {rule}",
-        "    total, size = 0.0, 0.0",
-        "    for p in range(weights.size):",
-        *("        " + line for line in loop),
-        f"        y = weights[p] * ({printer.doprint(reduced[-1])})",
-        "        total += y",
-        "        size += abs(y)",
-        f"    difference, q{number}_ = abs(total - q{number}_), total",
-        f"    e{number}_ = refinement_error(difference, before, size)",
-        "    before = difference if level > 0 else 0.0",
-        f"    if level > 0 and e{number}_ <= {TOLERANCE!r} * size:",
-        "        break",
-    ]
+class _Integral:
+    """The statements that compute an integral, q and its error e, and the functions that they need."""
+
+    def __init__(self, integral: Integral, number: int, names: dict[Symbol, Symbol], printer: Printer) -> None:
+        self.integral, self.number, self.names, self.printer = integral, number, names, printer
+        self.functions: list[str] = []
+
+    def lines(self) -> list[str]:
+        """The statements."""
+        if self.integral.singular and self.integral.kinks:
+            return self._by_rays()
+        return self._adaptive() if self.integral.dimension < 3 or self.integral.kinks else self._smooth_in_space()
+
+    def _text(self, expr: Expr) -> str:
+        return self.printer.doprint(expr.xreplace(self.names))
+
+    # --- adaptive ---
+
+    def _adaptive(self) -> list[str]:
+        k, size = self.number, self.integral.dimension
+        constants, integrand = _hoisted(_masked(self.integral.integrand), frozenset((*XI, *NATURAL)), f"n{k}_")
+        self.functions.append(self._function(list(constants), integrand))
+        planes = self.integral.features
+        entries = [(i, j, e) for i, row in enumerate(self.integral.covariance) for j, e in enumerate(row)]
+        return [
+            *self._array(f"v{k}_", [(f"{i}", e) for i, e in enumerate(constants.values())], f"{len(constants)}"),
+            *self._array(f"k{k}_", [(f"{i}, {j}", e) for i, j, e in entries], f"({size}, {size})"),
+            *self._array(f"f{k}_", [(f"{i}, {j}", e) for i, (form, width) in enumerate(planes)
+                                    for j, e in enumerate(_plane_row(form, width, size))], f"({len(planes)}, {2 * size + 2})"),
+            f"q{k}_, e{k}_ = gaussian_expectation(address_of(expectation_{k}), k{k}_, f{k}_, v{k}_, "
+            f"{self.integral.free})",
+        ]
+
+    def _array(self, name: str, entries: list[tuple[str, Expr]], shape: str) -> list[str]:
+        return [f"{name} = numpy.zeros({shape})",
+                *(f"{name}[{at}] = {self._text(e)}" for at, e in entries if e != 0)]
+
+    def _function(self, constants: list[Symbol], integrand: Expr) -> str:
+        """The integrand as a function of what `gaussian_expectation` hands it."""
+        size, own = self.integral.dimension, {}
+        for at, symbol in enumerate((*constants, *NATURAL[:size], *XI[:size])):
+            own[symbol] = f"z[{at}]"
+        inner = self.names | {s: s for s in constants}
+        shared, (result,) = sympy.cse([integrand.xreplace(inner)], symbols=sympy.numbered_symbols(f"s{self.number}_"))
+        used = set().union(result.free_symbols, *(e.free_symbols for _, e in shared))
+        lines = [f"{inner[s]} = {text}" for s, text in own.items() if inner[s] in used]
+        lines += [f"{s} = {self.printer.doprint(e)}" for s, e in shared]
+        lines.append(f"return {self.printer.doprint(result)}")
+        head = f'@njit(error_model="numpy")\ndef expectation_{self.number}(_, z):'
+        return "\n".join([head, *("    " + line for line in lines)])
+
+    # --- fixed rules ---
+
+    def _by_rays(self) -> list[str]:
+        """Over directions and radii, for functions that are singular at the origin."""
+        planes, size = self.integral.kinks, self.integral.dimension
+        rows = [[*map(dict(plane.linear).get, XI[:size], repeat(S.Zero)), plane.constant] for plane in planes]
+        filled = [(f"{i}, {j}", e) for i, row in enumerate(rows) for j, e in enumerate(row)]
+        return [*self._array("planes", filled, f"({len(planes)}, {size + 1})"), *self._loop("kink_points(planes, level)")]
+
+    def _smooth_in_space(self) -> list[str]:
+        """By the trapezoidal rule, and where that is too coarse adaptively."""
+        k, better = self.number, self._adaptive()
+        switched = [line.replace(f"q{k}_, e{k}_ =", f"r{k}_ =") for line in better]
+        return [*self._loop("trapezoid_points(level)"), f"if not e{k}_ <= {10 * TOLERANCE!r} * size:",
+                *("    " + line for line in switched), f"    if r{k}_[1] < e{k}_:", f"        q{k}_, e{k}_ = r{k}_"]
+
+    def _loop(self, rule: str) -> list[str]:
+        k, size = self.number, self.integral.dimension
+        constants, integrand = _hoisted(self.integral.standardized, frozenset(XI), f"n{k}_")
+        inner = self.names | {s: s for s in constants}
+        shared, (result,) = sympy.cse([integrand.xreplace(inner)], symbols=sympy.numbered_symbols(f"s{k}_"))
+        inside = [f"{self.names[x]} = points[p, {j}]" for j, x in enumerate(XI[:size])]
+        inside += [f"{s} = {self.printer.doprint(e)}" for s, e in shared]
+        return [
+            *(f"{s} = {self._text(e)}" for s, e in constants.items()),
+            f"q{k}_, e{k}_, before, size = 0.0, 0.0, 0.0, 0.0",
+            f"for level in range({LEVELS[size]}):",
+            f"    points, weights = {rule}",
+            "    total, size = 0.0, 0.0",
+            "    for p in range(weights.size):",
+            *("        " + line for line in inside),
+            f"        y = weights[p] * ({self.printer.doprint(result)})",
+            "        total += y",
+            "        size += abs(y)",
+            f"    difference, q{k}_ = abs(total - q{k}_), total",
+            f"    e{k}_ = refinement_error(difference, before, size)",
+            "    before = difference if level > 0 else 0.0",
+            f"    if level > 0 and e{k}_ <= {TOLERANCE!r} * size:",
+            "        break",
+        ]
+
+
+def _plane_row(form: Affine, width: Expr, size: int) -> list[Expr]:
+    coefficients = dict(form.linear)
+    return [*(coefficients.get(u, S.Zero) for u in NATURAL[:size]), *(coefficients.get(x, S.Zero) for x in XI[:size]),
+            form.constant, width]
+
+
+def _hoisted(expr: Expr, variables: frozenset[Symbol], prefix: str) -> tuple[dict[Symbol, Expr], Expr]:
+    """Names for the largest parts that no variable is in, with their values, and the expression with them."""
+    found: dict[Expr, Symbol] = {}
+
+    def name(part: Expr) -> Expr:
+        if part.is_number:
+            return part
+        return found.setdefault(part, Symbol(f"{prefix}{len(found)}", real=True))
+
+    def visit(part: Expr) -> Expr:
+        if not part.free_symbols & variables:
+            return name(part)
+        if not part.args:
+            return part
+        if isinstance(part, sympy.Add | Mul):
+            fixed = [a for a in part.args if not a.free_symbols & variables]
+            rest = [visit(a) for a in part.args if a.free_symbols & variables]
+            return part.func(*([name(part.func(*fixed))] if fixed else []), *rest)
+        return part.func(*map(visit, part.args))
+
+    hoisted = visit(expr)
+    return {symbol: value for value, symbol in found.items()}, hoisted
+
+
+def _masked(expr: Expr) -> Expr:
+    """The expression with products with steps written as cases: a step that is 0 wins over infinity."""
+    if not expr.args:
+        return expr
+    args = [_masked(a) for a in expr.args]
+    if isinstance(expr, Mul):
+        steps = [a for a in args if isinstance(a, step)]
+        value = Mul(*(a for a in args if a not in steps))
+        for jump in steps:
+            value = where_positive(jump.args[0], value)
+        return value
+    return expr.func(*args)
