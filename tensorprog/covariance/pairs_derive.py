@@ -166,14 +166,22 @@ class Derivation(Terms):
 
     def _later_first(self, number: int, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
         """The arguments of a covariance of two elements of one family with the one first that is computed later, which
-        is unfolded first."""
+        is unfolded first; of two of equal levels, that of the first row: both orders are one definition."""
         half = len(args) // 2
         if number in self._symmetric:
+            if self._rows_turned(args):
+                return (*args[half:], *args[:half])
             for k in range(half):
                 gap = flat(args[half + k] - args[k]) * (-1 if (number, k) in self.kinds.rising else 1)
                 if (number, k) in self.kinds.moving and gap.is_Integer and gap > 0:
                     return (*args[half:], *args[:half])
         return args
+
+    def _rows_turned(self, args: tuple[Expr, ...]) -> bool:
+        """Whether the halves of some arguments are equal, but for a row of the second side before one of the first."""
+        half = len(args) // 2
+        different = [(a, b) for a, b in zip(args[:half], args[half:]) if a != b]
+        return len(different) == 1 and [self.rows.side(a) if a in self.rows else None for a in different[0]] == [1, 0]
 
     def _at_level(self, number: int, args: tuple[Expr, ...], extend: bool) -> Expr:
         """A value at levels LEVEL + constants: that of a definition at LEVEL + the largest of them."""
@@ -205,7 +213,7 @@ class Derivation(Terms):
         moving = [args[k] for k in places]
         if not moving:
             raise NotPairs(f"{self.system.equations[number].name} calls itself with the same indices")
-        level = max(moving, key=lambda a: (not a.is_Integer, int(a) if a.is_Integer else 0))
+        level = _highest(moving)
         generalised = []
         for k, a in enumerate(args):
             gap = flat(a - level)
@@ -214,3 +222,13 @@ class Derivation(Terms):
             if free and gap > 0:
                 raise NotPairs("its levels differ by more than constants")
         return self._placed(Key(number, tuple(generalised), extend, True), level)
+
+
+def _highest(levels: list[Expr]) -> Expr:
+    """The largest of some levels; one with a size, if there are such, is taken to be larger than numbers."""
+    found = levels[0]
+    for level in levels[1:]:
+        gap = flat(level - found)
+        if gap > 0 if gap.is_Integer else found.is_Integer:
+            found = level
+    return found

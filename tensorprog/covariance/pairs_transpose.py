@@ -72,7 +72,7 @@ class _Transposition:
     def __init__(self, graph: Graph, down: frozenset[int], sums: frozenset[int]):
         self.nodes, self.outputs, self.ends = dict(graph.nodes), graph.outputs, graph.ends
         self.down, self.sums = down, sums
-        self._forms: dict[int, Linear] = {}
+        self._forms: dict[tuple[int, int], Linear] = {}
 
     def graph(self) -> Graph:
         outputs = [self._replaced(e) for e in self.outputs]
@@ -185,23 +185,32 @@ class _Transposition:
                 pending += sorted(_number(a) for a in found[number].coefficients)
         return found
 
-    def _form(self, number: int) -> Linear:
-        """A step as a linear form in values one level above."""
-        if number not in self._forms:
-            expr = self.nodes[number].expr
-            atoms = self._atoms(expr)
-            form = linear(expr, atoms)
+    def _form(self, number: int, least: int | None = None) -> Linear:
+        """A step as a linear form in values one level above, at levels from `least` on (None: from its start on)."""
+        node = self.nodes[number]
+        least = node.start if least is None else least
+        if (number, least) not in self._forms:
+            if least < node.holds:
+                raise NotPairs("a recursion that goes down is needed below where its steps hold")
+            form = linear(node.expr, self._atoms(node.expr))
             made = Linear(form.rest)
             for atom, c in form.coefficients.items():
-                shift = shift_of(atom)
-                if shift not in (0, 1):
-                    raise NotPairs("a recursion that goes down needs values some levels away")
-                inner = Linear(Integer(0), {atom: Integer(1)}) if shift else self._form(_number(atom))
-                made.rest += c*inner.rest
-                for a, slope in inner.coefficients.items():
-                    made.coefficients[a] = made.coefficients.get(a, Integer(0)) + c*slope
-            self._forms[number] = made
-        return self._forms[number]
+                _add_to(made, self._one_above(atom, least), c)
+            self._forms[number, least] = made
+        return self._forms[number, least]
+
+    def _one_above(self, atom: Expr, least: int) -> Linear:
+        """A value at a level near as a linear form in those one level above."""
+        shift = shift_of(atom)
+        if shift == 1:
+            return Linear(Integer(0), {atom: Integer(1)})
+        if shift is None or shift > 1:
+            raise NotPairs("a recursion that goes down needs values some levels away")
+        form = self._form(_number(atom), least + shift)
+        made = Linear(shifted(form.rest, shift))
+        for a, c in form.coefficients.items():
+            _add_to(made, self._one_above(shifted(a, shift), least), shifted(c, shift))
+        return made
 
     # --- nodes ---
 
@@ -217,6 +226,12 @@ class _Transposition:
 
 def _number(atom: Expr) -> int:
     return int(atom.args[0])
+
+
+def _add_to(form: Linear, other: Linear, by: Expr) -> None:
+    form.rest += by*other.rest
+    for atom, c in other.coefficients.items():
+        form.coefficients[atom] = form.coefficients.get(atom, Integer(0)) + by*c
 
 
 def _scaled(form: Linear, by: Expr) -> Linear:
