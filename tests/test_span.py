@@ -295,7 +295,7 @@ def test_finite_networks_by_the_compiled_loop(monkeypatch):
     monkeypatch.setattr(loops, "FEW", 1)
     program = tensorprog.compile(EMBEDDING)
     found = program.simulate(stream(60), words=7, width=33, seeds=2)
-    env, _ = program._prepare(stream(60), {"words": 7})
+    env, *_ = program._prepare(stream(60), {"words": 7})
     from tensorprog.api import _seeds
     expected = interpret(program._simulator.program, env, width=33, seeds=_seeds(0, 2))
     for name in found.method:
