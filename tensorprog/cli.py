@@ -1,4 +1,4 @@
-"""The command line: `tpc check | derive | compile | run | simulate | verify | fmt | explain`.
+"""The command line: `tpc check | derive | compile | run | simulate | verify | classify | fmt | explain`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged, a limit that `verify`
 refutes, or text that `fmt --check` would change; 2 a mistake in the program, the data or the command line; 70 a bug in
@@ -459,6 +459,46 @@ def _diff(source: Source, text: str) -> str:
     lines = difflib.unified_diff(source.text.splitlines(keepends=True), text.splitlines(keepends=True),
                                  source.name, f"{source.name} (formatted)")
     return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
+
+
+@main.command()
+@click.argument("name", required=False, metavar="[SP|NTP|MFP|muP]")
+@click.option("--depth", type=int, default=2, show_default=True, help="Hidden layers of a named parametrization.")
+@click.option("--adaptive", is_flag=True, help="Its form for Adam, SignSGD and their kind.")
+@click.option("-a", "a", metavar="A1,A2,...", help="Multipliers n^(-a), the readout last; fractions, or names of unknowns.")
+@click.option("-b", "b", metavar="B1,B2,...", help="Initial standard deviations n^(-b).")
+@click.option("-c", "c", metavar="C | C1,C2,...", help="Learning rates n^(-c), of each layer or of all.")
+@click.option("-d", "d", metavar="D | D1,D2,...", help="Factors n^d of gradients, for adaptive optimizers.")
+@click.option("--format", "style", type=click.Choice(["text", "latex", "json"]), default="text", show_default=True,
+              help="How to write the classification.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
+              help="Draw the stable region; two exponents must be names, which become the axes.")
+@click.option("--frame", default="-1:2,-1:2", show_default=True, metavar="X0:X1,Y0:Y1", help="The picture's axes.")
+def classify(name: str | None, depth: int, adaptive: bool, a: str | None, b: str | None, c: str | None, d: str | None,
+             style: str, as_json: bool, plot: Path | None, frame: str) -> None:
+    """Classify a parametrization of perceptrons by powers of the width: stable, trivial, feature learning, kernel regime.
+
+    Without a name, -a, -b and -c give the exponents, those of the readout last. With -d the optimizer is adaptive.
+
+    \b
+    Example:
+      tpc classify muP --depth 3
+      tpc classify -a 0,0,0 -b 0,1/2,1/2 -c 1
+      tpc classify -a -1/2,0,1/2 -b 1/2,1/2,y -c x --plot region.png
+    """
+    from tensorprog.abc.command import classification, draw
+
+    found = classification(name, depth, adaptive, {"a": a, "b": b, "c": c, "d": d})
+    if plot is not None:
+        draw(found, frame, plot)
+        click.echo(f"wrote {plot}", err=True)
+    from tensorprog.abc import report
+
+    if style == "json" or as_json:
+        click.echo(json.dumps(report.to_json(found)))
+    else:
+        click.echo(report.to_latex(found) if style == "latex" else report.to_text(found))
 
 
 @main.command()

@@ -193,6 +193,12 @@ _COMMAND_LINE = {
         "finite number that is not negative.",
         "program.simulate(data, width=0)",
         "program.simulate(data, width=256)"),
+    "TP715": Entry(
+        "a parametrization that is none",
+        "A parametrization is a name with a depth, or exponents of n for the multiplier, the initial spread and the "
+        "learning rate of every layer, the readout last: as many `a` as `b`, and one `c` or as many.",
+        "tpc classify -a 0,0 -b 0,1/2,1/2 -c 1",
+        "tpc classify -a 0,0,0 -b 0,1/2,1/2 -c 1"),
     "TP709": Entry(
         "not enough memory",
         "The run needs more memory than there is. It grows with the samples, the replicates, the width and the data.",
