@@ -69,6 +69,16 @@ _GRADIENTS = {
         "mean zero, is `moment(x*y)`.",
         "f = moment(tanh(v))\noutput cov(f, f)",
         "x = tanh(W @ v)\nvector r : [n] ~ normal(0, 1)\nf = dot(r, x) / sqrt(n)\noutput cov(f, f)"),
+    "TP428": Entry(
+        "a gradient through an array of varying length that changes",
+        "A gradient needs the values of the forward pass again. An array whose length differs from iteration to "
+        "iteration, as `f[:t]`, is computed once more from what it was made of, and so may not be assigned in two places.",
+        "for i in range(3):\n    f[i] = moment(v**2)\nl = 0\nfor t in range(3):\n    if t > 0:\n"
+        "        u = 2*f[:t+1]\n    else:\n        u = f[:t+1]\n    l = l + sum(u**2)\ng = grad(l, v)\n"
+        "output n*moment(g*v)",
+        "for i in range(3):\n    f[i] = moment(v**2)\nl = 0\nfor t in range(3):\n    if t > 0:\n"
+        "        l = l + sum((2*f[:t+1])**2)\n    else:\n        l = l + sum(f[:t+1]**2)\ng = grad(l, v)\n"
+        "output n*moment(g*v)"),
 }
 
 _POWERS = {

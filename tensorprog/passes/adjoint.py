@@ -15,6 +15,7 @@ from tensorprog.ir.integers import (
     Logic,
     int_bin,
     last_value,
+    loop_names,
     substitute,
     substitute_bool,
 )
@@ -50,6 +51,7 @@ from tensorprog.ir.program import (
     SumAxis,
     TensorType,
     Term,
+    Type,
     Var,
     WidthConst,
     Zero,
@@ -62,7 +64,7 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.factors import Guard, LoopStep, Recorder
 from tensorprog.passes.regions import Site, written_first
-from tensorprog.passes.rewrite import map_items, map_op_indices
+from tensorprog.passes.rewrite import map_items, map_op_indices, map_op_vars
 
 _REPEATABLE = (Const, FromInt, ParamRef, WidthConst, InputRef)
 
@@ -95,12 +97,13 @@ class Sweep:
         self.loops_at: dict[int, tuple[For, ...]] = {}
         self._survey_block(site.ancestors[0], ())
         region = [s for p in site.parts for s in p.statements]
+        self.region = tuple(walk(tuple(region)))
         self.region_written = cells_written(tuple(region))
-        self.reversed_loops = {s.var for s in walk(tuple(region)) if isinstance(s, For)}
+        self.reversed_loops = {s.var for s in self.region if isinstance(s, For)}
         self.reversed_loops |= {p.loop.var for p in site.parts if p.loop}
         self.visible = {id(block) for block in site.ancestors}
         self.home = tuple(loop.var for loop in self.loops_at[id(site.anchor)])
-        self.crossing = {v for s in walk(tuple(region)) for v in reads(s)
+        self.crossing = {v for s in self.region for v in reads(s)
                          if v in site.active.vars and self.block_of[v] != self.block_at[id(s)]}
 
     def _survey_block(self, body: tuple[Statement, ...], loops: tuple[For, ...]) -> None:
@@ -217,7 +220,8 @@ class Sweep:
             if cell in self.shadows or not self._lives_in(cell, loop):
                 continue
             home = tuple(self.indices[h].name for h in cell.home if h in self.indices) or (var,)
-            shadow = self.builder.cell(f"{cell.display}_bar", cell.type, cell.rank, display=cell.display, home=home)
+            shadow = self.builder.cell(f"{cell.display}_bar", self._here(cell.type), cell.rank, display=cell.display,
+                                       home=home)
             self.shadows[cell] = shadow
             self.private.add(cell)
             made.append(shadow)
@@ -280,9 +284,15 @@ class Sweep:
                     value = builder.mul(builder.from_int(substitute(size, self.indices)), value)
         return value
 
+    def _here(self, type: Type) -> Type:
+        """A type of the forward pass with its lengths in terms of the sweep's loops."""
+        if isinstance(type, MatrixType):
+            return type
+        return replace(type, shape=tuple(substitute(size, self.indices) for size in type.shape))
+
     def _fit(self, value: Var, type: TensorType) -> Var:
         """A value that is the same along some axes, repeated along them."""
-        type = replace(type, shape=tuple(substitute(size, self.indices) for size in type.shape))
+        type = self._here(type)
         if value.type.width == type.width and same_shape(value.type.shape, type.shape):
             return value
         known = self.builder.constant_value(value)
@@ -302,11 +312,28 @@ class Sweep:
         if isinstance(op, Const) and var.type == SCALAR:
             return self.builder.const(op.value)
         if isinstance(op, _REPEATABLE) or (isinstance(op, Load) and op.cell not in self.region_written):
-            return self.builder.let(map_op_indices(op, self.indices), var.type, var.name)
+            return self.builder.let(map_op_indices(op, self.indices), self._here(var.type), var.name)
+        if any(loop_names(size) & self.reversed_loops for size in var.type.shape):
+            return self._recompute(var, definition)
         tape = self.tapes.get(var)
         if tape is None:
             tape = self._record(var, definition)
         return self.builder.let(Load(tape, self._tape_items(self.loops_of[var], self.indices)), var.type, var.name)
+
+    def _recompute(self, var: Var, definition: Let) -> Var:
+        """A temporary whose length differs from iteration to iteration, as that of `f[:t]`, once more from what it was
+        made of: the elements of a family have one length, so that none can record it."""
+        op = definition.op
+        stores = [s for s in self.region if written(s) is op.cell] if isinstance(op, Load) else []
+        simple = all(isinstance(s, Store) for s in stores)
+        if len(stores) == 1 and simple and not op.cell.rank and self.block_at[id(stores[0])] == self.block_of[var]:
+            return self._fetch(stores[0].value)
+        if stores and not (op.cell.rank and simple):  # an element of a family is stored once, and is still there
+            self.reporter.error("TP428", f"a gradient through `{op.cell.display}`, which changes and whose length differs "
+                                "from iteration to iteration, is not available", definition.span,
+                                help="give each of its values a name of its own")
+        return self.builder.let(map_op_vars(map_op_indices(op, self.indices), self._fetch), self._here(var.type),
+                                var.name)
 
     def _record(self, var: Var, definition: Let) -> Cell:
         loops = self.loops_of[var]
@@ -350,20 +377,21 @@ class Sweep:
                 self._reverse_contract(op, self._fit(bar, var.type))
             case SumAxis(arg=arg, axis=axis):
                 if bar.type.shape or not var.type.shape:
-                    size = arg.type.shape[axis]
+                    size = substitute(arg.type.shape[axis], self.indices)
                     type = TensorType(bar.type.width, (*bar.type.shape[:axis], size, *bar.type.shape[axis:]))
-                    bar = self.builder.let(Expand(bar, axis, substitute(size, self.indices)), type)
+                    bar = self.builder.let(Expand(bar, axis, size), type)
                 self._contribute(arg, bar, arg.type)
             case Expand(arg=arg, axis=axis):
                 self._contribute(arg, self.builder.sum_axis(self._fit(bar, var.type), axis), arg.type)
             case Pick(arg=arg, items=()):
                 self._contribute(arg, bar, arg.type)
             case Pick(arg=arg, items=items):
-                place = Place(self._fit(bar, var.type), map_items(items, self.indices), arg.type.shape)
-                self._contribute(arg, self.builder.let(place, arg.type), arg.type)
+                whole = self._here(arg.type)
+                place = Place(self._fit(bar, var.type), map_items(items, self.indices), whole.shape)
+                self._contribute(arg, self.builder.let(place, whole), arg.type)
             case Place(arg=arg, items=items):
                 pick = Pick(self._fit(bar, var.type), map_items(items, self.indices))
-                self._contribute(arg, self.builder.let(pick, arg.type), arg.type)
+                self._contribute(arg, self.builder.let(pick, self._here(arg.type)), arg.type)
             case MatMul():
                 self._reverse_matmul(statement, op, self._fit(bar, var.type))
             case Load(cell=cell, items=items):
@@ -430,14 +458,14 @@ class Sweep:
             case Store(cell=cell, items=items, value=value):
                 items = map_items(items, self.indices)
                 shadow = self._shadow(cell)
-                bar = self.builder.load(shadow, items, value.type)
+                bar = self.builder.load(shadow, items, self._here(value.type))
                 if not (cell.rank and any(cell is g.wrt for g in self.site.gradients)):
                     # A family's element is stored once: its shadow then stays, as the gradient asked for.
-                    zero = self.builder.const(0, cell.type)
+                    zero = self.builder.const(0, shadow.type)
                     self.builder.append(Store(shadow, items, zero, span=statement.span))
                 self._contribute(value, bar, value.type)
             case Accum(cell=cell, items=items, value=value):
-                bar = self.builder.load(self._shadow(cell), map_items(items, self.indices), value.type)
+                bar = self.builder.load(self._shadow(cell), map_items(items, self.indices), self._here(value.type))
                 self._contribute(value, bar, value.type)
             case MatStore(cell=cell, items=items, terms=terms):
                 self._reverse_matrix(statement, cell, items, terms, replace=True)

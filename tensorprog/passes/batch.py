@@ -2,7 +2,8 @@
 
 A loop is parallel when, for every cell that its body touches, one of these holds: the body does not write it; every
 access has the same index in the loop's variable; it is only added to; it is new in every iteration. Loops inside must
-not depend on the variable in their bounds or conditions, and no index chooses between two integers by it. Parallel loops are turned to run upwards.
+not depend on the variable in their bounds or conditions, nor slices in their ends, and no index chooses between two
+integers by it. Parallel loops are turned to run upwards.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def is_parallel(loop: For) -> bool:
             return False
         if any(loop.var in loop_names(i) for items in _matrix_indices(s) for i in items):
             return False
-        if _needs_index_array_behind_slice(getattr(s, "items", getattr(getattr(s, "op", None), "items", ())), loop.var):
+        items = getattr(s, "items", getattr(getattr(s, "op", None), "items", ()))
+        if _needs_index_array_behind_slice(items, loop.var) or _has_moving_slice(s, items, loop.var):
             return False
     return all(_independent(cell, loop, statements) for cell in {c for s in statements for c in touched(s)})
 
@@ -116,6 +118,13 @@ def _needs_index_array_behind_slice(items: tuple, var: str) -> bool:
         return False
     plain = all(linear_form(i).get(IntSym(var, "loop")) == 1 and len(loop_names(i)) == 1 for i in behind)
     return not plain or len(behind) + len(before) > 1
+
+
+def _has_moving_slice(statement: Statement, items: tuple, var: str) -> bool:
+    """Whether a slice, as `X[i:]`, or a length differs from iteration to iteration."""
+    ends = [end for item in items if isinstance(item, Range) for end in (item.start, item.stop) if end is not None]
+    lengths = statement.var.type.shape if isinstance(statement, Let) else ()
+    return any(var in loop_names(e) for e in (*ends, *lengths))
 
 
 def _matrix_indices(statement: Statement) -> list[tuple[IntExpr, ...]]:
