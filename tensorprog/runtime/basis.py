@@ -24,9 +24,10 @@ GROWING_WORK, PLAIN_WORK = 10**6, 10**4
 # The two evaluations' roundings are of one size but not equal: their difference times this bounds either of them, but
 # where they agree by chance to a fourth.
 ROUNDING_FACTOR = 4.0
-# Directions more in the second evaluation, so that coefficients have another scale and another rounding.
-EXTRA = 17
-# What is smaller, relative to its element or to the largest element of the output, is rounding: error 0.
+# Directions more in the second evaluation, so that coefficients have another scale and another rounding, and the size of
+# a direction there: a few exact numbers are rounded the same at every scale.
+EXTRA, PERTURBED = 17, 1.0 + 2.0**-50
+# What is smaller, relative to its element or to the largest element up to it, is rounding: error 0.
 ROUNDED, ROUNDED_OF_LARGEST = 2e-12, 1e-14
 # Directions left for matrices at the first attempt.
 ROOM = 64
@@ -43,10 +44,12 @@ class Basis:
         samples: K, the number of directions that there is room for.
         dtype: of coefficients.
         tolerance: parts of vectors of this relative size add no direction.
+        size: of a direction; other than 1 only by some units of rounding, to see what becomes of them.
     """
 
-    def __init__(self, samples: int, dtype: str = "float64", tolerance: float = TOLERANCE):
+    def __init__(self, samples: int, dtype: str = "float64", tolerance: float = TOLERANCE, size: float = 1.0):
         self.samples, self.dtype, self.tolerance = samples, np.dtype(dtype), tolerance
+        self._entry = size * np.sqrt(samples)
         self._used = 0
         self._one: np.ndarray | None = None
 
@@ -60,7 +63,7 @@ class Basis:
         if self._used > self.samples:
             raise Full
         rows = np.zeros((count, self.samples), self.dtype)
-        rows[np.arange(count), np.arange(start, self._used)] = np.sqrt(self.samples)
+        rows[np.arange(count), np.arange(start, self._used)] = self._entry
         return rows
 
     def one(self) -> np.ndarray:
@@ -136,8 +139,8 @@ def run_in_basis(evaluate: Callable[[list[Basis], Tick], Values], dimensions: Se
     samples = max((1, *dimensions))
     samples = 2 * samples + ROOM if grows else samples
 
-    def once(samples: int, counter: Counter, tolerance: float) -> dict[str, np.ndarray]:
-        spaces = [Basis(samples, dtype, tolerance) for _ in dimensions]
+    def once(samples: int, counter: Counter, *settings: float) -> dict[str, np.ndarray]:
+        spaces = [Basis(samples, dtype, *settings) for _ in dimensions]
         return dict(evaluate(spaces, Monitor(counter, checkpoint, watch)))
 
     with np.errstate(all="ignore"), threadpool_limits(threads):
@@ -147,7 +150,7 @@ def run_in_basis(evaluate: Callable[[list[Basis], Tick], Values], dimensions: Se
             counter = Counter(1 if long else 2, steps, progress)
             try:
                 values = once(samples, counter, TOLERANCE)
-                other = values if long else once(samples + EXTRA, counter, ROUNDING_FACTOR * TOLERANCE)
+                other = values if long else once(samples + EXTRA, counter, ROUNDING_FACTOR * TOLERANCE, PERTURBED)
                 break
             except Full:
                 samples *= 2
@@ -156,12 +159,16 @@ def run_in_basis(evaluate: Callable[[list[Basis], Tick], Values], dimensions: Se
 
 
 def rounding_error(value: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The error of an array that was computed twice with different rounding: 0 if it is no more than rounding."""
+    """The error of an array that was computed twice with different rounding: 0 if it is no more than rounding.
+
+    The scale of an element's rounding is the largest element so far, because a family that diverges later, along its
+    leading axis, says nothing of its beginning.
+    """
     value, other = np.asarray(value, dtype=float), np.asarray(other, dtype=float)
     finite = np.isfinite(value)
     with np.errstate(all="ignore"):
         error = ROUNDING_FACTOR * np.abs(value - other)
-        largest = np.max(np.abs(value), initial=0.0, where=finite)
+        largest = np.maximum.accumulate(np.where(finite, np.abs(value), 0.0), axis=None).reshape(value.shape)
         error = np.where(error <= ROUNDED * np.abs(value) + ROUNDED_OF_LARGEST * largest, 0.0, error)
     error = np.where(np.isnan(error), np.inf, error)
     return np.where(finite, error, 0.0)
