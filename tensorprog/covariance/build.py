@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorprog.covariance.guards import Unsupported
+from tensorprog.covariance.budget import Budget, Unsupported, limited, shared
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.system import System
 from tensorprog.covariance.unwind import Unwound
 from tensorprog.driver import Compiled
 from tensorprog.ir.program import Cell
+
+#: A program as expressions.
+Expressions = tuple[Unwound, Laws]
+
+#: Steps that may be taken to find equations (see `budget`); some fifteen seconds.
+MOST_STEPS = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,59 +25,68 @@ class Covered:
     system: System | None
     reasons: dict[Cell, str]
 
+    @property
+    def count(self) -> int:
+        """How many outputs are covered."""
+        return len(self.system.outputs) if self.system is not None else 0
+
 
 def covered(compiled: Compiled, cells: list[Cell]) -> Covered:
     """Those of the outputs `cells` that are functions of few Gaussians, as equations of one system. Responses are first
-    taken to cancel what recursions carry over, which gives the shorter system (`gaussian`); if that fails, they are
-    carried along."""
+    taken to cancel what recursions carry over, which gives the shorter system (`gaussian`); if some outputs have none
+    then, they are carried along, and the hypothesis is kept by which more outputs have equations."""
     if not cells:
         return Covered(None, {})
+    with limited(Budget(MOST_STEPS)):
+        try:
+            program = _unwound(compiled)
+        except Unsupported as reason:
+            return Covered(None, dict.fromkeys(cells, str(reason)))
+        with shared(1 / 2):
+            cancelling = _judged(compiled, cells, True, program)
+        if not cancelling.reasons:
+            return cancelling
+        carried = _judged(compiled, cells, False, _unwound(compiled))
+        return cancelling if cancelling.count > carried.count else carried
+
+
+def _judged(compiled: Compiled, cells: list[Cell], cancelling: bool, program: Expressions) -> Covered:
+    """What is covered under one hypothesis. If it fails for the outputs together, it may hold for some of them."""
     try:
-        return Covered(build(compiled, cells), {})
+        system = System(*program, cells, cancelling)
     except Unsupported as reason:
         if len(cells) == 1:
             return Covered(None, {cells[0]: str(reason)})
-    return _together(compiled, *_alone(compiled, cells))
+        return _together(compiled, cells, cancelling)
+    return Covered(system if system.outputs else None, system.refused)
 
 
-def _alone(compiled: Compiled, cells: list[Cell]) -> tuple[dict[Cell, System], dict[Cell, str]]:
-    """The systems of the outputs that have one by themselves, and why the others have none."""
-    systems, reasons = {}, {}
-    for cell in cells:
+def _together(compiled: Compiled, cells: list[Cell], cancelling: bool) -> Covered:
+    """One system for the outputs that have one by themselves. The last ones are left out if responses cancel only
+    without them."""
+    alone = {}
+    for position, cell in enumerate(cells):
+        with shared(1 / (len(cells) + 1 - position)):
+            alone[cell] = _judged(compiled, [cell], cancelling, _unwound(compiled))
+    reasons = {cell: found.reasons[cell] for cell, found in alone.items() if found.reasons}
+    rest = [cell for cell in cells if cell not in reasons]
+    while len(rest) > 1:
         try:
-            systems[cell] = build(compiled, [cell])
+            system = System(*_unwound(compiled), rest, cancelling)
+            return Covered(system, reasons | system.refused)
         except Unsupported as reason:
-            reasons[cell] = str(reason)
-    return systems, reasons
+            reasons[rest.pop()] = f"in a system with the other outputs, {reason}"
+    return Covered(alone[rest[0]].system if rest else None, reasons)
 
 
-def _together(compiled: Compiled, systems: dict[Cell, System], reasons: dict[Cell, str]) -> Covered:
-    """One system for outputs that have one each. The last ones are left out if it would be too large, or if some
-    responses cancel only without them."""
-    cells = list(systems)
-    while len(cells) > 1:
-        try:
-            return Covered(build(compiled, cells), reasons)
-        except Unsupported as reason:
-            reasons[cells.pop()] = f"in a system with the other outputs, {reason}"
-    return Covered(systems[cells[0]] if cells else None, reasons)
-
-
-def build(compiled: Compiled, cells: list[Cell]) -> System:
-    """The system of the given outputs.
+def _unwound(compiled: Compiled) -> Expressions:
+    """The program as expressions, of which a system takes possession.
 
     Raises:
-        Unsupported: with the reason.
+        Unsupported: with the reason why it cannot be written so.
     """
-    try:
-        return _system(compiled, cells, cancelling=True)
-    except Unsupported:
-        return _system(compiled, cells, cancelling=False)
-
-
-def _system(compiled: Compiled, cells: list[Cell], cancelling: bool) -> System:
     laws = Laws(compiled.limit, compiled.powers, compiled.env)
     try:
-        return System(Unwound(compiled.limit, laws), laws, cells, cancelling)
+        return Unwound(compiled.limit, laws), laws
     except RecursionError:
         raise Unsupported("an expression is nested too deeply") from None

@@ -17,6 +17,7 @@ from itertools import takewhile
 import sympy
 from sympy import Dummy, Expr, Integer, Symbol
 
+from tensorprog.covariance.budget import spend
 from tensorprog.covariance.cases import sum_of_cases
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.inlining import Inlining
@@ -39,7 +40,8 @@ from tensorprog.covariance.unwind import Unwound
 from tensorprog.covariance.writes import Binding, Site
 from tensorprog.expectations.functions import step
 
-MAX_STEPS = 4_000
+#: Steps of the budget that the derivative of a node takes.
+DERIVATIVE = 4
 
 
 class Responses:
@@ -70,7 +72,6 @@ class Responses:
         self._coefficients: dict[tuple[int, int], int] = {}
         self.assumed: set[int] = set()
         self.trusted: set[Expr] = set()
-        self._steps = 0
 
     # --- Z of a product ---
 
@@ -127,9 +128,7 @@ class Responses:
     def derivative(self, expr: Expr, hat: Expr, summed: bool = False) -> Expr:
         """d Z / d Zhat, by the chain rule. `summed`: of a term of a sum of products, of which as a whole the hypothesis
         says something."""
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise Unsupported("its responses are too many to write down")
+        spend(DERIVATIVE)
         if isinstance(expr, Hat | Product):
             own = equal_indices(expr.args[1:], hat.args[1:]) if expr.args[0] == hat.args[0] else Integer(0)
             if isinstance(expr, Product) and self.cancelling and not summed:

@@ -10,11 +10,8 @@ from collections.abc import Mapping
 import sympy
 from sympy import Expr, Integer, Symbol
 
+from tensorprog.covariance.budget import Unsupported
 from tensorprog.covariance.nodes import AtLeastZero, Call, IsZero, Mean, Total, flat
-
-
-class Unsupported(Exception):
-    """The program is outside of what the covariance evaluator covers; the message says why."""
 
 
 def known(guard: Expr) -> list[Expr]:

@@ -66,6 +66,21 @@ class Laws:
         """Whether a declared vector has finitely many values."""
         return self._law(init)[0] in ("rademacher", "bernoulli", "constant", "zero")
 
+    def reduced(self, expr: Expr) -> Expr:
+        """An expression with powers of vectors of two values, of which the first two are all there are: a**2 is 1 for
+        signs, b**2 is b for zeros and ones. Without that, a recursion would make higher powers at every step."""
+        return expr.replace(lambda e: e.is_Pow and isinstance(e.base, Init) and e.exp.is_Integer and e.exp > 1,
+                            lambda e: self._power(e.base, int(e.exp)))
+
+    def _power(self, init: Init, exponent: int) -> Expr:
+        match self._law(init)[0]:
+            case "rademacher":
+                return init ** (exponent % 2)
+            case "bernoulli":
+                return init
+            case _:
+                return init**exponent
+
     def values(self, init: Init) -> list[tuple[Expr, Expr]]:
         """The values of a discrete law with their probabilities."""
         name, args = self._law(init)

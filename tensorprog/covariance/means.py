@@ -13,12 +13,14 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.integrand import Integrands
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
-from tensorprog.covariance.nodes import Call, Hat, Init, Mean, Product, Total, by_linearity, flat, ordered
+from tensorprog.covariance.nodes import Call, Hat, Init, Mean, Product, Total, by_linearity, factors_of, flat, ordered
 from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.unwind import Unwound
 
 #: Of a mean that follows a recursion.
 MOST_FACTORS = 6
+#: Of most means that have an equation.
+FEW_FACTORS = 3
 
 
 class Means:
@@ -34,6 +36,7 @@ class Means:
         self.planned = Integrands(unwound, linear, parts, lambda a, b: self.number(covariances.covariance(a, b)))
         self.symmetric: set[int] = set()
         self._functions: dict[int, int] = {}
+        self._complexity: dict[int, int] = {}
 
     def number(self, expr: Expr) -> Expr:
         """A scalar expression with every mean as a function.
@@ -46,16 +49,24 @@ class Means:
         return expr.xreplace({m: Call(Integer(self._function(int(m.args[0]))), *m.args[1:])
                               for m in ordered(expr.atoms(Mean))})
 
+    def complexity(self, number: int) -> int:
+        """How many factors the mean has that a function of integers is, if they are so many that it may well have no
+        equation; else 0."""
+        return self._complexity.get(number, 0)
+
     def _function(self, number: int) -> int:
         if number not in self._functions:
             params, integrand = self.unwound.means[number]
             facts = tuple(sorted(self.unwound.mean_facts[number], key=str))
             self._functions[number] = self.unwound.function(
                 f"E[{number}]", params, False, lambda: self._cases(integrand, facts))
+            factors = len(factors_of(integrand))
+            if factors > FEW_FACTORS:
+                self._complexity[self._functions[number]] = factors
         return self._functions[number]
 
     def _cases(self, integrand: Expr, facts: tuple[Expr, ...]) -> list[Case]:
-        integrand = flat(self.linear.responses.inlining.inlined(integrand))
+        integrand = self.laws.reduced(flat(self.linear.responses.inlining.inlined(integrand)))
         carried = self.linear.resolution.carried(integrand)
         if not carried:
             return [(guards, self._mean(expr)) for guards, expr in self.linear.resolution.resolved(integrand, facts)]
@@ -88,6 +99,7 @@ class Means:
     def _general_mean(self, term: Expr) -> Expr:
         """The mean of a product with functions that go round a loop, as one at all indices: those of such a function
         are parameters of their own, so that a recursion comes back to the same mean."""
+        term = self.laws.reduced(term)
         bound = {t.args[1] for t in term.atoms(Total)}
         atoms = [a for a in (*self.unwound.random_calls(term), *ordered(term.atoms(Hat, Init)))
                  if not a.free_symbols & bound]

@@ -20,6 +20,8 @@ from functools import lru_cache
 import sympy
 from sympy import Expr, Function, Integer, Symbol
 
+from tensorprog.covariance.budget import require_expandable, size, spend
+
 
 class Node(Function):
     """A function that SymPy leaves alone."""
@@ -113,10 +115,23 @@ def index_symbol(name: str) -> Symbol:
     return Symbol(name, integer=True)
 
 
-@lru_cache(maxsize=1 << 16)
 def flat(expr: Expr) -> Expr:
-    """Products of sums multiplied out, also inside of functions, which are left as they are otherwise."""
-    return sympy.expand(expr, power_base=False, power_exp=False, log=False)
+    """Products of sums multiplied out, also inside of functions, which are left as they are otherwise.
+
+    Raises:
+        Unsupported: if the budget of work is used up.
+    """
+    result, steps = _flat(expr)
+    spend(steps)
+    return result
+
+
+@lru_cache(maxsize=1 << 16)
+def _flat(expr: Expr) -> tuple[Expr, int]:
+    """`flat`, and the steps that it takes: nodes read and written."""
+    steps = require_expandable(expr)
+    result = sympy.expand(expr, power_base=False, power_exp=False, log=False)
+    return result, steps + (0 if result is expr else size(result))
 
 
 _counter = iter(range(10**9))

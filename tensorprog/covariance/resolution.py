@@ -16,7 +16,6 @@ from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product, T
 from tensorprog.covariance.unwind import Unwound
 from tensorprog.covariance.writes import FunctionDef
 
-MAX_STEPS = 400
 #: Of an expression that is looked at further.
 MOST_NODES = 20_000
 
@@ -35,7 +34,6 @@ class Resolution:
         self.cancellation = Cancellation(unwound, responses)
         self._templates: dict[int, Expr | None] = {}
         self._round: dict[int, bool] = {}
-        self._steps = 0
 
     def resolved(self, expr: Expr, facts: tuple[Expr, ...], unfolded: frozenset[int] = frozenset()) -> list[Case]:
         """An expression in Hat, Init and linear functions, by cases. `facts` are >= 0; `unfolded` are the functions
@@ -44,9 +42,6 @@ class Resolution:
         Raises:
             Unsupported: with the reason why it is not such an expression.
         """
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise Unsupported("it has too many cases")
         expr = flat(self.responses.inlining.inlined(expr))
         if sum(1 for _ in itertools.islice(sympy.preorder_traversal(expr), MOST_NODES)) == MOST_NODES:
             raise Unsupported("an expression is too large")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
 
 import sympy
 from sympy import Expr, Integer, Symbol
 
+from tensorprog.covariance.budget import TooMuch
 from tensorprog.covariance.families import single_assignment
-from tensorprog.covariance.guards import decide, under
+from tensorprog.covariance.guards import Unsupported, decide, under
 from tensorprog.covariance.integers import integer, size_symbol, truth
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.nodes import (
@@ -56,7 +59,11 @@ class Scope:
         function = self.functions[number]
         if function.resolve is not None:
             resolve, function.resolve = function.resolve, None
-            function.cases = [(guards, under(expr, guards)) for guards, expr in resolve()]
+            try:
+                function.cases = [(guards, under(expr, guards)) for guards, expr in resolve()]
+            except Unsupported as reason:
+                function.resolve = resolve if isinstance(reason, TooMuch) else partial(_refuse, str(reason))
+                raise
         return function.cases
 
     def unfolding(self, number: int) -> list[tuple[tuple[Expr, ...], Expr]]:
@@ -178,6 +185,10 @@ class Scope:
 
     def _condition(self, condition: BoolExpr) -> Expr:
         return self._decided(truth(condition, self._int))
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise Unsupported(reason)
 
 
 def is_bound(expr: Expr, symbol: Symbol) -> bool:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import sympy
 from sympy import Expr, Symbol
 
+from tensorprog.covariance.budget import TooMuch, shared
 from tensorprog.covariance.covariances import Covariances
 from tensorprog.covariance.gaussian import Responses
 from tensorprog.covariance.guards import Unsupported
@@ -66,7 +67,8 @@ class Equation:
 
 
 class System:
-    """The equations behind the given outputs.
+    """The equations behind those of the given outputs that have some. An output is given up at the first of its
+    equations that cannot be written, and so is every other output that needs the same one.
 
     Args:
         cancelling: whether responses are taken to cancel what recursions carry over (see `gaussian`).
@@ -74,13 +76,14 @@ class System:
     Attributes:
         equations: number -> equation, in the order in which they were needed.
         outputs: output cell -> number of its equation.
+        refused: the other outputs, and why.
         recipes: planned expectations.
         integrands: of each recipe, the integrand in z0, z1, ..., and the covariances {(z_i, z_j): symbol or number}.
         symmetric: the covariances of two elements of one family, and the means of their products, which the two halves
             of the arguments may change places in.
 
     Raises:
-        Unsupported: with the reason why the outputs are not functions of few Gaussians.
+        Unsupported: if what was assumed of the responses does not hold.
     """
 
     def __init__(self, unwound: Unwound, laws: Laws, outputs: list[Cell], cancelling: bool):
@@ -91,8 +94,13 @@ class System:
         covariances = Covariances(unwound, laws, linear, parts)
         self._means = Means(unwound, laws, linear, parts, covariances)
         self.equations: dict[int, Equation] = {}
-        self.outputs = {cell: self._output(cell) for cell in outputs}
+        self.refused: dict[Cell, str] = {}
+        self.outputs: dict[Cell, int] = {}
+        for cell in outputs:
+            self._name(cell)
         self._close()
+        if not self.outputs:
+            return
         if not all(map(linear.is_linear, responses.assumed)):
             raise Unsupported("a recursion of nonlinear functions responds to a transposed product")
         linear.resolution.cancellation.check(responses.trusted)
@@ -101,15 +109,8 @@ class System:
 
     def needed(self, cell: Cell) -> Needed:
         """The equations and expectations behind an output."""
-        reached: set[int] = set()
-        recipes: set[int] = set()
-        pending = [self.outputs[cell]]
-        while pending:
-            number = pending.pop()
-            if number not in reached:
-                reached.add(number)
-                recipes.update(self.equations[number].numbers(Expectation))
-                pending += self.equations[number].numbers(Call)
+        reached = self._reached([self.outputs[cell]])
+        recipes = {k for number in reached for k in self.equations[number].numbers(Expectation)}
         return Needed(frozenset(reached), tuple(self.recipes[k] for k in sorted(recipes)))
 
     def replaced(self, equations: dict[int, Equation], symmetric: Iterable[int]) -> System:
@@ -121,22 +122,87 @@ class System:
         found.equations = {number: e for number, e in equations.items() if number in needed}
         return found
 
-    def _output(self, cell: Cell) -> int:
-        shape = cell.rank + len(cell.type.shape)
-        params = tuple(fresh_index() for _ in range(shape))
-        expr = self._unwound.output(cell)(params)
-        return self._unwound.function(f"output {cell.display or cell.name}", params, False, lambda: [((), expr)])
+    def _name(self, cell: Cell) -> None:
+        """Make an output a function of integers."""
+        params = tuple(fresh_index() for _ in range(cell.rank + len(cell.type.shape)))
+        try:
+            expr = self._unwound.output(cell)(params)
+        except (Unsupported, RecursionError) as reason:
+            self.refused[cell] = _told(reason)
+        else:
+            self.outputs[cell] = self._unwound.function(f"output {cell.display or cell.name}", params, False,
+                                                        lambda: [((), expr)])
 
     def _close(self) -> None:
-        pending = list(self.outputs.values())
+        """Write what the outputs need, all together; if that is too much, what one after the other needs, with an equal
+        share of the budget."""
+        try:
+            with shared(1 / 2 if len(self.outputs) > 1 else 1):
+                self._write(list(self.outputs.values()))
+        except TooMuch as reason:
+            cells = list(self.outputs)
+            self.equations = {}
+            for position, cell in enumerate(cells if len(cells) > 1 else ()):
+                self._write_alone(cell, 1 / (len(cells) - position))
+            if len(cells) == 1:
+                self._refuse(cells, str(reason))
+
+    def _write_alone(self, cell: Cell, share: float) -> None:
+        before = dict(self.equations)
+        try:
+            with shared(share):
+                self._write([self.outputs[cell]])
+        except TooMuch as reason:
+            self.equations = before
+            self._refuse([cell], str(reason))
+
+    def _write(self, numbers: list[int]) -> None:
+        """The equations of some numbers and of what they need. Means of many factors come first, which are the likeliest
+        to have none; an equation that cannot be written refuses the outputs that need it.
+
+        Raises:
+            TooMuch: if there are too many.
+        """
+        pending = list(numbers)
         while pending:
-            number = pending.pop(0)
+            number = max(pending, key=self._means.complexity)
+            pending.remove(number)
             if number in self.equations:
                 continue
             if len(self.equations) > MAX_EQUATIONS:
-                raise Unsupported("the system of equations is too large")
-            self.equations[number] = self._equation(number)
-            pending += self.equations[number].numbers(Call)
+                raise TooMuch("the system of equations is too large")
+            try:
+                self.equations[number] = self._equation(number)
+            except TooMuch:
+                raise
+            except (Unsupported, RecursionError) as reason:
+                self._refuse_needing(number, _told(reason))
+                needed = self._reached(self.outputs.values())
+                pending = [n for n in pending if n in needed]
+            else:
+                pending += self.equations[number].numbers(Call)
+
+    def _refuse_needing(self, number: int, reason: str) -> None:
+        self._refuse([cell for cell, own in self.outputs.items() if number in self._reached([own])], reason)
+
+    def _refuse(self, cells: list[Cell], reason: str) -> None:
+        for cell in cells:
+            del self.outputs[cell]
+            self.refused[cell] = reason
+        needed = self._reached(self.outputs.values())
+        self.equations = {number: e for number, e in self.equations.items() if number in needed}
+
+    def _reached(self, numbers: Iterable[int]) -> set[int]:
+        """Some numbers, and those that their equations need, as far as they are written."""
+        reached: set[int] = set()
+        pending = list(numbers)
+        while pending:
+            number = pending.pop()
+            if number not in reached:
+                reached.add(number)
+                if number in self.equations:
+                    pending += self.equations[number].numbers(Call)
+        return reached
 
     def _equation(self, number: int) -> Equation:
         function = self._unwound.functions[number]
@@ -144,3 +210,7 @@ class System:
         if any(expr.has(sympy.nan, sympy.oo, sympy.zoo, -sympy.oo) for _, expr in cases):
             raise Unsupported(f"`{function.name}` begins with an infinite value")
         return Equation(number, function.name, function.params, cases)
+
+
+def _told(reason: Exception) -> str:
+    return "an expression is nested too deeply" if isinstance(reason, RecursionError) else str(reason)

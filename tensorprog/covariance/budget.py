@@ -1,0 +1,115 @@
+"""A budget of work for the attempt to find equations, in steps, so that a plan does not depend on the machine.
+
+Whoever works through an expression spends as many steps as it has nodes. `flat`, through which every expression goes,
+does so, and refuses products that would be multiplied out to more terms than could be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import comb
+
+import sympy
+from sympy import Expr
+
+#: Of a product that is multiplied out.
+MOST_TERMS = 20_000
+
+
+class Unsupported(Exception):
+    """The program is outside of what the covariance evaluator covers; the message says why."""
+
+
+class TooMuch(Unsupported):
+    """There is more to be worked out than there is room or budget for."""
+
+
+class Budget:
+    """Steps that may still be taken."""
+
+    def __init__(self, steps: float):
+        self.left = steps
+        self.spent = 0
+
+    def spend(self, steps: float) -> None:
+        """Take steps.
+
+        Raises:
+            TooMuch: if there are none left.
+        """
+        self.left -= steps
+        self.spent += steps
+        if self.left < 0:
+            raise TooMuch("finding its equations takes too much work")
+
+
+_current: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+def spend(steps: float) -> None:
+    """Take steps of the budget at hand, if there is one."""
+    budget = _current.get()
+    if budget is not None:
+        budget.spend(steps)
+
+
+@contextmanager
+def limited(budget: Budget) -> Iterator[Budget]:
+    """Spends from `budget` for as long as the context lasts."""
+    token = _current.set(budget)
+    try:
+        yield budget
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def shared(share: float) -> Iterator[None]:
+    """Leaves a share of what is left of the budget at hand."""
+    budget = _current.get()
+    part = Budget(budget.left * share)
+    try:
+        with limited(part):
+            yield
+    finally:
+        budget.left -= part.spent
+        budget.spent += part.spent
+
+
+def size(expr: Expr) -> int:
+    """The number of nodes of an expression, those that occur several times counted each time."""
+    return 1 + sum(map(size, expr.args))
+
+
+def require_expandable(expr: Expr) -> int:
+    """The size of an expression whose products can be multiplied out.
+
+    Raises:
+        Unsupported: if that makes too many terms.
+    """
+    terms, nodes = _terms(expr)
+    if terms > MOST_TERMS:
+        raise Unsupported("an expression has too many terms")
+    return nodes
+
+
+def _terms(expr: Expr) -> tuple[int, int]:
+    """How many terms an expression has at most when it is multiplied out, or some argument of a function in it; and its
+    size."""
+    if not expr.args:
+        return 1, 1
+    inner = [_terms(a) for a in expr.args]
+    counts = [terms for terms, _ in inner]
+    nodes = 1 + sum(nodes for _, nodes in inner)
+    if isinstance(expr, sympy.Add):
+        return sum(counts), nodes
+    if isinstance(expr, sympy.Mul):
+        product = 1
+        for count in counts:
+            product *= count
+        return product, nodes
+    if isinstance(expr, sympy.Pow) and expr.exp.is_Integer and expr.exp > 1:
+        return comb(counts[0] + int(expr.exp) - 1, int(expr.exp)), nodes
+    return max(counts) if max(counts) > MOST_TERMS else 1, nodes
