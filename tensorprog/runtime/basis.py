@@ -168,7 +168,7 @@ def rounding_error(value: np.ndarray, other: np.ndarray) -> np.ndarray:
     finite = np.isfinite(value)
     with np.errstate(all="ignore"):
         error = ROUNDING_FACTOR * np.abs(value - other)
-        largest = np.maximum.accumulate(np.where(finite, np.abs(value), 0.0), axis=None).reshape(value.shape)
+        largest = np.maximum.accumulate(np.where(finite, np.abs(value), 0.0).ravel()).reshape(value.shape)
         error = np.where(error <= ROUNDED * np.abs(value) + ROUNDED_OF_LARGEST * largest, 0.0, error)
     error = np.where(np.isnan(error), np.inf, error)
     return np.where(finite, error, 0.0)
