@@ -18,7 +18,7 @@ import numpy as np
 from tensorprog.diagnostics import Note, Reporter, Span, near_miss
 from tensorprog.ir.constants import constant
 from tensorprog.ir.integers import IntExpr, IntSym, evaluate_int, int_text, symbols
-from tensorprog.ir.program import Input, MatrixType, Param, Program, Size
+from tensorprog.ir.program import Initial, Input, MatrixType, Param, Program, Size
 
 Env = dict[str, object]
 
@@ -66,12 +66,23 @@ def _check_laws(program: Program, env: Env) -> None:
     reporter = Reporter(program.source)
     for initial in program.initials:
         values = [constant(program, a, env)[0] for a in initial.law.args]
-        wrong = _law_mistake(initial.law.name, values)
+        wrong = _law_mistake(initial.law.name, values) or _drawn_mistake(program, initial, env)
         if wrong:
             name = initial.cell.display or initial.cell.name
             reporter.error("TP633", f"the law of '{name}' makes no sense: {wrong}", initial.cell.span,
                            help="change the parameters in it with --set, or the declaration")
     reporter.raise_errors()
+
+
+def _drawn_mistake(program: Program, initial: Initial, env: Env) -> str | None:
+    """What is wrong with the law of the entries of a matrix: they must have mean 0."""
+    law = initial.drawn
+    if law is None:
+        return None
+    values = [constant(program, a, env)[0] for a in law.args]
+    if law.name == "uniform" and abs(values[0] + values[1]) > 1e-12 * abs(values[1]):
+        return f"the entries of a matrix have mean 0, and these are from {values[0]:g} to {values[1]:g}"
+    return _law_mistake(law.name, values)
 
 
 def _law_mistake(law: str, values: list[float]) -> str | None:

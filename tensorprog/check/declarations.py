@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 from tensorprog.check.context import Abandon, Context
+from tensorprog.check.ensembles import SYMMETRIC, declare_symmetric, normal_of_same_variance, require_ensemble
 from tensorprog.check.integers import const_expr, extent_expr
 from tensorprog.check.scope import CellName, InputName, IntName, ParamName, Poison, WidthName, counted
 from tensorprog.diagnostics import Note, Span, near_miss
@@ -29,7 +30,7 @@ from tensorprog.syntax import tree
 from tensorprog.syntax.unparse import expression as expression_text
 
 LAWS = {"normal": ("mean", "variance"), "rademacher": (), "uniform": ("lo", "hi"), "bernoulli": ("p",),
-        "sparse_normal": ("rho", "variance"), "constant": ("c",)}
+        "sparse_normal": ("rho", "variance"), "constant": ("c",), SYMMETRIC: ("mean", "variance")}
 
 BUILTINS = frozenset(
     "relu abs sign step tanh erf sigmoid gelu silu softplus exp log sqrt sin cos square max min clip moment dot sum "
@@ -187,7 +188,7 @@ def _matrix(ctx: Context, node: tree.MatrixDecl) -> None:
         ctx.fail("TP210", "a matrix has at least one axis that is a width", node.span,
                  help="a finite array that does not grow with n is an `input`")
     if isinstance(rows, str) and isinstance(cols, str):
-        _require_normal(ctx, node)
+        require_ensemble(ctx, node, MatrixType(rows, cols))
         _declare_random(ctx, node, MatrixType(rows, cols))
     elif isinstance(rows, str):
         _declare_random(ctx, node, TensorType(rows, (cols,), True))
@@ -206,18 +207,6 @@ def _axis(ctx: Context, node: tree.Expr) -> str | IntExpr:
     return extent_expr(ctx, node, "an axis")
 
 
-def _require_normal(ctx: Context, node: tree.MatrixDecl) -> None:
-    if node.law is None:
-        return
-    if node.law.name in LAWS and node.law.name != "normal":
-        ctx.fail("TP211", "the entries of a width x width matrix are normal", node.law.span,
-                 help="by universality only the variance matters: write `normal(0, variance)`")
-    zeros = (tree.Number(0), tree.Number(0.0))
-    if node.law.name == "normal" and len(node.law.args) == 2 and node.law.args[0] not in zeros:
-        ctx.fail("TP212", "the entries of a width x width matrix have mean 0", node.law.args[0].span,
-                 help="a mean c is a rank-one term: add `c*outer(ones, ones)` with `vector ones : [n] ~ constant(1)`")
-
-
 def _vector(ctx: Context, node: tree.VectorDecl) -> None:
     if len(node.shape) != 1:
         ctx.fail("TP209", f"a vector has one axis, this one has {len(node.shape)}", node.span,
@@ -231,14 +220,21 @@ def _vector(ctx: Context, node: tree.VectorDecl) -> None:
 
 def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type: TensorType | MatrixType) -> None:
     extents = tuple(extent_expr(ctx, e, "a family's extent") for e in node.name.family)
-    law = Law("zero") if node.law is None else _law(ctx, node.law)
+    law = Law("zero") if node.law is None else _law(ctx, node.law, isinstance(type, MatrixType))
     name = node.name.name
+    if law.name == SYMMETRIC:
+        declare_symmetric(ctx, node, type, law, extents)
+        return
     cell = Cell(ctx.builder.names.fresh(name), type, len(extents), name, "initial", node.name.span)
-    ctx.initials.append(Initial(cell, law, extents))
+    initial = Initial(cell, law, extents)
+    ctx.initials.append(normal_of_same_variance(initial) if isinstance(type, MatrixType) else initial)
     ctx.scope.bind(name, CellName(cell), node.name.span)
 
 
-def _law(ctx: Context, node: tree.Law) -> Law:
+def _law(ctx: Context, node: tree.Law, of_matrix: bool) -> Law:
+    if node.name == SYMMETRIC and not of_matrix:
+        ctx.fail("TP214", f"`{node.name}` is a law of width x width matrices", _start(node.span, len(node.name)),
+                 help="write `normal(0, 1)`")
     if node.name not in LAWS:
         instead, guess = instead_of_law(node.name), near_miss(node.name, LAWS)
         ctx.fail("TP214", f"`{node.name}` is not a law", _start(node.span, len(node.name)),
@@ -248,7 +244,7 @@ def _law(ctx: Context, node: tree.Law) -> Law:
         ctx.fail("TP215", f"`{node.name}` takes {takes}, this has {len(node.args)}", node.span,
                  help=f"write `{node.name}({', '.join(LAWS[node.name])})`")
     args = tuple(const_expr(ctx, a) for a in node.args)
-    variance = {"normal": 1, "sparse_normal": 1}.get(node.name)
+    variance = {"normal": 1, "sparse_normal": 1, SYMMETRIC: 1}.get(node.name)
     if variance is not None and args[variance].op == "neg":
         ctx.fail("TP216", "a variance is not negative", node.args[variance].span,
                  help="the second argument is the variance, sigma**2")

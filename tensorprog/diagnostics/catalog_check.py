@@ -56,10 +56,10 @@ _DECLARATIONS = {
         "matrix A : [P, d] ~ normal(0, 1)",
         "input A : [P, d]"),
     "TP211": Entry(
-        "a matrix that is not Gaussian",
-        "For a width x width matrix only the variance of the entries matters in the limit (universality), so only "
-        "normal entries are offered.",
-        "matrix A : [n, n] ~ rademacher()",
+        "a law that no width x width matrix has",
+        "The entries of such a matrix are independent and have mean 0: normal, uniform, rademacher or sparse_normal. In the "
+        "limit only their variance matters (universality). `symmetric_normal`, with A = A.T, is for square ones.",
+        "matrix A : [n, n] ~ bernoulli(0.5)",
         "matrix A : [n, n] ~ normal(0, 1/n)"),
     "TP212": Entry(
         "a matrix with a mean",
@@ -75,7 +75,8 @@ _DECLARATIONS = {
         "input b : [d]"),
     "TP214": Entry(
         "an unknown law",
-        "Laws are normal, rademacher, uniform, bernoulli, sparse_normal and constant; each coordinate is independent.",
+        "Laws are normal, rademacher, uniform, bernoulli, sparse_normal and constant; each coordinate is independent. Square "
+        "matrices may be symmetric_normal.",
         "vector u : [n] ~ gaussian(0, 1)",
         "vector u : [n] ~ normal(0, 1)"),
     "TP215": Entry(

@@ -31,9 +31,10 @@ def draw_initial(program: Program, initial: Initial, env: Mapping[str, object], 
     """The elements of a declared cell with their indices, from a stream of the seed and the declaration's own."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, zlib.crc32(initial.cell.name.encode())])))
     shape = element_shape(initial.cell.type, actual_widths(program, env, n), env)
-    args = [at_width(constant(program, a, env), n) for a in initial.law.args]
+    law = initial.drawn or initial.law
+    args = [at_width(constant(program, a, env), n) for a in law.args]
     for key in product(*(range(evaluate_int(e, env)) for e in initial.extents)):
-        yield key, _draw(rng, initial.law.name, args, shape)
+        yield key, _draw(rng, law.name, args, shape)
 
 
 def _draw(rng: np.random.Generator, law: str, args: list[float], shape: tuple[int, ...]) -> np.ndarray:

@@ -433,11 +433,13 @@ class Law:
 
 @dataclass(frozen=True, slots=True)
 class Initial:
-    """A declared random object; `extents` has one entry a family index."""
+    """A declared random object; `extents` has one entry a family index. `drawn` is the law that finite networks draw
+    a matrix from, where the limit depends on its variance alone."""
 
     cell: Cell
     law: Law
     extents: tuple[IntExpr, ...] = ()
+    drawn: Law | None = None
 
 
 @dataclass(frozen=True, slots=True)

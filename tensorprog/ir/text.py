@@ -23,6 +23,7 @@ from tensorprog.ir.program import (
     InputRef,
     Item,
     KernelStmt,
+    Law,
     Let,
     Load,
     MatAccum,
@@ -68,8 +69,12 @@ def _width_text(width) -> str:
 def _initial_text(initial: Initial) -> str:
     cell = initial.cell
     family = f"[{', '.join(map(int_text, initial.extents))}]" if initial.extents else ""
-    args = ", ".join(const_text(a) for a in initial.law.args)
-    return f"initial {cell.name}{family} : {type_text(cell)} ~ {initial.law.name}({args})"
+    drawn = f", drawn from {_law_text(initial.drawn)}" if initial.drawn else ""
+    return f"initial {cell.name}{family} : {type_text(cell)} ~ {_law_text(initial.law)}{drawn}"
+
+
+def _law_text(law: Law) -> str:
+    return f"{law.name}({', '.join(map(const_text, law.args))})"
 
 
 def type_text(cell: Cell) -> str:
