@@ -26,7 +26,7 @@ from tensorprog.covariance.rows import find_rows
 from tensorprog.covariance.runtime import KEY_LENGTH
 from tensorprog.covariance.system import Equation, System
 from tensorprog.covariance.tape_emit import tape_sections
-from tensorprog.ir.program import Program
+from tensorprog.ir.program import Output, Program
 
 _HEADER = '''"""Infinite-width limit of {name}, by covariances.
 
@@ -47,7 +47,7 @@ import numpy as np
 from tensorprog.runtime.compiling import njit
 from tensorprog.covariance import tape, tape_grams, tape_keys
 from tensorprog.covariance.runtime import {runtime}
-from tensorprog.expectations.numeric import gelu, relu, sigmoid, sign, silu, softplus, step
+from tensorprog.expectations.numeric import gelu, relu, sigmoid, sigmoid_slope, sign, silu, softplus, step, tanh_slope
 '''
 
 _TABLE = '''from numba import types
@@ -127,7 +127,7 @@ class _Compute(Printer):
         values = ", ".join(self.value(a) for a in args)
         self.line("if len(stack) > asked:")
         self.line("    return 0.0")
-        return self.mean(number, values, self.system.recipes[number].kind == "closed")
+        return self.mean(number, values, not self.system.recipes[number].inexact)
 
 
 class _Module:
@@ -147,7 +147,7 @@ class _Module:
         name = self.original.source.name.rsplit("/", 1)[-1]
         header = _HEADER.format(name=name, equations=listed.replace("\\", "\\\\"),
                                 imports=f"{IMPORTS}\n" if self.tiles else "",
-                                runtime="TooLarge" if self.long_keys else "TooLarge, get, table")
+                                runtime="TooLarge, with_errors" if self.long_keys else "TooLarge, get, table, with_errors")
         env = ", ".join(self.env) or "unused"
         if self.long_keys:
             header += _TABLE.format(length=self.width)
@@ -191,38 +191,44 @@ class _Module:
         if not self.env:
             lines.append("    unused = 0")
         env = ", ".join(self.env) or "unused"
-        lines += ["    memo, stack = table()", "    worst = np.zeros(2)", "    values, errors = {}, {}"]
+        if self.tiles:
+            lines.append("    done, known = {}, {}")
         for k in range(len(self.tiles)):
             lines += [f"    tiled = by_tiles_{k}(env, threads) if between is None else {{}}",
-                      "    for name, (value, error) in tiled.items():",
-                      "        values[name], errors[name] = value, np.full(value.shape, error)"]
+                      "    done |= {name: value for name, (value, _) in tiled.items()}",
+                      "    known |= {name: np.full(value.shape, error) for name, (value, error) in tiled.items()}"]
+        lines += ["", "    def at(shift):", "        memo, stack = table()",
+                  "        worst, values = np.array([0.0, 0.0, shift]), {}"]
         for output in self.program.outputs:
-            if output.cell not in self.system.outputs:
-                continue
-            shape = [*extents.get(output.cell, ()), *(int_text(s) for s in output.cell.type.shape)]
-            number = self.system.outputs[output.cell]
-            pad = ", 0" * (self.width - 1 - len(shape))
-            quadrature = any(r.kind == "quadrature" for r in self.system.needed(output.cell).recipes)
-            text = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
-            if output.cell in self.rows.outputs:
-                pair = self.rows.outputs[output.cell]
-                lines += [f"    if {output.name!r} not in values and (only is None or {output.name!r} in only):",
-                          f"        found = tape.values(TAPE, {number}, {text}, {pair}, limit, threads, ({env},),",
-                          "                            between)",
-                          "        if found is not None:",
-                          f"            values[{output.name!r}] = found[0]",
-                          f"            errors[{output.name!r}] = np.full(found[0].shape, found[1])"]
-            wanted = f"between is None and {output.name!r} not in values"
-            lines += [f"    if {wanted} and (only is None or {output.name!r} in only):",
-                      f"        value = np.empty({text})",
-                      "        for index in np.ndindex(value.shape):",
-                      f"            value[index] = solve(({number}, *index{pad}), memo, stack, worst, limit, {env})",
-                      "            if worst[1]:",
-                      "                raise TooLarge",
-                      f"        values[{output.name!r}] = value",
-                      f"        errors[{output.name!r}] = np.full(value.shape, {'worst[0]' if quadrature else '0.0'})"]
-        lines.append("    return values, errors")
+            if output.cell in self.system.outputs:
+                lines += ["        " + line for line in self._output(output, extents, env)]
+        lines += ["        return values, worst[0]", ""]
+        inexact = [o.name for o in self.program.outputs if o.cell in self.system.outputs
+                   and any(r.inexact for r in self.system.needed(o.cell).recipes)]
+        lines.append(f"    values, errors = with_errors(at, {inexact})")
+        lines.append("    return done | values, known | errors" if self.tiles else "    return values, errors")
         return "\n".join(lines)
+
+    def _output(self, output: Output, extents: dict, env: str) -> list[str]:
+        """Statements that compute an output, if it is wanted."""
+        shape = [*extents.get(output.cell, ()), *(int_text(s) for s in output.cell.type.shape)]
+        name, number = repr(output.name), self.system.outputs[output.cell]
+        pad = ", 0" * (self.width - 1 - len(shape))
+        text = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
+        known = f" and {name} not in done" if self.tiles else ""
+        lines = [f"if (only is None or {name} in only){known}:", "    found = None"]
+        if output.cell in self.rows.outputs:
+            pair = self.rows.outputs[output.cell]
+            lines += [f"    found = tape.values(TAPE, {number}, {text}, {pair}, limit, threads, ({env},), between, shift)",
+                      "    if found is not None:",
+                      f"        values[{name}], worst[0] = found[0], max(worst[0], found[1])"]
+        return [*lines,
+                "    if found is None and between is None:",
+                f"        values[{name}] = np.empty({text})",
+                f"        for index in np.ndindex(values[{name}].shape):",
+                f"            values[{name}][index] = solve(({number}, *index{pad}), memo, stack, worst, limit, {env})",
+                "            if worst[1]:",
+                "                raise TooLarge"]
 
 
 def equation_lines(equation: Equation) -> list[str]:

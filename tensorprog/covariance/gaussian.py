@@ -38,7 +38,7 @@ from tensorprog.covariance.reach import Reach
 from tensorprog.covariance.signs import Symmetries
 from tensorprog.covariance.unwind import Unwound
 from tensorprog.covariance.writes import Binding, Site
-from tensorprog.expectations.functions import step
+from tensorprog.expectations.functions import step, with_slopes
 
 #: Steps of the budget that the derivative of a node takes.
 DERIVATIVE = 4
@@ -255,7 +255,7 @@ def _partial(expr: Expr, position: int) -> Expr:
     """The derivative of a function in one of its arguments."""
     slots = [Dummy(real=True) for _ in expr.args]
     derivative = expr.func(*slots).diff(slots[position])
-    derivative = derivative.replace(sympy.Heaviside, lambda x, *_: step(x))
+    derivative = with_slopes(derivative.replace(sympy.Heaviside, lambda x, *_: step(x)))
     return derivative.subs(dict(zip(slots, expr.args)), simultaneous=True)
 
 

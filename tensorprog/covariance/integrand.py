@@ -57,6 +57,19 @@ class Integrands:
             return formula
         return Expectation(Integer(number), *(values.get(s, s) for s in recipe.arguments))
 
+    def named(self, terms: list[Expr]) -> tuple[dict[Expr, Expr], dict[Symbol, Expr]]:
+        """Products in Gaussians z0, z1, ... and scalars p0, p1, ..., and what these stand for. Those that are sums in them,
+        or that an expectation could not be of, are left out."""
+        builder, found = _Builder(self), {}
+        for term in terms:
+            try:
+                named = builder.abstract(term)
+            except Unsupported:
+                continue
+            if not isinstance(named, sympy.Add):
+                found[term] = named
+        return found, builder.meaning
+
     def _fewest(self, expr: Expr) -> tuple[_Builder, Expr]:
         """The integrand with powers kept whole or multiplied out: whichever is of fewer Gaussians."""
         forms = [expr, flat(expr.replace(Whole, lambda x, k: x**k))] if expr.has(Whole) else [expr]

@@ -15,6 +15,7 @@ from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.nodes import Call, Hat, Init, Mean, Product, Total, by_linearity, factors_of, flat, ordered
 from tensorprog.covariance.parts import Parts
+from tensorprog.covariance.products import MOST_TERMS, put_together
 from tensorprog.covariance.unwind import Unwound
 
 #: Of a mean that follows a recursion.
@@ -121,7 +122,19 @@ class Means:
 
     def _mean(self, expr: Expr) -> Expr:
         """E of an expression in Hat, Init and linear functions."""
-        return by_linearity(expr, self.unwound.is_random_or_hat, self._product_mean)
+        terms = list(sympy.Add.make_args(flat(expr)))
+        products, rest = self._products(terms) if 1 < len(terms) <= MOST_TERMS else ([], terms)
+        total = [self.planned.expectation(product) for product in products]
+        return sympy.Add(*total, by_linearity(sympy.Add(*rest), self.unwound.is_random_or_hat, self._product_mean))
+
+    def _products(self, terms: list[Expr]) -> tuple[list[Expr], list[Expr]]:
+        """Terms put together to products of functions of one centred Gaussian each, and the other terms."""
+        usable = [t for t in terms if not any(self.laws.discrete(a) for a in t.atoms(Init)) and self._centred(t) == t]
+        named, meaning = self.planned.named(usable)
+        gaussians = [s for s in meaning if s.name.startswith("z")]
+        found = put_together(list(named.values()), gaussians)
+        used = {list(named)[k] for _, chosen in found for k in chosen}
+        return [product.xreplace(meaning) for product, _ in found], [t for t in terms if t not in used]
 
     def _product_mean(self, expr: Expr) -> Expr:
         expr = self._centred(expr)

@@ -151,7 +151,8 @@ class Printer:
             self.line(f"{name} = mean_{number}({values})")
         else:
             self.line(f"{name}, {name}_error = mean_{number}({values})")
-            self.line(f"worst[0] = max(worst[0], {name}_error)")
+            self.line(f"worst[0] = max(worst[0], {name}_error / abs({name}))")
+            self.line(f"{name} += worst[2] * {name}_error")
         return name
 
     def total(self, expr: Total) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 from numba import types
 from numba.typed import Dict, List
 
@@ -12,6 +15,12 @@ KEY_LENGTH = 8
 
 _KEY = types.UniTuple(types.int64, KEY_LENGTH)
 _TABLE = types.DictType(_KEY, types.float64)
+
+
+#: Relative errors of quadratures up to which those of the outputs are not looked at one by one.
+NEGLIGIBLE = 1e-12
+
+Values = dict[str, np.ndarray]
 
 
 class TooLarge(Exception):
@@ -31,3 +40,19 @@ def get(memo, stack, key):
         return memo[key]
     stack.append(key)
     return 0.0
+
+
+def with_errors(at: Callable[[float], tuple[Values, float]], inexact: list[str]) -> tuple[Values, Values]:
+    """Values and errors, element by element.
+
+    Args:
+        at: the values where every quadrature is shifted by so many of its errors, and the largest relative error of one.
+        inexact: the outputs that depend on quadratures.
+    """
+    values, worst = at(0.0)
+    if worst > NEGLIGIBLE and any(name in values for name in inexact):
+        shifted, _ = at(1.0)
+        errors = {name: np.abs(shifted[name] - value) + NEGLIGIBLE * np.abs(value) for name, value in values.items()}
+    else:
+        errors = {name: 4.0 * worst * np.abs(value) for name, value in values.items()}
+    return values, {name: error if name in inexact else np.zeros(error.shape) for name, error in errors.items()}

@@ -104,6 +104,12 @@ class _Plane:
     extents: tuple[int, int]
     limit: int
     env: tuple
+    shift: float
+
+    @property
+    def worst(self) -> np.ndarray:
+        """What the emitted functions write the largest relative error of a quadrature to, and read the shift from."""
+        return np.array([0.0, 0.0, self.shift])
 
     def key(self, first: int, second: int) -> Key:
         """The key of the output for two rows."""
@@ -121,10 +127,10 @@ class _Plane:
 
 
 def values(tape: Tape, number: int, shape: tuple[int, ...], pair: tuple[int, int], limit: int, threads: int | None,
-           env: tuple, between: int | None = None) -> tuple[np.ndarray, float] | None:
-    """The values [shape] of an equation for all its indices, of which those at `pair` are rows, and an error; None if
-    not all rows go through the same steps, or if there are few. With `between`, only for pairs of one of the first so
-    many rows and one of the others.
+           env: tuple, between: int | None = None, shift: float = 0.0) -> tuple[np.ndarray, float] | None:
+    """The values [shape] of an equation for all its indices, of which those at `pair` are rows, and the largest relative
+    error of a quadrature; None if not all rows go through the same steps, or if there are few. With `between`, only for
+    pairs of one of the first so many rows and one of the others. Quadratures are shifted by `shift` times their errors.
 
     Raises:
         TooLarge: if the tape has more than `limit` entries.
@@ -141,7 +147,7 @@ def values(tape: Tape, number: int, shape: tuple[int, ...], pair: tuple[int, int
     others = [range(n) if k not in pair else (0,) for k, n in enumerate(shape)]
     for index in itertools.product(*others):
         plane = found[tuple(slice(None) if k in pair else i for k, i in enumerate(index))]
-        error = _fill(plane, rows, columns, _Plane(tape, number, index, pair, extents, limit, env), threads)
+        error = _fill(plane, rows, columns, _Plane(tape, number, index, pair, extents, limit, env, shift), threads)
         if error is None:
             return None
         worst = max(worst, error)
@@ -172,7 +178,7 @@ def _fill(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Plane, 
 def _each_row(plan: _Plane, steps: _Steps, chosen: np.ndarray, kept: np.ndarray, rows: np.ndarray,
               errors: list[float]) -> np.ndarray:
     """The values [kept entries, rows] of entries for each row; those that are `chosen` read no others."""
-    found, error = np.empty((len(kept), len(rows))), np.zeros(2)
+    found, error = np.empty((len(kept), len(rows))), plan.worst
     part = steps.part(chosen)
     rows_of_table = (np.cumsum(chosen) - 1)[kept]
     for start in range(0, len(rows), part.at_a_time):
@@ -200,7 +206,7 @@ def _each_pair(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Pl
     places = part.before + (np.cumsum(chosen) - 1)[steps.places(roots)]
 
     def worker(todo: Iterable[tuple[range, range]], prepared: Future) -> None:
-        error, block = np.zeros(2), np.empty((part.size, part.at_a_time))
+        error, block = plan.worst, np.empty((part.size, part.at_a_time))
         for some, others in todo:
             i, j = _pairs(some, others, rows, columns, len(places) > 1)
             table = block if len(i) == part.at_a_time else np.empty((part.size, len(i)))

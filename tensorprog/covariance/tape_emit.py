@@ -240,4 +240,4 @@ class _Replay(Printer):
 
     def write_expectation(self, number: int, args: Sequence[Expr]) -> str:
         values = ", ".join(self.value(a) for a in args)
-        return self.mean(number, values, self.system.recipes[number].kind == "closed")
+        return self.mean(number, values, not self.system.recipes[number].inexact)

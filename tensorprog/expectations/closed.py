@@ -15,7 +15,7 @@ from sympy import Add, Expr, S, pi, sqrt
 
 from tensorprog.expectations.basis import NotClosed
 from tensorprog.expectations.family import Family
-from tensorprog.expectations.guarded import arcsine, density, ratio, sign_mean, sign_of_sum, sign_pair
+from tensorprog.expectations.guarded import arcsine, decay, density, growth, ratio, sign_mean, sign_of_sum, sign_pair
 
 # What the rules leave in the list of steps.
 STEIN, GIRSANOV, CONDITIONING, SYMMETRY, INDEPENDENCE = (
@@ -120,7 +120,7 @@ class Evaluator:
         self.log.add(GIRSANOV)
         k, m = product.exponent
         cov = self.family.cov[k]
-        return sympy.exp(m + cov[k] / 2) * self.value(replace(product, exponent=None).moved(cov))
+        return sympy.exp(m) * growth(cov[k]) * self.value(replace(product, exponent=None).moved(cov))
 
     def _stein(self, product: Product) -> Expr:
         (i, m), rest = product.powers[0], product.powers[1:]
@@ -169,7 +169,7 @@ class Evaluator:
         if any(self.family.cov[i][j] != 0 for j, _ in product.signs):
             raise NotClosed("a wave times a jump")
         wave = sympy.sin(phase) if kind == "sin" else sympy.cos(phase)
-        return sympy.exp(-self.family.cov[i][i] / 2) * wave * self._signs(product.signs)
+        return decay(self.family.cov[i][i]) * wave * self._signs(product.signs)
 
     def _signs(self, signs: tuple[Shifted, ...]) -> Expr:
         value = S.One

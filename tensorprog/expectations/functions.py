@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import sympy
-from sympy import DiracDelta, Dummy, Expr, Function, S, erf, exp, pi, sqrt
+from sympy import DiracDelta, Dummy, Expr, Function, Mul, S, erf, exp, pi, sqrt
 
 
 class _Homogeneous(Function):
@@ -54,6 +54,39 @@ class _Smooth(Function):
         return self.elementary(self.args[0])._eval_evalf(prec)
 
 
+class _Slope(_Smooth):
+    """The even derivative of a function that saturates, as a function of its own: written as 1 - tanh**2, it would be
+    lost in the rounding of 1 where means of its parts are taken."""
+
+    @classmethod
+    def eval(cls, x: Expr) -> Expr | None:
+        if x.is_zero:
+            return cls.elementary(x)
+        return cls(-x) if x.could_extract_minus_sign() else None
+
+
+class tanh_slope(_Slope):
+    """tanh'(x) = 1 - tanh(x)**2."""
+
+    @staticmethod
+    def elementary(x: Expr) -> Expr:
+        return 1 - sympy.tanh(x)**2
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return -2 * sympy.tanh(self.args[0]) * self
+
+
+class sigmoid_slope(_Slope):
+    """sigmoid'(x) = sigmoid(x) (1 - sigmoid(x))."""
+
+    @staticmethod
+    def elementary(x: Expr) -> Expr:
+        return exp(-x) / (1 + exp(-x))**2
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return -sympy.tanh(self.args[0] / 2) * self
+
+
 class sigmoid(_Smooth):
     """1 / (1 + exp(-x))."""
 
@@ -66,7 +99,7 @@ class sigmoid(_Smooth):
         return S.Half if x.is_zero else None
 
     def fdiff(self, argindex: int = 1) -> Expr:
-        return self * (1 - self)
+        return sigmoid_slope(self.args[0])
 
 
 class gelu(_Smooth):
@@ -98,7 +131,7 @@ class silu(_Smooth):
 
     def fdiff(self, argindex: int = 1) -> Expr:
         x = self.args[0]
-        return sigmoid(x) + x * sigmoid(x) * (1 - sigmoid(x))
+        return sigmoid(x) + x * sigmoid_slope(x)
 
 
 class softplus(_Smooth):
@@ -134,6 +167,37 @@ BINARY: dict[str, Callable[[Expr, Expr], Expr]] = {
 }
 
 
+def with_slopes(expr: Expr) -> Expr:
+    """The expression with 1 - tanh(x)**2 and sigmoid(x) (1 - sigmoid(x)) as one function each."""
+    if not expr.has(sympy.tanh, sigmoid):
+        return expr
+    expr = expr.replace(lambda e: _complement(e, 2, sympy.tanh) is not None,
+                        lambda e: tanh_slope(_complement(e, 2, sympy.tanh)))
+    return expr.replace(lambda e: e.is_Mul and _complementary(e) is not None, _sigmoid_product)
+
+
+def _complement(expr: Expr, power: int, function: type) -> Expr | None:
+    """The argument x of 1 - function(x)**power."""
+    if not (expr.is_Add and len(expr.args) == 2 and expr.args[0] == 1):
+        return None
+    base, exponent = (-expr.args[1]).as_base_exp()
+    return base.args[0] if isinstance(base, function) and exponent == power else None
+
+
+def _complementary(product: Expr) -> Expr | None:
+    """The argument of the sigmoid that is a factor beside one less it."""
+    arguments = (_complement(f, 1, sigmoid) for f in product.args)
+    return next((x for x in arguments if x is not None and sigmoid(x) in product.args), None)
+
+
+def _sigmoid_product(product: Expr) -> Expr:
+    x = _complementary(product)
+    rest = list(product.args)
+    rest.remove(sigmoid(x))
+    rest.remove(next(f for f in rest if _complement(f, 1, sigmoid) == x))
+    return Mul(*rest) * sigmoid_slope(x)
+
+
 def from_primitive(name: str, order: int, args: tuple[Expr, ...]) -> Expr:
     """The SymPy expression of an IR primitive, or of the `order`-th derivative of a unary one, at `args`.
 
@@ -143,7 +207,7 @@ def from_primitive(name: str, order: int, args: tuple[Expr, ...]) -> Expr:
         if order == 0:
             return UNARY[name](args[0])
         x = Dummy("x", real=True)
-        return UNARY[name](x).diff(x, order).xreplace({x: args[0]})
+        return with_slopes(UNARY[name](x).diff(x, order)).xreplace({x: args[0]})
     if name in BINARY and len(args) == 2 and order == 0:
         return BINARY[name](*args)
     raise ValueError(f"no primitive `{name}` of {len(args)} arguments with a derivative of order {order}")

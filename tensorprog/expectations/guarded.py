@@ -213,7 +213,107 @@ class arc0(Function):
         return (pi - sympy.acos(k12 / sqrt(k11 * k22))) / (2 * pi)
 
 
-GUARDED = (root, ratio, cosine, sine, arcsine, nonzero, density, sign_mean, sign_of_sum, sign_pair, arc0, arc1, arc2)
+class arc_mixed(Function):
+    """E relu(u) step(v)."""
+
+    nargs = 3
+
+    @staticmethod
+    def formula(k11: Expr, k12: Expr, k22: Expr) -> Expr:
+        return (sqrt(k11) + k12 / sqrt(k22)) / (2 * sqrt(2 * pi))
+
+
+class arc_mixed2(Function):
+    """E relu(u)**2 step(v)."""
+
+    nargs = 3
+
+    @staticmethod
+    def formula(k11: Expr, k12: Expr, k22: Expr) -> Expr:
+        c = k12 / sqrt(k11 * k22)
+        return k11 * (pi - sympy.acos(c) + c * sqrt(1 - c**2)) / (2 * pi)
+
+
+class determinant(Function):
+    """k11 k22 - k12**2."""
+
+    nargs = 3
+
+    @staticmethod
+    def formula(k12: Expr, k11: Expr, k22: Expr) -> Expr:
+        return k11 * k22 - k12**2
+
+
+class decay(Function):
+    """exp(-k/2): the mean of a wave of variance k."""
+
+    nargs = 1
+
+    @staticmethod
+    def formula(k: Expr) -> Expr:
+        return exp(-k / 2)
+
+
+class growth(Function):
+    """exp(k/2): the mean of the exponential of a variable of variance k."""
+
+    nargs = 1
+
+    @staticmethod
+    def formula(k: Expr) -> Expr:
+        return exp(k / 2)
+
+
+class sine_pair(Function):
+    """E sin(u) sin(v), from the covariance and the variances of u - v and u + v."""
+
+    nargs = 3
+
+    @staticmethod
+    def formula(k12: Expr, difference: Expr, total: Expr) -> Expr:
+        return (exp(-difference / 2) - exp(-total / 2)) / 2
+
+
+class growth_less_one(Function):
+    """exp(k) - 1."""
+
+    nargs = 1
+
+    @staticmethod
+    def formula(k: Expr) -> Expr:
+        return exp(k) - 1
+
+
+class exact_sum(Function):
+    """A sum that is rounded once."""
+
+    @staticmethod
+    def formula(*terms: Expr) -> Expr:
+        return sympy.Add(*terms)
+
+
+class noisy_determinant(Function):
+    """(e1 + k11) (e2 + k22) - k12**2, of which no digit is lost where the variances k are large and the e are not."""
+
+    nargs = 5
+
+    @staticmethod
+    def formula(k12: Expr, e1: Expr, k11: Expr, e2: Expr, k22: Expr) -> Expr:
+        return (e1 + k11) * (e2 + k22) - k12**2
+
+
+class noisy_arcsine(Function):
+    """asin of the correlation of variances e1 + k11 and e2 + k22."""
+
+    nargs = 5
+
+    @staticmethod
+    def formula(k12: Expr, e1: Expr, k11: Expr, e2: Expr, k22: Expr) -> Expr:
+        return asin(k12 / sqrt((e1 + k11) * (e2 + k22)))
+
+
+GUARDED = (root, ratio, cosine, sine, arcsine, nonzero, density, sign_mean, sign_of_sum, sign_pair, arc0, arc1, arc2,
+           arc_mixed, arc_mixed2, determinant, decay, growth, growth_less_one, sine_pair, exact_sum, noisy_determinant, noisy_arcsine)
 
 
 def plain(expr: Expr) -> Expr:
@@ -224,3 +324,35 @@ def plain(expr: Expr) -> Expr:
     if isinstance(expr, GUARDED):
         return type(expr).formula(*args)
     return expr if tuple(args) == expr.args else expr.func(*args)
+
+
+def accurate(expr: Expr) -> Expr:
+    """The expression with sums inside of decaying or growing functions rounded once, and those of independent variances
+    kept apart in determinants."""
+    if not expr.args:
+        return expr
+    args = [accurate(arg) for arg in expr.args]
+    if isinstance(expr, decay | growth):
+        return expr.func(_summed_once(args[0]))
+    if isinstance(expr, sine_pair):
+        return expr.func(args[0], *map(_summed_once, args[1:]))
+    if isinstance(expr, determinant | arcsine):
+        (e1, k11), (e2, k22) = (k.as_coeff_Add() for k in args[1:])
+        if e1 or e2:
+            return (noisy_determinant if isinstance(expr, determinant) else noisy_arcsine)(args[0], e1, k11, e2, k22)
+    return expr.func(*args)
+
+
+def _summed_once(expr: Expr) -> Expr:
+    whole = sympy.factor_terms(expr)
+    return whole.func(*(_summed_once(a) for a in whole.args)) if isinstance(whole, sympy.Mul) else (
+        exact_sum(*whole.args) if isinstance(whole, sympy.Add) else whole)
+
+
+def magnitude(expr: Expr) -> Expr:
+    """What the expression would be if no terms of its sums cancelled."""
+    if isinstance(expr, sympy.Add):
+        return sympy.Add(*map(magnitude, expr.args))
+    if isinstance(expr, sympy.Mul):
+        return sympy.Mul(*map(magnitude, expr.args))
+    return expr if expr.is_nonnegative else sympy.Abs(expr)

@@ -17,10 +17,10 @@ from tensorprog.expectations.affine import Affine, Covariance, covariance_of
 from tensorprog.expectations.basis import Basis, NotClosed
 from tensorprog.expectations.closed import INDEPENDENCE, SYMMETRY
 from tensorprog.expectations.forms import Conditional
-from tensorprog.expectations.guarded import plain
+from tensorprog.expectations.guarded import magnitude, plain
 from tensorprog.expectations.products import Summand, forms_of, is_odd, summands
 from tensorprog.expectations.quadrature import MOST_DIMENSIONS, Integral, integral_of
-from tensorprog.expectations.source import function_source
+from tensorprog.expectations.source import Instead, function_source
 from tensorprog.expectations.table import look_up
 
 
@@ -36,6 +36,8 @@ class Recipe:
         kind: "closed" or "quadrature".
         dimension: the number of Gaussian dimensions of the quadrature, 0 if closed.
         formula: the closed form in the covariances and parameters, for printing; None for a quadrature.
+        inexact: whether `expectation` also returns an error: that of a quadrature, which computes what has a closed form too
+            where that would lose digits.
         steps: the names of the rules that were used.
         source: the source of the function `expectation`, with the imports and integrands that it needs.
         arguments: the symbols of its arguments, in their order.
@@ -44,6 +46,7 @@ class Recipe:
     kind: str
     dimension: int
     formula: Expr | None
+    inexact: bool
     steps: tuple[str, ...]
     source: str
     arguments: tuple[Symbol, ...]
@@ -51,7 +54,7 @@ class Recipe:
     def emit(self, name: str, cached: bool = False) -> str:
         """The source with the function called `name`, for Numba; with `cached`, its functions are kept in Numba's cache.
 
-        It takes floats, and returns a float where the form is closed, and (value, error) from a quadrature.
+        It takes floats, and returns a float, or (value, error) if it is `inexact`.
         """
         text = re.sub(r"\bexpectation(?=(_\d+)?\()|\bexpectation(?=_\d+\))", name, self.source)
         if cached:
@@ -82,7 +85,7 @@ def plan_expectation(
     inner = {frozenset(map(real.get, (g, h))): table[frozenset((g, h))].xreplace(real) for g in used for h in used}
     planner = Planner(frozenset(real[g] for g in used), lambda g, h: inner[frozenset((g, h))])
     value = planner.expectation(integrand.xreplace(real))
-    return _recipe(value, planner, {inside: outside for outside, inside in real.items()})
+    return _recipe(value, integrand.xreplace(real), planner, {inside: outside for outside, inside in real.items()})
 
 
 def _real_symbols(symbols: set[Symbol]) -> dict[Symbol, Symbol]:
@@ -91,25 +94,30 @@ def _real_symbols(symbols: set[Symbol]) -> dict[Symbol, Symbol]:
             for s in symbols}
 
 
-def _recipe(value: Expr, planner: Planner, outside: dict[Symbol, Symbol]) -> Recipe:
+def _recipe(value: Expr, integrand: Expr, planner: Planner, outside: dict[Symbol, Symbol]) -> Recipe:
     integrals = {s: i for s, i in planner.integrals().items() if value.has(s)}
-    free = value.free_symbols.union(*(i.integrand.free_symbols for i in integrals.values()),
-                                    *(e.free_symbols for i in integrals.values() for row in i.covariance for e in row))
+    closed = not integrals
+    instead = planner.instead(value, integrand) if closed else None
+    used = [*integrals.values(), *([instead.integral] if instead else [])]
+    free = value.free_symbols.union(*(i.integrand.free_symbols for i in used),
+                                    *(e.free_symbols for i in used for row in i.covariance for e in row))
     arguments = tuple(sorted((s for s in free if s in outside), key=lambda s: (s.name, s.sort_key())))
-    source = function_source(value, integrals, arguments)
-    formula = None if integrals else plain(value).xreplace(outside)
+    source = function_source(value, integrals, arguments, instead)
+    formula = plain(value).xreplace(outside) if closed else None
     dimension = max((i.dimension for i in integrals.values()), default=0)
-    return Recipe("quadrature" if integrals else "closed", dimension, formula, tuple(sorted(planner.log)), source,
-                  tuple(outside[a] for a in arguments))
+    return Recipe("closed" if closed else "quadrature", dimension, formula, instead is not None or not closed,
+                  tuple(sorted(planner.log)), source, tuple(outside[a] for a in arguments))
 
 
 @dataclass
 class Planner:
-    """Collects the integrals of one expectation; `log` has the names of the rules used."""
+    """Collects the integrals of one expectation; `log` has the names of the rules used. `smoothed` says that a closed form
+    came from the calculus with variables of its own (`basis.py`), whose covariances lose digits if others are large."""
 
     gaussians: frozenset[Symbol]
     covariance: Covariance
     log: set[str] = field(default_factory=set)
+    smoothed: bool = False
     _integrals: dict[tuple[Affine, ...], tuple[Symbol, list[Integral]]] = field(default_factory=dict)
 
     def expectation(self, integrand: Expr) -> Expr:
@@ -181,6 +189,16 @@ class Planner:
         return {symbol: replace(parts[0], integrand=Add(*(i.integrand for i in parts)))
                 for symbol, parts in self._integrals.values()}
 
+    def instead(self, value: Expr, integrand: Expr) -> Instead | None:
+        """A quadrature for where a closed form loses digits, because its terms cancel or variances are large."""
+        used = [g for g in self.gaussians if g in integrand.free_symbols]
+        if len(used) > 2 or not (self.smoothed or any(isinstance(e, Add) for e in sympy.preorder_traversal(value))):
+            return None
+        integral = integral_of((integrand,), Basis(self.gaussians, self.covariance), set())
+        if integral is None:
+            return None
+        return Instead(integral, magnitude(value), tuple(map(self.covariance, used, used)) if self.smoothed else ())
+
     def _row(self, factors: tuple[Expr, ...]) -> Expr | None:
         forms = list({form: None for factor in factors for form in forms_of(factor, self.gaussians)})
         found = look_up(factors, forms, self.covariance)
@@ -192,8 +210,10 @@ class Planner:
 
     def _closed(self, expr: Expr) -> Expr:
         tried: set[str] = set()
-        value = Conditional(Basis(self.gaussians, self.covariance), tried).expectation(expr)
+        basis = Basis(self.gaussians, self.covariance)
+        value = Conditional(basis, tried).expectation(expr)
         self.log |= tried
+        self.smoothed |= bool(basis.added)
         return value
 
     def _summand(self, coefficient: Expr, factors: tuple[Expr, ...]) -> Expr:

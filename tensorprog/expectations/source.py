@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from itertools import repeat
 from keyword import iskeyword
 
@@ -11,13 +12,15 @@ from sympy import Expr, Function, Mul, S, Symbol
 from sympy.printing.pycode import PythonCodePrinter
 
 from tensorprog.expectations.affine import Affine
-from tensorprog.expectations.functions import gelu, relu, sigmoid, silu, softplus, step
-from tensorprog.expectations.guarded import GUARDED
+from tensorprog.expectations.functions import gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
+from tensorprog.expectations.guarded import GUARDED, accurate
 from tensorprog.expectations.quadrature import NATURAL, XI, Integral
 
 TOLERANCE = 1e-12
+#: How much of its terms a closed form must be, and the largest variance, for it to have 11 digits.
+CANCELLED, LARGE = 1e-5, 100.0
 LEVELS = {2: 5, 3: 3}  # halvings of the spacing that are affordable in each dimension
-CALLED = (*GUARDED, gelu, relu, sigmoid, silu, softplus, step)
+CALLED = (*GUARDED, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope)
 NUMERIC = ("sign", "kink_points", "refinement_error", "trapezoid_points")
 DRIVERS = {"address_of": "tensorprog.runtime.pointers", "gaussian_expectation": "tensorprog.runtime.quadrature"}
 
@@ -26,6 +29,22 @@ _RESERVED = re.compile("|".join([
     r"[xuw]i?\d", r"[qe]\d+_", r"s\d+_\d+", r"[cnkfvr]\d*_\d*", r"expectation\w*",
     "level|points|weights|planes|covariance|numbers|total|size|before|difference|p|y|z|_",
     "math|numpy|njit|range|abs|max|min|float", *(f.__name__ for f in CALLED), *NUMERIC, *DRIVERS]))
+
+
+@dataclass(frozen=True)
+class Instead:
+    """What stands in for a closed form where that is a small difference of the terms in `size`, the value without
+    cancellation, or where one of some variances is large."""
+
+    integral: Integral
+    size: Expr
+    variances: tuple[Expr, ...]
+
+
+class expm1(Function):
+    """exp(x) - 1."""
+
+    nargs = 1
 
 
 class where_positive(Function):
@@ -45,6 +64,9 @@ class Printer(PythonCodePrinter):
 
     def _print_sign(self, expr: Expr) -> str:
         return f"sign({self._print(expr.args[0])})"
+
+    def _print_expm1(self, expr: Expr) -> str:
+        return f"math.expm1({self._print(expr.args[0])})"
 
     def _print_where_positive(self, expr: Expr) -> str:
         condition, value = expr.args
@@ -66,11 +88,13 @@ def identifiers(arguments: tuple[Symbol, ...]) -> dict[Symbol, Symbol]:
     return names
 
 
-def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: tuple[Symbol, ...]) -> str:
+def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: tuple[Symbol, ...],
+                    instead: Instead | None = None) -> str:
     """The source of `def expectation(arguments)`, with its imports and its integrands.
 
     It returns `value`, in which each symbol of `integrals` stands for that integral; with integrals, the pair of
-    `value` and its error, to first order in theirs.
+    `value` and its error, to first order in theirs. `instead` is for a value without integrals, which then has an error,
+    too.
     """
     names = identifiers(arguments) | {x: Symbol(x.name, real=True) for x in (*XI, *NATURAL)}
     printer = Printer()
@@ -81,11 +105,28 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
         lines += text.lines()
         functions += text.functions
         names[symbol] = Symbol(f"q{number}_", real=True)
-    shared, (result,) = sympy.cse([value.xreplace(names)], symbols=sympy.numbered_symbols("c_"))
+    exact = [accurate(e).xreplace(names) for e in (value, *([instead.size, *instead.variances] if instead else ()))]
+    shared, (result, *limits) = sympy.cse(exact, symbols=sympy.numbered_symbols("c_"))
     lines += [f"{s} = {printer.doprint(e)}" for s, e in shared]
+    if instead:
+        text = _Integral(instead.integral, 0, names, printer)
+        lines += [f"q0_ = {printer.doprint(result)}", f"if {_sound(limits, printer)}:", "    return float(q0_), 0.0",
+                  *text.lines(), "return q0_, e0_"]
+        functions += text.functions
+        return _joined(lines, functions, names, arguments)
     errors = [_error(value.diff(symbol).xreplace(names), number, printer) for number, symbol in enumerate(integrals)]
     returned = f"float({printer.doprint(result)})"
     lines.append(f"return {returned}, {' + '.join(errors)}" if errors else f"return {returned}")
+    return _joined(lines, functions, names, arguments)
+
+
+def _sound(limits: list[Expr], printer: Printer) -> str:
+    """Whether a closed form has most of its digits."""
+    size, *variances = map(printer.doprint, limits)
+    return " and ".join([f"abs(q0_) >= {CANCELLED!r} * ({size})", *(f"{v} <= {LARGE!r}" for v in variances)])
+
+
+def _joined(lines: list[str], functions: list[str], names: dict[Symbol, Symbol], arguments: tuple[Symbol, ...]) -> str:
     header = f"def expectation({', '.join(names[a].name for a in arguments)}):"
     body = "\n\n\n".join([*functions, "\n".join([header, *("    " + line for line in lines)])])
     return _imports(body) + "\n\n" + body + "\n"
@@ -100,7 +141,7 @@ def _imports(body: str) -> str:
     called = sorted(name for name in names if re.search(rf"\b{name}\(", body))
     lines = [f"import {module}\n" for module in ("math", "numpy") if f"{module}." in body]
     if "@njit" in body:
-        lines.append("from numba import njit\n")
+        lines.append("from tensorprog.runtime.compiling import njit\n")
     if called:
         lines.append(f"from tensorprog.expectations.numeric import {', '.join(called)}\n")
     lines += [f"from {module} import {name}\n" for name, module in DRIVERS.items() if f"{name}(" in body]
@@ -127,7 +168,7 @@ class _Integral:
 
     def _adaptive(self) -> list[str]:
         k, size = self.number, self.integral.dimension
-        constants, integrand = _hoisted(_masked(self.integral.integrand), frozenset((*XI, *NATURAL)), f"n{k}_")
+        constants, integrand = _hoisted(_less_one(_masked(self.integral.integrand)), frozenset((*XI, *NATURAL)), f"n{k}_")
         self.functions.append(self._function(list(constants), integrand))
         planes = self.integral.features
         entries = [(i, j, e) for i, row in enumerate(self.integral.covariance) for j, e in enumerate(row)]
@@ -241,4 +282,17 @@ def _masked(expr: Expr) -> Expr:
         for jump in steps:
             value = where_positive(jump.args[0], value)
         return value
+    return expr.func(*args)
+
+
+def _less_one(expr: Expr) -> Expr:
+    """The expression with c exp(x) - c as one function, which is accurate near 0."""
+    if not expr.args:
+        return expr
+    args = [_less_one(a) for a in expr.args]
+    if isinstance(expr, sympy.Add):
+        number, rest = args[0], args[1:]
+        for k, term in enumerate(rest if number.is_number else ()):
+            if isinstance(term / -number, sympy.exp):
+                return sympy.Add(*rest[:k], *rest[k + 1:]) - number * expm1((term / -number).args[0])
     return expr.func(*args)

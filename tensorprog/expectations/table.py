@@ -11,11 +11,26 @@ from collections import Counter
 from dataclasses import dataclass
 
 import sympy
-from sympy import Abs, Expr, Mul, Rational, S, Symbol, cos, erf, exp, pi, sign, sin, sqrt, symbols
+from sympy import Abs, Expr, Mul, S, Symbol, cos, erf, exp, pi, sign, sin, sqrt, symbols
 
 from tensorprog.expectations.affine import Affine, Covariance, covariance_of
 from tensorprog.expectations.functions import gelu, relu, step
-from tensorprog.expectations.guarded import arc0, arc1, arc2, arcsine, cosine, nonzero, ratio, root, sine
+from tensorprog.expectations.guarded import (
+    arc0,
+    arc1,
+    arc2,
+    arc_mixed,
+    arc_mixed2,
+    arcsine,
+    decay,
+    determinant,
+    growth,
+    growth_less_one,
+    nonzero,
+    root,
+    sine,
+    sine_pair,
+)
 
 U, V = symbols("U V", real=True)
 K11, K12, K22 = symbols("K11 K12 K22", real=True)
@@ -58,7 +73,8 @@ WILLIAMS = "Williams, Computing with infinite networks (1997), equation 11"
 SHEPPARD = "Sheppard (1899); Cho and Saul (2009), equation 5"
 TP1_B = "Yang, Tensor Programs I (arXiv:1910.12478), facts B.2-B.4"
 
-_GELU = (1 + K11) * (1 + K22) - K12**2
+_GELU = determinant(K12, 1 + K11, 1 + K22)
+_DIFFERENCE, _TOTAL = K11 - 2 * K12 + K22, K11 + 2 * K12 + K22
 
 BUILT_IN = (
     Row("mean of relu", relu(U), root(K11) / sqrt(2 * pi), f"{CHO_SAUL} 1, one variable"),
@@ -75,22 +91,19 @@ BUILT_IN = (
         f"{CHO_SAUL} 6, by linearity"),
     Row("arcsine kernel of erf", erf(U) * erf(V), 2 * arcsine(2 * K12, 1 + 2 * K11, 1 + 2 * K22) / pi, WILLIAMS),
     Row("derivative of the arcsine kernel", exp(-U**2) * exp(-V**2),
-        1 / sqrt((1 + 2 * K11) * (1 + 2 * K22) - 4 * K12**2), TP1_B),
-    Row("mixed kernel of relu and step", relu(U) * step(V),
-        (root(K11) * nonzero(S.Zero, K22) + ratio(K12, root(K22))) / (2 * sqrt(2 * pi)), "Stein's lemma from degree 0"),
-    Row("mixed kernel of relu**2 and step", relu(U)**2 * step(V),
-        K11 * nonzero(S.Zero, K22) / 4
-        + K11 * (arcsine(K12, K11, K22) + cosine(K12, K11, K22) * sine(K12, K11, K22)) / (2 * pi),
+        1 / sqrt(determinant(2 * K12, 1 + 2 * K11, 1 + 2 * K22)), TP1_B),
+    Row("mixed kernel of relu and step", relu(U) * step(V), arc_mixed(K11, K12, K22), "Stein's lemma from degree 0"),
+    Row("mixed kernel of relu**2 and step", relu(U)**2 * step(V), arc_mixed2(K11, K12, K22),
         "Stein's lemma from degree 0"),
     Row("kernel of gelu", gelu(U) * gelu(V),
         K12 / 4 + K12 * arcsine(K12, 1 + K11, 1 + K22) / (2 * pi)
         + (K12**2 + K11 * K22 * _GELU) / (2 * pi * (1 + K11) * (1 + K22) * sqrt(_GELU)),
         "Tsuchida et al., arXiv:2002.08517, as in Neural Tangents"),
-    Row("kernel of sin", sin(U) * sin(V), exp(-(K11 + K22) / 2) * sympy.sinh(K12), TP1_B),
-    Row("kernel of cos", cos(U) * cos(V), exp(-(K11 + K22) / 2) * sympy.cosh(K12), TP1_B),
-    Row("kernel of exp", exp(U) * exp(V), exp((K11 + K22) / 2 + K12), "moment generating function"),
+    Row("kernel of sin", sin(U) * sin(V), sine_pair(K12, _DIFFERENCE, _TOTAL), TP1_B),
+    Row("kernel of cos", cos(U) * cos(V), (decay(_DIFFERENCE) + decay(_TOTAL)) / 2, TP1_B),
+    Row("kernel of exp", exp(U) * exp(V), growth(_TOTAL), "moment generating function"),
     Row("kernel of squares", U**2 * V**2, K11 * K22 + 2 * K12**2, "Isserlis (1918)"),
-    Row("second moment of sin", sin(U)**2, (1 - exp(-2 * K11)) * Rational(1, 2), "characteristic function"),
+    Row("second moment of sin", sin(U)**2, -growth_less_one(-2 * K11) / 2, "characteristic function"),
 )
 
 _registered: list[Row] = []

@@ -23,6 +23,15 @@ def sigmoid(x):
     return 0.5 + 0.5 * np.tanh(0.5 * x)
 
 
+def sigmoid_slope(x):
+    e = np.exp(-np.abs(x))
+    return e / (1.0 + e)**2
+
+
+def tanh_slope(x):
+    return 4.0 * sigmoid_slope(2.0 * np.asarray(x))
+
+
 def gelu(x):
     return 0.5 * x * (1.0 + erf(x * np.sqrt(0.5)))
 

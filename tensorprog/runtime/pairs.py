@@ -17,14 +17,14 @@ import numpy as np
 
 from tensorprog.runtime import gram
 from tensorprog.runtime.compiling import njit
-from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, silu, softplus, step
+from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
 from tensorprog.runtime.memory import keep_freed_memory
 from tensorprog.runtime.threads import available_threads, run_shared
 
 __all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_error", "finite", "gelu", "inverse_root",
-           "mirror", "relu", "scaled_error", "select", "sigmoid", "silu", "snap", "snap_rows", "softplus", "step",
-           "sum_series"]
+           "mirror", "relu", "scaled_error", "select", "sigmoid", "sigmoid_slope", "silu", "snap", "snap_rows", "softplus", "step",
+           "sum_series", "tanh_slope"]
 
 #: Errors of series that are worth a warning: where they reach 1e-12, as for all moderate variances, there is none.
 WORTH_A_WARNING = 1e-10

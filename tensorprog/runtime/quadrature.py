@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
+from tensorprog.runtime.accurate import minor
+from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.pointers import address_intrinsic, call, call_intrinsic, published
 
 # The Gauss-Kronrod pair of 10 and 21 points on [-1, 1]: nodes and weights of one half, of which the odd ones are the 10.
@@ -63,25 +65,6 @@ _STATE = types.Tuple((types.int64[::1], types.float64[::1], types.int64, types.i
 _INTEGRAL = types.UniTuple(types.float64, 3)(types.int64, _STATE)
 _integral_address = address_intrinsic(_INTEGRAL)
 _integral_at = call_intrinsic(_INTEGRAL)
-_SPLITTER = 134217729.0  # 2**27 + 1
-
-
-@njit(**_OPTIONS)
-def product_error(a, b, product):
-    """a*b - product to the last bit (Dekker 1971)."""
-    a_high = _SPLITTER * a - (_SPLITTER * a - a)
-    b_high = _SPLITTER * b - (_SPLITTER * b - b)
-    a_low, b_low = a - a_high, b - b_high
-    return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-
-
-@njit(**_OPTIONS)
-def minor(a, b, c, d):
-    """a b - c d without cancellation."""
-    first, second = a * b, c * d
-    return (first - second) + (product_error(a, b, first) - product_error(c, d, second))
-
-
 @njit(**_OPTIONS)
 def _factor(covariance, order, determinant):
     """The Cholesky factor of a covariance matrix [d, d] whose variables are taken in an order, with all the digits that

@@ -13,7 +13,7 @@ from tensorprog.codegen.pairs.pieces import KINKED, has_kink
 #: The symbol that every function is written in.
 X = sympy.Symbol("x", real=True)
 
-_RUNTIME = ("erf", "gelu", "relu", "sigmoid", "silu", "softplus", "step")
+_RUNTIME = ("erf", "gelu", "relu", "sigmoid", "sigmoid_slope", "silu", "softplus", "step", "tanh_slope")
 
 
 class UnsupportedDual(Exception):
