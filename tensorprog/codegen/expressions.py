@@ -6,30 +6,11 @@ from collections.abc import Container
 from fractions import Fraction
 
 from tensorprog.ir.primitives import Expr, derivative
+from tensorprog.nonlinearities import NONLINEARITIES
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
 
-# Source text of each unary primitive in a Numba kernel, of a name `x`. A NaN stays a NaN.
-_KERNEL = {
-    "neg": "-{x}",
-    "relu": "0.0 if {x} <= 0.0 else {x}",
-    "abs": "abs({x})",
-    "sign": "{x} if {x} != {x} else (1.0 if {x} > 0.0 else (-1.0 if {x} < 0.0 else 0.0))",
-    "step": "{x} if {x} != {x} else (1.0 if {x} > 0.0 else 0.0)",
-    "tanh": "tanh({x})",
-    "erf": "erf({x})",
-    "sigmoid": "0.5 + 0.5 * tanh(0.5 * {x})",
-    "gelu": "0.5 * {x} * (1.0 + erf({x} * 0.7071067811865476))",
-    "silu": "{x} * (0.5 + 0.5 * tanh(0.5 * {x}))",
-    "softplus": "max({x}, 0.0) + log1p(exp(-abs({x})))",
-    "exp": "exp({x})",
-    "log": "log({x})",
-    "sqrt": "sqrt({x})",
-    "sin": "sin({x})",
-    "cos": "cos({x})",
-    "square": "{x} * {x}",
-}
-
+# Where NumPy's own function, or an operator, is the NumPy form of the table of record.
 _NUMPY = {"neg": "-{x}", "abs": "np.abs({x})", "sign": "np.sign({x})", "tanh": "np.tanh({x})", "exp": "np.exp({x})",
           "log": "np.log({x})", "sqrt": "np.sqrt({x})", "sin": "np.sin({x})", "cos": "np.cos({x})",
           "square": "np.square({x})"}
@@ -88,7 +69,7 @@ class KernelBody:
             a, b = args
             first = f"{a} {'>=' if fn == 'max' else '<='} {b}"
             return self._assign(f"{a} if {first} or {a} != {a} else {b}")
-        return self._assign(_KERNEL[fn].format(x=args[0]))
+        return self._assign(NONLINEARITIES[fn].scalar.format(x=args[0]))
 
     def _expr(self, expr: Expr, arg: str) -> str:
         match expr.fn:

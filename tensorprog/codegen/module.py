@@ -39,7 +39,7 @@ from collections import defaultdict
 import tensorprog.runtime as rt
 '''
 
-_KERNEL_IMPORTS = """from math import cos, erf, exp, inf, log, log1p, sin, sqrt, tanh
+_KERNEL_IMPORTS = """from math import cos, erf, erfc, exp, inf, log, log1p, sin, sqrt, tanh
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""What emitted expectations call, compiled by Numba: the functions of `functions.py` and `guarded.py`, rules."""
+"""What emitted expectations call, compiled by Numba: the functions of `functions.py` and `guarded.py`, rules.
+
+What is not positive counts as zero, but a NaN stays a NaN.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import math
 
 from tensorprog.expectations.bivariate import upper_orthant
 from tensorprog.expectations.nodes import kink_points, refinement_error, trapezoid_points
+from tensorprog.nonlinearities import NONLINEARITIES
 from tensorprog.runtime.accurate import minor, product_error
 from tensorprog.runtime.compiling import njit
 
@@ -18,27 +22,15 @@ __all__ = ["arc0", "arc1", "arc2", "arc_mixed", "arc_mixed2", "arcsine", "cosine
 _TWO_PI = 2 * math.pi
 
 
-@njit(cache=True)
-def relu(x):
-    return 0.0 if x < 0.0 else x
+def _of_record(name):
+    """The scalar form of a nonlinearity, compiled."""
+    scope = {**vars(math)}
+    exec(compile(f"def {name}(x):\n    return {NONLINEARITIES[name].scalar.format(x='x')}\n", __file__, "exec"), scope)
+    return njit(cache=True)(scope[name])
 
 
-@njit(cache=True)
-def step(x):
-    return 1.0 if x > 0.0 else (0.0 if x <= 0.0 else x)
-
-
-@njit(cache=True)
-def sign(x):
-    return 1.0 if x > 0.0 else (-1.0 if x < 0.0 else (0.0 if x == 0.0 else x))
-
-
-@njit(cache=True)
-def sigmoid(x):
-    if x >= 0.0:
-        return 1.0 / (1.0 + math.exp(-x))
-    e = math.exp(x)
-    return e / (1.0 + e)
+relu, step, sign, sigmoid, gelu, silu, softplus = map(
+    _of_record, ("relu", "step", "sign", "sigmoid", "gelu", "silu", "softplus"))
 
 
 @njit(cache=True)
@@ -54,28 +46,13 @@ def sigmoid_slope(x):
 
 
 @njit(cache=True)
-def gelu(x):
-    return 0.5 * x * math.erfc(-x / math.sqrt(2.0))
-
-
-@njit(cache=True)
-def silu(x):
-    return x * sigmoid(x)
-
-
-@njit(cache=True)
-def softplus(x):
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
-
-
-@njit(cache=True)
 def root(k):
-    return math.sqrt(k) if k > 0.0 else 0.0
+    return 0.0 if k <= 0.0 else math.sqrt(k)
 
 
 @njit(cache=True)
 def ratio(k, s):
-    return k / s if s > 0.0 else 0.0
+    return 0.0 if s <= 0.0 else k / s
 
 
 @njit(cache=True)
@@ -140,22 +117,22 @@ def determinant(k12, k11, k22):
 
 @njit(cache=True)
 def cosine(k12, k11, k22):
-    if not (k11 > 0.0 and k22 > 0.0):
+    if k11 <= 0.0 or k22 <= 0.0:
         return 0.0
     c = k12 / k11 if k11 == k22 else k12 / math.sqrt(k11) / math.sqrt(k22)
-    return min(1.0, max(-1.0, c))
+    return min(max(c, -1.0), 1.0)
 
 
 @njit(cache=True)
 def sine(k12, k11, k22):
-    if not (k11 > 0.0 and k22 > 0.0):
+    if k11 <= 0.0 or k22 <= 0.0:
         return 1.0
     return min(1.0, math.sqrt(determinant(k12, k11, k22)) / (math.sqrt(k11) * math.sqrt(k22)))
 
 
 @njit(cache=True)
 def arcsine(k12, k11, k22):
-    if not (k11 > 0.0 and k22 > 0.0):
+    if k11 <= 0.0 or k22 <= 0.0:
         return 0.0
     return math.atan2(k12, math.sqrt(determinant(k12, k11, k22)))
 
@@ -181,14 +158,14 @@ def _odd_series(t, degree):
 
 @njit(cache=True)
 def arc0(k11, k12, k22):
-    if not (k11 > 0.0 and k22 > 0.0):
+    if k11 <= 0.0 or k22 <= 0.0:
         return 0.0
     return _angle(k11, k12, k22)[0] / _TWO_PI
 
 
 @njit(cache=True)
 def arc1(k11, k12, k22):
-    if not (k11 > 0.0 and k22 > 0.0):
+    if k11 <= 0.0 or k22 <= 0.0:
         return 0.0
     rest, tangent = _angle(k11, k12, k22)
     if tangent > 0.0:
@@ -198,7 +175,7 @@ def arc1(k11, k12, k22):
 
 @njit(cache=True)
 def arc2(k11, k12, k22):
-    if not (k11 > 0.0 and k22 > 0.0):
+    if k11 <= 0.0 or k22 <= 0.0:
         return 0.0
     rest, tangent = _angle(k11, k12, k22)
     if tangent > 0.0:
@@ -232,14 +209,14 @@ def nonzero(m, k):
 
 @njit(cache=True)
 def density(m, s):
-    if not s > 0.0:
+    if s <= 0.0:
         return 1.0 if m == 0.0 else 0.0
     return math.exp(-0.5 * (m / s)**2)
 
 
 @njit(cache=True)
 def sign_mean(m, s):
-    return math.erf(m / (math.sqrt(2.0) * s)) if s > 0.0 else sign(m)
+    return sign(m) if s <= 0.0 else math.erf(m / (math.sqrt(2.0) * s))
 
 
 @njit(cache=True)
@@ -251,7 +228,7 @@ def sign_of_sum(a, b, s):
 @njit(cache=True)
 def sign_pair(m1, k11, m2, k22, k12):
     s1, s2 = root(k11), root(k22)
-    if not (s1 > 0.0 and s2 > 0.0):
+    if s1 <= 0.0 or s2 <= 0.0:
         return sign_mean(m1, s1) * sign_mean(m2, s2)
     both = upper_orthant(-m1 / s1, -m2 / s2, cosine(k12, k11, k22), sine(k12, k11, k22))
     return 4.0 * both - 1.0 - sign_mean(m1, s1) - sign_mean(m2, s2)

@@ -31,7 +31,7 @@ from tensorprog.cache_folder import cache_folder, read_trusted, write_trusted
 
 PACKAGE = Path(__file__).parents[1]
 # Whose functions are compiled into kernels of other modules.
-INLINED = ("runtime", "expectations", "covariance")
+INLINED = ("nonlinearities.py", "runtime/*.py", "expectations/*.py", "covariance/*.py")
 
 _NAME_LENGTH = 80
 
@@ -170,8 +170,8 @@ def _versions() -> tuple[str, ...]:
 def _package_digest() -> bytes:
     """Of the sources whose functions kernels of other modules contain: a new version of tensorprog makes all kernels anew."""
     digest = hashlib.sha256()
-    for folder in INLINED:
-        for path in sorted((PACKAGE / folder).glob("*.py")):
+    for pattern in INLINED:
+        for path in sorted(PACKAGE.glob(pattern)):
             digest.update(_file_digest(str(path)))
     return digest.digest()
 
