@@ -141,9 +141,10 @@ def constants_env(program: Program, settings: Settings) -> dict[str, object]:
 def emit_module_text(compiled: Compiled) -> str:
     """The source of the emitted module."""
     from tensorprog.codegen.module import emit_module
+    from tensorprog.passes.schedule import readouts_late
 
     return compiled.text("particles", lambda: emit_module(
-        compiled.limit, compiled.original, compiled.powers, compiled.vanishing, compiled.mirrored, compiled.env))
+        readouts_late(compiled.limit, compiled.mirrored), compiled.original, compiled.powers, compiled.vanishing, compiled.mirrored, compiled.env))
 
 
 def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = ()) -> str:

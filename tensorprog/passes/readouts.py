@@ -1,16 +1,19 @@
 """Readout vectors: initial vectors that the program uses only linearly, inside moments.
 
-Their sign may be flipped particle by particle, so the particles evaluator samples them antithetically: the output at
+Training may change them. Their sign may be flipped particle by particle, so the particles evaluator samples them antithetically: the output at
 initialization is then exactly zero, and so is the error that it would feed into training (docs/architecture.md).
 """
 
 from __future__ import annotations
+
+from collections import defaultdict
 
 from tensorprog.ir.program import (
     Accum,
     Cell,
     Contract,
     Elementwise,
+    Expand,
     GradStmt,
     Initial,
     Let,
@@ -20,9 +23,10 @@ from tensorprog.ir.program import (
     Pick,
     Program,
     Statement,
+    Store,
+    SumAxis,
     Var,
     cells_read,
-    operands,
     reads,
     walk,
 )
@@ -33,12 +37,9 @@ from tensorprog.passes.simplify import remove_dead
 def readouts(program: Program) -> frozenset[Cell]:
     """The readouts of a program before differentiation. Kernels contain readouts only squared, so a scalar that only
     kernels use is none of them."""
-    users: dict[Var, list[Statement]] = {}
-    flat = list(walk(remove_dead(program.with_body(without_kernels(program.body))).body))
-    for statement in flat:
-        for var in reads(statement):
-            users.setdefault(var, []).append(statement)
-    return frozenset(i.cell for i in program.initials if _symmetric(i) and _is_readout(i.cell, flat, users))
+    program = remove_dead(program.with_body(without_kernels(program.body)))
+    uses = _Uses(program)
+    return frozenset(i.cell for i in program.initials if _symmetric(i) and uses.linear(i.cell))
 
 
 def _symmetric(initial: Initial) -> bool:
@@ -52,28 +53,56 @@ def _symmetric(initial: Initial) -> bool:
     return mean.op == "num" and mean.leaf == 0
 
 
-def _is_readout(cell: Cell, flat: list[Statement], users: dict[Var, list[Statement]]) -> bool:
-    loads = [s for s in flat if isinstance(s, Let) and isinstance(s.op, Load) and s.op.cell is cell]
-    others = [s for s in flat if cell in cells_read(s) and s not in loads and not isinstance(s, GradStmt)]
-    if not loads or others:
-        return False
-    return all(_ends_in_moments(s.var, users) for s in loads)
+class _Uses:
+    """Who reads what in a program."""
+
+    def __init__(self, program: Program):
+        self.of_var: dict[Var, list[Statement]] = defaultdict(list)
+        self.of_cell: dict[Cell, list[Statement]] = defaultdict(list)
+        for statement in walk(program.body):
+            for var in reads(statement):
+                self.of_var[var].append(statement)
+            if not isinstance(statement, GradStmt):
+                for cell in cells_read(statement):
+                    self.of_cell[cell].append(statement)
+
+    def linear(self, cell: Cell) -> bool:
+        """Whether a cell is used, everything made of it is linear in it, and ends in moments. Other vectors may be added
+        to that; names and families that keep it for later are followed."""
+        made, users = self._followed(cell)
+        return bool(made) and all(_is_linear(statement, made) for statement in users)
+
+    def _followed(self, cell: Cell) -> tuple[set[Var], list[Statement]]:
+        """The temporaries with something of a cell in them, as far as moments, and what reads those and the cells that
+        keep them."""
+        cells, made, users = [cell], set(), []
+        for kept in cells:
+            users += self.of_cell[kept]
+            waiting = [s.var for s in self.of_cell[kept] if isinstance(s, Let)]
+            while waiting:
+                var = waiting.pop()
+                if var in made:
+                    continue
+                made.add(var)
+                users += self.of_var[var]
+                for statement in self.of_var[var]:
+                    if isinstance(statement, Let) and not isinstance(statement.op, Moment):
+                        waiting.append(statement.var)
+                    elif isinstance(statement, Store | Accum) and statement.cell not in cells:
+                        cells.append(statement.cell)
+        return made, users
 
 
-def _ends_in_moments(var: Var, users: dict[Var, list[Statement]]) -> bool:
-    """Whether everything made of a value is linear in it and ends in a moment."""
-    return all(_linear_use(var, s, users) for s in users.get(var, []))
-
-
-def _linear_use(var: Var, statement: Statement, users: dict[Var, list[Statement]]) -> bool:
-    if isinstance(statement, Accum):
-        return False
+def _is_linear(statement: Statement, made: set[Var]) -> bool:
+    """Whether a statement is linear, but for something added, in the temporaries `made`, or keeps or averages one."""
     match statement:
-        case Let(op=Moment()):
+        case Store() | Accum() | Let(op=Load() | Moment() | Pick() | SumAxis() | Expand()):
             return True
-        case Let(var=out, op=Elementwise(fn="mul" | "div") as op):
-            return sum(a is var for a in operands(op)) == 1 and _ends_in_moments(out, users)
-        case Let(var=out, op=Elementwise(fn="neg") | Pick() | Contract()):
-            return _ends_in_moments(out, users)
+        case Let(op=Elementwise(fn="neg" | "add" | "sub", order=0)):
+            return True
+        case Let(op=Elementwise(fn="mul", args=(left, right)) | Contract(left=left, right=right)):
+            return not (left in made and right in made)
+        case Let(op=Elementwise(fn="div", args=(_, bottom))):
+            return bottom not in made
         case _:
             return False
