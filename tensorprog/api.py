@@ -12,7 +12,7 @@ import inspect
 import numbers
 import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +22,7 @@ from tensorprog.files import mistake, read_program, write_text
 if TYPE_CHECKING:
     import numpy as np
 
+    from tensorprog.diagnostics.acceptances import Acceptance
     from tensorprog.derive import Limit
     from tensorprog.driver import Compiled
     from tensorprog.ir.program import Program
@@ -85,7 +86,7 @@ def compile_source(source: Source, settings: Mapping[str, object] | None = None)
 
     reporter = Reporter(source)
     program = check(parse(source), reporter)
-    compiled = CompiledProgram(source, program, dict(settings or {}), reporter.warnings)
+    compiled = CompiledProgram(source, program, dict(settings or {}), reporter.warnings, reporter.accepted)
     compiled.check_setting_names()
     return compiled
 
@@ -109,11 +110,12 @@ class CompiledProgram:
     """
 
     def __init__(self, source: Source, program: Program, settings: dict[str, object],
-                 warnings: tuple[Diagnostic, ...]):
+                 warnings: tuple[Diagnostic, ...], accepted: Collection[Acceptance] = ()):
         self.source = source
         self.program = program
         self.settings = settings
         self.warnings = warnings
+        self._accepted = frozenset(accepted)
 
     def __repr__(self) -> str:
         return f"<tensorprog program {self.source.name}: {', '.join(o.name for o in self.program.outputs)}>"
@@ -205,14 +207,15 @@ class CompiledProgram:
             require_positive(name, value)
         require_run_options(seed, threads, tolerance, every)
         env, missing, warnings = self._prepare(data, settings)
-        from tensorprog.evaluate import evaluate
+        from tensorprog.jumps import run_limit
         from tensorprog.resume import kept
 
         with kept(checkpoint, every, self.source, env, "limit", dtype) as state:
-            values, errors, methods = evaluate(
+            limit = run_limit(
                 self.compiled_for(env), env, method, self.source, samples=samples, replicates=replicates, seed=seed,
                 tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=progress)
-        return self._result(values, errors, methods, missing, warnings,
+        return self._result(limit.values, limit.errors, limit.methods, missing, (*warnings, *limit.warnings),
+                            unresolved=limit.unresolved,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
 
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
@@ -322,15 +325,16 @@ class CompiledProgram:
         Raises:
             ProgramError: for a program without a limit.
         """
-        compiled, warnings = self._compiled(self.settings)
-        self.warnings = (*self.warnings, *warnings)
+        compiled, reporter = self._compiled(self.settings)
+        self._accepted |= reporter.accepted
+        self.warnings = (*self.warnings, *reporter.warnings)
         return compiled
 
-    def _compiled(self, settings: Mapping[str, object]) -> tuple[Compiled, tuple[Diagnostic, ...]]:
+    def _compiled(self, settings: Mapping[str, object]) -> tuple[Compiled, Reporter]:
         from tensorprog.driver import compile_program
 
-        reporter = Reporter(self.source)
-        return compile_program(self.program, settings, reporter), reporter.warnings
+        reporter = Reporter(self.source, accepted=set(self._accepted))
+        return compile_program(self.program, settings, reporter), reporter
 
     def compiled_for(self, env: Mapping[str, object]) -> Compiled:
         """`compiled`; made anew if `env` changes a parameter that powers of n depend on."""
@@ -371,30 +375,59 @@ class CompiledProgram:
 
     def _result(self, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray], methods: dict[str, str],
                 missing: dict, warnings: tuple[Diagnostic, ...], *, settings: dict[str, object],
-                samples: dict[str, np.ndarray] | None = None) -> Result:
+                samples: dict[str, np.ndarray] | None = None,
+                unresolved: Mapping[str, np.ndarray] | None = None) -> Result:
         """The result with elements that are never assigned as NaN, and a warning for each output that diverged."""
         import numpy as np
 
         from tensorprog.results import Result, first_divergence
 
         values = {name: _writable(value) for name, value in values.items()}
+        unresolved = {name: np.array(mask) for name, mask in (unresolved or {}).items()}
         diverged = {}
         for name, value in values.items():
             if name in missing:
                 value[missing[name]] = np.nan
-            found = first_divergence(value, missing.get(name))
+                if name in unresolved:
+                    unresolved[name][missing[name]] = False
+            found = first_divergence(value, missing.get(name), unresolved.get(name))
             if found is not None:
                 diverged[name] = found[0]
-        warnings = (*self.warnings, *warnings, *(self._divergence_warning(name, where) for name, where in diverged.items()))
-        return Result(values, errors, methods, settings=settings, warnings=warnings, diverged=diverged,
-                      samples=samples)
+        found = (*warnings, *self._divergence_warnings(values, diverged))
+        said = (*self.warnings, *self._not_accepted(found, limit=samples is None))
+        return Result(values, errors, methods, settings=settings, warnings=said, diverged=diverged, samples=samples,
+                      unresolved=unresolved)
 
-    def _divergence_warning(self, name: str, where: int | None) -> Diagnostic:
+    def _not_accepted(self, found: Sequence[Diagnostic], *, limit: bool) -> tuple[Diagnostic, ...]:
+        """The warnings of a run without those that the source accepts, and, of a limit, acceptances of nothing."""
+        from tensorprog.diagnostics.acceptances import acceptance_of, unused
+
+        by = {warning: acceptance_of(warning, self.source) for warning in found}
+        idle = unused(self.source, {*self._accepted, *by.values()}, after_run=True) if limit else ()
+        return (*(warning for warning, acceptance in by.items() if acceptance is None), *idle)
+
+    def _divergence_warnings(self, values: Mapping[str, np.ndarray],
+                             diverged: Mapping[str, int | None]) -> list[Diagnostic]:
+        """TP640 for outputs that grow beyond all bounds; TP641 for those that are not a number, though nothing grows,
+        in a program that can have such values."""
+        from tensorprog.ir.calculus import may_be_undefined
+        from tensorprog.results import grows
+
+        growing = (any(grows(values[name], where) for name, where in diverged.items())
+                   or bool(diverged) and not may_be_undefined(self.program.body))
+        return [self._divergence_warning(name, where, growing) for name, where in diverged.items()]
+
+    def _divergence_warning(self, name: str, where: int | None, growing: bool) -> Diagnostic:
         span = next(o.span for o in self.program.outputs if o.name == name)
         place = "" if where is None else f" from {name}[{where}] on"
-        message = f"the output '{name}' is infinite or beyond 1e12{place}: the computation diverged"
-        return Diagnostic("TP640", message, span,
-                          help="try a smaller learning rate, or look at an earlier time", severity="warning")
+        if growing:
+            message = f"the output '{name}' is infinite or beyond 1e12{place}: the computation diverged"
+            return Diagnostic("TP640", message, span, severity="warning",
+                              help="try a smaller learning rate, or look at an earlier time")
+        message = f"the output '{name}' is not a number{place}, as 0/0 and the root of a negative number are"
+        return Diagnostic("TP641", message, span, severity="warning",
+                          help="keep denominators and the arguments of roots and logarithms positive, as in "
+                               "`x / sqrt(f*f + 0.01)`")
 
 
 # --- small things --------------------------------------------------------------------------------------------

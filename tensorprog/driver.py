@@ -66,6 +66,11 @@ class Compiled:
         return covered(self, list(dict.fromkeys(o.cell for o in self.limit.outputs)))
 
     @cached_property
+    def probed(self) -> dict[object, object]:
+        """What `jumps` makes of this program, by the statements that it looks at."""
+        return {}
+
+    @cached_property
     def _texts(self) -> dict[object, str]:
         return {}
 
@@ -126,6 +131,7 @@ def compile_program(program: Program, settings: Settings | None, reporter: Repor
     reporter.raise_errors()
     limit = simplify(limit)
     check_hypotheses(limit, env, reporter)
+    reporter.warn_unused_acceptances()
     limit = simplify(contract_cells(limit))
     return Compiled(program, plain, mark_parallel(limit), powers, vanishing, readouts(program), env)
 

@@ -90,6 +90,13 @@ def _covariance(compiled: Compiled, env: Mapping[str, object], system: System | 
     return values, errors, dict.fromkeys(values, "covariance")
 
 
+def evaluate_equations(compiled: Compiled, env: Mapping[str, object], names: list[str],
+                       threads: int | None) -> dict[str, np.ndarray]:
+    """The values of outputs for which there are equations, by the table."""
+    module = load_module(emit_table_text(compiled, compiled.covered.system))
+    return module.run(env, only=names, threads=threads)[0]
+
+
 def _particles(compiled: Compiled, env: Mapping[str, object], names: list[str] | None, options: Mapping) -> Evaluated:
     module = load_module(emit_module_text(compiled))
     values, errors = module.run(env, **{name: value for name, value in options.items() if name not in COEFFICIENTS})

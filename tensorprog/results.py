@@ -17,6 +17,9 @@ SHOWN_COLUMNS = 5
 # What is smaller than this is the rounding error of quantities of order one.
 ROUNDING = 1e-14
 
+# How an element without a limit is shown.
+NO_LIMIT = "no limit"
+
 
 class Result(Mapping[str, np.ndarray]):
     """A mapping from output names to arrays.
@@ -29,12 +32,15 @@ class Result(Mapping[str, np.ndarray]):
         diverged: for each output that is not finite everywhere, the first index on its leading axis where it is not
             (None for a scalar).
         samples: for a simulation, each output for every seed, [seeds, ...].
+        unresolved: for each output with elements that have no limit, because a scalar on which they jump tends to the
+            jump (TP513): the mask of these. Their values and errors are NaN.
     """
 
     def __init__(self, values: Mapping[str, np.ndarray], error: Mapping[str, np.ndarray], method: Mapping[str, str], *,
                  settings: Mapping[str, object] | None = None, warnings: Sequence[Diagnostic] = (),
                  diverged: Mapping[str, int | None] | None = None,
-                 samples: Mapping[str, np.ndarray] | None = None):
+                 samples: Mapping[str, np.ndarray] | None = None,
+                 unresolved: Mapping[str, np.ndarray] | None = None):
         self._values = {name: np.asarray(value) for name, value in values.items()}
         self.error = {name: np.broadcast_to(error[name], v.shape) for name, v in self._values.items()}
         self.method = dict(method)
@@ -42,6 +48,7 @@ class Result(Mapping[str, np.ndarray]):
         self.warnings = tuple(warnings)
         self.diverged = dict(diverged or {})
         self.samples = dict(samples or {})
+        self.unresolved = {name: mask for name, mask in (unresolved or {}).items() if mask.any()}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._values[name]
@@ -57,20 +64,28 @@ class Result(Mapping[str, np.ndarray]):
 
     def table(self) -> str:
         """Scalars as `value +- error`; larger arrays by their shape and the first entries of each row."""
-        return "\n".join(line for name in self for line in _lines(name, self[name], self.error[name]))
+        return "\n".join(line for name in self for line in _lines(name, self[name], self.error[name], self._none(name)))
+
+    def _none(self, name: str) -> np.ndarray:
+        """Which elements of an output have no limit."""
+        return self.unresolved.get(name, np.broadcast_to(False, self[name].shape))
 
     def _repr_html_(self) -> str:
-        rows = "".join(_html_row(name, self[name], self.error[name], self.method[name]) for name in self)
+        rows = "".join(_html_row(name, self[name], self.error[name], self.method[name], self._none(name))
+                       for name in self)
         return f"<table><tr><th>output</th><th>shape</th><th>value</th><th>method</th></tr>{rows}</table>"
 
     def to_json(self) -> str:
-        """Everything but the samples, as JSON; numbers that are not finite become null."""
+        """Everything but the samples, as JSON; numbers that are not finite become null. An output with elements that
+        have no limit has an array `no_limit` that marks them."""
         return json.dumps(self.as_dict(), allow_nan=False)
 
     def as_dict(self) -> dict[str, object]:
         """The content of `to_json` as lists and dictionaries."""
         results = {name: {"value": _plain(self[name]), "error": _plain(self.error[name]), "method": self.method[name]}
                    for name in self}
+        for name, mask in self.unresolved.items():
+            results[name]["no_limit"] = mask.tolist()
         return {"results": results, "settings": self.settings, "diverged": self.diverged,
                 "warnings": [{"code": w.code, "message": w.message} for w in self.warnings]}
 
@@ -78,18 +93,31 @@ class Result(Mapping[str, np.ndarray]):
 RUNAWAY = 1e12
 
 
-def first_divergence(values: np.ndarray, expected: np.ndarray | None = None) -> tuple[int | None] | None:
+def first_divergence(values: np.ndarray, *expected: np.ndarray | None) -> tuple[int | None] | None:
     """Where an output stops being finite, or grows beyond `RUNAWAY`, which a quantity of order one does only on its way
     there: None if it never does, else (the first index on the leading axis,), with None for a scalar. Elements marked
-    in `expected`, on the leading axes, may be anything."""
+    in one of `expected`, masks on the leading axes, may be anything."""
     if values.size and values.min() > -RUNAWAY and values.max() < RUNAWAY:
         return None
-    bad = ~(np.abs(values) < RUNAWAY)
-    if expected is not None:
-        bad[expected] = False
+    bad = np.array(~(np.abs(values) < RUNAWAY))
+    for mask in expected:
+        if mask is not None:
+            bad[mask] = False
     if not bad.any():
         return None
     return (int(np.argwhere(bad)[0][0]),) if bad.ndim else (None,)
+
+
+# What an output that is not a number has reached before, if the computation diverges.
+LARGE = 1e6
+
+
+def grows(values: np.ndarray, where: int | None) -> bool:
+    """Whether an output grows on its way to what is not finite, at index `where` of its leading axis: it is infinite or
+    large there, or large before."""
+    upto = values if where is None else values[: where + 1]
+    with np.errstate(invalid="ignore"):
+        return bool((np.abs(upto) > LARGE).any())
 
 
 def _plain(array: np.ndarray) -> object:
@@ -99,17 +127,17 @@ def _plain(array: np.ndarray) -> object:
     return np.where(np.isfinite(array), array, None).tolist()
 
 
-def _lines(name: str, value: np.ndarray, error: np.ndarray) -> Iterator[str]:
+def _lines(name: str, value: np.ndarray, error: np.ndarray, none: np.ndarray) -> Iterator[str]:
     if value.ndim == 0:
-        yield f"{name} = {with_error(float(value), float(error))}"
+        yield f"{name} = {NO_LIMIT if none else with_error(float(value), float(error))}"
         return
     shape = ", ".join(map(str, value.shape))
-    yield f"{name} [{shape}]" + _array_error(error)
+    yield f"{name} [{shape}]" + _array_error(error, none)
     if value.ndim == 1:
-        yield "  " + _row(value)
+        yield "  " + _row(value, none)
         return
     for index in _leading(value.shape[:-1]):
-        yield f"  [{', '.join(map(str, index))}]  {_row(value[index])}"
+        yield f"  [{', '.join(map(str, index))}]  {_row(value[index], none[index])}"
     hidden = math.prod(value.shape[:-1]) - SHOWN_ROWS
     if hidden > 0:
         yield f"  ... {hidden} more row" + ("s" if hidden > 1 else "")
@@ -120,11 +148,12 @@ def _leading(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         yield tuple(int(i) for i in np.unravel_index(flat, shape))
 
 
-def _row(values: np.ndarray) -> str:
+def _row(values: np.ndarray, none: np.ndarray) -> str:
     """The first entries, and the last one if some are left out."""
+    texts = [NO_LIMIT if gone else _number(v) for v, gone in zip(values[:SHOWN_COLUMNS + 1], none)]
     if len(values) <= SHOWN_COLUMNS + 1:
-        return "  ".join(_number(v) for v in values)
-    return "  ".join(_number(v) for v in values[:SHOWN_COLUMNS]) + "  ...  " + _number(values[-1])
+        return "  ".join(texts)
+    return "  ".join(texts[:SHOWN_COLUMNS]) + "  ...  " + (NO_LIMIT if none[-1] else _number(values[-1]))
 
 
 def _largest(error: np.ndarray) -> float:
@@ -132,8 +161,8 @@ def _largest(error: np.ndarray) -> float:
     return float(finite.max()) if finite.size else 0.0
 
 
-def _array_error(error: np.ndarray) -> str:
-    if error.size and np.isnan(error).all():
+def _array_error(error: np.ndarray, none: np.ndarray) -> str:
+    if error.size and np.isnan(error).all() and not none.any():
         return "  (errors unknown: a single run)"
     largest = _largest(error)
     return f"  (errors up to {_short(largest)})" if largest > ROUNDING else ""
@@ -162,11 +191,11 @@ def with_error(value: float, error: float) -> str:
     return f"{value:.{digits}f} +- {error:.{digits}f}"
 
 
-def _html_row(name: str, value: np.ndarray, error: np.ndarray, method: str) -> str:
+def _html_row(name: str, value: np.ndarray, error: np.ndarray, method: str, none: np.ndarray) -> str:
     shape = " &times; ".join(map(str, value.shape)) or "scalar"
     if value.ndim == 0:
-        text = with_error(float(value), float(error)).replace("+-", "&plusmn;")
+        text = NO_LIMIT if none else with_error(float(value), float(error)).replace("+-", "&plusmn;")
     else:
-        text = _row(value.reshape(-1)) if value.size else "empty"
-        text += _array_error(error)
+        text = _row(value.reshape(-1), none.reshape(-1)) if value.size else "empty"
+        text += _array_error(error, none)
     return f"<tr><td>{html.escape(name)}</td><td>{shape}</td><td>{text}</td><td>{html.escape(method)}</td></tr>"

@@ -19,8 +19,8 @@ import numpy as np
 
 from tensorprog.diagnostics import Reporter
 from tensorprog.files import mistake
-from tensorprog.results import Result
-from tensorprog.verify_report import AGREES, DIFFERS, DIVERGED, UNRESOLVED, Finding, Verification
+from tensorprog.results import Result, first_divergence
+from tensorprog.verify_report import AGREES, DIFFERS, DIVERGED, NO_LIMIT, UNRESOLVED, Finding, Verification
 from tensorprog.verify_statistics import (
     Estimate,
     concentrates,
@@ -28,6 +28,7 @@ from tensorprog.verify_statistics import (
     distance_of_networks,
     extrapolate,
     fit_power,
+    keeps_scattering,
     significance,
 )
 
@@ -119,19 +120,35 @@ def judge(limit: Result, networks: Sequence[Result], vanishing: Mapping[str, flo
     """
     powers = vanishing or {}
     runs = {"the limit": limit} | {f"width {result.settings['width']}": result for result in networks}
-    diverged = {name: {run: result.diverged[name] for run, result in runs.items() if name in result.diverged}
-                for name in limit}
+    diverged = {name: {run: result.diverged[name] for run, result in runs.items()
+                       if name in result.diverged and _diverged(name, limit, result)} for name in limit}
     compared = {name: _Comparison(name, limit, networks, powers.get(name)) for name in limit
                 if not diverged[name] and np.isfinite(limit[name]).any()}
     count = sum(len(comparison.limit.value) for comparison in compared.values())
     findings = {name: compared[name].finding(level / count) if name in compared else
                 Finding(DIVERGED if diverged[name] else UNRESOLVED, diverged=diverged[name]) for name in limit}
+    findings |= {name: _without_limit(findings[name], mask) for name, mask in limit.unresolved.items()}
     unknown = {name: np.full(limit[name].shape, np.nan) for name in limit}
     values = unknown | {name: comparison.filled(comparison.tends_to.value) for name, comparison in compared.items()}
     errors = unknown | {name: comparison.filled(np.sqrt(comparison.tends_to.variance))
                         for name, comparison in compared.items()}
     extrapolated = Result(values, errors, dict.fromkeys(values, "extrapolated"))
     return Verification(limit, tuple(networks), extrapolated, findings)
+
+
+def _diverged(name: str, limit: Result, result: Result) -> bool:
+    """Whether an output is not finite somewhere else than where there is no limit."""
+    if name not in limit.unresolved:
+        return True
+    expected = limit.unresolved[name] | np.isnan(limit[name])
+    return first_divergence(result[name], expected) is not None
+
+
+def _without_limit(finding: Finding, mask: np.ndarray) -> Finding:
+    """The finding of an output with elements that have no limit; about the others, it stays."""
+    if finding.verdict in (DIFFERS, DIVERGED):
+        return finding
+    return Finding(NO_LIMIT, where=tuple(map(int, np.argwhere(mask)[0])))
 
 
 class _Comparison:
@@ -170,16 +187,18 @@ class _Comparison:
         deviation, allowed, error = significance(self.tends_to, self.limit, level)
         concentrated = concentrates(self.widths, self.samples)
         smallest, relative = self._smallest_seen((allowed + MARGIN) * error)
+        scattering = keeps_scattering(self.widths, self.samples, level)
         off = deviation > allowed
         differs = (off & concentrated).any()
-        unresolved = off.any() or (relative and smallest >= 1)
+        unresolved = off.any() or scattering.any() or (relative and smallest >= 1)
         verdict = DIFFERS if differs else UNRESOLVED if unresolved else AGREES
-        worst = int(np.argmax(deviation / allowed * (concentrated if differs else 1)))
+        shown = concentrated if differs else scattering if scattering.any() and not off.any() else 1
+        worst = int(np.argmax(deviation / allowed * shown))
         places = np.argwhere(self.assigned)
         elements = (self.samples[:, :, :self.elements], self.limit.first(self.elements))
         return Finding(verdict, where=tuple(map(int, places[worst])) if worst < self.elements else None,
                        deviation=float(deviation[worst]), allowed=float(allowed[worst]),
-                       concentrated=bool(concentrated[worst]),
+                       concentrated=bool(concentrated[worst] and not scattering[worst]),
                        smallest_seen=smallest, relative=relative,
                        network_power=fit_power(self.widths, *distance_of_networks(*elements)),
                        mean_power=fit_power(self.widths, *distance_of_means(*elements)))

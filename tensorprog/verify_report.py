@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
-from tensorprog.results import Result, with_error
+from tensorprog.results import NO_LIMIT, Result, with_error
 from tensorprog.verify_statistics import Power
 
 AGREES, DIFFERS, DIVERGED, UNRESOLVED = "agrees", "differs", "diverged", "not resolved"
+
+__all__ = ["AGREES", "DIFFERS", "DIVERGED", "NO_LIMIT", "UNRESOLVED", "Finding", "Verification"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,10 @@ class Finding:
 
     Attributes:
         verdict: "agrees"; "differs"; "diverged", where something is not finite; "not resolved", where a limit of twice
-            the size would have agreed, too, where what deviates does not concentrate, or without any assigned element.
-        where: the element with the largest deviation; None for the projection of the whole output onto its limit.
+            the size would have agreed, too, where networks do not concentrate, or without any assigned element;
+            "no limit", where an element has none (TP513) and nothing speaks against the others.
+        where: the element with the largest deviation, or without a limit; None for the projection of the whole output
+            onto its limit.
         deviation: of what the networks tend to from the limit there, in joint standard errors.
         allowed: the deviation at which the verdict turns.
         concentrated: whether networks scatter less there the wider they are, as they do near the limit.
@@ -67,7 +71,7 @@ class Verification:
 
     def agrees(self, name: str) -> bool:
         """Whether nothing speaks against the limit of an output."""
-        return self.findings[name].verdict in (AGREES, UNRESOLVED)
+        return self.findings[name].verdict in (AGREES, UNRESOLVED, NO_LIMIT)
 
     @property
     def widths(self) -> list[int]:
@@ -104,6 +108,10 @@ class Verification:
         finding = self.findings[name]
         shape = ", ".join(map(str, self.limit[name].shape))
         yield (f"{name} [{shape}]" if shape else name) + f": {finding.verdict}"
+        if finding.verdict == NO_LIMIT:
+            place = name + (f"[{', '.join(map(str, finding.where))}]" if finding.where else "")
+            yield f"  {place} has no limit: a scalar on which it jumps tends to the jump (TP513)"
+            return
         if finding.deviation is None:
             yield from (f"  {run} is not finite" + ("" if index is None else f" from {name}[{index}] on")
                         for run, index in finding.diverged.items())
@@ -133,6 +141,6 @@ def _resolution(finding: Finding) -> str:
     seen = f"{100 * finding.smallest_seen:.2g} %" if finding.relative else f"{finding.smallest_seen:.2g}"
     if finding.verdict != UNRESOLVED:
         return f"a limit off by {seen} would have been found out"
-    if finding.deviation > finding.allowed:
+    if finding.deviation > finding.allowed or not finding.concentrated:
         return "networks scatter there as much at the largest width as at the smallest: use larger --widths"
     return f"only a limit off by {seen} would have been found out: use more --seeds or larger --widths"

@@ -124,6 +124,27 @@ def concentrates(widths: Sequence[int], samples: np.ndarray) -> np.ndarray:
     return (last <= first * np.sqrt(n.min() / n.max())) | (last <= 2 * _floor(samples))
 
 
+def keeps_scattering(widths: Sequence[int], samples: np.ndarray, level: float) -> np.ndarray:
+    """Whether networks scatter nearly as much at the largest width as at the smallest: there may be no limit, [J].
+
+    The exponent of the variance, -1 near a limit, is above -1/2, and not by chance: see `concentrates`.
+
+    Args:
+        level: the probability at which a single number that has a limit may be found to have none.
+    """
+    from scipy.special import ndtri
+
+    n, seeds = np.log(np.asarray(widths, dtype=float)), samples.shape[1]
+    centred = samples - samples.mean(axis=1, keepdims=True)
+    variances = np.maximum((centred**2).mean(axis=1), _floor(samples))
+    slope = (n - n.mean()) @ np.log(variances) / ((n - n.mean())**2).sum()
+    # The logarithm of a variance from S numbers of kurtosis k has variance (k - 1)/S.
+    kurtosis = ((centred**4).mean(axis=1) / variances**2).mean(axis=0)
+    error = np.sqrt(np.maximum(kurtosis - 1, 0.0) / (seeds - 1) / ((n - n.mean())**2).sum())
+    above_floor = variances[int(n.argmax())] > 2 * _floor(samples)
+    return above_floor & (slope > np.maximum(-0.5, -1 - ndtri(level) * error))
+
+
 def _power_law(n: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Positive `values`, [K, ...], smoothed by a straight line in log-log coordinates."""
     basis = np.stack([np.ones_like(n), np.log(n)], axis=1)

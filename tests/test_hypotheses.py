@@ -38,7 +38,10 @@ def warnings(body: str) -> list[str]:
     ("u / sqrt(h*h + eps)", None), ("u / (1 + exp(-h))", None), ("u / (2 + sin(h))", None), ("u / p", None),
     ("u / s", None), ("exp(u) / (exp(u) + exp(h))", None), ("log(softplus(h))", None), ("log(1 + h**2)", None),
     ("u / moment(h*h)", None), ("u / (abs(h) + moment(h*h))", None), ("p**(-2)", None), ("erf'(h)", None),
-    ("sigmoid''(h) * gelu''(h)", None)])
+    ("sigmoid''(h) * gelu''(h)", None), ("abs(u) / sqrt(u*u + h*h)", None), ("u*h / (u**2 + h**2)", None),
+    ("(u*u - 3*h*h) / (2*square(u) + h*h)", None), ("tanh(u) / (abs(u) + abs(h))", None),
+    ("u*u / sqrt(u**4 + 0.5*h**4)", None), ("v / sqrt(u*u + h*h)", "TP512"), ("(u + v) / sqrt(u*u + h*h)", "TP512"),
+    ("u / (u*u + h*h)", "TP512"), ("u / (u + h)", "TP512"), ("u / (u*u - h*h)", "TP512")])
 def test_warnings(expression, code):
     found = set(warnings(f"output moment({expression} * 1.0) as q\n"))
     assert found == ({code} if code else set())

@@ -25,6 +25,7 @@ from tensorprog.verify_statistics import (
     distance_of_networks,
     extrapolate,
     fit_power,
+    keeps_scattering,
     significance,
 )
 
@@ -227,6 +228,16 @@ def test_networks_that_do_not_concentrate_decide_nothing():
     found = judge(*as_results(rng.random((5, SEEDS, 1)), 0.0))
     assert found.findings["q"].verdict == "not resolved"
     assert "larger --widths" in found.table()
+
+
+@pytest.mark.parametrize("seeds", [8, 32])
+def test_networks_that_keep_scattering_do_not_agree(seeds):
+    """Signs of either kind beside a limit said to be their mean, and noise that falls as it should."""
+    rng = np.random.default_rng(seeds)
+    signs = np.stack([rng.choice([-1.0, 1.0], (seeds, 1)) for _ in WIDTHS])
+    normal = np.stack([rng.normal(0, n ** -0.5, (seeds, 40)) for n in WIDTHS])
+    found = keeps_scattering(WIDTHS, np.concatenate([signs, normal], axis=2), 1e-3)
+    assert found.tolist() == [True] + 40 * [False]
 
 
 def test_elements_that_are_never_assigned_do_not_count():

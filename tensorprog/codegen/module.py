@@ -120,8 +120,10 @@ def _run(program: Program) -> str:
 
 
 def _replicate(program: Program, body: list[str], vanishing: frozenset[str]) -> str:
-    lines = ["def replicate(env, samples, seed, tolerance, tick):",
-             '    """One randomization: output name -> array. Calls `tick` after every step of its outermost loops."""']
+    lines = ["def replicate(env, samples, seed, tolerance, tick, plain=False):",
+             '    """One randomization: output name -> array. Calls `tick` after every step of its outermost loops. `plain`',
+             "    samples are independent, so that averages fluctuate like those of a network of that width.",
+             '    """']
     return "\n".join([*lines, *unpacked_lines(program), *body, *result_lines(program, vanishing)])
 
 
@@ -144,6 +146,6 @@ def _result(cell: Cell, vanishes: bool) -> str:
 
 def _sampled_spaces(program: Program, spaces: Spaces, mirrored: frozenset[Cell]) -> list[str]:
     flips = {spaces.of(c) for c in mirrored if c in {i.cell for i in program.initials}}
-    made = [f"rt.Space(samples, seeds[{i}]{', mirrored=True' if i in flips else ''})"
+    made = [f"rt.Space(samples, seeds[{i}]{', mirrored=True' if i in flips else ''}, plain=plain)"
             for i in range(len(spaces.widths))]
     return [f"    seeds = seed.spawn({len(spaces.widths)})", f"    spaces = [{', '.join(made)}]"]

@@ -82,7 +82,8 @@ def _evaluate(program: Program, body: list[str], vanishing: frozenset[str]) -> s
 
 def _run(program: Program) -> str:
     grows = any(isinstance(i.cell.type, MatrixType) and i.law.name != "zero" for i in program.initials)
-    return f'''def run(data, *, dtype="float64", threads=None, progress=None, checkpoint=None, watch=None, **settings):
+    return f'''def run(data, *, dtype="float64", threads=None, progress=None, checkpoint=None, watch=None,
+        jitter=None, **settings):
     """The limits of the outputs ({", ".join(o.name for o in program.outputs)}) and their errors, 0 up to rounding.
 
     Args:
@@ -92,6 +93,7 @@ def _run(program: Program) -> str:
         progress: called with (steps done, steps in all).
         checkpoint: a `tensorprog.runtime.checkpoints.Checkpoint` for the state of long loops.
         watch: called now and then with the outputs that a long loop fills, by name.
+        jitter: (size, seed), to disturb the basis by that much: moments then fluctuate like those of a wide network.
 
     Returns:
         (values, errors): output name -> array.
@@ -99,4 +101,4 @@ def _run(program: Program) -> str:
     env = bind(data, settings)
     return rt.run_in_basis(lambda spaces, tick: evaluate(env, spaces, threads, tick), dimensions(env), grows={grows},
                            dtype=dtype, steps=steps(env), threads=threads, progress=progress, checkpoint=checkpoint,
-                           watch=watch)'''
+                           watch=watch, jitter=jitter)'''

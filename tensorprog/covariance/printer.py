@@ -8,7 +8,7 @@ import sympy
 from sympy import Expr, Symbol
 
 from tensorprog.codegen.names import python_name
-from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, IsZero, Total, is_constant
+from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, IsZero, Total, Whole, is_constant
 from tensorprog.covariance.system import Equation
 from tensorprog.ir.program import Program
 
@@ -134,6 +134,8 @@ class Printer:
                 return self._product(expr)
             case sympy.Pow():
                 return self._power(expr)
+            case Whole():
+                return self._power(sympy.Pow(*expr.args, evaluate=False))
         if is_constant(expr):
             return _number(expr)
         if isinstance(expr, sympy.Min | sympy.Max):

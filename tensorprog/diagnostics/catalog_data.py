@@ -148,6 +148,12 @@ _BINDING = {
         "the learning rate is too large. What came before is right. tpc exits with 1.",
         "tpc run model.tp data.npz --set eta=50",
         "tpc run model.tp data.npz --set eta=0.5"),
+    "TP641": Entry(
+        "output that is not a number",
+        "The output is not a number, though nothing grows on the way to it: somewhere 0 is divided by 0, or a root or "
+        "a logarithm is taken of something negative. A smaller learning rate does not help. tpc exits with 1.",
+        "z = moment(v*v) - moment(v*v)\noutput z / z",
+        "z = moment(v*v) - moment(v*v)\noutput z / sqrt(z*z + 0.01)"),
 }
 
 _COMMAND_LINE = {

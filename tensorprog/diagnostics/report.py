@@ -9,7 +9,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tensorprog.diagnostics.acceptances import Acceptance
 
 MAX_ERRORS = 20
 
@@ -72,10 +75,12 @@ class ProgramError(Exception):
 
 @dataclass(slots=True)
 class Reporter:
-    """Collects the diagnostics of one compilation."""
+    """Collects the diagnostics of one compilation, but for warnings that the source accepts: `accepted` has what
+    accepted some."""
 
     source: Source
     found: list[Diagnostic] = field(default_factory=list)
+    accepted: set[Acceptance] = field(default_factory=set)
 
     def error(self, code: str, message: str, span: Span | None, *, notes: Iterable[Note] = (),
               help: str | None = None) -> None:
@@ -86,14 +91,27 @@ class Reporter:
         self._add(Diagnostic(code, message, span, tuple(notes), help, "warning"))
 
     def _add(self, diagnostic: Diagnostic) -> None:
-        if diagnostic not in self.found:
+        from tensorprog.diagnostics.acceptances import acceptance_of
+
+        acceptance = acceptance_of(diagnostic, self.source)
+        if acceptance is not None:
+            self.accepted.add(acceptance)
+        elif diagnostic not in self.found:
             self.found.append(diagnostic)
+
+    def warn_unused_acceptances(self) -> None:
+        """TP514, once all warnings are found that do not need a run."""
+        from tensorprog.diagnostics.acceptances import unused
+
+        for diagnostic in unused(self.source, self.accepted, after_run=False):
+            self._add(diagnostic)
 
     def has(self, code: str) -> bool:
         return any(d.code == code for d in self.found)
 
     def extend(self, other: Reporter) -> None:
         """Take over what another reporter found."""
+        self.accepted |= other.accepted
         for diagnostic in other.found:
             self._add(diagnostic)
 

@@ -9,7 +9,19 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.program import Elementwise, Let, Statement, Var, operands
+from tensorprog.ir.program import (
+    Const,
+    Elementwise,
+    FromInt,
+    InputRef,
+    Let,
+    ParamRef,
+    Statement,
+    Var,
+    WidthConst,
+    operands,
+    walk,
+)
 
 Fetch = Callable[[Var], Var]
 
@@ -82,6 +94,14 @@ def _partial_of_extremum(builder: Builder, op: Elementwise, position: int, fetch
     difference = builder.sub(left, right) if op.fn == "max" else builder.sub(right, left)
     first = builder.elementwise("step", difference)
     return first if position == 0 else builder.sub(builder.const(1), first)
+
+
+def may_be_undefined(body: tuple[Statement, ...]) -> bool:
+    """Whether statements divide by something that they compute, or take a root, a logarithm or a power."""
+    lets = [s for s in walk(body) if isinstance(s, Let)]
+    given = {s.var for s in lets if isinstance(s.op, Const | FromInt | ParamRef | InputRef | WidthConst)}
+    return any(isinstance(s.op, Elementwise) and (s.op.fn in ("log", "sqrt", "pow")
+               or s.op.fn == "div" and s.op.args[1] not in given) for s in lets)
 
 
 def forward_derivative(builder: Builder, body: list[Statement], seed: Var, value: Var) -> Var:

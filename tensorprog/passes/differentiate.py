@@ -50,13 +50,14 @@ def differentiate(program: Program, reporter: Reporter) -> Program:
     """
     names = used_names(program)
     kernels = _Kernels(program)
+    targets = frozenset(s.target for s in walk(program.body) if isinstance(s, GradStmt))
     while True:
         program = kernels.take(program, names, reporter)
         reporter.raise_errors()
         pending = [s for s in walk(program.body) if isinstance(s, GradStmt | GradRecord)]
         if not pending:
             return program
-        program = _take(program, pending, names, reporter, kernels)
+        program = _take(program, pending, names, reporter, kernels, targets)
         reporter.raise_errors()
 
 
@@ -123,9 +124,9 @@ def used_names(program: Program) -> Names:
 
 
 def _take(program: Program, pending: list[GradStmt | GradRecord], names: Names, reporter: Reporter,
-          kernels: _Kernels) -> Program:
+          kernels: _Kernels, targets: frozenset[Cell]) -> Program:
     """Replace the gradients of one sweep."""
-    site = plan_sweep(program, pending, reporter)
+    site = plan_sweep(program, pending, reporter, targets)
     if site is None:
         return program
     builder = Builder(names)

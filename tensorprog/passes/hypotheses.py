@@ -6,12 +6,13 @@
 
 They follow from the program's structure alone: every value of the limit program gets a bound (`bounds`), from above
 and by iteration round loops. Not done here: a scalar on which something is discontinuous, whose limit is not known
-before the program runs.
+before the program runs (`jumps`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf
 
 from tensorprog.diagnostics import Reporter, Span
@@ -58,6 +59,7 @@ from tensorprog.passes.bounds import (
     summed,
     widened,
 )
+from tensorprog.passes.quotients import is_bounded
 
 ROUNDS = 4  # before ranges that still move are given up
 JUMPS = ("sign", "step")
@@ -66,19 +68,24 @@ KINKS = ("relu", "abs")
 
 def check_hypotheses(limit: Program, env: Mapping[str, object], reporter: Reporter) -> None:
     """Warn of what the theorem does not cover; `env` holds the values of parameters and sizes."""
-    bounds = _Bounds(limit, env)
+    bounds = ProgramBounds(limit, env)
     for statement in bounds.solved():
         if isinstance(statement, Let) and statement.var.type.width is not None:
             bounds.judge(statement, reporter)
 
 
-class _Bounds:
+class ProgramBounds:
+    """The bound of every value of a program, in `vars` and `cells`; `env` holds parameters and sizes."""
+
     def __init__(self, program: Program, env: Mapping[str, object]):
         self.program, self.env = program, env
         self.vars: dict[Var, Bound | None] = {}
         self.multiples: dict[Var, tuple[object, int]] = {}
         self.written = cells_written(program.body)
         self.loops = {s.var: s for s in walk(program.body) if isinstance(s, For)}
+        self.ops = {s.var: s.op for s in walk(program.body) if isinstance(s, Let)}
+        self.added: dict[Cell, Bound | None] = {}
+        self.set: set[Cell] = set()
         self.cells: dict[Cell, Bound | None] = {i.cell: self._declared(i) for i in program.initials}
 
     def solved(self) -> list[Statement]:
@@ -105,6 +112,8 @@ class _Bounds:
         of_primitive(op.fn, op.order, args, self._sign(op), problems)
         if problems.growth:
             _too_fast(statement.span, reporter)
+        if op.fn == "div" and is_bounded(op, self.ops, self.vars):
+            return
         if problems.division and op.args[-1 if op.fn == "div" else 0].type.width is not None:
             _division(op.fn, statement.span, reporter)
         jumps = op.fn in JUMPS and op.order == 0 or op.fn in KINKS and op.order == 1
@@ -135,9 +144,13 @@ class _Bounds:
                 self.vars[var] = self._op(op)
                 self.multiples[var] = self._multiple(var, op)
             case Store(cell=cell, value=value):
-                self.cells[cell] = joined(self.cells.get(cell), self.vars.get(value))
+                stored = self.vars.get(value)
+                self.cells[cell] = joined(self.cells.get(cell), stored)
+                if stored is not None and stored != constant(0.0):
+                    self.set.add(cell)
             case Accum(cell=cell, value=value):
                 old, new = self.cells.get(cell), self.vars.get(value)
+                self.added[cell] = joined(self.added.get(cell), new)
                 both = None if old is None or new is None else of_primitive("add", 0, [old, new], 0, Problems())
                 self.cells[cell] = joined(old, both)
             case Zero(cell=cell):
@@ -185,6 +198,33 @@ class _Bounds:
         (one, a), (two, b) = (self.multiples.get(x, (x, 1)) for x in op.args)
         return a * b if one == two else 0
 
+    def _loaded(self, cell: Cell) -> Bound | None:
+        """What a cell holds. One that starts at 0 and is only added to holds a sum of one term or more."""
+        bound, added = self.cells.get(cell), self.added.get(cell)
+        if bound is None or added is None or cell in self.set or cell.role == "initial":
+            return bound
+        return replace(bound, zero=False) if added.low >= 0 and not added.zero else bound
+
+    def _is_variance(self, op: Elementwise) -> bool:
+        """Whether this is moment(x*x) - moment(x)**2 of a vector that is not one number."""
+        if op.fn != "sub":
+            return False
+        whole, squared = (self.ops.get(a) for a in op.args)
+        mean = self.ops.get(self._squared(squared))
+        return (isinstance(whole, Moment) and isinstance(mean, Moment) and not self.vars[mean.arg].fixed
+                and self._squared(self.ops.get(whole.arg)) is mean.arg)
+
+    def _squared(self, op: Op | None) -> Var | None:
+        """What an operation is the square of."""
+        match op:
+            case Elementwise(fn="square", order=0, args=(x,)):
+                return x
+            case Elementwise(fn="mul", args=(x, y)) if x is y:
+                return x
+            case Elementwise(fn="pow", args=(x, k)) if self.vars.get(k) == constant(2.0):
+                return x
+        return None
+
     def _op(self, op: Op) -> Bound | None:
         match op:
             case Const(value=value):
@@ -199,13 +239,14 @@ class _Bounds:
             case ParamRef(name=name):
                 return constant(float(self.env[name])) if name in self.env else ANY_NUMBER
             case Load(cell=cell):
-                return self.cells.get(cell)
+                return self._loaded(cell)
         args = [self.vars.get(a) for a in operands(op)]
         if any(a is None for a in args):
             return None
         match op:
             case Elementwise():
-                return of_primitive(op.fn, op.order, args, self._sign(op), Problems())
+                bound = of_primitive(op.fn, op.order, args, self._sign(op), Problems())
+                return replace(bound, low=0.0, zero=False) if self._is_variance(op) else bound
             case Moment():
                 return mean(args[0])
             case Contract():

@@ -135,10 +135,11 @@ def _backward(statement: Statement, found: set) -> set:
 # --- sites ---------------------------------------------------------------------------------------------------
 
 
-def plan_sweep(program: Program, pending: list[GradStmt | GradRecord], reporter: Reporter) -> Site | None:
+def plan_sweep(program: Program, pending: list[GradStmt | GradRecord], reporter: Reporter,
+               targets: frozenset[Cell]) -> Site | None:
     """The next sweep: the first gradient whose region holds no other gradient still to be taken, and all that can
-    share its sweep. None (and an error) if there is none."""
-    planner = _Planner(program, reporter)
+    share its sweep. None (and an error) if there is none. `targets` are the cells of all gradients of the program."""
+    planner = _Planner(program, reporter, targets)
     sites = [(g, planner.site(g)) for g in pending]
     if any(site is None for _, site in sites):
         return None
@@ -185,9 +186,10 @@ def _touches(statement: Statement, active: Activity) -> bool:
 
 
 class _Planner:
-    def __init__(self, program: Program, reporter: Reporter):
+    def __init__(self, program: Program, reporter: Reporter, targets: frozenset[Cell]):
         self.program = program
         self.reporter = reporter
+        self.targets = targets
 
     def site(self, gradient: GradStmt | GradRecord) -> Site | None:
         path = _find_path(self.program.body, gradient)
@@ -289,9 +291,12 @@ class _Planner:
                                 help="compute the scalar, and take its gradient, inside the loop")
 
     def _warn_older_paths(self, gradient: GradStmt, parts: list[Part], outer: Path) -> None:
-        """The loop changes the variable, so values computed from it before the loop are constants to the gradient."""
+        """The loop changes the variable, so values computed from it before the loop are constants to the gradient. Not
+        worth a word: weights that were trained before and depend on it through a gradient, as in layerwise training.
+        """
         inner = [n for p in parts for s in p.statements for n in walk((s,))]
-        before = [n for step in outer for s in step.block[: step.position] for n in walk((s,))]
+        before = [n for step in outer for s in step.block[: step.position] for n in walk((s,))
+                  if written(n) not in self.targets]
         useful = _closure(inner, {gradient.scalar}, _backward)
         made = {value for s in before for value in _defines(s)}
         varied = _closure(before, {gradient.wrt}, _forward) & useful & made - {gradient.wrt}

@@ -45,10 +45,14 @@ class Basis:
         dtype: of coefficients.
         tolerance: parts of vectors of this relative size add no direction.
         size: of a direction; other than 1 only by some units of rounding, to see what becomes of them.
+        jitter: a size, and the generator of noise of that size on every direction but that of constants: then moments
+            fluctuate about their limits, all together, as they do in a wide network.
     """
 
-    def __init__(self, samples: int, dtype: str = "float64", tolerance: float = TOLERANCE, size: float = 1.0):
+    def __init__(self, samples: int, dtype: str = "float64", tolerance: float = TOLERANCE, size: float = 1.0,
+                 jitter: tuple[float, np.random.Generator] | None = None):
         self.samples, self.dtype, self.tolerance = samples, np.dtype(dtype), tolerance
+        self.jitter = jitter
         self._entry = size * np.sqrt(samples)
         self._used = 0
         self._one: np.ndarray | None = None
@@ -64,12 +68,17 @@ class Basis:
             raise Full
         rows = np.zeros((count, self.samples), self.dtype)
         rows[np.arange(count), np.arange(start, self._used)] = self._entry
+        if self.jitter is not None:
+            size, generator = self.jitter
+            rows += size * generator.standard_normal(rows.shape)
         return rows
 
     def one(self) -> np.ndarray:
         """The constant vector, [1, K]; its direction is taken when it is first asked for."""
         if self._one is None:
+            jitter, self.jitter = self.jitter, None
             self._one = self.normal(1)
+            self.jitter = jitter
         return self._one
 
     def remember(self, rows: np.ndarray) -> None:
@@ -82,6 +91,9 @@ class Basis:
         mean, variance = law_moments(law, args)
         if variance:
             rows = self.normal(count)
+            if self.jitter is not None and law == "rademacher":
+                # Its square is 1 in every network.
+                rows /= np.sqrt(np.mean(rows**2, axis=1, keepdims=True))
             rows *= self.dtype.type(np.sqrt(variance))
         else:
             rows = np.zeros((count, self.samples), self.dtype)
@@ -117,7 +129,8 @@ def dimension(initial: Sequence[tuple[str, int, tuple[float, ...]]]) -> int:
 def run_in_basis(evaluate: Callable[[list[Basis], Tick], Values], dimensions: Sequence[int], *, grows: bool,
                  dtype: str = "float64", steps: int = 0, threads: int | None = None,
                  progress: Progress | None = None, checkpoint: Checkpoint | None = None,
-                 watch: Watch | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+                 watch: Watch | None = None, jitter: tuple[float, int] | None = None
+                 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Evaluate a program on coefficients; once more with twice the room, if matrices take more directions than fit.
 
     Then, unless it is a long run, evaluate it again with other rounding, for the error.
@@ -129,6 +142,7 @@ def run_in_basis(evaluate: Callable[[list[Basis], Tick], Values], dimensions: Se
         progress: called with (steps done, `steps`).
         checkpoint: where compiled loops keep their state; with it, or with `watch`, a run counts as long.
         watch: called now and then with the outputs that a compiled loop fills, as they are.
+        jitter: (size, seed) of noise on the basis. Minus the size gives the noise the other sign.
 
     Returns:
         (values, errors): name -> array; the errors are what rounding has grown to, 0 where it has not grown, and where
@@ -140,12 +154,12 @@ def run_in_basis(evaluate: Callable[[list[Basis], Tick], Values], dimensions: Se
     samples = 2 * samples + ROOM if grows else samples
 
     def once(samples: int, counter: Counter, *settings: float) -> dict[str, np.ndarray]:
-        spaces = [Basis(samples, dtype, *settings) for _ in dimensions]
+        spaces = [Basis(samples, dtype, *settings, jitter=_noise(jitter, k)) for k in range(len(dimensions))]
         return dict(evaluate(spaces, Monitor(counter, checkpoint, watch)))
 
     with np.errstate(all="ignore"), threadpool_limits(threads):
         while True:
-            long = checkpoint is not None or watch is not None
+            long = checkpoint is not None or watch is not None or jitter is not None
             long = long or samples * (steps + 1) > (GROWING_WORK if grows else PLAIN_WORK)
             counter = Counter(1 if long else 2, steps, progress)
             try:
@@ -172,6 +186,10 @@ def rounding_error(value: np.ndarray, other: np.ndarray) -> np.ndarray:
         error = np.where(error <= ROUNDED * np.abs(value) + ROUNDED_OF_LARGEST * largest, 0.0, error)
     error = np.where(np.isnan(error), np.inf, error)
     return np.where(finite, error, 0.0)
+
+
+def _noise(jitter: tuple[float, int] | None, space: int) -> tuple[float, np.random.Generator] | None:
+    return None if jitter is None else (jitter[0], np.random.default_rng((jitter[1], space)))
 
 
 class Monitor:

@@ -29,18 +29,25 @@ def run_replicates(replicate: Replicate, *, replicates: int, seed: int, steps: i
     Returns:
         (values, errors): name -> array of the output's shape.
     """
+    return _summary(run_each(replicate, replicates=replicates, seed=seed, steps=steps, threads=threads,
+                             progress=progress))
+
+
+def run_each(replicate: Replicate, *, replicates: int, seed: int, steps: int = 0, threads: int | None = None,
+             progress: Progress | None = None) -> list[Values]:
+    """The results of `run_replicates`, one by one."""
     from threadpoolctl import threadpool_limits
 
     workers = min(threads or os.cpu_count() or 1, replicates)
     seeds = np.random.SeedSequence(seed).spawn(replicates)
     counter = Counter(replicates, steps, progress)
     if workers == 1:
-        return _summary([_counted(replicate, child, counter) for child in seeds])
+        return [_counted(replicate, child, counter) for child in seeds]
     # One BLAS thread a replicate: the replicates are the parallel work.
     with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(_counted, replicate, child, counter) for child in seeds]
         try:
-            return _summary([future.result() for future in futures])
+            return [future.result() for future in futures]
         except BaseException:
             counter.stopped = True
             pool.shutdown(wait=False, cancel_futures=True)

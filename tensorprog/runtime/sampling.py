@@ -24,11 +24,14 @@ class Space:
         seed: of this space in this replicate.
         mirrored: pair each particle with one in which the `mirror` vectors have the opposite sign (antithetic). N
             must be even then.
+        plain: independent samples, nothing orthogonal and nothing mirrored: averages fluctuate about their limits like
+            those of a network of width N.
     """
 
-    def __init__(self, samples: int, seed: np.random.SeedSequence, *, mirrored: bool = False):
+    def __init__(self, samples: int, seed: np.random.SeedSequence, *, mirrored: bool = False, plain: bool = False):
         self.samples = samples
-        self.mirrored = mirrored
+        self.plain = plain
+        mirrored = self.mirrored = mirrored and not plain
         self._points = samples // 2 if mirrored else samples
         self._generator = np.random.default_rng(seed)
         self._block: np.ndarray | None = None
@@ -40,6 +43,8 @@ class Space:
 
     def uniform(self, count: int) -> np.ndarray:
         """`count` fresh coordinates, uniform on (0, 1): [count, N]."""
+        if self.plain:
+            return np.maximum(self._generator.random((count, self.samples)), 2.0**-53)
         rows = np.concatenate([self._take(part) for part in _split(count, LATER_BLOCK)])
         return np.concatenate([rows, rows], axis=1) if self.mirrored else rows
 
@@ -106,6 +111,8 @@ class Space:
 
     def _room(self) -> int:
         """How many more vectors normals may be orthogonal to, without losing their law."""
+        if self.plain:
+            return 0
         return self.samples // (4 if self.mirrored else 2) - self._count
 
     def _outside(self, rows: np.ndarray) -> np.ndarray:

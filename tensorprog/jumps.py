@@ -1,0 +1,424 @@
+"""Limits where a scalar tends to a jump: does the output have one?
+
+    run_limit -> Limit     `evaluate`, and what is said of outputs that depend on a jump that is met
+
+At a width n a moment is its limit plus a fluctuation of order n**-1/2, so that a scalar which tends to a jump lies on
+either side of it. The exact value at the point is then no limit, and the limit need not exist: sign(f) is +1 or -1 by
+network, sign(f)**2 is 1, f*step(f) tends to 0. What decides is whether outputs settle while the fluctuations get
+smaller. They are made in two sizes:
+
+    span                     the basis is not quite orthonormal, by 1e-3 and by 1e-8: all moments move together
+    covariance, particles    the moments that decide are nudged by 1e-3 and by 1e-8, each by itself, in the equations
+                             or on the same samples; and independent samples, 64 and 1024 of them, which are like
+                             networks of these widths, are drawn (`_sharpened` says which of the two is believed)
+
+An output has no limit where it scatters (nearly) as much under the smaller fluctuations as under the larger ones.
+`passes.jumps` finds the scalars to look at; only where one is at its jump, this costs anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tensorprog.diagnostics import Diagnostic, Source
+from tensorprog.driver import Compiled, emit_module_text, emit_span_text, load_module
+from tensorprog.evaluate import evaluate, evaluate_equations
+from tensorprog.passes.jumps import Jump, Nudged, Probed, find_jumps, nudge, probed
+
+# A scalar is at its jump if it is this small, absolutely or relative to the largest number of the run (in double and in
+# single precision),
+AT_JUMP, AT_JUMP_SINGLE = 1e-9, 1e-5
+# or this small relative to the largest element of its own family,
+NEAR_JUMP = 1e-6
+# or if it is within this many errors of 0, in more than this share of its family.
+WITHIN_ERRORS, SHARE = 3.0, 0.01
+
+# Noise on the basis or on moments, its seeds (each is used with both signs), and the ratio of scatters beyond which
+# there is no limit. The signs of two scalars agree for all seeds once in two thousand times.
+COARSE, FINE = 1e-3, 1e-8
+SEEDS = {COARSE: 2, FINE: 12}
+SETTLES = 0.25
+
+# Independent samples: their numbers, how often they are drawn, and the ratios of standard deviations, and of the ranges
+# between the deciles (for heavy tails), beyond which there is no limit; smooth functions of moments have 1/4.
+FEW, MANY = 64, 1024
+DRAWS = 48
+DEVIATIONS, DECILES = 0.5, 0.7
+
+# A range under nudges (three standard deviations or so), and a distance of means, both in standard deviations of
+# samples, that these would show.
+SEEN, NEAR = 10.0, 3.0
+
+# Samples on which nudges are compared, how many sets of them, and the range over nudges, in standard errors, that noise
+# does not reach.
+SAME, DRAWS_OF_SAME = 256, 4
+RANGE_OF_NOISE = 7.0
+
+# The deviation of replicates, in that of independent samples, below which they resolve the sides of a jump.
+HIDDEN = 0.6
+
+# What a nudge makes of something smooth, in units of its size.
+SMOOTH = 100.0
+
+EXACT = ("span", "covariance")
+
+# Scatter that is rounding, relative to the output's largest number and absolute.
+ROUNDING = 1e-12, 1e-14
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The outputs of a run. `unresolved` marks elements without a limit, for outputs that have some: their values and
+    errors are NaN."""
+
+    values: dict[str, np.ndarray]
+    errors: dict[str, np.ndarray]
+    methods: dict[str, str]
+    unresolved: dict[str, np.ndarray] = field(default_factory=dict)
+    warnings: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What disturbed runs say of an output, element by element.
+
+    Attributes:
+        value, error: a value with its error.
+        none: whether there is no limit.
+        scatter: that under small fluctuations.
+        allowed: how far from the value that of the undisturbed run may be, if it is the limit.
+    """
+
+    value: np.ndarray
+    error: np.ndarray
+    none: np.ndarray
+    scatter: np.ndarray
+    allowed: np.ndarray
+
+
+def run_limit(compiled: Compiled, env: Mapping[str, object], method: str, source: Source,
+              **options: object) -> Limit:
+    """Every output in the limit, as `evaluate` gives it, but for what depends on a jump that a scalar tends to."""
+    found = find_jumps(compiled.limit, env)
+    with_probes = _with_probes(compiled, found) if found else None
+    if with_probes is None or _refused(*with_probes, method):
+        return Limit(*evaluate(compiled, env, method, source, **options))
+    whole, probes = with_probes
+    values, errors, methods = evaluate(whole, env, method, source, **_without_probes(options, probes))
+    at = AT_JUMP if options.get("dtype") != "float32" else AT_JUMP_SINGLE
+    met, noisy = _met(whole, probes, env, values, errors, methods, at)
+    limit = Limit(*({n: v for n, v in part.items() if n not in probes.added} for part in (values, errors, methods)))
+    judged = set().union(*(jump.outputs for jump in met)) - compiled.vanishing
+    if judged:
+        for name, verdict in _verdicts(compiled, env, judged, limit, met, noisy, options).items():
+            _apply(limit, name, verdict)
+    return replace(limit, warnings=tuple(_warnings(met, limit, source)))
+
+
+def _without_probes(options: Mapping[str, object], probes: Probed) -> dict[str, object]:
+    """The options of a run, so that a user who watches it does not see the probes."""
+    watch = options.get("watch")
+    if watch is None:
+        return dict(options)
+    return {**options, "watch": lambda found: watch({n: v for n, v in found.items() if n not in probes.added})}
+
+
+def _with_probes(compiled: Compiled, found: Sequence) -> tuple[Compiled, Probed]:
+    """The program with probes; made once for each set of statements that may jump."""
+    key = tuple(id(statement) for statement, _ in found)
+    if key not in compiled.probed:
+        probes = probed(compiled.limit, found)
+        compiled.probed[key] = replace(compiled, limit=probes.limit), probes
+    return compiled.probed[key]
+
+
+def _refused(whole: Compiled, probes: Probed, method: str) -> bool:
+    """Whether the method that is asked for does not cover a probe."""
+    if method not in ("span", "covariance"):
+        return False
+    reasons = whole.linear.reasons if method == "span" else whole.covered.reasons
+    return any(o.cell in reasons for o in whole.limit.outputs if o.name in probes.probes)
+
+
+# --- which jumps are met -----------------------------------------------------------------------------------------
+
+
+def _met(whole: Compiled, probes: Probed, env: Mapping[str, object], values: Mapping, errors: Mapping,
+         methods: Mapping[str, str], at: float) -> tuple[list[Jump], bool]:
+    """The jumps whose scalars are at 0 somewhere, and whether that is within the noise of samples alone for one of
+    them."""
+    from tensorprog.audit import unassigned_outputs
+
+    run = max([1.0, *map(_largest, values.values())])
+    near, within = {}, {}
+    for name in probes.probes:
+        size = np.abs(np.atleast_1d(values[name]))
+        terms = max([0.0, *(_largest(values[term]) for term in probes.terms[name])])
+        near[name] = ~(size > np.maximum(at * max(run, terms), NEAR_JUMP * _largest(size)))
+        within[name] = size <= WITHIN_ERRORS * np.atleast_1d(errors[name]) * (methods[name] == "particles")
+    if any(mask.any() for mask in (*near.values(), *within.values())):
+        missing = unassigned_outputs(whole.limit, env)
+        for name in set(near) & set(missing):
+            near[name][missing[name]] = within[name][missing[name]] = False
+    noisy = {name for name in near if (near[name] | within[name]).mean() > SHARE and within[name][~near[name]].any()}
+    met = [jump for jump in probes.jumps if any(name in noisy or near[name].any() for name in jump.probes)]
+    return met, any(noisy.intersection(jump.probes) for jump in met)
+
+
+def _largest(value: np.ndarray) -> float:
+    size = np.abs(value)
+    return float(size[np.isfinite(size)].max(initial=0.0))
+
+
+# --- whether there is a limit ------------------------------------------------------------------------------------
+
+
+def _verdicts(compiled: Compiled, env: Mapping[str, object], names: set[str], limit: Limit, met: Sequence[Jump],
+              noisy: bool, options: Mapping[str, object]) -> dict[str, _Verdict]:
+    """The verdicts of some outputs, by disturbing the evaluator that gave them."""
+    linear = sorted(n for n in names if limit.methods[n] == "span")
+    others = sorted(n for n in names if limit.methods[n] != "span")
+    found = _by_basis(compiled, env, linear, options) if linear else {}
+    if others:
+        found |= _by_samples(compiled, env, others, options)
+        for name, nudged in _by_nudges(compiled, env, others, limit.methods, met, options).items():
+            deviation = np.asarray(limit.errors[name]) * np.sqrt(options.get("replicates", 1)) if noisy else 0.0
+            found[name] = _sharpened(found[name], nudged, deviation)
+    return found
+
+
+def _by_basis(compiled: Compiled, env: Mapping[str, object], names: list[str],
+              options: Mapping[str, object]) -> dict[str, _Verdict]:
+    module = load_module(emit_span_text(compiled))
+
+    return _by_noise(lambda size, seed: module.run(env, jitter=(size, seed), threads=options.get("threads"))[0], names)
+
+
+def _by_nudges(compiled: Compiled, env: Mapping[str, object], names: list[str], methods: Mapping[str, str],
+               met: Sequence[Jump], options: Mapping[str, object]) -> dict[str, _Verdict]:
+    """The verdicts with the moments nudged that decide: by equations, if the nudged program has them, else on the same
+    samples for all nudges, so that what one of them changes stands out from the noise."""
+    whole, nudged = _nudged_program(compiled, names, met)
+    system = whole.covered.system if any(methods[n] == "covariance" for n in names) else None
+    covered = [] if system is None else [o.name for o in whole.limit.outputs if o.cell in system.outputs]
+    rest = [n for n in names if n not in covered]
+
+    def environment(size: float, seed: int) -> dict[str, object]:
+        return {**env, nudged.size: size, nudged.phase: 1.0 + 1.618 * seed + 0.3719 * seed**2}
+
+    def by_equations(size: float, seed: int) -> Mapping[str, np.ndarray]:
+        return evaluate_equations(whole, environment(size, seed), covered, options.get("threads"))
+
+    found = _by_noise(by_equations, covered) if covered else {}
+    return found | (_by_same_samples(whole, environment, rest, options) if rest else {})
+
+
+def _nudged_program(compiled: Compiled, names: list[str], met: Sequence[Jump]) -> tuple[Compiled, Nudged]:
+    """The program with nudges; made once for each set of jumps."""
+    key = tuple(names), tuple(jump.scalars for jump in met)
+    if key not in compiled.probed:
+        nudged = nudge(compiled.limit, {scalar for jump in met for scalar in jump.scalars}, names)
+        compiled.probed[key] = replace(compiled, limit=nudged.limit), nudged
+    return compiled.probed[key]
+
+
+def _by_same_samples(whole: Compiled, environment: Callable[[float, int], dict[str, object]], names: list[str],
+                     options: Mapping[str, object]) -> dict[str, _Verdict]:
+    """The verdicts of nudged samples: the values are those of a whole run. A scatter between nudges counts if it is
+    more than the noise of few samples, on which both sides of a jump differ a little where they are the same in the
+    limit."""
+    from tensorprog.runtime.replicates import run_each
+
+    module = load_module(emit_module_text(whole))
+
+    def run(size: float, seed: int) -> Mapping[str, np.ndarray]:
+        bound = module.bind(environment(size, seed), {})
+        found = run_each(lambda child, tick: module.replicate(bound, SAME, child, options.get("tolerance"), tick),
+                         replicates=DRAWS_OF_SAME, seed=0, threads=options.get("threads"))
+        return {name: np.stack([np.asarray(values[name]) for values in found]) for name in names}
+
+    values, errors, _ = evaluate(whole, environment(FINE, 0), "particles", whole.original.source,
+                                 **{**options, "progress": None})
+    coarse, fine = _noisy(run, names, COARSE), _noisy(run, names, FINE)
+    found = {}
+    for name in names:
+        verdict = _judged(coarse[name].mean(axis=1), fine[name].mean(axis=1), ((_range, SETTLES),), _range_of_pairs,
+                          FINE)
+        with np.errstate(all="ignore"):
+            apart = fine[name] - fine[name].mean(axis=0)
+            noise = np.sqrt(apart.var(axis=1, ddof=1).mean(axis=0) / DRAWS_OF_SAME)
+        # Undisturbed, the same samples give the same values, up to what is smooth.
+        found[name] = replace(verdict, value=values[name], error=errors[name], allowed=_rounding(values[name]),
+                              none=verdict.none & ~(verdict.scatter <= RANGE_OF_NOISE * noise))
+    return found
+
+
+def _by_noise(run: Callable[[float, int], Mapping[str, np.ndarray]], names: list[str]) -> dict[str, _Verdict]:
+    """The verdicts of an exact evaluator, run with noise of a size (of either sign) and a seed. What is smooth is the
+    same on average over both signs, up to the square of the size."""
+    coarse, fine = _noisy(run, names, COARSE), _noisy(run, names, FINE)
+    return {name: _judged(coarse[name], fine[name], ((_range, SETTLES),), _range_of_pairs, FINE) for name in names}
+
+
+def _noisy(run: Callable[[float, int], Mapping[str, np.ndarray]], names: list[str],
+           size: float) -> dict[str, np.ndarray]:
+    """Runs with all seeds, each with both signs of the noise: [runs, ...]."""
+    found = [run(sign * size, seed) for seed in range(SEEDS[size]) for sign in (1.0, -1.0)]
+    return {name: np.stack([np.asarray(values[name]) for values in found]) for name in names}
+
+
+def _sharpened(samples: _Verdict, nudged: _Verdict, deviation: np.ndarray | float) -> _Verdict:
+    """Where there is a limit, and its value.
+
+    Nudges decide if scalars are at their jumps up to rounding: they see a small scatter, and are not misled by other
+    scalars that come close to a jump, as the margins of an accuracy do. But they move equal moments differently, and so
+    do not know of all limits, as of that of sign(moment(x) + moment(y) - moment(x + y)): where independent samples
+    should have seen what nudges say, these decide. They do as well where a scalar is at its jump up to the noise of
+    the run, if that scatters as much.
+
+    Args:
+        deviation: of the run's replicates from each other; 0 if all scalars are at their jumps up to rounding.
+    """
+    with np.errstate(all="ignore"):
+        smooth = SMOOTH * FINE * np.maximum(np.abs(nudged.value), np.sqrt(MANY) * samples.scatter)
+        jumps = nudged.none & ~(nudged.scatter <= smooth)
+        seen = jumps & (samples.none | ~(nudged.scatter > SEEN * samples.scatter))
+        none = seen | samples.none & ~(deviation <= HIDDEN * samples.scatter)
+        near = np.abs(nudged.value - samples.value) <= NEAR * samples.scatter + 4.0 * samples.error + smooth
+        agree = ~(none | jumps) & near
+    value, error, allowed = (np.where(agree, ours, theirs) for ours, theirs in (
+        (nudged.value, samples.value), (nudged.error, samples.error), (nudged.allowed + smooth, samples.allowed)))
+    return _Verdict(value, error, none, samples.scatter, allowed)
+
+
+def _by_samples(compiled: Compiled, env: Mapping[str, object], names: list[str],
+                options: Mapping[str, object]) -> dict[str, _Verdict]:
+    from tensorprog.runtime.replicates import coverage_factor, run_each, standard_error
+
+    module = load_module(emit_module_text(compiled))
+    bound, tolerance = module.bind(env, {}), options.get("tolerance")
+
+    def runs(samples: int) -> dict[str, np.ndarray]:
+        found = run_each(lambda seed, tick: module.replicate(bound, samples, seed, tolerance, tick, True),
+                         replicates=DRAWS, seed=int(options.get("seed", 0)), threads=options.get("threads"))
+        return {name: np.stack([np.asarray(values[name]) for values in found]) for name in names}
+
+    few, many = runs(FEW), runs(MANY)
+    factor = coverage_factor(DRAWS)
+
+    def error(few: np.ndarray, many: np.ndarray) -> np.ndarray:
+        # The mean of a kink like abs(f) is off by the order of the fluctuations, N**-1/2.
+        bias = np.abs(few.mean(axis=0) - many.mean(axis=0)) / (np.sqrt(MANY / FEW) - 1)
+        return np.hypot(standard_error(many, factor), bias)
+
+    return {name: _judged(few[name], many[name], ((_deviation, DEVIATIONS), (_deciles, DECILES)), error)
+            for name in names}
+
+
+def _judged(coarse: np.ndarray, fine: np.ndarray, scatters: Sequence,
+            error: Callable[[np.ndarray, np.ndarray], np.ndarray], smallest: float = ROUNDING[0]) -> _Verdict:
+    """The verdict from runs with larger and with smaller fluctuations, [runs, ...].
+
+    Args:
+        scatters: functions of runs, each with the largest ratio of its values for something that settles.
+        error: that of the mean over the finer runs, a function of both.
+        smallest: scatter, relative to the output's largest number, that is looked at.
+    """
+    with np.errstate(all="ignore"):
+        finite = np.abs(fine[np.isfinite(fine)])
+        rounding = smallest * finite.max(initial=0.0) + ROUNDING[1]
+        undefined = ~np.isfinite(fine)
+        none = undefined.any(axis=0) & ~undefined.all(axis=0)
+        for scatter, ratio in scatters:
+            smaller, larger = scatter(fine), scatter(coarse)
+            none |= (smaller > rounding) & (smaller > ratio * np.where(np.isfinite(larger), larger, np.inf))
+        value, error = fine.mean(axis=0), error(coarse, fine)
+        return _Verdict(value, error, none, scatters[0][0](fine), 4.0 * error + _rounding(value))
+
+
+def _rounding(value: np.ndarray) -> np.ndarray:
+    return ROUNDING[0] * np.abs(value) + ROUNDING[1]
+
+
+def _range(runs: np.ndarray) -> np.ndarray:
+    return runs.max(axis=0) - runs.min(axis=0)
+
+
+def _range_of_pairs(_: np.ndarray, fine: np.ndarray) -> np.ndarray:
+    """The range of averages over two runs each, whose noise has opposite signs."""
+    return _range(fine.reshape(len(fine) // 2, 2, *fine.shape[1:]).mean(axis=1))
+
+
+def _deviation(runs: np.ndarray) -> np.ndarray:
+    return runs.std(axis=0, ddof=1)
+
+
+def _deciles(runs: np.ndarray) -> np.ndarray:
+    low, high = np.quantile(runs, (0.1, 0.9), axis=0)
+    return high - low
+
+
+def _apply(limit: Limit, name: str, verdict: _Verdict) -> None:
+    """Mark what has no limit, and replace values at the point that are not the limit. A value from an exact evaluator
+    is known as well as disturbed runs show it."""
+    value, error = (np.array(part[name], dtype=float) for part in (limit.values, limit.errors))
+    exact = limit.methods[name] in EXACT
+    with np.errstate(all="ignore"):
+        known = np.isfinite(verdict.value)
+        other = known & ~(np.abs(value - verdict.value) <= verdict.allowed)
+        doubted = other | known & exact & (verdict.error > _rounding(verdict.value))
+        # The run's own error may come from a side that rounding chose.
+        error = np.where(known & exact, np.fmin(error, verdict.allowed), error)
+    value = np.where(other, verdict.value, value)
+    error = np.where(doubted, np.fmax(error, verdict.error), error)
+    limit.values[name] = np.where(verdict.none, np.nan, value)
+    limit.errors[name] = np.where(verdict.none, np.nan, error)
+    if verdict.none.any():
+        limit.unresolved[name] = np.array(verdict.none)
+
+
+# --- what is said ------------------------------------------------------------------------------------------------
+
+
+def _warnings(met: Sequence[Jump], limit: Limit, source: Source):
+    """TP513 for each place where a jump leaves something without a limit."""
+    said = set()
+    for jump in met:
+        without = [name for name in limit.unresolved if name in jump.outputs]
+        if without and jump.span not in said:
+            said.add(jump.span)
+            yield Diagnostic("TP513", _message(jump, [_first(n, limit.unresolved[n]) for n in without]), jump.span,
+                             help=_help(jump, source), severity="warning")
+
+
+def _first(name: str, mask: np.ndarray) -> str:
+    """The first element without a limit, and how many more there are."""
+    if not mask.ndim:
+        return f"`{name}`"
+    index = ", ".join(map(str, np.argwhere(mask)[0]))
+    more = int(mask.sum()) - 1
+    return f"`{name}[{index}]`" + (f" and {more} more of it" if more else "")
+
+
+def _message(jump: Jump, elements: list[str]) -> str:
+    what = {"div": "a denominator tends to 0 here", "log": "the argument of a logarithm tends to 0 here",
+            "sqrt": "the argument of a square root tends to 0 here", "pow": "the base of a power tends to 0 here"}
+    fn = jump.fn.rstrip("'")
+    where = what.get(fn) or f"the argument of `{jump.fn}` tends to 0 here, where it jumps"
+    have = "have" if len(elements) > 1 else "has"
+    return f"{where}: {', '.join(elements)} {have} no limit, because in each network fluctuations decide the side"
+
+
+def _help(jump: Jump, source: Source) -> str:
+    if jump.fn not in ("sign", "step"):
+        return "keep it away from zero, as in `x / sqrt(f*f + 0.01)`"
+    text = source.line(jump.span.line) if jump.span is not None else ""
+    if jump.fn not in text:
+        return "the derivative of a kink jumps there: use a smooth function, as `sqrt(f*f + 0.01)` for `abs(f)`"
+    if jump.counted:
+        return ("at initialization every output of a network tends to 0, and so each network guesses in its own way: "
+                "report an accuracy from the first step on, or with a margin, as in `step(f*y - 0.01)`")
+    return "keep it away from the jump, as in `step(f - 0.01)`, or use a smooth function, as in `tanh(f/0.01)`"

@@ -1,0 +1,357 @@
+"""Scalars of the limit program on which something is discontinuous, each with a *probe*: an output that reports it.
+
+The limit of such a scalar is known only at run time. Where it lies on the jump, the theorem says nothing of the value
+there: a moment of width n is its limit plus a fluctuation of order n**-1/2, which decides the side (TP III, Appendix
+E). `tensorprog.jumps` looks at the probes after a run.
+
+    a jump          `sign`, `step`, the derivatives of `abs` and `relu`, all at 0; what is derived from `max` and `min`
+    a singularity   a division, a logarithm, a negative or fractional power, the root of what can be negative
+
+Functions that are continuous need no probe, with a kink or without: `abs`, `relu`, `max`, `min`. Nor do arguments that
+are bounded away from 0 (`bounds`), or that no moment is in. A vector is met like a scalar where it is a multiple of one:
+`sign(c*u)`. Not followed: a vector that vanishes as a difference, as u - c*u with c tending to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from tensorprog.diagnostics import Span
+from tensorprog.ir.build import Builder, Names
+from tensorprog.ir.integers import IntLit, IntSym, int_bin
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    Const,
+    Contract,
+    Elementwise,
+    For,
+    FromInt,
+    InputRef,
+    Let,
+    Load,
+    MatMul,
+    Moment,
+    Op,
+    Output,
+    Param,
+    ParamRef,
+    Program,
+    Statement,
+    Store,
+    SumAxis,
+    TensorType,
+    Var,
+    blocks,
+    cells_read,
+    names_used,
+    operands,
+    reads,
+    walk,
+    written,
+)
+from tensorprog.passes.bounds import Bound
+from tensorprog.passes.hypotheses import ProgramBounds
+from tensorprog.passes.rewrite import map_blocks
+
+# Functions that are 0 at 0, so that a vanishing factor of their argument is one of their value.
+ZERO_AT_ZERO = frozenset("neg relu abs sign step tanh erf gelu silu sqrt sin square".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A statement that is discontinuous in scalars.
+
+    Attributes:
+        fn: the primitive, with a ' for a derivative.
+        scalars: what it is discontinuous in; of a division, the numerator as well.
+        probes: the names of the outputs that report them.
+        outputs: the program's outputs that depend on it.
+        counted: whether it is summed or averaged over a finite index, as in an accuracy.
+    """
+
+    fn: str
+    span: Span | None
+    scalars: tuple[Var, ...]
+    probes: tuple[str, ...]
+    outputs: frozenset[str]
+    counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A limit program with probes among its outputs. `terms` are those of a probe that is a sum or a difference: its
+    rounding errors have their size."""
+
+    limit: Program
+    jumps: tuple[Jump, ...]
+    terms: Mapping[str, tuple[str, ...]]
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """The names of all probes."""
+        return tuple(dict.fromkeys(name for jump in self.jumps for name in jump.probes))
+
+    @property
+    def added(self) -> frozenset[str]:
+        """The names of all outputs that the program did not have."""
+        return frozenset(self.probes).union(*self.terms.values())
+
+
+def find_jumps(limit: Program, env: Mapping[str, object]) -> tuple[tuple[Let, tuple[Var, ...]], ...]:
+    """The statements that jump, each with the scalars to look at; `env` holds parameters and sizes."""
+    return tuple(_Search(limit, env).found())
+
+
+def probed(limit: Program, found: Iterable[tuple[Let, tuple[Var, ...]]]) -> Probed:
+    """The program with a probe for each scalar that `find_jumps` has found."""
+    found = list(found)
+    names = Names()
+    for name in names_used(limit) | {o.name for o in limit.outputs}:
+        names.reserve(name)
+    ops = {s.var: s.op for s in walk(limit.body) if isinstance(s, Let)}
+    terms = {var: _terms(ops, var) for _, vars in found for var in vars}
+    cells: dict[Var, Cell] = {}
+    body = _with_probes(limit.body, (), set(terms).union(*terms.values()), cells, names)
+    outputs = tuple(Output(cell.name, cell) for cell in cells.values())
+    jumps = tuple(Jump(s.op.fn + "'" * s.op.order, s.span, (*vars, *(s.op.args[:1] if s.op.fn == "div" else ())),
+                       tuple(cells[v].name for v in vars), *_consequences(limit, s.var)) for s, vars in found)
+    return Probed(replace(limit, body=body, outputs=(*limit.outputs, *outputs)), jumps,
+                  {cells[var].name: tuple(cells[v].name for v in of) for var, of in terms.items()})
+
+
+def _terms(ops: Mapping[Var, Op], var: Var) -> tuple[Var, ...]:
+    """The terms of a sum or a difference that are computed."""
+    op = ops[var]
+    if not isinstance(op, Elementwise) or op.fn not in ("add", "sub"):
+        return ()
+    return tuple(a for a in op.args if not isinstance(ops[a], Const | FromInt | ParamRef | InputRef))
+
+
+@dataclass(frozen=True, slots=True)
+class Nudged:
+    """A limit program in which moments are nudged: by the parameter `size` times their scale times a sine of the
+    iteration's frequency and of the parameter `phase`."""
+
+    limit: Program
+    size: str
+    phase: str
+
+
+def nudge(limit: Program, scalars: Iterable[Var], outputs: Iterable[str]) -> Nudged:
+    """The program for some of its outputs, with the moments nudged that `scalars` are computed from."""
+    builder = Builder()
+    for name in names_used(limit) | {o.name for o in limit.outputs}:
+        builder.names.reserve(name)
+    size, phase = (Param(builder.names.fresh(name), "real", 0.0) for name in ("nudge_size", "nudge_phase"))
+    moments = _moments_behind(limit, scalars)
+    body = _with_nudges(limit.body, (), moments, builder, (ParamRef(size.name), ParamRef(phase.name)))
+    kept = tuple(o for o in limit.outputs if o.name in set(outputs))
+    return Nudged(replace(limit, body=body, params=(*limit.params, size, phase), outputs=kept), size.name, phase.name)
+
+
+def _with_nudges(body: tuple[Statement, ...], loops: tuple[For, ...], moments: Mapping[Var, int], builder: Builder,
+                 params: tuple[ParamRef, ParamRef]) -> tuple[Statement, ...]:
+    made: list[Statement] = []
+    for statement in body:
+        inner = (*loops, statement) if isinstance(statement, For) else loops
+        statement = map_blocks(statement,
+                               lambda block, inner=inner: _with_nudges(block, inner, moments, builder, params))
+        if isinstance(statement, Let) and statement.var in moments:
+            with builder.nested() as block:
+                exact = builder.let(statement.op, statement.var.type)
+                # Incommensurable frequencies, so that iterations and moments are nudged independently.
+                frequency = builder.const(0.7 + 2.39996 * moments[statement.var])
+                for k, loop in enumerate(loops):
+                    step = builder.mul(builder.const(1.7320508 + 0.9221 * k), builder.from_int(_iteration(loop)))
+                    frequency = builder.add(frequency, step)
+                angle = builder.mul(builder.let(params[1]), frequency)
+                by = builder.mul(builder.let(params[0]), builder.elementwise("sin", angle))
+                by = builder.mul(by, _deviation(builder, statement.op.arg, exact))
+            made += [*block, Let(statement.var, Elementwise("add", (exact, by)), span=statement.span)]
+        else:
+            made.append(statement)
+    return tuple(made)
+
+
+def _deviation(builder: Builder, arg: Var, mean: Var) -> Var:
+    """The standard deviation of a vector's coordinates: that of its moment at a width n, times sqrt(n)."""
+    second = builder.let(Moment(builder.elementwise("square", arg)), mean.type)
+    variance = builder.sub(second, builder.mul(mean, mean))
+    return builder.elementwise("sqrt", builder.elementwise("relu", variance))
+
+
+def _moments_behind(program: Program, scalars: Iterable[Var]) -> dict[Var, int]:
+    """The moments that scalars are computed from, numbered."""
+    wanted: set[Var | Cell] = set(scalars)
+    statements = list(walk(program.body))
+    moments: dict[Var, int] = {}
+    count = -1
+    while count != len(wanted):
+        count = len(wanted)
+        for s in statements:
+            target = s.var if isinstance(s, Let) else written(s)
+            if target in wanted and isinstance(s, Let) and isinstance(s.op, Moment):
+                moments.setdefault(s.var, len(moments))
+            if target in wanted:
+                wanted |= {*reads(s), *cells_read(s)}
+    return moments
+
+
+def _with_probes(body: tuple[Statement, ...], loops: tuple[For, ...], scalars: set[Var], cells: dict[Var, Cell],
+                 names: Names) -> tuple[Statement, ...]:
+    """The block with a `Store` behind each statement that computes one of the scalars."""
+    made: list[Statement] = []
+    for statement in body:
+        inner = (*loops, statement) if isinstance(statement, For) else loops
+        made.append(map_blocks(statement, lambda block, inner=inner: _with_probes(block, inner, scalars, cells, names)))
+        if isinstance(statement, Let) and statement.var in scalars:
+            var = statement.var
+            name = names.fresh(f"{var.name}_probe")
+            cells[var] = Cell(name, TensorType(None, var.type.shape), len(loops), name)
+            made.append(Store(cells[var], tuple(_iteration(loop) for loop in loops), var))
+    return tuple(made)
+
+
+def _iteration(loop: For):
+    """The position of an iteration, from 0 on."""
+    var = IntSym(loop.var, "loop")
+    if loop.start == IntLit(0) and loop.step > 0:
+        return var
+    return int_bin("-", var, loop.start) if loop.step > 0 else int_bin("-", loop.start, var)
+
+
+def _consequences(program: Program, var: Var) -> tuple[frozenset[str], bool]:
+    """The outputs that depend on a temporary, and whether it is summed over a finite index at once."""
+    reached = _forward(program, {var})
+    statements = list(walk(program.body))
+    scaled = {var} | {s.var for s in statements if isinstance(s, Let) and isinstance(s.op, Elementwise)
+                      and s.op.fn in ("mul", "div", "sub", "add", "neg") and var in s.op.args}
+    counted = any(isinstance(s, Accum) and s.value in scaled or isinstance(s, Let) and isinstance(
+        s.op, SumAxis | Contract) and scaled & set(operands(s.op)) for s in statements)
+    return frozenset(o.name for o in program.outputs if o.cell in reached), counted
+
+
+def _forward(program: Program, roots: set[Var | Cell]) -> set[Var | Cell]:
+    """Temporaries and cells that depend on some: in the program's order, and round loops."""
+    reached = set(roots)
+    _reach(program.body, reached)
+    return reached
+
+
+def _reach(body: tuple[Statement, ...], reached: set[Var | Cell]) -> None:
+    for s in body:
+        if not reached.isdisjoint((*reads(s), *cells_read(s))):
+            reached |= {s.var if isinstance(s, Let) else written(s)} - {None}
+        count = -1
+        while count != len(reached):
+            count = len(reached)
+            for block in blocks(s):
+                _reach(block, reached)
+
+
+class _Search:
+    """Statements that may meet a jump, by bounds and by what a moment is in.
+
+    Attributes:
+        factors: of a vector, scalars that may be 0 and of which it is a multiple; none if there may be other parts.
+    """
+
+    def __init__(self, program: Program, env: Mapping[str, object]):
+        self.bounds = ProgramBounds(program, env)
+        self.statements = self.bounds.solved()
+        moments = {s.var for s in self.statements if isinstance(s, Let) and isinstance(s.op, Moment)}
+        self.random = _forward(program, moments)
+        self.declared = {i.cell for i in program.initials if i.law.name != "zero"}
+        self.factors: dict[Var | Cell, frozenset[Var]] = {}
+        before = None
+        while before != self.factors:
+            before = dict(self.factors)
+            for statement in self.statements:
+                self._follow(statement)
+
+    def found(self) -> Iterable[tuple[Let, tuple[Var, ...]]]:
+        for s in self.statements:
+            if isinstance(s, Let) and isinstance(s.op, Elementwise):
+                argument = self._argument(s.op)
+                scalars = self._scalars(argument) if argument is not None else frozenset()
+                if scalars:
+                    yield s, tuple(sorted(scalars, key=lambda v: v.name))
+
+    def _argument(self, op: Elementwise) -> Var | None:
+        """The operand at whose zero the operation is discontinuous, if it may be there."""
+        at = op.args[1] if op.fn == "div" else op.args[0]
+        args = [self.bounds.vars.get(a) for a in op.args]
+        if any(a is None for a in args):
+            return None
+        bound = args[1] if op.fn == "div" else args[0]
+        return at if (bound.zero or bound.low < 0 and op.fn in ("log", "sqrt", "pow")) and _jumps(op, args) else None
+
+    def _scalars(self, var: Var) -> frozenset[Var]:
+        if var.type.width is not None:
+            return self.factors.get(var, frozenset())
+        return frozenset((var,)) if var in self.random else frozenset()
+
+    # --- multiples ---
+
+    def _follow(self, statement: Statement) -> None:
+        match statement:
+            case Let(var=var, op=op) if var.type.width is not None:
+                self._join(var, self._of(op))
+            case Store(cell=cell, value=value) | Accum(cell=cell, value=value) if value.type.width is not None:
+                if cell in self.declared or not self.factors.get(value):
+                    self.factors[cell] = frozenset()
+                else:
+                    self._join(cell, self.factors[value])
+
+    def _join(self, target: Var | Cell, found: frozenset[Var] | None) -> None:
+        """What may only grow, but for the empty set, which stays."""
+        known = self.factors.get(target)
+        if found is not None and known != frozenset():
+            self.factors[target] = found if not found or known is None else known | found
+
+    def _of(self, op: Op) -> frozenset[Var] | None:
+        """The vanishing factors of an operation's value; None while nothing is known of it."""
+        match op:
+            case Load(cell=cell):
+                return frozenset() if cell in self.declared else self.factors.get(cell)
+            case Elementwise(fn="mul") | Contract():
+                return frozenset().union(*(self._vanishing(a) for a in operands(op)))
+            case Elementwise(fn="div", args=(top, _)):
+                return self._vanishing(top)
+            case Elementwise(fn=fn, order=0, args=(a,)) if fn in ZERO_AT_ZERO:
+                return self._vanishing(a)
+            case Elementwise(fn="add" | "sub" | "max" | "min", args=(a, b)):
+                both = self._vanishing(a), self._vanishing(b)
+                return both[0] | both[1] if all(both) else frozenset()
+            case MatMul(arg=arg):
+                return self._vanishing(arg)
+            case Elementwise() | Moment():
+                return frozenset()
+        args = operands(op)
+        return self._vanishing(args[0]) if args else frozenset()
+
+    def _vanishing(self, var: Var) -> frozenset[Var]:
+        if var.type.width is not None:
+            return self.factors.get(var, frozenset())
+        bound = self.bounds.vars.get(var)
+        return frozenset((var,)) if var in self.random and bound is not None and bound.zero else frozenset()
+
+
+def _jumps(op: Elementwise, args: list[Bound]) -> bool:
+    """Whether an operation is discontinuous at 0."""
+    match op.fn:
+        case "sign" | "step":
+            return op.order == 0
+        case "relu" | "abs":
+            return op.order == 1
+        case "div" | "log":
+            return True
+        case "sqrt":
+            return op.order > 0 or args[0].low < 0
+        case "pow":
+            base, exponent = args
+            whole = exponent.low == exponent.high and float(exponent.low).is_integer()
+            return not (exponent.low >= 0 and (whole or base.low >= 0))
+    return False
