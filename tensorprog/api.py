@@ -81,12 +81,21 @@ def _meant_as_path(text: str) -> bool:
 
 def compile_source(source: Source, settings: Mapping[str, object] | None = None) -> CompiledProgram:
     """`compile` for a text that was read already."""
-    from tensorprog.check import check
-    from tensorprog.syntax import parse
+    from tensorprog.kept import Shelf
 
-    reporter = Reporter(source)
-    program = check(parse(source), reporter)
-    compiled = CompiledProgram(source, program, dict(settings or {}), reporter.warnings, reporter.accepted)
+    given = dict(settings or {})
+    shelf = Shelf(source, given)
+    kept = shelf.program()
+    if kept is not None:
+        program, warnings, accepted, *found = kept
+        compiled = CompiledProgram(source, program, given, warnings, accepted)
+        compiled.kept = (shelf, *found)
+    else:
+        from tensorprog.driver import front
+
+        reporter = Reporter(source)
+        program = front(source, reporter)
+        compiled = CompiledProgram(source, program, given, reporter.warnings, reporter.accepted)
     compiled.check_setting_names()
     return compiled
 
@@ -107,6 +116,7 @@ class CompiledProgram:
         program: the typed program.
         settings: the sizes and parameters fixed when it was compiled.
         warnings: what the checker warns of.
+        kept: what an earlier process made of it (shelf, limit, warnings), if that is on disk.
     """
 
     def __init__(self, source: Source, program: Program, settings: dict[str, object],
@@ -114,8 +124,9 @@ class CompiledProgram:
         self.source = source
         self.program = program
         self.settings = settings
-        self.warnings = warnings
-        self._accepted = frozenset(accepted)
+        self.warnings = self._checker_warnings = warnings
+        self._accepted = self._checker_accepted = frozenset(accepted)
+        self.kept: tuple | None = None
 
     def __repr__(self) -> str:
         return f"<tensorprog program {self.source.name}: {', '.join(o.name for o in self.program.outputs)}>"
@@ -325,22 +336,33 @@ class CompiledProgram:
         Raises:
             ProgramError: for a program without a limit.
         """
-        compiled, reporter = self._compiled(self.settings)
-        self._accepted |= reporter.accepted
-        self.warnings = (*self.warnings, *reporter.warnings)
+        compiled, warnings, accepted = self._compiled(self.settings)
+        self._accepted |= accepted
+        self.warnings = (*self.warnings, *warnings)
         return compiled
 
-    def _compiled(self, settings: Mapping[str, object]) -> tuple[Compiled, Reporter]:
-        from tensorprog.driver import compile_program
+    def _compiled(self, settings: Mapping[str, object]) -> tuple[Compiled, tuple[Diagnostic, ...], Collection[Acceptance]]:
+        """The passes' work, the warnings, and what of the source accepted some; kept on disk."""
+        from tensorprog.kept import Shelf
 
-        reporter = Reporter(self.source, accepted=set(self._accepted))
-        return compile_program(self.program, settings, reporter), reporter
+        if self.kept is not None and settings == self.settings:
+            shelf, compiled, warnings, accepted = self.kept
+        else:
+            from tensorprog.driver import compile_program
+
+            reporter = Reporter(self.source, accepted=set(self._checker_accepted))
+            compiled = compile_program(self.program, settings, reporter)
+            warnings, accepted = reporter.warnings, frozenset(reporter.accepted)
+            shelf = Shelf(self.source, settings)
+            shelf.keep_program(self.program, self._checker_warnings, self._checker_accepted, compiled, warnings, accepted)
+        compiled.__dict__["shelf"] = shelf
+        return compiled, warnings, accepted
 
     def compiled_for(self, env: Mapping[str, object]) -> Compiled:
         """`compiled`; made anew if `env` changes a parameter that powers of n depend on."""
         limit = self.compiled
         if any(env[name] != limit.env[name] for name in limit.powers.fixed):
-            limit, _ = self._compiled({**self.settings, **{name: env[name] for name in limit.powers.fixed}})
+            limit, *_ = self._compiled({**self.settings, **{name: env[name] for name in limit.powers.fixed}})
         return limit
 
     def _prepare(self, data: Data | None, settings: Mapping[str, object]) -> Prepared:

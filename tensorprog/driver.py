@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tensorprog.covariance.build import Covered
     from tensorprog.covariance.pairs import PairLowering
     from tensorprog.covariance.system import System
+    from tensorprog.kept import Shelf
     from tensorprog.passes.linear import Linear
     from tensorprog.planner import Plan
 
@@ -44,12 +45,21 @@ class Compiled:
     mirrored: frozenset[Cell]
     env: Mapping[str, object]
 
+    def __getstate__(self) -> dict[str, object]:
+        """The fields alone; what is found out from them is kept part by part."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def shelf(self) -> Shelf | None:
+        """Where what is found out is kept on disk; None: nowhere. (Set by who knows the source and the settings.)"""
+        return None
+
     @cached_property
     def plan(self) -> Plan:
         """The evaluator of every output."""
-        from tensorprog.planner import make_plan
+        from tensorprog.planner import kept_plan
 
-        return make_plan(self)
+        return kept_plan(self)
 
     @cached_property
     def linear(self) -> Linear:
@@ -61,9 +71,21 @@ class Compiled:
     @cached_property
     def covered(self) -> Covered:
         """Which outputs `covariance` can evaluate, whatever the plan is, and their equations."""
+        return self.kept("covered", self._covered)
+
+    def _covered(self) -> Covered:
         from tensorprog.covariance.build import covered
 
         return covered(self, list(dict.fromkeys(o.cell for o in self.limit.outputs)))
+
+    def kept(self, part: str, make: Callable[[], object]) -> object:
+        """Something that was found out about the program: from the disk, if it was kept there."""
+        found = self.shelf.recall(part) if self.shelf is not None else None
+        if found is None:
+            found = make()
+            if self.shelf is not None:
+                self.shelf.keep(part, found)
+        return found
 
     @cached_property
     def probed(self) -> dict[object, object]:
@@ -75,9 +97,10 @@ class Compiled:
         return {}
 
     def text(self, key: object, emit: Callable[[], str]) -> str:
-        """The text of an emitted module, written when it is first asked for. `key` names the module."""
+        """The text of an emitted module, written when it is first asked for. `key` names the module; if it is a text,
+        the same one names it in every process, and the module is kept on disk."""
         if key not in self._texts:
-            self._texts[key] = emit()
+            self._texts[key] = self.kept(f"text {key}", emit) if isinstance(key, str) else emit()
         return self._texts[key]
 
 
@@ -146,28 +169,43 @@ def constants_env(program: Program, settings: Settings) -> dict[str, object]:
 
 def emit_module_text(compiled: Compiled) -> str:
     """The source of the emitted module."""
-    from tensorprog.codegen.module import emit_module
-    from tensorprog.passes.schedule import readouts_late
+    def emit() -> str:
+        from tensorprog.codegen.module import emit_module
+        from tensorprog.passes.schedule import readouts_late
 
-    return compiled.text("particles", lambda: emit_module(
-        readouts_late(compiled.limit, compiled.mirrored), compiled.original, compiled.powers, compiled.vanishing, compiled.mirrored, compiled.env))
+        return emit_module(readouts_late(compiled.limit, compiled.mirrored), compiled.original, compiled.powers,
+                           compiled.vanishing, compiled.mirrored, compiled.env)
+
+    return compiled.text("particles", emit)
 
 
 def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = ()) -> str:
     """The source of the emitted module that evaluates a system of equations, and `tiles` as kernels; see
     `covariance.emit.emit_module`."""
-    from tensorprog.covariance.emit import emit_module
+    def emit() -> str:
+        from tensorprog.covariance.emit import emit_module
 
-    key = system, *map(id, tiles)
-    return compiled.text(key, lambda: emit_module(compiled.limit, compiled.original, system, tiles))
+        return emit_module(compiled.limit, compiled.original, system, tiles)
+
+    key = (system, *map(id, tiles)) if tiles else table_key(o.name for o in compiled.limit.outputs
+                                                           if o.cell in system.outputs)
+    return compiled.text(key, emit)
+
+
+def table_key(names: Iterable[str]) -> str:
+    """The key of the module that evaluates a system of some outputs without kernels; see `Compiled.text`."""
+    return "table " + " ".join(names)
 
 
 def emit_span_text(compiled: Compiled) -> str:
     """The source of the emitted module of the outputs that are linear; there must be one."""
-    from tensorprog.codegen.span import emit_span_module
+    def emit() -> str:
+        from tensorprog.codegen.span import emit_span_module
 
-    return compiled.text("span", lambda: emit_span_module(
-        compiled.linear.program, compiled.original, compiled.powers, compiled.vanishing, compiled.env))
+        return emit_span_module(compiled.linear.program, compiled.original, compiled.powers, compiled.vanishing,
+                                compiled.env)
+
+    return compiled.text("span", emit)
 
 
 def tree_text(source: Source) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source
-from tensorprog.driver import Compiled, emit_module_text, emit_span_text, emit_table_text, load_module
+from tensorprog.driver import Compiled, emit_module_text, emit_span_text, emit_table_text, load_module, table_key
 
 if TYPE_CHECKING:
     from tensorprog.covariance.system import System
@@ -40,10 +40,12 @@ def evaluate(compiled: Compiled, env: Mapping[str, object], method: str, source:
     if method == "covariance":
         found = compiled.covered
         _require(compiled, method, found.reasons, source)
-        return _covariance(compiled, env, found.system, method, source, options.get("threads"))
+        names = [o.name for o in compiled.limit.outputs]
+        return _covariance(compiled, env, names, lambda: found.system, True, method, source, options.get("threads"))
     plan = compiled.plan
     linear = _span(compiled, env, options) if plan.linear.program is not None else ({}, {}, {})
-    exact = _covariance(compiled, env, plan.system, method, source, options.get("threads"))
+    exact = _covariance(compiled, env, list(plan.covered), lambda: plan.system, plan.tiled, method, source,
+                        options.get("threads"))
     found = tuple(a | b for a, b in zip(linear, exact))
     names = [o.name for o in compiled.limit.outputs]
     remaining = [name for name in names if name not in found[0]]
@@ -66,20 +68,25 @@ def _span(compiled: Compiled, env: Mapping[str, object], options: Mapping) -> Ev
     return values, errors, dict.fromkeys(values, "span")
 
 
-def _covariance(compiled: Compiled, env: Mapping[str, object], system: System | None, method: str, source: Source,
-                threads: int | None) -> Evaluated:
-    """The outputs that the plan gives to `covariance`: kernels over pairs of rows by tiles, others by a table of
-    values, but none of the latter if they would take too many numbers."""
-    if system is None:
+def _covariance(compiled: Compiled, env: Mapping[str, object], names: list[str], system: Callable[[], System],
+                tiled: bool, method: str, source: Source, threads: int | None) -> Evaluated:
+    """The outputs that the plan gives to `covariance`: kernels over pairs of rows by tiles, if there may be such
+    (`tiled`), others by a table of values, but none of the latter if they would take too many numbers."""
+    if not names:
         return {}, {}, {}
     from tensorprog.covariance.runtime import TooLarge
-    from tensorprog.kernel_api import pair_values
 
-    values, errors = pair_values(compiled, env, system, threads)
-    rest = [o.name for o in compiled.limit.outputs if o.cell in system.outputs and o.name not in values]
+    values: dict[str, np.ndarray] = {}
+    errors: dict[str, np.ndarray] = {}
+    if tiled:
+        from tensorprog.kernel_api import pair_values
+
+        values, errors = pair_values(compiled, env, system(), threads)
+    rest = [name for name in names if name not in values]
     try:
         if rest:
-            more = load_module(emit_table_text(compiled, system)).run(env, only=rest, threads=threads)
+            text = compiled.text(table_key(names), lambda: emit_table_text(compiled, system()))
+            more = load_module(text).run(env, only=rest, threads=threads)
             values, errors = values | more[0], errors | more[1]
     except TooLarge:
         if method != "auto":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tensorprog.driver import Compiled
 from tensorprog.ir.program import Output
 
 if TYPE_CHECKING:
+    from tensorprog.covariance.build import Covered
     from tensorprog.covariance.system import System
     from tensorprog.passes.linear import Linear
 
@@ -24,27 +27,57 @@ class Choice:
     cost: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
-    """The choice for every output; `linear` holds the program of those that `span` evaluates, `system` the equations of
-    those that `covariance` does."""
+    """The choice for every output; `linear` holds the program of those that `span` evaluates, `covered` are the
+    others that have equations, `tiled` says whether some of them are kernels over pairs of rows that tiles compute."""
 
     choices: tuple[Choice, ...]
     linear: Linear
-    system: System | None
+    covered: tuple[str, ...]
+    tiled: bool
+    found: Callable[[], Covered]
+
+    @cached_property
+    def system(self) -> System | None:
+        """The equations of the outputs that `covariance` evaluates. A run of a program that was planned before asks for
+        them only if it needs more than the emitted module."""
+        return self.found().system
 
     def names(self, evaluator: str) -> list[str]:
         """The outputs of one evaluator."""
         return [c.output.name for c in self.choices if c.evaluator == evaluator]
 
 
-def make_plan(compiled: Compiled) -> Plan:
-    """Choose an evaluator for every output of the limit program."""
+def kept_plan(compiled: Compiled) -> Plan:
+    """The plan of a program, from the disk if it was planned before."""
+    kept = compiled.shelf.recall("plan") if compiled.shelf is not None else None
+    if kept is not None:
+        choices, linear, names, tiled = kept
+        return Plan(choices, linear, names, tiled, lambda: _covered(compiled, linear))
+    plan = make_plan(compiled)
+    if compiled.shelf is not None:
+        compiled.shelf.keep("plan", (plan.choices, plan.linear, plan.covered, plan.tiled))
+    return plan
+
+
+def _covered(compiled: Compiled, linear: Linear) -> Covered:
+    """What `covariance` covers of the outputs that are not linear."""
+    if linear.program is None:
+        return compiled.covered
+    return compiled.kept("equations of the rest", lambda: _covered_rest(compiled, linear))
+
+
+def _covered_rest(compiled: Compiled, linear: Linear) -> Covered:
     from tensorprog.covariance.build import covered
 
+    return covered(compiled, list(linear.reasons))
+
+
+def make_plan(compiled: Compiled) -> Plan:
+    """Choose an evaluator for every output of the limit program."""
     linear = _without_kernels(compiled)
-    rest = list(linear.reasons)
-    found = compiled.covered if linear.program is None else covered(compiled, rest)
+    found = _covered(compiled, linear)
     choices = []
     for output in compiled.limit.outputs:
         if output.name in compiled.vanishing:
@@ -55,7 +88,16 @@ def make_plan(compiled: Compiled) -> Plan:
             choices.append(_covariance(output, compiled, found.system))
         else:
             choices.append(_particles(output, found.reasons.get(output.cell, "")))
-    return Plan(tuple(choices), linear, found.system)
+    cells = found.system.outputs if found.system is not None else {}
+    names = tuple(o.name for o in compiled.limit.outputs if o.cell in cells)
+    return Plan(tuple(choices), linear, names, _tiled(compiled, found), lambda: found)
+
+
+def _tiled(compiled: Compiled, found: Covered) -> bool:
+    from tensorprog.kernel_api import pair_lowerings
+
+    lowered = pair_lowerings(compiled, found.system) if found.system is not None else {}
+    return any(not isinstance(value, str) for value in lowered.values())
 
 
 def _without_kernels(compiled: Compiled) -> Linear:

@@ -134,12 +134,25 @@ def _flat(expr: Expr) -> tuple[Expr, int]:
     return result, steps + (0 if result is expr else size(result))
 
 
-_counter = iter(range(10**9))
+_named = 0
 
 
 def fresh_index() -> Symbol:
     """An index symbol that occurs nowhere else."""
-    return sympy.Dummy(f"j{next(_counter):07d}", integer=True)
+    global _named
+    _named += 1
+    return sympy.Dummy(f"j{_named - 1:07d}", integer=True)
+
+
+def indices_named() -> int:
+    """How many index symbols were made."""
+    return _named
+
+
+def name_others(count: int) -> None:
+    """Let fresh indices have other names than the first `count`, which come from another process."""
+    global _named
+    _named = max(_named, count)
 
 
 def ordered(nodes: Iterable[Expr]) -> list[Expr]:

@@ -26,7 +26,7 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.means import Means
-from tensorprog.covariance.nodes import Call, Expectation, fresh_index
+from tensorprog.covariance.nodes import Call, Expectation, fresh_index, indices_named, name_others
 from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.unwind import Unwound
 from tensorprog.ir.program import Cell
@@ -106,6 +106,15 @@ class System:
         linear.resolution.cancellation.check(responses.trusted)
         self.recipes, self.integrands = self._means.planned.recipes, self._means.planned.integrands
         self.symmetric = covariances.symmetric | self._means.symmetric
+
+    def __getstate__(self) -> dict[str, object]:
+        """What was found, without what it was found with; and the number of indices that have a name."""
+        found = {name: value for name, value in self.__dict__.items() if name not in ("_unwound", "_means")}
+        return found | {"_named": indices_named()}
+
+    def __setstate__(self, found: dict[str, object]) -> None:
+        name_others(found.pop("_named"))
+        self.__dict__.update(found)
 
     def needed(self, cell: Cell) -> Needed:
         """The equations and expectations behind an output."""

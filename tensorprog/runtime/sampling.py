@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorprog.runtime.laws import draw
+from tensorprog.runtime.sobol import sobol_points
 
 FIRST_BLOCK = 256
 LATER_BLOCK = 128
@@ -74,18 +75,15 @@ class Space:
         return rows
 
     def _new_block(self, count: int) -> np.ndarray:
-        from scipy.stats import qmc
-
         size = max(count, FIRST_BLOCK if self._blocks == 0 else LATER_BLOCK)
-        engine = qmc.Sobol(size, scramble=True, rng=self._generator)
         bits = max(0, (self._points - 1).bit_length())
-        points = engine.random_base2(bits)[: self._points]
+        points = sobol_points(size, bits, self._generator)[:, : self._points]
         # Sobol points lie on a grid that includes 0; move them to the cells' interiors.
         points = np.clip(points, 2.0**-33, 1.0 - 2.0**-33)
         if self._blocks:
-            points = points[self._generator.permutation(self._points)]
+            points = points[:, self._generator.permutation(self._points)]
         self._blocks += 1
-        return np.ascontiguousarray(points.T)
+        return np.ascontiguousarray(points)
 
     def _match(self, rows: np.ndarray) -> np.ndarray:
         """Orthogonalize against the constant and earlier normals and normalize, as far as N allows."""
