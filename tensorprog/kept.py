@@ -1,7 +1,7 @@
 """What compiling a program found out, kept on disk: a second run of an unchanged program goes straight to the numbers.
 
-A `Shelf` holds parts of one program with one set of settings, pickled, in the cache folder: `program` (checked, and what
-the passes made of it), `plan`, `covered` (the equations of `covariance`) and the texts of emitted modules. Its name is a
+A `Shelf` holds parts of one program with one set of settings, pickled, in the cache folder: `program` (checked,
+and what the passes made of it), `plan`, `covered` (the equations of `covariance`) and the texts of emitted modules. Its name is a
 digest of everything that they depend on: the text, the settings, the sources of tensorprog, the versions of Python and
 SymPy. What is damaged, or cannot be read for whatever reason, is as if it were not there.
 

@@ -42,6 +42,8 @@ from tensorprog.syntax import tree
 
 NONLINEARITIES = tuple(f for f in UNARY if f != "neg")
 MAX_PRIMES = 6
+#: Operations that one call expands to.
+MOST_EXPANDED = 10_000
 
 
 def call(ctx: Context, node: tree.Call) -> Value:
@@ -149,7 +151,10 @@ def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> 
     rest = tuple(value_of(ctx, a) for a in node.args[1:])
     body = ctx.builder.block
     start = len(body)
+    # The derivative goes through the statements from `start` on, so that nothing before them is shared.
+    shared, ctx.expanded = ctx.expanded, {}
     value = _inline(ctx, node, definition, (first, *rest))
+    ctx.expanded = shared
     if not isinstance(value, Var):
         ctx.fail("TP401", f"`{node.func}` has no derivative: it does not return a vector or number", node.span,
                  help="primes go on coordinatewise functions: tanh'(h)")
@@ -323,7 +328,31 @@ def _call_user(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Value
     if node.primes:
         return user_derivative(ctx, node, definition)
     arguments = tuple(_argument(ctx, a) for a in node.args)
-    return _inline(ctx, node, definition, arguments)
+    key = _shared_key(ctx, definition, arguments)
+    if key is None:
+        return _inline(ctx, node, definition, arguments)
+    if key not in ctx.expanded:
+        value, block = _inline(ctx, node, definition, arguments), ctx.builder.block
+        if key[-1] == ctx.builder.stored:
+            ctx.expanded[key] = value, block, arguments
+        return value
+    return ctx.expanded[key][0]
+
+
+def _shared_key(ctx: Context, definition: tree.FuncDef, arguments: tuple) -> tuple | None:
+    """What the value of a function that is one expression depends on: two calls with the same arguments, with nothing
+    stored between them, share what they expand to, if both stand in one block. None for arguments without identity."""
+    if definition.expression is None:
+        return None
+    names = []
+    for argument in arguments:
+        if isinstance(argument, Var):
+            names.append(id(argument))
+        elif isinstance(argument, CellName) and not argument.items:
+            names.append(id(argument.cell))
+        else:
+            return None
+    return id(definition), *names, id(ctx.builder.block), ctx.builder.stored
 
 
 def _call_library(ctx: Context, node: tree.Call) -> Value:
@@ -347,6 +376,11 @@ def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: 
     """The body of a function in the place of its call; it sees the names of `around`, the program's if None."""
     from tensorprog.check.functions import function_value
 
+    if not ctx.calls:
+        ctx.made_before_call = ctx.builder.made
+    elif ctx.builder.made - ctx.made_before_call > MOST_EXPANDED:
+        ctx.fail("TP430", f"`{ctx.calls[0]}` expands to more than {MOST_EXPANDED:,} operations", ctx.call_spans[0],
+                 help="functions are expanded where they are called: use a loop, or call fewer of them in one another")
     ctx.calls.append(node.func)
     ctx.call_spans.append(node.span)
     span = ctx.builder.span

@@ -43,6 +43,9 @@ class Context:
         self.zeros: dict[Cell, tuple[list, Store]] = {}
         self.extents: dict[Cell, list[IntExpr | None]] = {}
         self._block_count = 0
+        #: What calls expanded to, by all that it depends on; with what the keys are made of, so that no id is used again.
+        self.expanded: dict[tuple, tuple] = {}
+        self.made_before_call = 0
 
     # --- mistakes ---
 

@@ -62,6 +62,7 @@ class EmitterBase:
         self.every_axis: dict[str, Axis] = {}
         self.values: dict[Var, Value] = {}
         self.pending: dict[Var, Op] = {}
+        self.depths: dict[Var, int] = {}
         self.extents = family_extents(program)
         self.initials = {i.cell: i for i in program.initials}
         self.unzeroed: set[Cell] = set()
@@ -90,8 +91,14 @@ class EmitterBase:
                     accumulated.add(cell)
         cells = {c for s in walk(self.program.body) for c in touched(s)}
         self.written = set(writes)
-        # Cells whose array changes where it lies; a store of any other makes its name mean a new array.
-        self.changing = self._changed_in_place(self.program.body)
+        # Cells whose array changes where it lies; a store of any other makes its name mean a new array. And the outermost
+        # statement after which it does so no more.
+        changes = [self._changed_in_place((statement,)) for statement in self.program.body]
+        last = {cell: position for position, cells in enumerate(changes) for cell in cells}
+        self.changing = set(last)
+        self.unchanged_after: dict[int, set[Cell]] = {}
+        for cell, position in last.items():
+            self.unchanged_after.setdefault(position, set()).add(cell)
         for cell in cells | set(self.initials):
             once = writes[cell] <= 1 and cell not in accumulated and cell not in self.initials
             axes = tuple(private.get(cell, ()))

@@ -45,9 +45,13 @@ from tensorprog.ir.program import (
     WidthConst,
     Zero,
     cells_read,
+    operands,
     walk,
 )
 from tensorprog.passes.spaces import Spaces
+
+#: Operations that are fused into one another: an expression of many more would be too deep for Python's parser.
+MOST_NESTED = 60
 
 
 class Emitter(CompiledLoops):
@@ -57,8 +61,8 @@ class Emitter(CompiledLoops):
 
     def block(self, body: tuple[Statement, ...]) -> None:
         for position, statement in enumerate(body):
-            if body is self.program.body:
-                self.changing = self._changed_in_place(body[position:])
+            if body is self.program.body and position - 1 in self.unchanged_after:
+                self.changing = self.changing - self.unchanged_after[position - 1]
             self._statement(statement, body)
 
     def _statement(self, statement: Statement, body: tuple[Statement, ...]) -> None:
@@ -168,8 +172,10 @@ class Emitter(CompiledLoops):
     def _let(self, var: Var, op: Op, body: tuple[Statement, ...]) -> None:
         if self._let_factored(var, op):
             return
-        if isinstance(op, Elementwise | Contract) and self.uses[var] == 1 and self.use_block[var] == {id(body)}:
+        if isinstance(op, Elementwise | Contract) and self.uses[var] == 1 and self.use_block[var] == {id(body)} \
+                and self._depth(op) <= MOST_NESTED:
             self.pending[var] = op
+            self.depths[var] = self._depth(op)
             self.values[var] = Value("", self._pending_layout(var, op))
             return
         match op:
@@ -207,6 +213,10 @@ class Emitter(CompiledLoops):
                 name = self._matrix_name(matrix, items)
                 turned = ", transposed=True" if transposed else ""
                 self.assign(var, f"{name}.apply({text}{turned})", layout)
+
+    def _depth(self, op: Op) -> int:
+        """How deeply an operation is nested with those that are fused into it."""
+        return 1 + max((self.depths[a] for a in operands(op) if a in self.pending), default=0)
 
     def _pending_layout(self, var: Var, op: Op) -> Layout:
         if isinstance(op, Elementwise):

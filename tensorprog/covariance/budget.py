@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from math import comb
+from functools import lru_cache
+from math import comb, prod
 
 import sympy
 from sympy import Expr
 
 #: Of a product that is multiplied out.
 MOST_TERMS = 20_000
+#: Of functions in one another.
+MOST_NESTED = 100
 
 
 class Unsupported(Exception):
@@ -80,7 +83,19 @@ def shared(share: float) -> Iterator[None]:
 
 def size(expr: Expr) -> int:
     """The number of nodes of an expression, those that occur several times counted each time."""
-    return 1 + sum(map(size, expr.args))
+    return _terms(expr)[1]
+
+
+def require_shallow(expr: Expr) -> None:
+    """Spends a step for every node.
+
+    Raises:
+        Unsupported: if an expression is nested more deeply than the recursive functions of SymPy can follow.
+    """
+    _, nodes, depth = _terms(expr)
+    if depth > MOST_NESTED:
+        raise Unsupported("an expression is nested too deeply")
+    spend(nodes)
 
 
 def require_expandable(expr: Expr) -> int:
@@ -89,27 +104,27 @@ def require_expandable(expr: Expr) -> int:
     Raises:
         Unsupported: if that makes too many terms.
     """
-    terms, nodes = _terms(expr)
+    terms, nodes, _ = _terms(expr)
     if terms > MOST_TERMS:
         raise Unsupported("an expression has too many terms")
     return nodes
 
 
-def _terms(expr: Expr) -> tuple[int, int]:
-    """How many terms an expression has at most when it is multiplied out, or some argument of a function in it; and its
-    size."""
+@lru_cache(maxsize=1 << 16)
+def _terms(expr: Expr) -> tuple[int, int, int]:
+    """How many terms an expression has at most when it is multiplied out, or some argument of a function in it; its size;
+    and its depth."""
     if not expr.args:
-        return 1, 1
-    inner = [_terms(a) for a in expr.args]
-    counts = [terms for terms, _ in inner]
-    nodes = 1 + sum(nodes for _, nodes in inner)
+        return 1, 1, 1
+    counts, sizes, depths = zip(*map(_terms, expr.args))
+    return _multiplied_out(expr, counts), 1 + sum(sizes), 1 + max(depths)
+
+
+def _multiplied_out(expr: Expr, counts: tuple[int, ...]) -> int:
     if isinstance(expr, sympy.Add):
-        return sum(counts), nodes
+        return sum(counts)
     if isinstance(expr, sympy.Mul):
-        product = 1
-        for count in counts:
-            product *= count
-        return product, nodes
+        return prod(counts)
     if isinstance(expr, sympy.Pow) and expr.exp.is_Integer and expr.exp > 1:
-        return comb(counts[0] + int(expr.exp) - 1, int(expr.exp)), nodes
-    return max(counts) if max(counts) > MOST_TERMS else 1, nodes
+        return comb(counts[0] + int(expr.exp) - 1, int(expr.exp))
+    return max(counts) if max(counts) > MOST_TERMS else 1

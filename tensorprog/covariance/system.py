@@ -166,8 +166,8 @@ class System:
             self._refuse([cell], str(reason))
 
     def _write(self, numbers: list[int]) -> None:
-        """The equations of some numbers and of what they need. Means of many factors come first, which are the likeliest
-        to have none; an equation that cannot be written refuses the outputs that need it.
+        """The equations of some numbers and of what they need. Means of many factors come first, which are the
+        likeliest to have none; an equation that cannot be written refuses the outputs that need it.
 
         Raises:
             TooMuch: if there are too many.

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import sympy
 from sympy import Expr, Integer, Symbol
 
+from tensorprog.covariance.budget import require_shallow
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.integers import parameter_symbol, rational
 from tensorprog.covariance.laws import Laws
@@ -197,6 +198,8 @@ class Unwound(Matrices):
         axes = max((v.axes for v in values), key=len)
         sizes = max((v.sizes for v in values), key=len)
         args = tuple(v.at(axes) if v.axes else v.expr for v in values)
+        for arg in args:
+            require_shallow(arg)
         return Value(function_of(op.fn, op.order, args), axes, sizes)
 
     def _contract(self, op: Contract) -> Value:

@@ -442,6 +442,14 @@ _CALLS = {
         "A function is a value: its last statement is `return`, and if that is an `if`, every branch returns.",
         "def layer(u):\n    h = tanh(W @ u)",
         "def layer(u):\n    return tanh(W @ u)"),
+    "TP430": Entry(
+        "a function that expands to too much",
+        "Functions are expanded where they are called, and so are those that they call: a function that calls another one "
+        "twice, which does the same, and so on, doubles at every step. One call may expand to 10,000 operations. Equal "
+        "calls with equal arguments count once.",
+        "def f0(x) = tanh(tanh(x))\n"
+        + "".join(f"def f{k}(x) = f{k - 1}(f{k - 1}(x))\n" for k in range(1, 15)) + "h = f14(v)",
+        "h = v\nfor t in range(32768):\n    h = tanh(h)"),
 }
 
 ENTRIES = {**_DECLARATIONS, **_STATEMENTS, **_KINDS, **_CALLS}

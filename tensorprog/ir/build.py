@@ -59,6 +59,8 @@ class Builder:
     def __init__(self, names: Names | None = None) -> None:
         self.names = names or Names()
         self.block: list[Statement] = []
+        self.made = 0
+        self.stored = 0
         self.hint = "e"
         self.span: Span | None = None
         self._constants: dict[Var, Fraction | float] = {}
@@ -73,7 +75,10 @@ class Builder:
             self.block = outer
 
     def append(self, statement: Statement) -> None:
+        """Add a statement; `made` counts them, `stored` those that are not of a temporary, whatever their block."""
         self.block.append(statement)
+        self.made += 1
+        self.stored += not isinstance(statement, Let)
 
     def cell(self, hint: str, type: Type, rank: int = 0, *, role: str = "hidden", display: str = "",
              span: Span | None = None, home: tuple[str, ...] = ()) -> Cell:

@@ -41,7 +41,11 @@ from tensorprog.ir.program import (
     SumAxis,
     TensorType,
     Var,
+    cells_written,
     names_used,
+    reads,
+    touched,
+    walk,
 )
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.passes.simplify import remove_dead
@@ -72,15 +76,44 @@ def linear_outputs(program: Program) -> Linear:
         pass
     good: list[Output] = []
     reasons: dict[Cell, str] = {}
+    slices = _Slices(program)
     for output in program.outputs:
         try:
-            homogeneous(_sliced(program, (output,)))
+            homogeneous(slices.of(output))
         except NotLinear as error:
             reasons[output.cell] = str(error)
         else:
             good.append(output)
     found = homogeneous(_sliced(program, tuple(good))) if good else None
     return Linear(found, reasons)
+
+
+class _Slices:
+    """A program without the outermost statements that an output cannot depend on: what is left is soon looked through."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.uses: list[set[Var | Cell]] = []
+        self.makers: dict[Var | Cell, list[int]] = {}
+        for k, statement in enumerate(program.body):
+            inner = list(walk((statement,)))
+            self.uses.append({x for s in inner for x in (*reads(s), *touched(s))})
+            for made in {s.var for s in inner if isinstance(s, Let)} | cells_written((statement,)):
+                self.makers.setdefault(made, []).append(k)
+
+    def of(self, output: Output) -> Program:
+        """The program of one output."""
+        kept: set[int] = set()
+        met: set[Var | Cell] = {output.cell}
+        pending = [output.cell]
+        while pending:
+            for k in self.makers.get(pending.pop(), ()):
+                if k not in kept:
+                    kept.add(k)
+                    pending += self.uses[k] - met
+                    met |= self.uses[k]
+        body = tuple(s for k, s in enumerate(self.program.body) if k in kept)
+        return _sliced(self.program.with_body(body), (output,))
 
 
 def _sliced(program: Program, outputs: tuple[Output, ...]) -> Program:

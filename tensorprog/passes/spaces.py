@@ -61,6 +61,8 @@ class Spaces:
         root = key
         while (parent := self._parent.get(root, root)) != root:
             root = parent
+        while (parent := self._parent.get(key, key)) != root:  # shorter ways for the next time
+            self._parent[key], key = root, parent
         return root
 
     def _join(self, a: Key, b: Key) -> None:

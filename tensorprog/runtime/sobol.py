@@ -1,5 +1,5 @@
-"""Scrambled Sobol points: those of `scipy.stats.qmc.Sobol`, to the bit, without importing `scipy.stats`, which takes longer
-than a small run.
+"""Scrambled Sobol points: those of `scipy.stats.qmc.Sobol`, to the bit, without importing `scipy.stats`, which takes
+longer than a small run.
 
 Direction numbers of Joe and Kuo (2008), from the file that SciPy keeps them in; scrambling by a random lower triangular
 matrix and a digital shift (Matousek 1998).
@@ -32,7 +32,7 @@ def sobol_points(dimension: int, log2_count: int, rng: np.random.Generator) -> n
 
 
 def _scrambled(directions: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Scrambled directions [d, BITS], and the first point [d]; random numbers in the order in which SciPy takes them."""
+    """Scrambled directions [d, BITS], and the first point [d]; random numbers in SciPy's order."""
     dimension = len(directions)
     place = np.uint32(1) << np.arange(BITS, dtype=np.uint32)
     shift = rng.integers(0, 2, size=(dimension, BITS), dtype=np.uint32) @ place

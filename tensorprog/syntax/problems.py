@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lark import Token
@@ -37,7 +37,8 @@ WRITE_INSTEAD = {
 
 def bad_token(tokens: Sequence[Token]) -> Diagnostic | None:
     return next((problem for i, token in enumerate(tokens)
-                 if (problem := _subscripts(tokens, i) or _quoted(token, tokens[i + 1:]) or _token_problem(token))), None)
+                 if (problem := _subscripts(tokens, i) or _quoted(token, lambda: tokens[i + 1:])
+                     or _token_problem(token))), None)
 
 
 def _subscripts(tokens: Sequence[Token], i: int) -> Diagnostic | None:
@@ -47,10 +48,12 @@ def _subscripts(tokens: Sequence[Token], i: int) -> Diagnostic | None:
     return Diagnostic("TP103", "there is no `einsum`", token_span(tokens[i - 2]), help=PRODUCTS)
 
 
-def _quoted(token: Token, rest: Sequence[Token]) -> Diagnostic | None:
+def _quoted(token: Token, rest: Callable[[], Sequence[Token]]) -> Diagnostic | None:
     """A string in single quotes, which are primes to the lexer."""
-    end = next((t for t in rest if t.endswith("'")), None)
-    if token != "'" or end is None or end.line != token.line:
+    if token != "'":
+        return None
+    end = next((t for t in rest() if t.endswith("'")), None)
+    if end is None or end.line != token.line:
         return None
     return Diagnostic("TP103", "there are no strings in the language", token_span(token).to(token_span(end)),
                       help="remove it, or make it a comment with `#`")
@@ -193,5 +196,6 @@ def too_deep(tokens: Sequence[Token]) -> Diagnostic | None:
         total = len(stack) + stack[-1].bound()
         if total > MAX_DEPTH:
             return Diagnostic("TP109", "this expression is nested too deeply, or too long", token_span(token),
-                              help="assign a part of it to a name on a line of its own")
+                              help=f"assign a part of it to a name on a line of its own: a line has at most {MAX_DEPTH} "
+                              "operations in one another, or in a row")
     return None
