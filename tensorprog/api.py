@@ -35,7 +35,7 @@ METHODS = ("auto", "span", "covariance", "particles")
 DTYPES = ("float64", "float32")
 
 Data = Mapping[str, object]
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None] | bool
 Watch = Callable[[Mapping[str, "np.ndarray"]], None]
 
 
@@ -196,6 +196,8 @@ class CompiledProgram:
             checkpoint: a file for the state of the long loops of 'span'; a run that was stopped goes on from it.
             every: seconds between two states.
             watch: called now and then with the outputs that a long loop of 'span' fills, as they are, by name.
+            progress: called with (steps done, steps in all), and its method `stage`, if it has one, with what is done
+                before there are steps, as 'planning'; or True for a bar on stderr.
             settings: sizes and parameters, by name.
 
         Raises:
@@ -219,12 +221,14 @@ class CompiledProgram:
         require_run_options(seed, threads, tolerance, every)
         env, missing, warnings = self._prepare(data, settings)
         from tensorprog.jumps import run_limit
+        from tensorprog.progress import shown
         from tensorprog.resume import kept
 
-        with kept(checkpoint, every, self.source, env, "limit", dtype) as state:
+        with (shown(progress) as report,
+              kept(checkpoint, every, self.source, env, "limit", dtype) as state):
             limit = run_limit(
                 self.compiled_for(env), env, method, self.source, samples=samples, replicates=replicates, seed=seed,
-                tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=progress)
+                tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=report)
         return self._result(limit.values, limit.errors, limit.methods, missing, (*warnings, *limit.warnings),
                             unresolved=limit.unresolved,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
@@ -278,10 +282,13 @@ class CompiledProgram:
             require_positive(name, value)
         require_run_options(seed, threads, every=every)
         env, missing, warnings = self._prepare(data, settings)
+        from tensorprog.progress import shown
+
         runs: list[dict[str, np.ndarray]] = []
         described = _scalars(env) | {"width": width, "seed": seed}
         try:
-            self._simulate_each(env, width, _seeds(seed, seeds), threads, (checkpoint, every, watch), progress, runs)
+            with shown(progress) as report:
+                self._simulate_each(env, width, _seeds(seed, seeds), threads, (checkpoint, every, watch), report, runs)
         except KeyboardInterrupt:
             if not runs:
                 raise

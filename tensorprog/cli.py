@@ -12,7 +12,6 @@ import difflib
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from tensorprog.diagnostics import Diagnostic, ProgramError, Source, near_miss, 
 
 if TYPE_CHECKING:
     from tensorprog.api import CompiledProgram
+    from tensorprog.progress import Bar
     from tensorprog.results import Result
 
 DIVERGED = 1
@@ -185,7 +185,8 @@ SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_defaul
                     help="Every random choice follows from it.")
 OUT = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.npz",
                    help="Write the results to a .npz file.")
-NO_PROGRESS = click.option("--no-progress", is_flag=True, help="Show no progress bar.")
+PROGRESS = click.option("--progress/--no-progress", "progress", default=None,
+                        help="Say on stderr what takes long (default: if that is a terminal).")
 PROGRAM = click.argument("program", metavar="PROGRAM.tp")
 DATA = _options(
     click.argument("data", nargs=-1, metavar="[DATA.npz | NAME=FILE]..."),
@@ -307,10 +308,10 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 @main.command()
 @PROGRAM
 @DATA
-@_options(SET, SEED, LIMIT, CHECKPOINT, OUT, JSON, NO_PROGRESS)
+@_options(SET, SEED, LIMIT, CHECKPOINT, OUT, JSON, PROGRESS)
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignments: tuple, seed: int, samples: int,
         replicates: int, tolerance: float | None, method: str, dtype: str, threads: int | None,
-        checkpoint: Path | None, every: float, output: Path | None, as_json: bool, no_progress: bool) -> int:
+        checkpoint: Path | None, every: float, output: Path | None, as_json: bool, progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.
 
     DATA are .npz files, whose arrays have names, and .npy or .csv files as NAME=FILE.
@@ -320,11 +321,11 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignm
       tpc run model.tp data.npz y=labels.csv --set eta=0.1 -o limit.npz
     """
     compiled = _compile(program, (), show_warnings=not as_json)
-    with _Bar(not no_progress) as bar:
+    with _bar(progress) as bar:
         result = compiled.run_with(_load(data + more_data), _as_settings(assignments), samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
-                                   progress=bar.update)
+                                   progress=bar)
     return _finish(compiled, result, output, as_json)
 
 
@@ -334,9 +335,9 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignm
 @click.option("--width", "widths", type=Widths(), multiple=True, required=True,
               help="The width n; repeatable, or several separated by commas.")
 @click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="How many random networks.")
-@_options(SET, SEED, OUT, JSON, NO_PROGRESS)
+@_options(SET, SEED, OUT, JSON, PROGRESS)
 def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[tuple[int, ...], ...],
-             seeds: int, assignments: tuple, seed: int, output: Path | None, as_json: bool, no_progress: bool) -> int:
+             seeds: int, assignments: tuple, seed: int, output: Path | None, as_json: bool, progress: bool | None) -> int:
     """Run a program at finite widths: the mean over random networks, with its standard error.
 
     With several widths, `-o out.npz` writes out_64.npz, out_256.npz and so on. Ctrl-C keeps the networks that were
@@ -350,7 +351,7 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
     arrays = _load(data + more_data)
     chosen = list(dict.fromkeys(width for group in widths for width in group))
     results: list[Result] = []
-    code = _simulate_widths(compiled, arrays, chosen, seeds, seed, _as_settings(assignments), not no_progress, results)
+    code = _simulate_widths(compiled, arrays, chosen, seeds, seed, _as_settings(assignments), progress, results)
     for result in results:
         width = result.settings["width"]
         path = output
@@ -365,15 +366,15 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
 
 
 def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int], seeds: int, seed: int,
-                     settings: dict[str, object], bar_wanted: bool, results: list[Result]) -> int:
+                     settings: dict[str, object], progress: bool | None, results: list[Result]) -> int:
     """Append the result of each width; on Ctrl-C what was finished, and the code of an interruption."""
     from tensorprog.api import Interrupted
 
     try:
         for width in widths:
-            with _Bar(bar_wanted, f"width {width} ") as bar:
+            with _bar(progress, f"width {width} ", "networks") as bar:
                 results.append(compiled.simulate_with(arrays, settings, width=width, seeds=seeds, seed=seed,
-                                                      progress=bar.update))
+                                                      progress=bar))
     except Interrupted as interruption:
         results.append(interruption.result)
         finished = interruption.result.settings["seeds"]
@@ -394,9 +395,9 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
               help="How many random networks of each width.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
               help="Draw the distance from the limit against the width (.png, .pdf or .svg).")
-@_options(SET, SEED, LIMIT, JSON, NO_PROGRESS)
+@_options(SET, SEED, LIMIT, JSON, PROGRESS)
 def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[int, ...], seeds: int,
-           plot: Path | None, assignments: tuple, seed: int, as_json: bool, no_progress: bool,
+           plot: Path | None, assignments: tuple, seed: int, as_json: bool, progress: bool | None,
            **limit_options: object) -> int:
     """Compare the limit with networks of several widths.
 
@@ -413,9 +414,9 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     if plot is not None:
         picture_format(plot)
     compiled = _compile(program, (), show_warnings=not as_json)
-    with _Bar(not no_progress) as bar:
+    with _bar(progress) as bar:
         found = verify_program(compiled, _load(data + more_data), _as_settings(assignments), widths=widths,
-                               seeds=seeds, seed=seed, progress=bar.update, **limit_options)
+                               seeds=seeds, seed=seed, progress=bar, **limit_options)
     click.echo(found.to_json() if as_json else found.table())
     if plot is not None:
         found.plot(plot)
@@ -590,31 +591,8 @@ def _finish(compiled: CompiledProgram, result: Result, output: Path | None, as_j
     return DIVERGED if result.diverged else 0
 
 
-class _Bar:
-    """A progress bar on stderr, if that is a terminal; gone when the work is done."""
+def _bar(wanted: bool | None, label: str = "", unit: str = "steps") -> Bar:
+    """A progress bar on stderr, if that is a terminal or if it is asked for."""
+    from tensorprog.progress import Bar
 
-    WIDTH = 30
-    INTERVAL = 0.1
-
-    def __init__(self, wanted: bool, label: str = ""):
-        self.shown = wanted and sys.stderr.isatty()
-        self.label = label
-        self.last = 0.0
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def update(self, done: int, total: int) -> None:
-        """Draw the bar, not more often than ten times a second."""
-        now = time.monotonic()
-        if not self.shown or (now - self.last < self.INTERVAL and done < total):
-            return
-        self.last = now
-        filled = self.WIDTH * done // max(total, 1)
-        sys.stderr.write(f"\r{self.label}[{'#' * filled}{' ' * (self.WIDTH - filled)}] {done}/{total}")
-        sys.stderr.flush()
-
-    def __exit__(self, *exception: object) -> None:
-        if self.shown and self.last:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+    return Bar(sys.stderr.isatty() if wanted is None else wanted, label, unit)

@@ -21,6 +21,7 @@ from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.ir.program import Cell, Program
 from tensorprog.ir.text import program_text
 from tensorprog.passes.powers import Powers
+from tensorprog.progress import announce
 
 if TYPE_CHECKING:
     from tensorprog.covariance.build import Covered
@@ -76,6 +77,7 @@ class Compiled:
     def _covered(self) -> Covered:
         from tensorprog.covariance.build import covered
 
+        announce("planning: looking for equations")
         return covered(self, list(dict.fromkeys(o.cell for o in self.limit.outputs)))
 
     def kept(self, part: str, make: Callable[[], object]) -> object:
@@ -254,9 +256,12 @@ EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}
 
 
 def load_module(text: str) -> ModuleType:
-    """An emitted module. Its name is a digest of its text, and its compiled kernels are kept."""
+    """An emitted module, its kernels compiled. Its name is a digest of its text, and its compiled kernels are kept."""
     name = f"tensorprog_limit_{hashlib.sha256(text.encode()).hexdigest()[:20]}"
-    return sys.modules[name] if name in sys.modules else _import(name, text)
+    if name in sys.modules:
+        return sys.modules[name]
+    announce("compiling kernels")
+    return _import(name, text)
 
 
 def _import(name: str, text: str) -> ModuleType:

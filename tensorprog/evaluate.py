@@ -9,6 +9,7 @@ import numpy as np
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source
 from tensorprog.driver import Compiled, emit_module_text, emit_span_text, emit_table_text, load_module, table_key
+from tensorprog.progress import announce
 
 if TYPE_CHECKING:
     from tensorprog.covariance.system import System
@@ -86,7 +87,9 @@ def _covariance(compiled: Compiled, env: Mapping[str, object], names: list[str],
     try:
         if rest:
             text = compiled.text(table_key(names), lambda: emit_table_text(compiled, system()))
-            more = load_module(text).run(env, only=rest, threads=threads)
+            module = load_module(text)
+            announce("evaluating equations")
+            more = module.run(env, only=rest, threads=threads)
             values, errors = values | more[0], errors | more[1]
     except TooLarge:
         if method != "auto":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tensorprog.driver import Compiled
 from tensorprog.ir.program import Output
+from tensorprog.progress import announce
 
 if TYPE_CHECKING:
     from tensorprog.covariance.build import Covered
@@ -71,6 +72,7 @@ def _covered(compiled: Compiled, linear: Linear) -> Covered:
 def _covered_rest(compiled: Compiled, linear: Linear) -> Covered:
     from tensorprog.covariance.build import covered
 
+    announce("planning: looking for equations")
     return covered(compiled, list(linear.reasons))
 
 

@@ -64,6 +64,7 @@ def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None,
         ProgramError: TP710, for too few widths, seeds or replicates; all that running may raise.
     """
     from tensorprog.api import require_positive
+    from tensorprog.progress import shown
 
     for name, value in (*(("width", width) for width in widths), ("seeds", seeds), ("replicates", replicates)):
         require_positive(name, value)
@@ -74,11 +75,12 @@ def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None,
             raise mistake("TP710", f"verification needs at least {fewest} {name}, not {given}",
                           "errors and trends cannot be told apart with fewer")
     parts = len(widths) + 1
-    limit = compiled.run_with(data, settings, replicates=replicates, seed=seed, progress=_part(progress, 0, parts),
-                              **limit_options)
-    networks = [compiled.simulate_with(data, settings, width=width, seeds=seeds, seed=_seed_of(seed, width),
-                                       progress=_part(progress, k, parts))
-                for k, width in enumerate(widths, 1)]
+    with shown(progress) as report:
+        limit = compiled.run_with(data, settings, replicates=replicates, seed=seed, progress=_part(report, 0, parts),
+                                  **limit_options)
+        networks = [compiled.simulate_with(data, settings, width=width, seeds=seeds, seed=_seed_of(seed, width),
+                                           progress=_part(report, k, parts))
+                    for k, width in enumerate(widths, 1)]
     return judge(limit, networks, _vanishing(compiled, limit.settings))
 
 
