@@ -30,7 +30,7 @@ RUN = """
 import json, sys, tensorprog
 result = tensorprog.compile(sys.argv[1]).run({}, samples=256, replicates=2)
 loaded = [m for m in ("sympy", "lark", "scipy.stats", "tensorprog.covariance.system") if m in sys.modules]
-print(json.dumps([result.method, {k: float(v) for k, v in result.values.items()}, loaded]))
+print(json.dumps([result.method, {k: float(result[k]) for k in result.method}, loaded]))
 """
 
 
