@@ -25,7 +25,8 @@ from tensorprog.check.scope import (
     describe_value,
 )
 from tensorprog.ir.build import TypeMismatch, broadcast
-from tensorprog.ir.integers import IntExpr, IntLit, IntLoad, int_bin, int_choice
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntLoad, int_bin, int_choice
+from tensorprog.ir.primitives import is_too_large
 from tensorprog.ir.program import (
     SCALAR,
     Cell,
@@ -339,11 +340,19 @@ def _binary(ctx: Context, node: tree.Binary) -> Value:
     return arithmetic(ctx, node.op, as_tensor(ctx, left, node.left), as_tensor(ctx, right, node.right), node)
 
 
+def _is_large_power(expr: IntExpr) -> bool:
+    """Whether this is a power of plain numbers that was not folded, since it has more than 64 bits."""
+    match expr:
+        case IntBin("**", IntLit(base), IntLit(exponent)):
+            return abs(base) > 1 and exponent >= 64
+    return False
+
+
 def _int_binary(ctx: Context, node: tree.Binary, left: IntExpr, right: IntExpr) -> IntValue:
     if node.op in ("//", "%") and right == IntLit(0):
         ctx.fail("TP322", "division by zero", node.right.span, help="write another divisor")
     result = int_bin(node.op, left, right)
-    if isinstance(result, IntLit) and abs(result.value) >= 2**63:
+    if isinstance(result, IntLit) and abs(result.value) >= 2**63 or _is_large_power(result):
         ctx.fail("TP311", "this integer is too large", node.span, help="write a real number, such as `1e20`")
     return IntValue(result)
 
@@ -360,6 +369,8 @@ def arithmetic(ctx: Context, op: str, left: Var, right: Var, node: tree.Expr) ->
             return left
         if exponent == 0:
             return ctx.builder.const(1)
+    if is_too_large(_ARITHMETIC[op], [ctx.builder.constant_value(left), ctx.builder.constant_value(right)]):
+        ctx.fail("TP106", "this number is too large", node.span, help="numbers go up to 1.8e308: scale the program")
     return ctx.builder.elementwise(_ARITHMETIC[op], left, right)
 
 

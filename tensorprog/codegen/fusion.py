@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorprog.codegen.emitter import EmitterBase, Value
-from tensorprog.codegen.expressions import KernelBody, numpy_derivative, numpy_text
+from tensorprog.codegen.expressions import KernelBody, number_text, numpy_derivative, numpy_text
 from tensorprog.codegen.layout import Layout, aligned, shape_parts, tuple_text, union
 from tensorprog.codegen.names import int_text
 from tensorprog.ir.program import (
@@ -123,7 +123,7 @@ class Fusion(EmitterBase):
         if isinstance(op, Elementwise) and op.fn == "square" and not op.order:
             del self.pending[var]
             factors, number = self._factors(op.args[0])
-            return factors * 2, number**2
+            return factors * 2, number * number
         value = self.value(var)
         if _is_literal(value.text) and not value.layout.dims:
             return [], float(value.text.replace("np.inf", "inf"))
@@ -185,7 +185,7 @@ class Fusion(EmitterBase):
         parts = [] if text == "1.0" else [text]
         parts += [aligned(self.values[f].text, self.values[f].layout, target) for f in factors]
         if number != 1.0 or not parts:
-            parts.insert(0, repr(number) if number >= 0 else f"({number!r})")
+            parts.insert(0, number_text(number) if number >= 0 else f"({number_text(number)})")
         return " * ".join(parts), target
 
     def _sum_of_product(self, factors: list[Var], labels: tuple[str, ...], mean: bool) -> tuple[str, Layout]:

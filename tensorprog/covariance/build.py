@@ -90,3 +90,5 @@ def _unwound(compiled: Compiled) -> Expressions:
         return Unwound(compiled.limit, laws), laws
     except RecursionError:
         raise Unsupported("an expression is nested too deeply") from None
+    except ArithmeticError:
+        raise Unsupported("a number in its formulas is too large, or one is divided by 0") from None

@@ -71,7 +71,7 @@ def get(memo, stack, key):
     return 0.0
 '''
 
-_SOLVE = '''@njit(cache=True)
+_SOLVE = '''@njit(cache=True, error_model="numpy")
 def solve(key, memo, stack, worst, limit, {env}):
     """The value of `key`, and of all that it needs."""
     if key in memo:

@@ -81,7 +81,7 @@ class Parity:
         if isinstance(expr, Cases):
             return of_sum((self.of(expr.args[0]), self.of(expr.args[2])))
         if expr.is_Pow and expr.exp.is_Integer:
-            return of_product([self.of(expr.base)] * abs(int(expr.exp)))
+            return of_product([self.of(expr.base)] * (1 if expr.exp.is_odd else 2))
         return self._function(expr)
 
     def _function(self, expr: Expr) -> str:

@@ -44,7 +44,7 @@ ENTRIES = {
         "h = W @ v"),
     "TP106": Entry(
         "not a number",
-        "Numbers are written `12`, `0.5` or `1e-3`. A product needs its `*`: `2*h`, not `2h`.",
+        "Numbers are written `12`, `0.5` or `1e-3`, and go up to 1.8e308. A product needs its `*`: `2*h`, not `2h`.",
         "h = 2v",
         "h = 2*v"),
     "TP107": Entry(

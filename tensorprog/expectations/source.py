@@ -60,7 +60,16 @@ class Printer(PythonCodePrinter):
         super().__init__({"fully_qualified_modules": True, "user_functions": {f.__name__: f.__name__ for f in CALLED}})
 
     def _print_Rational(self, expr: Expr) -> str:
-        return repr(float(expr))
+        return _float_text(expr)
+
+    def _print_Integer(self, expr: Expr) -> str:
+        return str(expr) if abs(expr) < 2**63 else _float_text(expr)
+
+    def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
+        # Numba's x**(-k) raises an exception at 0, whatever the error model of the function is.
+        if expr.exp.is_Integer and expr.exp < -1:
+            return f"(1.0/{self._print_Pow(expr.base**-expr.exp)})"
+        return super()._print_Pow(expr, rational)
 
     def _print_sign(self, expr: Expr) -> str:
         return f"sign({self._print(expr.args[0])})"
@@ -74,6 +83,14 @@ class Printer(PythonCodePrinter):
 
     def _print_Float(self, expr: Expr) -> str:
         return repr(float(expr))
+
+
+def _float_text(number: Expr) -> str:
+    """A number as a floating point literal, infinite if it is too large for one."""
+    try:
+        return repr(float(number))
+    except OverflowError:
+        return "1e999" if number > 0 else "-1e999"
 
 
 def identifiers(arguments: tuple[Symbol, ...]) -> dict[Symbol, Symbol]:

@@ -75,13 +75,23 @@ class Logic:
 
 BoolExpr = Comparison | Logic
 
+_MOST_BITS = 1 << 16
+
+
+def _power(base: int, exponent: int) -> int:
+    """A power of integers; OverflowError in the place of one that takes long to write down (arrays have 64 bits)."""
+    if isinstance(base, int) and isinstance(exponent, int) and exponent * base.bit_length() > _MOST_BITS:
+        raise OverflowError("an integer power is too large")
+    return base**exponent
+
+
 OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
     "//": lambda a, b: a // b,
     "%": lambda a, b: a % b,
-    "**": lambda a, b: a**b,
+    "**": lambda a, b: _power(a, b),
     "min": min,
     "max": max,
 }

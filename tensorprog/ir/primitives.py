@@ -7,6 +7,8 @@ relu'(0) = 0, step(0) = 0, sign(0) = 0, and step' = sign' = 0 (the delta is left
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -139,10 +141,33 @@ def _compose(outer: Expr, inner: Expr) -> Expr:
     return Expr(outer.fn, tuple(_compose(a, inner) for a in outer.args), outer.value)
 
 
+_LARGEST = Fraction(sys.float_info.max)
+
+
 def exact(fn: str, values: list[Fraction | float]) -> Fraction | None:
-    """The exact value of a primitive on exact numbers; None where it has none."""
+    """The exact value of a primitive on exact numbers; None where it has none, or one that is too large for a float."""
     if any(not isinstance(v, Fraction) for v in values):
         return None
+    value = _rational(fn, values)
+    return None if value is None or abs(value) > _LARGEST else value
+
+
+def is_too_large(fn: str, values: list[Fraction | float]) -> bool:
+    """Whether a primitive on exact numbers has a value that is too large for a float."""
+    if any(not isinstance(v, Fraction) for v in values):
+        return False
+    if fn == "pow":
+        base, exponent = values
+        return base != 0 and exponent * _log(abs(base)) > _log(_LARGEST)
+    value = _rational(fn, values)
+    return value is not None and abs(value) > _LARGEST
+
+
+def _log(value: Fraction) -> float:
+    return math.log(value.numerator) - math.log(value.denominator)
+
+
+def _rational(fn: str, values: list[Fraction]) -> Fraction | None:
     match fn, values:
         case "neg", [a]:
             return -a

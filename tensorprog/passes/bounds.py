@@ -210,7 +210,7 @@ def _power(a: Bound, b: Bound, problems: Problems) -> Bound:
         return _reciprocal(_power(a, constant(-k), Problems()))
     size = (a.size[0], min(MOST, a.size[1] * k))
     if k % 2 == 0 or a.low >= 0:
-        return Bound(0.0 if a.low <= 0 else a.low**k, inf, a.zero, size)
+        return Bound(0.0 if a.low <= 0 else _raised(a.low, k), inf, a.zero, size)
     return Bound(-inf, inf, a.zero, size, size)
 
 
@@ -220,6 +220,14 @@ def _root(a: Bound, problems: Problems) -> Bound:
 
 _PARTIAL: dict[str, Callable[..., Bound]] = {
     "exp": _exponential, "log": _logarithm, "div": _quotient, "pow": _power, "sqrt": _root}
+
+
+def _raised(x: float, k: float) -> float:
+    """x**k of a positive x, infinite where it is too large for a float."""
+    try:
+        return x**k
+    except OverflowError:
+        return inf
 
 
 def _times(x: float, y: float) -> float:
