@@ -13,12 +13,12 @@ HEAD = "width n\nsize K = 3\nparam c = 2.0\nvector v : [n] ~ normal(0, 1)\n"
 @pytest.mark.parametrize("line, code, place", [
     ("output 10**400 * moment(v*v) as q", "TP311", 8),
     ("output moment(v**(10**400)) as q", "TP311", 18),
-    ("output moment(v*v) + 9**9**9**9 as q", "TP311", 29),
+    ("output moment(v*v) + 9**9**9**9 as q", "TP311", 25),
     ("output (-2)**5001 * moment(v*v) as q", "TP311", 8),
     ("output 2.0**5000 * moment(v*v) as q", "TP106", 8),
     ("output 0.5**-5000 * moment(v*v) as q", "TP106", 8),
     ("output moment(tanh(1e200*1e200*v)) as q", "TP106", 20),
-    ("output moment(v*v) / 1e-200 * (1e200/1e-200) as q", "TP106", 33),
+    ("output moment(v*v) / 1e-200 * (1e200/1e-200) as q", "TP106", 31),
     ("output 1e400 * moment(v*v) as q", "TP106", 8),
 ])
 def test_a_constant_that_is_too_large_is_a_mistake_at_its_place(line, code, place):

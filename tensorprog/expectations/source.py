@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from itertools import repeat
 from keyword import iskeyword
+from math import copysign, isfinite
 
 import sympy
 from sympy import Expr, Function, Mul, S, Symbol
@@ -87,10 +88,8 @@ class Printer(PythonCodePrinter):
 
 def _float_text(number: Expr) -> str:
     """A number as a floating point literal, infinite if it is too large for one."""
-    try:
-        return repr(float(number))
-    except OverflowError:
-        return "1e999" if number > 0 else "-1e999"
+    value = float(number)
+    return repr(value) if isfinite(value) else f"{copysign(1.0, value):.0f}e999"
 
 
 def identifiers(arguments: tuple[Symbol, ...]) -> dict[Symbol, Symbol]:
