@@ -19,6 +19,12 @@ def mistake(code: str, message: str, help: str | None = None) -> ProgramError:
     return ProgramError([Diagnostic(code, message, help=help)])
 
 
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path in one line of text that can be encoded: what cannot be seen, and bytes that are no UTF-8, are escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def read_program(path: str | os.PathLike[str]) -> Source:
     """The text of a program file.
 
@@ -28,10 +34,10 @@ def read_program(path: str | os.PathLike[str]) -> Source:
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
-        raise mistake("TP701", f"there is no file '{path}'", _nearby(Path(path))) from None
+        raise mistake("TP701", f"there is no file '{shown(path)}'", _nearby(Path(path))) from None
     except OSError as error:
-        raise mistake("TP701", f"cannot read '{path}': {error.strerror}") from None
-    return decode_program(os.fspath(path), content)
+        raise mistake("TP701", f"cannot read '{shown(path)}': {error.strerror}") from None
+    return decode_program(shown(path), content)
 
 
 def decode_program(name: str, content: bytes) -> Source:
@@ -46,8 +52,8 @@ def _nearby(path: Path) -> str | None:
     """Which file was probably meant, in the same folder."""
     with suppress(OSError):
         meant = near_miss(path.name, [p.name for p in path.parent.iterdir() if p.suffix == path.suffix])
-        return f"did you mean '{path.parent / meant}'?" if meant else None
-    return f"there is no folder '{path.parent}' either"
+        return f"did you mean '{shown(path.parent / meant)}'?" if meant else None
+    return f"there is no folder '{shown(path.parent)}' either"
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -73,7 +79,7 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], object
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
-        raise mistake("TP707", f"cannot write '{path}': {error.strerror or error}",
+        raise mistake("TP707", f"cannot write '{shown(path)}': {error.strerror or error}",
                       "check that the folder exists and can be written to") from None
     finally:
         if temporary is not None:

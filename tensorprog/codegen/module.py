@@ -8,6 +8,7 @@ from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.initials import initial_lines
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.codegen.particles import emit_body
+from tensorprog.codegen.quoting import quoted, quoted_name
 from tensorprog.ir.integers import symbols
 from tensorprog.ir.program import Cell, For, Program
 from tensorprog.ir.text import program_text
@@ -68,14 +69,10 @@ def emit_module(program: Program, original: Program, powers: Powers, vanishing: 
 
 def header_text(header: str, program: Program, original: Program, kernels: bool) -> str:
     """A module's docstring and imports, from a text with places for {name}, {source}, {limit} and {imports}."""
-    source = _indented(_quotable(original.source.text))
-    limit = _indented(_quotable(program_text(program)))
+    source = _indented(quoted(original.source.text))
+    limit = _indented(quoted(program_text(program)))
     imports = _KERNEL_IMPORTS if kernels else "\nimport numpy as np\n"
-    return header.format(name=original.source.name.rsplit("/", 1)[-1], source=source, limit=limit, imports=imports)
-
-
-def _quotable(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"""', "'''")
+    return header.format(name=quoted_name(original.source.name), source=source, limit=limit, imports=imports)
 
 
 def _indented(text: str) -> str:

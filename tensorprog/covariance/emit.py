@@ -16,6 +16,7 @@ from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.extents import family_extents
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.codegen.pairs import IMPORTS
+from tensorprog.codegen.quoting import quoted, quoted_name
 from tensorprog.covariance.contraction import contracted
 from tensorprog.covariance.naming import named
 from tensorprog.covariance.nodes import Call, ordered
@@ -144,8 +145,7 @@ class _Module:
 
     def text(self) -> str:
         listed = "\n".join(f"    {line}" for e in self.system.equations.values() for line in equation_lines(e))
-        name = self.original.source.name.rsplit("/", 1)[-1]
-        header = _HEADER.format(name=name, equations=listed.replace("\\", "\\\\"),
+        header = _HEADER.format(name=quoted_name(self.original.source.name), equations=quoted(listed),
                                 imports=f"{IMPORTS}\n" if self.tiles else "",
                                 runtime="TooLarge, with_errors" if self.long_keys else "TooLarge, get, table, with_errors")
         env = ", ".join(self.env) or "unused"

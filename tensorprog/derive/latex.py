@@ -19,7 +19,8 @@ GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "
 
 OUTER_NOTE = r"Here $u \otimes x$ takes $z$ to $\mathbb{E}[Z^{x} Z^{z}] Z^{u}$."
 
-SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "#": r"\#", "&": r"\&", "$": r"\$", "{": r"\{", "}": r"\}"})
+SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "#": r"\#", "&": r"\&", "$": r"\$", "{": r"\{", "}": r"\}",
+                         "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
 
 
 class FormulaPrinter(LatexPrinter):
@@ -247,5 +248,4 @@ def families_latex(derivation: Derivation) -> str:
 
 def words_latex(text: str) -> str:
     """A sentence with formulas in the notation of the text output, in typewriter where it has any."""
-    special = {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
-    return "".join(special.get(c, c.translate(SPECIAL)) for c in text)
+    return text.translate(SPECIAL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tensorprog.derive.latex import OUTER_NOTE, aligned, families_latex, groups, indices_latex
 from tensorprog.derive.rules import Derivation
 from tensorprog.derive.text import independence
@@ -9,7 +11,7 @@ from tensorprog.derive.text import independence
 
 def derivation_markdown(derivation: Derivation, steps: bool = False) -> str:
     """The whole derivation."""
-    lines = [f"## The infinite-width limit of `{derivation.name}`", ""]
+    lines = [f"## The infinite-width limit of {_code(derivation.name)}", ""]
     section = ""
     for title, indices, rules in groups(derivation):
         if title != section:
@@ -27,6 +29,14 @@ def derivation_markdown(derivation: Derivation, steps: bool = False) -> str:
     if steps and derivation.steps:
         lines += ["### Steps", "", *(f"- **{s.name}**: {_escaped(s.text)}" for s in derivation.steps), ""]
     return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    """A code span, whose fence is longer than any row of backticks in it."""
+    if "`" not in text:
+        return f"`{text}`"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text))))
+    return f"{fence} {text} {fence}"
 
 
 def _escaped(text: str) -> str:

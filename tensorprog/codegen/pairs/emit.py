@@ -7,6 +7,7 @@ from tensorprog.codegen.pairs.program import PairProgram
 from tensorprog.codegen.pairs.rows import rows_source
 from tensorprog.codegen.pairs.strip import scratch_source, tile_source
 from tensorprog.codegen.pairs.univariate import numpy_source
+from tensorprog.codegen.quoting import quoted_name
 
 _HEADER = '''"""Infinite-width kernels of {name} over all pairs of two data sets: {outputs}."""
 
@@ -41,7 +42,7 @@ def emit_pair_kernel(program: PairProgram) -> str:
     `params` maps parameters and sizes to numbers. Raises UnsupportedDual where a function has kinks and no closed form.
     """
     names = ", ".join(name for name, _ in program.outputs)
-    sections = [_HEADER.format(name=program.name, outputs=names, imports=IMPORTS), *pair_kernel_sections(program, "")]
+    sections = [_HEADER.format(name=quoted_name(program.name), outputs=names, imports=IMPORTS), *pair_kernel_sections(program, "")]
     return "\n\n".join(part.rstrip("\n") + "\n" for part in sections)
 
 
