@@ -20,6 +20,7 @@ from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, n
 from tensorprog.files import mistake, read_program, write_text
 
 if TYPE_CHECKING:
+    from tensorprog.kernel_api import Kernels
     import numpy as np
 
     from tensorprog.diagnostics.acceptances import Acceptance
@@ -234,8 +235,9 @@ class CompiledProgram:
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
 
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
-                threads: int | None = None, dtype: str = "float64", **settings: object) -> dict[str, np.ndarray]:
-        """Every output that is a kernel K[a, b] over rows of inputs, for all pairs of rows, as arrays [..., N1, N2].
+                threads: int | None = None, dtype: str = "float64", **settings: object) -> Kernels:
+        """Every output that is a kernel K[a, b] over rows of inputs, for all pairs of rows: a dictionary of arrays
+        [..., N1, N2], with the error of every element in `.error`, and `.warnings`.
 
         Args:
             first: the inputs, a mapping or the array of the first one.

@@ -10,24 +10,29 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+import math
+import warnings as python_warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from tensorprog.codegen.names import python_name
 from tensorprog.diagnostics import Diagnostic, ProgramError
 from tensorprog.driver import Compiled, load_module
 
 if TYPE_CHECKING:
-    import numpy as np
     from sympy import Expr, Symbol
 
     from tensorprog.api import CompiledProgram
     from tensorprog.covariance.pairs import PairLowering
     from tensorprog.covariance.system import System
+    from tensorprog.diagnostics import Span
+    from tensorprog.runtime.careful import PairError
 
 _KNOWN: WeakKeyDictionary = WeakKeyDictionary()
 
@@ -36,6 +41,68 @@ MOST_BY_QUADRATURE = 2_500
 
 #: Of the sizes at which a recursion over levels has not begun, those for which a written module holds kernels.
 MOST_SHORT = 4
+
+
+#: Errors, relative to a kernel's size, that are worth a warning, and another attempt in a run.
+WORTH_A_WARNING = 1e-10
+
+
+class Kernels(dict):
+    """The outputs of `kernels` by name, arrays [..., N1, N2].
+
+    Attributes:
+        error: by name, the error of every element, an array that is made when it is asked for.
+        warnings: what there is to say of outputs that are not finite, or whose errors are large.
+    """
+
+    def __init__(self, program: CompiledProgram, values: Mapping[str, np.ndarray],
+                 errors: Mapping[str, list[PairError] | np.ndarray]) -> None:
+        super().__init__(values)
+        self.error = _Errors(self, errors)
+        self.warnings = tuple(w for o in program.program.outputs if o.name in self
+                              for w in self._warnings(o.name, o.span))
+        for warning in self.warnings:
+            python_warnings.warn(warning.message, RuntimeWarning, stacklevel=4)
+
+    def _warnings(self, name: str, span: Span) -> Iterator[Diagnostic]:
+        worst = self.error.worst(name)
+        if math.isfinite(worst) and worst <= WORTH_A_WARNING or self[name].dtype == np.float32 and worst < 1e-4:
+            return
+        infinite = np.argwhere(~np.isfinite(self[name]))
+        if len(infinite):
+            place = ", ".join(map(str, infinite[0]))
+            yield Diagnostic("TP640", f"the output '{name}' is not a finite number from {name}[{place}] on", span,
+                             severity="warning", help="its rows are too large, or the kernel grows without bound")
+        elif worst > WORTH_A_WARNING:
+            yield Diagnostic("TP642", f"errors of the output '{name}' are up to {worst:.1e} of its size", span,
+                             severity="warning", help="`.error` has the error of every element: rows that are nearly "
+                             "equal, or very large, cost digits")
+
+
+class _Errors(Mapping):
+    """Errors by the names of outputs."""
+
+    def __init__(self, values: Mapping[str, np.ndarray], errors: Mapping[str, list[PairError] | np.ndarray]) -> None:
+        self._values, self._errors = values, errors
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        errors = self._errors[name]
+        return _dense(errors, self._values[name]) if isinstance(errors, list) else errors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._errors)
+
+    def __len__(self) -> int:
+        return len(self._errors)
+
+    def worst(self, name: str) -> float:
+        """The largest, relative to the kernel's size; infinite if a value is not finite."""
+        errors, values = self._errors[name], self._values[name]
+        if isinstance(errors, list):
+            return _worst(errors, values)
+        if not np.isfinite(values).all():
+            return math.inf
+        return float(np.max(errors, initial=0.0)) / (float(np.max(np.abs(values), initial=0.0)) or 1.0)
 
 
 @dataclass(frozen=True)
@@ -69,11 +136,9 @@ class PairModule:
         return all(_number(e, {**env, **dict(corner)}) >= 0 for corner in corners for e in self.lowering.required)
 
     def values(self, env: Mapping[str, object], first: Mapping, second: Mapping | None,
-               **options: object) -> tuple[dict[str, np.ndarray], float]:
-        """The outputs, [..., N1, N2], and a bound for what series with too few terms leave out; `first` and `second`
-        by the names of inputs on the left and on the right."""
-        import numpy as np
-
+               **options: object) -> tuple[dict[str, np.ndarray], dict[str, list[PairError]]]:
+        """The outputs, [..., N1, N2], and the errors of each at all leading indices; `first` and `second` by the names
+        of inputs on the left and on the right."""
         from tensorprog.runtime.pairs import evaluate_with_error
 
         lowering, kernel = self.lowering, self.module.KERNEL
@@ -83,21 +148,23 @@ class PairModule:
         params |= {name: env[name] for name in lowering.program.sizes if name in env}
         shape = tuple(int(_number(extent, env)) for _, extent in lowering.leading)
         if not shape:
-            return evaluate_with_error(kernel, left, right, params, **options)
+            found, errors = evaluate_with_error(kernel, left, right, params, **options)
+            return found, {name: [error] for name, error in errors.items()}
         out = options.pop("out", None)
         stacked: dict[str, np.ndarray] = dict(out or {})
-        worst = 0.0
+        errors: dict[str, list[PairError]] = {name: [] for name in kernel.outputs}
         for index in itertools.product(*map(range, shape)):
             sizes = {name: i for (name, _), i in zip(lowering.leading, index)}
             part = {name: stacked[name][index] for name in stacked} if stacked else None
             found, error = evaluate_with_error(kernel, left, right, params | sizes, out=part, **options)
-            worst = max(worst, error)
+            for name, own in error.items():
+                errors[name].append(own)
             if not stacked:
                 stacked = {name: np.empty((*shape, *v.shape), v.dtype) for name, v in found.items()}
             if part is None:
                 for name, value in found.items():
                     stacked[name][index] = value
-        return stacked, worst
+        return stacked, errors
 
 
 def pair_lowerings(compiled: Compiled, system: System) -> dict[str, PairLowering | str]:
@@ -205,28 +272,38 @@ def pair_values(compiled: Compiled, env: Mapping[str, object], system: System,
                 threads: int | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Values and errors of a run's outputs that are recursions over pairs, but for small ones for which a series has
     too few terms: their expectations are left to quadrature."""
-    import numpy as np
-
-    from tensorprog.covariance.pairs_emit import SERIES_ERROR
-    from tensorprog.runtime.pairs import WORTH_A_WARNING, scaled_error
-
     values: dict[str, np.ndarray] = {}
     errors: dict[str, np.ndarray] = {}
     for module in _applicable(compiled, env, system)[0]:
         found, error = module.values(env, env, None if module.lowering.one_set else env, threads=threads)
-        if error > WORTH_A_WARNING and sum(value.size for value in found.values()) <= MOST_BY_QUADRATURE:
+        small = sum(value.size for value in found.values()) <= MOST_BY_QUADRATURE
+        if module.series and small and max(_worst(error[n], v) for n, v in found.items()) > WORTH_A_WARNING:
             continue
-        error += SERIES_ERROR if module.series else 0.0
-        for name, value in found.items():
-            values[name], errors[name] = value, np.full(value.shape, scaled_error(error, value))
+        values |= found
+        errors |= {name: _dense(error[name], value) for name, value in found.items()}
     return values, errors
 
 
+def _planes(errors: list[PairError], values: np.ndarray) -> Iterator[tuple[PairError, np.ndarray]]:
+    """The errors of an output beside its [N1, N2] planes."""
+    return zip(errors, values.reshape(-1, *values.shape[-2:]))
+
+
+def _worst(errors: list[PairError], values: np.ndarray) -> float:
+    """The largest error, relative to values and the sizes of their rows."""
+    return max((error.worst(plane) for error, plane in _planes(errors, values)), default=0.0)
+
+
+def _dense(errors: list[PairError], values: np.ndarray) -> np.ndarray:
+    """The error of every value."""
+    found = [error.dense(plane) for error, plane in _planes(errors, values)]
+    return np.array(found).reshape(values.shape)
+
+
 def kernels(program: CompiledProgram, first: object, second: object = None, *, out: Mapping | None = None,
-            threads: int | None = None, dtype: str = "float64", **settings: object) -> dict[str, np.ndarray]:
+            threads: int | None = None, dtype: str = "float64", **settings: object) -> Kernels:
     """Every output that is a recursion over pairs of rows, for all pairs; see `CompiledProgram.kernels`."""
     from tensorprog.bind import check_finite
-    from tensorprog.runtime.pairs import warn_of_series
 
     env = _bound(program, first, settings, finite=False)
     compiled = program.compiled_for(env)
@@ -237,10 +314,9 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
     # Tiles read their inputs anyway, and tell of what is not finite.
     read = set() if taped else set().union(*(module.read for module in usable))
     check_finite(program.program, env, set(env) - read)
-    results = _by_tapes(program, compiled, env, second, settings, taped, threads, dtype)
+    results, errors = _by_tapes(program, compiled, env, second, settings, taped, threads, dtype)
     if not usable and not results:
         raise _no_kernel(program, reasons)
-    worst = 0.0
     if out is not None:
         results = {name: _copied(value, name, out) for name, value in results.items()}
     for module in usable:
@@ -250,31 +326,31 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
         found, error = module.values(env, env, other, out=given, threads=threads, dtype=dtype,
                                      suspect=lambda: check_finite(program.program, env, env))
         results |= found
-        worst = max(worst, error)
-    warn_of_series(worst)
-    return results
+        errors |= error
+    return Kernels(program, results, errors)
 
 
 def _by_tapes(program: CompiledProgram, compiled: Compiled, env: dict, second: object, settings: Mapping,
-              taped: Mapping[str, str | None], threads: int | None, dtype: str) -> dict[str, np.ndarray]:
-    """The outputs `taped`, with the size that both of their rows run over, for rows of one data set with itself or with
-    those of another."""
+              taped: Mapping[str, str | None], threads: int | None,
+              dtype: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The outputs `taped`, with the size that both of their rows run over, and their errors, for rows of one data set
+    with itself or with those of another."""
     from tensorprog.driver import emit_table_text
 
     if not taped:
-        return {}
+        return {}, {}
     between = None
     if second is not None:
         rows = set(taped.values())
         if len(rows) > 1 or None in rows:
-            return {}
+            return {}, {}
         other = _bound(program, second, settings)
         _check_alike(program, env, other, rows)
         between = env[min(rows)]
         env = _joined(program, env, other, min(rows))
     module = load_module(emit_table_text(compiled, compiled.covered.system))
-    found, _ = module.run(env, only=list(taped), threads=threads, between=between)
-    return {name: value.astype(dtype, copy=False) for name, value in found.items()}
+    found, errors = module.run(env, only=list(taped), threads=threads, between=between)
+    return {name: value.astype(dtype, copy=False) for name, value in found.items()}, errors
 
 
 def _taped(compiled: Compiled) -> dict[str, str | None]:
@@ -303,8 +379,6 @@ def _joined(program: CompiledProgram, env: Mapping, other: Mapping, rows: str) -
     Raises:
         ProgramError: TP623, if they differ in other inputs.
     """
-    import numpy as np
-
     joined: dict[str, object] = {}
     found = []
     for declared in program.program.inputs:

@@ -376,3 +376,81 @@ def test_what_has_no_such_form_says_why(ending, reason):
     with pytest.raises(ProgramError, match="not a kernel over pairs") as caught:
         program.kernels(data(), L=1)
     assert caught.value.diagnostics[0].code == "TP712" and reason in str(caught.value)
+
+
+REASSIGNED = """width n
+size P, d
+size L = 3
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1)
+matrix W[L] : [n, n] ~ normal(0, 1)
+vector b[L+1] : [n] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+
+def net(x):
+    h = 1.5 * (U @ x) / sqrt(d) + 0.1*b[0]
+    for l in range(L):
+        h = 1.5 * (W[l] @ relu(h)) / sqrt(n) + 0.1*b[l+1]
+    return dot(v, relu(h)) / sqrt(n)
+for a in range(P):
+    f[a] = net(X[a])
+for a in range(P):
+    for c in range(P):
+        nngp[a, c] = cov(f[a], f[c])
+        theta[a, c] = ntk(f[a], f[c]; U, W, b, v)
+output nngp, theta
+"""
+
+
+def test_a_network_that_reassigns_its_layer_is_a_recursion_over_pairs():
+    """The arc-cosine recursions (Cho and Saul 2009; Jacot et al. 2018), one symmetric kernel for both outputs."""
+    program = tensorprog.compile(REASSIGNED)
+    rows = np.random.default_rng(0).standard_normal((6, 10))
+    rows[5] = rows[1]
+    for depth in (1, 2, 5):
+        found = program.kernels(rows, L=depth)
+        kernel = 2.25 * rows @ rows.T / 10 + 0.01
+        tangent = kernel.copy()
+        for layer in range(depth + 1):
+            scale = np.sqrt(np.outer(np.diag(kernel), np.diag(kernel)))
+            angle = np.arccos(np.clip(kernel / scale, -1, 1))
+            angle[5, 1] = angle[1, 5] = 0.0
+            np.fill_diagonal(angle, 0.0)
+            slope = (np.pi - angle) / (2 * np.pi)
+            own = scale * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
+            kernel = 2.25 * own + 0.01
+            tangent = 2.25 * tangent * slope + kernel if layer < depth else tangent * slope + own
+        assert np.abs(found["nngp"] - own).max() < 1e-13
+        assert np.abs(found["theta"] - tangent).max() < 1e-12
+        assert found.error["theta"].shape == (6, 6) and found.error["theta"].max() < 1e-12
+        assert all(np.array_equal(k, k.T) and k[5, 1] == k[1, 1] for k in found.values())
+
+
+QUICK = """width n
+size P, d
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+def phi(x) = x*sigmoid(1.702*x)
+for a in range(P):
+    f[a] = dot(v, phi(U @ X[a])) / sqrt(n)
+for a in range(P):
+    for c in range(P):
+        nngp[a, c] = cov(f[a], f[c])
+output nngp
+"""
+
+
+def test_a_function_of_a_product_times_that_product():
+    """x sigmoid(k x) tends to relu for large rows, by 1/r**2; symmetric, with errors; and what is not finite is said."""
+    program = tensorprog.compile(QUICK)
+    radius = 1e4
+    kernel = program.kernels(radius * np.array([[1.0, 0.0], [0.6, 0.8]]))
+    values = kernel["nngp"] / radius**2
+    angle = np.arccos(0.6)
+    assert values[0, 1] == values[1, 0]
+    assert values[0, 1] == pytest.approx((np.sin(angle) + (np.pi - angle) * 0.6) / (2 * np.pi), rel=1e-8)
+    assert kernel.error["nngp"].max() < 1e-11 * radius**2 and not kernel.warnings
+    with pytest.warns(RuntimeWarning, match="not a finite number"):
+        large = program.kernels(1e200 * np.array([[1.0, 0.0], [0.6, 0.8]]))
+    assert large.warnings[0].code == "TP640" and np.isinf(large.error["nngp"]).any()

@@ -48,6 +48,7 @@ from tensorprog.codegen.pairs import (
 )
 from tensorprog.codegen.pairs.arcsine import SERIES
 from tensorprog.ir.integers import IntLit, IntSym, int_bin
+from tensorprog.runtime import pairs as runtime_pairs
 
 NTP = {"sw2": 2.0, "sb2": 0.0, "scale": 0.5}
 
@@ -280,10 +281,136 @@ def test_memory_beyond_the_outputs(tmp_path):
     assert peak < 40e6
 
 
-@pytest.mark.parametrize("phi", [abs(X - 1), abs(X) * TANH, sympy.Max(X, sympy.tanh(X))], ids=str)
-def test_kinks_without_a_closed_form_are_refused(phi):
+KINKED = [(f, f) for f in (abs(X - 1), abs(X) * TANH, sympy.Max(X, sympy.tanh(X)), sympy.Min(sympy.Max(X, -1), 2))]
+
+
+def test_kinks_without_a_closed_form_are_series(tmp_path):
+    module = load(dual_program(*KINKED), tmp_path)
+    rows = rows_with(1, 0.5, 2)
+    result = module.kernels({"X": rows[:1]}, {"X": rows[1:]})
+    for k, (phi, _) in enumerate(KINKED):
+        expected = mean_by_halves(phi, 1, 0.5, 2)
+        assert result[f"e{k}"][0, 0] == pytest.approx(expected, rel=1e-11), phi
+
+
+def mean_by_halves(phi, kaa: float, kab: float, kbb: float) -> float:
+    """E[phi(u) phi(v)] by Gauss-Legendre rules between the kinks, which are integers, of both variables."""
+    f = sympy.lambdify(X, phi, "numpy")
+    x, w = np.polynomial.legendre.leggauss(40)
+    cuts = np.arange(-16.0, 17.0) / 2
+    z, weights = (np.concatenate([m + 0.25 * x for m in cuts[:-1] + 0.25]), np.tile(0.25 * w, len(cuts) - 1))
+    det = kaa * kbb - kab**2
+    u, v = z[:, None], z[None, :] * 1.0
+    v = v * 2  # panels of length 1, to 16
+    density = np.exp(-(kbb * u**2 - 2 * kab * u * v + kaa * v**2) / (2 * det)) / (2 * np.pi * np.sqrt(det))
+    return float((weights @ (f(u) * f(v) * density) @ weights) * 2)
+
+
+def test_functions_with_infinitely_many_kinks_are_refused():
     with pytest.raises(UnsupportedDual):
-        emit_pair_kernel(dual_program((phi, phi)))
+        emit_pair_kernel(dual_program((sympy.floor(X), sympy.floor(X))))
+
+
+ARCSINE = sympy.erf(X / sympy.sqrt(2))
+FAR = [(1e-16, 1e-12, 0.3), (1e-8, 1e4, -0.9), (4.0, 1e16, 0.99), (1e8, 1e8, 0.5), (1e16, 1e16, 0.2), (1e4, 1e2, 0.95)]
+
+
+def far_rows(qa: float, qb: float, c: float) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([[np.sqrt(qa), 0.0]]), np.sqrt(qb) * np.array([[c, np.sqrt((1 - c) * (1 + c))]])
+
+
+def test_variances_of_all_sizes(tmp_path):
+    """A series of the error function, which a summand without a closed form makes of it, beside the arcsine formula."""
+    mpmath.mp.dps = 40
+    gauss = sympy.exp(-X**2)
+    as_series = ARCSINE + sympy.Float("1e-300") * TANH
+    module = load(dual_program((as_series, as_series), (ARCSINE, ARCSINE), (gauss, gauss), (GELU, GELU)), tmp_path)
+    for qa, qb, c in FAR:
+        first, second = far_rows(qa, qb, c)
+        a, b = (mpmath.mpf(float(r[0] @ r[0])) for r in (first, second))
+        k = mpmath.mpf(float(first[0] @ second[0]))
+        result = module.kernels({"X": first}, {"X": second})
+        arcsine = 2 / mpmath.pi * mpmath.asin(k / mpmath.sqrt((1 + a) * (1 + b)))
+        own = [float(2 / mpmath.pi * mpmath.asin(q / (1 + q))) for q in (a, b)]
+        assert abs(result["e0"][0, 0] - arcsine) < 1e-12 * np.sqrt(own[0] * own[1])
+        assert abs(result["e1"][0, 0] / arcsine - 1) < 1e-13
+        assert abs(result["e2"][0, 0] * mpmath.sqrt((1 + 2 * a) * (1 + 2 * b) - 4 * k**2) - 1) < 1e-10
+        assert abs(result["e3"][0, 0] - gelu_kernel(a, b, k)) < 1e-12 * mpmath.sqrt(a * b)
+
+
+def gelu_kernel(a, b, k):
+    """E[gelu(u) gelu(v)] (Tsuchida et al. 2020, with the determinant written out)."""
+    det = (1 + a) * (1 + b) - k**2
+    angle = mpmath.asin(k / mpmath.sqrt((1 + a) * (1 + b)))
+    rest = (a * b * (1 + a) * (1 + b) + k**2 * (1 - a * b)) / ((1 + a) * (1 + b) * mpmath.sqrt(det))
+    return k / 4 + (k * angle + rest) / (2 * mpmath.pi)
+
+
+def test_saturated_rows_agree_with_their_limit(tmp_path):
+    """tanh of rows of norm 1e8 is their sign, up to 1e-8; and that of nearly equal ones of norm 100 a quadrature."""
+    module = load(dual_program((TANH, TANH)), tmp_path)
+    first, second = far_rows(1e16, 1e16, 0.5)
+    assert module.kernels({"X": first}, {"X": second})["e0"][0, 0] == pytest.approx(1 / 3, rel=1e-7)
+    first, second = far_rows(1e4, 1e4, 0.9999)
+    found, errors = runtime_pairs.evaluate_with_error(module.KERNEL, {"X": first}, {"X": second})
+    error = errors["e0"].dense(found["e0"])[0, 0]
+    assert error < 1e-10
+    assert found["e0"][0, 0] == pytest.approx(saturated_tanh(1e4, 0.9999), abs=error + 1e-12)
+
+
+def saturated_tanh(q: float, c: float) -> float:
+    """E[tanh(u) tanh(v)] = 1 - E(tanh u - tanh v)**2/2 - E sech**2 by a rule in the sum and the difference of u and v,
+    whose integrand is short: the first variable is cut off at 40."""
+    x, w = np.polynomial.legendre.leggauss(60)
+    m = np.concatenate([0.5 * k + 0.25 * x for k in range(-100, 100)])
+    t = np.concatenate([0.25 * k + 0.125 * x for k in range(-36, 36)])
+    sm, st = np.sqrt(q * (1 + c) / 2), np.sqrt(q * (1 - c) / 2)
+    wm, wt = np.tile(0.25 * w, 200), np.tile(0.125 * w, 72)
+    u, v = m[:, None] + st * t, m[:, None] - st * t
+    density = np.exp(-m**2 / (2 * sm**2))[:, None] * np.exp(-t**2 / 2) / (2 * np.pi * sm)
+    return float(1 - wm @ ((1 - np.tanh(u) * np.tanh(v)) * density) @ wt)
+
+
+@pytest.mark.parametrize("phi", [RELU, ERF, GELU, TANH, sympy.sin(10 * X)], ids=str)
+def test_equal_rows_have_the_value_of_the_diagonal(phi, tmp_path):
+    module = load(mlp_pair_program(phi), tmp_path)
+    data = inputs(9)
+    data["X"][7] = data["X"][2]
+    params = PARAMS | {"blocks": 6}
+    own = module.kernels(data, params=params)
+    between = module.kernels(data, {"X": data["X"][:4].copy()}, params)
+    for name, values in own.items():
+        assert values[2, 7] == values[7, 2] == values[2, 2] == values[7, 7]
+        assert all(between[name][k, k] == values[k, k] for k in range(4))
+
+
+@pytest.mark.parametrize("phi", [RELU, ERF, TANH], ids=str)
+def test_errors_of_nearly_equal_rows_hold(phi, tmp_path):
+    """Rows that differ in the last digits, beside the same rows between two data sets in another order of summation."""
+    module = load(mlp_pair_program(phi), tmp_path)
+    row = inputs(1)["X"][0]
+    data = {"X": np.array([row * (1 + delta * np.eye(len(row))[0]) for delta in (0, 1e-15, 1e-12, 1e-9)])}
+    turned = {"X": np.ascontiguousarray(data["X"][:, ::-1])}
+    params = PARAMS | {"blocks": 3}
+    (found, errors), (again, others) = (runtime_pairs.evaluate_with_error(module.KERNEL, x, params=params)
+                                        for x in (data, turned))
+    for name, values in found.items():
+        error, other = errors[name].dense(values), others[name].dense(again[name])
+        off = ~np.eye(len(row), dtype=bool)[:4, :4]
+        assert np.all(np.abs(values - again[name])[off] <= (error + other)[off] + 1e-14 * values[0, 0])
+        assert np.all(error < 1e-6 * values[0, 0])
+
+
+def test_an_element_does_not_depend_on_other_rows(tmp_path):
+    module = load(mlp_pair_program(TANH), tmp_path)
+    data = inputs(40)
+    data["X"] *= np.geomspace(1e-3, 1e3, 40)[:, None]
+    whole = module.kernels(data, params=PARAMS)
+    for some in ([0, 1], [0, 39], [20, 39], [5, 20]):
+        part = module.kernels({"X": data["X"][some]}, params=PARAMS)
+        for name, values in part.items():
+            own = np.sqrt(np.outer(*2 * [np.diag(values)]))
+            assert np.abs(values - whole[name][np.ix_(some, some)] <= 1e-12 * own).all()
 
 
 def test_the_text_does_not_depend_on_when_it_is_made():

@@ -10,15 +10,12 @@ from tensorprog.codegen.names import python_name
 from tensorprog.codegen.pairs import pair_kernel_sections
 from tensorprog.covariance.pairs import PairLowering
 
-#: Of an expectation that is a series, relative to the largest value.
-SERIES_ERROR = 1e-12
-
 _BY_TILES = '''def by_tiles{suffix}(env, threads):
     """name -> (values, error) of {outputs} for all pairs of rows; empty for sizes that this is not for."""
 {names}    if {others}:
         return {{}}
-    found, error = rt.evaluate_with_error(KERNEL{suffix}, {first}, {second}, {params}, threads=threads)
-    return {{name: (value, rt.scaled_error({error} + error, value)) for name, value in found.items()}}
+    found, errors = rt.evaluate_with_error(KERNEL{suffix}, {first}, {second}, {params}, threads=threads)
+    return {{name: (value, errors[name].dense(value)) for name, value in found.items()}}
 '''
 
 
@@ -34,10 +31,9 @@ def tile_sections(lowering: PairLowering, suffix: str) -> list[str]:
                    for s in e.free_symbols} | set(program.sizes))
     names = "".join(f"    {python_name(n)} = env[{n!r}]\n" for n in used)
     second = "None" if lowering.one_set else _chosen(lowering.right)
-    series = any("rt.sum_series(" in section for section in sections)
     call = _BY_TILES.format(
         suffix=suffix, outputs=", ".join(name for name, _ in program.outputs), names=names,
-        first=_chosen(lowering.left), second=second, params=_dict(params), error=SERIES_ERROR if series else 0.0,
+        first=_chosen(lowering.left), second=second, params=_dict(params),
         others=" or ".join(conditions) or "False")
     return [*sections, call]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import sympy
-from sympy import Expr, Integer, Symbol
+from sympy import Dummy, Expr, Integer, Symbol
 
 from tensorprog.covariance.pairs_nodes import NotPairs
 from tensorprog.covariance.system import System
@@ -44,7 +44,7 @@ def products(system: System, number: int, independent: Independence, one_row: bo
     integrand, covariance = system.integrands[number]
     gaussians = sorted({g for pair in covariance for g in pair}, key=lambda s: int(s.name[1:]))
     known = {z for (z, other), value in covariance.items() if z == other and (one_row or value.is_number)}
-    return [_product(t, gaussians, known, independent) for t in sympy.Add.make_args(sympy.expand(integrand))]
+    return [_product(t, gaussians, known, independent) for t in _terms(integrand, gaussians)]
 
 
 def algebra(system: System, number: int) -> Expr | None:
@@ -60,6 +60,15 @@ def polynomial(system: System, number: int) -> bool:
     """Whether the integrand is a polynomial in its Gaussians."""
     integrand, covariance = system.integrands[number]
     return integrand.is_polynomial(*{g for pair in covariance for g in pair})
+
+
+def _terms(integrand: Expr, gaussians: list[Symbol]) -> list[Expr]:
+    """An integrand as a sum of products. Functions of one Gaussian stay as they are: those that are sums of large terms,
+    as exp(x) - 1, lose digits term by term."""
+    whole = {f: Dummy() for f in sympy.Mul.make_args(integrand)
+             if sum(f.has(z) for z in gaussians) == 1 and not f.is_polynomial(*gaussians)}
+    names = {name: f for f, name in whole.items()}
+    return [t.xreplace(names) for t in sympy.Add.make_args(sympy.expand(integrand.xreplace(whole)))]
 
 
 def _product(term: Expr, gaussians: list[Symbol], known: set[Symbol],

@@ -154,6 +154,12 @@ _BINDING = {
         "a logarithm is taken of something negative. A smaller learning rate does not help. tpc exits with 1.",
         "z = moment(v*v) - moment(v*v)\noutput z / z",
         "z = moment(v*v) - moment(v*v)\noutput z / sqrt(z*z + 0.01)"),
+    "TP642": Entry(
+        "kernel with few digits",
+        "Rows that are nearly equal, or so large that no series converges, cost digits of a kernel. Its errors, of every "
+        "element in `.error`, are what they say; other elements are right.",
+        "program.kernels(1e9 * X)",
+        "program.kernels(X)"),
 }
 
 _COMMAND_LINE = {

@@ -3,18 +3,24 @@
 For (u, v) Gaussian of variances q_u, q_v and correlation c, E[f(u) g(v)] = sum_n a_n(q_u) b_n(q_v) c**n with a_n(q) =
 E[f(sqrt(q) z) he_n(z)], he_n the orthonormal Hermite polynomials. By Cauchy's inequality the terms from n on are at
 most |c|**n sqrt(A_n B_n), with A_n = E f**2 - sum_{k<n} a_k**2 (Parseval): the number of terms follows from this
-bound, for each strip of pairs from its largest |c|. If F' = f and G' = g, the same terms give E[F G] = E[F] E[G] +
-kab sum_n a_n b_n c**n / (n + 1), because the n-th coefficient of F is sqrt(q/n) a_{n-1}."""
+bound, for each block of a few pairs. If F' = f and G' = g, the same terms give E[F G] = E[F] E[G] + kab sum_n a_n b_n
+c**n / (n + 1), because the n-th coefficient of F is sqrt(q/n) a_{n-1}.
+
+Coefficients come from tables over the variance (`hermite_tables`). Pairs whose series is too long for these are left to
+`HermiteSeries.at`, which has longer ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import llvmlite.binding
 import numpy as np
 
 from tensorprog.runtime.compiling import njit
+
+from tensorprog.runtime import hermite_averages as averages
+from tensorprog.runtime import hermite_hard as hard
+from tensorprog.runtime import hermite_tables as tables
 
 # Blocks read and write more rows of scratch than LLVM checks for overlap by default before it vectorizes a loop.
 llvmlite.binding.set_option("tensorprog", "-runtime-memory-check-threshold=128")
@@ -22,244 +28,326 @@ llvmlite.binding.set_option("tensorprog", "-runtime-memory-check-threshold=128")
 #: How kernels are compiled: arguments are clamped, so that no infinities or NaN occur.
 OPTIONS = dict(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 
+#: Terms that are left out, relative to the root mean squares of the functions.
 TOLERANCE = 3e-14
-ORDER = 1024
-CHUNK = 8
-_RADIUS = 14.0  # exp(-14**2 / 4) is below rounding, and |he_n(x)| exp(-x**2 / 4) is bounded
+#: Terms of a step of Horner's rule, and pairs whose number of terms is the same.
+CHUNK, BLOCK = 8, 16
+#: Errors of coefficients and sums, relative to the root mean squares.
+ROUNDING = 1e-14
 
 
-def _levels(s: np.ndarray) -> int:
-    """How often nodes are refined towards 0, where f(s x) changes over a width 1 / s."""
-    return int(np.clip(np.ceil(np.log2(max(s.max(initial=1.0), 1.0)) / 4) * 4, 0, 60))
+class _Side:
+    """Coefficients of f for the variances of rows.
 
+    Attributes:
+        unit: [n], what bounds are relative to.
+        error: [n], of the coefficients, relative to that.
+    """
 
-@lru_cache(maxsize=4)
-def _nodes(levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Quadrature for standard normal averages, split at 0 where a function may have a kink, and into panels that get
-    shorter towards 0 by `levels` powers of 2."""
-    if levels:
-        edges = np.concatenate([[0.0], 2.0 ** np.arange(-levels, 0), np.arange(1.0, _RADIUS + 1)])
-        x, w = np.polynomial.legendre.leggauss(32)
-        x, w = np.outer(np.diff(edges), (x + 1) / 2) + edges[:-1, None], np.outer(np.diff(edges), w / 2)
-        x, w = x.ravel(), w.ravel()
-    else:
-        x, w = np.polynomial.legendre.leggauss(384)
-        x, w = (x + 1) * _RADIUS / 2, w * _RADIUS / 2
-    x, w = np.concatenate([-x[::-1], x]), np.concatenate([w[::-1], w])
-    return x, w * np.exp(-x**2 / 2) / np.sqrt(2 * np.pi)
-
-
-@lru_cache(maxsize=4)
-def _polynomials(levels: int) -> np.ndarray:
-    """he_n(x) w for n < ORDER: [ORDER, nodes]."""
-    x, w = _nodes(levels)
-    scale = np.exp(-x**2 / 4)
-    table = np.empty((ORDER, len(x)))
-    table[0], table[1] = scale, x * scale
-    for n in range(2, ORDER):
-        table[n] = (x * table[n - 1] - np.sqrt(n - 1) * table[n - 2]) / np.sqrt(n)
-    return table * (w / scale)
-
-
-def _coefficients(f: Callable, s: np.ndarray, powers: np.ndarray) -> np.ndarray:
-    """The coefficients of f(s z) at the given powers: [s, powers]."""
-    x, _ = _nodes(_levels(s))
-    return f(s[:, None] * x) @ _polynomials(_levels(s))[powers].T
-
-
-def _average(f: Callable, s: np.ndarray) -> np.ndarray:
-    """E f(s z): [s, 1]."""
-    x, w = _nodes(_levels(s))
-    return (f(s[:, None] * x) @ w)[:, None]
-
-
-class _Rows:
-    """Functions of the standard deviation for many rows, [n]: analytic, so a few Chebyshev nodes serve them all."""
-
-    def __init__(self, q: np.ndarray) -> None:
-        self.s, self.where = np.unique(np.sqrt(np.maximum(q, 0.0)), return_inverse=True)
-        self.samples = self.s[np.unique(np.linspace(0, len(self.s) - 1, 9).astype(int))]
-
-    def __call__(self, columns: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """`columns` at every row, [k, n], where it maps standard deviations to [m, k]; tested at samples."""
-        exact = columns(self.samples)
-        for count in (16, 32, 64):
-            if len(self.s) <= count:
+    def __init__(self, rows: tables.Rows, f: Callable, mean: Callable | None, orders: Sequence[int]) -> None:
+        self.rows, self.function, self.mean = rows, tables.of(f), mean
+        for order in orders:
+            self.panels = [None if k == tables.NONE else self.function.panel(int(k), order) for k in rows.panels]
+            if all(p is None or p.enough for p in self.panels):
                 break
-            nodes = np.cos(np.pi * (np.arange(count) + 0.5) / count)
-            middle, half = (self.s[-1] + self.s[0]) / 2, (self.s[-1] - self.s[0]) / 2
-            table = columns(middle + half * nodes)
-            error = np.abs(_barycentric(nodes, (self.samples - middle) / half) @ table - exact).max()
-            if error <= 2e-14 * max(1.0, np.abs(exact).max()):
-                return table.T @ _barycentric(nodes, (self.s - middle) / half)[self.where].T
-        return np.ascontiguousarray(columns(self.s)[self.where].T)
+        self.error = np.array([p.error if p is not None else 0.0 for p in self.panels])[rows.where]
+        self.order = max((p.order for p in self.panels if p is not None), default=1)
+        sizes = [self._unit(p) for p in self.panels]
+        self.unit = np.array(sizes)[rows.where]
+        self._left = np.array([self._bounds(p) / max(u, np.finfo(float).tiny) for p, u in zip(self.panels, sizes)])
 
+    def _unit(self, panel: tables.Panel | None) -> float:
+        """The root mean square of f or, where E[F G] is also wanted, that of F over the standard deviation that
+        multiplies the series in it, if this is less."""
+        size = panel.size if panel is not None else self._at_zero()
+        if self.mean is None or panel is None:
+            return size
+        high = np.exp(np.array([(panel.number + 1 - 1e-12) * tables.PANEL]))
+        own = float(np.sqrt(np.abs(averages.product(self.mean, self.mean).at(tables.Rows(high)))[0] / high[0]))
+        return min(size, own) if own > 0 else size
 
-def _barycentric(nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The matrix [points, nodes] that interpolates from Chebyshev nodes of the first kind."""
-    count = len(nodes)
-    weights = (-1.0) ** np.arange(count) * np.sin(np.pi * (np.arange(count) + 0.5) / count)
-    gaps = points[:, None] - nodes
-    hit = np.abs(gaps) < 1e-15
-    matrix = weights / np.where(hit, 1.0, gaps)
-    matrix /= matrix.sum(axis=1, keepdims=True)
-    return np.where(hit.any(axis=1, keepdims=True), hit, matrix)
+    def _at_zero(self) -> float:
+        return abs(float(self.function.f(np.zeros(1))[0]))
+
+    def _bounds(self, panel: tables.Panel | None) -> np.ndarray:
+        left = np.zeros(self.order + 1)
+        if panel is None:
+            left[0] = self._at_zero()
+        else:
+            left[:panel.order + 1] = panel.left
+            left[panel.order + 1:] = panel.left[-1]  # a panel with fewer coefficients has enough
+            left += np.inf if not np.isfinite(panel.error) else 0.0
+        return left
+
+    def bounds(self, powers: np.ndarray) -> np.ndarray:
+        """What the terms from each power on add up to at c = 1, at most, as roots: [powers, n]."""
+        found = np.ascontiguousarray(self._left[:, np.minimum(powers, self.order)].T)[:, self.rows.where]
+        found[:, ~np.isfinite(self.rows.q)] = np.inf
+        return found
+
+    def needed(self, other: _Side) -> int:
+        """The number of terms with another side's that are enough at any correlation, if there are as many."""
+        order = min(self.order, other.order)
+        one, two = (side._left[:, :order + 1].max(axis=0) for side in (self, other))
+        with np.errstate(all="ignore"):
+            enough = np.flatnonzero(one * two <= TOLERANCE)
+        return int(enough[0]) if len(enough) else order
+
+    def coefficients(self, powers: np.ndarray) -> np.ndarray:
+        """[n, powers]."""
+        found = np.zeros((len(self.rows.q), len(powers)))
+        for k, (own, panel) in enumerate(zip(self.rows.members, self.panels)):
+            if panel is None:
+                found[own, 0] = np.where(self.rows.q[own] == 0, self.function.f(np.zeros(1))[0], np.nan)
+                continue
+            there = np.count_nonzero(powers < panel.order)
+            found[own, :there] = self.rows.interpolation(k, len(panel.table)) @ panel.columns(powers[:there])
+        return found
 
 
 class HermiteSeries:
     """The series of E[f(u) g(v)] for variances qa of u and qb of v, both [n].
 
-    `first` and `second` are the coefficients [terms, n] at `powers`; `bounds` is for what is left from each term on at
-    c = 1, relative to the values, `rest` for what is left after all terms where those are too few. `sums` gives values
-    on the diagonal; `mean_a` and `mean_b` are E[F(u)] and E[G(v)] for `means` = (F, G).
+    `powers` are those of its terms; with `means` = (F, G), `mean_a` and `mean_b` are E[F(u)] and E[G(v)].
     """
 
     def __init__(self, qa: np.ndarray, qb: np.ndarray, f: Callable, g: Callable,
                  means: tuple[Callable, Callable] | None) -> None:
         self.functions, self.means, self.same_variance = (f, g), means, qa is qb
-        self.rows = _Rows(qa), (_Rows(qb) if qa is not qb else None)
-        a, b = self.rows[0], self.rows[1] or self.rows[0]
-        left = np.sqrt(_left(f, a.samples) * _left(g, b.samples))
-        bounds = left / max(self._unit(a, b, left[0]), np.finfo(float).tiny)
-        enough = np.flatnonzero(bounds <= TOLERANCE)
-        self.powers = _powers((f, a.samples), (g, b.samples), int(enough[0]) if len(enough) else ORDER)
-        self.first = a(lambda s: _coefficients(f, s, self.powers))
-        same = a is b and f is g
-        self.second = self.first if same else b(lambda s: _coefficients(g, s, self.powers))
-        self.bounds = bounds[self.powers]
-        self.variance = qa
-        self.rest = 0.0 if len(enough) else float(left[ORDER] * (max(1.0, a.s[-1] * b.s[-1]) if means else 1.0))
+        rows = tables.Rows(qa)
+        self._sides = self._made(rows, rows if qa is qb else tables.Rows(qb), tables.ORDERS)
+        a, b = self._sides
+        self.powers = _powers(a.function.parity, b.function.parity, a.needed(b))
         if means:
-            self.mean_a, self.mean_b = (rows(lambda s: _average(mean, s))[0] for rows, mean in zip((a, b), means))
+            self.mean_a = averages.mean(means[0]).at(a.rows)
+            self.mean_b = self.mean_a if a is b else averages.mean(means[1]).at(b.rows)
 
-    def _unit(self, a: _Rows, b: _Rows, whole: float) -> float:
-        """What bounds are relative to: the root mean squares of f and g or, where E[F G] is also wanted, those of F and
-        G over the standard deviations that multiply the series in it, if these are less."""
-        if not self.means:
-            return whole
-        sizes = []
-        for rows, mean in zip((a, b), self.means):
-            s = rows.samples
-            sizes.append(np.sqrt(_average(lambda x: mean(x) ** 2, s)[:, 0]) / np.where(s > 0, s, 1.0))
-        positive = [size[size > 0] for size in sizes]
-        return min(whole, *(float(p.min()) for p in positive if len(p))) if all(map(len, positive)) else whole
+    def _made(self, left: tables.Rows, right: tables.Rows, orders: Sequence[int]) -> tuple[_Side, _Side]:
+        (f, g), (one, two) = self.functions, self.means or (None, None)
+        first = _Side(left, f, one, orders)
+        return first, first if left is right and f is g else _Side(right, g, two, orders)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The power of the first term of every chunk, and of what is left after them."""
+        step = self.powers[2] - self.powers[1]
+        return np.append(self.powers[1::CHUNK], self.powers[-1] + step)
+
+    def tables(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Coefficients [terms, n] and bounds [chunks + 1, n] of both sides."""
+        made = [(np.ascontiguousarray(side.coefficients(self.powers).T), side.bounds(self.starts))
+                for side in self._sides[:1 if self._sides[0] is self._sides[1] else 2]]
+        return made[0], made[-1]
 
     def sums(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """sum t_n c**n and sum t_n c**n / (n + 1) at correlations c [n]; by quadrature where u = v."""
-        if self.same_variance and np.all((c == 1) | (self.variance == 0)):
+        if self.same_variance and np.all((c == 1) | (self._sides[0].rows.q == 0)):
             return self._equal()
-        value, integral = np.zeros_like(c), np.zeros_like(c)
-        for n, a, b in zip(self.powers, self.first, self.second):
-            term = a * b * c**n
-            value, integral = value + term, integral + term / (n + 1)
-        return value, integral
+        rows = np.arange(len(c))
+        return self.at(rows, rows, np.broadcast_to(c, rows.shape))[:2]
 
     def _equal(self) -> tuple[np.ndarray, np.ndarray]:
-        (f, g), q, rows = self.functions, self.variance, self.rows[0]
-        value = rows(lambda s: _average(lambda x: f(x) * g(x), s))[0]
+        (f, g), side = self.functions, self._sides[0]
+        value = averages.product(f, g).at(side.rows)
         if not self.means:
             return value, value
-        capital_f, capital_g = self.means
-        covariance = rows(lambda s: _average(lambda x: capital_f(x) * capital_g(x), s))[0] - self.mean_a * self.mean_b
-        return value, np.where(q > 0, covariance / np.where(q > 0, q, 1.0), value)
+        return value, averages.slope(*self.means, self.functions).at(side.rows)
+
+    def at(self, i: np.ndarray, j: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Both sums for rows i of u and j of v at correlations c, with a bound for the error of either."""
+        value, integral = np.empty(len(c)), np.empty(len(c))
+        error = np.empty(len(c))
+        left = np.arange(len(c))
+        for orders in (tables.ORDERS, *((order,) for order in tables.LONG)):
+            self._some(orders, i, j, c, left, (value, integral, error))
+            left = left[~(error[left] <= self._reached(i[left], j[left]))]
+            if not len(left) or not np.isfinite(error[left]).any():
+                break
+        usual = left[:hard.MOST]
+        usual = usual[np.isfinite(c[usual])]
+        if len(usual):
+            self._integrated(i[usual], j[usual], c[usual], usual, (value, integral, error))
+        return value, integral, error
+
+    def _integrated(self, i: np.ndarray, j: np.ndarray, c: np.ndarray, chosen: np.ndarray,
+                    found: tuple[np.ndarray, ...]) -> None:
+        """`at` by quadrature, where that is better."""
+        qa, qb = (side.rows.q[own] for side, own in zip(self._sides, (i, j)))
+        value, error = hard.expectations(*self.functions, qa, qb, c)
+        integral = value
+        if self.means:
+            whole, more = hard.expectations(*self.means, qa, qb, c)
+            covariance = c * np.sqrt(qa * qb)
+            integral = (whole - self.mean_a[i] * self.mean_b[j]) / covariance
+            error = np.maximum(error, (more + ROUNDING * np.abs(whole)) / np.abs(covariance))
+        better = error < found[2][chosen]
+        for part, new in zip(found, (value, integral, error)):
+            part[chosen[better]] = new[better]
+
+    def _reached(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """The errors of sums that have all of their terms."""
+        a, b = self._sides
+        return (ROUNDING + 2 * TOLERANCE + a.error[i] + b.error[j]) * a.unit[i] * b.unit[j]
+
+    @property
+    def error(self) -> float:
+        """The largest error of coefficients, relative to the root mean squares; of those that are known."""
+        found = np.concatenate([side.error for side in self._sides])
+        return float(np.max(found, where=np.isfinite(found), initial=0.0))
+
+    def _some(self, orders: Sequence[int], i: np.ndarray, j: np.ndarray, c: np.ndarray, chosen: np.ndarray,
+              found: tuple[np.ndarray, ...]) -> None:
+        """`at` for the chosen ones, to `found`, with tables of some orders."""
+        i, j, c = i[chosen], j[chosen], np.ascontiguousarray(c[chosen])
+        kept = [np.unique(x, return_inverse=True) for x in (i, j)]
+        (rows, i), (columns, j) = kept
+        a, b = self._made(*(tables.Rows(side.rows.q[own]) for side, own in zip(self._sides, (rows, columns))), orders)
+        powers = _powers(a.function.parity, b.function.parity, a.needed(b))
+        last = np.array([powers[-1] + powers[2] - powers[1]])
+        value, integral = np.empty(len(c)), np.empty(len(c))
+        _sum_pairs(a.coefficients(powers), b.coefficients(powers), powers, i, j, c, value, integral)
+        with np.errstate(all="ignore"):
+            rest = a.bounds(last)[0][i] * b.bounds(last)[0][j] * np.abs(c) ** last[0]
+        own = ROUNDING + a.error[i] + b.error[j]
+        error = (np.where(np.isnan(rest), np.inf, rest) + own) * a.unit[i] * b.unit[j]
+        for whole, part in zip(found, (value, integral, error)):
+            whole[chosen] = part
 
 
-def _left(f: Callable, s: np.ndarray) -> np.ndarray:
-    """For every number of terms up to ORDER, the largest sum of squares of the later coefficients: [ORDER + 1]."""
-    squares = _coefficients(f, s, np.arange(ORDER)).T ** 2
-    rest = np.maximum(_average(lambda x: f(x) ** 2, s).T - squares.sum(axis=0), 0.0)
-    return np.cumsum(np.concatenate([squares, rest])[::-1], axis=0)[::-1].max(axis=1)
-
-
-def _powers(left: tuple, right: tuple, terms: int) -> np.ndarray:
-    """The powers of c whose terms do not vanish: 0 and all, the odd or the even ones below `terms`, in chunks."""
-    sizes = np.prod([np.abs(_coefficients(f, s, np.arange(ORDER))).max(axis=0) for f, s in (left, right)], axis=0)
-    small = 1e-15 * sizes.sum()
-    start, step = 1, 1
-    if sizes[1:terms:2].sum() <= small:
-        start, step = 2, 2
-    elif sizes[2:terms:2].sum() <= small:
-        start, step = 1, 2
-    count = -(-len(range(start, terms, step)) // CHUNK) * CHUNK
-    count = min(count, len(range(start, ORDER, step)) // CHUNK * CHUNK)
+def _powers(one: int, two: int, terms: int) -> np.ndarray:
+    """The powers of c whose terms do not vanish for functions of these parities: 0 and all, the odd or the even ones
+    below `terms`, in chunks."""
+    even, odd = (all(p == parity for p in (one, two)) for parity in (0, 1))
+    start, step = (2, 2) if even else (1, 2) if odd else (1, 1)
+    count = max(-(-len(range(start, terms, step)) // CHUNK), 1) * CHUNK
     return np.concatenate([[0], start + step * np.arange(count)])
 
 
+@njit(**OPTIONS)
+def _sum_pairs(first, second, powers, i, j, c, value, integral):
+    """Both sums for lists of pairs; `first` and `second` are [rows, terms]."""
+    start, step = powers[1], powers[2] - powers[1]
+    for k in range(len(c)):
+        a, b, x = first[i[k]], second[j[k]], c[k]
+        y = x * x if step == 2 else x
+        y2 = y * y
+        y4 = y2 * y2
+        p = x if start == 1 else y
+        total, weighted = a[0] * b[0], a[0] * b[0]
+        for m in range(1, len(powers), CHUNK):
+            n = powers[m] + 1.0
+            t0, t1, t2, t3 = a[m] * b[m], a[m + 1] * b[m + 1], a[m + 2] * b[m + 2], a[m + 3] * b[m + 3]
+            t4, t5, t6, t7 = a[m + 4] * b[m + 4], a[m + 5] * b[m + 5], a[m + 6] * b[m + 6], a[m + 7] * b[m + 7]
+            total += p * ((t0 + y * t1) + y2 * (t2 + y * t3) + y4 * ((t4 + y * t5) + y2 * (t6 + y * t7)))
+            weighted += p * ((t0 / n + y * t1 / (n + step)) + y2 * (t2 / (n + 2 * step) + y * t3 / (n + 3 * step))
+                             + y4 * ((t4 / (n + 4 * step) + y * t5 / (n + 5 * step))
+                                     + y2 * (t6 / (n + 6 * step) + y * t7 / (n + 7 * step))))
+            p *= y4 * y4
+        value[k], integral[k] = total, weighted
+
+
 def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-    """For `sum_series`: coefficients [terms, N1] and [terms, N2], starts, powers, bounds, rests, weights, tolerance."""
-    none = np.zeros((1, 1), dtype)
-    starts = np.cumsum([0] + [len(call.powers) for call in calls])
-    rests = np.array([call.rest for call in calls])
+    """For `sum_series`: coefficients [terms, N1] and [terms, N2] of all calls, where each begins; bounds [chunks, N1]
+    and, largest of a block from each column on, [chunks, N2], with their powers and where each call begins; weights."""
     if not calls:
-        return none, none, starts, np.zeros(1, np.int64), np.zeros(1), rests, np.zeros(1, dtype), TOLERANCE
-    first = np.concatenate([call.first[:, rows] for call in calls]).astype(dtype, copy=False)
-    shared = rows == columns and all(call.first is call.second for call in calls)
-    second = first if shared else np.concatenate([call.second[:, columns] for call in calls]).astype(dtype, copy=False)
+        none, ints = np.zeros((1, 1), dtype), np.zeros(1, np.int64)
+        return none, none, ints, ints, np.zeros((1, 1)), np.zeros((1, 1)), ints, ints, np.zeros(1, dtype), TOLERANCE
+    made = [call.tables() for call in calls]
+    shared = rows == columns and all(left is right for left, right in made)
+    first = np.concatenate([left[0][:, rows] for left, _ in made]).astype(dtype, copy=False)
+    second = first if shared else np.concatenate([right[0][:, columns] for _, right in made]).astype(dtype, copy=False)
+    near = np.concatenate([left[1][:, rows] for left, _ in made])
+    far = np.concatenate([right[1][:, columns] for _, right in made])
     powers = np.concatenate([call.powers for call in calls])
-    bounds = np.concatenate([call.bounds for call in calls])
-    weights = (1.0 / (powers + 1)).astype(dtype)
-    return first, second, starts, powers, bounds, rests, weights, TOLERANCE if dtype == np.float64 else 1e-8
+    terms = np.cumsum([0] + [len(call.powers) for call in calls])
+    chunks = np.cumsum([0] + [len(call.starts) for call in calls])
+    starts = np.concatenate([call.starts for call in calls])
+    tolerance = TOLERANCE if dtype == np.float64 else 1e-8
+    return (_padded(first), _padded(second), terms, powers, np.ascontiguousarray(near), _largest_ahead(far), chunks,
+            starts, (1.0 / (powers + 1)).astype(dtype), tolerance)
+
+
+def _padded(table: np.ndarray) -> np.ndarray:
+    """With more columns, so that rows are not a power of 2 apart, which share few places of a cache."""
+    extra = 8 if table.shape[1] % 64 == 0 else 0
+    return np.ascontiguousarray(np.pad(table, ((0, 0), (0, extra))))
+
+
+def _largest_ahead(bounds: np.ndarray) -> np.ndarray:
+    """The largest of `BLOCK` columns from each on."""
+    found, reach = bounds.copy(), 1
+    while reach < min(BLOCK, bounds.shape[1]):
+        found[:, :-reach] = np.maximum(found[:, :-reach], found[:, reach:])
+        reach *= 2
+    return found
 
 
 @njit(**OPTIONS)
-def sum_series(series, call, i, c0, c, value, integral, y, with_integral):
+def sum_series(series, call, i, c0, c, value, integral, doubt, with_integral):
     """For row i and the strip's correlations c: value = sum t_n c**n, integral = sum t_n c**n / (n + 1).
 
-    `series` is what `pack` returns, whether rows and columns are of one data set (whose diagonal is not taken from
-    here), and an array whose first element is raised to a bound for what the series leave out elsewhere.
+    `series` is what `pack` returns, and whether rows and columns are of one data set (whose diagonal is not taken from
+    here). Where the terms of the tables are too few, `doubt` is set to 2.
     """
-    first, second, starts, powers, bounds, rests, weights, tolerance, own, worst = series
-    start, stop = starts[call] + 1, starts[call + 1]
-    largest = c.dtype.type(0)
-    for j in range(len(c)):
-        largest = max(largest, abs(c[j]))
-        value[j] = 0
-        integral[j] = 0
-    if rests[call] > 0:
-        _note_rest(rests[call], i - c0 if own else -1, c, worst)
-    while stop > start and bounds[stop - CHUNK] * largest ** powers[stop - CHUNK] <= tolerance:
-        stop -= CHUNK
-    step = powers[start + 1] - powers[start] if stop > start else 1
-    for j in range(len(c)):
-        y[j] = c[j] * c[j] if step == 2 else c[j]
-    if with_integral:
-        _both(first, second, weights, start, stop, i, c0, y, value, integral)
-    else:
-        _value(first, second, start, stop, i, c0, y, value)
-    constant, columns = first[start - 1, i], second[start - 1]
-    odd = powers[start] == 1 if stop > start else True
-    for j in range(len(c)):
-        lead = c[j] if odd else y[j]
-        t = constant * columns[c0 + j]
-        value[j] = t + lead * value[j]
-        integral[j] = t + lead * integral[j]
+    first, second, terms, powers, near, far, chunks, starts, weights, tolerance, own = series
+    begin, count = terms[call], chunks[call + 1] - chunks[call] - 1
+    step = powers[begin + 2] - powers[begin + 1]
+    odd = powers[begin + 1] == 1
+    at = chunks[call]
+    for j0 in range(0, len(c), BLOCK):
+        j1 = min(j0 + BLOCK, len(c))
+        largest = 0.0
+        for j in range(j0, j1):
+            size = abs(c[j]) + 0.0
+            if size > largest and not (own and c0 + j == i):
+                largest = size
+        ratio = largest ** (CHUNK * step)
+        power = largest ** starts[at] * ratio
+        used = 1
+        while used < count and not near[at + used, i] * far[at + used, c0 + j0] * power <= tolerance:
+            used += 1
+            power *= ratio
+        if used == count and not near[at + used, i] * far[at + used, c0 + j0] * power <= tolerance:
+            for j in range(j0, j1):
+                left = near[at + count, i] * far[at + count, c0 + j] * (abs(c[j]) + 0.0) ** starts[at + count]
+                if not left <= tolerance:
+                    doubt[j] = 2
+        _block(first, second, weights, begin, used, step, odd, i, c0, c, value, integral, j0, j1, with_integral)
 
 
 @njit(**OPTIONS)
-def _note_rest(rest, own, c, worst):
-    """Raises worst[0] to a bound for the terms that a series does not have, at the correlations c but for c[own]."""
-    largest = 0.0
-    for j in range(len(c)):
-        if j != own:
-            largest = max(largest, abs(c[j]))
-    worst[0] = max(worst[0], rest * largest**ORDER)
-
-
-@njit(**OPTIONS)
-def _value(first, second, start, stop, i, c0, y, value):
-    """Horner's rule for the terms start <= m < stop."""
-    for m in range(stop - 1, start - 1, -1):
-        x, z = first[m, i], second[m, c0:c0 + len(y)]
-        for j in range(len(y)):
-            value[j] = value[j] * y[j] + x * z[j]
-
-
-@njit(**OPTIONS)
-def _both(first, second, weights, start, stop, i, c0, y, value, integral):
-    """Horner's rule for both sums."""
-    for m in range(stop - 1, start - 1, -1):
-        x, z, w = first[m, i], second[m, c0:c0 + len(y)], weights[m]
-        for j in range(len(y)):
-            t = x * z[j]
-            value[j] = value[j] * y[j] + t
-            integral[j] = integral[j] * y[j] + w * t
+def _block(first, second, weights, begin, chunks, step, odd, i, c0, c, value, integral, j0, j1, with_integral):
+    """Both sums with so many chunks of terms, for columns j0:j1 of a strip."""
+    x, v, s = c[j0:j1], value[j0:j1], integral[j0:j1]
+    for j in range(len(x)):
+        v[j] = 0
+        s[j] = 0
+    for k in range(chunks - 1, -1, -1):
+        m = begin + 1 + k * CHUNK
+        a0, a1, a2, a3 = first[m, i], first[m + 1, i], first[m + 2, i], first[m + 3, i]
+        a4, a5, a6, a7 = first[m + 4, i], first[m + 5, i], first[m + 6, i], first[m + 7, i]
+        left, right = c0 + j0, c0 + j1
+        b0, b1, b2 = second[m, left:right], second[m + 1, left:right], second[m + 2, left:right]
+        b3, b4, b5 = second[m + 3, left:right], second[m + 4, left:right], second[m + 5, left:right]
+        b6, b7 = second[m + 6, left:right], second[m + 7, left:right]
+        if with_integral:
+            w0, w1, w2, w3 = weights[m], weights[m + 1], weights[m + 2], weights[m + 3]
+            w4, w5, w6, w7 = weights[m + 4], weights[m + 5], weights[m + 6], weights[m + 7]
+            for j in range(len(x)):
+                y = x[j] * x[j] if step == 2 else x[j]
+                t0, t1, t2, t3 = a0 * b0[j], a1 * b1[j], a2 * b2[j], a3 * b3[j]
+                t4, t5, t6, t7 = a4 * b4[j], a5 * b5[j], a6 * b6[j], a7 * b7[j]
+                v[j] = (((((((v[j] * y + t7) * y + t6) * y + t5) * y + t4) * y + t3) * y + t2) * y + t1) * y + t0
+                s[j] = (((((((s[j] * y + w7 * t7) * y + w6 * t6) * y + w5 * t5) * y + w4 * t4) * y + w3 * t3) * y
+                         + w2 * t2) * y + w1 * t1) * y + w0 * t0
+        else:
+            for j in range(len(x)):
+                y = x[j] * x[j] if step == 2 else x[j]
+                v[j] = (((((((v[j] * y + a7 * b7[j]) * y + a6 * b6[j]) * y + a5 * b5[j]) * y + a4 * b4[j]) * y
+                          + a3 * b3[j]) * y + a2 * b2[j]) * y + a1 * b1[j]) * y + a0 * b0[j]
+    constant, columns = first[begin, i], second[begin, c0 + j0:c0 + j1]
+    for j in range(len(x)):
+        t = constant * columns[j]
+        lead = x[j] if odd else x[j] * x[j]
+        v[j] = t + lead * v[j]
+        s[j] = t + lead * s[j]

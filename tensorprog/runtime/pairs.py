@@ -8,7 +8,6 @@ allocated but the outputs, and the result does not depend on the number of threa
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,15 +18,18 @@ from tensorprog.runtime import gram
 from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
+from tensorprog.runtime.careful import Careful, PairError
 from tensorprog.runtime.memory import keep_freed_memory
-from tensorprog.runtime.threads import available_threads, run_shared
+from tensorprog.runtime.threads import available_threads, run_shared, single_threaded_blas
 
 __all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_error", "finite", "gelu", "inverse_root",
-           "mirror", "relu", "scaled_error", "select", "sigmoid", "sigmoid_slope", "silu", "snap", "snap_rows", "softplus", "step",
+           "mirror", "note", "note_finite", "relu", "select", "sigmoid", "sigmoid_slope", "silu", "softplus", "step",
            "sum_series", "tanh_slope"]
 
-#: Errors of series that are worth a warning: where they reach 1e-12, as for all moderate variances, there is none.
-WORTH_A_WARNING = 1e-10
+#: Errors of kernels from series, and of those in single precision, relative to the roots of both rows' diagonal values.
+SERIES, SINGLE = 1e-12, 3e-6
+#: What correlations keep from 1 in a tile: beyond, rounding errors are looked at.
+NEAR, NEAR_SINGLE = 1e-5, 1e-3
 
 #: Rows and columns of a tile.
 SMALLEST_TILE, LARGEST_TILE = 64, 320
@@ -40,6 +42,7 @@ class PairKernel:
     """An emitted module's functions and the names of its arguments."""
 
     rows: Callable
+    listed: Callable
     scratch_rows: Callable
     tile: Callable
     constants: tuple[float, ...]
@@ -82,11 +85,6 @@ def finite(values):
     return np.where(np.isfinite(values), values, 0.0)
 
 
-def scaled_error(error: float, values: np.ndarray) -> float:
-    """The error of values that come from series with an error; what multiplies a series is at most of their size."""
-    return error * max(1.0, float(np.max(np.abs(values), initial=0.0))) if error else 0.0
-
-
 @njit(**OPTIONS)
 def clamp(x, low, high):
     return min(max(x, low), high)
@@ -98,14 +96,21 @@ def select(condition, yes, no):
 
 
 @njit(**OPTIONS)
-def snap(x, small):
-    """x, and 0 below `small`."""
-    return x if x > small else x - x
+def note_finite(result, doubt):
+    """Doubts results that are not finite."""
+    for j in range(len(result)):
+        if not abs(result[j]) < np.inf:
+            doubt[j] = 2
 
 
-def snap_rows(x, small):
-    """`snap` for arrays."""
-    return np.where(x > small, x, 0.0)
+@njit(**OPTIONS)
+def note(doubt, doubts, row, column):
+    """Marks the strip's pairs that a tile cannot do: doubts[1 + row, column:] = 1 or 2, and doubts[0, 0] if any are."""
+    limit = 1 - NEAR if doubt.itemsize == 8 else 1 - NEAR_SINGLE
+    for j in range(len(doubt)):
+        if doubt[j] > limit:
+            doubts[1 + row, column + j] = 2 if doubt[j] > 1.5 else 1
+            doubts[0, 0] = 1
 
 
 @njit(**OPTIONS)
@@ -131,27 +136,17 @@ def evaluate(kernel: PairKernel, first: Mapping[str, np.ndarray], second: Mappin
              threads: int | None = None, dtype: str = "float64") -> dict[str, np.ndarray]:
     """The outputs [N1, N2] of all pairs of rows of two data sets; without `second`, of one with itself.
 
-    `out` holds arrays to write to, C-contiguous and of this dtype. Raises ValueError for arrays that do not fit. Warns
-    where a series is too short for the variances and correlations that it met.
+    `out` holds arrays to write to, C-contiguous and of this dtype. Raises ValueError for arrays that do not fit.
     """
-    found, error = evaluate_with_error(kernel, first, second, params, out=out, threads=threads, dtype=dtype)
-    warn_of_series(error)
-    return found
-
-
-def warn_of_series(error: float) -> None:
-    """A RuntimeWarning if what series leave out is worth one."""
-    if error > WORTH_A_WARNING:
-        warnings.warn(f"Hermite series leave errors up to {error:.1e} for the largest variances and correlations",
-                      RuntimeWarning, stacklevel=3)
+    return evaluate_with_error(kernel, first, second, params, out=out, threads=threads, dtype=dtype)[0]
 
 
 def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
                         second: Mapping[str, np.ndarray] | None = None, params: Mapping[str, float] | None = None, *,
                         out: Mapping[str, np.ndarray] | None = None, threads: int | None = None,
                         dtype: str = "float64", suspect: Callable[[], None] | None = None
-                        ) -> tuple[dict[str, np.ndarray], float]:
-    """What `evaluate` returns, and a bound for the terms that a series with too few of them leaves out.
+                        ) -> tuple[dict[str, np.ndarray], dict[str, PairError]]:
+    """What `evaluate` returns, and the error of each output.
 
     `suspect` is called before anything is written if an input may have entries that are not finite numbers.
     """
@@ -170,20 +165,23 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
     constants = tuple(map(dtype.type, kernel.constants))
     numbers = tuple(dtype.type(params[name]) for name in kernel.params)
     diagonals: list[np.ndarray] = []
-    errors: list[np.ndarray] = []
+    doubtful: list[np.ndarray] = []
+    records: list[Record] = []
 
     def prepare() -> tuple:
         """What the tiles need of single rows."""
         record = Record(n1 if second is None else n1 + n2)
-        diagonals.extend(_diagonal(kernel, record, first, second, params, sizes, suspect))
+        records.append(record)
         rows = slice(None) if second is None else slice(n1)
         columns = slice(None) if second is None else slice(n1, None)
+        with single_threaded_blas():
+            diagonals.extend(_diagonal(kernel, record, first, second, params, sizes, suspect))
+            series = *pack(record.calls, rows, columns, dtype), second is None
         table = np.array(record.values or [np.zeros(record.n)]).astype(dtype)
-        series = *pack(record.calls, rows, columns, dtype), second is None
         return np.ascontiguousarray(table[:, rows]), np.ascontiguousarray(table[:, columns]), series
 
     def worker(todo: Iterable[tuple[int, int]], prepared: Future) -> None:
-        errors.append(np.zeros(1))
+        doubts = np.zeros((1 + height, width), np.uint8)
         scratch = np.empty((kernel.scratch_rows(sizes), width), dtype)
         grams = tuple(gram.buffer(height, width, dtype) for _ in lefts)
         packed = [gram.panel(x.shape[1], dtype) for x in lefts]
@@ -192,14 +190,32 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
             for arrays in zip(lefts, rights, grams, packed):
                 gram.product(*arrays, r0, r1, c0, c1, symmetric)
             *tables, series = prepared.result()
-            series = *series, errors[-1]
-            kernel.tile(r0, r1, c0, c1, symmetric, *tables, series, scratch, grams, constants, numbers, sizes, outputs)
+            kernel.tile(r0, r1, c0, c1, symmetric, *tables, series, doubts, scratch, grams, constants, numbers, sizes,
+                        outputs)
+            if doubts[0, 0]:
+                doubtful.append(_collected(doubts, r0, c0))
 
     run_shared(worker, _corners(n1, n2, height, width, symmetric), prepare, threads or available_threads())
     if second is None:
         for array, values in zip(outputs, diagonals):
             np.einsum("ii->i", array)[:] = values
-    return dict(zip(kernel.outputs, outputs)), float(max(e[0] for e in errors))
+    record = records[0]
+    relative = SINGLE if dtype == np.float32 else SERIES if record.calls else 0.0
+    relative += 4 * max((call.error for call in record.calls), default=0.0)
+    roots = [np.sqrt(np.abs(np.broadcast_to(values, (record.n,)))) for values in diagonals]
+    errors = [PairError(relative, root[:n1], root if second is None else root[n1:]) for root in roots]
+    if doubtful:
+        task = Careful(kernel, record, first, right, params, sizes, second is None, n1, diagonals)
+        task.correct(np.concatenate(doubtful), outputs, errors, symmetric)
+    return dict(zip(kernel.outputs, outputs)), dict(zip(kernel.outputs, errors))
+
+
+def _collected(doubts: np.ndarray, r0: int, c0: int) -> np.ndarray:
+    """The marked pairs of a tile, [pairs, (row, column, mark)]; the marks are taken away."""
+    i, j = np.nonzero(doubts[1:])
+    found = np.stack([i + r0, j + c0, doubts[1:][i, j]], axis=1)
+    doubts[:] = 0
+    return found
 
 
 def _corners(n1: int, n2: int, height: int, width: int, symmetric: bool) -> list[tuple[int, int]]:

@@ -36,6 +36,7 @@ from tensorprog.codegen.pairs.steps import (
     For,
     Let,
     Load,
+    Near,
     Row,
     SeriesCall,
     Step,
@@ -141,13 +142,13 @@ class _Builder:
         self.names += 1
         return f"v{self.names}"
 
-    def let(self, text: str, exact: str | None = None, source: str | None = None) -> str:
+    def let(self, text: str, exact: str | None = None, source: str | None = None, near: Near = None) -> str:
         """A name for the text's value; equal texts share one."""
         if text.isidentifier():
             return text
         if text not in self.texts:
             self.texts[text] = self._fresh()
-            self.block.lines.append(Let(self.texts[text], text, exact, source))
+            self.block.lines.append(Let(self.texts[text], text, exact, source, near))
         return self.texts[text]
 
     def row(self, side: Side, source: str | None, text: str) -> str:
@@ -271,7 +272,7 @@ class _NoScope:
     def row(self, side: Side, text: str) -> str:
         return side
 
-    def let(self, text: str, exact: str | None = None, diagonal: str | None = None) -> str:
+    def let(self, text: str, exact: str | None = None, diagonal: str | None = None, near: Near = None) -> str:
         return "value"
 
 
@@ -286,6 +287,6 @@ class _DualScope:
     def row(self, side: Side, text: str) -> str:
         return self.builder.row(side, self.sources[side], text)
 
-    def let(self, text: str, exact: str | None = None, diagonal: str | None = None) -> str:
+    def let(self, text: str, exact: str | None = None, diagonal: str | None = None, near: Near = None) -> str:
         same = self.sources["a"] == self.sources["b"] == self.kab
-        return self.builder.let(text, exact if same and exact else diagonal, self.kab)
+        return self.builder.let(text, exact if same and exact else diagonal, self.kab, near)

@@ -21,6 +21,7 @@ from sympy.printing.numpy import NumPyPrinter
 from tensorprog.codegen.pairs.arcsine import SERIES, SINH, horner
 from tensorprog.codegen.pairs.pieces import Piece
 from tensorprog.codegen.pairs.program import Side
+from tensorprog.codegen.pairs.steps import Near
 
 
 class NoClosedForm(Exception):
@@ -35,9 +36,10 @@ class Scope(Protocol):
     def row(self, side: Side, text: str) -> str:
         """The name of a quantity of one index: NumPy `text` of the variance `q`."""
 
-    def let(self, text: str, exact: str | None = None, diagonal: str | None = None) -> str:
+    def let(self, text: str, exact: str | None = None, diagonal: str | None = None, near: Near = None) -> str:
         """The name of a value of the pair; in NumPy, on the diagonal, `diagonal` stands for the text, and `exact` where
-        u and v are the same variable."""
+        u and v are the same variable. `near`: what it
+        is, if digits are lost where u and v are nearly the same."""
 
 
 def expectation(scope: Scope, phi: Mapping[Piece, float], psi: Mapping[Piece, float]) -> str:
@@ -59,7 +61,8 @@ def number(value: float) -> str:
 def correlation(scope: Scope) -> str:
     """The correlation of u and v, 0 where a variance is 0."""
     a, b = (scope.row(side, "rt.inverse_root(q)") for side in ("a", "b"))
-    return scope.let(f"clamp({scope.kab}*{a}*{b}, f8(-1.0), f8(1.0))", exact="np.where(q > 0.0, 1.0, 0.0)")
+    return scope.let(f"clamp({scope.kab}*{a}*{b}, f8(-1.0), f8(1.0))", exact="np.where(q > 0.0, 1.0, 0.0)",
+                     near="correlation")
 
 
 def _pair(scope: Scope, f: Piece, g: Piece) -> str | None:
@@ -136,48 +139,49 @@ def _signs(scope: Scope, f: Piece, g: Piece) -> str:
     if (f.k, g.k) not in ((0, 0), (1, 1)):
         raise NoClosedForm(f"{f} and {g}")
     c = correlation(scope)
-    angle = _arcsine(scope, c)
+    root = scope.let(f"np.sqrt((f8(1.0) - {c})*(f8(1.0) + {c}))")
+    angle = _arcsine(scope, c, root)
     if f.k == 0:
         return angle
-    folded = scope.let(f"{_scaled_root(scope, c)} + {c}*{angle}", exact="1.0")
+    folded = scope.let(f"{_scaled(scope, root)} + {c}*{angle}", exact="1.0")
     return f"{scope.row('a', 'np.sqrt(q)')}*{scope.row('b', 'np.sqrt(q)')}*{folded}"
 
 
-def _root(scope: Scope, c: str) -> str:
-    """sqrt(1 - c**2)."""
-    m = scope.let(f"abs({c})")
-    return scope.let(f"np.sqrt((f8(1.0) - {m})*(f8(1.0) + {m}))")
+def _scaled(scope: Scope, root: str) -> str:
+    return scope.let(f"{number(2 / math.pi)}*{root}")
 
 
-def _scaled_root(scope: Scope, c: str) -> str:
-    """(2/pi) sqrt(1 - c**2), and 0 within rounding of it: a row that is in both data sets gives no noise."""
-    return scope.let(f"{number(2 / math.pi)}*snap({_root(scope, c)}, f8(1e-7))")
-
-
-def _arcsine(scope: Scope, c: str) -> str:
-    """(2/pi) asin(c), exact relative to a small c: covariances of error functions of small variances."""
+def _arcsine(scope: Scope, c: str, root: str) -> str:
+    """(2/pi) asin(c) with root = sqrt(1 - c**2), exact relative to a small c: covariances of error functions of small
+    variances; and to a small root."""
     m = scope.let(f"abs({c})")
     low = scope.let(f"{m} < f8(0.5)")
     w = scope.let(f"select({low}, {m}*{m}, f8(0.5) - f8(0.5)*{m})")
-    angle = scope.let(f"{_scaled_root(scope, c)}*(f8(1.0) + {w}*{scope.let(horner(w, SERIES))})")
+    angle = scope.let(f"{_scaled(scope, root)}*(f8(1.0) + {w}*{scope.let(horner(w, SERIES))})")
     text = f"copysign(select({low}, {m}*{angle}, f8(1.0) - {angle}), {c})"
-    return scope.let(text, diagonal=f"np.arcsin({c})/{math.asin(1.0)!r}")
+    return scope.let(text, diagonal=f"np.arctan2({c}, {root})/{math.asin(1.0)!r}")
 
 
 def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
     """Products of erf(alpha u), its derivative and their multiples by u; D = 1 + 2 alpha**2 q, with k = alpha**2.
 
     With t = 2 alpha beta kab / sqrt(Da Db): E[erf erf] = (2/pi) asin t, and for Gauss functions
-    E[exp(-alpha**2 u**2) exp(-beta**2 v**2)] = 1 / sqrt(Da Db (1 - t**2)).
+    E[exp(-alpha**2 u**2) exp(-beta**2 v**2)] = 1 / sqrt(Da Db (1 - t**2)). At large variances t is near 1, and what is
+    small comes from the determinant qa qb - kab**2: Da Db (1 - t**2) = 1 + 2 a qa + 2 b qb + 4 a b (qa qb - kab**2).
     """
     a, b = f.k, g.k
     ia, ib = (scope.row(side, f"(1.0/(1.0 + {2 * s!r}*q))") for side, s in (("a", a), ("b", b)))
     ra, rb = (scope.row(side, f"np.sqrt({2 * s!r}/(1.0 + {2 * s!r}*q))") for side, s in (("a", a), ("b", b)))
     k, kinds = scope.kab, (f.kind, g.kind)
+    qa, qb = _own(scope, "a"), _own(scope, "b")
+    c = correlation(scope)
+    gap = scope.let(f"{qa}*{qb}*((f8(1.0) - {c})*(f8(1.0) + {c}))", exact="0.0*q")
     t = scope.let(f"clamp({k}*{ra}*{rb}, f8(-1.0), f8(1.0))")
+    da, db = (scope.row(side, f"({constant!r} + {2 * s!r}*q)") for side, s, constant in (("a", a, 1.0), ("b", b, 0.0)))
+    root = scope.let(f"np.sqrt(({da} + {db} + {number(4 * a * b)}*{gap})*{ia}*{ib})")
     if kinds == ("erf", "erf"):
-        return _arcsine(scope, t)
-    inverse = scope.let(f"f8(1.0)/{_root(scope, t)}")
+        return _arcsine(scope, t, root)
+    inverse = scope.let(f"f8(1.0)/{root}")
     base = scope.let(f"{ra}*{rb}*{inverse}")  # 2 sqrt(a b) times the expectation of two Gauss functions
     norm = {"erf": 2 / math.sqrt(math.pi), "xerf": 2 / math.sqrt(math.pi)}
     scale = 1.0
@@ -193,13 +197,11 @@ def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
         case ("xgauss", "erf"):
             value = f"{base}*{k}*{ia}"
         case ("xerf", "gauss"):
-            value = f"{base}*({_own(scope, 'a')} - {k}*{k}*{_shrunk(scope, 'b', b)})"
+            value = f"{base}*{ib}*({qa} + {number(2 * b)}*{gap})"
         case ("gauss", "xerf"):
-            value = f"{base}*({_own(scope, 'b')} - {k}*{k}*{_shrunk(scope, 'a', a)})"
+            value = f"{base}*{ia}*({qb} + {number(2 * a)}*{gap})"
         case _:
-            qa, qb = _own(scope, "a"), _own(scope, "b")
-            rest = f"(f8(1.0) - {qa}*{_shrunk(scope, 'a', a)} - {qb}*{_shrunk(scope, 'b', b)})"
-            return f"({k}*{_arcsine(scope, t)} + {number(scale)}*{base}*({qa}*{qb} + {k}*{k}*{rest}))"
+            return f"({k}*{_arcsine(scope, t, root)} + {number(scale)}*{base}*({gap} + {k}*{k}*({ia} + {ib})))"
     return f"{number(scale)}*{value}"
 
 
@@ -207,16 +209,12 @@ def _own(scope: Scope, side: Side) -> str:
     return scope.row(side, "q")
 
 
-def _shrunk(scope: Scope, side: Side, square: float) -> str:
-    """2 alpha**2 / (1 + 2 alpha**2 q)."""
-    return scope.row(side, f"({2 * square!r}/(1.0 + {2 * square!r}*q))")
-
-
 def _exponentials(scope: Scope, f: Piece, g: Piece) -> str:
     """E[exp(z u) exp(w v)] = exp((z**2 kaa + 2 z w kab + w**2 kbb)/2), or its parts for imaginary z, w."""
     half = {"exp": 0.5}
     ea, eb = (scope.row(s, f"({half.get(p.kind, -0.5) * p.k**2!r}*q)") for s, p in (("a", f), ("b", g)))
-    cross = scope.let(f"{number(f.k * g.k)}*{scope.kab}")
+    correlation(scope)
+    cross = scope.let(f"{number(f.k * g.k)}*{scope.kab}", near="covariance")
     kinds = {f.kind, g.kind}
     if kinds == {"exp"}:
         return scope.let(f"np.exp({cross} + {ea} + {eb})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tensorprog.codegen.pairs.build import build
+from tensorprog.codegen.pairs.listed import listed_source
 from tensorprog.codegen.pairs.program import PairProgram
 from tensorprog.codegen.pairs.rows import rows_source
 from tensorprog.codegen.pairs.strip import scratch_source, tile_source
@@ -21,10 +22,10 @@ import numpy as np
 
 from tensorprog.runtime import pairs as rt
 from tensorprog.runtime.compiling import njit
-from tensorprog.runtime.pairs import clamp, select, snap"""
+from tensorprog.runtime.pairs import clamp, select"""
 
 _FOOTER = '''KERNEL{suffix} = rt.PairKernel(
-    rows=rows{suffix}, scratch_rows=scratch_rows{suffix}, tile=tile{suffix}, constants=CONSTANTS{suffix},
+    rows=rows{suffix}, listed=listed{suffix}, scratch_rows=scratch_rows{suffix}, tile=tile{suffix}, constants=CONSTANTS{suffix},
     grams={grams!r}, inputs={inputs!r}, params={params!r}, sizes={sizes!r},
     outputs={outputs!r}, symmetric={symmetric!r})
 
@@ -53,5 +54,5 @@ def pair_kernel_sections(program: PairProgram, suffix: str) -> list[str]:
     functions = [f"def phi{k}{suffix}(x):\n    return {numpy_source(phi)}" for k, phi in enumerate(built.functions)]
     footer = _FOOTER.format(suffix=suffix, grams=tuple((g.left, g.right) for g in program.grams), inputs=program.inputs,
                             params=program.params, sizes=program.sizes, outputs=names, symmetric=program.symmetric)
-    return [*functions, rows_source(program, built.steps, suffix), scratch_source(program, built.steps, suffix),
-            tile_source(program, built.steps, suffix), footer]
+    return [*functions, rows_source(program, built.steps, suffix), listed_source(program, built.steps, suffix),
+            scratch_source(program, built.steps, suffix), tile_source(program, built.steps, suffix), footer]

@@ -82,7 +82,7 @@ def _line(line: Line) -> tuple[str, str]:
         case Row(slot, source, text):
             return f"a{slot} = b{slot}", f"record.keep({_of(text, source)})"
         case Let(name, text, exact, source):
-            return name, _vectorized(text) if exact is None else _of(exact, source)
+            return name, vectorized(text) if exact is None else _of(exact, source)
         case Store(ref, name):
             return place(ref), name
 
@@ -91,10 +91,10 @@ def _of(text: str, source: str | None) -> str:
     return text if source is None else re.sub(r"\bq\b", source, text)
 
 
-def _vectorized(text: str) -> str:
-    for name, vectorized in (("clamp", "np.clip"), ("copysign", "np.copysign"), ("snap", "rt.snap_rows"),
-                             ("select", "np.where")):
-        text = re.sub(rf"\b{name}\(", f"{vectorized}(", text)
+def vectorized(text: str) -> str:
+    """The text of a strip in NumPy."""
+    for name, other in (("clamp", "np.clip"), ("copysign", "np.copysign"), ("select", "np.where")):
+        text = re.sub(rf"\b{name}\(", f"{other}(", text)
     return literals(text)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tensorprog.codegen.names import int_text
 from tensorprog.codegen.pairs.program import Loop, Ref
@@ -27,6 +28,10 @@ from tensorprog.ir.integers import (
 )
 
 _LITERAL = re.compile(r"f8\(([^()]*)\)")
+
+
+#: Of a value from which small differences come.
+Near = Literal["correlation", "covariance"] | None
 
 
 @dataclass(slots=True)
@@ -49,12 +54,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Let:
-    """`exact` replaces the text on the diagonal, with `q` for `source`."""
+    """`exact` replaces the text on the diagonal, with `q` for `source`; `near` says what it is, if
+    digits are lost where u and v are nearly the same."""
 
     name: str
     text: str
     exact: str | None
     source: str | None
+    near: Near = None
 
 
 @dataclass(frozen=True, slots=True)

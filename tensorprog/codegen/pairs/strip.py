@@ -35,7 +35,7 @@ from tensorprog.ir.integers import IntBin, IntExpr, IntLit
 
 #: Characters of a line of numbers or names.
 WIDTH = 100
-_ARGUMENTS = "r0, r1, c0, c1, mirror, first, second, series, scratch, grams, constants, params, sizes, outputs"
+_ARGUMENTS = "r0, r1, c0, c1, mirror, first, second, series, doubts, scratch, grams, constants, params, sizes, outputs"
 
 
 def tile_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> str:
@@ -49,7 +49,7 @@ def scratch_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -
     names = [size_name(n) for n in program.sizes]
     lines = [f"def scratch_rows{suffix}(sizes):", '    """The number of rows of scratch that a strip needs."""']
     lines += [f"    {', '.join(names)}, = sizes"] if names else []
-    total = [str(len(_scalars(program, steps)))] + [_extent(array.extents) for array in program.arrays]
+    total = [str(len(_scalars(program, steps)) + 1)] + [_extent(array.extents) for array in program.arrays]
     return "\n".join([*lines, f"    return {' + '.join(total)}"])
 
 
@@ -62,12 +62,12 @@ def _walk(steps: tuple[Step, ...]) -> Iterator[Block | SeriesCall]:
 
 
 def _scalars(program: PairProgram, steps: tuple[Step, ...]) -> list[str]:
-    """The pair scalars that outlive a block, with two rows at least that a series needs for itself."""
+    """The pair scalars that outlive a block."""
     grams = {gram.name for gram in program.grams}
     names = {ref.name: None for _, ref in program.outputs if not ref.index}
     for step in _walk(steps):
         if isinstance(step, SeriesCall):
-            names |= {ref.name: None for ref in (step.correlation, step.value, step.integral)} | {"series_square": None}
+            names |= {ref.name: None for ref in (step.correlation, step.value, step.integral)}
         else:
             loads = [line for line in step.lines if isinstance(line, Load) and line.pairs]
             names |= {load.ref.name: None for load in loads if not load.ref.index}
@@ -105,16 +105,18 @@ class _TileText:
         lines += ["    for i in range(r0, r1):", "        slot = call = 0",
                   "        left = max(c0, i + 1) if mirror else c0", "        width = c1 - left"]
         lines += [f"        {scalar_name(name)} = scratch[{k}, :width]" for k, name in enumerate(self.scalars)]
+        lines += [f"        doubt = scratch[{len(self.scalars)}, :width]", "        doubt[:] = 0"]
         lines += [f"        {scalar_name(name)} = g_{name}[i - r0, left - c0:c1 - c0]" for name in self.grams]
         lines += steps
         for name, ref in program.outputs:
             lines += [f"        result = {self._place(ref)}", "        for j in range(width):",
-                      f"            o_{name}[i, left + j] = result[j]"]
+                      f"            o_{name}[i, left + j] = result[j]", "        rt.note_finite(result, doubt)"]
+        lines.append("        rt.note(doubt, doubts, i - r0, left - c0)")
         lines += ["    if mirror:"] + [f"        rt.mirror(o_{name}, r0, r1, c0, c1)" for name, _ in program.outputs]
         return "\n".join(lines)
 
     def _array_rows(self) -> list[str]:
-        lines, start = [], str(len(self.scalars))
+        lines, start = [], str(len(self.scalars) + 1)
         for name, array in self.arrays.items():
             lines.append(f"    at_{name} = {start}")
             start = f"at_{name} + {_extent(array.extents)}"
@@ -137,8 +139,7 @@ class _TileText:
                     lines += [pad + range_source(loop), *(self._steps(inner, pad + "    ") or [pad + "    pass"])]
                 case SeriesCall():
                     rows = ", ".join(self._place(ref) for ref in (step.correlation, step.value, step.integral))
-                    rest = f"{scalar_name('series_square')}, {step.means is not None}"
-                    lines += [f"{pad}rt.sum_series(series, call, i, left, {rows}, {rest})",
+                    lines += [f"{pad}rt.sum_series(series, call, i, left, {rows}, doubt, {step.means is not None})",
                               f"{pad}call += 1"]
                 case Block():
                     lines += [pad + text for text in self._block(step)]
@@ -160,6 +161,8 @@ class _TileText:
                         body.append(f"b{slot} = b{slot}_row[j]")
                 case Let(name, text):
                     body.append(f"{name} = {named_literals(text, self.constants)}")
+                    if line.near == "correlation":
+                        body.append(f"doubt[j] = max(doubt[j], abs({name}))")
                 case Store(ref, name) if ref.index or ref.name in self.scalars:
                     head.append(f"to_{len(head)} = {self._place(ref)}")
                     body.append(f"to_{len(head) - 1}[j] = {name}")

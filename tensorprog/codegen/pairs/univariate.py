@@ -1,23 +1,24 @@
-"""Functions of one variable: whether two agree, where a series converges, and their source text for quadrature."""
+"""Functions of one variable: whether two agree, which have a series, and their source text for quadrature."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 
-from tensorprog.codegen.pairs.pieces import KINKED, has_kink
+from tensorprog.codegen.pairs.pieces import has_kink
 
 #: The symbol that every function is written in.
 X = sympy.Symbol("x", real=True)
 
+_NO_SERIES = ("DiracDelta", "floor", "ceiling", "Derivative", "Subs")
 _RUNTIME = ("erf", "gelu", "relu", "sigmoid", "sigmoid_slope", "silu", "softplus", "step", "tanh_slope")
 
 
 class UnsupportedDual(Exception):
-    """A function with kinks and without a closed two-point function: another evaluator is needed."""
+    """A two-point function that is neither closed nor a series: another evaluator is needed."""
 
 
 class _Printer(NumPyPrinter):
@@ -33,6 +34,12 @@ class _Printer(NumPyPrinter):
         raise UnsupportedDual(f"no NumPy form of {name}")
 
     _print_erf = _print_Function
+
+    def _print_Max(self, expr: sympy.Expr) -> str:
+        return reduce(lambda one, two: f"np.maximum({one}, {two})", map(self._print, expr.args))
+
+    def _print_Min(self, expr: sympy.Expr) -> str:
+        return reduce(lambda one, two: f"np.minimum({one}, {two})", map(self._print, expr.args))
 
 
 def canonical(phi: sympy.Expr) -> sympy.Expr:
@@ -68,13 +75,8 @@ def _values(phi: sympy.Expr, points: np.ndarray) -> np.ndarray:
 
 
 def check_series(phi: sympy.Expr, psi: sympy.Expr) -> None:
-    """Raises UnsupportedDual where a Hermite series converges too slowly: kinks on both sides, or away from zero."""
-    kinked = [f for f in (phi, psi) if has_kink(f)]
-    if len(kinked) == 2 or not all(_kinks_at_zero(f) for f in kinked):
-        raise UnsupportedDual(f"E[phi(u) psi(v)] with phi = {phi}, psi = {psi}")
-
-
-def _kinks_at_zero(phi: sympy.Expr) -> bool:
-    nodes = [node for node in sympy.preorder_traversal(phi) if node.func.__name__ in KINKED]
-    simple = all(node.func.__name__ in ("Abs", "sign", "step", "relu", "leaky_relu") for node in nodes)
-    return simple and all((node.args[0] / X).is_number for node in nodes)
+    """Raises UnsupportedDual for functions that have no values everywhere, or infinitely many kinks."""
+    for f in (phi, psi):
+        if any(node.func.__name__ in _NO_SERIES for node in sympy.preorder_traversal(f)):
+            raise UnsupportedDual(f"E[phi(u) psi(v)] with phi = {phi}, psi = {psi}")
+        numpy_source(f)
