@@ -130,11 +130,13 @@ class Means:
     def _products(self, terms: list[Expr]) -> tuple[list[Expr], list[Expr]]:
         """Terms put together to products of functions of one centred Gaussian each, and the other terms."""
         usable = [t for t in terms if not any(self.laws.discrete(a) for a in t.atoms(Init)) and self._centred(t) == t]
-        named, meaning = self.planned.named(usable)
+        common = _common(usable)
+        whole = {t / common: t for t in usable}
+        named, meaning = self.planned.named(list(whole))
         gaussians = [s for s in meaning if s.name.startswith("z")]
         found = put_together(list(named.values()), gaussians)
-        used = {list(named)[k] for _, chosen in found for k in chosen}
-        return [product.xreplace(meaning) for product, _ in found], [t for t in terms if t not in used]
+        used = {whole[list(named)[k]] for _, chosen in found for k in chosen}
+        return [product.xreplace(meaning) * common for product, _ in found], [t for t in terms if t not in used]
 
     def _product_mean(self, expr: Expr) -> Expr:
         expr = self._centred(expr)
@@ -162,3 +164,9 @@ class Means:
             weight = sympy.Mul(*(w for _, w in values))
             result += weight * self._mean(expr.xreplace(mapping))
         return result
+
+
+def _common(terms: list[Expr]) -> Expr:
+    """The factors that all of the products have."""
+    factors = [set(sympy.Mul.make_args(t)) for t in terms]
+    return sympy.Mul(*ordered(frozenset.intersection(*map(frozenset, factors)))) if factors else Integer(1)
