@@ -20,7 +20,7 @@ from tensorprog.expectations.forms import Conditional
 from tensorprog.expectations.guarded import magnitude, plain
 from tensorprog.expectations.products import Summand, forms_of, is_odd, summands
 from tensorprog.expectations.quadrature import MOST_DIMENSIONS, Integral, integral_of
-from tensorprog.expectations.source import Instead, function_source
+from tensorprog.expectations.source import Instead, function_source, printable
 from tensorprog.expectations.table import look_up
 
 
@@ -129,6 +129,9 @@ class Planner:
         Raises:
             NoRecipe: if it would have too many variables.
         """
+        row = self._row(Mul.make_args(integrand))
+        if row is not None:
+            return row
         try:
             return self._expanded(integrand, integrals=False)
         except NotClosed:
@@ -195,7 +198,7 @@ class Planner:
         if len(used) > 2 or not (self.smoothed or any(isinstance(e, Add) for e in sympy.preorder_traversal(value))):
             return None
         integral = integral_of((integrand,), Basis(self.gaussians, self.covariance), set())
-        if integral is None:
+        if integral is None or not printable(integral.integrand):
             return None
         return Instead(integral, magnitude(value), tuple(map(self.covariance, used, used)) if self.smoothed else ())
 

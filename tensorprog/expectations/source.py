@@ -10,6 +10,7 @@ from math import copysign, isfinite
 
 import sympy
 from sympy import Expr, Function, Mul, S, Symbol
+from sympy.printing.codeprinter import PrintMethodNotImplementedError
 from sympy.printing.pycode import PythonCodePrinter
 
 from tensorprog.expectations.affine import Affine
@@ -90,6 +91,15 @@ def _float_text(number: Expr) -> str:
     """A number as a floating point literal, infinite if it is too large for one."""
     value = float(number)
     return repr(value) if isfinite(value) else f"{copysign(1.0, value):.0f}e999"
+
+
+def printable(expr: Expr) -> bool:
+    """Whether every function in the expression has a numeric form."""
+    try:
+        Printer().doprint(expr)
+    except PrintMethodNotImplementedError:
+        return False
+    return True
 
 
 def identifiers(arguments: tuple[Symbol, ...]) -> dict[Symbol, Symbol]:
