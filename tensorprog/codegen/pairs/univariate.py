@@ -50,8 +50,33 @@ def canonical(phi: sympy.Expr) -> sympy.Expr:
 
 def numpy_source(phi: sympy.Expr) -> str:
     """Source text of a function of the array x; `np` and `rt` (tensorprog.runtime) are in scope."""
-    text = _Printer().doprint(canonical(phi).evalf(17)).replace("numpy.", "np.")
+    text = _Printer().doprint(_bounded(canonical(phi)).evalf(17)).replace("numpy.", "np.")
     return text if canonical(phi).free_symbols else f"{text} + 0.0*x"
+
+
+def _bounded(phi: sympy.Expr) -> sympy.Expr:
+    """With 1/(1 + exp(e)) as sigmoid(-e), exp(e) sigmoid(-e) as sigmoid(e) and log(1 + exp(e)) as softplus(e): exponentials
+    of large numbers would give infinity over infinity."""
+    sigmoid, softplus = sympy.Function("sigmoid"), sympy.Function("softplus")
+
+    def power(base: sympy.Expr, k: sympy.Expr) -> sympy.Expr:
+        found = base - 1
+        return sigmoid(-found.args[0])**-k if k.is_Integer and k < 0 and found.func is sympy.exp else base**k
+
+    def product(*factors: sympy.Expr) -> sympy.Expr:
+        whole = sympy.Mul(*factors)
+        for factor in factors:
+            if factor.func is sympy.exp and whole.has(sigmoid(-factor.args[0])):
+                whole = whole / factor / sigmoid(-factor.args[0]) * sigmoid(factor.args[0])
+        return whole
+
+    def logarithm(x: sympy.Expr) -> sympy.Expr:
+        return softplus((x - 1).args[0]) if (x - 1).func is sympy.exp else sympy.log(x)
+
+    # Numbers are printed by their values, which would write these functions out.
+    phi = phi.replace(lambda e: e.func.__name__ in _RUNTIME and e.func is not sympy.erf,
+                      lambda e: sympy.Function(e.func.__name__)(*e.args))
+    return phi.replace(sympy.log, logarithm).replace(sympy.Pow, power).replace(sympy.Mul, product)
 
 
 @lru_cache(maxsize=256)
