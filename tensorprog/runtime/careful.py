@@ -33,14 +33,14 @@ class PairError:
     pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def dense(self, values: np.ndarray) -> np.ndarray:
-        """[N1, N2]."""
+        """[N1, N2]; infinite where a value is not finite."""
         if not self.relative:
             found = np.zeros(values.shape)
         else:
             found = self.relative * np.maximum(np.outer(self.left, self.right), np.abs(values))
         for i, j, errors in self.pairs:
             found[i, j] = np.maximum(found[i, j], errors)
-        return found
+        return np.where(np.isfinite(values), found, np.inf)
 
     def worst(self, values: np.ndarray) -> float:
         """The largest error, relative to the value or the size of the rows' own."""
@@ -160,10 +160,10 @@ class Careful:
 
     def _values(self, i: np.ndarray, j: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The outputs of pairs, and their errors."""
-        grams = [self._gram(one, two, i, j) for one, two in self.kernel.grams]
         numbers = [float(self.params[name]) for name in self.kernel.params]
         right = j if self.own else j + self.n1
         with np.errstate(all="ignore"):
+            grams = [self._gram(one, two, i, j) for one, two in self.kernel.grams]
             values, moved = ([np.broadcast_to(v, i.shape) for v in self.kernel.listed(
                 Pairs(self.record, i, right, by), grams, numbers, self.sizes)] for by in (0.0, MOVED))
             errors = [SAFETY * np.abs(value - other) for value, other in zip(values, moved)]

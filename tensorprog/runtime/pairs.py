@@ -231,8 +231,9 @@ def _diagonal(kernel: PairKernel, record: Record, first: Mapping, second: Mappin
               sizes: tuple[int, ...], suspect: Callable[[], None] | None) -> list[np.ndarray]:
     """The recursion on the diagonal, for the rows of both data sets; returns the diagonals of the outputs."""
     sets = [first] if second is None else [first, second]
-    grams = [np.concatenate([np.vecdot(*(_matrix(s[name], np.float64) for name in pair)) for s in sets])
-             for pair in kernel.grams]
+    with np.errstate(over="ignore"):
+        grams = [np.concatenate([np.vecdot(*(_matrix(s[name], np.float64) for name in pair)) for s in sets])
+                 for pair in kernel.grams]
     inputs = [np.concatenate([np.asarray(s[name], np.float64) for s in sets]) for name in kernel.inputs]
     if suspect is not None and not all(np.isfinite(values).all() for values in (*grams, *inputs)):
         suspect()
