@@ -227,10 +227,12 @@ class CompiledProgram:
 
         with (shown(progress) as report,
               kept(checkpoint, every, self.source, env, "limit", dtype) as state):
+            compiled = self.compiled_for(env)
             limit = run_limit(
-                self.compiled_for(env), env, method, self.source, samples=samples, replicates=replicates, seed=seed,
+                compiled, env, method, self.source, samples=samples, replicates=replicates, seed=seed,
                 tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=report)
-        return self._result(limit.values, limit.errors, limit.methods, missing, (*warnings, *limit.warnings),
+        tails = _tail_warnings(compiled, limit.values, limit.errors, limit.methods)
+        return self._result(limit.values, limit.errors, limit.methods, missing, (*warnings, *limit.warnings, *tails),
                             unresolved=limit.unresolved,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
 
@@ -459,6 +461,25 @@ class CompiledProgram:
         return Diagnostic("TP641", message, span, severity="warning",
                           help="keep denominators and the arguments of roots and logarithms positive, as in "
                                "`x / sqrt(f*f + 0.01)`")
+
+
+# Relative errors of particles from which the tails of averages are looked at.
+COARSE = 1e-3
+
+
+def _tail_warnings(compiled: Compiled, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray],
+                   methods: Mapping[str, str]) -> list[Diagnostic]:
+    """A warning for each average with a heavy tail, if an output of the particles is not precise."""
+    import numpy as np
+
+    from tensorprog.passes.averages import heavy
+
+    with np.errstate(invalid="ignore"):
+        coarse = any(np.any(errors[name] > COARSE * np.abs(values[name]))
+                     for name, method in methods.items() if method == "particles")
+    return [Diagnostic("TP643", "this average hangs on few particles: its error may be larger than reported", span,
+                       help="take more samples until the result stays, or a form that covariance can evaluate",
+                       severity="warning") for span in (heavy(compiled.limit, compiled.env) if coarse else ())]
 
 
 # --- small things --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from tensorprog.codegen.quoting import quoted, quoted_name
 from tensorprog.ir.integers import symbols
 from tensorprog.ir.program import Cell, For, Program
 from tensorprog.ir.text import program_text
+from tensorprog.passes.averages import resolutions
 from tensorprog.passes.powers import Powers
 from tensorprog.passes.spaces import Spaces
 
@@ -63,7 +64,8 @@ def emit_module(program: Program, original: Program, powers: Powers, vanishing: 
     body = emit_body(program, spaces)
     setup = [*_sampled_spaces(program, spaces, mirrored), *initial_lines(program, spaces, powers, env, mirrored)]
     parts = [header_text(_HEADER, program, original, bool(body.functions)), *body.functions, bind_text(program),
-             _replicate(program, [*setup, *body.lines], vanishing), steps_text(program), _run(program)]
+             _replicate(program, [*setup, *body.lines], vanishing), steps_text(program),
+             _run(program, resolutions(program, env))]
     return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
 
@@ -89,7 +91,7 @@ def steps_text(program: Program) -> str:
     return "\n".join([*lines, f"    return {' + '.join(lengths) or 0}"])
 
 
-def _run(program: Program) -> str:
+def _run(program: Program, resolution: Mapping[str, tuple[float, bool]]) -> str:
     return f'''def run(data, *, samples=4096, replicates=8, seed=0, tolerance=None, threads=None, progress=None,
         **settings):
     """The limits of the outputs ({", ".join(o.name for o in program.outputs)}) and their standard errors.
@@ -110,7 +112,8 @@ def _run(program: Program) -> str:
     env = bind(data, settings)
     samples += samples % 2
     return rt.run_replicates(lambda child, tick: replicate(env, samples, child, tolerance, tick), replicates=replicates,
-                             seed=seed, steps=steps(env), threads=threads, progress=progress)'''
+                             seed=seed, steps=steps(env), threads=threads, progress=progress, samples=samples,
+                             jumps={dict(resolution)!r})'''
 
 
 # --- one replicate -------------------------------------------------------------------------------------------

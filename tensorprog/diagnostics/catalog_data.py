@@ -160,6 +160,14 @@ _BINDING = {
         "element in `.error`, are what they say; other elements are right.",
         "program.kernels(1e9 * X)",
         "program.kernels(X)"),
+    "TP643": Entry(
+        "an average with a heavy tail (warning)",
+        "Of an exponential, or a high power, of Gaussian vectors the few largest particles carry a good part of the mean, "
+        "and most randomizations do not have them. Replicates then agree with each other better than with the limit, so "
+        "that two errors cover the value less often than 95 %. The error is right once there are so many samples that "
+        "it is small.",
+        "tpc run model.tp --method particles --samples 64",
+        "tpc run model.tp --method particles --samples 65536"),
 }
 
 _COMMAND_LINE = {

@@ -24,8 +24,8 @@ GROWING_WORK, PLAIN_WORK = 10**6, 10**4
 # The two evaluations' roundings are of one size but not equal: their difference times this bounds either of them, but
 # where they agree by chance to a fourth.
 ROUNDING_FACTOR = 4.0
-# Directions more in the second evaluation, so that coefficients have another scale and another rounding, and the size of
-# a direction there: a few exact numbers are rounded the same at every scale.
+# Directions more in the second evaluation, so that coefficients have another scale and another rounding, and the size
+# of a direction there: a few exact numbers are rounded the same at every scale.
 EXTRA, PERTURBED = 17, 1.0 + 2.0**-50
 # What is smaller, relative to its element or to the largest element up to it, is rounding: error 0.
 ROUNDED, ROUNDED_OF_LARGEST = 2e-12, 1e-14

@@ -16,7 +16,8 @@ Progress = Callable[[int, int], None]
 
 
 def run_replicates(replicate: Replicate, *, replicates: int, seed: int, steps: int = 0, threads: int | None = None,
-                   progress: Progress | None = None) -> tuple[dict, dict]:
+                   progress: Progress | None = None, samples: int = 0,
+                   jumps: Mapping[str, tuple[float, bool]] | None = None) -> tuple[dict, dict]:
     """Run `replicate` with independent seeds; the mean of its results and their standard errors.
 
     The standard error is scaled so that two of them cover 95 % also for few replicates (Student's t), and is NaN for a
@@ -25,12 +26,15 @@ def run_replicates(replicate: Replicate, *, replicates: int, seed: int, steps: i
     Args:
         replicate: called with a seed and a function to call after each of its `steps`.
         progress: called with (steps done, steps in all) over all replicates.
+        samples: particles of one replicate.
+        jumps: for outputs with averages of something that jumps: how much, as far as it is known, and whether there are
+            others, which then count as twice the output's size.
 
     Returns:
         (values, errors): name -> array of the output's shape.
     """
     return _summary(run_each(replicate, replicates=replicates, seed=seed, steps=steps, threads=threads,
-                             progress=progress))
+                             progress=progress), samples, jumps or {})
 
 
 def run_each(replicate: Replicate, *, replicates: int, seed: int, steps: int = 0, threads: int | None = None,
@@ -92,7 +96,7 @@ def _counted(replicate: Replicate, seed: np.random.SeedSequence, counter: Counte
     return values
 
 
-def _summary(results: list[Values]) -> tuple[dict, dict]:
+def _summary(results: list[Values], samples: int, jumps: Mapping[str, tuple[float, bool]]) -> tuple[dict, dict]:
     values, errors = {}, {}
     factor = coverage_factor(len(results))
     with np.errstate(all="ignore"):
@@ -100,6 +104,10 @@ def _summary(results: list[Values]) -> tuple[dict, dict]:
             stack = np.stack([np.asarray(r[name], dtype=float) for r in results])
             values[name] = stack.mean(axis=0)
             errors[name] = standard_error(stack, factor)
+            if name in jumps:
+                known, others = jumps[name]
+                jump = np.maximum(known, 2.0 * others * np.abs(values[name]))
+                errors[name] = np.maximum(errors[name], unseen(len(results)) * jump / samples)
     return values, errors
 
 
@@ -108,6 +116,16 @@ def standard_error(stack: np.ndarray, factor: float) -> np.ndarray:
     if len(stack) == 1:
         return np.full(stack.shape[1:], np.nan)
     return factor * stack.std(axis=0, ddof=1) / np.sqrt(len(stack))
+
+
+def unseen(replicates: int) -> float:
+    """Half of what an average may be off, in units of its resolution, though all replicates agree.
+
+    Averages over N particles of something with jumps of size 1 are multiples of 1/N. A replicate takes the one above or
+    the one below; with probability q it takes the more distant one, and the mean is then q/N off. That all agree has a
+    probability (1 - q)**R of at least 1 - `LEVEL` for q up to 1 - (1 - LEVEL)**(1/R).
+    """
+    return (1.0 - (1.0 - LEVEL) ** (1.0 / replicates)) / 2.0
 
 
 # The level that two standard errors are scaled to. It is a little above 95 %, because the errors of quasi-Monte Carlo
