@@ -92,7 +92,7 @@ class Shelf:
             store(self._path(part), data)
 
     def _path(self, part: str) -> str:
-        return f"programs/{self._name}.{hashlib.sha256(part.encode()).hexdigest()[:12]}"
+        return f"programs/{self._name}.{hashlib.sha256(f'{part} {_registered()}'.encode()).hexdigest()[:12]}"
 
 
 # --- pickles -------------------------------------------------------------------------------------------------
@@ -154,6 +154,12 @@ def _package_digest() -> bytes:
         digest.update(str(path.relative_to(PACKAGE.parent)).encode() + b"\0")
         digest.update(path.read_bytes())
     return digest.digest()
+
+
+def _registered() -> list[str]:
+    """Rows that the user has added to the table of expectations, on which plans depend."""
+    table = sys.modules.get("tensorprog.expectations.table")
+    return [f"{row.integrand}: {row.formula}" for row in table.registered()] if table is not None else []
 
 
 @cache

@@ -113,3 +113,43 @@ def test_sums_that_would_explode_are_not_multiplied_out():
     with pytest.raises(build.Unsupported):
         require_expandable(sympy.Add(*x) ** 12)
     assert require_expandable(sympy.Add(*x) ** 2) == 15 == size(sympy.Add(*x) ** 2)
+
+
+@pytest.mark.parametrize("depth", [6, 10])
+def test_functions_that_call_one_another_are_expanded(depth):
+    text = "width n\nvector v : [n] ~ normal(0, 1)\ndef f0(x) = x / sqrt(1 + x*x)\n"
+    text += "".join(f"def f{k}(x) = f{k - 1}(f{k - 1}(x))\n" for k in range(1, depth + 1))
+    result = tensorprog.compile(f"{text}output moment(f{depth}(v)**2) as q\n").run(method="particles", samples=512)
+    x, w = np.polynomial.hermite_e.hermegauss(400)
+    times = 2**depth  # f applied so often is x / sqrt(1 + times x**2)
+    expected = w @ (x**2 / (1 + times * x**2)) / w.sum()
+    assert abs(result["q"] - expected) < 5 * result.error["q"] + 1e-4 * expected
+
+
+def test_equal_calls_are_expanded_once():
+    text = "width n\nvector v : [n] ~ normal(0, 1)\ndef f0(x) = tanh(x)\n"
+    text += "".join(f"def f{k}(x) = f{k - 1}(x) - f{k - 1}(x) / 2\n" for k in range(1, 31))
+    program = tensorprog.compile(f"{text}output moment(f30(v)**2) * 2**60 as q, moment(tanh(v)**2) as once\n")
+    result = program.run()
+    assert result["q"] == pytest.approx(result["once"], rel=1e-12)
+
+
+def test_what_is_stored_between_calls_is_seen():
+    text = ("width n\nparam c = 1.0\nvector v : [n] ~ normal(0, 1)\ns = 1.0\ndef f(x) = s * x\n"
+            "a = f(v)\ns = 3.0\nb = f(v)\noutput moment(a*b) as ab, moment(b*b) as bb\n")
+    result = tensorprog.compile(text).run()
+    assert (float(result["ab"]), float(result["bb"])) == (3.0, 9.0)
+
+
+def test_derivatives_go_through_calls_that_were_expanded_before():
+    text = ("width n\nvector v : [n] ~ normal(0, 1)\ndef f(x) = x*x\ndef g(x) = f(x) + f'(x) + f''(x)\n"
+            "def h(x) = g(x) + g'(x)\noutput moment(h(v)) as q\n")
+    assert float(tensorprog.compile(text).run()["q"]) == pytest.approx(1 + 2 + 2)  # x^2 + 2x + 2, and 2x + 2
+
+
+def test_outputs_are_judged_linear_one_by_one():
+    lines = [f"q{k} = moment({'tanh(v)*v' if k % 2 else 'v*v'} * {k + 1})" for k in range(30)]
+    text = "width n\nvector v : [n] ~ normal(0, 1)\n" + "\n".join(lines)
+    program = tensorprog.compile(f"{text}\noutput {', '.join(f'q{k}' for k in range(30))}\n")
+    evaluators = [c.evaluator for c in program.compiled.plan.choices]
+    assert evaluators == ["span", "covariance"] * 15

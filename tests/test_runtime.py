@@ -255,3 +255,15 @@ def test_a_failing_replicate_ends_the_run():
 
     with pytest.raises(KeyboardInterrupt):
         rt.run_replicates(fail, replicates=4, seed=0, threads=2)
+
+
+@pytest.mark.parametrize("dimension, digits", [(1, 0), (1, 3), (2, 1), (9, 5), (256, 6)])
+def test_sobol_points_are_those_of_scipy(dimension, digits):
+    from scipy.stats import qmc
+
+    from tensorprog.runtime.sobol import sobol_points
+
+    ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
+    points = qmc.Sobol(dimension, scramble=True, rng=theirs).random_base2(digits).T
+    assert np.array_equal(sobol_points(dimension, digits, ours), points)
+    assert ours.random() == theirs.random()

@@ -114,6 +114,11 @@ def rows() -> tuple[Row, ...]:
     return (*reversed(_registered), *BUILT_IN)
 
 
+def registered() -> tuple[Row, ...]:
+    """The rows that were added, in their order."""
+    return tuple(_registered)
+
+
 def register(integrand: Expr, formula: Expr, *, name: str, source: str, validity: str = "any covariance") -> Row:
     """Adds a row to the table, for this Python process; it is preferred to earlier ones.
 
