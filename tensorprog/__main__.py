@@ -1,5 +1,5 @@
 """`python -m tensorprog` is `tpc`."""
 
-from tensorprog.cli import main
+from tensorprog.start import main
 
-main(prog_name="tpc")
+main()

@@ -129,6 +129,10 @@ class CompiledProgram:
         self._accepted = self._checker_accepted = frozenset(accepted)
         self.kept: tuple | None = None
 
+    def __getstate__(self) -> dict[str, object]:
+        """What a pickle holds: the program, and nothing that was derived from it."""
+        return {name: self.__dict__[name] for name in ("source", "program", "settings", "warnings")}
+
     def __repr__(self) -> str:
         return f"<tensorprog program {self.source.name}: {', '.join(o.name for o in self.program.outputs)}>"
 

@@ -20,6 +20,7 @@ import click
 
 from tensorprog import __version__
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source, near_miss, render
+from tensorprog.start import INTERRUPTED, LostOutput, prepared
 
 if TYPE_CHECKING:
     from tensorprog.api import CompiledProgram
@@ -30,14 +31,13 @@ DIVERGED = 1
 FAILED = 1
 MISTAKE = 2
 INTERNAL = 70
-INTERRUPTED = 130
 
 
 # --- the group -----------------------------------------------------------------------------------------------
 
 
-class _ClosedPipe(Exception):
-    """The reader of stdout has gone. (Click would turn a BrokenPipeError into exit code 1.)"""
+class _Pressed(Exception):
+    """Ctrl-C was pressed."""
 
 
 class Tpc(click.Group):
@@ -46,20 +46,23 @@ class Tpc(click.Group):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object) -> None:
         """Run a command line and leave the process with its exit code."""
         arguments = list(sys.argv[1:] if args is None else args)
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="replace")
         extra["standalone_mode"] = False
-        code = _guarded(lambda: super(Tpc, self).main(args=arguments, prog_name=prog_name, **extra), arguments)
+        prepared()
+        try:
+            code = _guarded(lambda: super(Tpc, self).main(args=arguments, prog_name=prog_name, **extra), arguments)
+            sys.stdout.flush()
+        except LostOutput as error:
+            code = _report_lost_output(error)
         sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the chosen command, its output flushed."""
+        """Run the chosen command."""
         try:
-            code = super().invoke(ctx)
-            sys.stdout.flush()
-            return code
-        except BrokenPipeError:
-            raise _ClosedPipe from None
+            return super().invoke(ctx)
+        except EOFError as error:  # click would take it for an interruption
+            raise RuntimeError("a file ended before its end") from error
+        except KeyboardInterrupt:  # click would write an empty line
+            raise _Pressed from None
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
         """The command of a name, or a usage error that says which one was probably meant."""
@@ -84,21 +87,32 @@ def _guarded(command: Callable[[], object], arguments: list[str]) -> int:
     except click.ClickException as error:
         _report_usage(error, as_json)
         return MISTAKE
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, _Pressed):
         click.echo("tpc: interrupted", err=True)
         return INTERRUPTED
-    except _ClosedPipe:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except LostOutput:
+        raise
     except MemoryError:
         _report_mistake(ProgramError([Diagnostic("TP709", "there is not enough memory for this run", help=(
             "use fewer --samples or --replicates, a smaller --width, or smaller data"))]), as_json)
         return MISTAKE
     except Exception as error:
+        if prepared().happened:
+            click.echo("tpc: interrupted", err=True)
+            return INTERRUPTED
         from tensorprog.crash import apologize
 
         apologize(error, arguments)
         return INTERNAL
+
+
+def _report_lost_output(error: LostOutput) -> int:
+    """The exit code after output was lost: a reader that has gone, as `head`, has seen what it wanted."""
+    if error.closed:
+        return 0
+    _report_mistake(ProgramError([Diagnostic("TP707", f"cannot write to standard output: {error}", help=(
+        "make room on its disk, or write the output elsewhere"))]), as_json=False)
+    return MISTAKE
 
 
 def _report_mistake(error: ProgramError, as_json: bool) -> None:

@@ -64,7 +64,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Call `write` on a temporary file of the same folder and put it in place of `path`; on failure nothing changes.
 
-    A symbolic link stays a link, and an existing file keeps its permissions.
+    A symbolic link stays a link, and an existing file keeps its permissions. What is no file, as a device or a pipe, is
+    written to.
 
     Raises:
         ProgramError: TP707, when the file cannot be written.
@@ -72,6 +73,10 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], object
     target = os.path.realpath(path)
     temporary = None
     try:
+        if os.path.exists(target) and not os.path.isfile(target):
+            with open(target, "wb") as file:
+                write(file)
+            return
         handle, temporary = tempfile.mkstemp(prefix=".tpc-", dir=os.path.dirname(target))
         with os.fdopen(handle, "wb") as file:
             write(file)
