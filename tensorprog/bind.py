@@ -52,6 +52,20 @@ def bind(program: Program, data: Mapping[str, object] | None = None,
     return binder.env
 
 
+def check_headers(program: Program, headers: Mapping[str, np.ndarray], settings: Mapping[str, object]) -> None:
+    """Check the data's names, shapes and types, from arrays whose entries are not read and need not exist.
+
+    Raises:
+        ProgramError: as `bind` does.
+    """
+    binder = _HeaderBinder(program, Reporter(program.source), finite=False)
+    binder.bind_settings(dict(settings))
+    binder.bind_inputs(dict(headers))
+    binder.solve_sizes()
+    binder.check_shapes()
+    binder.reporter.raise_errors()
+
+
 def check_finite(program: Program, env: Env, names: Iterable[str]) -> None:
     """Raises TP624 if bound inputs have entries that are not finite numbers."""
     binder = _Binder(program, Reporter(program.source))
@@ -356,6 +370,14 @@ class _Binder:
 
 
 # --- conversions and words -----------------------------------------------------------------------------------
+
+
+class _HeaderBinder(_Binder):
+    """Takes arrays as they are."""
+
+    def _as_array(self, declared: Input, given: object) -> np.ndarray | None:
+        raw = self._raw_array(declared, given)
+        return raw if raw is not None and self._has_axes(declared, raw) else None
 
 
 def _sums_are_finite(array: np.ndarray) -> bool:

@@ -335,8 +335,9 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignm
       tpc run model.tp data.npz y=labels.csv --set eta=0.1 -o limit.npz
     """
     compiled = _compile(program, (), show_warnings=not as_json)
+    settings = _as_settings(assignments)
     with _bar(progress) as bar:
-        result = compiled.run_with(_load(data + more_data), _as_settings(assignments), samples=samples,
+        result = compiled.run_with(_load(compiled, data + more_data, settings), settings, samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
                                    progress=bar)
@@ -362,7 +363,7 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
       tpc simulate model.tp data.npz --width 64,256,1024 --seeds 16
     """
     compiled = _compile(program, (), show_warnings=not as_json, limit=False)
-    arrays = _load(data + more_data)
+    arrays = _load(compiled, data + more_data, _as_settings(assignments))
     chosen = list(dict.fromkeys(width for group in widths for width in group))
     results: list[Result] = []
     code = _simulate_widths(compiled, arrays, chosen, seeds, seed, _as_settings(assignments), progress, results)
@@ -428,8 +429,9 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     if plot is not None:
         picture_format(plot)
     compiled = _compile(program, (), show_warnings=not as_json)
+    settings = _as_settings(assignments)
     with _bar(progress) as bar:
-        found = verify_program(compiled, _load(data + more_data), _as_settings(assignments), widths=widths,
+        found = verify_program(compiled, _load(compiled, data + more_data, settings), settings, widths=widths,
                                seeds=seeds, seed=seed, progress=bar, **limit_options)
     click.echo(found.to_json() if as_json else found.table())
     if plot is not None:
@@ -584,12 +586,16 @@ def _as_settings(assignments: Iterable[tuple[str, object]]) -> dict[str, object]
     return settings
 
 
-def _load(data: tuple[str, ...]) -> dict:
+def _load(compiled: CompiledProgram, data: tuple[str, ...], settings: dict[str, object]) -> dict:
+    """The data, after a check of the shapes that its files declare."""
     if not data:
         return {}
+    from tensorprog.bind import check_headers
     from tensorprog.data import load_data
 
-    return load_data(data)
+    program = compiled.program
+    return load_data(data, lambda headers: check_headers(program, headers, compiled.settings | settings),
+                     [declared.name for declared in program.inputs])
 
 
 def _finish(compiled: CompiledProgram, result: Result, output: Path | None, as_json: bool, quiet: bool = False) -> int:

@@ -11,15 +11,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from tokenize import TokenError
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -35,17 +36,33 @@ DAMAGE = (ValueError, EOFError, RuntimeError, KeyError, SyntaxError, zipfile.Bad
 Row = tuple[int, list[str]]
 
 
-def load_data(arguments: Iterable[str | os.PathLike[str]]) -> dict[str, np.ndarray]:
+def load_data(arguments: Iterable[str | os.PathLike[str]],
+              check: Callable[[dict[str, np.ndarray]], None] | None = None,
+              wanted: Iterable[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays that the arguments name, in order.
+
+    A file of a megabyte may hold a gigabyte of zeros. So `check` first sees arrays of the right shapes and types that take
+    no memory, and raises what it has against them; and of the names that are not `wanted` nothing else is read.
 
     Raises:
         ProgramError: TP610 to TP616, for a file that is missing, damaged or of another kind, or a name given twice.
     """
+    places = [_split(argument) for argument in arguments]
+    if check is None:
+        return _collected(places, _load)
+    headers = _collected(places, load_headers)
+    check(headers)
+    names = set(headers if wanted is None else wanted)
+    return _collected(places, lambda name, path: _load(name, path, names)) | {
+        name: header for name, header in headers.items() if name not in names}
+
+
+def _collected(places: list[tuple[str | None, Path]],
+               load: Callable[[str | None, Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     data: dict[str, np.ndarray] = {}
     origins: dict[str, str] = {}
-    for argument in arguments:
-        name, path = _split(argument)
-        for key, array in _load(name, path).items():
+    for name, path in places:
+        for key, array in load(name, path).items():
             if key in data:
                 raise mistake("TP616", f"'{key}' is given twice: by '{origins[key]}' and by '{path}'",
                               "leave one of them out, or rename it: `name=file`")
@@ -65,7 +82,50 @@ def _split(argument: str | os.PathLike[str]) -> tuple[str | None, Path]:
     return name, Path(file)
 
 
-def _load(name: str | None, path: Path) -> dict[str, np.ndarray]:
+def load_headers(name: str | None, path: Path) -> dict[str, np.ndarray]:
+    """Arrays of the shapes and types that a file declares, all of one zero in memory; those of a csv file as they are."""
+    extension = path.suffix.lower()
+    if extension not in (".npz", ".npy") or not path.is_file():
+        return _load(name, path)
+    try:
+        if extension == ".npy":
+            with open(path, "rb") as file:
+                return {name or _stem(path): _header_of(file, os.fstat(file.fileno()).st_size)}
+        with zipfile.ZipFile(path) as archive:
+            found = {}
+            for member in archive.infolist():
+                with archive.open(member) as file:
+                    found[member.filename.removesuffix(".npy")] = _header_of(file, member.file_size)
+    except DAMAGE as error:
+        raise _damaged(path, error) from None
+    except OSError as error:
+        raise mistake("TP611", f"cannot read '{path}': {error.strerror or error}") from None
+    return found if name is None or len(found) != 1 else {name: next(iter(found.values()))}
+
+
+def _header_of(file: IO[bytes], size: int) -> np.ndarray:
+    """An array of the shape and type that begin a file of `size` bytes.
+
+    Raises:
+        ValueError: for another kind of file, for Python objects, or if the size is another than that of its array.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"version {version} of the format")
+    shape, _, dtype = _HEADERS[version](file)
+    if dtype.hasobject:
+        raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+    if math.prod(shape) * dtype.itemsize != size - file.tell():
+        raise ValueError(f"it has {size - file.tell()} bytes where an array of shape {shape} and type {dtype} is declared")
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+# Versions 2 and 3 differ in how a header is encoded, which matters for the names of fields alone.
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
+            (3, 0): np.lib.format.read_array_header_2_0}
+
+
+def _load(name: str | None, path: Path, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
     extension = path.suffix.lower()
     if extension not in EXTENSIONS:
         known = ", ".join(EXTENSIONS)
@@ -76,7 +136,7 @@ def _load(name: str | None, path: Path) -> dict[str, np.ndarray]:
         raise mistake("TP610", f"there is no file '{path}'", "give the path from the current folder")
     try:
         if extension == ".npz":
-            return _load_npz(name, path)
+            return _load_npz(name, path, wanted)
         array = _load_npy(path) if extension == ".npy" else read_csv(path)
     except OSError as error:
         raise mistake("TP611", f"cannot read '{path}': {error.strerror or error}") from None
@@ -105,13 +165,14 @@ def _load_npy(path: Path) -> np.ndarray:
     raise mistake("TP611", f"'{path}' holds several arrays", f"rename it to '{path.with_suffix('.npz')}'")
 
 
-def _load_npz(name: str | None, path: Path) -> dict[str, np.ndarray]:
+def _load_npz(name: str | None, path: Path, wanted: Collection[str] | None) -> dict[str, np.ndarray]:
     loaded = _open(path)
     if isinstance(loaded, np.ndarray):
         raise mistake("TP611", f"'{path}' holds a single array", f"rename it to '{path.with_suffix('.npy')}'")
     try:
         with loaded:
-            arrays = {key: loaded[key] for key in loaded.files}
+            keys = [key for key in loaded.files if name is not None or wanted is None or key in wanted]
+            arrays = {key: loaded[key] for key in keys}
     except DAMAGE as error:
         raise _damaged(path, error) from None
     if name is None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+import zipfile
 
 import numpy as np
 import pytest
 
+import tensorprog
+from tensorprog.bind import check_headers
 from tensorprog.data import load_data, save_results
 from tensorprog.diagnostics import ProgramError
 from tensorprog.files import write_text, write_whole
@@ -256,3 +260,77 @@ def test_first_divergence():
     assert first_divergence(values) == (0,)
     assert first_divergence(values, np.array([[False, True], [False, False]])) == (1,)
     assert first_divergence(values, np.array([True, True])) is None
+
+
+# --- files that are not what they declare ---------------------------------------------------------------------
+
+
+PROGRAM = "width n\nsize P = 3\ninput y : [P]\ninput X : [P, 2]\nvector v : [n] ~ normal(0, 1)\noutput moment(v*v)*sum(y)*sum(X) as q\n"
+
+
+def bomb(path, shape, name="X", dtype="<f8"):
+    """An .npz file whose array is large, and of zeros."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, \
+            archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+        left = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        chunk = bytes(1 << 24)
+        while left > 0:
+            left -= file.write(chunk[:left])
+
+
+@pytest.mark.parametrize("name, shape, code", [("X", (3, 1 << 23), "TP623"), ("X", (1 << 23,), "TP622"),
+                                               ("extra", (1 << 23,), "TP620")])
+def test_shapes_are_checked_before_arrays_are_read(tmp_path, name, shape, code, monkeypatch):
+    bomb(tmp_path / "d.npz", shape, name)
+    program = tensorprog.compile(PROGRAM).program
+    monkeypatch.setattr(np, "load", None)  # nothing is read
+    with pytest.raises(ProgramError, match=code):
+        load_data([str(tmp_path / "d.npz")], lambda headers: check_headers(program, headers, {}), ["X", "y"])
+
+
+def test_arrays_that_are_not_wanted_are_not_read(tmp_path):
+    np.savez(tmp_path / "d.npz", y=np.arange(3.0), other=np.ones((4, 4)))
+    data = load_data([str(tmp_path / "d.npz")], lambda headers: None, ["y"])
+    np.testing.assert_array_equal(data["y"], np.arange(3.0))
+    assert data["other"].shape == (4, 4)
+    assert not data["other"].any()
+
+
+@pytest.mark.parametrize("make", [
+    lambda good: b"", lambda good: good[:20], lambda good: good[:-3], lambda good: good + b"1234", lambda good: good[::-1],
+    lambda good: good.replace(b"(3,)", b"(9,)"), lambda good: good.replace(b"<f8", b"|O8"),
+    lambda good: good.replace(b"(3,)", b"(-3,)"), lambda good: good.replace(b"'shape'", b"'shave'"),
+    lambda good: good.replace(b"(3,)", b"(3.)"), lambda good: good[:6] + b"\x09" + good[7:],
+    lambda good: np.random.default_rng(0).bytes(200),
+])
+def test_a_damaged_array_is_a_mistake(tmp_path, make):
+    file = io.BytesIO()
+    np.save(file, np.arange(3.0))
+    content = make(file.getvalue())
+    (tmp_path / "y.npy").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("y.npy", content)
+    for name in ("y.npy", "d.npz"):
+        with pytest.raises(ProgramError, match="TP611"):
+            load_data([str(tmp_path / name)], lambda headers: None)
+
+
+def test_random_bytes_are_mistakes_in_every_kind_of_file(tmp_path):
+    random = np.random.default_rng(1)
+    good = io.BytesIO()
+    np.savez_compressed(good, y=np.arange(3.0))
+    for number in range(60):
+        content = bytearray(good.getvalue()) if number % 2 else bytearray(random.bytes(150))
+        for place in random.integers(0, len(content), 4):
+            content[place] = random.integers(256)
+        for extension in ("npz", "npy", "csv", "tp"):
+            path = tmp_path / f"y.{extension}"
+            path.write_bytes(content)
+            try:
+                if extension == "tp":
+                    tensorprog.compile(path)
+                else:
+                    load_data([str(path)], lambda headers: None)
+            except ProgramError as error:
+                assert error.diagnostics
