@@ -10,6 +10,7 @@ from tensorprog.covariance.system import System
 from tensorprog.covariance.unwind import Unwound
 from tensorprog.driver import Compiled
 from tensorprog.ir.program import Cell
+from tensorprog.passes.unit_steps import unit_steps
 
 #: A program as expressions.
 Expressions = tuple[Unwound, Laws]
@@ -87,7 +88,7 @@ def _unwound(compiled: Compiled) -> Expressions:
     """
     laws = Laws(compiled.limit, compiled.powers, compiled.env)
     try:
-        return Unwound(compiled.limit, laws), laws
+        return Unwound(unit_steps(compiled.limit), laws), laws
     except RecursionError:
         raise Unsupported("an expression is nested too deeply") from None
     except ArithmeticError:

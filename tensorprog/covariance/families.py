@@ -97,13 +97,13 @@ def _differ(one: tuple, two: tuple) -> bool:
 
 
 def _named(items: tuple) -> set[str]:
-    """The loop variables that an index determines: it is the variable plus or minus something fixed."""
+    """The loop variables that an index determines: it is a multiple of the variable plus something fixed."""
     names: set[str] = set()
     for item in items:
         if not isinstance(item, IntSym | IntBin):
             continue
         loops = [(atom, c) for atom, c in linear_form(item).items() if isinstance(atom, IntSym) and atom.kind == "loop"]
-        if len(loops) == 1 and abs(loops[0][1]) == 1:
+        if len(loops) == 1 and loops[0][1] != 0:
             names.add(loops[0][0].name)
     return names
 

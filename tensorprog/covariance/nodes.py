@@ -172,8 +172,8 @@ def total(body: Expr, var: Symbol, start: Expr, stop: Expr) -> Expr:
         return body * count(start, stop)
     solved = _fixed(body, var)
     if solved is not None:
-        factor, value = solved
-        rest = (body / factor).subs(var, value)
+        factor, value, exists = solved
+        rest = (body / factor).subs(var, value) * exists
         return rest * AtLeastZero(flat(value - start)) * AtLeastZero(flat(stop - 1 - value))
     outside, inside = [], []
     for factor in sympy.Mul.make_args(body):
@@ -207,14 +207,15 @@ def count(start: Expr, stop: Expr) -> Expr:
     return flat(stop - start)
 
 
-def _fixed(body: Expr, var: Symbol) -> tuple[Expr, Expr] | None:
+def _fixed(body: Expr, var: Symbol) -> tuple[Expr, Expr, Expr] | None:
+    """A factor that is 1 at one integer only, that integer, and 1 if there is one."""
     for factor in sympy.Mul.make_args(body):
         if isinstance(factor, IsZero) and factor.has(var):
             e = flat(factor.args[0])
             slope = e.coeff(var, 1)
             rest = flat(e - slope * var)
-            if slope in (1, -1) and not rest.has(var):
-                return factor, flat(-rest / slope)
+            if slope.is_Integer and slope != 0 and not rest.has(var):
+                return factor, flat(sympy.floor(-rest / slope)), IsZero(sympy.Mod(rest, abs(slope)))
     return None
 
 

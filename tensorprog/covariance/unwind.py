@@ -5,8 +5,7 @@ of integers for families and for values carried round loops, defined by cases; m
 once is a function of its indices. Whatever else a loop carries is a function of the iteration, one step of which is
 the loop's body. Nothing is unrolled.
 
-Not covered (`Unsupported`, with the reason): loops with steps other than 1 and -1 that carry values,
-data-dependent storage.
+Loops have the steps 1 and -1 (`passes/unit_steps.py`). Not covered (`Unsupported`, with the reason): data-dependent storage.
 """
 
 from __future__ import annotations
@@ -123,8 +122,6 @@ class Unwound(Matrices):
             self._guards.pop()
 
     def _loop(self, loop: For) -> None:
-        if abs(loop.step) != 1:
-            raise Unsupported(f"the loop over `{loop.var}` has step {loop.step}")
         start, stop = self._int(loop.start), self._int(loop.stop)
         symbol = index_symbol(loop.var)
         binding = (Binding(symbol, start, stop) if loop.step > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import sympy
 from sympy import Expr, Symbol
 
 from tensorprog.covariance.guards import known
@@ -180,6 +181,7 @@ def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...], wanted: tuple
     values: dict[Symbol, Expr] = {}
     pending = list(zip(stored, wanted))
     unknown = {b.symbol for b in bindings}
+    divisible: list[Expr] = []
     progress = True
     while progress:
         progress = False
@@ -192,12 +194,14 @@ def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...], wanted: tuple
             pattern = flat(pattern)
             slope = pattern.coeff(symbol, 1)
             rest = flat(pattern - slope * symbol)
-            if slope in (1, -1) and symbol not in rest.free_symbols:
-                values[symbol] = flat((target - rest) / slope)
+            if slope.is_Integer and slope != 0 and symbol not in rest.free_symbols:
+                multiple = flat(target - rest)
+                values[symbol] = flat(sympy.floor(multiple / slope))
+                divisible.append(IsZero(sympy.Mod(multiple, abs(slope))))
                 unknown.discard(symbol)
                 pending.remove(pair)
                 progress = True
-    guards = []
+    guards = divisible
     for pattern, target in pending:
         guard = IsZero(flat(pattern.subs(values) - target))
         if guard == 0:
