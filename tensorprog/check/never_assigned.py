@@ -43,13 +43,16 @@ class _Place:
     guarded: bool
     span: Span | None
 
-    def ends(self, position: int) -> tuple[IntExpr, IntExpr] | None:
-        """The smallest and the largest index at a position; None if they are not known."""
-        item = self.items[position] if position < len(self.items) else None
-        if not isinstance(item, IntExpr):
-            return None
-        low, high = _end(item, self.loops, False), _end(item, self.loops, True)
+    def box(self, position: int) -> tuple[IntExpr, IntExpr] | None:
+        """Bounds of the index at a position; None if they are not known."""
+        low, high = self.end(position, False), self.end(position, True)
         return None if low is None or high is None else (low, high)
+
+    def end(self, position: int, largest: bool, attained: bool = False) -> IntExpr | None:
+        """The smallest or largest index at a position, or a bound of it that may not be `attained`; None if it is not
+        known."""
+        item = self.items[position] if position < len(self.items) else None
+        return _end(item, self.loops, largest, attained) if isinstance(item, IntExpr) else None
 
 
 def report_never_assigned(program: Program, reporter: Reporter) -> None:
@@ -102,13 +105,14 @@ def _read(statement: Statement) -> Iterator[tuple[Cell, tuple[Item, ...]]]:
 
 def _check(cell: Cell, read: _Place, stores: list[_Place], reporter: Reporter) -> None:
     for position in range(cell.rank):
-        boxes = [store.ends(position) for store in stores]
-        ends = read.ends(position)
-        if ends is None or None in boxes:
+        boxes = [store.box(position) for store in stores]
+        if None in boxes:
             continue
-        low, high = ends
-        above = all(_is_less(box[1], low if read.guarded else high) for box in boxes)
-        below = all(_is_less(high if read.guarded else low, box[0]) for box in boxes)
+        # Under an `if` it may be any of the indices that is read, else it is the largest one among others.
+        high = read.end(position, not read.guarded, attained=not read.guarded)
+        low = read.end(position, read.guarded, attained=not read.guarded)
+        above = high is not None and all(_is_less(box[1], high) for box in boxes)
+        below = low is not None and all(_is_less(low, box[0]) for box in boxes)
         if above or below:
             index = high if above else low
             element = ", ".join(int_text(index) if p == position else ":" for p in range(cell.rank))
@@ -125,13 +129,15 @@ def _assigned_text(cell: Cell, position: int, boxes: list[tuple[IntExpr, IntExpr
     return f"{which} is " + " or ".join(ranges)
 
 
-def _end(item: IntExpr, loops: tuple[For, ...], largest: bool) -> IntExpr | None:
-    """The largest (or smallest) value of an index over the loops; None if it is not linear in them."""
+def _end(item: IntExpr, loops: tuple[For, ...], largest: bool, attained: bool) -> IntExpr | None:
+    """The largest (or smallest) value of an index over the loops, or a bound; None if it is not linear in them."""
     for loop in reversed(loops):
         form = linear_form(item)
         coefficient = form.pop(IntSym(loop.var, "loop"), 0)
         if any(loop.var in loop_names(atom) for atom in form):
             return None
+        if coefficient and attained and abs(loop.step) != 1 and largest == (coefficient * loop.step > 0):
+            return None  # where a longer step ends depends on the sizes
         if coefficient:
             item = int_bin("+", _rebuilt(form), int_bin("*", IntLit(coefficient), _bound(
                 loop, largest == (coefficient > 0))))
