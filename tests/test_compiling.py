@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
@@ -152,3 +153,11 @@ def test_damaged_files_in_every_place_do_not_change_results(tmp_path):
         path.write_bytes([b"", path.read_bytes()[:-9], os.urandom(300)][number % 3])
     second = run()
     assert (second.returncode, second.stdout, second.stderr) == (0, first.stdout, first.stderr)
+
+
+def test_nothing_is_compiled_past_the_store():
+    package = compiling.PACKAGE
+    texts = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py") if path.name != "compiling.py"}
+    past = [path.name for path, text in texts.items() if re.search(r"from numba import .*\b(njit|jit|vectorize)\b", text)]
+    assert len(texts) > 100
+    assert not past

@@ -81,7 +81,8 @@ def data(name: str, rows: int) -> dict[str, np.ndarray]:
 def interpreted(text: str) -> types.ModuleType:
     """An emitted module that is not compiled, which takes longer than running it on small data."""
     module = types.ModuleType("interpreted")
-    exec(text.replace("from numba import njit", "njit = lambda *args, **options: args[0] if args else lambda f: f"),
+    exec(text.replace("from tensorprog.runtime.compiling import njit",
+                      "njit = lambda *args, **options: args[0] if args else lambda f: f"),
          module.__dict__)
     read = module.get
     module.get = lambda *args: np.float64(read(*args))  # which may be divided by 0 while it is not known

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from tensorprog.nonlinearities import NONLINEARITIES
 from tensorprog.runtime import hermite_tables as tables
+from tensorprog.runtime.compiling import njit
 
 #: Pairs that are integrated; the others keep what their series gives, with its bound.
 MOST = 256
