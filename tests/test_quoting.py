@@ -43,7 +43,7 @@ def modules(program):
     system = compiled.covered.system
     if system is not None:
         found["table"] = driver.emit_table_text(compiled, system)
-        found["tiles"] = driver.emit_table_text(compiled, system, tile_lowerings(compiled, system), "if_needed")
+        found["tiles"] = driver.emit_table_text(compiled, system, tile_lowerings(compiled, system))
     return found
 
 

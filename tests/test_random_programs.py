@@ -3,6 +3,7 @@
 `TENSORPROG_EXAMPLES=300 pytest tests/test_random_programs.py` searches further.
 """
 
+import ast
 import os
 import subprocess
 import sys
@@ -15,7 +16,10 @@ from hypothesis import strategies as st
 from strategies import SIZES, Generator, programs, quick, random_program
 
 import tensorprog
+from tensorprog import driver
+from tensorprog.codegen.finite import emit_finite_module
 from tensorprog.diagnostics import ProgramError
+from tensorprog.kernel_api import tile_lowerings
 
 WIDTH, SEEDS = 800, 8
 
@@ -118,6 +122,24 @@ def test_same_seed_same_result(generated):
     for name in runs[0]:
         for run in runs[1:]:
             np.testing.assert_array_equal(run[name], runs[0][name])
+
+
+@quick(8)
+@given(programs(steps=4))
+def test_every_emitted_module_is_python(generated):
+    try:
+        compiled = tensorprog.compile(generated.text, SIZES).compiled_for({})
+    except ProgramError:
+        assume(False)
+    texts = [driver.emit_module_text(compiled), emit_finite_module(compiled.differentiated, compiled.original)]
+    if compiled.linear.program is not None:
+        texts.append(driver.emit_span_text(compiled))
+    system = compiled.plan.system
+    if system is not None:
+        texts += [driver.emit_table_text(compiled, system),
+                  driver.emit_table_text(compiled, system, tile_lowerings(compiled, system))]
+    for text in texts:
+        ast.parse(text or "")
 
 
 _EMIT = """
