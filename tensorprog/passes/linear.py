@@ -84,7 +84,8 @@ def linear_outputs(program: Program) -> Linear:
             reasons[output.cell] = str(error)
         else:
             good.append(output)
-    found = homogeneous(_sliced(program, tuple(good))) if good else None
+    # Without the others' statements as well, or one of those that is never read may not be linear.
+    found = homogeneous(slices.of(*good)) if good else None
     return Linear(found, reasons)
 
 
@@ -101,11 +102,11 @@ class _Slices:
             for made in {s.var for s in inner if isinstance(s, Let)} | cells_written((statement,)):
                 self.makers.setdefault(made, []).append(k)
 
-    def of(self, output: Output) -> Program:
-        """The program of one output."""
+    def of(self, *outputs: Output) -> Program:
+        """The program of some outputs."""
         kept: set[int] = set()
-        met: set[Var | Cell] = {output.cell}
-        pending = [output.cell]
+        pending: list[Var | Cell] = [output.cell for output in outputs]
+        met = set(pending)
         while pending:
             for k in self.makers.get(pending.pop(), ()):
                 if k not in kept:
@@ -113,7 +114,7 @@ class _Slices:
                     pending += self.uses[k] - met
                     met |= self.uses[k]
         body = tuple(s for k, s in enumerate(self.program.body) if k in kept)
-        return _sliced(self.program.with_body(body), (output,))
+        return _sliced(self.program.with_body(body), outputs)
 
 
 def _sliced(program: Program, outputs: tuple[Output, ...]) -> Program:
