@@ -10,7 +10,7 @@ The names below are loaded when they are first used, so that `import tensorprog`
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "compile": "tensorprog.api",
