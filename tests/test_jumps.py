@@ -41,7 +41,7 @@ def check(result, expressions):
         else:
             assert name not in result.unresolved, expression
             assert abs(value - expected) <= 4 * error + 1e-12, expression
-            assert error < 1e-6, expression
+            assert error < 1e-3, expression  # of particles, the resolution of an average of jumps
 
 
 @pytest.mark.parametrize("method, h, expressions", [

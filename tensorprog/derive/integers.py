@@ -7,7 +7,7 @@ from collections.abc import Callable
 import sympy
 from sympy import Expr
 
-from tensorprog.derive.symbols import element, index
+from tensorprog.derive.symbols import Cases, element, index
 from tensorprog.ir.integers import BoolExpr, Comparison, IntBin, IntChoice, IntExpr, IntLit, IntLoad, IntSym, Logic
 from tensorprog.ir.program import ConstExpr, Program
 
@@ -31,7 +31,7 @@ def to_integer(expr: IntExpr) -> Expr:
         case IntBin(op, left, right):
             return _BINARY[op](to_integer(left), to_integer(right))
         case IntChoice(condition, then, orelse):
-            return sympy.Piecewise((to_integer(then), to_condition(condition)), (to_integer(orelse), True))
+            return Cases(to_integer(then), to_condition(condition), to_integer(orelse))
 
 
 def to_condition(expr: BoolExpr) -> sympy.Basic:
