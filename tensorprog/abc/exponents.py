@@ -117,26 +117,24 @@ def _compared(left: Exponent, right: Exponent | int, relation: str) -> Condition
 
 def all_of(*conditions: Condition) -> Condition:
     """All conditions hold."""
-    if any(c is False for c in conditions):
-        return False
-    open_ones = [c for c in conditions if c is not True]
-    if not open_ones:
-        return True
-    import sympy
-
-    return _decided(sympy.And(*open_ones))
+    return _joined(conditions, "And", decisive=False)
 
 
 def any_of(*conditions: Condition) -> Condition:
     """At least one condition holds."""
-    if any(c is True for c in conditions):
-        return True
-    open_ones = [c for c in conditions if c is not False]
+    return _joined(conditions, "Or", decisive=True)
+
+
+def _joined(conditions: tuple[Condition, ...], operation: str, decisive: bool) -> Condition:
+    """Conditions joined by SymPy's `operation`; one that is `decisive` settles it, the opposite says nothing."""
+    if any(c is decisive for c in conditions):
+        return decisive
+    open_ones = [c for c in conditions if c is not (not decisive)]
     if not open_ones:
-        return False
+        return not decisive
     import sympy
 
-    return _decided(sympy.Or(*open_ones))
+    return _decided(getattr(sympy, operation)(*open_ones))
 
 
 def _decided(condition: sympy.Basic) -> Condition:
