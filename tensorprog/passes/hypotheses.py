@@ -112,10 +112,9 @@ class ProgramBounds:
         of_primitive(op.fn, op.order, args, self._sign(op), problems)
         if problems.growth:
             _too_fast(statement.span, reporter)
-        if op.fn == "div" and is_bounded(op, self.ops, self.vars):
-            return
         if problems.division and op.args[-1 if op.fn == "div" else 0].type.width is not None:
-            _division(op.fn, statement.span, reporter)
+            if op.fn != "div" or not is_bounded(op, self.ops, self.vars):
+                _division(op.fn, statement.span, reporter)
         jumps = op.fn in JUMPS and op.order == 0 or op.fn in KINKS and op.order == 1
         if jumps and args[0].fixed and args[0].zero:
             _degenerate(op.fn + "'" * op.order, statement.span, reporter)

@@ -7,13 +7,19 @@ singularity, only a jump at D = 0, which has probability zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from tensorprog.ir.program import Const, Elementwise, Op, Var
 from tensorprog.passes.bounds import Bound
 
 Powers = dict[Var, Fraction]
+Term = frozenset[tuple[Var, Fraction]]  # Powers as a member of a set
+
+# A value whose reading needs more products, or more operations one inside of another, is read as a vector of its own.
+MOST_TERMS = 64
+DEEPEST = 40
 
 # |f(x)| <= c |x|.
 LINEAR_AT_ZERO = frozenset("neg abs relu tanh erf gelu silu sin".split())
@@ -23,54 +29,61 @@ def is_bounded(quotient: Elementwise, ops: Mapping[Var, Op], bounds: Mapping[Var
     """Whether a quotient of vectors stays bounded where its denominator tends to 0."""
     top, bottom = quotient.args
     reader = _Reader(ops, bounds)
-    controlled = reader.controlled(bottom)
-    return all(sum((q / controlled[x] for x, q in term.items() if x in controlled), Fraction(0)) >= 1
-               for term in reader.terms(top))
+    controlled = reader.controlled(bottom, deep=DEEPEST)
+    return all(sum((q / controlled[x] for x, q in term if x in controlled), Fraction(0)) >= 1
+               for term in reader.terms(top, deep=DEEPEST))
 
 
 class _Reader:
     def __init__(self, ops: Mapping[Var, Op], bounds: Mapping[Var, Bound | None]):
         self.ops, self.bounds = ops, bounds
+        self.controlled, self.terms = functools.cache(self._controlled), functools.cache(self._terms)
 
-    def controlled(self, var: Var) -> Powers:
+    def _controlled(self, var: Var, deep: int) -> Powers:
         """The vectors that a value controls, each at the smallest power that is found."""
-        match self.ops.get(var):
+        controlled = functools.partial(self.controlled, deep=deep - 1)
+        match self.ops.get(var) if deep else None:
             case Elementwise(fn="add" | "max", args=(a, b)) if self._at_least_zero(a) and self._at_least_zero(b):
-                return _smallest(self.controlled(a), self.controlled(b))
+                return _smallest(controlled(a), controlled(b))
             case Elementwise(fn="abs" | "neg", order=0, args=(a,)):
-                return self.controlled(a)
+                return controlled(a)
             case Elementwise(fn="square", order=0, args=(a,)):
-                return _scaled(self.controlled(a), Fraction(2))
+                return _scaled(controlled(a), Fraction(2))
             case Elementwise(fn="mul", args=(a, b)) if a is b:
-                return _scaled(self.controlled(a), Fraction(2))
+                return _scaled(controlled(a), Fraction(2))
             case Elementwise(fn="mul", args=(a, b)) if self._constant(a) or self._constant(b):
-                return self.controlled(b if self._constant(a) else a)
+                return controlled(b if self._constant(a) else a)
             case Elementwise(fn="div", args=(a, b)) if self._constant(b):
-                return self.controlled(a)
+                return controlled(a)
             case Elementwise(fn="sqrt", order=0, args=(a,)):
-                return _scaled(self.controlled(a), Fraction(1, 2))
+                return _scaled(controlled(a), Fraction(1, 2))
             case Elementwise(fn="pow", args=(a, k)) if (power := self._power(k)):
-                return _scaled(self.controlled(a), power)
+                return _scaled(controlled(a), power)
         return {var: Fraction(1)} if var.type.width is not None else {}
 
-    def terms(self, var: Var) -> list[Powers]:
+    def _terms(self, var: Var, deep: int) -> frozenset[Term]:
         """Products of powers of vectors; the size of the value is at most a constant times their sum."""
+        itself = frozenset([frozenset([(var, Fraction(1))] if var.type.width is not None else [])])
+        found = self._parts(var, functools.partial(self.terms, deep=deep - 1)) if deep else None
+        return itself if found is None or len(found) > MOST_TERMS else found
+
+    def _parts(self, var: Var, terms: Callable[[Var], frozenset[Term]]) -> frozenset[Term] | None:
         match self.ops.get(var):
             case Elementwise(fn="add" | "sub" | "max" | "min", args=(a, b)):
-                return self.terms(a) + self.terms(b)
+                return terms(a) | terms(b)
             case Elementwise(fn="mul", args=(a, b)):
-                return [_multiplied(x, y) for x in self.terms(a) for y in self.terms(b)]
+                return frozenset(_multiplied(x, y) for x in terms(a) for y in terms(b))
             case Elementwise(fn="div", args=(a, b)) if self._constant(b):
-                return self.terms(a)
+                return terms(a)
             case Elementwise(fn="square", order=0, args=(a,)):
-                return [_multiplied(x, y) for x in self.terms(a) for y in self.terms(a)]
+                return frozenset(_multiplied(x, y) for x in terms(a) for y in terms(a))
             case Elementwise(fn=fn, order=0, args=(a,)) if fn in LINEAR_AT_ZERO:
-                return self.terms(a)
+                return terms(a)
             case Elementwise(fn="sqrt", order=0, args=(a,)):
-                return [_scaled(x, Fraction(1, 2)) for x in self.terms(a)]
-            case Elementwise(fn="pow", args=(a, k)) if (power := self._power(k)) and len(found := self.terms(a)) == 1:
-                return [_scaled(found[0], power)]
-        return [{var: Fraction(1)} if var.type.width is not None else {}]
+                return frozenset(frozenset(_scaled(dict(x), Fraction(1, 2)).items()) for x in terms(a))
+            case Elementwise(fn="pow", args=(a, k)) if (power := self._power(k)) and len(found := terms(a)) == 1:
+                return frozenset(frozenset(_scaled(dict(x), power).items()) for x in found)
+        return None
 
     def _at_least_zero(self, var: Var) -> bool:
         bound = self.bounds.get(var)
@@ -94,5 +107,6 @@ def _scaled(powers: Powers, factor: Fraction) -> Powers:
     return {x: p * factor for x, p in powers.items()}
 
 
-def _multiplied(a: Powers, b: Powers) -> Powers:
-    return {x: a.get(x, Fraction(0)) + b.get(x, Fraction(0)) for x in a | b}
+def _multiplied(a: Term, b: Term) -> Term:
+    left, right = dict(a), dict(b)
+    return frozenset((x, left.get(x, Fraction(0)) + right.get(x, Fraction(0))) for x in left | right)
