@@ -75,7 +75,7 @@ def _covariance(compiled: Compiled, env: Mapping[str, object], names: list[str],
     (`tiled`), others by a table of values, but none of the latter if they would take too many numbers."""
     if not names:
         return {}, {}, {}
-    from tensorprog.covariance.runtime import TooLarge
+    from tensorprog.covariance.runtime import NotCancelling, TooLarge
 
     values: dict[str, np.ndarray] = {}
     errors: dict[str, np.ndarray] = {}
@@ -95,9 +95,32 @@ def _covariance(compiled: Compiled, env: Mapping[str, object], names: list[str],
         if method != "auto":
             raise ProgramError([Diagnostic("TP713", "the covariances of this run are too many to keep", help=(
                 "use the method 'particles', or smaller data"))], source) from None
+    except NotCancelling as reason:
+        more = _unconditional(compiled, env, rest, str(reason), method, source, threads)
+        values, errors = values | more[0], errors | more[1]
     for name in set(values) & compiled.vanishing:
         values[name] = 0.0 * values[name]
     return values, errors, dict.fromkeys(values, "covariance")
+
+
+def _unconditional(compiled: Compiled, env: Mapping[str, object], names: list[str], refused: str, method: str,
+                   source: Source, threads: int | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Those of some outputs that have equations for which nothing has to cancel. `refused` says what does not.
+
+    Raises:
+        ProgramError: TP712, if `covariance` is asked for and does not cover an output.
+    """
+    from tensorprog.covariance.build import covered
+
+    cells = list(dict.fromkeys(o.cell for o in compiled.limit.outputs))
+    found = compiled.kept("equations without conditions", lambda: covered(compiled, cells, conditional=False))
+    if method != "auto":
+        reasons = {cell: f"{refused}; without that, {why}" for cell, why in found.reasons.items()}
+        _require(compiled, method, reasons, source)
+    if found.system is None:
+        return {}, {}
+    rest = [o.name for o in compiled.limit.outputs if o.name in names and o.cell in found.system.outputs]
+    return load_module(emit_table_text(compiled, found.system)).run(env, only=rest, threads=threads)
 
 
 def evaluate_equations(compiled: Compiled, env: Mapping[str, object], names: list[str],

@@ -32,22 +32,25 @@ class Covered:
         return len(self.system.outputs) if self.system is not None else 0
 
 
-def covered(compiled: Compiled, cells: list[Cell]) -> Covered:
+def covered(compiled: Compiled, cells: list[Cell], conditional: bool = True) -> Covered:
     """Those of the outputs `cells` that are functions of few Gaussians, as equations of one system. Responses are first
     taken to cancel what recursions carry over, which gives the shorter system (`gaussian`); if some outputs have none
-    then, they are carried along, and the hypothesis is kept by which more outputs have equations."""
+    then, they are carried along, and the hypothesis is kept by which more outputs have equations. Unless it may be
+    `conditional`, that responses cancel has to be seen without computing numbers."""
     if not cells:
         return Covered(None, {})
     with limited(Budget(MOST_STEPS)):
         try:
-            program = _unwound(compiled)
+            program = _unwound(compiled, True)
         except Unsupported as reason:
             return Covered(None, dict.fromkeys(cells, str(reason)))
         with shared(1 / 2):
             cancelling = _judged(compiled, cells, True, program)
+        if cancelling.system is not None and cancelling.system.conditions and not conditional:
+            cancelling = Covered(None, dict.fromkeys(cells, "responses do not cancel"))
         if not cancelling.reasons:
             return cancelling
-        carried = _judged(compiled, cells, False, _unwound(compiled))
+        carried = _judged(compiled, cells, False, _unwound(compiled, False))
         return cancelling if cancelling.count > carried.count else carried
 
 
@@ -68,19 +71,19 @@ def _together(compiled: Compiled, cells: list[Cell], cancelling: bool) -> Covere
     alone = {}
     for position, cell in enumerate(cells):
         with shared(1 / (len(cells) + 1 - position)):
-            alone[cell] = _judged(compiled, [cell], cancelling, _unwound(compiled))
+            alone[cell] = _judged(compiled, [cell], cancelling, _unwound(compiled, cancelling))
     reasons = {cell: found.reasons[cell] for cell, found in alone.items() if found.reasons}
     rest = [cell for cell in cells if cell not in reasons]
     while len(rest) > 1:
         try:
-            system = System(*_unwound(compiled), rest, cancelling)
+            system = System(*_unwound(compiled, cancelling), rest, cancelling)
             return Covered(system, reasons | system.refused)
         except Unsupported as reason:
             reasons[rest.pop()] = f"in a system with the other outputs, {reason}"
     return Covered(alone[rest[0]].system if rest else None, reasons)
 
 
-def _unwound(compiled: Compiled) -> Expressions:
+def _unwound(compiled: Compiled, cancelling: bool) -> Expressions:
     """The program as expressions, of which a system takes possession.
 
     Raises:
@@ -88,7 +91,7 @@ def _unwound(compiled: Compiled) -> Expressions:
     """
     laws = Laws(compiled.limit, compiled.powers, compiled.env)
     try:
-        return Unwound(unit_steps(compiled.limit), laws), laws
+        return Unwound(unit_steps(compiled.limit), laws, keep_sums=cancelling), laws
     except RecursionError:
         raise Unsupported("an expression is nested too deeply") from None
     except ArithmeticError:

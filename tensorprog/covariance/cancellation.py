@@ -1,26 +1,97 @@
-"""The hypothesis that responses cancel what a sum takes over from earlier iterations (see `gaussian`), checked."""
+"""The hypothesis that responses cancel what a sum takes over from earlier iterations (see `gaussian`), checked.
+
+It is checked as far as the expressions show it: where what is carried over and the responses are multiples of the same
+vectors, but it cannot be seen that the multiples add up to zero, that is left as a condition on numbers. The number of
+one iteration depends on those before alone, so that the hypothesis follows by induction if all of them are zero; the
+emitted module computes them. In `moment(step(abs(x) - theta))` for E soft'(x), or where the sign of theta matters, nothing
+else would do.
+"""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import sympy
-from sympy import Expr
+from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.cases import Case, sum_of_cases
 from tensorprog.covariance.gaussian import Responses
 from tensorprog.covariance.guards import Unsupported, known, simplify_guards, split_cases
 from tensorprog.covariance.nodes import Hat, Product, flat, ordered
 from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.writes import Binding, Site
 
 MOST_ITERATIONS = 3  # that a difference is followed back
+#: Marks what responses add to a sum, beside what the sum takes over from earlier iterations.
+ANSWER = Symbol("_answer", real=True)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A number that must be zero for responses to cancel, as the two that must add up to zero: functions of the
+    indices `params`, wherever all `guards` are 1.
+
+    Attributes:
+        bindings: the ranges of the indices, outer ones first.
+    """
+
+    params: tuple[Symbol, ...]
+    bindings: tuple[Binding, ...]
+    guards: tuple[Expr, ...]
+    carried: Expr
+    answered: Expr
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sum with a matrix product is made: the product's site, and its indices there."""
+
+    site: Site
+    indices: tuple[Expr, ...]
+
+    @staticmethod
+    def of(expr: Expr, unwound: Unwound) -> Place:
+        """The place of the products in a sum: of the one in the innermost loop."""
+        product = max(ordered(expr.atoms(Product)), key=lambda p: len(p.args))
+        return Place(unwound.sites[int(product.args[0])], product.args[1:])
+
+    def condition(self, guards: tuple[Expr, ...], carried: Expr, answered: Expr) -> Condition:
+        """The condition at all iterations of the site.
+
+        Raises:
+            Unsupported: if it depends on an index that the place does not determine.
+        """
+        own = {}
+        for param, index in zip(self.site.params, self.indices):
+            for symbol in index.free_symbols:
+                slope = index.coeff(symbol, 1)
+                if symbol not in own and slope in (1, -1) and not symbol.is_nonnegative:
+                    own[symbol] = flat((param - (index - slope * symbol)) * slope)
+        exprs = [flat(e.xreplace(own)) for e in (*guards, *self.site.guards, carried, answered)]
+        free = set().union(*(e.free_symbols for e in exprs))
+        bindings = self._bindings(free)
+        return Condition(tuple(b.symbol for b in bindings), bindings, tuple(exprs[:-2]), *exprs[-2:])
+
+    def _bindings(self, free: set[Symbol]) -> tuple[Binding, ...]:
+        found: list[Binding] = []
+        for b in reversed(self.site.bindings):
+            if b.symbol in free:
+                found.insert(0, b)
+                free = free | b.start.free_symbols | b.stop.free_symbols
+        return tuple(found)
 
 
 class Cancellation:
-    """Sums with matrix products as the hypothesis has them."""
+    """Sums with matrix products as the hypothesis has them.
+
+    Attributes:
+        conditions: what has to hold for that, in the order in which it was met.
+    """
 
     def __init__(self, unwound: Unwound, responses: Responses):
         self.unwound, self.responses = unwound, responses
+        self.conditions: dict[Condition, None] = {}
 
     def check(self, sums: set[Expr]) -> None:
         """Makes sure that the hypothesis holds of sums wherever their products are reached. More sums may join.
@@ -32,9 +103,7 @@ class Cancellation:
         while sums - done:
             for expr in ordered(sums - done):
                 done.add(expr)
-                products = ordered(expr.atoms(Product))
-                facts = [f for p in products for f in self.unwound.sites[int(p.args[0])].facts(p.args[1:])]
-                self._checked(flat(expr), tuple(facts))
+                self._checked(flat(expr), ())
 
     def replaced(self, expr: Expr, facts: tuple[Expr, ...]) -> Expr:
         """An expression with every sum of matrix products as the hypothesis has it. `facts` are >= 0.
@@ -49,38 +118,66 @@ class Cancellation:
         return expr.func(*(self.replaced(a, facts) if isinstance(a, Expr) else a for a in expr.args))
 
     def _checked(self, expr: Expr, facts: tuple[Expr, ...]) -> Expr:
-        guess = self.responses.hypothesis(expr)
-        full = flat(self.responses.expanded(expr))
-        differences = self._differences(flat(simplify_guards(flat(full - guess), facts)), facts, 0)
-        for _, part in differences:
-            if any(self._left_over(f) for t in sympy.Add.make_args(part) for f in sympy.Mul.make_args(t)):
-                raise Unsupported("responses do not cancel")
-        return guess + sum_of_cases(differences)
-
-    def _left_over(self, factor: Expr) -> bool:
-        return self.unwound.is_random_or_hat(factor) and self._made_by_matrices(factor)
+        kept = self.responses.kept(expr)
+        # A product that is there was reached.
+        facts = (*facts, *(f for p in ordered(expr.atoms(Product))
+                           for f in self.unwound.sites[int(p.args[0])].facts(p.args[1:])))
+        products = [t for t in kept if self.unwound.takes_product(t)]
+        guess = sympy.Add(*products).replace(Product, lambda *args: Hat(*args))
+        carried = flat(expr - sympy.Add(*kept))
+        answered = flat(self.responses.expanded(sympy.Add(*products)) - guess)
+        difference = flat(simplify_guards(flat(carried + ANSWER * answered), facts))
+        others = sympy.Add(*(self.replaced(t, facts) for t in kept if t not in products))
+        return guess + others + sum_of_cases(
+            self._differences(difference, facts, (), Place.of(sympy.Add(*products), self.unwound), 0))
 
     def _made_by_matrices(self, expr: Expr) -> bool:
         """Whether anything but declared vectors and numbers is in an expression."""
         return expr.has(Hat, Product) or bool(self.unwound.random_calls(expr))
 
-    def _differences(self, difference: Expr, facts: tuple[Expr, ...], depth: int) -> list[Case]:
-        """What a sum is more than the hypothesis says, by cases, nothing of it carried over from other iterations."""
+    def _differences(self, difference: Expr, facts: tuple[Expr, ...], given: tuple[Expr, ...], place: Place,
+                     depth: int) -> list[Case]:
+        """What a sum is more than the hypothesis says, by cases, nothing of it carried over from other iterations.
+        `given` are the guards of the case at hand."""
         out = []
         for guards, part in split_cases(self.responses.inlining.inlined(difference), facts):
             more = (*facts, *itertools.chain.from_iterable(known(g) for g in guards))
-            out += [((*guards, *inner), rest) for inner, rest in self._followed_back(part, more, depth)]
+            out += [((*guards, *inner), rest)
+                    for inner, rest in self._settled(part, more, (*given, *guards), place, depth)]
         return out
 
-    def _followed_back(self, difference: Expr, facts: tuple[Expr, ...], depth: int) -> list[Case]:
-        if not self._made_by_matrices(difference):
-            return [((), difference)]
-        calls = [c for c in self.unwound.random_calls(difference) if _linear_in(difference, c)]
+    def _settled(self, difference: Expr, facts: tuple[Expr, ...], given: tuple[Expr, ...], place: Place,
+                 depth: int) -> list[Case]:
+        """Differences with nothing carried over, the conditions for it noted; functions that stand on one side alone
+        are followed back to what they were made of."""
+        left, rest = self._by_vector(difference)
+        pairs = {vector: (c.coeff(ANSWER, 0), c.coeff(ANSWER, 1)) for vector, c in left.items()}
+        if all(carried != 0 and answered != 0 for carried, answered in pairs.values()):
+            self.conditions |= {place.condition(given, *pair): None for pair in pairs.values()}
+            return [((), rest.xreplace({ANSWER: Integer(1)}))]
+        alone = [vector for vector, pair in pairs.items() if 0 in pair]
+        calls = [c for vector in alone for c in self.unwound.random_calls(vector) if _linear_in(vector, c)]
         if depth > MOST_ITERATIONS or not calls:
             raise Unsupported("responses do not cancel")
+        sums = set(self.unwound.sums.values())
+        calls = [c for c in calls if int(c.args[0]) not in sums] or calls
         unfolded = {c: sum_of_cases(self.responses.inlining.unfolded(c)) for c in calls}
-        return self._differences(difference.xreplace(unfolded), facts, depth + 1)
+        return self._differences(difference.xreplace(unfolded), facts, given, place, depth + 1)
+
+    def _by_vector(self, difference: Expr) -> tuple[dict[Expr, Expr], Expr]:
+        """What is multiplied with each random vector that is made by matrices, where that is not zero; and the rest."""
+        found: dict[Expr, Expr] = {}
+        rest = Integer(0)
+        for term in sympy.Add.make_args(flat(difference)):
+            random = [f for f in sympy.Mul.make_args(term) if self.unwound.is_random_or_hat(f)]
+            vector = sympy.Mul(*random)
+            if self._made_by_matrices(vector):
+                found[vector] = found.get(vector, Integer(0)) + term / vector
+            else:
+                rest += term
+        zero = {ANSWER: Integer(1)}
+        return {v: c for v, c in ((v, flat(c)) for v, c in found.items()) if flat(c.xreplace(zero)) != 0}, rest
 
 
 def _linear_in(expr: Expr, call: Expr) -> bool:
-    return any(call in sympy.Mul.make_args(t) for t in sympy.Add.make_args(expr))
+    return call in sympy.Mul.make_args(expr)

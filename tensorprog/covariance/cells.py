@@ -10,7 +10,7 @@ from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.elements import in_order, one_iteration, summed
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.nodes import Call, Init, flat, fresh_index, index_symbol
+from tensorprog.covariance.nodes import Call, flat, fresh_index, index_symbol
 from tensorprog.covariance.scope import Scope
 from tensorprog.covariance.writes import (
     Binding,
@@ -58,9 +58,7 @@ class Cells(Scope):
         return self._read_frames(cell, items, len(self._frames) - 1)
 
     def _initial_value(self, cell: Cell, items: tuple[Expr, ...]) -> Expr:
-        """A declared vector; a normal one as its mean and what is centred, for which Init stands."""
-        init = Init(Integer(self._initial[cell]), *items)
-        return init + self.laws.mean(init)
+        return self.laws.value(self._initial[cell], items)
 
     def _family_call(self, cell: Cell, items: tuple[Expr, ...]) -> Expr:
         if cell not in self._family:

@@ -28,6 +28,8 @@ class Covariances:
         self.sources = linear.responses.sources
         self._functions: dict[tuple[_Kind, _Kind], int] = {}
         self._inputs: dict[tuple[int, int], int] = {}
+        self._squares: dict[int, int] = {}
+        self._variances: dict[_Kind, int] = {}
 
     @property
     def symmetric(self) -> frozenset[int]:
@@ -38,6 +40,8 @@ class Covariances:
         """Cov of two centred Gaussians."""
         if self.sources.independent(a, b):
             return Integer(0)
+        if a == b and self.unwound.sums:
+            return self._variance(a)
         if isinstance(a, Call) or isinstance(b, Call):
             return self._of_functions(a, b)
         if isinstance(a, Init) and isinstance(b, Init):
@@ -46,6 +50,47 @@ class Covariances:
         elif isinstance(a, Hat) and isinstance(b, Hat):
             return self._of_hats(a, b)
         return Integer(0)
+
+    def _variance(self, a: Expr) -> Expr:
+        """The variance of a Gaussian, apart from the covariances of those at different indices where sums are kept
+        whole: in message passing they are functions of one Gaussian and not of two."""
+        if isinstance(a, Init):
+            return self.laws.variance(a)
+        if isinstance(a, Hat):
+            site = self.unwound.sites[int(a.args[0])]
+            if site.number not in self._squares:
+                params = tuple(fresh_index() for _ in site.params)
+                square = site.at(site.argument, params)**2
+                self._squares[site.number] = self.unwound.function(
+                    f"E[x_{site.number}**2]", params, False,
+                    lambda: [((), self.unwound.mean(square, site.facts(params)))])
+            square = Call(Integer(self._squares[site.number]), *a.args[1:])
+            return self.laws.matrix_variance(site.matrix, site.transposed) * square
+        if any(expr.has(Total) for _, expr in self.linear.cases(int(a.args[0]))):
+            return self._of_functions(a, a)
+        kind = (type(a).__name__, int(a.args[0]))
+        if kind not in self._variances:
+            params = tuple(fresh_index() for _ in a.args[1:])
+            atom = a.func(a.args[0], *params)
+            self._variances[kind] = self.unwound.function(
+                f"Var({self._name(a)})", params, False, lambda: self._variance_cases(atom))
+        return Call(Integer(self._variances[kind]), *a.args[1:])
+
+    def _variance_cases(self, a: Expr) -> list[Case]:
+        number = int(a.args[0])
+        cases = cases_at(self.unwound.functions[number], self.linear.cases(number), a.args[1:])
+        return [(guards, sum((c * self._bilinear(expr, atom) for c, atom in self._terms(expr)), Integer(0)))
+                for guards, expr in cases]
+
+    def _terms(self, expr: Expr) -> list[tuple[Expr, Expr]]:
+        """The Gaussians that a linear expression is a sum of, without what is discrete, each with its factor."""
+        found = []
+        for term in sympy.Add.make_args(flat(expr)):
+            random = [f for f in sympy.Mul.make_args(term) if self.unwound.is_random_or_hat(f)]
+            if random and self.parts.target(term) is None:
+                (atom,) = random
+                found.append((term / atom, atom))
+        return found
 
     def _of_hats(self, a: Expr, b: Expr) -> Expr:
         if int(a.args[0]) > int(b.args[0]):
@@ -99,14 +144,10 @@ class Covariances:
 
     def _bilinear(self, expr: Expr, b: Expr) -> Expr:
         result = Integer(0)
-        for term in sympy.Add.make_args(flat(expr)):
-            random = [f for f in sympy.Mul.make_args(term) if self.unwound.is_random_or_hat(f)]
-            if not random or self.parts.target(term) is not None:
-                continue
-            (atom,) = random
+        for factor, atom in self._terms(expr):
             if isinstance(atom, Total):
                 body, var, start, stop = atom.args
-                result += term / atom * total(self._bilinear(body, b), var, start, stop)
+                result += factor * total(self._bilinear(body, b), var, start, stop)
             else:
-                result += term / atom * self.covariance(atom, b)
+                result += factor * self.covariance(atom, b)
         return result

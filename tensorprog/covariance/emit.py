@@ -143,11 +143,16 @@ class _Module:
         """Whether keys are longer than those that the runtime has a table for."""
         return self.width > KEY_LENGTH
 
+    def _runtime(self) -> list[str]:
+        """What the module takes from `covariance.runtime`."""
+        conditions = ["CANCELS", "NotCancelling"] if self.system.conditions else []
+        return [*conditions, "TooLarge", *(() if self.long_keys else ("get", "table")), "with_errors"]
+
     def text(self) -> str:
         listed = "\n".join(f"    {line}" for e in self.system.equations.values() for line in equation_lines(e))
         header = _HEADER.format(name=quoted_name(self.original.source.name), equations=quoted(listed),
                                 imports=f"{IMPORTS}\n" if self.tiles else "",
-                                runtime="TooLarge, with_errors" if self.long_keys else "TooLarge, get, table, with_errors")
+                                runtime=", ".join(self._runtime()))
         env = ", ".join(self.env) or "unused"
         if self.long_keys:
             header += _TABLE.format(length=self.width)
@@ -166,6 +171,22 @@ class _Module:
 
     # --- run ---
 
+    def _checked(self, number: int, env: str) -> list[str]:
+        """Lines that make sure of a condition at all of its indices; its excess becomes part of the error."""
+        condition = self.system.conditions[number]
+        printer = Printer(self.program)
+        printer.names = {b.symbol: f"j{k}" for k, b in enumerate(condition.bindings)}
+        lines = ["if shift == 0.0:"]
+        lines += ["    " * (k + 1) + f"for j{k} in range({printer.index(b.start)}, {printer.index(b.stop)}):"
+                  for k, b in enumerate(condition.bindings)]
+        indices = ", ".join([*printer.names.values(), *["0"] * (self.width - 1 - len(printer.names))])
+        inner = "    " * len(lines)
+        return [*lines, f"{inner}found = solve(({number}, {indices}), memo, stack, worst, limit, {env})",
+                f"{inner}if worst[1]:", f"{inner}    raise TooLarge",
+                f"{inner}if not found <= CANCELS:", f"{inner}    raise NotCancelling(",
+                f'{inner}        f"responses do not cancel what is carried over: {{found:.3g}} of it is left")',
+                f"{inner}excess[0] = max(excess[0], found)"]
+
     def _run(self) -> str:
         extents = family_extents(self.program)
         lines = ["def run(data, *, only=None, limit=2_000_000, samples=None, replicates=None, seed=None,",
@@ -177,6 +198,8 @@ class _Module:
                  "",
                  "    Raises:",
                  "        TooLarge: if more than `limit` values would have to be kept.",
+                 *(["        NotCancelling: if responses do not cancel, so that the equations do not hold."]
+                   if self.system.conditions else []),
                  '    """',
                  "    env = bind(data, settings)"]
         declared = (*self.program.sizes, *self.program.params, *self.program.inputs)
@@ -197,8 +220,12 @@ class _Module:
             lines += [f"    tiled = by_tiles_{k}(env, threads) if between is None else {{}}",
                       "    done |= {name: value for name, (value, _) in tiled.items()}",
                       "    known |= {name: np.full(value.shape, error) for name, (value, error) in tiled.items()}"]
+        if self.system.conditions:
+            lines.append("    excess = np.zeros(1)")
         lines += ["", "    def at(shift):", "        memo, stack = table()",
                   "        worst, values = np.array([0.0, 0.0, shift]), {}"]
+        for number in self.system.conditions:
+            lines += ["        " + line for line in self._checked(number, env)]
         for output in self.program.outputs:
             if output.cell in self.system.outputs:
                 lines += ["        " + line for line in self._output(output, extents, env)]
@@ -206,6 +233,8 @@ class _Module:
         inexact = [o.name for o in self.program.outputs if o.cell in self.system.outputs
                    and any(r.inexact for r in self.system.needed(o.cell).recipes)]
         lines.append(f"    values, errors = with_errors(at, {inexact})")
+        if self.system.conditions:
+            lines.append("    errors = {name: error + excess[0] * np.abs(values[name]) for name, error in errors.items()}")
         lines.append("    return done | values, known | errors" if self.tiles else "    return values, errors")
         return "\n".join(lines)
 

@@ -144,7 +144,7 @@ class Responses:
             body, var, start, stop = expr.args
             return total(self.derivative(body, hat), var, start, stop)
         if isinstance(expr, sympy.Add):
-            return sympy.Add(*(self.derivative(a, hat, self.takes_product(a)) for a in self._kept(expr)))
+            return sympy.Add(*(self.derivative(a, hat, self.program.takes_product(a)) for a in self._derived(expr)))
         if not self.program.is_random_or_hat(expr):
             return Integer(0)
         if isinstance(expr, sympy.Mul):
@@ -190,32 +190,20 @@ class Responses:
                 return False
         return True
 
-    def _kept(self, expr: Expr) -> tuple[Expr, ...]:
-        """The terms of a sum; of one with matrix products, under the hypothesis, those that are not carried over."""
-        if not self.cancelling or not any(self.takes_product(a) for a in expr.args):
+    def _derived(self, expr: Expr) -> tuple[Expr, ...]:
+        """The terms of a sum that its derivative is made of."""
+        if not self.cancelling or not any(self.program.takes_product(a) for a in expr.args):
             return expr.args
         self.trusted.add(expr)
-        return tuple(a for a in expr.args if not any(self._carried(f) for f in sympy.Mul.make_args(a)))
+        return self.kept(expr)
 
-    def takes_product(self, term: Expr) -> bool:
-        """Whether a term is a number times a matrix product."""
-        random = [f for f in sympy.Mul.make_args(term) if self.program.is_random_or_hat(f)]
-        return len(random) == 1 and isinstance(random[0], Product)
+    def kept(self, expr: Expr) -> tuple[Expr, ...]:
+        """The terms of a sum with matrix products that are not carried over, which are all of it by the hypothesis."""
+        return tuple(t for t in sympy.Add.make_args(expr) if not self.program.is_carried(t))
 
     def takes_products(self, expr: Expr) -> bool:
         """Whether an expression is a matrix product, or a sum with numbers times matrix products."""
-        return any(self.takes_product(t) for t in sympy.Add.make_args(flat(expr)))
-
-    def _carried(self, factor: Expr) -> bool:
-        """Whether a factor is a function of what earlier iterations left."""
-        if isinstance(factor, Product | Hat | Init):
-            return False
-        return any(self.program.is_random(c) for c in factor.atoms(Call))
-
-    def hypothesis(self, expr: Expr) -> Expr:
-        """A sum as the hypothesis has it."""
-        terms = self._kept(expr) if isinstance(expr, sympy.Add) else (expr,)
-        return sympy.Add(*terms).replace(Product, lambda *args: Hat(*args))
+        return any(self.program.takes_product(t) for t in sympy.Add.make_args(flat(expr)))
 
     def _call_derivative(self, call: Expr, hat: Expr) -> Expr:
         number = int(call.args[0])

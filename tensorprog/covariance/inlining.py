@@ -7,7 +7,7 @@ from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.cases import Case, cases_at
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.nodes import Call, ordered
+from tensorprog.covariance.nodes import Call, flat, ordered
 from tensorprog.covariance.unwind import Unwound
 
 MAX_TERMS = 400
@@ -49,12 +49,16 @@ class Inlining:
         if function.opaque or not (function.random or function.family):
             return None
         cases = self.program.unfolding(number)
-        if function.random and (len(cases) != 1 or self._is_recursive(number)):
+        if function.random and (len(cases) != 1 or self._is_recursive(number) or self._is_sum(cases[0][1])):
             first = self._first_alike(number)
             return Call(Integer(first), *call.args[1:]) if first != number else None
         if len(cases) != 1 or not function.random and len(sympy.Add.make_args(cases[0][1])) > MOST_INLINED:
             return None
         return function.at(cases[0][1], call.args[1:])
+
+    def _is_sum(self, expr: Expr) -> bool:
+        """Whether a function's case is a sum that is kept as a whole (see `Unwound`)."""
+        return self.program.keep_sums and self.program.is_carried_sum(flat(expr))
 
     def _first_alike(self, number: int) -> int:
         """The first function that was met with the same cases: what a loop leaves is what it carries at the end."""

@@ -127,7 +127,7 @@ class _Builder:
     def _sum(self, expr: Expr) -> Expr:
         """The linear part of a sum is one Gaussian, what is not random one parameter."""
         linear, fixed, others = [], [], []
-        for term in flat(expr).args if isinstance(flat(expr), sympy.Add) else (expr,):
+        for term in sympy.Add.make_args(flat(expr)):
             if not self._random(term):
                 fixed.append(term)
             elif self.owner.linear.is_linear_term(term) and self.owner.parts.target(term) is None:

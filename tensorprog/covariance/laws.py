@@ -1,4 +1,9 @@
-"""Declared vectors and constants as SymPy expressions: variances, values of discrete laws."""
+"""Declared vectors and constants as SymPy expressions: variances, values of discrete laws.
+
+A vector's `Init` is a centred Gaussian or has finitely many values; `Laws.value` says what the vector is in terms of it:
+a uniform one is a function of a Gaussian, a sparse one a Gaussian times a vector of zeros and ones, which is declared
+with it as its *mask*.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +33,9 @@ class Laws:
         self.program, self.powers, self.env = program, powers, env
         self._variances: dict[tuple[Cell, bool], Expr] = {}
         self._laws: dict[int, tuple[str, list[Expr]]] = {}
+        sparse = [k for k, i in enumerate(program.initials) if i.law.name == "sparse_normal"]
+        self.masks = dict(zip(sparse, range(len(program.initials), 10**9)))
+        self._masked = {mask: number for number, mask in self.masks.items()}
 
     def matrix_variance(self, cell: Cell, transposed: bool) -> Expr:
         """The variance of `W @ x` (or `W.T @ x`) for a normalized x."""
@@ -44,11 +52,37 @@ class Laws:
         return self._coefficient(declared.ratio)[0] if declared.ratio else Integer(1)
 
     def _law(self, init: Init) -> tuple[str, list[Expr]]:
+        """The law of an `Init`."""
         number = int(init.args[0])
         if number not in self._laws:
-            initial = self.program.initials[number]
-            self._laws[number] = initial.law.name, self._arguments(initial)
+            self._laws[number] = self._found(number)
         return self._laws[number]
+
+    def _found(self, number: int) -> tuple[str, list[Expr]]:
+        initial = self.program.initials[self._masked.get(number, number)]
+        arguments = self._arguments(initial)
+        match initial.law.name:
+            case "sparse_normal" if number in self._masked:
+                return "bernoulli", arguments[:1]
+            case "sparse_normal":
+                return "normal", [Integer(0), arguments[1]]
+            case "uniform":
+                return "normal", [Integer(0), Integer(1)]
+        return initial.law.name, arguments
+
+    def value(self, number: int, items: tuple[Expr, ...]) -> Expr:
+        """An element of a declared vector."""
+        init = Init(Integer(number), *items)
+        initial = self.program.initials[number]
+        match initial.law.name:
+            case "normal":
+                return init + self._law(init)[1][0]
+            case "sparse_normal":
+                return Init(Integer(self.masks[number]), *items) * init
+            case "uniform":
+                low, high = self._arguments(initial)
+                return (low + high) / 2 + (high - low) / 2 * sympy.erf(init / sympy.sqrt(2))
+        return init
 
     def _arguments(self, initial) -> list[Expr]:
         own = self.powers[initial.cell]
@@ -93,20 +127,6 @@ class Laws:
                 return [(args[0], Integer(1))]
             case _:
                 return [(Integer(0), Integer(1))]
-
-    def require_centred(self, init: Init) -> None:
-        """
-        Raises:
-            Unsupported: for a declared vector that is neither normal nor discrete.
-        """
-        name, _ = self._law(init)
-        if name in ("uniform", "sparse_normal"):
-            raise Unsupported(f"`{self.program.initials[int(init.args[0])].cell.display}` has the law {name}")
-
-    def mean(self, init: Init) -> Expr:
-        """The mean of a declared normal vector; 0 for other laws, whose values are not taken apart."""
-        name, args = self._law(init)
-        return args[0] if name == "normal" else Integer(0)
 
     def variance(self, init: Init) -> Expr:
         """The variance of one coordinate of a declared normal vector."""

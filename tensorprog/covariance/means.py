@@ -149,8 +149,6 @@ class Means:
 
     def _centred(self, expr: Expr) -> Expr:
         """Linear functions split into centred ones and discrete parts; declared vectors are discrete or centred."""
-        for a in expr.atoms(Init):
-            self.laws.require_centred(a)
         return expr.xreplace({c: self.parts.split(c) for c in self.unwound.random_calls(expr)})
 
     def _enumerated(self, expr: Expr, discrete: list[Expr]) -> Expr:

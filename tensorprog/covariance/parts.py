@@ -52,9 +52,6 @@ class Parts:
             if any(len(f.args) > 1 for f in random):
                 raise Unsupported("a recursion holds a family of discrete vectors")
             return sympy.Mul(*random)
-        for f in random:
-            if isinstance(f, Init):
-                self.laws.require_centred(f)
         return None
 
     def _centre(self, number: int) -> int:

@@ -21,10 +21,16 @@ _TABLE = types.DictType(_KEY, types.float64)
 NEGLIGIBLE = 1e-12
 
 Values = dict[str, np.ndarray]
+#: Up to which excess two numbers cancel (see `cancellation`).
+CANCELS = 1e-9
 
 
 class TooLarge(Exception):
     """More values would have to be kept than is allowed."""
+
+
+class NotCancelling(Exception):
+    """Responses do not cancel what is carried over, of which the equations were derived."""
 
 
 @njit(types.Tuple((_TABLE, types.ListType(_KEY)))(), cache=True)

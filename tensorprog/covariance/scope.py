@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
@@ -35,14 +36,16 @@ from tensorprog.ir.program import Cell, Program, Range, Var, cells_written
 class Scope:
     """What symbolic execution knows while it runs: loops, guards, functions, sites and means."""
 
-    def __init__(self, program: Program, laws: Laws):
-        self.program, self.laws = program, laws
+    def __init__(self, program: Program, laws: Laws, keep_sums: bool = False):
+        self.program, self.laws, self.keep_sums = program, laws, keep_sums
+        self.sums: dict[Expr, int] = {}
         self.functions: list[FunctionDef] = []
         self.sites: list[Site] = []
         self.means: list[tuple[tuple[Symbol, ...], Expr]] = []
         self.mean_facts: list[frozenset[Expr]] = []
         self._mean_ids: dict[Expr, int] = {}
         self.cells: list[Cell] = [i.cell for i in program.initials]
+        self.cells += [replace(self.cells[number], name=f"{self.cells[number].name} mask") for number in laws.masks]
         self.inputs: list[str] = [i.name for i in program.inputs]
         self._initial = {i.cell: number for number, i in enumerate(program.initials)}
         self._values: dict[Var, Value] = {}
@@ -130,6 +133,21 @@ class Scope:
             return set()
         return set().union(*map(self._random_calls, expr.args))
 
+    def takes_product(self, term: Expr) -> bool:
+        """Whether a term is a number times a matrix product."""
+        random = [f for f in sympy.Mul.make_args(term) if self.is_random_or_hat(f)]
+        return len(random) == 1 and isinstance(random[0], Product)
+
+    def is_carried(self, term: Expr) -> bool:
+        """Whether a term has a factor that is a function of what earlier iterations left."""
+        return any(not isinstance(f, Product | Hat | Init) and any(self.is_random(c) for c in f.atoms(Call))
+                   for f in sympy.Mul.make_args(term))
+
+    def is_carried_sum(self, expr: Expr) -> bool:
+        """Whether an expression is a sum of matrix products and of what is carried."""
+        return isinstance(expr, sympy.Add) and any(map(self.takes_product, expr.args)) \
+            and any(map(self.is_carried, expr.args))
+
     def free_indices(self, expr: Expr) -> list[Symbol]:
         """The index symbols that an expression depends on, in a fixed order."""
         found = [s for s in expr.free_symbols if s.is_integer and s not in self._constants and not is_bound(expr, s)]
@@ -143,9 +161,10 @@ class Scope:
         return self._constant_set
 
     def is_symmetric(self, number: int) -> bool:
-        """Whether a declared vector, without its mean if it is normal, has a law that a change of sign leaves as it
-        is."""
-        return self.program.initials[number].law.name in ("rademacher", "sparse_normal", "normal")
+        """Whether the Init of a declared vector has a law that a change of sign leaves as it is."""
+        if number >= len(self.program.initials):  # the mask of a sparse vector
+            return False
+        return self.program.initials[number].law.name in ("rademacher", "sparse_normal", "normal", "uniform")
 
     def answering(self, site: Site) -> list[int]:
         """The sites that apply the transpose of a site's matrix."""

@@ -15,11 +15,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import sympy
-from sympy import Expr, Symbol
+from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.budget import TooMuch, shared
+from tensorprog.covariance.cancellation import Cancellation, Condition
+from tensorprog.covariance.cases import Case
 from tensorprog.covariance.covariances import Covariances
 from tensorprog.covariance.gaussian import Responses
 from tensorprog.covariance.guards import Unsupported
@@ -32,6 +35,8 @@ from tensorprog.covariance.unwind import Unwound
 from tensorprog.ir.program import Cell
 
 MAX_EQUATIONS = 240
+#: Added to the size of what must cancel, so that rounding is no excess where both are all but zero.
+LEAST = 1e-4
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class System:
         equations: number -> equation, in the order in which they were needed.
         outputs: output cell -> number of its equation.
         refused: the other outputs, and why.
+        conditions: number of an equation -> what it is the excess of: by how much two numbers that must add up to zero
+            do not, relative to their size (see `cancellation`).
         recipes: planned expectations.
         integrands: of each recipe, the integrand in z0, z1, ..., and the covariances {(z_i, z_j): symbol or number}.
         symmetric: the covariances of two elements of one family, and the means of their products, which the two halves
@@ -96,6 +103,7 @@ class System:
         self.equations: dict[int, Equation] = {}
         self.refused: dict[Cell, str] = {}
         self.outputs: dict[Cell, int] = {}
+        self.conditions: dict[int, Condition] = {}
         for cell in outputs:
             self._name(cell)
         self._close()
@@ -103,7 +111,7 @@ class System:
             return
         if not all(map(linear.is_linear, responses.assumed)):
             raise Unsupported("a recursion of nonlinear functions responds to a transposed product")
-        linear.resolution.cancellation.check(responses.trusted)
+        self._conditions(linear.resolution.cancellation, responses)
         self.recipes, self.integrands = self._means.planned.recipes, self._means.planned.integrands
         self.symmetric = covariances.symmetric | self._means.symmetric
 
@@ -116,6 +124,25 @@ class System:
         name_others(found.pop("_named"))
         self.__dict__.update(found)
 
+    def _conditions(self, cancellation: Cancellation, responses: Responses) -> None:
+        """Check the hypothesis of cancellation, and write the conditions that are left of it as equations.
+
+        Raises:
+            Unsupported: if it does not hold, or if a condition cannot be written.
+        """
+        done: set[Condition] = set()
+        cancellation.check(responses.trusted)
+        while found := [c for c in cancellation.conditions if c not in done]:
+            for condition in found:
+                done.add(condition)
+                number = self._unwound.function("what responses leave over", condition.params, False,
+                                                partial(_excess, condition))
+                self.conditions[number] = condition
+                self._write([number])
+                if not self._reached([number]) <= set(self.equations):
+                    raise Unsupported("it cannot be computed whether responses cancel")
+            cancellation.check(responses.trusted)
+
     def needed(self, cell: Cell) -> Needed:
         """The equations and expectations behind an output."""
         reached = self._reached([self.outputs[cell]])
@@ -127,7 +154,7 @@ class System:
         symmetric."""
         found = copy.copy(self)
         found.equations, found.symmetric = equations, self.symmetric | frozenset(symmetric)
-        needed = frozenset().union(*(found.needed(cell).equations for cell in self.outputs))
+        needed = found._reached(found._roots())
         found.equations = {number: e for number, e in equations.items() if number in needed}
         return found
 
@@ -186,10 +213,13 @@ class System:
                 raise
             except (Unsupported, RecursionError) as reason:
                 self._refuse_needing(number, _told(reason))
-                needed = self._reached(self.outputs.values())
+                needed = self._reached(self._roots())
                 pending = [n for n in pending if n in needed]
             else:
                 pending += self.equations[number].numbers(Call)
+
+    def _roots(self) -> list[int]:
+        return [*self.outputs.values(), *self.conditions]
 
     def _refuse_needing(self, number: int, reason: str) -> None:
         self._refuse([cell for cell, own in self.outputs.items() if number in self._reached([own])], reason)
@@ -198,7 +228,7 @@ class System:
         for cell in cells:
             del self.outputs[cell]
             self.refused[cell] = reason
-        needed = self._reached(self.outputs.values())
+        needed = self._reached(self._roots())
         self.equations = {number: e for number, e in self.equations.items() if number in needed}
 
     def _reached(self, numbers: Iterable[int]) -> set[int]:
@@ -219,6 +249,13 @@ class System:
         if any(expr.has(sympy.nan, sympy.oo, sympy.zoo, -sympy.oo) for _, expr in cases):
             raise Unsupported(f"`{function.name}` begins with an infinite value")
         return Equation(number, function.name, function.params, cases)
+
+
+def _excess(condition: Condition) -> list[Case]:
+    """The excess of a condition, by cases."""
+    total = abs(condition.carried + condition.answered)
+    size = abs(condition.carried) + abs(condition.answered)
+    return [(condition.guards, total / (size + LEAST)), ((), Integer(0))]
 
 
 def _told(reason: Exception) -> str:

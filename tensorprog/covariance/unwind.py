@@ -52,6 +52,9 @@ from tensorprog.ir.program import (
     WidthConst,
     Zero,
     cells_written,
+    operands,
+    term_operands,
+    walk,
 )
 
 #: Operations of a number that gets a name of its own.
@@ -62,10 +65,17 @@ class Unwound(Matrices):
     """A limit program as expressions. See the module's docstring.
 
     Attributes: functions, sites, means (id -> params and integrand), cells and inputs (by number).
+
+    Args:
+        program: the limit program.
+        laws: the laws of what it declares.
+        keep_sums: whether sums of matrix products and of what loops carry are functions of their own, instead of being
+            multiplied out: responses may cancel what is carried in such a sum as a whole alone.
     """
 
-    def __init__(self, program: Program, laws: Laws):
-        super().__init__(program, laws)
+    def __init__(self, program: Program, laws: Laws, keep_sums: bool = False):
+        super().__init__(program, laws, keep_sums)
+        self._beginnings = _beginnings(program)
         self._block(program.body)
 
     def output(self, cell: Cell) -> Callable[[tuple[Expr, ...]], Expr]:
@@ -80,7 +90,8 @@ class Unwound(Matrices):
     def _statement(self, statement: Statement) -> None:
         match statement:
             case Let(var=var, op=op):
-                self._values[var] = self._named(var, self._op(op, var))
+                value = self._named(var, self._op(op, var))
+                self._values[var] = self._whole(var, value) if self.keep_sums else value
             case Store(cell=cell, items=items, value=value):
                 self._write("store", cell, items, self._values[value])
             case Accum(cell=cell, items=items, value=value):
@@ -199,6 +210,19 @@ class Unwound(Matrices):
             require_shallow(arg)
         return Value(function_of(op.fn, op.order, args), axes, sizes)
 
+    def _whole(self, var: Var, value: Value) -> Value:
+        """A value; one that is a sum of matrix products and of what is carried, and not only the beginning of a longer
+        one, as a function of its own (see `sums`)."""
+        if var.type.width is None or var in self._beginnings:
+            return value
+        expr = flat(value.expr)
+        if not self.is_carried_sum(expr):
+            return value
+        free = tuple(self.free_indices(expr))
+        if expr not in self.sums:
+            self.sums[expr] = self.function("sum", free, True, lambda: [((), expr)])
+        return Value(Call(Integer(self.sums[expr]), *free), value.axes, value.sizes)
+
     def _contract(self, op: Contract) -> Value:
         left, right = self._values[op.left], self._values[op.right]
         symbols: dict[str, Symbol] = {}
@@ -223,3 +247,27 @@ class Unwound(Matrices):
             expr = total(expr * guard, axis, Integer(0), size)
         expr *= sympy.Mul(*(IsZero(flat(o - e)) for o, e in zip(out, exprs) if not any(e.has(a) for a in axes)))
         return Value(expr, out, self._sizes(var))
+
+
+def _beginnings(program: Program) -> set[Var]:
+    """The values that are only used once, to add something to them."""
+    uses: dict[Var, int] = {}
+    added: set[Var] = set()
+    for statement in walk(program.body):
+        for var in _read(statement):
+            uses[var] = uses.get(var, 0) + 1
+        if isinstance(statement, Let) and isinstance(statement.op, Elementwise) and statement.op.fn in ("add", "sub"):
+            if all(a.type.width is not None for a in statement.op.args):
+                added |= set(statement.op.args)
+    return {var for var in added if uses[var] == 1}
+
+
+def _read(statement: Statement) -> tuple[Var, ...]:
+    match statement:
+        case Let(op=op):
+            return operands(op)
+        case Store(value=value) | Accum(value=value):
+            return (value,)
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            return term_operands(terms)
+    return ()

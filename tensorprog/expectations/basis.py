@@ -72,8 +72,7 @@ class Basis:
 
     def _power(self, base: Expr, exponent: int) -> list[Term]:
         if isinstance(base, sympy.sign):
-            half = [self._nonzero(base.args[0])]
-            return half if exponent % 2 == 0 else self.terms(base)
+            return self._sign_squared(base.args[0]) if exponent % 2 == 0 else self.terms(base)
         if isinstance(base, sympy.Abs) and exponent % 2 == 0:
             return self.terms(base.args[0]**exponent)
         if isinstance(base, step):
@@ -92,10 +91,12 @@ class Basis:
             result = [product for a in result for b in terms for product in _multiply(a, b)]
         return result
 
-    def _nonzero(self, x: Expr) -> Term:
+    def _sign_squared(self, x: Expr) -> list[Term]:
+        """sign(x)**2, which is not 1 where x is 0 on more than a point, as sign(relu(u))**2."""
         form = affine(x, self.gaussians)
-        if form is None:
-            return Term()
+        return self.step(x) + self.step(-x) if form is None else [self._nonzero(form)]
+
+    def _nonzero(self, form: Affine) -> Term:
         return Term(coefficient=nonzero(form.constant, covariance_of(form, form, self.covariance)))
 
     def _added(self) -> Affine:
@@ -123,30 +124,36 @@ class Basis:
             return self._step_of_pieces(x)
         if not form.linear:
             return [Term(step(x))]
-        whole = self._nonzero(x)
+        whole = self._nonzero(form)
         return [replace(whole, coefficient=whole.coefficient / 2), Term(S.Half, signs=(form,))]
 
     def sign(self, x: Expr) -> list[Term]:
         form = affine(x, self.gaussians)
         if form is None:
-            return [replace(term, coefficient=2 * term.coefficient) for term in self.step(x)] + [Term(-S.One)]
+            return self.step(x) + _scaled(self.step(-x), -S.One)
         return [Term(signs=(form,))] if form.linear else [Term(sympy.sign(x))]
 
     def abs(self, x: Expr) -> list[Term]:
-        return self._product([self.terms(x), self.sign(x)])
+        if affine(x, self.gaussians) is not None:
+            return self._product([self.terms(x), self.sign(x)])
+        return self._product([self.terms(x), _scaled(self.step(x), 2 * S.One) + [Term(-S.One)]])
 
     def _step_of_pieces(self, x: Expr) -> list[Term]:
         """The step of c max(p, q) + r: the union of those of c p + r and c q + r, and for c < 0 their intersection."""
-        for part in Add.make_args(x):
-            scale, inner = part.as_coeff_Mul()
-            if isinstance(inner, (sympy.Abs, relu, Max, Min)) and scale.is_number:
-                p, q = pieces(inner)
-                both = self._product([self.step(x - part + scale * p), self.step(x - part + scale * q)])
-                if (scale > 0) == isinstance(inner, Min):
-                    return both
-                either = self.step(x - part + scale * p) + self.step(x - part + scale * q)
-                return either + [replace(term, coefficient=-term.coefficient) for term in both]
-        raise NotClosed("a jump at something that is not affine")
+        part, scale, inner = _with_pieces(x)
+        one, other = (self.step(x - part + scale * piece) for piece in pieces(inner))
+        both = self._product([one, other])
+        if (scale > 0) == isinstance(inner, Min):
+            return both
+        return one + other + _scaled(both, -S.One)
+
+    def _delta_of_pieces(self, x: Expr) -> list[Term]:
+        """The Dirac delta of c max(p, q) + r: that of c p + r where p > q, and of c q + r where q > p."""
+        part, scale, inner = _with_pieces(x)
+        p, q = pieces(inner)
+        order = -1 if isinstance(inner, Min) else 1
+        return (self._product([self.delta(x - part + scale * p), self.step(order * (p - q))])
+                + self._product([self.delta(x - part + scale * q), self.step(order * (q - p))]))
 
     def max(self, *args: Expr) -> list[Term]:
         rest = Max(*args[1:])
@@ -154,8 +161,7 @@ class Basis:
 
     def min(self, *args: Expr) -> list[Term]:
         rest = Min(*args[1:])
-        negative = [replace(term, coefficient=-term.coefficient) for term in self.relu(rest - args[0])]
-        return self.terms(rest) + negative
+        return self.terms(rest) + _scaled(self.relu(rest - args[0]), -S.One)
 
     def erf(self, x: Expr) -> list[Term]:
         return [Term(signs=(self._smoothed(x, sqrt(2)),))]
@@ -164,10 +170,10 @@ class Basis:
         return self.terms(x * normal_cdf(x))
 
     def delta(self, x: Expr, order: Expr = S.Zero) -> list[Term]:
-        form = affine(x, self.gaussians)
-        if form is None or order != 0:
+        if order != 0:
             raise NotClosed("the derivative of a Dirac delta")
-        return [Term(deltas=(form,))]
+        form = affine(x, self.gaussians)
+        return self._delta_of_pieces(x) if form is None else [Term(deltas=(form,))]
 
     def sin(self, x: Expr) -> list[Term]:
         return [Term(wave=("sin", self._affine(x)))]
@@ -202,6 +208,23 @@ _RULES = {
     erf: Basis.erf, gelu: Basis.gelu, exp: Basis.exp, DiracDelta: Basis.delta, sympy.sin: Basis.sin,
     sympy.cos: Basis.cos,
 }
+
+
+def _scaled(terms: list[Term], factor: Expr) -> list[Term]:
+    return [replace(term, coefficient=factor * term.coefficient) for term in terms]
+
+
+def _with_pieces(x: Expr) -> tuple[Expr, Expr, Expr]:
+    """A term of a sum that is a number times a function of pieces, the number and the function.
+
+    Raises:
+        NotClosed: if there is none.
+    """
+    for part in Add.make_args(x):
+        scale, inner = part.as_coeff_Mul()
+        if isinstance(inner, (sympy.Abs, relu, Max, Min)):
+            return part, scale, inner
+    raise NotClosed("a jump at something that is not affine")
 
 
 def pieces(x: Expr) -> tuple[Expr, Expr]:
