@@ -64,8 +64,8 @@ class Covariances:
                 self._squares[site.number] = self.unwound.function(
                     f"E[x_{site.number}**2]", params, False,
                     lambda: [((), self.unwound.mean(square, site.facts(params)))])
-            square = Call(Integer(self._squares[site.number]), *a.args[1:])
-            return self.laws.matrix_variance(site.matrix, site.transposed) * square
+            variance = self.laws.matrix_variance(site.matrix, site.transposed)
+            return variance * Call(Integer(self._squares[site.number]), *a.args[1:])
         if any(expr.has(Total) for _, expr in self.linear.cases(int(a.args[0]))):
             return self._of_functions(a, a)
         kind = (type(a).__name__, int(a.args[0]))
