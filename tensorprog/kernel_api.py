@@ -174,8 +174,10 @@ def pair_lowerings(compiled: Compiled, system: System) -> dict[str, PairLowering
     kept = _KNOWN.setdefault(system, {})
     if "lowerings" not in kept:
         outputs = [o for o in compiled.limit.outputs if o.cell in system.outputs and o.name not in compiled.vanishing]
-        conditional = dict.fromkeys((o.name for o in outputs), "its equations hold if responses cancel, which tiles do not check")
-        kept["lowerings"] = conditional if system.conditions else pair_kernels(system, compiled.limit, outputs)
+        if system.conditions:
+            kept["lowerings"] = {o.name: "its equations have conditions, which tiles do not check" for o in outputs}
+        else:
+            kept["lowerings"] = pair_kernels(system, compiled.limit, outputs)
     return kept["lowerings"]
 
 

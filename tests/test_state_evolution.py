@@ -134,7 +134,8 @@ def assert_evolves(program, expected, **settings):
     assert max(error.max() for error in found.error.values()) < 1e-9
 
 
-@pytest.mark.parametrize("body", [SCALE_AT_THE_END, NAMES, families(COUNTED)], ids=["scale at the end", "names", "counted"])
+@pytest.mark.parametrize("body", [SCALE_AT_THE_END, NAMES, families(COUNTED)],
+                         ids=["scale at the end", "names", "counted"])
 def test_the_same_recursion_in_other_statements(body):
     assert_evolves(message_passing(body), evolution(soft, over_signs))
 
@@ -162,8 +163,8 @@ def test_a_smooth_denoiser():
     (families(scale="tau2[t]"), """def odds(x, s) = 3 * sqrt((1 + s) / s) * exp(-x**2 / (2 * s * (1 + s)))
 def denoise(x, s) = x / (1 + s) / (1 + odds(x, s))"""),
     (families(scale="tau2[t]"), "def denoise(x, s) = tanh(x / s) / 2 + x / (2 * (1 + s))"),
-], ids=["in place", "sign and max", "max and min", "clip", "absolute values", "steps", "squared signs", "hard, by Stein",
-        "smooth gate", "posterior mean", "a linear part"])
+], ids=["in place", "sign and max", "max and min", "clip", "absolute values", "steps", "squared signs",
+        "hard, by Stein", "smooth gate", "posterior mean", "a linear part"])
 def test_every_spelling_and_denoiser_has_equations_of_one_gaussian_each(body, denoiser):
     plan = message_passing(body, denoiser).compiled.plan
     assert plan.names("particles") == []
@@ -171,7 +172,8 @@ def test_every_spelling_and_denoiser_has_equations_of_one_gaussian_each(body, de
     assert max(recipe.dimension for recipe in plan.system.recipes) <= 1
 
 
-@pytest.mark.parametrize("law", ["sparse_normal(0.1, 1)", "uniform(-1, 1)", "uniform(0, 2)", "constant(0.3)", "rademacher()"])
+@pytest.mark.parametrize("law", ["sparse_normal(0.1, 1)", "uniform(-1, 1)", "uniform(0, 2)", "constant(0.3)",
+                                 "rademacher()"])
 def test_signals_of_every_law_have_equations(law):
     plan = message_passing(families(), signal=f"vector signal : [n] ~ {law}").compiled.plan
     assert plan.names("particles") == []

@@ -3,8 +3,8 @@
 It is checked as far as the expressions show it: where what is carried over and the responses are multiples of the same
 vectors, but it cannot be seen that the multiples add up to zero, that is left as a condition on numbers. The number of
 one iteration depends on those before alone, so that the hypothesis follows by induction if all of them are zero; the
-emitted module computes them. In `moment(step(abs(x) - theta))` for E soft'(x), or where the sign of theta matters, nothing
-else would do.
+emitted module computes them. For E soft'(x) written as `moment(step(abs(x) - theta))`, or where the sign of theta
+matters, nothing else would do.
 """
 
 from __future__ import annotations

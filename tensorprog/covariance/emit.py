@@ -234,7 +234,7 @@ class _Module:
                    and any(r.inexact for r in self.system.needed(o.cell).recipes)]
         lines.append(f"    values, errors = with_errors(at, {inexact})")
         if self.system.conditions:
-            lines.append("    errors = {name: error + excess[0] * np.abs(values[name]) for name, error in errors.items()}")
+            lines.append("    errors = {name: e + excess[0] * np.abs(values[name]) for name, e in errors.items()}")
         lines.append("    return done | values, known | errors" if self.tiles else "    return values, errors")
         return "\n".join(lines)
 

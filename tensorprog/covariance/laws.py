@@ -1,8 +1,8 @@
 """Declared vectors and constants as SymPy expressions: variances, values of discrete laws.
 
-A vector's `Init` is a centred Gaussian or has finitely many values; `Laws.value` says what the vector is in terms of it:
-a uniform one is a function of a Gaussian, a sparse one a Gaussian times a vector of zeros and ones, which is declared
-with it as its *mask*.
+A vector's `Init` is a centred Gaussian or has finitely many values; `Laws.value` says what the vector is in terms of
+it: a uniform one is a function of a Gaussian, a sparse one a Gaussian times a vector of zeros and ones, which is
+declared with it as its *mask*.
 """
 
 from __future__ import annotations
