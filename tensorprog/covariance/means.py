@@ -13,7 +13,19 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.integrand import Integrands
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
-from tensorprog.covariance.nodes import Call, Hat, Init, Mean, Product, Total, by_linearity, factors_of, flat, ordered
+from tensorprog.covariance.nodes import (
+    Call,
+    Hat,
+    Init,
+    Mean,
+    Product,
+    Total,
+    by_linearity,
+    equal_indices,
+    factors_of,
+    flat,
+    ordered,
+)
 from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.products import MOST_TERMS, put_together
 from tensorprog.covariance.unwind import Unwound
@@ -151,11 +163,16 @@ class Means:
         """Linear functions split into centred ones and discrete parts; declared vectors are discrete or centred."""
         return expr.xreplace({c: self.parts.split(c) for c in self.unwound.random_calls(expr)})
 
-    def _enumerated(self, expr: Expr, discrete: list[Expr]) -> Expr:
-        """The mean over declared vectors of finitely many values."""
+    def _enumerated(self, expr: Expr, discrete: list[Expr], apart: frozenset[tuple[Expr, Expr]] = frozenset()) -> Expr:
+        """The mean over declared vectors of finitely many values, two elements of one family being the same or not;
+        pairs that are not are `apart`."""
         for a, b in itertools.combinations(discrete, 2):
-            if a.args[0] == b.args[0]:
-                raise Unsupported("two elements of one family of discrete vectors are mixed")
+            if a.args[0] != b.args[0] or (a, b) in apart:
+                continue
+            same = equal_indices(a.args[1:], b.args[1:])
+            if same != 0:
+                return (same * self._mean(expr.xreplace({b: a}))
+                        + (1 - same) * self._enumerated(expr, discrete, apart | {(a, b)}))
         result = Integer(0)
         for values in itertools.product(*(self.laws.values(a) for a in discrete)):
             mapping = {a: value for a, (value, _) in zip(discrete, values)}

@@ -13,7 +13,7 @@ from tensorprog.covariance.cases import Case
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
-from tensorprog.covariance.nodes import Call, Init, Total, total
+from tensorprog.covariance.nodes import Call, Init, Total, flat, total
 from tensorprog.covariance.unwind import Unwound
 
 
@@ -33,7 +33,9 @@ class Parts:
         targets = self._targets(number)
         if not targets:
             return call
-        parts = [t * Call(Integer(self._multiple(number, t)), *call.args[1:]) for t in targets]
+        function = self.unwound.functions[number]
+        parts = [function.at(t, call.args[1:]) * Call(Integer(self._multiple(number, t)), *call.args[1:])
+                 for t in targets]
         return sympy.Add(Call(Integer(self._centre(number)), *call.args[1:]), *parts)
 
     def target(self, term: Expr) -> Expr | None:
@@ -49,8 +51,6 @@ class Parts:
         if not random:
             return Integer(1)
         if all(isinstance(f, Init) and self.laws.discrete(f) for f in random):
-            if any(len(f.args) > 1 for f in random):
-                raise Unsupported("a recursion holds a family of discrete vectors")
             return sympy.Mul(*random)
         return None
 
@@ -63,8 +63,13 @@ class Parts:
         return self._centres[number]
 
     def _targets(self, number: int, seen: frozenset[int] = frozenset()) -> list[Expr]:
-        """What a linear function has a part of."""
+        """What a linear function has a part of, in its parameters.
+
+        Raises:
+            Unsupported: if there is no end to it, as in a recursion h_t = h_{t-1} + s_t over a family of vectors.
+        """
         found: list[Expr] = []
+        recursive = False
         for _, expr in self.linear.cases(number):
             for term in sympy.Add.make_args(expr):
                 target = self.target(term)
@@ -72,9 +77,22 @@ class Parts:
                     found.append(target)
                 for call in self.unwound.random_calls(term):
                     inner = int(call.args[0])
+                    recursive |= inner == number or inner in seen
                     if inner != number and inner not in seen:
-                        found += [t for t in self._targets(inner, seen | {number}) if t not in found]
+                        found += [t for t in self._targets_of(call, seen | {number}) if t not in found]
+        named = set(self.unwound.functions[number].params) | self.unwound.constants
+        families = [t for t in found if any(len(f.args) > 1 for f in t.atoms(Init))]
+        if families and (recursive or any(t.free_symbols - named for t in families)):  # by the variable of a sum
+            raise Unsupported("a recursion holds a family of discrete vectors")
         return found
+
+    def _targets_of(self, call: Expr, seen: frozenset[int] = frozenset()) -> list[Expr]:
+        """What the value of a linear function at given indices has a part of."""
+        number = int(call.args[0])
+        return [self._at(number, t, call) for t in self._targets(number, seen)]
+
+    def _at(self, number: int, target: Expr, call: Expr) -> Expr:
+        return flat(self.unwound.functions[number].at(target, call.args[1:]))
 
     def _multiple(self, number: int, target: Expr) -> int:
         """The function that says what multiple of `target` a linear function holds."""
@@ -101,8 +119,10 @@ class Parts:
         for factor in sympy.Mul.make_args(term):
             if isinstance(factor, Call) and self.unwound.is_random(factor):
                 number = int(factor.args[0])
-                if target in self._targets(number):
-                    return term / factor * Call(Integer(self._multiple(number, target)), *factor.args[1:])
+                own = [t for t in self._targets(number) if self._at(number, t, factor) == target]
+                if own:
+                    return sympy.Add(*(term / factor * Call(Integer(self._multiple(number, t)), *factor.args[1:])
+                                       for t in own))
             if isinstance(factor, Total) and term != factor:
                 return term / factor * self._multiple_in_calls(factor, target)
         return Integer(0)

@@ -11,7 +11,7 @@ from sympy import Expr, Integer
 from tensorprog.covariance.cancellation import Cancellation
 from tensorprog.covariance.cases import Case, cases_at, sum_of_cases
 from tensorprog.covariance.gaussian import Responses
-from tensorprog.covariance.guards import Unsupported, known, split_cases
+from tensorprog.covariance.guards import Unsupported, known, split_cases, under
 from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product, Total, flat
 from tensorprog.covariance.unwind import Unwound
 from tensorprog.covariance.writes import FunctionDef
@@ -134,9 +134,17 @@ class _Template:
         if _alike(exprs):
             parts = [self.common(list(column)) for column in zip(*(e.args for e in exprs))]
             return None if any(p is None for p in parts) else first.func(*parts)
+        general = self._general(exprs)
+        if general is not None:
+            return general
         if not any(self.unwound.is_random_or_hat(e) for e in exprs):
             return None
         return Call(Integer(self._slot(tuple(exprs))), *self.function.params)
+
+    def _general(self, exprs: list[Expr]) -> Expr | None:
+        """An expression that is each of them in its case: s_l is s_0 where l = 0."""
+        return next((e for e in reversed(exprs)
+                     if all(under(e, guards) == under(x, guards) for guards, x in zip(self.guards, exprs))), None)
 
     def _slot(self, exprs: tuple[Expr, ...]) -> int:
         if exprs not in self._slots:

@@ -100,7 +100,7 @@ class Scope:
         key = integrand.xreplace(canonical)
         number = self._mean_ids.get(key)
         facts = frozenset(f.xreplace(canonical) for f in (*self.facts(free), *given)
-                          if f.free_symbols <= set(free) | self._constants)
+                          if f.free_symbols <= set(free) | self.constants)
         if number is None:
             number = self._mean_ids[key] = len(self.means)
             self.means.append((tuple(canonical.values()), key))
@@ -116,7 +116,7 @@ class Scope:
             if s in self._ranges:
                 b = self._ranges[s]
                 found += [f for f in (flat(s - b.start), flat(b.stop - 1 - s))
-                          if f.free_symbols <= set(symbols) | self._constants]
+                          if f.free_symbols <= set(symbols) | self.constants]
         return found
 
     def is_random_or_hat(self, expr: Expr) -> bool:
@@ -150,11 +150,12 @@ class Scope:
 
     def free_indices(self, expr: Expr) -> list[Symbol]:
         """The index symbols that an expression depends on, in a fixed order."""
-        found = [s for s in expr.free_symbols if s.is_integer and s not in self._constants and not is_bound(expr, s)]
+        found = [s for s in expr.free_symbols if s.is_integer and s not in self.constants and not is_bound(expr, s)]
         return sorted(found, key=lambda s: (s.name, str(s)))
 
     @property
-    def _constants(self) -> set[Symbol]:
+    def constants(self) -> set[Symbol]:
+        """Sizes and integer parameters."""
         if not hasattr(self, "_constant_set"):
             names = [s.name for s in self.program.sizes] + [p.name for p in self.program.params if p.kind == "int"]
             self._constant_set = {size_symbol(n) for n in names}
