@@ -130,8 +130,20 @@ def flat(expr: Expr) -> Expr:
 def _flat(expr: Expr) -> tuple[Expr, int]:
     """`flat`, and the steps that it takes: nodes read and written."""
     steps = require_expandable(expr)
-    result = sympy.expand(expr, power_base=False, power_exp=False, log=False)
+    result = _denominators_apart(sympy.expand(expr, power_base=False, power_exp=False, log=False))
     return result, steps + (0 if result is expr else size(result))
+
+
+def _denominators_apart(expr: Expr) -> Expr:
+    """An expression with the common factors of sums in denominators taken out, which `expand` multiplies into them:
+    x/(2*(1 + a)) and 2*x/(4 + 4*a) are the same."""
+    if not any(_is_denominator(p) for p in expr.atoms(sympy.Pow)):
+        return expr
+    return expr.replace(_is_denominator, lambda p: sympy.factor_terms(p.base, clear=True) ** p.exp)
+
+
+def _is_denominator(expr: Expr) -> bool:
+    return expr.is_Pow and expr.base.is_Add and expr.exp.is_Integer and expr.exp.is_negative
 
 
 _named = 0
