@@ -158,12 +158,13 @@ def test_a_smooth_denoiser():
     (families(), "def denoise(x, c) = x + (abs(x - c) - abs(x + c)) / 2"),
     (families(COUNTED), "def denoise(x, c) = (x - c) * step(x - c) + (x + c) * step(-x - c)"),
     (families("moment(sign(x[t+1])**2)"), SOFT),
+    (families("moment(abs(sign(x[t+1])))"), SOFT),
     (families("moment(r[t] * x[t+1] - signal * x[t+1]) / tau2[t]"), "def denoise(x, c) = x * step(abs(x) - c)"),
     (families(), "def denoise(x, c) = x / (1 + exp(-x**2 / c))"),
     (families(scale="tau2[t]"), """def odds(x, s) = 3 * sqrt((1 + s) / s) * exp(-x**2 / (2 * s * (1 + s)))
 def denoise(x, s) = x / (1 + s) / (1 + odds(x, s))"""),
     (families(scale="tau2[t]"), "def denoise(x, s) = tanh(x / s) / 2 + x / (2 * (1 + s))"),
-], ids=["in place", "sign and max", "max and min", "clip", "absolute values", "steps", "squared signs",
+], ids=["in place", "sign and max", "max and min", "clip", "absolute values", "steps", "squared signs", "absolute signs",
         "hard, by Stein", "smooth gate", "posterior mean", "a linear part"])
 def test_every_spelling_and_denoiser_has_equations_of_one_gaussian_each(body, denoiser):
     plan = message_passing(body, denoiser).compiled.plan

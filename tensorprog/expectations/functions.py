@@ -155,8 +155,13 @@ def normal_cdf(x: Expr) -> Expr:
     return (1 + erf(x / sqrt(2))) / 2
 
 
+def absolute(x: Expr) -> Expr:
+    """abs(x); that of a sign is its square, for which SymPy's `Abs` of a large expression does not end."""
+    return x**2 if isinstance(x, sympy.sign) else sympy.Abs(x)
+
+
 UNARY: dict[str, Callable[[Expr], Expr]] = {
-    "neg": lambda x: -x, "relu": relu, "abs": sympy.Abs, "sign": sympy.sign, "step": step, "tanh": sympy.tanh,
+    "neg": lambda x: -x, "relu": relu, "abs": absolute, "sign": sympy.sign, "step": step, "tanh": sympy.tanh,
     "erf": erf, "sigmoid": sigmoid, "gelu": gelu, "silu": silu, "softplus": softplus, "exp": exp, "log": sympy.log,
     "sqrt": sqrt, "sin": sympy.sin, "cos": sympy.cos, "square": square,
 }
