@@ -108,6 +108,7 @@ def test_the_numbers_are_the_same(name, monkeypatch):
             assert found == pytest.approx(expected[output], rel=1e-11, abs=1e-13)
 
 
+@pytest.mark.slow
 def test_recurrent_networks_agree_with_finite_ones():
     found = tensorprog.compile(RECURRENT).run(data("recurrent", 3))
     finite = tensorprog.compile(RECURRENT).simulate(data("recurrent", 3), width=2048, seeds=8, seed=1)

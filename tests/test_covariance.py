@@ -160,6 +160,8 @@ def test_linear_resnet_grows_to_e(depth):
     assert found["square"] == pytest.approx((1 + 1 / depth)**depth, rel=1e-12)
 
 
+@pytest.mark.slow_cases("if_blocks-covariance", "lasso_amp-covariance", "word_embedding-covariance",
+                        "word_embedding_grad-covariance", "momentum_vector-covariance", "backward_loop-covariance")
 @pytest.mark.parametrize("method", ["span", "covariance"])
 @pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.name)
 def test_known_answers(case, method):

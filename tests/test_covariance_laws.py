@@ -58,6 +58,7 @@ def masked(factor, data=DATA):
     return k, theta
 
 
+@pytest.mark.quick("bernoulli(p)-[L+1]-places0-factor0")
 @pytest.mark.parametrize("law, family, places, factor", [
     ("bernoulli(p)", "[L+1]", SHARED, np.full((3, 3), 1.25)),
     ("bernoulli(p)", "[P, L+1]", OWN, np.where(OFF, 1, 1.25)),
@@ -84,6 +85,7 @@ def test_one_mask_for_all_layers():
     assert found["nngp"] == pytest.approx(k, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_biases_of_two_values():
     """relu(h + s), s = 1 or -1: the mean over both, by Gauss-Hermite quadrature of the part that is not smooth."""
     _, found = run(law="rademacher()", family="[L]", first="erf(U @ X[a])",

@@ -55,6 +55,7 @@ def reference(data):
     return mean.sum((1, 3)), (mean + slope * theta_q).sum((1, 3))
 
 
+@pytest.mark.quick("range(S//2)-2*s-range(S - 2, -1, -2)")
 @pytest.mark.parametrize("steps, place, read", SPELLINGS)
 def test_strided_convolution(steps, place, read):
     program = tensorprog.compile(CONVOLUTION.format(steps=steps, place=place, read=read))

@@ -158,6 +158,7 @@ def test_an_accuracy_at_initialization():
     assert any("at initialization" in w.help for w in other.warnings if w.code == "TP513")
 
 
+@pytest.mark.quick("constant(0)-")
 @pytest.mark.parametrize("law, centre", [("constant(0)", ""), ("normal(0, 1)", "- moment(v*tanh(W @ x))")])
 def test_what_is_zero_in_every_network_has_a_limit(law, centre):
     """A readout that begins at 0, and a difference of the same: step(0) is 0."""

@@ -25,6 +25,7 @@ def agree(found, sampled, names, errors=4.5):
         assert np.all(np.abs(found[name] - sampled[name]) <= allowed), name
 
 
+@pytest.mark.quick("layer_normalization")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_near_the_particles(name):
     program, data = network(name), {"X": rows(3)}
@@ -33,12 +34,14 @@ def test_near_the_particles(name):
     agree(found, program.run(data, L=3, method="particles", samples=2048), "KT")
 
 
+@pytest.mark.quick("residual_with_biases")
 @pytest.mark.parametrize("name", ["residual_with_biases", "residual_with_readouts", "layer_normalization"])
 def test_near_finite_networks(name):
     program, data = network(name), {"X": rows(3)}
     agree(program.run(data, L=2), program.simulate(data, L=2, width=500, seeds=60), "KT", errors=5)
 
 
+@pytest.mark.slow
 def test_a_convolution_over_two_axes():
     program, data = tensorprog.compile(CONVOLUTION), {"X": np.random.default_rng(1).standard_normal((2, 3, 3, 3))}
     found = program.run(data)
@@ -47,6 +50,7 @@ def test_a_convolution_over_two_axes():
     agree(found, program.run(data, method="particles", samples=2048), "KT")
 
 
+@pytest.mark.quick("residual_with_readouts")
 @pytest.mark.parametrize("name", TILES)
 def test_tiles_and_the_table(name):
     program, data = network(name), {"X": rows(4)}
@@ -63,6 +67,7 @@ def test_tiles_and_the_table(name):
     assert program.kernels({"X": first}, {"X": second}, L=2)["T"] == pytest.approx(whole[:4, 4:], rel=1e-11, abs=1e-12)
 
 
+@pytest.mark.quick("residual")
 @pytest.mark.parametrize("name", ["residual", "gelu"])
 def test_a_written_module_uses_tiles(name, tmp_path):
     program, path = network(name), tmp_path / "written.py"
@@ -173,6 +178,7 @@ output dot(u, tanh(u)) / n as q, moment(r*r) as g
 """
 
 
+@pytest.mark.slow
 def test_two_widths():
     program = tensorprog.compile(WIDTHS)
     found = program.run()

@@ -323,6 +323,7 @@ def test_covariance_given_everything_else(case):
     np.testing.assert_allclose(result["found"], result["expected"], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_covariance_over_many_networks():
     """The scalars themselves, over networks that differ in everything, have the covariance in the limit."""
     source = HEADER + textwrap.dedent("""
@@ -403,6 +404,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.quick("several_stores_and_lengths")
 @pytest.mark.parametrize("case", LIMITS)
 def test_limit_of_simulations(case):
     """The particles against networks of width 1500."""

@@ -12,6 +12,10 @@ WIDTH, SEEDS = 1000, 16
 UNSTABLE = {"linear_mup_eta1.0"}
 
 
+@pytest.mark.slow_cases("momentum_matrix", "deep_linear_three_steps", "deep_linear_one_step", "tied_linear", "relu_ntk",
+                        "two_hidden_tanh", "lasso_amp", "z2_amp", "weight_decay", "backward_loop", "rectangular_double",
+                        "tanh_two_hidden_two_steps", "tanh_two_hidden_one_step", "tanh_two_hidden_one_step_eta0.5",
+                        "copy_diverges", "word_embedding", "momentum_vector")
 @pytest.mark.parametrize("case", [c for c in KNOWN if c.name not in UNSTABLE], ids=lambda case: case.name)
 def test_finite_width(case):
     result = tensorprog.compile(case.path).simulate(case.data, width=WIDTH, seeds=SEEDS, **case.settings)

@@ -89,6 +89,7 @@ KNOWN = {
 }
 
 
+@pytest.mark.slow
 def test_known_two_point_functions(tmp_path):
     module = load(dual_program(*((phi, phi) for phi, *_ in KNOWN.values())), tmp_path)
     for position, covariance in enumerate(((1, 0.5, 1), (1, -0.7, 2), (1, 1, 1))):
@@ -111,6 +112,7 @@ MIXED = [
 ]
 
 
+@pytest.mark.quick("0")
 @pytest.mark.parametrize("part", range(3))
 def test_two_point_functions_agree_with_quadrature(part, tmp_path):
     pairs = MIXED[part::3]
@@ -156,6 +158,7 @@ def inputs(n: int, d: int = 6, seed: int = 0, **more) -> dict:
 PARAMS = {"sw2": 1.3, "sb2": 0.1, "scale": 1 / 6, "blocks": 2}
 
 
+@pytest.mark.quick("(x/2 + Abs(x)/2, tanh(x))")
 @pytest.mark.parametrize("activations", [(RELU, TANH), (ERF, GELU, RELU), (SWISH, abs(X), SOFTPLUS, SIGMOID)], ids=str)
 def test_mixed_perceptrons_agree_with_the_interpreter(activations, tmp_path):
     program = mlp_pair_program(*activations)
@@ -208,6 +211,7 @@ class Generated:
                 return Set(target, Quotient(Sum((value, Ref("g"))), Number(2.0)))
 
 
+@pytest.mark.quick("0", "2")
 @pytest.mark.parametrize("seed", range(6))
 def test_random_programs_agree_with_the_interpreter(seed, tmp_path):
     program = Generated(seed).program()
@@ -222,6 +226,7 @@ def test_random_programs_agree_with_the_interpreter(seed, tmp_path):
             assert result[name][i, j] == pytest.approx(value, rel=1e-9, abs=1e-10)
 
 
+@pytest.mark.quick("x/2 + Abs(x)/2")
 @pytest.mark.parametrize("phi", [RELU, GELU, TANH], ids=str)
 def test_what_the_driver_promises(phi, tmp_path):
     """Rectangles, threads, precisions, output arrays: one result."""
@@ -270,6 +275,7 @@ def test_one_output_needs_only_its_statements(tmp_path):
     assert list(part) == ["nngp"] and np.array_equal(full["nngp"], part["nngp"])
 
 
+@pytest.mark.slow
 def test_memory_beyond_the_outputs(tmp_path):
     module = load(mlp_pair_program(RELU), tmp_path)
     data = inputs(3000, 16)
@@ -371,6 +377,7 @@ def saturated_tanh(q: float, c: float) -> float:
     return float(1 - wm @ ((1 - np.tanh(u) * np.tanh(v)) * density) @ wt)
 
 
+@pytest.mark.quick("tanh(x)")
 @pytest.mark.parametrize("phi", [RELU, ERF, GELU, TANH, sympy.sin(10 * X)], ids=str)
 def test_equal_rows_have_the_value_of_the_diagonal(phi, tmp_path):
     module = load(mlp_pair_program(phi), tmp_path)
@@ -384,6 +391,7 @@ def test_equal_rows_have_the_value_of_the_diagonal(phi, tmp_path):
         assert all(between[name][k, k] == values[k, k] for k in range(4))
 
 
+@pytest.mark.quick("tanh(x)")
 @pytest.mark.parametrize("phi", [RELU, ERF, TANH], ids=str)
 def test_errors_of_nearly_equal_rows_hold(phi, tmp_path):
     """Rows that differ in the last digits, beside the same rows between two data sets in another order of summation."""

@@ -116,6 +116,7 @@ def test_sums_that_would_explode_are_not_multiplied_out():
     assert require_expandable(sympy.Add(*x) ** 2) == 15 == size(sympy.Add(*x) ** 2)
 
 
+@pytest.mark.quick("6")
 @pytest.mark.parametrize("depth", [6, 10])
 def test_functions_that_call_one_another_are_expanded(depth):
     text = "width n\nvector v : [n] ~ normal(0, 1)\ndef f0(x) = x / sqrt(1 + x*x)\n"

@@ -74,6 +74,7 @@ def _renamed(line, name, number):
     return re.sub(rf"\b{name}\b", f"{name}_{number}", line)
 
 
+@pytest.mark.quick("tables-linear", "tables-tanh")
 @pytest.mark.parametrize("phi", ["", "tanh"], ids=["linear", "tanh"])
 @pytest.mark.parametrize("body, pairs, steps", [(BODY_OF_ROWS, ROWS, 2), (BODY_OF_TABLES, TABLES, 1)],
                          ids=["rows", "tables"])

@@ -55,6 +55,7 @@ def span(text, data=None, **settings):
 # --- known answers -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick("5")
 @pytest.mark.parametrize("steps", [5, 25])
 def test_deep_linear_training_is_direct_algebra(steps):
     rng = np.random.default_rng(1)
@@ -191,7 +192,7 @@ def test_an_output_that_is_not_linear_goes_elsewhere_and_says_why():
     assert "tanh" in error.value.diagnostics[0].message
 
 
-@quick(12)
+@quick(6)
 @given(linear_programs())
 def test_random_linear_programs(text):
     """Wide networks are near the limit."""

@@ -134,12 +134,14 @@ def assert_evolves(program, expected, **settings):
     assert max(error.max() for error in found.error.values()) < 1e-9
 
 
+@pytest.mark.quick("names")
 @pytest.mark.parametrize("body", [SCALE_AT_THE_END, NAMES, families(COUNTED)],
                          ids=["scale at the end", "names", "counted"])
 def test_the_same_recursion_in_other_statements(body):
     assert_evolves(message_passing(body), evolution(soft, over_signs))
 
 
+@pytest.mark.slow
 def test_a_sparse_signal():
     program = message_passing(families(), signal="vector signal : [n] ~ sparse_normal(0.1, 1)")
     assert_evolves(program, evolution(soft, over_sparse))

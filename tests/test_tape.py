@@ -54,6 +54,7 @@ def by_table(program, given, monkeypatch, **settings):
         return program.run(given, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_tape_gives_what_the_table_does(name, monkeypatch):
     text, settings = PROGRAMS[name]
@@ -112,6 +113,7 @@ def convolutional_kernels(x: np.ndarray, y: np.ndarray, depth: int) -> tuple[flo
             tangent[block] = covariance[block] + 2 * filtered((tangent * slopes)[block])
 
 
+@pytest.mark.quick("2")
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_a_convolutional_tangent_kernel(depth):
     given = data(3, positions=5)
@@ -122,11 +124,13 @@ def test_a_convolutional_tangent_kernel(depth):
         assert found["T"][a, c] == pytest.approx(tangent, rel=1e-11)
 
 
+@pytest.mark.slow
 def test_sums_written_as_additions():
     plain, added = (tensorprog.compile(text).run(data(3), L=3) for text in (CONVOLUTION, ADDED))
     assert all(added[name] == pytest.approx(plain[name], rel=1e-12) for name in "KT")
 
 
+@pytest.mark.slow
 def test_rows_of_two_inputs(monkeypatch):
     program = tensorprog.compile("""
 width n
@@ -190,6 +194,7 @@ DIFFERING = {
 }
 
 
+@pytest.mark.quick("one_row")
 @pytest.mark.parametrize("case", DIFFERING)
 def test_rows_that_differ(case):
     """No tape, and the right values."""
@@ -205,6 +210,7 @@ output K
     assert np.all(np.abs(found["K"] - drawn["K"]) <= 5 * np.hypot(drawn.error["K"], found.error["K"]) + 1e-9)
 
 
+@pytest.mark.quick("recurrent")
 @pytest.mark.parametrize("name", ["recurrent", "convolution"])
 def test_kernels_of_two_data_sets(name):
     text, settings = PROGRAMS[name]
