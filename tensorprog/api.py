@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tensorprog.derive import Limit
     from tensorprog.driver import Compiled
     from tensorprog.ir.program import Program
+    from tensorprog.powers.entries import Mup
     from tensorprog.results import Result
     from tensorprog.simulate import Simulator
     from tensorprog.verify_report import Verification
@@ -185,6 +186,20 @@ class CompiledProgram:
     def write_module(self, path: str | os.PathLike[str]) -> None:
         """Write the limit as a Python module that runs on its own."""
         write_text(path, self.emit("kernel"))
+
+    def mup(self, optimizer: str = "adam") -> Mup:
+        """The maximal update parametrization: the powers of n of what is trained, with `.to_text()`, `.to_json()`,
+        `.to_latex()` and `.rewritten()`.
+
+        Args:
+            optimizer: 'sgd', 'adam', 'adamw' or 'muon'.
+
+        Raises:
+            ProgramError: TP720 to TP722, for a program whose powers of n do not decide.
+        """
+        from tensorprog.powers.mup import maximal_update
+
+        return maximal_update(self.program, optimizer, self.settings)
 
     def run(self, data: Data | None = None, *, samples: int = 4096, replicates: int = 8, seed: int = 0,
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,

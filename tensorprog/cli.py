@@ -1,4 +1,5 @@
-"""The command line: `tpc check | derive | compile | run | simulate | verify | classify | fmt | explain`.
+"""The command line: `tpc check | derive | compile | run | simulate | verify | classify | mup | fmt
+| explain`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged, a limit that `verify`
 refutes, or text that `fmt --check` would change; 2 a mistake in the program, the data or the command line; 70 a bug in
@@ -516,6 +517,43 @@ def classify(name: str | None, depth: int, adaptive: bool, a: str | None, b: str
         click.echo(json.dumps(report.to_json(found)))
     else:
         click.echo(report.to_latex(found) if style == "latex" else report.to_text(found))
+
+
+@main.command()
+@PROGRAM
+@click.option("--optimizer", default="adam", show_default=True, metavar="[sgd|adam|adamw|muon]",
+              help="Whose learning rates, epsilon and weight decay.")
+@click.option("--base-width", type=click.IntRange(min=1), metavar="N",
+              help="The width for which numbers are tuned; named in the tables.")
+@click.option("--rewrite", type=click.Path(path_type=Path, dir_okay=False), metavar="NEW.tp",
+              help="Write the program with these spreads and multipliers, and its own updates as large as they may be.")
+@click.option("--format", "style", type=click.Choice(["text", "latex", "json"]), default="text", show_default=True,
+              help="How to write the tables.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@SET
+def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | None, style: str, as_json: bool,
+        assignments: tuple) -> None:
+    """Determine the maximal update parametrization of a program, by the powers of the width n.
+
+    For every object that is trained: the power of its initial spread, multiplier, learning rate, weight decay and
+    epsilon, as the tables of Tensor Programs IV and V, with reasons. What is trained is found by its updates.
+
+    \b
+    Example:
+      tpc mup model.tp --optimizer sgd
+      tpc mup model.tp --optimizer muon --base-width 256
+      tpc mup model.tp --rewrite model_mup.tp
+    """
+    found = _compile(program, assignments, show_warnings=style != "json" and not as_json, limit=False).mup(optimizer)
+    if rewrite is not None:
+        from tensorprog.files import write_text
+
+        write_text(rewrite, found.rewritten())
+        click.echo(f"wrote {rewrite}", err=True)
+    if style == "json" or as_json:
+        click.echo(found.to_json())
+    else:
+        click.echo(found.to_latex() if style == "latex" else found.to_text(base_width))
 
 
 @main.command()

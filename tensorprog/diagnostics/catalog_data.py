@@ -255,4 +255,32 @@ _COMMAND_LINE = {
         "tpc run model.tp other.npz --checkpoint other_state.npz"),
 }
 
-ENTRIES = {**_INDICES, **_FILES, **_BINDING, **_COMMAND_LINE}
+_POWERS = {
+    "TP720": Entry(
+        "powers of n that decide nothing",
+        "`tpc mup` determines spreads, multipliers and learning rates from what is used where. Here more than one "
+        "choice is possible: only a product of two trained objects is used, or a value of the wrong order is made by "
+        "nothing that could get a multiplier.",
+        "vector u : [n] ~ normal(0, 1)\nvector v : [n] ~ normal(0, 1)\nf = dot(u * v, tanh(h))",
+        "vector v : [n] ~ normal(0, 1)\nf = dot(v, tanh(h))"),
+    "TP721": Entry(
+        "nothing is trained",
+        "What is trained is found by its updates: an object to which something made of gradients is added. There is "
+        "none, or what is updated has no influence on anything.",
+        "loss = (dot(v, tanh(U @ x)) - y)**2\noutput loss",
+        "loss = (dot(v, tanh(U @ x)) - y)**2\nv -= eta * grad(loss, v)\noutput loss"),
+    "TP722": Entry(
+        "unknown optimizer",
+        "The rules are those of SGD (with momentum or not), Adam, AdamW and Muon.",
+        "tpc mup model.tp --optimizer adams",
+        "tpc mup model.tp --optimizer adam"),
+    "TP723": Entry(
+        "a program that cannot be rewritten",
+        "`tpc mup --rewrite` changes variances, multiplies expressions, and multiplies what an update adds. Here that "
+        "does not suffice: the law has no scale, the update is not of the form `W -= ...` or not proportional to the "
+        "gradient, or a function is called in two roles.",
+        "vector v : [n] ~ rademacher()\nv = v*0.9 - eta*grad(loss, v)",
+        "vector v : [n] ~ normal(0, 1)\nv -= eta*grad(loss, v)"),
+}
+
+ENTRIES = {**_INDICES, **_FILES, **_BINDING, **_COMMAND_LINE, **_POWERS}

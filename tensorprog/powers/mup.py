@@ -1,0 +1,121 @@
+"""The maximal update parametrization of a program, determined by its powers of n (TP IV, section 5; TP V; TP IVb).
+
+Two passes of one calculus. The first runs over the program without its gradients and determines spreads, the largest
+updates and multipliers. The second runs over the differentiated program with these in place, and reads the power of
+each gradient; learning rates follow from what the optimizer makes of a gradient:
+
+    SGD          update = lr * gradient                       lr = update - gradient
+    Adam         entries of order one                         lr = update
+    Muon         singular values of order one: entries n**(-(number of width axes)/2) for a matrix of finite rank
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+
+from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, near_miss
+from tensorprog.driver import constants_env
+from tensorprog.files import mistake
+from tensorprog.ir.program import Cell, GradStmt, Let, MatrixType, Program, Statement, walk
+from tensorprog.passes.rewrite import without_kernels
+from tensorprog.powers.entries import Entry, Mup, Update, Use
+from tensorprog.powers.multiply import with_multipliers
+from tensorprog.powers.terms import BARE
+from tensorprog.powers.trainable import trainable_objects
+from tensorprog.powers.unknowns import Calculus, Solution
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
+
+
+def maximal_update(program: Program, optimizer: str, settings: Mapping[str, object] | None = None) -> Mup:
+    """The parametrization of a checked program.
+
+    Raises:
+        ProgramError: TP721, nothing is trained; TP720, powers of n do not decide; TP722, an unknown optimizer.
+    """
+    if optimizer not in OPTIMIZERS:
+        meant = near_miss(optimizer, OPTIMIZERS)
+        raise mistake("TP722", f"there is no optimizer '{optimizer}'",
+                      f"did you mean '{meant}'?" if meant else f"there is: {', '.join(OPTIMIZERS)}")
+    env = constants_env(program, settings or {})
+    plain = program.with_body(without_kernels(program.body))
+    trainable = trainable_objects(plain)
+    _require_trained(plain, trainable)
+    solution = Solution()
+    Calculus(plain, env, trainable, solution).run()
+    _require_used(plain, trainable, solution)
+    backward = _with_gradients(plain, env, trainable, solution)
+    gradients = _gradient_powers(plain, backward, trainable)
+    uses = _uses(plain, solution)
+    entries = tuple(_entry(cell, optimizer, solution, gradients.get(cell), uses) for cell in trainable)
+    updates = tuple(Update(cell.display, s.span, backward.power(backward.written.get((cell, s.span), {})))
+                    for cell, statements in trainable.items() for s in statements)
+    return Mup(optimizer, program, env, entries, uses, updates)
+
+
+def _require_trained(program: Program, trainable: Mapping[Cell, tuple[Statement, ...]]) -> None:
+    if trainable:
+        return
+    gradients = [s for s in walk(program.body) if isinstance(s, GradStmt)]
+    raise ProgramError([Diagnostic(
+        "TP721", "nothing in this program is trained", gradients[0].span if gradients else None,
+        help="update what is to be trained by its gradient, as in `W -= eta * grad(loss, W)`")], program.source)
+
+
+def _require_used(program: Program, trainable: Mapping[Cell, tuple[Statement, ...]], solution: Solution) -> None:
+    for cell, updates in trainable.items():
+        if cell not in solution.spreads or cell not in solution.updates:
+            raise ProgramError([Diagnostic(
+                "TP721", f"`{cell.display}` is updated, but nothing that is used depends on it", updates[0].span,
+                help="use it, or leave out its update")], program.source)
+
+
+def _with_gradients(program: Program, env: Mapping[str, object], trainable: Mapping[Cell, object],
+                    solution: Solution) -> Calculus:
+    """The calculus of the differentiated program, every unknown known."""
+    from tensorprog.passes.differentiate import differentiate
+
+    reporter = Reporter(program.source)
+    written_out = differentiate(with_multipliers(program, solution.multipliers), reporter)
+    reporter.raise_errors()
+    known = replace(solution, multipliers={})
+    calculus = Calculus(written_out, env, trainable, known, solving=False)
+    calculus.run()
+    return calculus
+
+
+def _gradient_powers(program: Program, backward: Calculus, trainable: Mapping[Cell, object]) -> dict[Cell, Fraction]:
+    """The largest power of a gradient with respect to each object, or to a value that holds the object."""
+    found: dict[Cell, Fraction] = {}
+    for statement in (s for s in walk(program.body) if isinstance(s, GradStmt)):
+        power = backward.power(backward.of.get(statement.target, {}))
+        held = {u.cell for t in backward.cell(statement.wrt, None) if t.kind == BARE for u in t.parts}
+        for cell in held & set(trainable) if power is not None else ():
+            found[cell] = max(power, found.get(cell, power))
+    return found
+
+
+def _entry(cell: Cell, optimizer: str, solution: Solution, gradient: Fraction | None, uses: tuple[Use, ...]) -> Entry:
+    axes = 2 if isinstance(cell.type, MatrixType) else 1 if cell.type.width else 0
+    first = next(iter(solution.uses[cell].values()))
+    later = tuple(u.relative for u in uses if cell.display in u.objects)
+    return Entry(cell, axes, optimizer, first, solution.spreads[cell], solution.updates[cell], gradient,
+                 solution.why_spread[cell], solution.why_update[cell], later)
+
+
+def _uses(program: Program, solution: Solution) -> tuple[Use, ...]:
+    """The operations with a multiplier of their own, in program order."""
+    found = []
+    for var, span in ((s.var, s.span) for s in walk(program.body) if isinstance(s, Let)):
+        missing = solution.multipliers.get(var, Fraction(0))
+        users = {cell: uses for cell, uses in solution.uses.items() if var in uses}
+        for cell, uses in users.items():
+            relative = uses[var] + missing - next(iter(uses.values()))
+            if relative:
+                found.append(Use(span, uses[var], missing, relative, (cell.display,)))
+        if not users and (missing or solution.products.get(var)):
+            written = solution.products.get(var, Fraction(0))
+            found.append(Use(span, written, missing, written + missing, ()))
+    return tuple(found)

@@ -1,0 +1,38 @@
+"""Which temporaries hold exact numbers: what exponents such as that of `n**(1/2)` or `n**(-a)` are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from tensorprog.ir.integers import evaluate_int, symbols
+from tensorprog.ir.primitives import exact
+from tensorprog.ir.program import Const, Elementwise, FromInt, Let, ParamRef, Program, Var, walk
+
+# Parameters are floats; an exponent is a fraction with a small denominator.
+LARGEST_DENOMINATOR = 1000
+
+
+def known_numbers(program: Program, env: Mapping[str, object]) -> dict[Var, Fraction]:
+    """The temporaries that are made of numbers, parameters and sizes, with their values under `env`."""
+    known: dict[Var, Fraction] = {}
+    for statement in walk(program.body):
+        if isinstance(statement, Let) and (value := _number(statement, known, env)) is not None:
+            known[statement.var] = value
+    return known
+
+
+def _number(statement: Let, known: Mapping[Var, Fraction], env: Mapping[str, object]) -> Fraction | None:
+    match statement.op:
+        case Const(value=Fraction() as value):
+            return value
+        case Const(value=value) if abs(value) < float("inf"):
+            return Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
+        case ParamRef(name=name) if name in env:
+            return Fraction(env[name]).limit_denominator(LARGEST_DENOMINATOR)
+        case FromInt(expr=expr) if {s.name for s in symbols(expr)} <= set(env):
+            return Fraction(evaluate_int(expr, env))
+        case Elementwise(fn=fn, args=args, order=0) if all(a in known for a in args):
+            return exact(fn, [known[a] for a in args])
+        case _:
+            return None

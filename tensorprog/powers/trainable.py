@@ -1,0 +1,109 @@
+"""Which objects of a program are trained: those that something made of gradients is written to.
+
+Decided by the flow of values alone, never by names: `W -= eta*grad(loss, W)`, a momentum in between, an update that is
+computed from a gradient with respect to a copy of W. A copy that is updated, `W1 = W - eta*grad(loss, W)`, is a value
+and no object of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    GradStmt,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatStore,
+    Program,
+    Statement,
+    Store,
+    Var,
+    operands,
+    term_operands,
+    walk,
+)
+
+
+@dataclass(slots=True)
+class _Flow:
+    """What temporaries and cells are made of: gradients, and the objects that a gradient could be taken of."""
+
+    objects: frozenset[Cell]
+    gradients: set[Var | Cell] = field(default_factory=set)
+    sources: dict[Var | Cell, frozenset[Cell]] = field(default_factory=dict)
+
+    def run(self, program: Program) -> None:
+        size = None
+        while size != (size := (len(self.gradients), sum(map(len, self.sources.values())))):
+            for statement in walk(program.body):
+                self._add(statement)
+
+    def _add(self, statement: Statement) -> None:
+        match statement:
+            case Let(var=var):
+                self._flow(var, read_by(statement))
+            case Store(cell=cell) | Accum(cell=cell) | MatStore(cell=cell) | MatAccum(cell=cell):
+                if cell not in self.objects:
+                    self._flow(cell, read_by(statement))
+            case GradStmt(target=target):
+                self.gradients.add(target)
+
+    def _flow(self, target: Var | Cell, sources: list[Var | Cell]) -> None:
+        if any(s in self.gradients for s in sources):
+            self.gradients.add(target)
+        found = frozenset(s for s in sources if s in self.objects)
+        self.sources[target] = found.union(*(self.sources.get(s, frozenset()) for s in sources))
+
+
+def read_by(statement: Statement) -> list[Var | Cell]:
+    """What a statement itself reads: temporaries and cells."""
+    match statement:
+        case Let(op=Load(cell=cell)):
+            return [cell]
+        case Let(op=MatMul(matrix=matrix, arg=arg)):
+            return [matrix, arg]
+        case Let(op=op):
+            return list(operands(op))
+        case Store(value=value) | Accum(value=value):
+            return [value]
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            return [*term_operands(terms), *(t.cell for t in terms if isinstance(t, MatrixTerm))]
+        case _:
+            return []
+
+
+def trainable_objects(program: Program) -> dict[Cell, tuple[Statement, ...]]:
+    """The trainable objects in the order of their declarations, each with the statements that update it."""
+    wanted = [s.wrt for s in walk(program.body) if isinstance(s, GradStmt)]
+    # What starts at zero and is never differentiated by is an accumulator, such as a momentum.
+    declared = [i.cell for i in program.initials if i.law.name != "zero" or i.cell in wanted]
+    candidates = list(dict.fromkeys((*declared, *wanted)))
+    flow = _Flow(frozenset(candidates))
+    flow.run(program)
+    found: dict[Cell, tuple[Statement, ...]] = {}
+    for cell in candidates:
+        updates = _updates(program, flow, cell)
+        if updates and (cell in declared or not _is_copy(program, flow, cell)):
+            found[cell] = updates
+    return found
+
+
+def _writes(program: Program, cell: Cell) -> list[Statement]:
+    return [s for s in walk(program.body)
+            if isinstance(s, Store | Accum | MatStore | MatAccum) and s.cell is cell]
+
+
+def _updates(program: Program, flow: _Flow, cell: Cell) -> tuple[Statement, ...]:
+    return tuple(s for s in _writes(program, cell) if any(v in flow.gradients for v in read_by(s)))
+
+
+def _is_copy(program: Program, flow: _Flow, cell: Cell) -> bool:
+    """Whether a name of the program's is made of objects: then it is a value, and not an object of its own."""
+    sources = {c for s in _writes(program, cell) for v in read_by(s)
+               for c in (flow.sources.get(v, frozenset()) | ({v} & flow.objects))}
+    return bool(sources - {cell})

@@ -1,0 +1,182 @@
+"""Maximal update parametrizations found by powers of n, against the tables of TP IV, TP IVb and TP V."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import pytest
+from click.testing import CliRunner
+from scaled_programs import RNN, perceptron, transformer
+
+import tensorprog
+from tensorprog import ProgramError
+from tensorprog.abc import Parametrization, classify, named
+from tensorprog.cli import main
+from tensorprog.powers.tables import abc, table_8
+
+# Kinds of objects (theory of TP IV, 5, and TP V, Tables 3 and 8): spread, then the rates of SGD, Adam, Muon, the rates
+# of torch.optim.Muon ("original", "match_rms_adamw"), Adam's epsilon, and AdamW's decay.
+KINDS = {
+    "input": ("0", "1", "0", "1/2", ("0", "0"), "-1", "0"),
+    "embedding": ("0", "1", "0", "1/2", ("1/2", "0"), "-1", "0"),
+    "hidden": ("-1/2", "0", "-1", "0", ("0", "-1/2"), "-1", "1"),
+    "readout": ("-1", "-1", "-1", "-1/2", ("-1/2", "-1"), "0", "1"),
+    "vector": ("0", "1", "0", "0", None, "-1", "0"),
+    "readout vector": ("-1", "-1", "-1", "-1", None, "0", "1"),
+    "output bias": ("0", "0", "0", "0", None, "0", "0"),
+}
+BLOCK = {"E": "embedding", **dict.fromkeys("QKVOAB", "hidden"), "g": "vector", "b": "vector"}
+NETWORKS = {
+    "perceptron": (perceptron(2), {"U": "input", "W2": "hidden", "v": "readout vector"}),
+    "averaged readout": (perceptron(3, "relu", "moment"),
+                         {"U": "input", "W2": "hidden", "W3": "hidden", "v": "readout vector"}),
+    "RNN": (RNN, {"U": "input", "W": "hidden", "V": "readout", "b": "vector", "c": "output bias"}),
+    "tied transformer": (transformer(True), BLOCK),
+    "transformer": (transformer(False), BLOCK | {"R": "readout"}),
+}
+OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
+
+
+def found(text: str, optimizer: str) -> dict:
+    return json.loads(tensorprog.compile(text).mup(optimizer).to_json())
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_tables_of_networks(network):
+    text, kinds = NETWORKS[network]
+    tables = {optimizer: found(text, optimizer) for optimizer in OPTIMIZERS}
+    for name, kind in kinds.items():
+        spread, sgd, adam, muon, torch, epsilon, decay = KINDS[kind]
+        rates = [tables[o][name]["lr"] for o in OPTIMIZERS]
+        assert rates == [sgd, adam, adam, muon], name
+        assert {tables[o][name]["std"] for o in OPTIMIZERS} == {spread}
+        assert tables["adam"][name]["eps"] == epsilon
+        assert tables["adamw"][name]["decay"] == decay
+        assert tuple(tables["muon"][name].get("torch.optim.Muon", {}).values()) == (torch or ())
+        assert tables["sgd"][name]["multiplier"] == ("-1" if (network, name) == ("tied transformer", "E") else "0")
+    assert tables["sgd"]["gradient clipping"]["threshold"] == ("0" if network == "tied transformer" else "1/2")
+
+
+@pytest.mark.parametrize("logit", ["dot(q[i], k[j])", "dot(q[i], k[j]) / sqrt(n)", "moment(q[i] * k[j])"])
+def test_attention_logits_are_divided_by_the_width(logit):
+    table = found(transformer(False, logit), "adam")
+    assert table[logit.removesuffix(" / sqrt(n)") if "dot" in logit else "q[i] * k[j]"]["multiplier"] == "-1"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5])
+def test_table_1_of_tp4(depth):
+    result = tensorprog.compile(perceptron(depth)).mup("sgd")
+    a, b, c = zip(*(abc(e) for e in result.entries))
+    mup = named("muP", depth)
+    assert (a, b, c) == (mup.a, mup.b, mup.c)
+    assert classify(Parametrization.of(a, b, c)).maximal
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_abcd_of_tp4b(depth):
+    a, b, c, d = zip(*(abc(e) for e in tensorprog.compile(perceptron(depth)).mup("adam").entries))
+    mup = named("muP", depth, adaptive=True)
+    assert (a, b, c, d) == (mup.a, mup.b, mup.c, mup.d)
+
+
+def test_table_8_has_a_readout_with_a_multiplier():
+    readout = table_8(tensorprog.compile(perceptron(2)).mup("adam")["v"])
+    assert (readout.multiplier, readout.spread, readout.rate) == (-1, 0, 0)
+
+
+def test_it_is_the_only_one_up_to_the_symmetry():
+    """Theorem 5.6 of TP IV, by the closed theory: of a grid around the solution only equivalent points are maximal."""
+    a, b, c = zip(*(abc(e) for e in tensorprog.compile(perceptron(1)).mup("sgd").entries))
+    steps = [Fraction(k, 2) for k in range(-2, 3)]
+    maximal = [Parametrization.of((a[0] + i, a[1] + j), (b[0] + k, b[1] + m), c[0]) for i in steps for j in steps
+               for k in steps for m in steps
+               if classify(Parametrization.of((a[0] + i, a[1] + j), (b[0] + k, b[1] + m), c[0])).maximal]
+    assert maximal and all(p.is_equivalent(named("muP", 1)) for p in maximal)
+
+
+def test_names_and_the_programs_own_powers_do_not_matter():
+    standard = perceptron(2)
+    ntk = standard.replace("normal(0, 1/n)", "normal(0, 1)").replace("W2 @ tanh(h1)", "W2 @ tanh(h1) / sqrt(n)")
+    renamed = standard.replace("W2", "embedding").replace("U", "readout")
+    for optimizer in OPTIMIZERS:
+        rows = [[(e.plain, e.gradient and e.plain.gradient) for e in tensorprog.compile(t).mup(optimizer).entries]
+                for t in (standard, ntk, renamed)]
+        assert rows[0] == rows[1] == rows[2]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_rewritten_program_needs_no_change(network):
+    text = tensorprog.compile(NETWORKS[network][0]).mup("sgd").rewritten()
+    assert text != NETWORKS[network][0]
+    assert tensorprog.compile(text).mup("sgd").rewritten() == text
+
+
+def test_momentum_and_copies_are_no_objects():
+    text = perceptron(1).replace("for t in range(T):\n", "vector m : [n] = 0\nfor t in range(T):\n", 1).replace(
+        "    v -= eta * grad(loss[t], v)\n",
+        "    m = 0.9*m + grad(loss[t], v)\n    v1 = v - eta*m\n    v -= eta * m\n")
+    result = tensorprog.compile(text).mup("sgd")
+    assert [e.name for e in result.entries] == ["U", "v"]
+    assert result["v"].plain.rate == -1
+
+
+UNDECIDED = perceptron(1).replace("vector v", "vector w : [n] ~ normal(0, 1)\nvector v").replace(
+    "dot(v, ", "dot(v * w, ").replace("output", "    w -= eta * grad(loss[t], w)\noutput")
+
+
+@pytest.mark.parametrize("text, optimizer, code", [
+    (UNDECIDED, "sgd", "TP720"),
+    ("width n\nvector v : [n] ~ normal(0, 1)\noutput moment(v*v)\n", "sgd", "TP721"),
+    (perceptron(1), "adan", "TP722"),
+])
+def test_mistakes(text, optimizer, code):
+    with pytest.raises(ProgramError, match=code):
+        tensorprog.compile(text).mup(optimizer)
+
+
+def test_what_cannot_be_rewritten():
+    text = perceptron(1).replace("vector v : [n] ~ normal(0, 1/n)", "vector v : [n] ~ rademacher()")
+    with pytest.raises(ProgramError, match="TP723.*\n.*rademacher"):
+        tensorprog.compile(text).mup("sgd").rewritten()
+
+
+# --- the command line ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "model.tp"
+    path.write_text(perceptron(2))
+    return path
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_command_prints_tables_and_reasons(program):
+    result = run("mup", program, "--optimizer", "muon", "--base-width", "256")
+    assert result.exit_code == 0
+    assert "r = n / 256" in result.stdout and "W2  r^(-1/2)" in result.stdout
+    assert "`W2 @ tanh(h1)` (line 13) is n^(1/2) times an initial entry" in result.stdout
+
+
+def test_command_writes_json_and_latex(program):
+    assert json.loads(run("mup", program, "--json").stdout)["W2"]["lr"] == "-1"
+    assert r"$r^{-1/2}$" in run("mup", program, "--format", "latex").stdout
+
+
+def test_command_rewrites(program, tmp_path):
+    new = tmp_path / "new.tp"
+    assert run("mup", program, "--optimizer", "sgd", "--rewrite", new).exit_code == 0
+    assert "U -= n * eta * grad(loss[t], U)" in new.read_text()
+    assert run("check", new).exit_code == 0
+
+
+def test_command_refuses_with_a_caret(tmp_path):
+    path = tmp_path / "undecided.tp"
+    path.write_text(UNDECIDED)
+    result = run("mup", path)
+    assert result.exit_code == 2 and "^^^" in result.stderr and not result.stdout
+    assert json.loads(run("mup", path, "--json").stdout)["errors"][0]["code"] == "TP720"
