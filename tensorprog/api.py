@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tensorprog.driver import Compiled
     from tensorprog.ir.program import Program
     from tensorprog.powers.entries import Mup
+    from tensorprog.powers.scale import Scale
     from tensorprog.results import Result
     from tensorprog.simulate import Simulator
     from tensorprog.verify_report import Verification
@@ -200,6 +201,45 @@ class CompiledProgram:
         from tensorprog.powers.mup import maximal_update
 
         return maximal_update(self.program, optimizer, self.settings)
+
+    def scale(self, data: Data | None = None, *, measure: bool = False,
+              widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 8, seed: int = 0, tolerance: float = 0.15,
+              progress: Progress | None = None, **settings: object) -> Scale:
+        """The power of n of every name at initialization, after one step, and later, and of what training changes.
+
+        Args:
+            data, settings: what running takes; not needed unless `measure`.
+            measure: run networks of these `widths`, `seeds` of each, and set slopes with errors beside the powers.
+            tolerance: how far a slope may be from its power besides two standard errors.
+
+        Raises:
+            ProgramError: for a mistake in the data or settings; TP724, for too few widths or seeds.
+        """
+        self._refuse_misspelt_options(settings, CompiledProgram.scale)
+        return self.scale_with(data, settings, measure=measure, widths=widths, seeds=seeds, seed=seed,
+                               tolerance=tolerance, progress=progress)
+
+    def scale_with(self, data: Data | None, settings: Mapping[str, object], *, measure: bool = False,
+                   widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 8, seed: int = 0,
+                   tolerance: float = 0.15, progress: Progress | None = None) -> Scale:
+        """`scale` with the settings as a mapping."""
+        from tensorprog.powers.scale import inferred, prepare
+
+        for name, value in (*(("width", width) for width in widths), ("seeds", seeds)):
+            require_positive(name, value)
+        require_run_options(seed, tolerance=tolerance)
+        self._check_fixed(settings)
+        prepared = prepare(self.program)
+        found = inferred(prepared, self.settings | dict(settings))
+        if not measure:
+            return found
+        from tensorprog.powers.measure import measure as measured
+        from tensorprog.progress import shown
+
+        env, _, _ = self._prepare(data, settings)
+        with shown(progress) as report:
+            return measured(prepared, found, env, widths=widths, seeds=_seeds(seed, seeds), tolerance=tolerance,
+                            progress=report)
 
     def run(self, data: Data | None = None, *, samples: int = 4096, replicates: int = 8, seed: int = 0,
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,

@@ -1,9 +1,8 @@
-"""The command line: `tpc check | derive | compile | run | simulate | verify | classify | mup | fmt
-| explain`.
+"""The command line: `tpc check | derive | compile | run | simulate | verify | classify | mup | scale | fmt | explain`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged, a limit that `verify`
-refutes, or text that `fmt --check` would change; 2 a mistake in the program, the data or the command line; 70 a bug in
-tpc; 130 Ctrl-C.
+refutes, a power of n that `scale --measure` refutes, or text that `fmt --check` would change; 2 a mistake in the program,
+the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
 Commands return their exit code; `Tpc.main` turns every exception into a message and a code.
 """
 
@@ -554,6 +553,49 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
         click.echo(found.to_json())
     else:
         click.echo(found.to_latex() if style == "latex" else found.to_text(base_width))
+
+
+@main.command()
+@PROGRAM
+@DATA
+@click.option("--measure", is_flag=True, help="Run networks of several widths, and compare; DATA are needed for it.")
+@click.option("--widths", type=Widths(), default="64,128,256,512,1024", show_default=True,
+              help="At least three widths, separated by commas.")
+@click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True,
+              help="How many random networks of each width.")
+@click.option("--tolerance", type=click.FloatRange(min=0), default=0.15, show_default=True,
+              help="How far a slope may be from its power besides two standard errors.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
+              help="Draw sizes against the width, a panel a name (.png, .pdf or .svg); measures.")
+@_options(SET, SEED, JSON, PROGRESS)
+def scale(program: str, data: tuple[str, ...], more_data: tuple[str, ...], measure: bool, widths: tuple[int, ...],
+          seeds: int, tolerance: float, plot: Path | None, assignments: tuple, seed: int, as_json: bool,
+          progress: bool | None) -> int:
+    """Infer how every value of a program scales with the width n: at initialization, after one step, and later.
+
+    With --measure this is a coordinate check that is decided: networks of several widths are trained, slopes are fitted
+    with their errors, and the exit code is 1 if one of them disagrees with the inferred power.
+
+    \b
+    Example:
+      tpc scale model.tp
+      tpc scale model.tp data.npz --measure --plot scales.png
+    """
+    from tensorprog.verify_plot import picture_format
+
+    if plot is not None:
+        picture_format(plot)
+    compiled = _compile(program, (), show_warnings=not as_json, limit=False)
+    settings = _as_settings(assignments)
+    measure = measure or plot is not None
+    with _bar(progress, unit="networks") as bar:
+        found = compiled.scale_with(_load(compiled, data + more_data, settings) if measure else None, settings,
+                                    measure=measure, widths=widths, seeds=seeds, seed=seed, tolerance=tolerance,
+                                    progress=bar)
+    click.echo(found.to_json() if as_json else found.to_text())
+    if plot is not None:
+        found.plot(plot)
+    return 0 if found.passed else FAILED
 
 
 @main.command()

@@ -95,3 +95,28 @@ for t in range(T):
     loss[t] = mean(cross_entropy(out[i], ids[(i + 1) % S]) for i in range(S))
 {updates}output loss
 """
+
+
+def parametrized(a: tuple, b: tuple, c: object) -> str:
+    """A tanh network with W^l = n^(-a_l) w^l, w^l ~ N(0, n^(-2 b_l)), and learning rate n^(-c), the readout last."""
+    depth = len(a) - 1
+    objects = ["U", *(f"W{k}" for k in range(2, depth + 1)), "v"]
+    kinds = ["matrix U : [n, d]", *(f"matrix W{k} : [n, n]" for k in range(2, depth + 1)), "vector v : [n]"]
+    declared = "".join(f"{kind} ~ normal(0, n**({-2 * e}))\n" for kind, e in zip(kinds, b))
+    layers = "".join(f"        h{k}[t, i] = n**({-a[k - 1]}) * (W{k} @ tanh(h{k - 1}[t, i]))\n"
+                     for k in range(2, depth + 1))
+    updates = "".join(f"    {name} -= n**({-c}) * grad(loss[t], {name})\n" for name in objects)
+    return f"""width n
+size P, d
+param T : int = 4
+input X : [P, d]
+input y : [P]
+{declared}
+for t in range(T):
+    for i in range(P):
+        h1[t, i] = n**({-a[0]}) * (U @ X[i])
+{layers}        f[t, i] = n**({-a[-1]}) * dot(v, tanh(h{depth}[t, i]))
+    loss[t] = mean((f[t, i] - y[i])**2 for i in range(P)) / 2
+{updates}
+output loss
+"""

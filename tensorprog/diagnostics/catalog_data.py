@@ -281,6 +281,11 @@ _POWERS = {
         "gradient, or a function is called in two roles.",
         "vector v : [n] ~ rademacher()\nv = v*0.9 - eta*grad(loss, v)",
         "vector v : [n] ~ normal(0, 1)\nv -= eta*grad(loss, v)"),
+    "TP724": Entry(
+        "too little to measure slopes",
+        "A slope with an error takes three different widths, and two networks of each.",
+        "tpc scale model.tp --measure --widths 64,128",
+        "tpc scale model.tp --measure --widths 64,128,256,512"),
 }
 
 ENTRIES = {**_INDICES, **_FILES, **_BINDING, **_COMMAND_LINE, **_POWERS}

@@ -69,8 +69,8 @@ def power_of(base: str, power: Fraction | None) -> str:
 def to_text(found: Mup, base: int | None = None) -> str:
     """The tables for a terminal."""
     unit = "the base width" if base is None else str(base)
-    lines = [f"muP of {found.source.name} for {TITLES[found.optimizer]}; r = n / {unit}, and what is tuned for the base "
-             "width is multiplied by", ""]
+    lines = [f"muP of {found.source.name} for {TITLES[found.optimizer]}; r = n / {unit}, and what is tuned for the "
+             "base width is multiplied by", ""]
     lines += ["no multipliers (TP V, Table 3)", *_indented(_columns(found, table_3)), ""]
     lines += ["multipliers (TP V, Table 8)", *_indented(_columns(found, table_8)), ""]
     lines += [_abc_title(found), *_indented(_abc_columns(found)), ""]

@@ -1,0 +1,367 @@
+"""A program executed with powers of n instead of numbers: the size of every name at initialization and in training.
+
+The statements of the differentiated program are run in order, loops until nothing changes any more, so that the first
+iteration of a training loop is initialization and the second one comes after one step. A *step* is an update of a
+trainable object; the stage of a value is how many updates there have been, with 2 for all later ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from tensorprog.diagnostics import Span
+from tensorprog.ir.constants import constant
+from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    Const,
+    Contract,
+    Elementwise,
+    For,
+    If,
+    Initial,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixTerm,
+    MatrixType,
+    MatStore,
+    Moment,
+    Op,
+    OuterTerm,
+    Program,
+    Statement,
+    Store,
+    Var,
+    WidthConst,
+    Zero,
+    operands,
+)
+from tensorprog.passes.powers import initial_power
+from tensorprog.powers.components import (
+    FIRST_OBJECT,
+    HALF,
+    MOVED,
+    ONE,
+    UNIT,
+    UNSURE,
+    ZERO,
+    Value,
+    averaged,
+    flagged,
+    function_of,
+    homogeneous,
+    joined,
+    largest,
+    product,
+    scaled,
+    units,
+)
+from tensorprog.powers.matrices import Matrix, outer, total
+from tensorprog.powers.numbers import known_numbers
+from tensorprog.powers.storage import Elements, mentions
+
+LATER = 2
+MOST_ITERATIONS = 10
+
+ODD = ("tanh", "erf", "sin", "sign")
+EVEN = ("cos", "abs", "square")
+NONZERO = ("exp", "sigmoid", "softplus", "cos")
+BOUNDED = ("tanh", "erf", "sigmoid", "sin", "cos")
+# Functions that are as large as their argument where that is large.
+GROWING = ("gelu", "silu", "softplus")
+SYMMETRIC_LAWS = ("normal", "rademacher", "uniform", "sparse_normal")
+
+
+@dataclass(slots=True)
+class Steps:
+    """How many updates each trainable object has had. An update in a loop over the elements of a family is one."""
+
+    updates: Mapping[tuple[Cell, Span | None], frozenset[str]]
+    seen: dict[Cell, set[tuple]] = field(default_factory=dict)
+
+    def is_update(self, statement: Statement) -> bool:
+        return (getattr(statement, "cell", None), getattr(statement, "span", None)) in self.updates
+
+    def count(self, statement: Statement, iterations: Mapping[str, int]) -> None:
+        """An update with the loops around it in these iterations."""
+        place = (statement.cell, statement.span)
+        outside = tuple(sorted((v, i) for v, i in iterations.items() if v not in self.updates[place]))
+        self.seen.setdefault(statement.cell, set()).add((statement.span, outside))
+
+    @property
+    def stage(self) -> int:
+        return min(LATER, max(map(len, self.seen.values()), default=0))
+
+
+def update_places(updates: Mapping[Cell, tuple[Statement, ...]]) -> dict[tuple[Cell, Span | None], frozenset[str]]:
+    """The places of the updates, with the loop variables that choose the element of a family."""
+    from tensorprog.ir.integers import symbols
+
+    return {(cell, s.span): frozenset(v.name for item in s.items if not hasattr(item, "start") for v in symbols(item))
+            for cell, statements in updates.items() for s in statements}
+
+
+class Execution:
+    """One execution of a differentiated program.
+
+    Attributes:
+        records: for each cell and stage what has been stored in it.
+        grown: cells whose powers grow from iteration to iteration.
+    """
+
+    def __init__(self, program: Program, env: Mapping[str, object],
+                 updates: Mapping[tuple[Cell, Span | None], frozenset[str]]):
+        self.program, self.env = program, env
+        self.steps = Steps(updates)
+        self.trainable = {cell for cell, _ in updates}
+        self.tensors: Elements[Value] = Elements(joined)
+        self.matrices: Elements[Matrix] = Elements(total)
+        self.of: dict[Var, Value] = {}
+        self.made: dict[Var, Op] = {}
+        self.records: dict[tuple[Cell, int], Value] = {}
+        self.grown: set[Cell] = set()
+        self.iterations: dict[str, int] = {}
+        self.numbers = known_numbers(program, env)
+        for bit, initial in enumerate(program.initials, FIRST_OBJECT):
+            self._declare(initial, bit)
+
+    def run(self) -> None:
+        """Execute the whole program."""
+        self._block(self.program.body)
+
+    # --- declared objects ---
+
+    def _declare(self, initial: Initial, bit: int) -> None:
+        cell, power = initial.cell, initial_power(self.program, initial, self.env)
+        value = ZERO if power is None else {1 << bit if self._is_symmetric(initial) else 0: units(power)}
+        items = ("any",) * cell.rank
+        if isinstance(cell.type, MatrixType):
+            self.matrices.put(cell, items, Matrix(scaled(value, -HALF)))
+        else:
+            self.tensors.put(cell, items, value)
+        self._record(cell)
+
+    def _is_symmetric(self, initial: Initial) -> bool:
+        """Whether the law is that of the object with its sign changed."""
+        law = initial.law
+        if law.name not in SYMMETRIC_LAWS:
+            return False
+        numbers = [constant(self.program, a, self.env)[0] for a in law.args]
+        return law.name in ("rademacher", "sparse_normal") or (
+            numbers[0] == 0 if law.name == "normal" else numbers[0] == -numbers[1])
+
+    def _record(self, cell: Cell, value: Value | None = None) -> None:
+        """Note what a cell holds at this stage."""
+        if value is None:
+            value = self.matrix(cell, ()).entries() if isinstance(cell.type, MatrixType) else self.tensor(cell, ())
+        place = (cell, self.steps.stage)
+        self.records[place] = joined([self.records.get(place, ZERO), value])
+
+    # --- statements ---
+
+    def _block(self, body: tuple[Statement, ...]) -> None:
+        for statement in body:
+            self._statement(statement)
+
+    def _statement(self, statement: Statement) -> None:
+        match statement:
+            case Let(var=var, op=op):
+                self.of[var], self.made[var] = self._op(op), op
+            case Store(cell=cell, items=items, value=value):
+                self._write(statement, cell, items, self.of.get(value, ZERO), add=False)
+            case Accum(cell=cell, items=items, value=value):
+                self._write(statement, cell, items, self.of.get(value, ZERO), add=True)
+            case MatStore() | MatAccum():
+                self._write_matrix(statement)
+            case Zero(cell=cell):
+                self.tensors.clear(cell)
+                self.matrices.clear(cell)
+            case For():
+                self._loop(statement)
+            case If(then=then, orelse=orelse):
+                self._branches(then, orelse)
+
+    def _write(self, statement: Statement, cell: Cell, items: tuple, value: Value, add: bool) -> None:
+        update = self.steps.is_update(statement)
+        before = self.tensor(cell, items) if add or update else ZERO
+        if update:
+            value = joined([{t: p for t, p in value.items() if not add and before.get(t) == p},
+                            flagged({t: p for t, p in value.items() if add or before.get(t) != p}, MOVED)])
+        self.tensors.put(cell, items, joined([before, value]) if add else value)
+        if update:
+            self.steps.count(statement, self.iterations)
+        self._record(cell, joined([before, value]) if add else value)
+
+    def _write_matrix(self, statement: MatStore | MatAccum) -> None:
+        cell, items = statement.cell, statement.items
+        update, add = self.steps.is_update(statement), isinstance(statement, MatAccum)
+        terms = [(t, self._matrix_term(t)) for t in statement.terms]
+        if update:
+            terms = [(t, m if isinstance(t, MatrixTerm) and t.cell is cell else m.flagged(MOVED)) for t, m in terms]
+        value = total([*([self.matrix(cell, items)] if add else []), *(m for _, m in terms)])
+        self.matrices.put(cell, items, value)
+        if update:
+            self.steps.count(statement, self.iterations)
+        self._record(cell, value.entries())
+
+    def _matrix_term(self, term: MatrixTerm | OuterTerm) -> Matrix:
+        coefficient = ONE if term.coef is None else self.of.get(term.coef, ZERO)
+        if isinstance(term, OuterTerm):
+            return outer(self.of.get(term.left, ZERO), self.of.get(term.right, ZERO)).times(coefficient)
+        found = self.matrix(term.cell, term.items).times(coefficient)
+        return found.transposed() if term.transposed else found
+
+    def tensor(self, cell: Cell, items: tuple) -> Value:
+        return joined(self.tensors.read(cell, items))
+
+    def matrix(self, cell: Cell, items: tuple) -> Matrix:
+        return total(self.matrices.read(cell, items))
+
+    def _branches(self, then: tuple[Statement, ...], orelse: tuple[Statement, ...]) -> None:
+        """Both branches, each from what there was; then what either of them has left."""
+        tensors, matrices = self.tensors.copy(), self.matrices.copy()
+        self._block(then)
+        after = self.tensors, self.matrices
+        self.tensors, self.matrices = tensors, matrices
+        self._block(orelse)
+        self.tensors.merge(after[0])
+        self.matrices.merge(after[1])
+
+    def _loop(self, loop: For) -> None:
+        before = None
+        for iteration in range(MOST_ITERATIONS):
+            self.iterations[loop.var] = iteration
+            self._block(loop.body)
+            after = (self.tensors.snapshot(), self.matrices.snapshot(), self.steps.stage)
+            if after == before:
+                break
+            if iteration == MOST_ITERATIONS - 1:
+                self._mark_growing(before, after)
+            before = after
+            self._leave(loop)
+        del self.iterations[loop.var]
+        self._leave(loop)
+
+    def _leave(self, loop: For) -> None:
+        self.tensors.leave(loop.var)
+        self.matrices.leave(loop.var)
+
+    def _mark_growing(self, before: tuple, after: tuple) -> None:
+        """What still changes after many iterations grows, and its powers are nothing but bounds."""
+        for store, old, new, weaken in ((self.tensors, before[0], after[0], flagged),
+                                        (self.matrices, before[1], after[1], Matrix.flagged)):
+            for cell in store.cells():
+                if old.get(cell) != new.get(cell):
+                    self.grown.add(cell)
+                    store.change_all(cell, lambda value: weaken(value, UNSURE))
+
+    # --- operations ---
+
+    def _op(self, op: Op) -> Value:
+        get = lambda v: self.of.get(v, ZERO)  # noqa: E731
+        match op:
+            case Const(value=value):
+                return ZERO if value == 0 else ONE
+            case WidthConst():
+                return scaled(ONE, UNIT)
+            case Load(cell=cell, items=items):
+                return self.tensor(cell, items)
+            case Elementwise():
+                return self._elementwise(op, [get(a) for a in op.args])
+            case Contract(left=left, right=right):
+                return product(get(left), get(right))
+            case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
+                found = self.matrix(matrix, items)
+                return (found.transposed() if transposed else found).applied(get(arg))
+            case Moment(arg=arg):
+                return averaged(get(arg))
+            case _:
+                inputs = operands(op)
+                return get(inputs[0]) if inputs else ONE
+
+    def _elementwise(self, op: Elementwise, args: list[Value]) -> Value:
+        match op.fn:
+            case "neg" if op.order == 0:
+                return args[0]
+            case "add" | "sub":
+                return joined(args) if not self._is_difference(op) else joined(
+                    {t: p for t, p in a.items() if t & MOVED or b.get(t) != p} for a, b in (args, args[::-1]))
+            case "max" | "min":
+                return homogeneous(joined(args), Fraction(1), "none")
+            case "mul":
+                return product(*args)
+            case "div":
+                inverse = homogeneous(args[1], Fraction(-1), "none")
+                return product(args[0], inverse) if args[1] else flagged(args[0], UNSURE)
+            case "pow":
+                return self._power(op, args[0])
+            case "square" if op.order < 2:
+                return product(args[0], args[0]) if op.order == 0 else args[0]
+            case "sqrt" if op.order == 0:
+                return homogeneous(args[0], Fraction(1, 2), "none")
+        if op.fn in HOMOGENEOUS_DEGREE:
+            return homogeneous(args[0], Fraction(HOMOGENEOUS_DEGREE[op.fn] - op.order), _parity(op))
+        return self._nonlinear(op, args[0])
+
+    def _is_difference(self, op: Elementwise) -> bool:
+        """Whether the same name at another step is subtracted, as in `h[t] - h[0]`: what has not moved cancels."""
+        left, right = (self.made.get(a) for a in op.args)
+        if op.fn != "sub" or not (isinstance(left, Load) and isinstance(right, Load) and left.cell is right.cell):
+            return False
+        axes = [k for k, (a, b) in enumerate(zip(left.items, right.items)) if a != b]
+        return bool(axes) and all(k in self._step_axes(left.cell) for k in axes)
+
+    def _step_axes(self, cell: Cell) -> set[int]:
+        """The indices of a family that count steps: those by the variable of a loop with updates in it."""
+        loops = step_loops(self.program.body, self.steps)
+        return {k for s in stores_of(self.program.body, cell) for k, item in enumerate(s.items)
+                if any(mentions(item, var) for var in loops)}
+
+    def _power(self, op: Elementwise, base: Value) -> Value:
+        exponent = self.numbers.get(op.args[1])
+        if exponent is None:
+            return flagged(base, UNSURE)
+        return product(base, base) if exponent == 2 else homogeneous(base, exponent, "none")
+
+    @staticmethod
+    def _nonlinear(op: Elementwise, arg: Value) -> Value:
+        if not arg:
+            return ONE if op.order or op.fn in NONZERO else ZERO
+        constant = op.order > 0 or op.fn in NONZERO
+        if largest(arg) <= 0:
+            return function_of(arg, _parity(op), constant)
+        if op.fn in GROWING and op.order == 0:
+            return homogeneous(arg, Fraction(1), "none")
+        found = function_of({t: min(p, 0) for t, p in arg.items()}, _parity(op), constant)
+        # How often a derivative is not small there is a matter of the argument's density at zero.
+        return found if op.fn in BOUNDED and op.order == 0 else flagged(found, UNSURE)
+
+
+def _parity(op: Elementwise) -> str:
+    """'odd', 'even' or 'none': of a function or of its derivative."""
+    own = "odd" if op.fn in ODD else "even" if op.fn in EVEN else "none"
+    return own if op.order % 2 == 0 or own == "none" else "even" if own == "odd" else "odd"
+
+
+def step_loops(body: tuple[Statement, ...], steps: Steps) -> set[str]:
+    """The variables of loops with updates in them, but for those that go through a family's elements."""
+    from tensorprog.ir.program import walk
+
+    found: set[str] = set()
+    for loop in (s for s in walk(body) if isinstance(s, For)):
+        for statement in walk(loop.body):
+            if steps.is_update(statement) and loop.var not in steps.updates[statement.cell, statement.span]:
+                found.add(loop.var)
+    return found
+
+
+def stores_of(body: tuple[Statement, ...], cell: Cell) -> list[Store | Accum]:
+    """The statements that write to a family."""
+    from tensorprog.ir.program import walk
+
+    return [s for s in walk(body) if isinstance(s, Store | Accum) and s.cell is cell]

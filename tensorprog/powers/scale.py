@@ -1,0 +1,231 @@
+"""The scale of every name of a program: its power of n at initialization, after one step, and later (`tpc scale`).
+
+`inferred` executes the program with powers of n (`powers/execution.py`); `powers/measure.py` sets slopes measured at
+finite widths beside them, which makes a coordinate check (TP V, appendix D) that is decided and not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from tensorprog.diagnostics import Reporter
+from tensorprog.driver import constants_env
+from tensorprog.ir.program import Cell, MatrixType, Program, Type
+from tensorprog.passes.rewrite import without_kernels
+from tensorprog.powers.components import ZERO, Value, change, fraction, is_sure, joined, largest, scattered
+from tensorprog.powers.execution import LATER, Execution, update_places
+from tensorprog.powers.tables import aligned, excerpt
+from tensorprog.powers.trainable import trainable_objects
+
+if TYPE_CHECKING:
+    import os
+
+    from tensorprog.diagnostics import Span
+    from tensorprog.powers.measure import Slope
+
+STAGES = ("init", "one step", "later")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What is inferred of a value or of its change: `power` with verdict 'inferred', or why there is none: 'zero',
+    'grows' from step to step, 'negligible' of a change, 'undecided'. And the measured slope, if there is one.
+
+    `least` is the smallest power among the parts of a value that may be seen at small widths: what there would be
+    without training, and averages whose expectation is zero, have slopes of their own until a part with a larger power
+    has outgrown them (attention logits, at initialization sums of independent terms, are of this kind).
+    """
+
+    power: Fraction | None
+    verdict: str
+    least: Fraction | None = None
+    slope: Slope | None = None
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the slope is the power within its errors; None where there is nothing to compare."""
+        if self.slope is None or self.verdict not in ("inferred", "zero"):
+            return None
+        return self.slope.is_zero if self.verdict == "zero" else self.slope.agrees(self.least, self.power)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the slope is that of the largest part alone."""
+        return self.power is not None and self.slope is not None and bool(self.slope.agrees(self.power, self.power))
+
+    def text(self) -> str:
+        """`n^(-1/2)`, and the slope beside it, with `!` where it disagrees and `~` where smaller parts still show."""
+        from tensorprog.powers.tables import power_of
+
+        found = power_of("n", self.power) if self.verdict == "inferred" else self.verdict.replace("zero", "0")
+        if self.slope is None:
+            return found
+        lower = self.verdict == "inferred" and self.agrees and not self.settled
+        mark = " !" if self.agrees is False else " ~" if lower else ""
+        return f"{found} [{self.slope.text()}]{mark}"
+
+    def as_json(self) -> dict[str, object]:
+        found: dict[str, object] = {"power": None if self.power is None else str(self.power), "verdict": self.verdict}
+        if self.slope is not None:
+            found |= {"slope": self.slope.exponent, "error": self.slope.error, "agrees": self.agrees,
+                      "settled": self.settled}
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name of the program: the sizes of its values and of what training has changed of them, by stage."""
+
+    name: str
+    kind: str
+    sizes: Mapping[str, Size]
+    changes: Mapping[str, Size]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The sizes of all names. `measured` has the widths at which slopes were measured."""
+
+    program: Program
+    names: Mapping[str, Name]
+    measured: tuple[int, ...] = ()
+
+    def __getitem__(self, name: str) -> Name:
+        return self.names[name]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no measured slope disagrees."""
+        return not self.disagreements
+
+    @property
+    def disagreements(self) -> list[tuple[str, str, Size]]:
+        """The sizes whose slopes disagree, with their names and stages."""
+        return [(n.name, what, s) for n in self.names.values()
+                for group, prefix in ((n.sizes, ""), (n.changes, "change, "))
+                for stage, s in group.items() if s.agrees is False for what in [prefix + stage]]
+
+    def to_json(self) -> str:
+        """Powers, and slopes with their errors, by name and stage."""
+        return json.dumps({n.name: {stage: s.as_json() for stage, s in n.sizes.items()}
+                           | {"change": {stage: s.as_json() for stage, s in n.changes.items()}}
+                           for n in self.names.values()})
+
+    def to_text(self) -> str:
+        """A table for a terminal."""
+        names = list(self.names.values())
+        columns = [("", [n.name for n in names]), ("", [n.kind for n in names])]
+        columns += [(stage, [_cell(n.sizes.get(stage)) for n in names]) for stage in STAGES]
+        columns += [(f"change, {stage}", [_cell(n.changes.get(stage)) for n in names]) for stage in STAGES[1:]]
+        lines = aligned([c for c in columns if any(c[1])])
+        if self.measured:
+            lines += ["", f"[slopes measured at widths {', '.join(map(str, self.measured))}]"]
+            lines += [f"{name} ({stage}): {size.text()} disagree" for name, stage, size in self.disagreements]
+            if any(" ~" in cell for _, cells in columns for cell in cells):
+                lines.append("~ at these widths smaller parts still show, which have smaller powers")
+        return "\n".join(lines)
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw the measured sizes against the width, a panel a name."""
+        from tensorprog.powers.scale_plot import plot
+
+        plot(self, path)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+
+def _cell(size: Size | None) -> str:
+    return "" if size is None else size.text()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A program as it is executed: without gradients, with the places of its updates, and the names of its cells."""
+
+    program: Program
+    differentiated: Program
+    updates: Mapping[tuple[Cell, Span | None], frozenset[str]]
+    shown: Mapping[Cell, str] = field(default_factory=dict)
+
+
+def prepare(program: Program) -> Prepared:
+    """Differentiate a checked program, leaving every name in place."""
+    from tensorprog.passes.differentiate import differentiate
+
+    plain = program.with_body(without_kernels(program.body))
+    reporter = Reporter(program.source)
+    written_out = differentiate(plain, reporter)
+    reporter.raise_errors()
+    return Prepared(program, written_out, update_places(trainable_objects(plain)), _names_of_cells(plain))
+
+
+def _names_of_cells(program: Program) -> dict[Cell, str]:
+    """The cells that stand for a name that the program writes, or for an output."""
+    from tensorprog.ir.program import cells_written
+
+    found = {o.cell: o.name for o in program.outputs if o.cell.role == "hidden"}
+    for cell in [*(i.cell for i in program.initials), *cells_written(program.body)]:
+        if cell.role != "hidden" and excerpt(program.source, cell.span).startswith(cell.display):
+            found[cell] = cell.display
+    return found
+
+
+def inferred(prepared: Prepared, settings: Mapping[str, object] | None = None) -> Scale:
+    """The powers of a prepared program."""
+    execution = Execution(prepared.differentiated, constants_env(prepared.program, settings or {}), prepared.updates)
+    execution.run()
+    order = sorted({n for n in prepared.shown.values()}, key=_first_record(prepared, execution))
+    return Scale(prepared.program, {name: _name(name, prepared, execution) for name in order})
+
+
+def _first_record(prepared: Prepared, execution: Execution):
+    """The order in which names get values."""
+    first: dict[str, int] = {}
+    for position, (cell, _) in enumerate(execution.records):
+        if cell in prepared.shown:
+            first.setdefault(prepared.shown[cell], position)
+    return lambda name: first.get(name, len(execution.records))
+
+
+def _name(name: str, prepared: Prepared, execution: Execution) -> Name:
+    cells = [c for c, shown in prepared.shown.items() if shown == name]
+    sizes, changes = {}, {}
+    for stage, label in enumerate(STAGES):
+        values = [execution.records[c, stage] for c in cells if (c, stage) in execution.records]
+        grows = stage == LATER and any(c in execution.grown for c in cells)
+        if values:
+            sizes[label] = _size(joined(values), grows, _without_training(cells, execution))
+        if values and stage:
+            moved = _size(joined(map(change, values)), grows, None)
+            changes[label] = replace(moved, verdict="negligible") if moved.verdict == "zero" else moved
+    return Name(name, _kind(cells[0].type), sizes, changes)
+
+
+def _without_training(cells: list[Cell], execution: Execution) -> int | None:
+    """The power at initialization."""
+    return largest(joined(execution.records.get((c, 0), ZERO) for c in cells))
+
+
+def _size(value: Value, grows: bool, still: int | None) -> Size:
+    power = fraction(largest(value))
+    if grows:
+        return Size(None, "grows")
+    if power is None:
+        return Size(None, "zero")
+    if not is_sure(value):
+        return Size(None, "undecided")
+    parts = [power, *(fraction(p) for p in (still, largest(scattered(value))) if p is not None)]
+    return Size(power, "inferred", min(parts))
+
+
+def _kind(type: Type) -> str:
+    if isinstance(type, MatrixType):
+        return "matrix"
+    if type.width:
+        return "vector" if not type.shape else "width x finite" if type.width_first else "finite x width"
+    return "array" if type.shape else "number"
