@@ -198,9 +198,10 @@ class CompiledProgram:
         Raises:
             ProgramError: TP720 to TP722, for a program whose powers of n do not decide.
         """
+        from tensorprog.bind import bind_given
         from tensorprog.powers.mup import maximal_update
 
-        return maximal_update(self.program, optimizer, self.settings)
+        return maximal_update(self.program, optimizer, bind_given(self.program, self.settings))
 
     def scale(self, data: Data | None = None, *, measure: bool = False,
               widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 8, seed: int = 0, tolerance: float = 0.15,
@@ -223,6 +224,7 @@ class CompiledProgram:
                    widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 8, seed: int = 0,
                    tolerance: float = 0.15, progress: Progress | None = None) -> Scale:
         """`scale` with the settings as a mapping."""
+        from tensorprog.bind import bind_given
         from tensorprog.powers.scale import inferred, prepare
 
         for name, value in (*(("width", width) for width in widths), ("seeds", seeds)):
@@ -230,7 +232,7 @@ class CompiledProgram:
         require_run_options(seed, tolerance=tolerance)
         self._check_fixed(settings)
         prepared = prepare(self.program)
-        found = inferred(prepared, self.settings | dict(settings))
+        found = inferred(prepared, bind_given(self.program, self.settings | dict(settings)))
         if not measure:
             return found
         from tensorprog.powers.measure import measure as measured

@@ -52,6 +52,18 @@ def bind(program: Program, data: Mapping[str, object] | None = None,
     return binder.env
 
 
+def bind_given(program: Program, settings: Mapping[str, object]) -> Env:
+    """The sizes and parameters that are set, and no others: what inferring powers of n takes.
+
+    Raises:
+        ProgramError: for settings that the program does not have, or that are no numbers of their kind.
+    """
+    binder = _Binder(program, Reporter(program.source))
+    binder.bind_settings(dict(settings), only_given=True)
+    binder.reporter.raise_errors()
+    return binder.env
+
+
 def check_headers(program: Program, headers: Mapping[str, np.ndarray], settings: Mapping[str, object]) -> None:
     """Check the data's names, shapes and types, from arrays whose entries are not read and need not exist.
 
@@ -133,11 +145,12 @@ class _Binder:
 
     # --- settings --------------------------------------------------------------------------------------------
 
-    def bind_settings(self, settings: Mapping[str, object]) -> None:
-        """Parameters from the settings or their defaults; sizes that the settings fix."""
+    def bind_settings(self, settings: Mapping[str, object], only_given: bool = False) -> None:
+        """Parameters from the settings or (unless `only_given`) their defaults; sizes that the settings fix."""
         self._unknown_settings(settings)
         for param in self.program.params:
-            self._bind_param(param, settings)
+            if param.name in settings or not only_given:
+                self._bind_param(param, settings)
         for size in self.program.sizes:
             if size.name in settings:
                 self._bind_size(size, settings[size.name])

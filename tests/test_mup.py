@@ -45,7 +45,8 @@ def found(text: str, optimizer: str) -> dict:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_tables_of_networks(network):
     text, kinds = NETWORKS[network]
-    tables = {optimizer: found(text, optimizer) for optimizer in OPTIMIZERS}
+    program = tensorprog.compile(text)
+    tables = {optimizer: json.loads(program.mup(optimizer).to_json()) for optimizer in OPTIMIZERS}
     for name, kind in kinds.items():
         spread, sgd, adam, muon, torch, epsilon, decay = KINDS[kind]
         rates = [tables[o][name]["lr"] for o in OPTIMIZERS]
@@ -119,6 +120,12 @@ def test_momentum_and_copies_are_no_objects():
     result = tensorprog.compile(text).mup("sgd")
     assert [e.name for e in result.entries] == ["U", "v"]
     assert result["v"].plain.rate == -1
+
+
+def test_a_momentum_that_is_declared_as_a_constant_zero_is_no_object():
+    text = perceptron(1).replace("vector v", "vector m : [n] ~ constant(0)\nvector v").replace(
+        "    v -= eta * grad(loss[t], v)\n", "    m = 0.9*m + grad(loss[t], v)\n    v -= eta * m\n")
+    assert [e.name for e in tensorprog.compile(text).mup("sgd").entries] == ["U", "v"]
 
 
 UNDECIDED = perceptron(1).replace("vector v", "vector w : [n] ~ normal(0, 1)\nvector v").replace(

@@ -148,6 +148,26 @@ def test_command_mistakes(files):
     assert run("scale", *files, "--plot", "picture.jpg").exit_code == 2
 
 
-def test_settings_are_checked(files):
+@pytest.mark.parametrize("command", ["mup", "scale"])
+@pytest.mark.parametrize("setting, code", [("foo=1", "TP631"), ("eta=abc", "TP628"), ("eta=nan", "TP628")])
+def test_settings_are_checked(files, command, setting, code):
+    result = run(command, files[0], "--set", setting)
+    assert result.exit_code == 2 and code in result.stderr
+
+
+def test_data_are_needed_to_measure():
     with pytest.raises(ProgramError, match="TP"):
         tensorprog.compile(perceptron(1)).scale(measure=True, widths=(8, 16, 32), seeds=2)
+
+
+def test_products_of_a_familys_matrices_converge():
+    """The signs of W[l] @ ... @ W[0] @ x alternate with l."""
+    program = perceptron(1).replace("vector v", "matrix W[5] : [n, n] ~ normal(0, 1/n)\nvector v").replace(
+        "    return dot(v, tanh(h1))", "    for l in range(5):\n        h1 = W[l] @ h1\n    return moment(v * h1)")
+    assert powers(program, "init")["h1"] == (0, None)
+
+
+def test_kernels_have_a_power():
+    program = ("width n\nmatrix W : [n, n] ~ normal(0, 1)\nvector u : [n] ~ normal(0, 1)\n"
+               "vector v : [n] ~ normal(0, 1)\nf = dot(v, tanh(W @ u / sqrt(n)))\noutput ntk(f, f; W, v) as theta\n")
+    assert powers(program, "init")["theta"] == (1, None)

@@ -233,10 +233,14 @@ class Execution:
         self.matrices.merge(after[1])
 
     def _loop(self, loop: For) -> None:
-        before = None
+        before = last = None
         for iteration in range(MOST_ITERATIONS):
             self.iterations[loop.var] = iteration
             self._block(loop.body)
+            if iteration > LATER:  # what alternates, as the signs of a product of many matrices, is either
+                self.tensors.merge(last[0])
+                self.matrices.merge(last[1])
+            last = self.tensors.copy(), self.matrices.copy()
             after = (self.tensors.snapshot(), self.matrices.snapshot(), self.steps.stage)
             if after == before:
                 break

@@ -156,10 +156,11 @@ class Prepared:
 def prepare(program: Program) -> Prepared:
     """Differentiate a checked program, leaving every name in place."""
     from tensorprog.passes.differentiate import differentiate
+    from tensorprog.passes.kernels import plan_kernels
 
     plain = program.with_body(without_kernels(program.body))
     reporter = Reporter(program.source)
-    written_out = differentiate(plain, reporter)
+    written_out = differentiate(plan_kernels(program, reporter), reporter)
     reporter.raise_errors()
     return Prepared(program, written_out, update_places(trainable_objects(plain)), _names_of_cells(plain))
 

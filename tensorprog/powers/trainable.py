@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tensorprog.ir.constants import ConstantError, literal_value
 from tensorprog.ir.program import (
     Accum,
     Cell,
     GradStmt,
+    Law,
     Let,
     Load,
     MatAccum,
@@ -31,9 +33,11 @@ from tensorprog.ir.program import (
 
 @dataclass(slots=True)
 class _Flow:
-    """What temporaries and cells are made of: gradients, and the objects that a gradient could be taken of."""
+    """What temporaries and cells are made of: gradients, and declared objects or those that a gradient is taken of.
+    Trained objects are no gradients, although gradients are added to them."""
 
     objects: frozenset[Cell]
+    roots: frozenset[Cell]
     gradients: set[Var | Cell] = field(default_factory=set)
     sources: dict[Var | Cell, frozenset[Cell]] = field(default_factory=dict)
 
@@ -56,7 +60,7 @@ class _Flow:
     def _flow(self, target: Var | Cell, sources: list[Var | Cell]) -> None:
         if any(s in self.gradients for s in sources):
             self.gradients.add(target)
-        found = frozenset(s for s in sources if s in self.objects)
+        found = frozenset(s for s in sources if s in self.roots)
         self.sources[target] = found.union(*(self.sources.get(s, frozenset()) for s in sources))
 
 
@@ -81,9 +85,9 @@ def trainable_objects(program: Program) -> dict[Cell, tuple[Statement, ...]]:
     """The trainable objects in the order of their declarations, each with the statements that update it."""
     wanted = [s.wrt for s in walk(program.body) if isinstance(s, GradStmt)]
     # What starts at zero and is never differentiated by is an accumulator, such as a momentum.
-    declared = [i.cell for i in program.initials if i.law.name != "zero" or i.cell in wanted]
+    declared = [i.cell for i in program.initials if not _is_zero(i.law) or i.cell in wanted]
     candidates = list(dict.fromkeys((*declared, *wanted)))
-    flow = _Flow(frozenset(candidates))
+    flow = _Flow(frozenset(candidates), frozenset([*(i.cell for i in program.initials), *wanted]))
     flow.run(program)
     found: dict[Cell, tuple[Statement, ...]] = {}
     for cell in candidates:
@@ -91,6 +95,16 @@ def trainable_objects(program: Program) -> dict[Cell, tuple[Statement, ...]]:
         if updates and (cell in declared or not _is_copy(program, flow, cell)):
             found[cell] = updates
     return found
+
+
+def _is_zero(law: Law) -> bool:
+    """Whether an object starts at zero."""
+    if law.name != "constant":
+        return law.name == "zero"
+    try:
+        return literal_value(law.args[0]) == 0
+    except ConstantError:
+        return False
 
 
 def _writes(program: Program, cell: Cell) -> list[Statement]:
@@ -105,5 +119,5 @@ def _updates(program: Program, flow: _Flow, cell: Cell) -> tuple[Statement, ...]
 def _is_copy(program: Program, flow: _Flow, cell: Cell) -> bool:
     """Whether a name of the program's is made of objects: then it is a value, and not an object of its own."""
     sources = {c for s in _writes(program, cell) for v in read_by(s)
-               for c in (flow.sources.get(v, frozenset()) | ({v} & flow.objects))}
-    return bool(sources - {cell})
+               for c in (flow.sources.get(v, frozenset()) | ({v} & flow.roots))}
+    return bool(sources - {cell} - flow.gradients)
