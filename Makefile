@@ -5,13 +5,17 @@ JOBS ?= 2
 READY := .venv/ready
 BIN := .venv/bin
 
-.PHONY: demo test slow bench clean
+.PHONY: demo test test-torch slow bench clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo/digits_demo.py
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-torch: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,torch]
+	$(BIN)/python -m pytest tests/torch
 
 slow: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow

@@ -7,6 +7,7 @@ it is first asked for.
     TP2xx-TP5xx catalog_check.py     names, kinds, shapes, powers of n
                 catalog_limit.py     taking the limit
     TP6xx-TP7xx catalog_data.py      data, settings, indices, files, the command line
+    TP8xx       catalog_torch.py     modules of PyTorch
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
-STAGES = ("syntax", "check", "limit", "data")
+STAGES = ("syntax", "check", "limit", "data", "torch")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,37 @@
+"""From PyTorch: one function `make(n)` builds a module of width n, everything else is derived.
+
+    from tensorprog.torch import trace
+    traced = trace(make, torch.randn(8, 10))
+    table = traced.parametrize(optimizer="adamw", base=64)
+    print(table)
+
+Needs torch (`pip install tensorprog[torch]`); the names below are loaded when they are first used.
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "trace": "tensorprog.torch.tracing",
+    "Traced": "tensorprog.torch.tracing",
+    "MuTable": "tensorprog.torch.parametrize",
+    "coordcheck": "tensorprog.torch.coordinates",
+    "mup_command": "tensorprog.torch.command",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import_module("torch")
+    except ModuleNotFoundError:
+        from tensorprog.diagnostics import Diagnostic, ProgramError
+
+        raise ProgramError([Diagnostic("TP800", "torch is not installed", help="pip install tensorprog[torch]")]) from None
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

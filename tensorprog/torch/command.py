@@ -1,0 +1,60 @@
+"""What `tpc mup mymodel.py:make` does: the table of the module that a function of a file makes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from tensorprog.torch.errors import module_error, place_of_traceback
+
+from tensorprog.torch.tracing import trace
+
+INPUTS = "example_inputs"
+
+
+def mup_command(spec: str, optimizer: str = "sgd", base: int = 64, format: str = "text", why: str | None = None,
+                lint: bool = True, **options: object) -> str:
+    """The text that the command prints: the table, or one parameter's derivation, and what contradicts the table.
+
+    `spec` is `file.py:function`; the file defines `example_inputs` too, a tensor, a tuple of them or a function.
+
+    Raises:
+        ProgramError: TP806, if there is no such file, function or inputs; those of `trace`.
+    """
+    table = _traced(spec).parametrize(optimizer, base, **options)
+    if why is not None:
+        return table.why(why)
+    text = str(table.table(format))
+    found = table.lint() if lint else []
+    return "\n".join([text, *(["", "What contradicts it:"] if found else []), *(f"- {line}" for line in found)])
+
+
+def _traced(spec: str):
+    file, _, name = spec.rpartition(":")
+    if not file or not name:
+        raise module_error("TP806", f"'{spec}' does not name a function of a file", help="write `mymodel.py:make`")
+    module = _loaded(Path(file))
+    make, inputs = getattr(module, name, None), getattr(module, INPUTS, None)
+    if not callable(make):
+        raise module_error("TP806", f"{file} has no function {name}", help=f"define `def {name}(n): ...` there")
+    if inputs is None:
+        raise module_error("TP806", f"{file} has no {INPUTS}",
+                           help=f"define what the module is called with there, as `{INPUTS} = torch.randn(4, 10)`")
+    return trace(make, inputs() if callable(inputs) else inputs)
+
+
+def _loaded(path: Path) -> ModuleType:
+    if not path.exists():
+        raise module_error("TP806", f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise module_error("TP806", f"{path} cannot be imported: {error}", place_of_traceback(error.__traceback__)) from error
+    return module
+
+

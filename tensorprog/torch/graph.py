@@ -1,0 +1,72 @@
+"""What a module computes, in a dozen operations on tensors whose axes are lists of factors.
+
+    input | param | buffer | number                            the leaves
+    map fn (x, ...)                                            coordinatewise, with broadcasting
+    contract (x, w) labels                                     a sum over the axes whose label the result lacks
+    reduce fn (x) dims | softmax (x) dim                       over axes
+    gather (table, ids)                                        rows of a table
+    view | permute | index | slice | cat | expand | window     the same numbers at other places
+    carry (init) | step (x) | collect (x)                      a loop over a time axis: state, input and output of a step
+
+`rules/` lowers the operations of torch to these, `exponents.py` counts powers of n on them, `emit.py` writes them as text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tensorprog.torch.axes import Axis, leaves, sizes_of, widths
+from tensorprog.torch.errors import Place
+
+# Operations that only move numbers: powers of n go through them unchanged.
+MOVES = frozenset({"view", "permute", "index", "slice", "cat", "expand", "window", "step", "collect"})
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """One tensor of the network."""
+
+    op: str
+    args: tuple[Value, ...]
+    axes: tuple[Axis, ...]
+    attrs: dict[str, object] = field(default_factory=dict)
+    name: str = ""
+    module: str = ""
+    place: Place | None = None
+
+    def __getattr__(self, key: str) -> object:
+        attrs = object.__getattribute__(self, "attrs")
+        if key in attrs:
+            return attrs[key]
+        raise AttributeError(key)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """The sizes of every axis at the two widths."""
+        return tuple(sizes_of(axis) for axis in self.axes)
+
+    @property
+    def width_count(self) -> int:
+        """The number of its entries is of the order of n to this power."""
+        return sum(widths(axis) for axis in self.axes)
+
+    def leaves(self) -> tuple[Axis, ...]:
+        """The factors of every axis."""
+        return tuple(leaves(axis) for axis in self.axes)
+
+
+@dataclass(eq=False, slots=True)
+class Graph:
+    """A module's values in the order of computation, its output last."""
+
+    values: list[Value] = field(default_factory=list)
+    output: Value | None = None
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """The parameters by name, a shared one under its first name."""
+        return {v.name: v for v in self.values if v.op == "param"}
+
+    def of(self, op: str) -> list[Value]:
+        """The values of one operation."""
+        return [v for v in self.values if v.op == op]

@@ -1,0 +1,143 @@
+"""The initial laws of parameters, exactly: what the initializers did while the module was made.
+
+`make(n)` runs under a dispatch mode that sees every operation on tensors. `uniform_`, `normal_` and `fill_` give the storage
+that they fill a law, scaling by a number scales it, anything else that writes to it forgets it. Where no law is left, as after
+`trunc_normal_` or `orthogonal_`, mean and standard deviation are read off the entries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# Sampled exponents are rounded to a multiple of 1/2.
+GRAIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """The entries' law: `normal`, `uniform` or `constant`, or `sampled`, with its mean and standard deviation."""
+
+    kind: str
+    mean: float
+    std: float
+
+    def scaled(self, factor: float) -> Law:
+        return Law(self.kind, self.mean * factor, self.std * abs(factor))
+
+    @property
+    def size(self) -> float:
+        """The root mean square of the entries."""
+        return math.hypot(self.mean, self.std)
+
+
+def uniform(low: float, high: float) -> Law:
+    """The law of uniform entries."""
+    return Law("uniform", (low + high) / 2, (high - low) / math.sqrt(12))
+
+
+_FILLS: dict[str, Callable[..., Law]] = {
+    "uniform_": lambda low=0.0, high=1.0: uniform(low, high),
+    "normal_": lambda mean=0.0, std=1.0: Law("normal", mean, std),
+    "fill_": lambda value: Law("constant", float(value), 0.0),
+    "zero_": lambda: Law("constant", 0.0, 0.0),
+}
+_MAKES: dict[str, Law] = {
+    "randn": Law("normal", 0.0, 1.0), "randn_like": Law("normal", 0.0, 1.0),
+    "rand": uniform(0.0, 1.0), "rand_like": uniform(0.0, 1.0),
+    "zeros": Law("constant", 0.0, 0.0), "zeros_like": Law("constant", 0.0, 0.0),
+    "ones": Law("constant", 1.0, 0.0), "ones_like": Law("constant", 1.0, 0.0),
+}
+_ALIASES = {"detach", "alias", "view", "t", "transpose", "clone", "_to_copy", "lift_fresh", "unsqueeze", "squeeze"}
+
+
+class LawWatch(TorchDispatchMode):
+    """Follows the laws of whole storages while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._laws: dict[int, Law] = {}
+        self._kept: list[torch.Tensor] = []
+
+    def law_of(self, tensor: torch.Tensor) -> Law | None:
+        """The law that is known of a tensor, or None."""
+        return self._laws.get(_storage(tensor))
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        written = [args[0]] if name.endswith("_") and args and isinstance(args[0], torch.Tensor) else []
+        if written:
+            self._record(written[0], self._after(name, args, kwargs or {}))
+        elif isinstance(result, torch.Tensor):
+            law = self._made(name, args)
+            if law is not None:
+                self._record(result, law)
+        return result
+
+    def _after(self, name: str, args: tuple, kwargs: dict) -> Law | None:
+        """The law of what an operation in place has written."""
+        target = args[0]
+        if target.numel() * target.element_size() != target.untyped_storage().nbytes():
+            return None
+        if name in _FILLS and not any(isinstance(a, torch.Tensor) and a.dim() for a in args[1:]):
+            return _FILLS[name](*args[1:], **{k: v for k, v in kwargs.items() if k not in ("generator",)})
+        if name == "copy_" and args[1].shape == target.shape:
+            return self.law_of(args[1])
+        return self._scaled(name, args)
+
+    def _made(self, name: str, args: tuple) -> Law | None:
+        if name in _MAKES:
+            return _MAKES[name]
+        if name == "full":
+            return Law("constant", float(args[1]), 0.0)
+        if name in _ALIASES and isinstance(args[0], torch.Tensor):
+            return self.law_of(args[0])
+        return self._scaled(name, args)
+
+    def _scaled(self, name: str, args: tuple) -> Law | None:
+        if name.rstrip("_") not in ("mul", "div") or len(args) != 2:
+            return None
+        law, factor = (self.law_of(args[0]) if isinstance(args[0], torch.Tensor) else None), args[1]
+        if isinstance(factor, torch.Tensor):
+            factor = factor.item() if factor.dim() == 0 else None
+        if law is None or factor is None:
+            return None
+        return law.scaled(factor if name.startswith("mul") else 1 / factor)
+
+    def _record(self, tensor: torch.Tensor, law: Law | None) -> None:
+        key = _storage(tensor)
+        self._kept.append(tensor.detach())
+        if law is None:
+            self._laws.pop(key, None)
+        else:
+            self._laws[key] = law
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def sampled(tensor: torch.Tensor) -> Law:
+    """Mean and standard deviation of the entries; a mean within its noise is 0."""
+    entries = tensor.detach().double()
+    mean, std = entries.mean().item(), entries.std(correction=0).item()
+    if std == 0.0:
+        return Law("constant", mean, 0.0)
+    return Law("sampled", mean if abs(mean) > 5 * std / math.sqrt(entries.numel()) else 0.0, std)
+
+
+def exponent_between(first: float, second: float, widths: tuple[int, int], grain: int | None = None) -> Fraction | None:
+    """The power of n between two positive numbers at two widths, or None if there is none; rounded to 1/grain if given."""
+    if first == 0.0 or second == 0.0:
+        return Fraction(0) if first == second else None
+    power = math.log(second / first) / math.log(widths[1] / widths[0])
+    if grain is not None:
+        return Fraction(round(power * grain), grain)
+    found = Fraction(power).limit_denominator(12)
+    return found if abs(float(found) - power) < 1e-6 else None

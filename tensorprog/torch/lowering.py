@@ -1,0 +1,247 @@
+"""From pairs of exported nodes to the graph: `RULES` has one function for each operation of torch.
+
+A rule `rule(low, *args)` gets tensors as values, and everything else as it is where the two widths agree, otherwise as
+`Both`; it returns a value, or a tuple of them. Nodes whose inputs are all constants are evaluated on the spot: masks,
+positions and tables of angles become buffers.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.fx import Node
+
+from tensorprog.torch.axes import Axis, AxisError, Sizes, fresh, unify
+from tensorprog.torch.errors import Place, module_error, place_of_stack
+from tensorprog.torch.graph import Graph, Value
+
+Rule = Callable[..., "Value | tuple[Value, ...]"]
+RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a function as the rule of operations of torch."""
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, function))
+        return function
+    return register
+
+
+@dataclass(frozen=True, slots=True)
+class TracedNode:
+    """The same node of both exported programs."""
+
+    first: Node
+    second: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Something that differs between the two widths."""
+
+    first: object
+    second: object
+
+
+class Lowering:
+    """One pass over the nodes, with what has been made so far."""
+
+    def __init__(self, widths: Sizes, exported: Sequence[torch.export.ExportedProgram]) -> None:
+        self.widths = widths
+        self.graph = Graph()
+        self._exported = exported
+        self._made: dict[str, object] = {}
+        self._tensors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._node: TracedNode | None = None
+        self._counts: dict[str, int] = {}
+
+    def run(self, nodes: Iterable[TracedNode]) -> Graph:
+        """The graph of all nodes."""
+        for node in nodes:
+            self._node = node
+            try:
+                self._lower(node)
+            except AxisError as error:
+                raise module_error("TP802", str(error), self.place) from error
+        return self.graph
+
+    # --- for rules -------------------------------------------------------------------------------------------
+
+    @property
+    def place(self) -> Place | None:
+        """The module's line of the operation."""
+        return place_of_stack(self._node.first.meta.get("stack_trace"))
+
+    @property
+    def module(self) -> str:
+        """The path of the module that the operation is in."""
+        stack = self._node.first.meta.get("nn_module_stack") or {}
+        return list(stack.values())[-1][0].split("@")[0] if stack else ""
+
+    @property
+    def out_sizes(self) -> tuple[Sizes, ...]:
+        """The sizes of every axis of the operation's (first) result."""
+        values = [_first(n.meta["val"]) for n in (self._node.first, self._node.second)]
+        return tuple(zip(*(tuple(v.shape) for v in values), strict=True))
+
+    def out_axes(self) -> tuple[Axis, ...]:
+        """New axes of these sizes."""
+        return tuple(fresh(sizes) for sizes in self.out_sizes)
+
+    def emit(self, op: str, args: Sequence[Value], axes: Sequence[Axis], suffix: str = "", **attrs: object) -> Value:
+        """Add a value."""
+        for arg in args:
+            if arg.op == "param" and arg.place is None:
+                arg.place = self.place
+        value = Value(op, tuple(args), tuple(axes), attrs, self._name(suffix), self.module, self.place)
+        self.graph.values.append(value)
+        return value
+
+    def number(self, value: float | Both) -> Value:
+        """A number as a value."""
+        pair = (value.first, value.second) if isinstance(value, Both) else (value, value)
+        return self.emit("number", (), (), "number", pair=tuple(map(float, pair)))
+
+    def map(self, fn: str, *args: Value | float | Both, suffix: str = "", **attrs: object) -> Value:
+        """A coordinatewise function, with broadcasting."""
+        values = [a if isinstance(a, Value) else self.number(a) for a in args]
+        return self.emit("map", values, broadcast(values), suffix, fn=fn, **attrs)
+
+    def refuse(self, what: str, help: str | None = None) -> Exception:
+        """What to raise where there is no rule."""
+        return module_error("TP803", what, self.place, help)
+
+    # --- nodes -----------------------------------------------------------------------------------------------
+
+    def _name(self, suffix: str) -> str:
+        node = self._node.first
+        leaf = self.module if self.module and node.op == "call_function" and self._is_layer() else node.name
+        base = "_".join(filter(None, (leaf.replace(".", "_"), suffix)))
+        count = self._counts[base] = self._counts.get(base, 0) + 1
+        return base if count == 1 else f"{base}_{count}"
+
+    def _is_layer(self) -> bool:
+        stack = self._node.first.meta["nn_module_stack"]
+        kind = list(stack.values())[-1][1]
+        return str(kind).startswith("torch.nn.modules.")
+
+    def _lower(self, node: TracedNode) -> None:
+        first = node.first
+        match first.op:
+            case "placeholder":
+                self._made[first.name] = self._leaf(node)
+            case "output":
+                outputs = [a for a in _flat(self._converted(first.args[0], node.second.args[0])) if isinstance(a, Value)]
+                self.graph.output = outputs[0]
+            case "get_attr":
+                pair = tuple(getattr(e.graph_module, n.target) for e, n in
+                             zip(self._exported, (first, node.second), strict=True))
+                self._made[first.name] = self._buffer(first.name, pair)
+            case _:
+                self._made[first.name] = self._call(node)
+
+    def _leaf(self, node: TracedNode) -> Value | None:
+        first, (one, two) = node.first, self._exported
+        signature = one.graph_signature
+        axes = self.out_axes() if isinstance(_first(first.meta["val"]), torch.Tensor) else ()
+        if first.name in signature.inputs_to_parameters:
+            if not first.users:
+                return None
+            value = Value("param", (), axes, {}, signature.inputs_to_parameters[first.name])
+            self.graph.values.append(value)
+            return value
+        buffers = signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
+        if first.name in buffers:
+            return self._buffer(first.name, tuple(_stored(e, buffers[first.name]) for e in (one, two)))
+        return self.emit("input", (), axes)
+
+    def _buffer(self, key: str, pair: tuple[torch.Tensor, torch.Tensor]) -> Value:
+        self._tensors[key] = pair
+        axes = tuple(fresh(sizes) for sizes in zip(*(tuple(t.shape) for t in pair), strict=True))
+        return self.emit("buffer", (), axes, pair=tuple(t.detach() for t in pair))
+
+    def _call(self, node: TracedNode) -> object:
+        first, second = node.first, node.second
+        if first.target is operator.getitem:
+            made = self._made[first.args[0].name]
+            return made[first.args[1]] if isinstance(made, tuple) else made
+        if first.all_input_nodes and all(n.name in self._tensors for n in first.all_input_nodes) or _is_factory(first):
+            return self._folded(node)
+        name = _name_of(first.target)
+        if name in ("_assert_tensor_metadata", "_guards_fn", "sym_constrain_range_for_size"):
+            return None
+        if name not in RULES:
+            raise self.refuse(f"there is no rule for the operation `{name}`",
+                              "write it with operations that have one (docs/torch.md lists them)")
+        args = self._converted(first.args, second.args)
+        return RULES[name](self, *args, **self._converted(first.kwargs, second.kwargs))
+
+    def _folded(self, node: TracedNode) -> object:
+        """A constant: the operation's value at both widths."""
+        results = [n.target(*_with(n.args, self._tensors, i), **_with(n.kwargs, self._tensors, i))
+                   for i, n in enumerate((node.first, node.second))]
+        if not isinstance(results[0], torch.Tensor):
+            raise self.refuse("an operation on constants gives several results")
+        return self._buffer(node.first.name, tuple(results))
+
+    def _converted(self, a: object, b: object) -> object:
+        match a:
+            case Node():
+                return self._made[a.name]
+            case list() | tuple():
+                return [self._converted(x, y) for x, y in zip(a, b, strict=True)]
+            case dict():
+                return {k: self._converted(a[k], b[k]) for k in a if k not in ("device", "pin_memory", "layout")}
+        return a if a == b else Both(a, b)
+
+
+def broadcast(values: Sequence[Value]) -> tuple[Axis, ...]:
+    """The axes of a coordinatewise operation's result."""
+    rank = max((len(v.axes) for v in values), default=0)
+    axes: list[Axis] = []
+    for position in range(-rank, 0):
+        present = [v.axes[position] for v in values if len(v.axes) >= -position and v.axes[position]]
+        for other in present[1:]:
+            unify(present[0], other)
+        axes.append(present[0] if present else ())
+    return tuple(axes)
+
+
+def _flat(value: object) -> list[object]:
+    return [x for item in value for x in _flat(item)] if isinstance(value, list | tuple) else [value]
+
+
+def _first(value: object) -> object:
+    return value[0] if isinstance(value, list | tuple) else value
+
+
+def _name_of(target: object) -> str:
+    packet = getattr(target, "overloadpacket", None)
+    return packet.__name__ if packet is not None else getattr(target, "__name__", str(target))
+
+
+def _is_factory(node: Node) -> bool:
+    """Whether a node makes a tensor from nothing."""
+    return not node.all_input_nodes and _name_of(node.target) in (
+        "zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace", "empty")
+
+
+def _stored(exported: torch.export.ExportedProgram, name: str) -> torch.Tensor:
+    return exported.constants[name] if name in exported.constants else exported.state_dict[name]
+
+
+def _with(args: object, tensors: dict[str, tuple], index: int) -> object:
+    match args:
+        case Node():
+            return tensors[args.name][index]
+        case list() | tuple():
+            return type(args)(_with(a, tensors, index) for a in args)
+        case dict():
+            return {k: _with(a, tensors, index) for k, a in args.items()}
+    return args
+
+
+from tensorprog.torch import rules  # noqa: E402, F401  (fills RULES)

@@ -1,0 +1,130 @@
+"""Multipliers inserted into a module: its forward pass runs under a mode that scales arguments of a few functions.
+
+Two kinds of sites can be served in any module: a product with a known parameter, `F.linear(x, W)` or `x @ W.T`, whose input is
+scaled; and the logits of attention, that go into a softmax or come from scaled_dot_product_attention inside of a module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from tensorprog.torch.errors import module_error
+from tensorprog.torch.exponents import Site
+
+if TYPE_CHECKING:
+    from tensorprog.torch.parametrize import MuTable
+
+PRODUCTS = {"torch.nn.functional.linear", "torch.matmul", "torch.Tensor.matmul", "torch.Tensor.__matmul__", "torch.mm"}
+SOFTMAXES = {"torch.nn.functional.softmax", "torch.softmax", "torch.Tensor.softmax"}
+ATTENTION = "torch.nn.functional.scaled_dot_product_attention"
+MULTIHEAD = "torch.nn.functional.multi_head_attention_forward"
+
+
+def insert(table: MuTable, model: nn.Module) -> nn.Module:
+    """Wrap the forward passes of a module and of those that own a site. A second call changes nothing."""
+    if getattr(model, "_mu_applied", False) or not table.sites:
+        return model
+    ratio = table.width_of(model) / table.base
+    shared: dict[int, float] = {}
+    for site in table.sites:
+        factor = ratio ** float(site.exponent)
+        if _is_product(site):
+            shared[id(model.get_parameter(site.params[0]))] = factor
+        elif _is_logits(table, site):
+            _wrap(model.get_submodule(site.value.module), _LogitsMode(factor))
+        else:
+            raise module_error("TP805", f"a multiplier n^({site.exponent}) is needed here, and cannot be inserted from outside",
+                               site.value.place, help=f"multiply by (n/{table.base})**({site.exponent}) in the module")
+    if shared:
+        _wrap(model, _ProductMode(model, shared))
+    model._mu_applied = True
+    return model
+
+
+def _is_product(site: Site) -> bool:
+    return site.value.op == "contract" and len(site.params) == 1
+
+
+def _is_logits(table: MuTable, site: Site) -> bool:
+    """Whether nothing but masks lies between the value and a softmax."""
+    value = site.value
+    for _ in range(4):
+        user = next((u for u in table.traced.graph.values if value in u.args and u.op in ("softmax", "map", "view")), None)
+        if user is None or user.op == "softmax":
+            return user is not None
+        value = user
+    return False
+
+
+def _wrap(module: nn.Module, mode: TorchFunctionMode) -> None:
+    forward = module.forward
+
+    @functools.wraps(forward)
+    def scaled(*args: object, **kwargs: object) -> object:
+        with mode:
+            return forward(*args, **kwargs)
+
+    module.forward = scaled
+
+
+class _ProductMode(TorchFunctionMode):
+    """Scales what is multiplied with some parameters, found by identity or by the storage of a view."""
+
+    def __init__(self, model: nn.Module, factors: dict[int, float]) -> None:
+        super().__init__()
+        self._factors = factors
+        self._params = {id(p): p for p in model.parameters() if id(p) in factors}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if resolve_name(func) in PRODUCTS and len(args) >= 2 and (factor := self._factor(args[1])) is not None:
+            args = (args[0] * factor, *args[1:])
+        return func(*args, **kwargs)
+
+    def _factor(self, weight: object) -> float | None:
+        for key, parameter in self._params.items():
+            if weight is parameter or getattr(weight, "_base", None) is parameter:
+                return self._factors[key]
+        return None
+
+
+class _LogitsMode(TorchFunctionMode):
+    """Scales the logits of attention."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self._factor = factor
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = resolve_name(func)
+        if name in SOFTMAXES or name == ATTENTION:
+            return func(args[0] * self._factor, *args[1:], **kwargs)
+        if name == MULTIHEAD:
+            with _inside_functional(self._factor):
+                return func(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _inside_functional(factor: float) -> Iterator[None]:
+    """torch's own function for many heads calls these by their global names, where a mode does not see them."""
+    kept = {name: getattr(F, name) for name in ("softmax", "scaled_dot_product_attention")}
+
+    def scaling(inner: Callable) -> Callable:
+        return lambda x, *args, **kwargs: inner(x * factor, *args, **kwargs)
+
+    for name, inner in kept.items():
+        setattr(F, name, scaling(inner))
+    try:
+        yield
+    finally:
+        for name, inner in kept.items():
+            setattr(F, name, inner)

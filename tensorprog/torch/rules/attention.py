@@ -1,0 +1,43 @@
+"""Scaled dot product attention: two contractions with a softmax in between."""
+
+from __future__ import annotations
+
+import torch
+
+from tensorprog.torch.graph import Value
+from tensorprog.torch.lowering import Both, Lowering, rule
+from tensorprog.torch.rules.linear import contract, letters
+
+
+@rule("scaled_dot_product_attention")
+def _attention(low: Lowering, q: Value, k: Value, v: Value, mask: Value | None = None, dropout: float = 0.0,
+               causal: bool = False, *, scale: float | Both | None = None, enable_gqa: bool = False) -> Value:
+    if dropout:
+        raise low.refuse("attention with dropout has no rule", "trace the module in eval mode")
+    if enable_gqa:
+        raise low.refuse("enable_gqa=True has no rule", "expand the keys and values over the query heads")
+    if scale is None:
+        first, second = (size**-0.5 for size in q.sizes[-1])
+        scale = first if first == second else Both(first, second)
+    batch = letters(len(q.axes) - 2)
+    logits = contract(low, q, k, batch + "xz", batch + "yz", batch + "xy", "products")
+    logits = low.map("mul", logits, scale, suffix="logits")
+    if causal:
+        mask = _triangle(low, q.sizes[-2][0], k.sizes[-2][0])
+    if mask is not None:
+        logits = _masked(low, logits, mask)
+    weights = low.emit("softmax", (logits,), logits.axes, "weights", dim=len(logits.axes) - 1)
+    return contract(low, weights, v, batch + "xy", batch + "yz", batch + "xz")
+
+
+def _triangle(low: Lowering, rows: int, columns: int) -> Value:
+    kept = torch.ones(rows, columns, dtype=torch.bool).tril()
+    return low._buffer(f"{low._node.first.name}_mask", (kept, kept))
+
+
+def _masked(low: Lowering, logits: Value, mask: Value) -> Value:
+    if mask.op == "buffer" and mask.pair[0].dtype == torch.bool:
+        dropped = tuple(~kept for kept in mask.pair)
+        inverse = low._buffer(f"{low._node.first.name}_dropped", dropped)
+        return low.map("masked_fill", logits, inverse, suffix="masked", value=float("-inf"))
+    return low.map("add", logits, mask, suffix="masked")

@@ -1,0 +1,119 @@
+"""Sums of products: linear layers, matrix products, convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorprog.torch.axes import fresh, unify
+from tensorprog.torch.graph import Value
+from tensorprog.torch.lowering import Lowering, rule
+from tensorprog.torch.rules.views import permuted
+
+
+def contract(low: Lowering, x: Value, w: Value, x_labels: str, w_labels: str, out: str, suffix: str = "") -> Value:
+    """An einsum of two tensors, one letter an axis; axes of one letter are made the same."""
+    axes: dict[str, tuple] = {}
+    for label, axis in zip(x_labels + w_labels, (*x.axes, *w.axes), strict=True):
+        if axes.get(label) and axis:
+            unify(axes[label], axis)
+        axes[label] = axes.get(label) or axis
+    return low.emit("contract", (x, w), [axes[label] for label in out], suffix, labels=(x_labels, w_labels, out))
+
+
+def letters(count: int, first: str = "a") -> str:
+    """So many different labels."""
+    return "".join(chr(ord(first) + k) for k in range(count))
+
+
+@rule("linear")
+def linear(low: Lowering, x: Value, w: Value, bias: Value | None = None, suffix: str = "") -> Value:
+    """x W^T + b."""
+    batch = letters(len(x.axes) - 1)
+    if len(w.axes) == 1:
+        out = contract(low, x, w, batch + "z", "z", batch, suffix)
+    else:
+        out = contract(low, x, w, batch + "z", "yz", batch + "y", suffix)
+    return out if bias is None else low.map("add", out, bias, suffix=suffix)
+
+
+@rule("addmm")
+def _addmm(low: Lowering, bias: Value, x: Value, w: Value) -> Value:
+    return low.map("add", matmul(low, x, w), bias)
+
+
+@rule("matmul", "mm", "bmm", "mv", "dot")
+def matmul(low: Lowering, x: Value, w: Value) -> Value:
+    """The matrix product, with broadcasting of leading axes."""
+    if len(w.axes) == 1:
+        batch = letters(len(x.axes) - 1)
+        return contract(low, x, w, batch + "z", "z", batch)
+    if len(x.axes) == 1:
+        batch = letters(len(w.axes) - 2)
+        return contract(low, x, w, "z", batch + "zy", batch + "y")
+    batch = letters(max(len(x.axes), len(w.axes)) - 2)
+    mine = batch[len(batch) - len(x.axes) + 2:]
+    theirs = batch[len(batch) - len(w.axes) + 2:]
+    return contract(low, x, w, mine + "xz", theirs + "zy", batch + "xy")
+
+
+@rule("baddbmm")
+def _baddbmm(low: Lowering, bias: Value, x: Value, w: Value, *, beta: float = 1, alpha: float = 1) -> Value:
+    product = matmul(low, x, w)
+    return low.map("add", product if alpha == 1 else low.map("mul", product, alpha),
+                   bias if beta == 1 else low.map("mul", bias, beta))
+
+
+@rule("einsum")
+def _einsum(low: Lowering, equation: str, operands: list[Value], *_: object, **__: object) -> Value:
+    sides, _, out = equation.replace(" ", "").partition("->")
+    if len(operands) != 2 or "." in equation or not out or any(len(set(s)) < len(s) for s in sides.split(",")):
+        raise low.refuse(f"einsum `{equation}` has no rule", "write it as products of two tensors, with `->` and no ellipsis")
+    first, second = sides.split(",")
+    alone = [label for label in first + second if label not in out and (first + second).count(label) == 1]
+    if alone:
+        raise low.refuse(f"einsum `{equation}` sums over an axis of one tensor", "sum it before")
+    return contract(low, *operands, first, second, out)
+
+
+@rule("conv1d", "conv2d")
+def _conv(low: Lowering, x: Value, w: Value, bias: Value | None = None, stride: object = 1, padding: object = 0,
+          dilation: object = 1, groups: int | object = 1) -> Value:
+    """A window for each tap, then a linear layer over channels and taps."""
+    rank = len(w.axes) - 2
+    batched = len(x.axes) == rank + 2
+    if not isinstance(groups, int) or groups != 1:
+        raise low.refuse("convolutions in groups have no rule", "use a full or a pointwise convolution")
+    if isinstance(padding, str):
+        raise low.refuse(f"padding='{padding}' has no rule", "give the padding as a number")
+    spatial = [low.out_sizes[k] for k in range(-rank, 0)]
+    windows = x
+    for k in range(rank):
+        windows = window(low, windows, len(x.axes) - rank + k, spatial[k], w.sizes[2 + k], _nth(stride, k), _nth(padding, k),
+                         _nth(dilation, k))
+    batch = "b" if batched else ""
+    places, taps = letters(rank, "p"), letters(rank, "t")
+    out = contract(low, windows, w, batch + "c" + places + taps, "o" + "c" + taps, batch + "o" + places)
+    if bias is None:
+        return out
+    lifted = low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias")
+    return low.map("add", out, lifted)
+
+
+def _nth(value: object, k: int) -> int:
+    return value[min(k, len(value) - 1)] if isinstance(value, Sequence) else value
+
+
+def window(low: Lowering, x: Value, dim: int, places: tuple[int, int], taps: tuple[int, int], stride: int, padding: int,
+           dilation: int = 1) -> Value:
+    """An axis as places, and a last axis of taps; outside of it there are zeros."""
+    if places[0] != places[1] or taps[0] != taps[1]:
+        raise low.refuse("a convolution along an axis that grows with the width has no rule")
+    axes = (*x.axes[:dim], fresh(places), *x.axes[dim + 1:], fresh(taps))
+    return low.emit("window", (x,), axes, "window", dim=dim, stride=stride, padding=padding, dilation=dilation,
+                    size=x.sizes[dim][0])
+
+
+def transposed(low: Lowering, x: Value) -> Value:
+    """The last two axes exchanged."""
+    rank = len(x.axes)
+    return permuted(low, x, [*range(rank - 2), rank - 1, rank - 2])

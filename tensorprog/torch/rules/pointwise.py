@@ -1,0 +1,107 @@
+"""Coordinatewise operations."""
+
+from __future__ import annotations
+
+from tensorprog.torch.graph import Value
+from tensorprog.torch.lowering import Both, Lowering, rule
+
+# torch's name -> the function's name in programs, of one argument and without options.
+UNARY = {"relu": "relu", "relu_": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "silu": "silu", "silu_": "silu",
+         "erf": "erf", "exp": "exp", "sin": "sin", "cos": "cos", "sqrt": "sqrt", "abs": "abs", "neg": "neg", "log": "log",
+         "sign": "sign", "square": "square", "rsqrt": "rsqrt", "reciprocal": "reciprocal", "tanh_": "tanh",
+         "sigmoid_": "sigmoid"}
+SAME = ("dropout", "dropout_", "alpha_dropout", "feature_dropout", "contiguous", "clone", "detach", "alias", "to", "_to_copy",
+        "type_as", "float", "lift_fresh_copy", "detach_")
+
+
+def _unary(fn: str):
+    def lower(low: Lowering, x: Value, *_: object, **__: object) -> Value:
+        return low.map(fn, x)
+    return lower
+
+
+for _name, _fn in UNARY.items():
+    rule(_name)(_unary(_fn))
+
+
+@rule("dropout", "alpha_dropout", "feature_dropout")
+def _dropout(low: Lowering, x: Value, p: float, train: bool) -> Value:
+    if train and p:
+        raise low.refuse("dropout is on", "trace the module in eval mode: `F.dropout(x, p, training=self.training)`")
+    return x
+
+
+@rule(*(name for name in SAME if "dropout" not in name))
+def _same(low: Lowering, x: Value, *_: object, **__: object) -> Value:
+    return x
+
+
+@rule("add", "add_")
+def _add(low: Lowering, x: Value, y: Value | float | Both, *, alpha: float = 1) -> Value:
+    return low.map("add", x, y if alpha == 1 else low.map("mul", y, alpha))
+
+
+@rule("sub", "sub_")
+def _sub(low: Lowering, x: Value, y: Value | float | Both, *, alpha: float = 1) -> Value:
+    return low.map("sub", x, y if alpha == 1 else low.map("mul", y, alpha))
+
+
+@rule("rsub")
+def _rsub(low: Lowering, x: Value, y: Value | float | Both, alpha: float = 1) -> Value:
+    return low.map("sub", y, x if alpha == 1 else low.map("mul", x, alpha))
+
+
+@rule("mul", "mul_")
+def _mul(low: Lowering, x: Value, y: Value | float | Both) -> Value:
+    return low.map("mul", x, y)
+
+
+@rule("div", "div_")
+def _div(low: Lowering, x: Value, y: Value | float | Both) -> Value:
+    return low.map("div", x, y)
+
+
+@rule("pow", "pow_")
+def _pow(low: Lowering, x: Value, exponent: object) -> Value:
+    if not isinstance(exponent, int | float):
+        raise low.refuse("a power whose exponent is a tensor or depends on the width has no rule")
+    return low.map("pow", x, suffix="", exponent=exponent)
+
+
+@rule("gelu")
+def _gelu(low: Lowering, x: Value, approximate: str = "none") -> Value:
+    return low.map("gelu" if approximate == "none" else "gelu_tanh", x)
+
+
+@rule("leaky_relu", "leaky_relu_")
+def _leaky(low: Lowering, x: Value, slope: float = 0.01) -> Value:
+    return low.map("leaky_relu", x, slope=slope)
+
+
+@rule("elu", "elu_")
+def _elu(low: Lowering, x: Value, alpha: float = 1.0, *_: object) -> Value:
+    return low.map("elu", x, alpha=alpha)
+
+
+@rule("softplus")
+def _softplus(low: Lowering, x: Value, beta: float = 1, threshold: float = 20) -> Value:
+    if beta != 1:
+        raise low.refuse("softplus with a beta other than 1 has no rule")
+    return low.map("softplus", x)
+
+
+@rule("hardtanh", "hardtanh_", "clamp", "clip")
+def _clamp(low: Lowering, x: Value, low_end: float | None = -1.0, high_end: float | None = 1.0, **bounds: float) -> Value:
+    return low.map("clamp", x, ends=(bounds.get("min", low_end), bounds.get("max", high_end)))
+
+
+@rule("masked_fill", "masked_fill_")
+def _masked_fill(low: Lowering, x: Value, mask: Value, value: float) -> Value:
+    if mask.op != "buffer":
+        raise low.refuse("a mask that depends on the input has no rule", "make the mask from constants")
+    return low.map("masked_fill", x, mask, value=value)
+
+
+@rule("embedding")
+def _embedding(low: Lowering, table: Value, ids: Value, *_: object, **__: object) -> Value:
+    return low.emit("gather", (table, ids), (*ids.axes, *table.axes[1:]))

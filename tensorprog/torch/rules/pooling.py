@@ -1,0 +1,48 @@
+"""Pooling: a window for each tap, then a mean or maximum over taps."""
+
+from __future__ import annotations
+
+from tensorprog.torch.graph import Value
+from tensorprog.torch.lowering import Lowering, rule
+from tensorprog.torch.rules.linear import _nth, window
+from tensorprog.torch.rules.reductions import reduce
+
+
+def _pooled(low: Lowering, x: Value, fn: str, kernel: object, stride: object, padding: object, rank: int) -> Value:
+    stride = stride or kernel
+    found, sizes = x, low.out_sizes[-rank:]
+    for k in range(rank):
+        taps = (_nth(kernel, k),) * 2
+        found = window(low, found, len(x.axes) - rank + k, sizes[k], taps, _nth(stride, k), _nth(padding, k))
+    return reduce(low, fn, found, range(-rank, 0))
+
+
+@rule("max_pool1d", "max_pool2d")
+def _max_pool(low: Lowering, x: Value, kernel: object, stride: object = None, padding: object = 0, dilation: object = 1,
+              ceil_mode: bool = False) -> Value:
+    if ceil_mode or set(_numbers(dilation)) != {1} or set(_numbers(padding)) != {0}:
+        raise low.refuse("max pooling with padding, dilation or ceil_mode has no rule")
+    return _pooled(low, x, "max", kernel, stride, 0, low._node.first.target._opname.count("1d") or 2)
+
+
+@rule("avg_pool1d", "avg_pool2d")
+def _avg_pool(low: Lowering, x: Value, kernel: object, stride: object = None, padding: object = 0, ceil_mode: bool = False,
+              count_include_pad: bool = True, divisor: object = None) -> Value:
+    if ceil_mode or divisor or set(_numbers(padding)) != {0}:
+        raise low.refuse("average pooling with padding, ceil_mode or a divisor has no rule")
+    return _pooled(low, x, "mean", kernel, stride, 0, low._node.first.target._opname.count("1d") or 2)
+
+
+@rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d")
+def _adaptive(low: Lowering, x: Value, output: object, *_: object) -> Value:
+    fn = "max" if "max" in low._node.first.target._opname else "mean"
+    rank = low._node.first.target._opname.count("1d") or 2
+    sizes = [(s[0], o[0]) for s, o in zip(x.sizes[-rank:], low.out_sizes[-rank:], strict=True)]
+    if any(size % out for size, out in sizes):
+        raise low.refuse("adaptive pooling into parts that are not equal has no rule")
+    kernel = [size // out for size, out in sizes]
+    return _pooled(low, x, fn, kernel, kernel, 0, rank)
+
+
+def _numbers(value: object) -> list[int]:
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,115 @@
+"""Recurrent cells and layers. A layer is a loop over time: `carry` is its state, `step` its input, `collect` its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tensorprog.torch.axes import fresh, leaves, split_blocks, unify
+from tensorprog.torch.graph import Value
+from tensorprog.torch.lowering import Lowering, rule
+from tensorprog.torch.rules.linear import linear
+from tensorprog.torch.rules.views import _part, permuted, select
+
+Cell = Callable[[Lowering, Value, list[Value], list[Value | None]], list[Value]]
+
+
+def _gates(low: Lowering, x: Value, w: Value, b: Value | None, count: int, suffix: str) -> list[Value]:
+    """A linear layer whose outputs are `count` gates, one after another."""
+    out = linear(low, x, w, b, suffix)
+    size = tuple(s // count for s in out.sizes[-1])
+    split_blocks(out.axes[-1], [size] * count)
+    parts = [_part(low, out, len(out.axes) - 1, k, 1, 1, count) for k in range(count)]
+    return parts
+
+
+def _rnn(fn: str) -> Cell:
+    def cell(low: Lowering, x: Value, state: list[Value], weights: list[Value | None]) -> list[Value]:
+        w_ih, w_hh, b_ih, b_hh = weights
+        total = low.map("add", linear(low, x, w_ih, b_ih, "input"), linear(low, state[0], w_hh, b_hh, "hidden"), suffix="sum")
+        return [low.map(fn, total, suffix="state")]
+    return cell
+
+
+def _gru(low: Lowering, x: Value, state: list[Value], weights: list[Value | None]) -> list[Value]:
+    w_ih, w_hh, b_ih, b_hh = weights
+    h = state[0]
+    i_r, i_z, i_n = _gates(low, x, w_ih, b_ih, 3, "input")
+    h_r, h_z, h_n = _gates(low, h, w_hh, b_hh, 3, "hidden")
+    reset = low.map("sigmoid", low.map("add", i_r, h_r, suffix="reset_sum"), suffix="reset")
+    update = low.map("sigmoid", low.map("add", i_z, h_z, suffix="update_sum"), suffix="update")
+    inner = low.map("mul", reset, h_n, suffix="gated")
+    new = low.map("tanh", low.map("add", i_n, inner, suffix="new_sum"), suffix="new")
+    difference = low.map("sub", h, new, suffix="difference")
+    return [low.map("add", new, low.map("mul", update, difference, suffix="kept"), suffix="state")]
+
+
+def _lstm(low: Lowering, x: Value, state: list[Value], weights: list[Value | None]) -> list[Value]:
+    w_ih, w_hh, b_ih, b_hh = weights
+    h, c = state
+    gates = [low.map("add", i, r, suffix="gate") for i, r in
+             zip(_gates(low, x, w_ih, b_ih, 4, "input"), _gates(low, h, w_hh, b_hh, 4, "hidden"), strict=True)]
+    i, f, o = (low.map("sigmoid", gates[k], suffix=name) for k, name in ((0, "in"), (1, "forget"), (3, "out")))
+    g = low.map("tanh", gates[2], suffix="new")
+    cell = low.map("add", low.map("mul", f, c, suffix="kept"), low.map("mul", i, g, suffix="added"), suffix="cell")
+    return [low.map("mul", o, low.map("tanh", cell, suffix="shown"), suffix="state"), cell]
+
+
+CELLS: dict[str, Cell] = {"rnn_tanh": _rnn("tanh"), "rnn_relu": _rnn("relu"), "gru": _gru, "lstm": _lstm}
+
+
+def _cell_rule(name: str) -> None:
+    @rule(f"{name}_cell")
+    def lower(low: Lowering, x: Value, state: Value | list[Value], w_ih: Value, w_hh: Value, b_ih: Value | None = None,
+              b_hh: Value | None = None) -> Value | tuple[Value, ...]:
+        states = state if isinstance(state, list) else [state]
+        found = CELLS[name](low, x, states, [w_ih, w_hh, b_ih, b_hh])
+        return tuple(found) if len(found) > 1 else found[0]
+
+
+def _layer_rule(name: str) -> None:
+    @rule(name)
+    def lower(low: Lowering, x: Value, state: Value | list[Value], weights: list[Value], biased: bool, layers: int,
+              dropout: float, train: bool, bidirectional: bool, batch_first: bool) -> tuple[Value, ...]:
+        if bidirectional:
+            raise low.refuse("bidirectional layers have no rule", "write the two directions as two layers")
+        states = state if isinstance(state, list) else [state]
+        sequence = permuted(low, x, [1, 0, 2]) if batch_first and len(x.axes) == 3 else x
+        each = 4 if biased else 2
+        finals: list[list[Value]] = []
+        for layer in range(layers):
+            chosen = [*weights[each * layer:each * layer + each], None, None][:4]
+            starts = [select(low, s, 0, layer) for s in states]
+            sequence, final = _loop(low, CELLS[name], sequence, starts, chosen)
+            finals.append(final)
+        out = permuted(low, sequence, [1, 0, 2]) if batch_first and len(x.axes) == 3 else sequence
+        return (out, *(_stacked(low, [f[k] for f in finals]) for k in range(len(states))))
+
+
+def _loop(low: Lowering, cell: Cell, sequence: Value, starts: list[Value], weights: list[Value | None]
+          ) -> tuple[Value, list[Value]]:
+    """One layer: its outputs at all times, and its last states."""
+    time = sequence.axes[0]
+    loop = object()
+    carries = [low.emit("carry", (s,), s.axes, "before", loop=loop, time=time) for s in starts]
+    x = low.emit("step", (sequence,), sequence.axes[1:], "x", loop=loop, time=time)
+    nexts = cell(low, x, carries, weights)
+    for carry, following in zip(carries, nexts, strict=True):
+        for a, b in zip(carry.axes, following.axes, strict=True):
+            unify(a, b)
+        carry.attrs["next"] = following
+    outs = [low.emit("collect", (n,), (time, *n.axes), "states", loop=loop, time=time) for n in nexts]
+    last = [select(low, out, 0, out.sizes[0][0] - 1) for out in outs]
+    return outs[0], last
+
+
+def _stacked(low: Lowering, parts: list[Value]) -> Value:
+    lifted = [low.emit("view", (p,), ((), *p.axes), "last") for p in parts]
+    if len(lifted) == 1:
+        return lifted[0]
+    count = fresh((len(lifted),) * 2)
+    return low.emit("cat", lifted, (count, *(leaves(a) for a in parts[0].axes)), "last", dim=0, counts=(1,) * len(lifted))
+
+
+for _name in CELLS:
+    _cell_rule(_name)
+    _layer_rule(_name)

@@ -1,0 +1,88 @@
+"""Sums and means over axes, softmax, normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorprog.torch.graph import Value
+from tensorprog.torch.lowering import Both, Lowering, rule
+
+
+def reduce(low: Lowering, fn: str, x: Value, dims: Sequence[int] | None, keep: bool = False, suffix: str = "") -> Value:
+    """`fn` is sum, mean or max."""
+    rank = len(x.axes)
+    chosen = tuple(range(rank)) if dims is None else tuple(sorted(d % rank for d in dims))
+    axes = [() if k in chosen else axis for k, axis in enumerate(x.axes) if keep or k not in chosen]
+    return low.emit("reduce", (x,), axes, suffix, fn=fn, dims=chosen, keep=keep)
+
+
+def _dims(dim: object) -> list[int] | None:
+    return [dim] if isinstance(dim, int) else dim or None
+
+
+@rule("mean")
+def _mean(low: Lowering, x: Value, dim: object = None, keepdim: bool = False, **__: object) -> Value:
+    return reduce(low, "mean", x, _dims(dim), keepdim)
+
+
+@rule("sum")
+def _sum(low: Lowering, x: Value, dim: object = None, keepdim: bool = False, **__: object) -> Value:
+    return reduce(low, "sum", x, _dims(dim), keepdim)
+
+
+@rule("amax")
+def _amax(low: Lowering, x: Value, dim: object = None, keepdim: bool = False) -> Value:
+    return reduce(low, "max", x, _dims(dim), keepdim)
+
+
+@rule("softmax", "_softmax", "special_softmax")
+def _softmax(low: Lowering, x: Value, dim: int, *_: object, **__: object) -> Value:
+    return low.emit("softmax", (x,), x.axes, dim=dim % len(x.axes))
+
+
+@rule("log_softmax")
+def _log_softmax(low: Lowering, x: Value, dim: int, *_: object, **__: object) -> Value:
+    return low.map("log", low.emit("softmax", (x,), x.axes, dim=dim % len(x.axes)))
+
+
+@rule("layer_norm")
+def _layer_norm(low: Lowering, x: Value, shape: list[object], weight: Value | None = None, bias: Value | None = None,
+                eps: float = 1e-5, *_: object) -> Value:
+    dims = range(-len(shape), 0)
+    centered = low.map("sub", x, reduce(low, "mean", x, dims, True, "mean"), suffix="centered")
+    return _scaled(low, _over_root(low, centered, dims, eps), weight, bias)
+
+
+@rule("rms_norm", "_fused_rms_norm")
+def _rms_norm(low: Lowering, x: Value, shape: list[object], weight: Value | None = None, eps: float | None = None) -> Value:
+    return _scaled(low, _over_root(low, x, range(-len(shape), 0), 1.1920929e-07 if eps is None else eps), weight, None)
+
+
+def _over_root(low: Lowering, x: Value, dims: Sequence[int], eps: float) -> Value:
+    squares = reduce(low, "mean", low.map("square", x, suffix="squares"), dims, True, "var")
+    return low.map("div", x, low.map("sqrt", low.map("add", squares, eps, suffix="var"), suffix="std"), suffix="normed")
+
+
+def _scaled(low: Lowering, x: Value, weight: Value | None, bias: Value | None) -> Value:
+    scaled = x if weight is None else low.map("mul", x, weight)
+    return scaled if bias is None else low.map("add", scaled, bias)
+
+
+@rule("group_norm")
+def _group_norm(low: Lowering, x: Value, groups: int | Both, *_: object, **__: object) -> Value:
+    raise low.refuse("group normalization has no rule", "use layer_norm or rms_norm")
+
+
+@rule("batch_norm")
+def _batch_norm(low: Lowering, x: Value, weight: Value | None, bias: Value | None, mean: Value, var: Value, training: bool,
+                _momentum: float, eps: float, *_: object) -> Value:
+    if training:
+        raise low.refuse("batch normalization with the batch's own statistics has no rule", "trace the module in eval mode")
+    rank = len(x.axes) - 2
+
+    def lifted(value: Value | None) -> Value | None:
+        return None if value is None else low.emit("view", (value,), (*value.axes, *((),) * rank), "lifted")
+
+    root = low.map("sqrt", low.map("add", lifted(var), eps, suffix="var"), suffix="std")
+    normed = low.map("div", low.map("sub", x, lifted(mean), suffix="centered"), root, suffix="normed")
+    return _scaled(low, normed, lifted(weight), lifted(bias))

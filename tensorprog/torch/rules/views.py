@@ -1,0 +1,162 @@
+"""Operations that move numbers: views, transposes, slices, joins."""
+
+from __future__ import annotations
+
+from tensorprog.torch.axes import Axis, AxisError, fresh, leaves, sizes_of, split_blocks, unify
+from tensorprog.torch.graph import Value
+from tensorprog.torch.lowering import Both, Lowering, rule
+
+END = 2**62
+
+
+@rule("view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "_unsafe_view", "view_as", "ravel")
+def regroup(low: Lowering, x: Value, *_: object, **__: object) -> Value:
+    """The same factors in other groups."""
+    axes = low.out_axes()
+    unify([a for axis in x.axes for a in axis], [a for axis in axes for a in axis])
+    return low.emit("view", (x,), axes)
+
+
+@rule("permute")
+def _permute(low: Lowering, x: Value, order: list[int]) -> Value:
+    return permuted(low, x, [k % len(x.axes) for k in order])
+
+
+@rule("transpose", "swapaxes")
+def _transpose(low: Lowering, x: Value, a: int, b: int) -> Value:
+    order = list(range(len(x.axes)))
+    order[a], order[b] = order[b], order[a]
+    return permuted(low, x, order)
+
+
+@rule("t", "numpy_T", "mT")
+def _t(low: Lowering, x: Value) -> Value:
+    return permuted(low, x, [*range(len(x.axes) - 2), *reversed(range(len(x.axes))[-2:])])
+
+
+@rule("movedim")
+def _movedim(low: Lowering, x: Value, source: int, destination: int) -> Value:
+    order = [k for k in range(len(x.axes)) if k != source % len(x.axes)]
+    order.insert(destination % len(x.axes), source % len(x.axes))
+    return permuted(low, x, order)
+
+
+def permuted(low: Lowering, x: Value, order: list[int]) -> Value:
+    """Axes in another order."""
+    return low.emit("permute", (x,), [x.axes[k] for k in order], order=tuple(order))
+
+
+@rule("select")
+def select(low: Lowering, x: Value, dim: int, index: int | Both) -> Value:
+    """One element of an axis."""
+    dim %= len(x.axes)
+    size = sizes_of(x.axes[dim])
+    if size[0] != size[1] or isinstance(index, Both):
+        raise AxisError("an element of an axis that grows with the width is taken")
+    return low.emit("index", (x,), x.axes[:dim] + x.axes[dim + 1:], dim=dim, at=index % size[0])
+
+
+@rule("unbind")
+def _unbind(low: Lowering, x: Value, dim: int = 0) -> tuple[Value, ...]:
+    return tuple(select(low, x, dim, k) for k in range(x.sizes[dim][0]))
+
+
+@rule("slice")
+def _slice(low: Lowering, x: Value, dim: int = 0, start: object = 0, end: object = END, step: int = 1) -> Value:
+    dim %= len(x.axes)
+    sizes = x.sizes[dim]
+    starts, ends = _bounds(start, sizes, 0), _bounds(end, sizes, END)
+    if (starts, ends, step) == ((0, 0), sizes, 1):
+        return x
+    if sizes[0] == sizes[1]:
+        return _part(low, x, dim, starts[0], len(range(starts[0], ends[0], step)), step)
+    if step != 1:
+        raise AxisError("an axis that grows with the width is cut with a step")
+    cuts = ((0, 0), starts, ends, sizes)
+    sections = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return _section(low, x, dim, sections, 1)
+
+
+def _bounds(at: object, sizes: tuple[int, int], missing: int) -> tuple[int, int]:
+    pair = (at.first, at.second) if isinstance(at, Both) else (at, at)
+    found = [missing if v is None else v for v in pair]
+    return tuple(max(0, min(v + size if v < 0 else v, size)) for v, size in zip(found, sizes, strict=True))
+
+
+def _section(low: Lowering, x: Value, dim: int, sections: list[tuple[int, int]], which: int) -> Value:
+    counts = split_blocks(x.axes[dim], [s for s in sections if s != (0, 0)])
+    counts = iter(counts)
+    every = [0 if s == (0, 0) else next(counts) for s in sections]
+    return _part(low, x, dim, sum(every[:which]), every[which], 1, sum(every))
+
+
+def _part(low: Lowering, x: Value, dim: int, start: int, count: int, step: int, blocks: int | None = None) -> Value:
+    """`count` of the leading finite factor, the others whole."""
+    rest: Axis = ()
+    if blocks is not None and blocks > 1:
+        rest = _after_blocks(x.axes[dim], blocks)
+    if blocks == 1:
+        return x
+    axis = (*fresh((count, count)), *rest)
+    return low.emit("slice", (x,), (*x.axes[:dim], axis, *x.axes[dim + 1:]), dim=dim, start=start, step=step,
+                    blocks=blocks or sizes_of(x.axes[dim])[0])
+
+
+def _after_blocks(axis: Axis, blocks: int) -> Axis:
+    found = leaves(axis)
+    count = 0
+    size = 1
+    while size < blocks:
+        size *= found[count].sizes[0]
+        count += 1
+    return found[count:]
+
+
+@rule("split", "split_with_sizes", "chunk", "tensor_split")
+def _split(low: Lowering, x: Value, *args: object, dim: int = 0) -> tuple[Value, ...]:
+    dim = (args[1] if len(args) > 1 else dim) % len(x.axes)
+    node = low._node
+    parts = [[int(t.shape[dim]) for t in n.meta["val"]] for n in (node.first, node.second)]
+    sections = list(zip(*parts, strict=True))
+    return tuple(_section(low, x, dim, sections, k) for k in range(len(sections)))
+
+
+@rule("cat", "concat", "concatenate")
+def cat(low: Lowering, parts: list[Value], dim: int = 0) -> Value:
+    """Parts one after another along an axis, that are whole numbers of one block if the axis grows with the width."""
+    rank = max(len(p.axes) for p in parts)
+    parts = [p for p in parts if len(p.axes) == rank]
+    dim %= rank
+    sections = [p.sizes[dim] for p in parts]
+    axis = fresh((sum(s[0] for s in sections), sum(s[1] for s in sections)))
+    counts = split_blocks(axis, sections)
+    rest = _after_blocks(axis, sum(counts))
+    for part, count in zip(parts, counts, strict=True):
+        unify(part.axes[dim], (*fresh((count, count)), *rest))
+        for k in range(rank):
+            if k != dim:
+                unify(parts[0].axes[k], part.axes[k])
+    return low.emit("cat", parts, (*parts[0].axes[:dim], axis, *parts[0].axes[dim + 1:]), dim=dim, counts=counts)
+
+
+@rule("stack")
+def _stack(low: Lowering, parts: list[Value], dim: int = 0) -> Value:
+    dim %= len(parts[0].axes) + 1
+    lifted = [low.emit("view", (p,), (*p.axes[:dim], (), *p.axes[dim:])) for p in parts]
+    return cat(low, lifted, dim)
+
+
+@rule("expand", "expand_as", "broadcast_to")
+def _expand(low: Lowering, x: Value, *_: object, **__: object) -> Value:
+    axes = list(low.out_axes())
+    for k in range(1, len(x.axes) + 1):
+        if sizes_of(x.axes[-k]) == sizes_of(axes[-k]):
+            axes[-k] = x.axes[-k]
+    return low.emit("expand", (x,), axes)
+
+
+@rule("repeat")
+def _repeat(low: Lowering, x: Value, *_: object) -> Value:
+    if x.sizes and any(o != s and s != (1, 1) for o, s in zip(low.out_sizes[-len(x.sizes):], x.sizes, strict=True)):
+        raise low.refuse("`repeat` of an axis that is not of size 1 has no rule", "use `expand`")
+    return _expand(low, x)

@@ -1,0 +1,182 @@
+"""From a function that makes a module to a graph: two exports at two widths, node by node.
+
+`torch.export` records the operations before any decomposition, with the names of the parameters (a shared one once) and the
+line of each. What differs between the two widths is what depends on the width: sizes, and numbers such as d**-0.5.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from tensorprog.torch.errors import ProgramWarning, module_error, module_warning, place_of_stack, place_of_traceback
+from tensorprog.torch.graph import Graph
+from tensorprog.torch.laws import GRAIN, Law, LawWatch, exponent_between, sampled
+from tensorprog.torch.lowering import Lowering, TracedNode
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from tensorprog.api import CompiledProgram
+    from tensorprog.torch.parametrize import MuTable
+
+Make = Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True, slots=True)
+class InitialLaw:
+    """The law of a parameter at every width: that at the first traced one, and its power of n."""
+
+    law: Law
+    power: Fraction
+    width: int
+
+    def std(self, width: int) -> float:
+        """The root mean square of the entries at a width."""
+        return self.law.size * (width / self.width) ** float(self.power)
+
+
+@dataclass(eq=False)
+class Traced:
+    """A module of any width, understood: its graph, initial laws and what to warn of."""
+
+    make: Make
+    inputs: tuple[torch.Tensor, ...]
+    widths: tuple[int, int]
+    graph: Graph
+    laws: dict[str, InitialLaw]
+    warnings: tuple[ProgramWarning, ...]
+    module: nn.Module = field(repr=False)
+
+    def parametrize(self, optimizer: str = "sgd", base: int = 64, **options: object) -> MuTable:
+        """Widths' exponents for every parameter, see `parametrize.parametrize`."""
+        from tensorprog.torch.parametrize import parametrize
+
+        return parametrize(self, optimizer, base, **options)
+
+    def program(self, kind: str = "kernels", **options: object) -> CompiledProgram:
+        """The module as a Tensor Program, compiled, see `emit.program_of`."""
+        from tensorprog.torch.emit import program_of
+
+        return program_of(self, kind, **options)
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """Every name of every parameter -> the name that it is known by."""
+        seen = {id(p): name for name, p in self.module.named_parameters() if name in self.graph.params}
+        return {name: seen[id(p)] for name, p in self.module.named_parameters(remove_duplicate=False) if id(p) in seen}
+
+
+def trace(make: Make, example_inputs: torch.Tensor | Sequence[torch.Tensor], widths: tuple[int, int] = (64, 128)) -> Traced:
+    """What `make(n)` computes from the inputs, as a graph with the powers of n in it.
+
+    Raises:
+        ProgramError: TP801, where a module cannot be made or exported; TP802, where the two widths do different things;
+            TP803, for an operation without a rule.
+    """
+    inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
+    made = [_made(make, width) for width in widths]
+    exported = [_exported(module, inputs, width) for (module, _), width in zip(made, widths, strict=True)]
+    pairs = list(_aligned(*exported))
+    graph = Lowering(widths, exported).run(pairs)
+    _name_params(graph, made[0][0])
+    laws, found = _laws(graph, made, widths)
+    return Traced(make, inputs, widths, graph, laws, tuple(found), made[0][0])
+
+
+def _made(make: Make, width: int) -> tuple[nn.Module, LawWatch]:
+    watch = LawWatch()
+    try:
+        with torch.random.fork_rng(devices=[]), watch:
+            module = make(width)
+    except Exception as error:
+        raise module_error("TP801", f"the module of width {width} cannot be made: {error}",
+                           place_of_traceback(error.__traceback__)) from error
+    if not isinstance(module, nn.Module):
+        raise module_error("TP801", f"make({width}) returns no torch.nn.Module but {type(module).__name__}",
+                           help="write a function of the width that returns the module")
+    return module.eval(), watch
+
+
+def _exported(module: nn.Module, inputs: tuple[torch.Tensor, ...], width: int) -> torch.export.ExportedProgram:
+    try:
+        with _no_fast_path(), warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            module(*inputs)
+    except Exception as error:
+        raise module_error("TP801", f"the module does not run at width {width}: {_first_line(error)}",
+                           place_of_traceback(error.__traceback__),
+                           help="a size that grows with the width may meet one that is fixed here") from error
+    try:
+        with _no_fast_path(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(module, inputs, strict=False)
+    except Exception as error:
+        raise module_error("TP801", f"torch.export cannot follow the module at width {width}: {_first_line(error)}",
+                           place_of_traceback(error.__traceback__),
+                           help="write what depends on the values of tensors without `if`, `.item()` and the like") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def _no_fast_path() -> Iterator[None]:
+    """In eval mode, attention and encoder layers would be one fused operation."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+def _aligned(first: torch.export.ExportedProgram, second: torch.export.ExportedProgram) -> Iterator[TracedNode]:
+    """The nodes of both programs, in pairs."""
+    left, right = (list(e.graph.nodes) for e in (first, second))
+    for a, b in zip(left, right, strict=False):
+        if (a.op, str(a.target)) != (b.op, str(b.target)):
+            raise module_error("TP802", f"the module does something else at the other width: {a.target}, {b.target}",
+                               place_of_stack(a.meta.get("stack_trace")))
+        yield TracedNode(a, b)
+    if len(left) != len(right):
+        extra = max(left, right, key=len)[min(len(left), len(right))]
+        raise module_error("TP802", "the module does more at one width than at the other: the number of operations, such as "
+                           "that of layers, may not depend on the width", place_of_stack(extra.meta.get("stack_trace")))
+
+
+def _name_params(graph: Graph, module: nn.Module) -> None:
+    """Call a shared parameter by its first name, as `named_parameters` does."""
+    first = {id(p): name for name, p in module.named_parameters()}
+    for value in graph.of("param"):
+        value.name = first[id(module.get_parameter(value.name))]
+
+
+def _laws(graph: Graph, made: list[tuple[nn.Module, LawWatch]], widths: tuple[int, int]
+          ) -> tuple[dict[str, InitialLaw], list[ProgramWarning]]:
+    laws, found = {}, []
+    for name in graph.params:
+        tensors = [module.get_parameter(name) for module, _ in made]
+        known = [watch.law_of(tensor) for tensor, (_, watch) in zip(tensors, made, strict=True)]
+        grain = None
+        if None in known:
+            known = [sampled(tensor) for tensor in tensors]
+            grain = GRAIN
+            found.append(module_warning("TP804", f"the initial law of {name} is not known exactly: its mean and standard "
+                                        "deviation are read off the entries", graph.params[name].place))
+        power = exponent_between(known[0].size, known[1].size, widths, grain)
+        if power is None:
+            raise module_error("TP804", f"the entries of {name} do not follow a power of the width: they are of size "
+                               f"{known[0].size:.3g} at width {widths[0]}, and {known[1].size:.3g} at {widths[1]}")
+        laws[name] = InitialLaw(known[0], power, widths[0])
+    return laws, found
+
+

@@ -1,0 +1,38 @@
+"""The text of `tpc mup mymodel.py:make`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tensorprog import ProgramError
+from tensorprog.torch import mup_command
+
+MODEL = """import torch
+from torch import nn
+
+example_inputs = torch.randn(2, 3)
+
+
+def make(n):
+    return nn.Sequential(nn.Linear(3, n), nn.ReLU(), nn.Linear(n, 1))
+"""
+
+
+def test_the_table_and_what_contradicts_it(tmp_path):
+    (tmp_path / "mymodel.py").write_text(MODEL)
+    text = mup_command(f"{tmp_path}/mymodel.py:make", "adamw")
+    assert "2.weight   [1, n]  1/n  1           1/n  1    n" in text
+    assert "- 2.weight starts with entries n^(-1/2), and 1/n is needed" in text
+    assert mup_command(f"{tmp_path}/mymodel.py:make", "sgd", why="0.weight").startswith("0.weight [n, 3], by sgd")
+
+
+@pytest.mark.parametrize(("spec", "said"), [
+    ("mymodel.py", "does not name a function"), ("none.py:make", "there is no file"),
+    ("mymodel.py:build", "no function build"), ("bare.py:make", "no example_inputs"), ("bad.py:make", "cannot be imported")])
+def test_mistakes(tmp_path, monkeypatch, spec, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mymodel.py").write_text(MODEL)
+    (tmp_path / "bare.py").write_text("def make(n): ...\n")
+    (tmp_path / "bad.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(ProgramError, match=f"TP806.*{said}"):
+        mup_command(spec)
