@@ -43,9 +43,15 @@ def insert(table: MuTable, model: nn.Module) -> nn.Module:
             raise module_error("TP805", f"a multiplier n^({site.exponent}) is needed here, and cannot be inserted from outside",
                                site.value.place, help=f"multiply by (n/{table.base})**({site.exponent}) in the module")
     if shared:
-        _wrap(model, _ProductMode(model, shared))
+        model._mu_products = _ProductMode(model, shared)
+        _wrap(model, model._mu_products)
     model._mu_applied = True
     return model
+
+
+def products_scaled(model: nn.Module) -> contextlib.AbstractContextManager:
+    """Inside of it, parts of a module run as they do inside of the whole."""
+    return getattr(model, "_mu_products", None) or contextlib.nullcontext()
 
 
 def _is_product(site: Site) -> bool:

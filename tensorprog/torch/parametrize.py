@@ -28,6 +28,7 @@ from tensorprog.torch.errors import module_error
 from tensorprog.torch.exponents import ZERO, Counting, Site
 
 if TYPE_CHECKING:
+    from tensorprog.torch.coordinates import Batch, CoordinateCheck, Loss
     from tensorprog.torch.tracing import Traced
 
 HALF = Fraction(1, 2)
@@ -63,6 +64,7 @@ class MuTable:
     traced: Traced
     optimizer: str
     base: int
+    adjust: str
     counting: Counting = field(repr=False)
     rows: tuple[Row, ...]
 
@@ -101,6 +103,13 @@ class MuTable:
         from tensorprog.torch.lint import lint
 
         return lint(self, **settings)
+
+    def coordcheck(self, loss: Loss, batch: Batch, widths: Sequence[int] = (64, 128, 256, 512), steps: int = 4,
+                   **options: object) -> CoordinateCheck:
+        """Predicted and measured powers of activations and updates, see `coordinates.coordcheck`."""
+        from tensorprog.torch.coordinates import coordcheck
+
+        return coordcheck(self, loss, batch, widths, steps, **options)
 
     # --- on modules ------------------------------------------------------------------------------------------
 
@@ -186,7 +195,7 @@ def parametrize(traced: Traced, optimizer: str = "sgd", base: int = 64, *, adjus
     counting = Counting(traced.graph, traced.widths)
     rows = tuple(_row(traced, counting, name, _optimizer_of(traced, name, optimizer, adamw), adjust)
                  for name in _in_order(traced))
-    return MuTable(traced, optimizer, base, counting, rows)
+    return MuTable(traced, optimizer, base, adjust, counting, rows)
 
 
 def _in_order(traced: Traced) -> Iterator[str]:

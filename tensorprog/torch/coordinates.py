@@ -1,0 +1,252 @@
+"""The coordinate check: do activations, and what each parameter's own updates do to them, stay of order one?
+
+Networks of several widths are trained for a few steps on one batch. After every step, each module is run again on its own
+input with only one of its parameters replaced by its old value: the difference is that parameter's contribution. The slope of
+its logarithm over the logarithm of the width is predicted and measured. The first steps are discounted: at the start queries
+and keys are uncorrelated, and their gradients smaller than later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from tensorprog.torch.errors import module_error
+from tensorprog.torch.multipliers import products_scaled
+
+if TYPE_CHECKING:
+    from tensorprog.torch.parametrize import MuTable
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Batch = tuple[object, torch.Tensor]
+TINY = 1e-30
+RATES = {"sgd": 0.1, "adamw": 0.01, "muon": 0.05}
+CONSTANTS = ("std", "multiplier", "lr", "eps")
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """A power of the width: predicted, and measured with its standard error."""
+
+    name: str
+    kind: str
+    predicted: float
+    measured: float
+    error: float
+    sizes: tuple[float, ...]
+
+    def off(self, tolerance: float) -> bool:
+        """Whether the measured power is not 0: by more than the tolerance and two of its errors."""
+        return abs(self.measured) > tolerance + 2 * self.error
+
+
+@dataclass(frozen=True)
+class CoordinateCheck:
+    """What was measured."""
+
+    widths: tuple[int, ...]
+    slopes: tuple[Slope, ...]
+    tolerance: float = field(default=0.15)
+
+    @property
+    def updates(self) -> dict[str, Slope]:
+        """The contribution of every parameter's updates, by name."""
+        return {s.name: s for s in self.slopes if s.kind == "update"}
+
+    @property
+    def activations(self) -> dict[str, Slope]:
+        """The size of the output of every module, by its path."""
+        return {s.name: s for s in self.slopes if s.kind == "activation"}
+
+    @property
+    def mistakes(self) -> list[Slope]:
+        """What does not stay of order one: every update, and activations that grow."""
+        return [s for s in self.slopes if s.off(self.tolerance) and (s.kind == "update" or s.measured > 0)]
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything stays of order one."""
+        return not self.mistakes
+
+    def table(self) -> str:
+        """One line for each activation and parameter."""
+        size = max(len(s.name) for s in self.slopes)
+        lines = [f"{'':{size}}              predicted  measured power of the width, {self.widths[0]} to {self.widths[-1]}"]
+        for s in self.slopes:
+            mark = "  <- not of order one" if s in self.mistakes else ""
+            lines.append(f"{s.name:{size}}  {s.kind:10}  {s.predicted:+9.2f}  {s.measured:+.2f} +- {s.error:.2f}{mark}")
+        return "\n".join(lines)
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """The sizes against the width, as .png, .pdf or .svg."""
+        from tensorprog.torch.coordinates_plot import plot
+
+        plot(self, path)
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def coordcheck(table: MuTable, loss: Loss, batch: Batch, widths: Sequence[int] = (64, 128, 256, 512), steps: int = 4, *,
+               lr: float | None = None, eps: float = 1e-8, seeds: int = 3, skip: int = 1, constant: Sequence[str] = (),
+               tolerance: float = 0.15) -> CoordinateCheck:
+    """Train networks of several widths by the table, and measure.
+
+    Args:
+        loss: a function of the module's output and the batch's targets.
+        batch: the inputs (a tensor or a tuple of them) and the targets.
+        lr, eps: at the base width.
+        skip: how many first steps are not counted.
+        constant: settings that are left as at the base width, out of "std", "multiplier", "lr", "eps": to see what a mistake
+            does. Predictions know of "lr" only.
+    """
+    for name in constant:
+        if name not in CONSTANTS:
+            raise module_error("TP805", f"there is no setting {name!r}", help=f"there is: {', '.join(CONSTANTS)}")
+    if len(set(widths)) < 2 or steps <= skip or seeds < 1:
+        raise module_error("TP805", "a slope takes two widths, one seed, and more steps than are skipped")
+    lr = RATES[table.optimizer] if lr is None else lr
+    runs = [[_measure(table, loss, batch, width, steps, skip, lr, eps, set(constant), seed) for width in widths]
+            for seed in range(seeds)]
+    exponents = table.exponents()
+    predicted = {("update", name): float(-e.lr) for name, e in exponents.items()} if "lr" in constant else {}
+    slopes = [_slope(key, [[run[key] for run in row] for row in runs], widths, predicted.get(key, 0.0)) for key in runs[0][0]]
+    return CoordinateCheck(tuple(widths), tuple(slopes), tolerance)
+
+
+def _slope(key: tuple[str, str], sizes: list[list[float]], widths: Sequence[int], predicted: float) -> Slope:
+    """The mean over seeds of every seed's slope; the error is that of the mean, and that of the straight line."""
+    logs = np.log(np.maximum(np.array(sizes), TINY))
+    x = np.log(np.array(widths, dtype=float))
+    x -= x.mean()
+    each = logs @ x / (x @ x)
+    residuals = logs.mean(axis=0) - logs.mean() - each.mean() * x
+    line = math.sqrt(residuals @ residuals / max(len(x) - 2, 1) / (x @ x))
+    scatter = each.std(ddof=1) / math.sqrt(len(each)) if len(each) > 1 else 0.0
+    return Slope(key[1], key[0], predicted, float(each.mean()), float(max(line, scatter)), tuple(np.exp(logs.mean(axis=0))))
+
+
+def _measure(table: MuTable, loss: Loss, batch: Batch, width: int, steps: int, skip: int, lr: float, eps: float,
+             constant: set[str], seed: int) -> dict[tuple[str, str], float]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = table.traced.make(width).eval()
+    if "std" not in constant:
+        table.init_(model)
+    if "multiplier" not in constant:
+        table.apply(model)
+    optimizers = list(_optimizers(table, model, lr, eps, constant))
+    watched = _Watched(table, model)
+    inputs = batch[0] if isinstance(batch[0], tuple) else (batch[0],)
+    found: dict[tuple[str, str], list[float]] = {}
+    for step in range(steps):
+        old = {name: p.detach().clone() for name, p in watched.params.items()}
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss(model(*inputs), batch[1]).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        if step >= skip:
+            for name, size in watched.contributions(old):
+                found.setdefault(("update", name), []).append(size)
+    with torch.no_grad():
+        model(*inputs)
+    sizes = {("activation", path): _rms(value) for path, value in watched.outputs.items()}
+    return sizes | {key: math.exp(np.mean(np.log(np.maximum(values, TINY)))) for key, values in found.items()}
+
+
+def _optimizers(table: MuTable, model: nn.Module, lr: float, eps: float, constant: set[str]) -> Iterator[torch.optim.Optimizer]:
+    kinds = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "muon": getattr(torch.optim, "Muon", None)}
+    for part in dict.fromkeys(row.optimizer for row in table.rows):
+        groups = table.param_groups(model, lr, 0.0, eps, part)
+        for group in groups:
+            group |= {"lr": lr} if "lr" in constant else {}
+            group |= {"eps": eps} if "eps" in constant and "eps" in group else {}
+        options = {"adjust_lr_fn": table.adjust} if part == "muon" and table.adjust != "none" else {}
+        yield kinds[part](groups, lr=lr, weight_decay=0.0, **options)
+
+
+class _Watched:
+    """The modules of a network, their last inputs and outputs, and the parameters that each owns."""
+
+    def __init__(self, table: MuTable, model: nn.Module) -> None:
+        self.model = model
+        self.params = {name: model.get_parameter(name) for name in table.exponents()}
+        names = {id(p): name for name, p in self.params.items()}
+        self.outputs: dict[str, torch.Tensor] = {}
+        self._inputs: dict[str, tuple[tuple, dict]] = {}
+        self._paused = False
+        self._owned: dict[str, list[str]] = {}
+        for path, module in model.named_modules():
+            owned = [names[id(p)] for key, p in module.named_parameters() if id(p) in names and _is_own(module, key)]
+            if owned or not list(module.children()):
+                self._owned[path] = owned
+                module.register_forward_hook(self._hook(path), with_kwargs=True)
+
+    def _hook(self, path: str) -> Callable:
+        def keep(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+            first = _first_tensor(output)
+            if first is not None and not self._paused:
+                self.outputs[path] = first.detach()
+                self._inputs[path] = (_detached(args), _detached(kwargs))
+        return keep
+
+    def contributions(self, old: dict[str, torch.Tensor]) -> Iterator[tuple[str, float]]:
+        """For every parameter, the size of the change that its own update makes; the largest over the modules that use it."""
+        found: dict[str, float] = {}
+        self._paused = True
+        with torch.no_grad(), products_scaled(self.model):
+            for path, (args, kwargs) in self._inputs.items():
+                module = self.model.get_submodule(path)
+                new = _first_tensor(module(*args, **kwargs)) if self._owned[path] else None
+                for name in self._owned[path]:
+                    with _set_to(self.params[name], old[name]):
+                        was = _first_tensor(module(*args, **kwargs))
+                    found[name] = max(found.get(name, 0.0), _rms(new - was))
+        self._paused = False
+        yield from found.items()
+
+
+@contextlib.contextmanager
+def _set_to(parameter: nn.Parameter, value: torch.Tensor) -> Iterator[None]:
+    """A parameter with other entries, in place: multipliers know it by its identity."""
+    kept = parameter.data
+    parameter.data = value
+    try:
+        yield
+    finally:
+        parameter.data = kept
+
+
+def _is_own(module: nn.Module, key: str) -> bool:
+    """Parameters of a module itself, and those of a submodule that never runs by itself, as the projection of attention."""
+    return "." not in key or isinstance(module, nn.MultiheadAttention)
+
+
+def _first_tensor(value: object) -> torch.Tensor | None:
+    while isinstance(value, tuple | list) and value:
+        value = value[0]
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def _detached(value: object) -> object:
+    match value:
+        case torch.Tensor():
+            return value.detach()
+        case tuple() | list():
+            return type(value)(_detached(v) for v in value)
+        case dict():
+            return {k: _detached(v) for k, v in value.items()}
+    return value
+
+
+def _rms(value: torch.Tensor) -> float:
+    return value.double().square().mean().sqrt().item()

@@ -1,0 +1,81 @@
+"""Coordinate checks: slopes of updates are 0 by the table, and mistakes are found."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch_networks import IMAGES, ROWS, SEQUENCES, TOKENS, Block, Recurrent, cnn, mlp
+
+from tensorprog import ProgramError
+from tensorprog.torch import coordcheck, trace
+
+NUMBERS = torch.randn(4, 2, generator=torch.Generator().manual_seed(5))
+LABELS = torch.randint(0, 11, (4, 5), generator=torch.Generator().manual_seed(6))
+
+
+def cross_entropy(output, labels):
+    return F.cross_entropy(output.flatten(0, 1), labels.flatten())
+
+
+CASES = {"mlp": (mlp, ROWS, F.mse_loss, NUMBERS), "cnn": (cnn, IMAGES, F.mse_loss, NUMBERS),
+         "gru": (Recurrent, SEQUENCES, F.mse_loss, NUMBERS), "block": (Block, TOKENS, cross_entropy, LABELS),
+         "tied block": (lambda n: Block(n, tied=True), TOKENS, cross_entropy, LABELS)}
+
+
+def checked(name, optimizer, **options):
+    make, inputs, loss, targets = CASES[name]
+    return coordcheck(trace(make, inputs).parametrize(optimizer), loss, (inputs, targets), **options)
+
+
+@pytest.mark.parametrize(("name", "optimizer"), [
+    *((name, optimizer) for name in ("mlp", "cnn", "gru", "block") for optimizer in ("sgd", "adamw")), ("tied block", "adamw")])
+def test_updates_stay_of_order_one(name, optimizer):
+    found = checked(name, optimizer, lr=0.05 if optimizer == "sgd" else 0.005, seeds=2)
+    assert found.passed, found.table()
+    assert all(abs(s.measured) < 0.15 + s.error for s in found.updates.values())
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+@pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+def test_muon(adjust):
+    make, inputs, loss, targets = CASES["mlp"]
+    table = trace(make, inputs).parametrize("muon", adjust=adjust)
+    assert table.coordcheck(loss, (inputs, targets), widths=(64, 128, 256)).passed
+
+
+def test_a_constant_learning_rate_is_found():
+    found = checked("block", "adamw", constant=("lr",), widths=(64, 128, 256))
+    wrong = {s.name for s in found.mistakes if s.kind == "update"}
+    assert {"qkv.weight", "proj.weight", "gate.weight", "up.weight", "down.weight", "out.weight"} <= wrong
+    assert found.updates["up.weight"].predicted == 1.0
+    assert "<- not of order one" in found.table()
+
+
+def test_the_standard_parametrization_of_muon_s_learning_rate_is_found():
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no Muon")
+    make, inputs, loss, targets = CASES["mlp"]
+    table = trace(make, inputs).parametrize("muon", adjust="match_rms_adamw")
+    found = table.coordcheck(loss, (inputs, targets), widths=(64, 128, 256), constant=("lr",))
+    assert 0.25 < found.updates["2.weight"].measured < 0.75
+
+
+def test_eps_that_does_not_shrink_is_found():
+    """Gradients are of order 1/n: a constant eps takes over, and updates of hidden weights vanish."""
+    found = checked("mlp", "adamw", constant=("eps",), eps=0.1)
+    assert found.updates["2.weight"].measured < -0.4
+    assert found.updates["2.weight"] in found.mistakes
+
+
+def test_a_picture(tmp_path):
+    found = checked("mlp", "sgd", widths=(64, 128), seeds=1)
+    found.plot(tmp_path / "slopes.png")
+    assert (tmp_path / "slopes.png").stat().st_size > 10_000
+
+
+def test_options_that_make_no_sense():
+    with pytest.raises(ProgramError, match="no setting 'sdt'"):
+        checked("mlp", "sgd", constant=("sdt",))
+    with pytest.raises(ProgramError, match="a slope takes two widths"):
+        checked("mlp", "sgd", widths=(64,))
