@@ -9,44 +9,56 @@ ENTRIES = {
         "torch is not installed",
         "`tensorprog.torch` needs it; the rest of the package does not.",
         "pip install tensorprog",
-        "pip install tensorprog[torch]"),
+        "pip install tensorprog[torch]",
+    ),
     "TP801": Entry(
         "a module that cannot be traced",
-        "The module is made, run on the example inputs and exported at two widths. Where it fails at the second one only, a "
+        "The module is made, run on the example inputs and exported at two widths. Where it fails at the second one "
+        "only, a "
         "size that grows with the width meets one that is fixed.",
         "return self.layer(x) + torch.ones(64)",
-        "return self.layer(x) + torch.ones(self.n)"),
+        "return self.layer(x) + torch.ones(self.n)",
+    ),
     "TP802": Entry(
         "axes without a width",
-        "Every axis is a product of finite factors and of factors that grow with the width, in the same proportion at all "
+        "Every axis is a product of finite factors and of factors that grow with the width, in the same proportion at "
+        "all "
         "widths; views may split and join them. The operations have to be the same at both widths.",
         "return h[:, :10]",
-        "return h[:, : self.n // 2]"),
+        "return h[:, : self.n // 2]",
+    ),
     "TP803": Entry(
         "an operation without a rule",
         "docs/torch.md lists the operations that are understood.",
         "return torch.cumsum(h, -1)",
-        "return torch.cumsum(x, -1)  # of inputs, before the first layer: in the data"),
+        "return torch.cumsum(x, -1)  # of inputs, before the first layer: in the data",
+    ),
     "TP804": Entry(
         "initial entries that follow no power of n",
-        "The standard deviation of every initial parameter is a number times a power of the width. It is known exactly where "
+        "The standard deviation of every initial parameter is a number times a power of the width. It is known "
+        "exactly where "
         "`uniform_`, `normal_` and `fill_` made it, and read off the entries otherwise.",
         "nn.init.normal_(w, std=0.1 + 1/n)",
-        "nn.init.normal_(w, std=n**-0.5)"),
+        "nn.init.normal_(w, std=n**-0.5)",
+    ),
     "TP805": Entry(
         "a parametrization that does not fit",
         "Options of `parametrize` have few values, and its table is of the module that was traced, at any width.",
         "traced.parametrize('adagrad')",
-        "traced.parametrize('adamw')"),
+        "traced.parametrize('adamw')",
+    ),
     "TP806": Entry(
         "no function that makes a module",
         "`tpc mup` takes a Python file and a function of the width in it; the file also has `example_inputs`.",
         "tpc mup mymodel.py",
-        "tpc mup mymodel.py:make"),
+        "tpc mup mymodel.py:make",
+    ),
     "TP807": Entry(
         "a module that is no Tensor Program",
-        "Vectors have one axis that grows with the width, matrices two; everything else is a finite index. Kernels are those "
+        "Vectors have one axis that grows with the width, matrices two; everything else is a finite index. Kernels "
+        "are those "
         "of outputs that stay random in the limit.",
         "return h.T @ h",
-        "return h.T @ h / n  # and then a function of it"),
+        "return h.T @ h / n  # and then a function of it",
+    ),
 }

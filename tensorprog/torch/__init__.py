@@ -29,7 +29,9 @@ def __getattr__(name: str) -> object:
     except ModuleNotFoundError:
         from tensorprog.diagnostics import Diagnostic, ProgramError
 
-        raise ProgramError([Diagnostic("TP800", "torch is not installed", help="pip install tensorprog[torch]")]) from None
+        raise ProgramError(
+            [Diagnostic("TP800", "torch is not installed", help="pip install tensorprog[torch]")]
+        ) from None
     return getattr(import_module(_HOMES[name]), name)
 
 

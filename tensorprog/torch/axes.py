@@ -1,10 +1,10 @@
 """Axes as lists of factors, found by unification.
 
 A tensor is traced at two widths, so the size of an axis is a pair of numbers. An axis is a list of atoms, the outermost
-first; an atom is finite if its two sizes are equal, otherwise it grows with the width. Operations unify axes, and a view
-splits atoms: `view(B, T, heads, -1)` makes of a width n the factors [heads, n/heads], or, if the number of heads grows,
-[n/64, 64]. Splitting is binding an atom to a list of other atoms, in place, so that all axes that share it follow: one pass
-over the operations reaches the fixpoint.
+first; an atom is finite if its two sizes are equal, otherwise it grows with the width. Operations unify axes, and a
+view splits atoms: `view(B, T, heads, -1)` makes of a width n the factors [heads, n/heads], or, if the number of heads
+grows, [n/64, 64]. Splitting is binding an atom to a list of other atoms, in place, so that all axes that share it
+follow: one pass over the operations reaches the fixpoint.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def quotient(sizes: Sizes, by: Sizes) -> Sizes | None:
 
 
 def split_blocks(axis: Sequence[Atom], sections: Sequence[Sizes]) -> tuple[int, ...]:
-    """Factor an axis into [blocks, rest] so that each of the consecutive `sections` is a whole number of blocks; these numbers.
+    """Factor an axis into [blocks, rest] so that each of the consecutive `sections` is a whole number of blocks; these
+    numbers.
 
     A stacked projection of sizes (n, n, n) becomes [3, n], grouped queries of (n, n/4, n/4) become [6, n/4].
     """

@@ -8,14 +8,20 @@ from pathlib import Path
 from types import ModuleType
 
 from tensorprog.torch.errors import module_error, place_of_traceback
-
 from tensorprog.torch.tracing import trace
 
 INPUTS = "example_inputs"
 
 
-def mup_command(spec: str, optimizer: str = "sgd", base: int = 64, format: str = "text", why: str | None = None,
-                lint: bool = True, **options: object) -> str:
+def mup_command(
+    spec: str,
+    optimizer: str = "sgd",
+    base: int = 64,
+    format: str = "text",
+    why: str | None = None,
+    lint: bool = True,
+    **options: object,
+) -> str:
     """The text that the command prints: the table, or one parameter's derivation, and what contradicts the table.
 
     `spec` is `file.py:function`; the file defines `example_inputs` too, a tensor, a tuple of them or a function.
@@ -40,8 +46,11 @@ def _traced(spec: str):
     if not callable(make):
         raise module_error("TP806", f"{file} has no function {name}", help=f"define `def {name}(n): ...` there")
     if inputs is None:
-        raise module_error("TP806", f"{file} has no {INPUTS}",
-                           help=f"define what the module is called with there, as `{INPUTS} = torch.randn(4, 10)`")
+        raise module_error(
+            "TP806",
+            f"{file} has no {INPUTS}",
+            help=f"define what the module is called with there, as `{INPUTS} = torch.randn(4, 10)`",
+        )
     return trace(make, inputs() if callable(inputs) else inputs)
 
 
@@ -54,7 +63,7 @@ def _loaded(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise module_error("TP806", f"{path} cannot be imported: {error}", place_of_traceback(error.__traceback__)) from error
+        raise module_error(
+            "TP806", f"{path} cannot be imported: {error}", place_of_traceback(error.__traceback__)
+        ) from error
     return module
-
-

@@ -1,9 +1,9 @@
 """The coordinate check: do activations, and what each parameter's own updates do to them, stay of order one?
 
-Networks of several widths are trained for a few steps on one batch. After every step, each module is run again on its own
-input with only one of its parameters replaced by its old value: the difference is that parameter's contribution. The slope of
-its logarithm over the logarithm of the width is predicted and measured. The first steps are discounted: at the start queries
-and keys are uncorrelated, and their gradients smaller than later.
+Networks of several widths are trained for a few steps on one batch. After every step, each module is run again on its
+own input with only one of its parameters replaced by its old value: the difference is that parameter's contribution.
+The slope of its logarithm over the logarithm of the width is predicted and measured. The first steps are discounted:
+at the start queries and keys are uncorrelated, and their gradients smaller than later.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class CoordinateCheck:
     def table(self) -> str:
         """One line for each activation and parameter."""
         size = max(len(s.name) for s in self.slopes)
-        lines = [f"{'':{size}}              predicted  measured power of the width, {self.widths[0]} to {self.widths[-1]}"]
+        lines = [
+            f"{'':{size}}              predicted  measured power of the width, {self.widths[0]} to {self.widths[-1]}"
+        ]
         for s in self.slopes:
             mark = "  <- not of order one" if s in self.mistakes else ""
             lines.append(f"{s.name:{size}}  {s.kind:10}  {s.predicted:+9.2f}  {s.measured:+.2f} +- {s.error:.2f}{mark}")
@@ -95,9 +97,20 @@ class CoordinateCheck:
         return self.table()
 
 
-def coordcheck(table: MuTable, loss: Loss, batch: Batch, widths: Sequence[int] = (64, 128, 256, 512), steps: int = 4, *,
-               lr: float | None = None, eps: float = 1e-8, seeds: int = 3, skip: int = 1, constant: Sequence[str] = (),
-               tolerance: float = 0.15) -> CoordinateCheck:
+def coordcheck(
+    table: MuTable,
+    loss: Loss,
+    batch: Batch,
+    widths: Sequence[int] = (64, 128, 256, 512),
+    steps: int = 4,
+    *,
+    lr: float | None = None,
+    eps: float = 1e-8,
+    seeds: int = 3,
+    skip: int = 1,
+    constant: Sequence[str] = (),
+    tolerance: float = 0.15,
+) -> CoordinateCheck:
     """Train networks of several widths by the table, and measure.
 
     Args:
@@ -105,7 +118,8 @@ def coordcheck(table: MuTable, loss: Loss, batch: Batch, widths: Sequence[int] =
         batch: the inputs (a tensor or a tuple of them) and the targets.
         lr, eps: at the base width.
         skip: how many first steps are not counted.
-        constant: settings that are left as at the base width, out of "std", "multiplier", "lr", "eps": to see what a mistake
+        constant: settings that are left as at the base width, out of "std", "multiplier", "lr", "eps": to see what a
+        mistake
             does. Predictions know of "lr" only.
     """
     for name in constant:
@@ -114,11 +128,15 @@ def coordcheck(table: MuTable, loss: Loss, batch: Batch, widths: Sequence[int] =
     if len(set(widths)) < 2 or steps <= skip or seeds < 1:
         raise module_error("TP805", "a slope takes two widths, one seed, and more steps than are skipped")
     lr = RATES[table.optimizer] if lr is None else lr
-    runs = [[_measure(table, loss, batch, width, steps, skip, lr, eps, set(constant), seed) for width in widths]
-            for seed in range(seeds)]
+    runs = [
+        [_measure(table, loss, batch, width, steps, skip, lr, eps, set(constant), seed) for width in widths]
+        for seed in range(seeds)
+    ]
     exponents = table.exponents()
     predicted = {("update", name): float(-e.lr) for name, e in exponents.items()} if "lr" in constant else {}
-    slopes = [_slope(key, [[run[key] for run in row] for row in runs], widths, predicted.get(key, 0.0)) for key in runs[0][0]]
+    slopes = [
+        _slope(key, [[run[key] for run in row] for row in runs], widths, predicted.get(key, 0.0)) for key in runs[0][0]
+    ]
     return CoordinateCheck(tuple(widths), tuple(slopes), tolerance)
 
 
@@ -131,11 +149,23 @@ def _slope(key: tuple[str, str], sizes: list[list[float]], widths: Sequence[int]
     residuals = logs.mean(axis=0) - logs.mean() - each.mean() * x
     line = math.sqrt(residuals @ residuals / max(len(x) - 2, 1) / (x @ x))
     scatter = each.std(ddof=1) / math.sqrt(len(each)) if len(each) > 1 else 0.0
-    return Slope(key[1], key[0], predicted, float(each.mean()), float(max(line, scatter)), tuple(np.exp(logs.mean(axis=0))))
+    return Slope(
+        key[1], key[0], predicted, float(each.mean()), float(max(line, scatter)), tuple(np.exp(logs.mean(axis=0)))
+    )
 
 
-def _measure(table: MuTable, loss: Loss, batch: Batch, width: int, steps: int, skip: int, lr: float, eps: float,
-             constant: set[str], seed: int) -> dict[tuple[str, str], float]:
+def _measure(
+    table: MuTable,
+    loss: Loss,
+    batch: Batch,
+    width: int,
+    steps: int,
+    skip: int,
+    lr: float,
+    eps: float,
+    constant: set[str],
+    seed: int,
+) -> dict[tuple[str, str], float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = table.traced.make(width).eval()
@@ -163,7 +193,9 @@ def _measure(table: MuTable, loss: Loss, batch: Batch, width: int, steps: int, s
     return sizes | {key: math.exp(np.mean(np.log(np.maximum(values, TINY)))) for key, values in found.items()}
 
 
-def _optimizers(table: MuTable, model: nn.Module, lr: float, eps: float, constant: set[str]) -> Iterator[torch.optim.Optimizer]:
+def _optimizers(
+    table: MuTable, model: nn.Module, lr: float, eps: float, constant: set[str]
+) -> Iterator[torch.optim.Optimizer]:
     kinds = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "muon": getattr(torch.optim, "Muon", None)}
     for part in dict.fromkeys(row.optimizer for row in table.rows):
         groups = table.param_groups(model, lr, 0.0, eps, part)
@@ -197,10 +229,12 @@ class _Watched:
             if first is not None and not self._paused:
                 self.outputs[path] = first.detach()
                 self._inputs[path] = (_detached(args), _detached(kwargs))
+
         return keep
 
     def contributions(self, old: dict[str, torch.Tensor]) -> Iterator[tuple[str, float]]:
-        """For every parameter, the size of the change that its own update makes; the largest over the modules that use it."""
+        """For every parameter, the size of the change that its own update makes; the largest over the modules that use
+        it."""
         found: dict[str, float] = {}
         self._paused = True
         with torch.no_grad(), products_scaled(self.model):
@@ -227,7 +261,8 @@ def _set_to(parameter: nn.Parameter, value: torch.Tensor) -> Iterator[None]:
 
 
 def _is_own(module: nn.Module, key: str) -> bool:
-    """Parameters of a module itself, and those of a submodule that never runs by itself, as the projection of attention."""
+    """Parameters of a module itself, and those of a submodule that never runs by itself, as the projection of
+    attention."""
     return "." not in key or isinstance(module, nn.MultiheadAttention)
 
 

@@ -18,8 +18,14 @@ def plot(found: CoordinateCheck, path: str | os.PathLike[str]) -> None:
         for slope in found.slopes:
             if slope.kind == kind and max(slope.sizes) > 1e-20:
                 wrong = slope in found.mistakes
-                axes.loglog(found.widths, slope.sizes, marker=".", linewidth=2.5 if wrong else 1, linestyle="-" if wrong else "--",
-                            label=f"{slope.name} {slope.measured:+.2f}")
+                axes.loglog(
+                    found.widths,
+                    slope.sizes,
+                    marker=".",
+                    linewidth=2.5 if wrong else 1,
+                    linestyle="-" if wrong else "--",
+                    label=f"{slope.name} {slope.measured:+.2f}",
+                )
         axes.set_xscale("log", base=2)
         axes.set_xlabel("width")
         axes.set_title("change by a parameter's own update" if kind == "update" else "size of a module's output")

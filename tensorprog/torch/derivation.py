@@ -37,8 +37,10 @@ def _start(counting: Counting, name: str, use: Use) -> Iterator[str]:
     kind = "a sum over the width of products" if use.value.op == "contract" and use.start else "no sum over the width"
     yield (f"start: {_at(use.value)}, {kind}: the result is {power(use.start)} times the entries")
     if use.multiplier:
-        yield (f"  the entries are {power(counting.powers[name])} for an earlier use, so the result is "
-               f"{power(counting.powers[name] + use.start)}, and a multiplier {power(use.multiplier)} is needed here")
+        yield (
+            f"  the entries are {power(counting.powers[name])} for an earlier use, so the result is "
+            f"{power(counting.powers[name] + use.start)}, and a multiplier {power(use.multiplier)} is needed here"
+        )
     else:
         yield f"  so entries {power(counting.powers[name])} make it of order one: std {power(counting.powers[name])}"
 
@@ -46,7 +48,10 @@ def _start(counting: Counting, name: str, use: Use) -> Iterator[str]:
 def _update(use: Use) -> Iterator[str]:
     aligned = ", aligned with what it is applied to" if use.update != use.start else ""
     behind = f", and {power(use.update + use.multiplier)} behind the multiplier" if use.multiplier else ""
-    yield f"update: {_at(use.value)}, one with entries of order one{aligned} moves the result by {power(use.update)}{behind}"
+    yield (
+        f"update: {_at(use.value)}, one with entries of order one{aligned} moves the result by "
+        f"{power(use.update)}{behind}"
+    )
 
 
 def _distinct(parts: list[GradientPart]) -> list[GradientPart]:
@@ -57,8 +62,10 @@ def _distinct(parts: list[GradientPart]) -> list[GradientPart]:
 
 
 def _gradient(part: GradientPart) -> str:
-    return (f"gradient: {_at(part.value)}, cotangent {power(part.cotangent)} times {power(part.factor)} = "
-            f"{power(part.cotangent + part.factor)}")
+    return (
+        f"gradient: {_at(part.value)}, cotangent {power(part.cotangent)} times {power(part.factor)} = "
+        f"{power(part.cotangent + part.factor)}"
+    )
 
 
 def _settings(table: MuTable, row: Row) -> Iterator[str]:
@@ -73,11 +80,15 @@ def _settings(table: MuTable, row: Row) -> Iterator[str]:
         case _:
             value = table.traced.graph.params[row.name]
             entries = -value.width_count * HALF
-            yield (f"lr: an update of spectral norm 1 and finite rank has entries {power(entries)}; lr * {power(entries)} * "
-                   f"{power(update)} = 1, so lr {power(-update - entries)}")
+            yield (
+                f"lr: an update of spectral norm 1 and finite rank has entries {power(entries)}; lr * "
+                f"{power(entries)} * {power(update)} = 1, so lr {power(-update - entries)}"
+            )
             factor = -e.lr - update - entries
             if factor or any(adjustment(value.axes, a) for a in ("original", "match_rms_adamw")):
                 yield f"  torch.optim.Muon multiplies it by {power(factor)} by itself, so lr {power(e.lr)}"
     yield f"weight decay: lr * decay does not depend on n, so decay {power(e.weight_decay)}"
-    yield (f"norm of the gradient: {power(table.gradient_norm(row.name))} (the largest of all, {power(table.clipping)}, "
-           "is that of a clipping threshold)")
+    yield (
+        f"norm of the gradient: {power(table.gradient_norm(row.name))} (the largest of all, {power(table.clipping)}, "
+        "is that of a clipping threshold)"
+    )

@@ -1,15 +1,16 @@
 """Powers of n, counted on the graph: how large entries are, and how much an update of entries of order one moves.
 
-Forward. The entries of a value are of the order of n**power. A sum over a width of a random weight and something that does
-not know it grows as n**(1/2) (central limit theorem) where the result has many entries, and as n where it has few: there the
-features align with the weight (law of large numbers; Tensor Programs IV, section 3; IVb, section 2.9, where the readout has
-variance n**-2). The power of a weight is what makes its first use of order one. Where the power is fixed already - a second
-use of a shared weight, products of activations as in attention - a multiplier is needed: a `Site`.
+Forward. The entries of a value are of the order of n**power. A sum over a width of a random weight and something that
+does not know it grows as n**(1/2) (central limit theorem) where the result has many entries, and as n where it has
+few: there the features align with the weight (law of large numbers; Tensor Programs IV, section 3; IVb, section 2.9,
+where the readout has variance n**-2). The power of a weight is what makes its first use of order one. Where the power
+is fixed already - a second use of a shared weight, products of activations as in attention - a multiplier is needed: a
+`Site`.
 
 Backward. Cotangents go by the same rules; that of an output is of order one.
 
-Updates. An update is aligned with what it was computed from, so its sum over a width grows as n: `update` is the power of
-the change of the output if the update's entries are of order one (TP IVb, section 2.6: learning rates n**-update for
+Updates. An update is aligned with what it was computed from, so its sum over a width grows as n: `update` is the power
+of the change of the output if the update's entries are of order one (TP IVb, section 2.6: learning rates n**-update for
 normalized updates; n**-(update + gradient) for plain gradients).
 """
 
@@ -30,7 +31,8 @@ ADDITIVE = ("add", "sub", "masked_fill")
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A parameter that enters a value linearly: the power that its use adds to its own, at the start and in an update."""
+    """A parameter that enters a value linearly: the power that its use adds to its own, at the start and in an
+    update."""
 
     param: str
     start: Fraction
@@ -71,7 +73,8 @@ class GradientPart:
 
 @dataclass(slots=True)
 class State:
-    """The terms of a value, or a power that is known; `shift` is the power of the numbers it was multiplied by since."""
+    """The terms of a value, or a power that is known; `shift` is the power of the numbers it was multiplied by
+    since."""
 
     terms: tuple[Term, ...] = ()
     known: Fraction | None = None
@@ -81,7 +84,8 @@ class State:
 
 @dataclass
 class Counting:
-    """The powers of a graph. `powers` of parameters, `uses`, `gradients` and `sites` are what the tables are made from."""
+    """The powers of a graph. `powers` of parameters, `uses`, `gradients` and `sites` are what the tables are made
+    from."""
 
     graph: Graph
     traced_widths: tuple[int, int]
@@ -179,8 +183,9 @@ class Counting:
         states = [self._states[a] for a in v.args]
         of_params = all(s.of_params for s in states)
         if all(s.terms and not self._pinned(s) for s in states) and len({s.shift for s in states}) == 1:
-            terms = tuple(Term(t.param, t.start, t.update, v if t.use.op == "param" else t.use)
-                          for s in states for t in s.terms)
+            terms = tuple(
+                Term(t.param, t.start, t.update, v if t.use.op == "param" else t.use) for s in states for t in s.terms
+            )
             return State(terms, None, states[0].shift, of_params)
         return self._settled(v)
 
@@ -199,16 +204,20 @@ class Counting:
         if not sw.of_params:
             return State(known=self._activation(x, v) + self._activation(w, v) + _summed(v))
         if not sw.terms and _summed(v):
-            raise module_error("TP803", "a weight that is computed from parameters, not linearly, has no rule", v.place,
-                               help="apply the parametrization of weights by hand, with a plain weight traced")
+            raise module_error(
+                "TP803",
+                "a weight that is computed from parameters, not linearly, has no rule",
+                v.place,
+                help="apply the parametrization of weights by hand, with a plain weight traced",
+            )
         px = self._activation(x, v)
         summed = _summed(v)
         start = px + (HALF * summed if _own(v, w, x) else summed)
         return State(tuple(t.shifted(start, px + summed, v) for t in sw.terms), None, ZERO)
 
     def _activation(self, x: Value, v: Value) -> Fraction:
-        """The power of a factor. Numbers that it was multiplied by count for the product, not for its weights: queries that
-        are divided by sqrt(d) are of order one before."""
+        """The power of a factor. Numbers that it was multiplied by count for the product, not for its weights: queries
+        that are divided by sqrt(d) are of order one before."""
         state = self._states[x]
         if state.terms and state.known is None:
             self._settle(x, v, keep=state.shift)
@@ -265,7 +274,10 @@ class Counting:
                 found = [(a, self.power(b) + _broadcast(v, a)), (b, self.power(a) + _broadcast(v, b))]
             case "map" if v.fn == "div":
                 a, b = v.args
-                found = [(a, _broadcast(v, a) - self.power(b)), (b, _broadcast(v, b) + self.power(a) - 2 * self.power(b))]
+                found = [
+                    (a, _broadcast(v, a) - self.power(b)),
+                    (b, _broadcast(v, b) + self.power(a) - 2 * self.power(b)),
+                ]
             case "map":
                 found = [(a, Fraction(_broadcast(v, a))) for a in v.args]
             case "reduce":
@@ -308,8 +320,11 @@ def _own(v: Value, w: Value, x: Value) -> int:
     """The widths of the result that come from one factor alone."""
     mine = v.labels[v.args.index(w)]
     other = v.labels[1 - v.args.index(w)] if w is not x else ""
-    return sum(count for label, count in _label_widths(v).items()
-               if label in v.labels[2] and label in mine and label not in other)
+    return sum(
+        count
+        for label, count in _label_widths(v).items()
+        if label in v.labels[2] and label in mine and label not in other
+    )
 
 
 def _reduced(v: Value) -> int:

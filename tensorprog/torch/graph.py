@@ -6,9 +6,11 @@
     reduce fn (x) dims | softmax (x) dim                       over axes
     gather (table, ids)                                        rows of a table
     view | permute | index | slice | cat | expand | window     the same numbers at other places
-    carry (init) | step (x) | collect (x)                      a loop over a time axis: state, input and output of a step
+    carry (init) | step (x) | collect (x)                      a loop over a time axis: state, input and output of a
+    step
 
-`rules/` lowers the operations of torch to these, `exponents.py` counts powers of n on them, `emit.py` writes them as text.
+`rules/` lowers the operations of torch to these, `exponents.py` counts powers of n on them, `emit.py` writes them as
+text.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ MOVES = frozenset({"view", "permute", "index", "slice", "cat", "expand", "window
 
 @dataclass(eq=False, slots=True)
 class Value:
-    """One tensor of the network."""
+    """One tensor of the network. Its name is `base` with a number where several would have the same."""
 
     op: str
     args: tuple[Value, ...]
     axes: tuple[Axis, ...]
     attrs: dict[str, object] = field(default_factory=dict)
     name: str = ""
+    base: str = ""
     module: str = ""
     place: Place | None = None
 

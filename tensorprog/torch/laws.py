@@ -1,8 +1,8 @@
 """The initial laws of parameters, exactly: what the initializers did while the module was made.
 
-`make(n)` runs under a dispatch mode that sees every operation on tensors. `uniform_`, `normal_` and `fill_` give the storage
-that they fill a law, scaling by a number scales it, anything else that writes to it forgets it. Where no law is left, as after
-`trunc_normal_` or `orthogonal_`, mean and standard deviation are read off the entries.
+`make(n)` runs under a dispatch mode that sees every operation on tensors. `uniform_`, `normal_` and `fill_` give the
+storage that they fill a law, scaling by a number scales it, anything else that writes to it forgets it. Where no law
+is left, as after `trunc_normal_` or `orthogonal_`, mean and standard deviation are read off the entries.
 """
 
 from __future__ import annotations
@@ -48,10 +48,14 @@ _FILLS: dict[str, Callable[..., Law]] = {
     "zero_": lambda: Law("constant", 0.0, 0.0),
 }
 _MAKES: dict[str, Law] = {
-    "randn": Law("normal", 0.0, 1.0), "randn_like": Law("normal", 0.0, 1.0),
-    "rand": uniform(0.0, 1.0), "rand_like": uniform(0.0, 1.0),
-    "zeros": Law("constant", 0.0, 0.0), "zeros_like": Law("constant", 0.0, 0.0),
-    "ones": Law("constant", 1.0, 0.0), "ones_like": Law("constant", 1.0, 0.0),
+    "randn": Law("normal", 0.0, 1.0),
+    "randn_like": Law("normal", 0.0, 1.0),
+    "rand": uniform(0.0, 1.0),
+    "rand_like": uniform(0.0, 1.0),
+    "zeros": Law("constant", 0.0, 0.0),
+    "zeros_like": Law("constant", 0.0, 0.0),
+    "ones": Law("constant", 1.0, 0.0),
+    "ones_like": Law("constant", 1.0, 0.0),
 }
 _ALIASES = {"detach", "alias", "view", "t", "transpose", "clone", "_to_copy", "lift_fresh", "unsqueeze", "squeeze"}
 
@@ -133,7 +137,8 @@ def sampled(tensor: torch.Tensor) -> Law:
 
 
 def exponent_between(first: float, second: float, widths: tuple[int, int], grain: int | None = None) -> Fraction | None:
-    """The power of n between two positive numbers at two widths, or None if there is none; rounded to 1/grain if given."""
+    """The power of n between two positive numbers at two widths, or None if there is none; rounded to 1/grain if
+    given."""
     if first == 0.0 or second == 0.0:
         return Fraction(0) if first == second else None
     power = math.log(second / first) / math.log(widths[1] / widths[0])

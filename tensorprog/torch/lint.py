@@ -15,8 +15,8 @@ ZERO = Fraction(0)
 
 
 def lint(table: MuTable, *, constant: Iterable[str] = ("lr", "eps", "weight_decay", "clipping")) -> list[str]:
-    """One line for each contradiction. `constant` are the settings that do not change with the width: they are held against
-    the table."""
+    """One line for each contradiction. `constant` are the settings that do not change with the width: they are held
+    against the table."""
     constant = set(constant)
     return [*_initial(table), *_sites(table), *_settings(table, constant), *_clipping(table, constant)]
 
@@ -28,18 +28,24 @@ def _initial(table: MuTable) -> Iterator[str]:
         if law.law.size == 0.0 or gap == 0:
             continue
         effect = "vanishes" if gap < 0 else "grows"
-        yield (f"{row.name} starts with entries {power(law.power)}, and {power(row.exponents.std)} is needed: what it adds "
-               f"{effect} as {power(gap)}")
+        yield (
+            f"{row.name} starts with entries {power(law.power)}, and {power(row.exponents.std)} is needed: what it "
+            f"adds {effect} as {power(gap)}"
+        )
 
 
 def _sites(table: MuTable) -> Iterator[str]:
     for site in table.sites:
         if site.params:
-            yield (f"{site_text(site)} grows as {power(-site.exponent)}: {site.params[0]} is used for a second time, and needs a "
-                   f"multiplier {power(site.exponent)} here")
+            yield (
+                f"{site_text(site)} grows as {power(-site.exponent)}: {site.params[0]} is used for a second time, and "
+                f"needs a multiplier {power(site.exponent)} here"
+            )
         else:
-            yield (f"{site_text(site)} grows as {power(-site.exponent)} once queries and keys align: what is scaled by d^(-1/2) "
-                   f"needs 1/d, that is, {power(site.exponent)} more")
+            yield (
+                f"{site_text(site)} grows as {power(-site.exponent)} once queries and keys align: what is scaled by "
+                f"d^(-1/2) needs 1/d, that is, {power(site.exponent)} more"
+            )
 
 
 def _settings(table: MuTable, constant: set[str]) -> Iterator[str]:
@@ -56,5 +62,7 @@ def _settings(table: MuTable, constant: set[str]) -> Iterator[str]:
 
 def _clipping(table: MuTable, constant: set[str]) -> Iterator[str]:
     if "clipping" in constant and table.clipping > 0:
-        yield (f"a threshold that clips the gradient's norm has to grow as {power(table.clipping)}: with a constant one, all "
-               "learning rates shrink with the width")
+        yield (
+            f"a threshold that clips the gradient's norm has to grow as {power(table.clipping)}: with a constant one, "
+            f"all learning rates shrink with the width"
+        )

@@ -24,9 +24,11 @@ RULES: dict[str, Rule] = {}
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
     """Register a function as the rule of operations of torch."""
+
     def register(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(names, function))
         return function
+
     return register
 
 
@@ -96,7 +98,8 @@ class Lowering:
         for arg in args:
             if arg.op == "param" and arg.place is None:
                 arg.place = self.place
-        value = Value(op, tuple(args), tuple(axes), attrs, self._name(suffix), self.module, self.place)
+        base = self._base(suffix)
+        value = Value(op, tuple(args), tuple(axes), attrs, self._numbered(base), base, self.module, self.place)
         self.graph.values.append(value)
         return value
 
@@ -116,10 +119,12 @@ class Lowering:
 
     # --- nodes -----------------------------------------------------------------------------------------------
 
-    def _name(self, suffix: str) -> str:
+    def _base(self, suffix: str) -> str:
         node = self._node.first
         leaf = self.module if self.module and node.op == "call_function" and self._is_layer() else node.name
-        base = "_".join(filter(None, (leaf.replace(".", "_"), suffix)))
+        return "_".join(filter(None, (leaf.replace(".", "_"), suffix)))
+
+    def _numbered(self, base: str) -> str:
         count = self._counts[base] = self._counts.get(base, 0) + 1
         return base if count == 1 else f"{base}_{count}"
 
@@ -134,11 +139,14 @@ class Lowering:
             case "placeholder":
                 self._made[first.name] = self._leaf(node)
             case "output":
-                outputs = [a for a in _flat(self._converted(first.args[0], node.second.args[0])) if isinstance(a, Value)]
+                outputs = [
+                    a for a in _flat(self._converted(first.args[0], node.second.args[0])) if isinstance(a, Value)
+                ]
                 self.graph.output = outputs[0]
             case "get_attr":
-                pair = tuple(getattr(e.graph_module, n.target) for e, n in
-                             zip(self._exported, (first, node.second), strict=True))
+                pair = tuple(
+                    getattr(e.graph_module, n.target) for e, n in zip(self._exported, (first, node.second), strict=True)
+                )
                 self._made[first.name] = self._buffer(first.name, pair)
             case _:
                 self._made[first.name] = self._call(node)
@@ -174,15 +182,19 @@ class Lowering:
         if name in ("_assert_tensor_metadata", "_guards_fn", "sym_constrain_range_for_size"):
             return None
         if name not in RULES:
-            raise self.refuse(f"there is no rule for the operation `{name}`",
-                              "write it with operations that have one (docs/torch.md lists them)")
+            raise self.refuse(
+                f"there is no rule for the operation `{name}`",
+                "write it with operations that have one (docs/torch.md lists them)",
+            )
         args = self._converted(first.args, second.args)
         return RULES[name](self, *args, **self._converted(first.kwargs, second.kwargs))
 
     def _folded(self, node: TracedNode) -> object:
         """A constant: the operation's value at both widths."""
-        results = [n.target(*_with(n.args, self._tensors, i), **_with(n.kwargs, self._tensors, i))
-                   for i, n in enumerate((node.first, node.second))]
+        results = [
+            n.target(*_with(n.args, self._tensors, i), **_with(n.kwargs, self._tensors, i))
+            for i, n in enumerate((node.first, node.second))
+        ]
         if not isinstance(results[0], torch.Tensor):
             raise self.refuse("an operation on constants gives several results")
         return self._buffer(node.first.name, tuple(results))
@@ -226,7 +238,15 @@ def _name_of(target: object) -> str:
 def _is_factory(node: Node) -> bool:
     """Whether a node makes a tensor from nothing."""
     return not node.all_input_nodes and _name_of(node.target) in (
-        "zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace", "empty")
+        "zeros",
+        "ones",
+        "full",
+        "arange",
+        "scalar_tensor",
+        "eye",
+        "linspace",
+        "empty",
+    )
 
 
 def _stored(exported: torch.export.ExportedProgram, name: str) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Multipliers inserted into a module: its forward pass runs under a mode that scales arguments of a few functions.
 
-Two kinds of sites can be served in any module: a product with a known parameter, `F.linear(x, W)` or `x @ W.T`, whose input is
-scaled; and the logits of attention, that go into a softmax or come from scaled_dot_product_attention inside of a module.
+Two kinds of sites can be served in any module: a product with a known parameter, `F.linear(x, W)` or `x @ W.T`, whose
+input is scaled; and the logits of attention, that go into a softmax or come from scaled_dot_product_attention inside
+of a module.
 """
 
 from __future__ import annotations
@@ -40,8 +41,12 @@ def insert(table: MuTable, model: nn.Module) -> nn.Module:
         elif _is_logits(table, site):
             _wrap(model.get_submodule(site.value.module), _LogitsMode(factor))
         else:
-            raise module_error("TP805", f"a multiplier n^({site.exponent}) is needed here, and cannot be inserted from outside",
-                               site.value.place, help=f"multiply by (n/{table.base})**({site.exponent}) in the module")
+            raise module_error(
+                "TP805",
+                f"a multiplier n^({site.exponent}) is needed here, and cannot be inserted from outside",
+                site.value.place,
+                help=f"multiply by (n/{table.base})**({site.exponent}) in the module",
+            )
     if shared:
         model._mu_products = _ProductMode(model, shared)
         _wrap(model, model._mu_products)
@@ -62,7 +67,9 @@ def _is_logits(table: MuTable, site: Site) -> bool:
     """Whether nothing but masks lies between the value and a softmax."""
     value = site.value
     for _ in range(4):
-        user = next((u for u in table.traced.graph.values if value in u.args and u.op in ("softmax", "map", "view")), None)
+        user = next(
+            (u for u in table.traced.graph.values if value in u.args and u.op in ("softmax", "map", "view")), None
+        )
         if user is None or user.op == "softmax":
             return user is not None
         value = user

@@ -4,12 +4,13 @@ For a parameter whose update entries of order one move the output by n**update, 
 
     SGD     lr n**-(gradient + update)
     AdamW   lr n**-update, eps n**gradient (eps is added to what is of the gradient's size)
-    Muon    the update has spectral norm 1 and finite rank, so entries n**-(widths/2): lr n**-(update - widths/2), divided by
+    Muon    the update has spectral norm 1 and finite rank, so entries n**-(widths/2): lr n**-(update - widths/2),
+    divided by
             what torch.optim.Muon multiplies by: sqrt(max(1, rows/columns)) or .2 sqrt(max(rows, columns))
 
 Weight decay is decoupled: lr * decay must not depend on n. A threshold that clips the norm of the whole gradient goes
-with its largest part. Everything is in the gauge in which multipliers are 1 wherever the module has none: std**2 n, lr and eps
-are those of the weight that is used (TP IVb, section 2.5 for the symmetry).
+with its largest part. Everything is in the gauge in which multipliers are 1 wherever the module has none: std**2 n, lr
+and eps are those of the weight that is used (TP IVb, section 2.5 for the symmetry).
 """
 
 from __future__ import annotations
@@ -104,8 +105,9 @@ class MuTable:
 
         return lint(self, **settings)
 
-    def coordcheck(self, loss: Loss, batch: Batch, widths: Sequence[int] = (64, 128, 256, 512), steps: int = 4,
-                   **options: object) -> CoordinateCheck:
+    def coordcheck(
+        self, loss: Loss, batch: Batch, widths: Sequence[int] = (64, 128, 256, 512), steps: int = 4, **options: object
+    ) -> CoordinateCheck:
         """Predicted and measured powers of activations and updates, see `coordinates.coordcheck`."""
         from tensorprog.torch.coordinates import coordcheck
 
@@ -122,8 +124,11 @@ class MuTable:
                 if widths(axis) == 1:
                     found.add(Fraction(size * self.traced.widths[0], sizes[0]))
         if len(found) != 1 or any(f.denominator != 1 for f in found):
-            raise module_error("TP805", "the module is not the traced one at any width: its parameters have other shapes",
-                               help="pass what `make(n)` returns")
+            raise module_error(
+                "TP805",
+                "the module is not the traced one at any width: its parameters have other shapes",
+                help="pass what `make(n)` returns",
+            )
         return int(found.pop())
 
     def init_(self, model: nn.Module) -> nn.Module:
@@ -141,8 +146,9 @@ class MuTable:
 
         return insert(self, model)
 
-    def param_groups(self, model: nn.Module, lr: float, weight_decay: float = 0.0, eps: float = 1e-8,
-                     part: str | None = None) -> list[dict[str, object]]:
+    def param_groups(
+        self, model: nn.Module, lr: float, weight_decay: float = 0.0, eps: float = 1e-8, part: str | None = None
+    ) -> list[dict[str, object]]:
         """Groups for a plain torch optimizer; lr, weight_decay and eps are those of the base width.
 
         With Muon, `part` is "muon" for torch.optim.Muon, and "adamw" for the parameters that are left to AdamW.
@@ -153,9 +159,15 @@ class MuTable:
         for row in self.rows:
             if row.optimizer == wanted:
                 e = row.exponents
-                group = groups.setdefault((e.lr, e.eps, e.weight_decay), {
-                    "params": [], "lr": lr * ratio ** float(e.lr), "weight_decay": weight_decay * ratio ** float(e.weight_decay),
-                    **({} if e.eps is None else {"eps": eps * ratio ** float(e.eps)})})
+                group = groups.setdefault(
+                    (e.lr, e.eps, e.weight_decay),
+                    {
+                        "params": [],
+                        "lr": lr * ratio ** float(e.lr),
+                        "weight_decay": weight_decay * ratio ** float(e.weight_decay),
+                        **({} if e.eps is None else {"eps": eps * ratio ** float(e.eps)}),
+                    },
+                )
                 group["params"].append(self._parameter(model, row.name))
         return list(groups.values())
 
@@ -163,7 +175,9 @@ class MuTable:
         try:
             return model.get_parameter(name)
         except AttributeError:
-            raise module_error("TP805", f"the module has no parameter {name}", help="pass what `make(n)` returns") from None
+            raise module_error(
+                "TP805", f"the module has no parameter {name}", help="pass what `make(n)` returns"
+            ) from None
 
     def _known(self, name: str) -> str:
         found = self.traced.aliases.get(name)
@@ -171,21 +185,25 @@ class MuTable:
             from tensorprog.diagnostics import near_miss
 
             meant = near_miss(name, self.traced.aliases)
-            raise module_error("TP805", f"there is no parameter {name}", help=f"did you mean {meant}?" if meant else None)
+            raise module_error(
+                "TP805", f"there is no parameter {name}", help=f"did you mean {meant}?" if meant else None
+            )
         return found
 
     def __str__(self) -> str:
         return str(self.table())
 
 
-def parametrize(traced: Traced, optimizer: str = "sgd", base: int = 64, *, adjust: str = "original",
-                adamw: Sequence[str] = ()) -> MuTable:
+def parametrize(
+    traced: Traced, optimizer: str = "sgd", base: int = 64, *, adjust: str = "original", adamw: Sequence[str] = ()
+) -> MuTable:
     """The powers of n of all settings.
 
     Args:
         optimizer: "sgd", "adamw" (or "adam"), or "muon": matrices by Muon, everything else by AdamW.
         base: the width at which the settings are as given.
-        adjust: how Muon rescales learning rates, as `adjust_lr_fn` of torch.optim.Muon; "none" for other implementations.
+        adjust: how Muon rescales learning rates, as `adjust_lr_fn` of torch.optim.Muon; "none" for other
+        implementations.
         adamw: patterns of names of matrices that Muon leaves to AdamW, such as "*.emb.*".
     """
     optimizer = {"adam": "adamw"}.get(optimizer.lower(), optimizer.lower())
@@ -193,8 +211,10 @@ def parametrize(traced: Traced, optimizer: str = "sgd", base: int = 64, *, adjus
         if given not in known:
             raise module_error("TP805", f"there is no {what} {given!r}", help=f"there is: {', '.join(known)}")
     counting = Counting(traced.graph, traced.widths)
-    rows = tuple(_row(traced, counting, name, _optimizer_of(traced, name, optimizer, adamw), adjust)
-                 for name in _in_order(traced))
+    rows = tuple(
+        _row(traced, counting, name, _optimizer_of(traced, name, optimizer, adamw), adjust)
+        for name in _in_order(traced)
+    )
     return MuTable(traced, optimizer, base, adjust, counting, rows)
 
 
@@ -242,4 +262,8 @@ def _shown(axis: Axis, traced_widths: tuple[int, int]) -> str:
         return str(size)
     ratio = Fraction(size, traced_widths[0] ** power)
     n = "n" if power == 1 else f"n^{power}"
-    return (str(ratio.numerator) if ratio.numerator > 1 else "") + n + (f"/{ratio.denominator}" if ratio.denominator > 1 else "")
+    return (
+        (str(ratio.numerator) if ratio.numerator > 1 else "")
+        + n
+        + (f"/{ratio.denominator}" if ratio.denominator > 1 else "")
+    )

@@ -42,20 +42,40 @@ def table(found: MuTable, format: str) -> object:
 def _cells(found: MuTable) -> tuple[list[str], list[list[str]]]:
     mixed = len({row.optimizer for row in found.rows}) > 1
     with_eps = any(row.exponents.eps is not None for row in found.rows)
-    header = ["parameter", "shape", *(["by"] if mixed else []), "std", "multiplier", "lr", *(["eps"] if with_eps else []),
-              "weight decay"]
+    header = [
+        "parameter",
+        "shape",
+        *(["by"] if mixed else []),
+        "std",
+        "multiplier",
+        "lr",
+        *(["eps"] if with_eps else []),
+        "weight decay",
+    ]
     lines = []
     for row in found.rows:
         e = row.exponents
-        lines.append([row.name, row.shape, *([row.optimizer] if mixed else []), power(e.std), power(e.multiplier), power(e.lr),
-                      *([power(e.eps)] if with_eps else []), power(e.weight_decay)])
+        lines.append(
+            [
+                row.name,
+                row.shape,
+                *([row.optimizer] if mixed else []),
+                power(e.std),
+                power(e.multiplier),
+                power(e.lr),
+                *([power(e.eps)] if with_eps else []),
+                power(e.weight_decay),
+            ]
+        )
     return header, lines
 
 
 def _text(header: list[str], lines: list[list[str]]) -> str:
     sizes = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip()
-                     for line in (header, *lines))
+    return "\n".join(
+        "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip()
+        for line in (header, *lines)
+    )
 
 
 def _markdown(header: list[str], lines: list[list[str]]) -> str:

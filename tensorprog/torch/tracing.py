@@ -1,7 +1,8 @@
 """From a function that makes a module to a graph: two exports at two widths, node by node.
 
-`torch.export` records the operations before any decomposition, with the names of the parameters (a shared one once) and the
-line of each. What differs between the two widths is what depends on the width: sizes, and numbers such as d**-0.5.
+`torch.export` records the operations before any decomposition, with the names of the parameters (a shared one once)
+and the line of each. What differs between the two widths is what depends on the width: sizes, and numbers such as
+d**-0.5.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from tensorprog.torch.errors import ProgramWarning, module_error, module_warning, place_of_stack, place_of_traceback
+from tensorprog.torch.errors import (
+    ProgramWarning,
+    module_error,
+    module_warning,
+    place_of_stack,
+    place_of_traceback,
+)
 from tensorprog.torch.graph import Graph
 from tensorprog.torch.laws import GRAIN, Law, LawWatch, exponent_between, sampled
 from tensorprog.torch.lowering import Lowering, TracedNode
@@ -74,7 +81,9 @@ class Traced:
         return {name: seen[id(p)] for name, p in self.module.named_parameters(remove_duplicate=False) if id(p) in seen}
 
 
-def trace(make: Make, example_inputs: torch.Tensor | Sequence[torch.Tensor], widths: tuple[int, int] = (64, 128)) -> Traced:
+def trace(
+    make: Make, example_inputs: torch.Tensor | Sequence[torch.Tensor], widths: tuple[int, int] = (64, 128)
+) -> Traced:
     """What `make(n)` computes from the inputs, as a graph with the powers of n in it.
 
     Raises:
@@ -97,11 +106,15 @@ def _made(make: Make, width: int) -> tuple[nn.Module, LawWatch]:
         with torch.random.fork_rng(devices=[]), watch:
             module = make(width)
     except Exception as error:
-        raise module_error("TP801", f"the module of width {width} cannot be made: {error}",
-                           place_of_traceback(error.__traceback__)) from error
+        raise module_error(
+            "TP801", f"the module of width {width} cannot be made: {error}", place_of_traceback(error.__traceback__)
+        ) from error
     if not isinstance(module, nn.Module):
-        raise module_error("TP801", f"make({width}) returns no torch.nn.Module but {type(module).__name__}",
-                           help="write a function of the width that returns the module")
+        raise module_error(
+            "TP801",
+            f"make({width}) returns no torch.nn.Module but {type(module).__name__}",
+            help="write a function of the width that returns the module",
+        )
     return module.eval(), watch
 
 
@@ -111,17 +124,23 @@ def _exported(module: nn.Module, inputs: tuple[torch.Tensor, ...], width: int) -
             warnings.simplefilter("ignore")
             module(*inputs)
     except Exception as error:
-        raise module_error("TP801", f"the module does not run at width {width}: {_first_line(error)}",
-                           place_of_traceback(error.__traceback__),
-                           help="a size that grows with the width may meet one that is fixed here") from error
+        raise module_error(
+            "TP801",
+            f"the module does not run at width {width}: {_first_line(error)}",
+            place_of_traceback(error.__traceback__),
+            help="a size that grows with the width may meet one that is fixed here",
+        ) from error
     try:
         with _no_fast_path(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.export(module, inputs, strict=False)
     except Exception as error:
-        raise module_error("TP801", f"torch.export cannot follow the module at width {width}: {_first_line(error)}",
-                           place_of_traceback(error.__traceback__),
-                           help="write what depends on the values of tensors without `if`, `.item()` and the like") from error
+        raise module_error(
+            "TP801",
+            f"torch.export cannot follow the module at width {width}: {_first_line(error)}",
+            place_of_traceback(error.__traceback__),
+            help="write what depends on the values of tensors without `if`, `.item()` and the like",
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -144,13 +163,20 @@ def _aligned(first: torch.export.ExportedProgram, second: torch.export.ExportedP
     left, right = (list(e.graph.nodes) for e in (first, second))
     for a, b in zip(left, right, strict=False):
         if (a.op, str(a.target)) != (b.op, str(b.target)):
-            raise module_error("TP802", f"the module does something else at the other width: {a.target}, {b.target}",
-                               place_of_stack(a.meta.get("stack_trace")))
+            raise module_error(
+                "TP802",
+                f"the module does something else at the other width: {a.target}, {b.target}",
+                place_of_stack(a.meta.get("stack_trace")),
+            )
         yield TracedNode(a, b)
     if len(left) != len(right):
         extra = max(left, right, key=len)[min(len(left), len(right))]
-        raise module_error("TP802", "the module does more at one width than at the other: the number of operations, such as "
-                           "that of layers, may not depend on the width", place_of_stack(extra.meta.get("stack_trace")))
+        raise module_error(
+            "TP802",
+            "the module does more at one width than at the other: the number of operations, such as "
+            "that of layers, may not depend on the width",
+            place_of_stack(extra.meta.get("stack_trace")),
+        )
 
 
 def _name_params(graph: Graph, module: nn.Module) -> None:
@@ -160,8 +186,9 @@ def _name_params(graph: Graph, module: nn.Module) -> None:
         value.name = first[id(module.get_parameter(value.name))]
 
 
-def _laws(graph: Graph, made: list[tuple[nn.Module, LawWatch]], widths: tuple[int, int]
-          ) -> tuple[dict[str, InitialLaw], list[ProgramWarning]]:
+def _laws(
+    graph: Graph, made: list[tuple[nn.Module, LawWatch]], widths: tuple[int, int]
+) -> tuple[dict[str, InitialLaw], list[ProgramWarning]]:
     laws, found = {}, []
     for name in graph.params:
         tensors = [module.get_parameter(name) for module, _ in made]
@@ -170,13 +197,20 @@ def _laws(graph: Graph, made: list[tuple[nn.Module, LawWatch]], widths: tuple[in
         if None in known:
             known = [sampled(tensor) for tensor in tensors]
             grain = GRAIN
-            found.append(module_warning("TP804", f"the initial law of {name} is not known exactly: its mean and standard "
-                                        "deviation are read off the entries", graph.params[name].place))
+            found.append(
+                module_warning(
+                    "TP804",
+                    f"the initial law of {name} is not known exactly: its mean and standard "
+                    "deviation are read off the entries",
+                    graph.params[name].place,
+                )
+            )
         power = exponent_between(known[0].size, known[1].size, widths, grain)
         if power is None:
-            raise module_error("TP804", f"the entries of {name} do not follow a power of the width: they are of size "
-                               f"{known[0].size:.3g} at width {widths[0]}, and {known[1].size:.3g} at {widths[1]}")
+            raise module_error(
+                "TP804",
+                f"the entries of {name} do not follow a power of the width: they are of size "
+                f"{known[0].size:.3g} at width {widths[0]}, and {known[1].size:.3g} at {widths[1]}",
+            )
         laws[name] = InitialLaw(known[0], power, widths[0])
     return laws, found
-
-

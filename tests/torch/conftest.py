@@ -1,4 +1,5 @@
-"""Tests that need torch, which is an extra. `torch.nn`, because this very folder would pass for a package named torch."""
+"""Tests that need torch, which is an extra. `torch.nn`, because this very folder would pass for a package named
+torch."""
 
 import pytest
 

@@ -26,9 +26,16 @@ def test_the_table_and_what_contradicts_it(tmp_path):
     assert mup_command(f"{tmp_path}/mymodel.py:make", "sgd", why="0.weight").startswith("0.weight [n, 3], by sgd")
 
 
-@pytest.mark.parametrize(("spec", "said"), [
-    ("mymodel.py", "does not name a function"), ("none.py:make", "there is no file"),
-    ("mymodel.py:build", "no function build"), ("bare.py:make", "no example_inputs"), ("bad.py:make", "cannot be imported")])
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("mymodel.py", "does not name a function"),
+        ("none.py:make", "there is no file"),
+        ("mymodel.py:build", "no function build"),
+        ("bare.py:make", "no example_inputs"),
+        ("bad.py:make", "cannot be imported"),
+    ],
+)
 def test_mistakes(tmp_path, monkeypatch, spec, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mymodel.py").write_text(MODEL)

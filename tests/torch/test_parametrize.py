@@ -8,16 +8,35 @@ from fractions import Fraction
 import pytest
 import torch
 from torch import nn
-from torch_networks import IMAGES, ROWS, SEQUENCES, TOKENS, Block, ManyHeads, Recurrent, Residual, cnn, mlp
+from torch_networks import (
+    IMAGES,
+    ROWS,
+    SEQUENCES,
+    TOKENS,
+    Block,
+    ManyHeads,
+    Recurrent,
+    Residual,
+    cnn,
+    mlp,
+)
 
 from tensorprog import ProgramError
 from tensorprog.torch import trace
 
 HALF = Fraction(1, 2)
-MODELS = {"mlp": (mlp, ROWS), "residual": (Residual, ROWS), "cnn": (cnn, IMAGES), "block": (Block, TOKENS),
-          "many heads": (lambda n: Block(n, heads=None), TOKENS), "tied block": (lambda n: Block(n, tied=True), TOKENS),
-          "gru": (Recurrent, SEQUENCES), "rnn": (lambda n: Recurrent(n, nn.RNN), SEQUENCES),
-          "lstm": (lambda n: Recurrent(n, nn.LSTM), SEQUENCES), "attention layer": (ManyHeads, SEQUENCES)}
+MODELS = {
+    "mlp": (mlp, ROWS),
+    "residual": (Residual, ROWS),
+    "cnn": (cnn, IMAGES),
+    "block": (Block, TOKENS),
+    "many heads": (lambda n: Block(n, heads=None), TOKENS),
+    "tied block": (lambda n: Block(n, tied=True), TOKENS),
+    "gru": (Recurrent, SEQUENCES),
+    "rnn": (lambda n: Recurrent(n, nn.RNN), SEQUENCES),
+    "lstm": (lambda n: Recurrent(n, nn.LSTM), SEQUENCES),
+    "attention layer": (ManyHeads, SEQUENCES),
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +53,21 @@ def traced():
 
 
 def mup_rules(make, optimizer):
-    """microsoft/mup: which axes grow decides. Its readout multiplies by 1/n, which is moved into std and learning rate here:
+    """microsoft/mup: which axes grow decides. Its readout multiplies by 1/n, which is moved into std and learning rate
+    here:
     std by n^-1, SGD's learning rate by n^-2, Adam's by n^-1. A shared readout keeps the multiplier."""
     small, large = make(64), make(128)
-    shared = {name for name, p in large.named_parameters() if sum(
-        p is q for _, q in large.named_parameters(remove_duplicate=False)) > 1}
+    shared = {
+        name
+        for name, p in large.named_parameters()
+        if sum(p is q for _, q in large.named_parameters(remove_duplicate=False)) > 1
+    }
     rules = {}
     for (name, a), b in zip(small.named_parameters(), large.parameters(), strict=True):
         grows = [p != q for p, q in zip(a.shape, b.shape, strict=True)]
-        readout = a.dim() == 2 and grows == [False, True] and name.startswith(("out", "4.", "7.")) and name not in shared
+        readout = (
+            a.dim() == 2 and grows == [False, True] and name.startswith(("out", "4.", "7.")) and name not in shared
+        )
         ninf = sum(grows)
         lr = {"sgd": {0: 0, 1: 1, 2: 0}, "adamw": {0: 0, 1: 0, 2: -1}}[optimizer][ninf]
         std = Fraction(-1, 2) if ninf == 2 else Fraction(0)
@@ -63,8 +88,10 @@ def test_eps_and_decay_of_adamw(traced):
     assert [found[name].weight_decay for name in ("0.weight", "2.weight", "4.weight", "4.bias")] == [0, 1, 1, 0]
 
 
-@pytest.mark.parametrize(("adjust", "expected"), [
-    ("none", (HALF, 0, -HALF)), ("original", (0, 0, -HALF)), ("match_rms_adamw", (0, -HALF, -1))])
+@pytest.mark.parametrize(
+    ("adjust", "expected"),
+    [("none", (HALF, 0, -HALF)), ("original", (0, 0, -HALF)), ("match_rms_adamw", (0, -HALF, -1))],
+)
 def test_muon(traced, adjust, expected):
     found = traced("mlp").parametrize("muon", adjust=adjust).exponents()
     assert tuple(found[name].lr for name in ("0.weight", "2.weight", "4.weight")) == expected
@@ -72,8 +99,10 @@ def test_muon(traced, adjust, expected):
 
 
 def test_muon_of_an_embedding(traced):
-    lr = [traced("tied block").parametrize("muon", adjust=a).exponents()["emb.weight"].lr
-          for a in ("none", "original", "match_rms_adamw")]
+    lr = [
+        traced("tied block").parametrize("muon", adjust=a).exponents()["emb.weight"].lr
+        for a in ("none", "original", "match_rms_adamw")
+    ]
     assert lr == [HALF, HALF, 0]
     left = traced("tied block").parametrize("muon", adamw=["emb*"])
     assert {row.name: row.optimizer for row in left.rows}["emb.weight"] == "adamw"
@@ -129,10 +158,16 @@ def test_tables(traced):
 
 def test_what_contradicts_the_table(traced):
     lines = "\n".join(traced("tied block").parametrize("adamw").lint())
-    for said in ("needs 1/d", "emb.weight is used for a second time, and needs a multiplier 1/n", "a constant eps is too large",
-                 "a constant weight decay has to grow"):
+    for said in (
+        "needs 1/d",
+        "emb.weight is used for a second time, and needs a multiplier 1/n",
+        "a constant eps is too large",
+        "a constant weight decay has to grow",
+    ):
         assert said in lines
-    assert "layer.weight_ih_l0 starts with entries n^(-1/2)" in "\n".join(traced("rnn").parametrize("sgd").lint(constant=()))
+    assert "layer.weight_ih_l0 starts with entries n^(-1/2)" in "\n".join(
+        traced("rnn").parametrize("sgd").lint(constant=())
+    )
     assert "clips the gradient's norm has to grow as n^(1/2)" in "\n".join(traced("mlp").parametrize("sgd").lint())
 
 
@@ -143,8 +178,8 @@ def test_initial_spreads_and_groups(traced):
     table = traced("mlp").parametrize("adamw", base=64)
     model = table.init_(mlp(256))
     assert table.width_of(model) == 256
-    assert model[4].weight.std().item() == pytest.approx(1 / (3 * 64)**0.5 / 4, rel=0.1)
-    assert model[2].weight.std().item() == pytest.approx(1 / (3 * 256)**0.5, rel=0.1)
+    assert model[4].weight.std().item() == pytest.approx(1 / (3 * 64) ** 0.5 / 4, rel=0.1)
+    assert model[2].weight.std().item() == pytest.approx(1 / (3 * 256) ** 0.5, rel=0.1)
     groups = table.param_groups(model, lr=0.1, weight_decay=0.2, eps=1e-6)
     settings = {id(p): g for g in groups for p in g["params"]}
     assert settings[id(model[2].weight)]["lr"] == pytest.approx(0.025)

@@ -13,12 +13,21 @@ from torch_networks import ROWS, TOKENS, Block, mlp
 
 from tensorprog import ProgramError
 from tensorprog.torch import trace
-from tensorprog.torch.axes import AxisError, describe, fresh, leaves, split_blocks, unify
+from tensorprog.torch.axes import (
+    AxisError,
+    describe,
+    fresh,
+    leaves,
+    split_blocks,
+    unify,
+)
 
 
 def test_torch_is_not_imported():
-    code = ("import sys, tensorprog, tensorprog.torch; tensorprog.compile('width n\\nvector v : [n] ~ normal(0, 1)\\n"
-            "output moment(v*v) as q\\n'); sys.exit('torch' in sys.modules)")
+    code = (
+        "import sys, tensorprog, tensorprog.torch; tensorprog.compile('width n\\nvector v : [n] ~ normal(0, 1)\\n"
+        "output moment(v*v) as q\\n'); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -78,20 +87,26 @@ def laws_of(initialize):
     return traced.laws["1.weight"], traced.warnings
 
 
-@pytest.mark.parametrize(("initialize", "kind", "power"), [
-    (lambda w, n: None, "uniform", Fraction(-1, 2)),
-    (lambda w, n: w.normal_(0, 0.02), "normal", 0),
-    (lambda w, n: nn.init.xavier_normal_(w), "normal", Fraction(-1, 2)),
-    (lambda w, n: nn.init.kaiming_uniform_(w).mul_(n**-0.25), "uniform", Fraction(-3, 4)),
-    (lambda w, n: w.copy_(torch.randn(n, n) / n), "normal", -1),
-    (lambda w, n: w.zero_(), "constant", 0)])
+@pytest.mark.parametrize(
+    ("initialize", "kind", "power"),
+    [
+        (lambda w, n: None, "uniform", Fraction(-1, 2)),
+        (lambda w, n: w.normal_(0, 0.02), "normal", 0),
+        (lambda w, n: nn.init.xavier_normal_(w), "normal", Fraction(-1, 2)),
+        (lambda w, n: nn.init.kaiming_uniform_(w).mul_(n**-0.25), "uniform", Fraction(-3, 4)),
+        (lambda w, n: w.copy_(torch.randn(n, n) / n), "normal", -1),
+        (lambda w, n: w.zero_(), "constant", 0),
+    ],
+)
 def test_initializers_are_watched(initialize, kind, power):
     law, warnings = laws_of(initialize)
     assert (law.law.kind, law.power, warnings) == (kind, power, ())
 
 
-@pytest.mark.parametrize("initialize", [
-    lambda w, n: nn.init.trunc_normal_(w, std=n**-0.5, a=-n**-0.5, b=n**-0.5), lambda w, n: nn.init.orthogonal_(w)])
+@pytest.mark.parametrize(
+    "initialize",
+    [lambda w, n: nn.init.trunc_normal_(w, std=n**-0.5, a=-(n**-0.5), b=n**-0.5), lambda w, n: nn.init.orthogonal_(w)],
+)
 def test_laws_that_are_not_known_are_sampled(initialize):
     law, warnings = laws_of(initialize)
     assert (law.law.kind, law.power) == ("sampled", Fraction(-1, 2))
@@ -118,14 +133,18 @@ class Wrong(nn.Module):
         return self.rule(self.layer(x))
 
 
-@pytest.mark.parametrize(("forward", "code", "said"), [
-    (lambda h: h + torch.ones(64), "TP801", "does not run at width 128"),
-    (lambda h: h if h.sum() > 0 else -h, "TP801", "torch.export cannot follow"),
-    (lambda h: torch.cumsum(h, -1), "TP803", "no rule for the operation `cumsum`"),
-    (lambda h: h[:, :10], "TP802", "do not keep their proportions"),
-    (lambda h: h[:, 3], "TP802", "an element of an axis that grows"),
-    (lambda h: torch.tanh(h) if h.shape[1] == 64 else torch.relu(h), "TP802", "something else at the other width"),
-    (lambda h: torch.nn.functional.group_norm(h, 4), "TP803", "group normalization")])
+@pytest.mark.parametrize(
+    ("forward", "code", "said"),
+    [
+        (lambda h: h + torch.ones(64), "TP801", "does not run at width 128"),
+        (lambda h: h if h.sum() > 0 else -h, "TP801", "torch.export cannot follow"),
+        (lambda h: torch.cumsum(h, -1), "TP803", "no rule for the operation `cumsum`"),
+        (lambda h: h[:, :10], "TP802", "do not keep their proportions"),
+        (lambda h: h[:, 3], "TP802", "an element of an axis that grows"),
+        (lambda h: torch.tanh(h) if h.shape[1] == 64 else torch.relu(h), "TP802", "something else at the other width"),
+        (lambda h: torch.nn.functional.group_norm(h, 4), "TP803", "group normalization"),
+    ],
+)
 def test_mistakes_are_shown_at_the_module_s_line(forward, code, said):
     with pytest.raises(ProgramError) as caught:
         trace(lambda n: Wrong(n, forward), ROWS)

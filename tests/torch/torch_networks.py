@@ -30,12 +30,21 @@ class Residual(nn.Module):
 
 
 def cnn(n: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, n, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(n, n, 3, padding=1), nn.ReLU(),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n, 2))
+    return nn.Sequential(
+        nn.Conv2d(1, n, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(n, n, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(n, 2),
+    )
 
 
 class Block(nn.Module):
-    """A transformer block on tokens, with or without a tied readout; `heads=None`: their number grows, of size 16 each."""
+    """A transformer block on tokens, with or without a tied readout; `heads=None`: their number grows, of size 16
+    each."""
 
     def __init__(self, n: int, tied: bool = False, heads: int | None = 2, power: float = 0.5) -> None:
         super().__init__()
@@ -56,7 +65,7 @@ class Block(nn.Module):
         x = self.emb(ids)
         batch, length, n = x.shape
         q, k, v = (t.view(batch, length, self.heads, -1).transpose(1, 2) for t in self.qkv(self.ln(x)).split(n, dim=-1))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=q.shape[-1]**-self.power)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=q.shape[-1] ** -self.power)
         x = x + self.proj(y.transpose(1, 2).reshape(batch, length, n))
         z = self.norm(x)
         return self.out(x + self.down(F.silu(self.gate(z)) * self.up(z)))

@@ -1,5 +1,13 @@
 """The rules of torch's operations, one file a family; importing this fills `lowering.RULES`."""
 
-from tensorprog.torch.rules import attention, linear, pointwise, pooling, recurrent, reductions, views
+from tensorprog.torch.rules import (
+    attention,
+    linear,
+    pointwise,
+    pooling,
+    recurrent,
+    reductions,
+    views,
+)
 
 __all__ = ["attention", "linear", "pointwise", "pooling", "recurrent", "reductions", "views"]

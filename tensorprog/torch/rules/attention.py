@@ -10,8 +10,18 @@ from tensorprog.torch.rules.linear import contract, letters
 
 
 @rule("scaled_dot_product_attention")
-def _attention(low: Lowering, q: Value, k: Value, v: Value, mask: Value | None = None, dropout: float = 0.0,
-               causal: bool = False, *, scale: float | Both | None = None, enable_gqa: bool = False) -> Value:
+def _attention(
+    low: Lowering,
+    q: Value,
+    k: Value,
+    v: Value,
+    mask: Value | None = None,
+    dropout: float = 0.0,
+    causal: bool = False,
+    *,
+    scale: float | Both | None = None,
+    enable_gqa: bool = False,
+) -> Value:
     if dropout:
         raise low.refuse("attention with dropout has no rule", "trace the module in eval mode")
     if enable_gqa:

@@ -51,23 +51,28 @@ def matmul(low: Lowering, x: Value, w: Value) -> Value:
         batch = letters(len(w.axes) - 2)
         return contract(low, x, w, "z", batch + "zy", batch + "y")
     batch = letters(max(len(x.axes), len(w.axes)) - 2)
-    mine = batch[len(batch) - len(x.axes) + 2:]
-    theirs = batch[len(batch) - len(w.axes) + 2:]
+    mine = batch[len(batch) - len(x.axes) + 2 :]
+    theirs = batch[len(batch) - len(w.axes) + 2 :]
     return contract(low, x, w, mine + "xz", theirs + "zy", batch + "xy")
 
 
 @rule("baddbmm")
 def _baddbmm(low: Lowering, bias: Value, x: Value, w: Value, *, beta: float = 1, alpha: float = 1) -> Value:
     product = matmul(low, x, w)
-    return low.map("add", product if alpha == 1 else low.map("mul", product, alpha),
-                   bias if beta == 1 else low.map("mul", bias, beta))
+    return low.map(
+        "add",
+        product if alpha == 1 else low.map("mul", product, alpha),
+        bias if beta == 1 else low.map("mul", bias, beta),
+    )
 
 
 @rule("einsum")
 def _einsum(low: Lowering, equation: str, operands: list[Value], *_: object, **__: object) -> Value:
     sides, _, out = equation.replace(" ", "").partition("->")
     if len(operands) != 2 or "." in equation or not out or any(len(set(s)) < len(s) for s in sides.split(",")):
-        raise low.refuse(f"einsum `{equation}` has no rule", "write it as products of two tensors, with `->` and no ellipsis")
+        raise low.refuse(
+            f"einsum `{equation}` has no rule", "write it as products of two tensors, with `->` and no ellipsis"
+        )
     first, second = sides.split(",")
     alone = [label for label in first + second if label not in out and (first + second).count(label) == 1]
     if alone:
@@ -76,8 +81,16 @@ def _einsum(low: Lowering, equation: str, operands: list[Value], *_: object, **_
 
 
 @rule("conv1d", "conv2d")
-def _conv(low: Lowering, x: Value, w: Value, bias: Value | None = None, stride: object = 1, padding: object = 0,
-          dilation: object = 1, groups: int | object = 1) -> Value:
+def _conv(
+    low: Lowering,
+    x: Value,
+    w: Value,
+    bias: Value | None = None,
+    stride: object = 1,
+    padding: object = 0,
+    dilation: object = 1,
+    groups: int | object = 1,
+) -> Value:
     """A window for each tap, then a linear layer over channels and taps."""
     rank = len(w.axes) - 2
     batched = len(x.axes) == rank + 2
@@ -88,8 +101,16 @@ def _conv(low: Lowering, x: Value, w: Value, bias: Value | None = None, stride: 
     spatial = [low.out_sizes[k] for k in range(-rank, 0)]
     windows = x
     for k in range(rank):
-        windows = window(low, windows, len(x.axes) - rank + k, spatial[k], w.sizes[2 + k], _nth(stride, k), _nth(padding, k),
-                         _nth(dilation, k))
+        windows = window(
+            low,
+            windows,
+            len(x.axes) - rank + k,
+            spatial[k],
+            w.sizes[2 + k],
+            _nth(stride, k),
+            _nth(padding, k),
+            _nth(dilation, k),
+        )
     batch = "b" if batched else ""
     places, taps = letters(rank, "p"), letters(rank, "t")
     out = contract(low, windows, w, batch + "c" + places + taps, "o" + "c" + taps, batch + "o" + places)
@@ -103,14 +124,23 @@ def _nth(value: object, k: int) -> int:
     return value[min(k, len(value) - 1)] if isinstance(value, Sequence) else value
 
 
-def window(low: Lowering, x: Value, dim: int, places: tuple[int, int], taps: tuple[int, int], stride: int, padding: int,
-           dilation: int = 1) -> Value:
+def window(
+    low: Lowering,
+    x: Value,
+    dim: int,
+    places: tuple[int, int],
+    taps: tuple[int, int],
+    stride: int,
+    padding: int,
+    dilation: int = 1,
+) -> Value:
     """An axis as places, and a last axis of taps; outside of it there are zeros."""
     if places[0] != places[1] or taps[0] != taps[1]:
         raise low.refuse("a convolution along an axis that grows with the width has no rule")
-    axes = (*x.axes[:dim], fresh(places), *x.axes[dim + 1:], fresh(taps))
-    return low.emit("window", (x,), axes, "window", dim=dim, stride=stride, padding=padding, dilation=dilation,
-                    size=x.sizes[dim][0])
+    axes = (*x.axes[:dim], fresh(places), *x.axes[dim + 1 :], fresh(taps))
+    return low.emit(
+        "window", (x,), axes, "window", dim=dim, stride=stride, padding=padding, dilation=dilation, size=x.sizes[dim][0]
+    )
 
 
 def transposed(low: Lowering, x: Value) -> Value:

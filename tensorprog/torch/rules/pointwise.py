@@ -6,17 +6,50 @@ from tensorprog.torch.graph import Value
 from tensorprog.torch.lowering import Both, Lowering, rule
 
 # torch's name -> the function's name in programs, of one argument and without options.
-UNARY = {"relu": "relu", "relu_": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "silu": "silu", "silu_": "silu",
-         "erf": "erf", "exp": "exp", "sin": "sin", "cos": "cos", "sqrt": "sqrt", "abs": "abs", "neg": "neg", "log": "log",
-         "sign": "sign", "square": "square", "rsqrt": "rsqrt", "reciprocal": "reciprocal", "tanh_": "tanh",
-         "sigmoid_": "sigmoid"}
-SAME = ("dropout", "dropout_", "alpha_dropout", "feature_dropout", "contiguous", "clone", "detach", "alias", "to", "_to_copy",
-        "type_as", "float", "lift_fresh_copy", "detach_")
+UNARY = {
+    "relu": "relu",
+    "relu_": "relu",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "silu": "silu",
+    "silu_": "silu",
+    "erf": "erf",
+    "exp": "exp",
+    "sin": "sin",
+    "cos": "cos",
+    "sqrt": "sqrt",
+    "abs": "abs",
+    "neg": "neg",
+    "log": "log",
+    "sign": "sign",
+    "square": "square",
+    "rsqrt": "rsqrt",
+    "reciprocal": "reciprocal",
+    "tanh_": "tanh",
+    "sigmoid_": "sigmoid",
+}
+SAME = (
+    "dropout",
+    "dropout_",
+    "alpha_dropout",
+    "feature_dropout",
+    "contiguous",
+    "clone",
+    "detach",
+    "alias",
+    "to",
+    "_to_copy",
+    "type_as",
+    "float",
+    "lift_fresh_copy",
+    "detach_",
+)
 
 
 def _unary(fn: str):
     def lower(low: Lowering, x: Value, *_: object, **__: object) -> Value:
         return low.map(fn, x)
+
     return lower
 
 
@@ -91,7 +124,9 @@ def _softplus(low: Lowering, x: Value, beta: float = 1, threshold: float = 20) -
 
 
 @rule("hardtanh", "hardtanh_", "clamp", "clip")
-def _clamp(low: Lowering, x: Value, low_end: float | None = -1.0, high_end: float | None = 1.0, **bounds: float) -> Value:
+def _clamp(
+    low: Lowering, x: Value, low_end: float | None = -1.0, high_end: float | None = 1.0, **bounds: float
+) -> Value:
     return low.map("clamp", x, ends=(bounds.get("min", low_end), bounds.get("max", high_end)))
 
 

@@ -18,16 +18,31 @@ def _pooled(low: Lowering, x: Value, fn: str, kernel: object, stride: object, pa
 
 
 @rule("max_pool1d", "max_pool2d")
-def _max_pool(low: Lowering, x: Value, kernel: object, stride: object = None, padding: object = 0, dilation: object = 1,
-              ceil_mode: bool = False) -> Value:
+def _max_pool(
+    low: Lowering,
+    x: Value,
+    kernel: object,
+    stride: object = None,
+    padding: object = 0,
+    dilation: object = 1,
+    ceil_mode: bool = False,
+) -> Value:
     if ceil_mode or set(_numbers(dilation)) != {1} or set(_numbers(padding)) != {0}:
         raise low.refuse("max pooling with padding, dilation or ceil_mode has no rule")
     return _pooled(low, x, "max", kernel, stride, 0, low._node.first.target._opname.count("1d") or 2)
 
 
 @rule("avg_pool1d", "avg_pool2d")
-def _avg_pool(low: Lowering, x: Value, kernel: object, stride: object = None, padding: object = 0, ceil_mode: bool = False,
-              count_include_pad: bool = True, divisor: object = None) -> Value:
+def _avg_pool(
+    low: Lowering,
+    x: Value,
+    kernel: object,
+    stride: object = None,
+    padding: object = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor: object = None,
+) -> Value:
     if ceil_mode or divisor or set(_numbers(padding)) != {0}:
         raise low.refuse("average pooling with padding, ceil_mode or a divisor has no rule")
     return _pooled(low, x, "mean", kernel, stride, 0, low._node.first.target._opname.count("1d") or 2)

@@ -1,4 +1,5 @@
-"""Recurrent cells and layers. A layer is a loop over time: `carry` is its state, `step` its input, `collect` its output."""
+"""Recurrent cells and layers. A layer is a loop over time: `carry` is its state, `step` its input, `collect` its
+output."""
 
 from __future__ import annotations
 
@@ -25,8 +26,11 @@ def _gates(low: Lowering, x: Value, w: Value, b: Value | None, count: int, suffi
 def _rnn(fn: str) -> Cell:
     def cell(low: Lowering, x: Value, state: list[Value], weights: list[Value | None]) -> list[Value]:
         w_ih, w_hh, b_ih, b_hh = weights
-        total = low.map("add", linear(low, x, w_ih, b_ih, "input"), linear(low, state[0], w_hh, b_hh, "hidden"), suffix="sum")
+        total = low.map(
+            "add", linear(low, x, w_ih, b_ih, "input"), linear(low, state[0], w_hh, b_hh, "hidden"), suffix="sum"
+        )
         return [low.map(fn, total, suffix="state")]
+
     return cell
 
 
@@ -46,8 +50,10 @@ def _gru(low: Lowering, x: Value, state: list[Value], weights: list[Value | None
 def _lstm(low: Lowering, x: Value, state: list[Value], weights: list[Value | None]) -> list[Value]:
     w_ih, w_hh, b_ih, b_hh = weights
     h, c = state
-    gates = [low.map("add", i, r, suffix="gate") for i, r in
-             zip(_gates(low, x, w_ih, b_ih, 4, "input"), _gates(low, h, w_hh, b_hh, 4, "hidden"), strict=True)]
+    gates = [
+        low.map("add", i, r, suffix="gate")
+        for i, r in zip(_gates(low, x, w_ih, b_ih, 4, "input"), _gates(low, h, w_hh, b_hh, 4, "hidden"), strict=True)
+    ]
     i, f, o = (low.map("sigmoid", gates[k], suffix=name) for k, name in ((0, "in"), (1, "forget"), (3, "out")))
     g = low.map("tanh", gates[2], suffix="new")
     cell = low.map("add", low.map("mul", f, c, suffix="kept"), low.map("mul", i, g, suffix="added"), suffix="cell")
@@ -59,8 +65,15 @@ CELLS: dict[str, Cell] = {"rnn_tanh": _rnn("tanh"), "rnn_relu": _rnn("relu"), "g
 
 def _cell_rule(name: str) -> None:
     @rule(f"{name}_cell")
-    def lower(low: Lowering, x: Value, state: Value | list[Value], w_ih: Value, w_hh: Value, b_ih: Value | None = None,
-              b_hh: Value | None = None) -> Value | tuple[Value, ...]:
+    def lower(
+        low: Lowering,
+        x: Value,
+        state: Value | list[Value],
+        w_ih: Value,
+        w_hh: Value,
+        b_ih: Value | None = None,
+        b_hh: Value | None = None,
+    ) -> Value | tuple[Value, ...]:
         states = state if isinstance(state, list) else [state]
         found = CELLS[name](low, x, states, [w_ih, w_hh, b_ih, b_hh])
         return tuple(found) if len(found) > 1 else found[0]
@@ -68,8 +81,18 @@ def _cell_rule(name: str) -> None:
 
 def _layer_rule(name: str) -> None:
     @rule(name)
-    def lower(low: Lowering, x: Value, state: Value | list[Value], weights: list[Value], biased: bool, layers: int,
-              dropout: float, train: bool, bidirectional: bool, batch_first: bool) -> tuple[Value, ...]:
+    def lower(
+        low: Lowering,
+        x: Value,
+        state: Value | list[Value],
+        weights: list[Value],
+        biased: bool,
+        layers: int,
+        dropout: float,
+        train: bool,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Value, ...]:
         if bidirectional:
             raise low.refuse("bidirectional layers have no rule", "write the two directions as two layers")
         states = state if isinstance(state, list) else [state]
@@ -77,7 +100,7 @@ def _layer_rule(name: str) -> None:
         each = 4 if biased else 2
         finals: list[list[Value]] = []
         for layer in range(layers):
-            chosen = [*weights[each * layer:each * layer + each], None, None][:4]
+            chosen = [*weights[each * layer : each * layer + each], None, None][:4]
             starts = [select(low, s, 0, layer) for s in states]
             sequence, final = _loop(low, CELLS[name], sequence, starts, chosen)
             finals.append(final)
@@ -85,8 +108,9 @@ def _layer_rule(name: str) -> None:
         return (out, *(_stacked(low, [f[k] for f in finals]) for k in range(len(states))))
 
 
-def _loop(low: Lowering, cell: Cell, sequence: Value, starts: list[Value], weights: list[Value | None]
-          ) -> tuple[Value, list[Value]]:
+def _loop(
+    low: Lowering, cell: Cell, sequence: Value, starts: list[Value], weights: list[Value | None]
+) -> tuple[Value, list[Value]]:
     """One layer: its outputs at all times, and its last states."""
     time = sequence.axes[0]
     loop = object()
@@ -107,7 +131,9 @@ def _stacked(low: Lowering, parts: list[Value]) -> Value:
     if len(lifted) == 1:
         return lifted[0]
     count = fresh((len(lifted),) * 2)
-    return low.emit("cat", lifted, (count, *(leaves(a) for a in parts[0].axes)), "last", dim=0, counts=(1,) * len(lifted))
+    return low.emit(
+        "cat", lifted, (count, *(leaves(a) for a in parts[0].axes)), "last", dim=0, counts=(1,) * len(lifted)
+    )
 
 
 for _name in CELLS:

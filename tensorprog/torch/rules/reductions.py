@@ -46,15 +46,24 @@ def _log_softmax(low: Lowering, x: Value, dim: int, *_: object, **__: object) ->
 
 
 @rule("layer_norm")
-def _layer_norm(low: Lowering, x: Value, shape: list[object], weight: Value | None = None, bias: Value | None = None,
-                eps: float = 1e-5, *_: object) -> Value:
+def _layer_norm(
+    low: Lowering,
+    x: Value,
+    shape: list[object],
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: float = 1e-5,
+    *_: object,
+) -> Value:
     dims = range(-len(shape), 0)
     centered = low.map("sub", x, reduce(low, "mean", x, dims, True, "mean"), suffix="centered")
     return _scaled(low, _over_root(low, centered, dims, eps), weight, bias)
 
 
 @rule("rms_norm", "_fused_rms_norm")
-def _rms_norm(low: Lowering, x: Value, shape: list[object], weight: Value | None = None, eps: float | None = None) -> Value:
+def _rms_norm(
+    low: Lowering, x: Value, shape: list[object], weight: Value | None = None, eps: float | None = None
+) -> Value:
     return _scaled(low, _over_root(low, x, range(-len(shape), 0), 1.1920929e-07 if eps is None else eps), weight, None)
 
 
@@ -74,10 +83,22 @@ def _group_norm(low: Lowering, x: Value, groups: int | Both, *_: object, **__: o
 
 
 @rule("batch_norm")
-def _batch_norm(low: Lowering, x: Value, weight: Value | None, bias: Value | None, mean: Value, var: Value, training: bool,
-                _momentum: float, eps: float, *_: object) -> Value:
+def _batch_norm(
+    low: Lowering,
+    x: Value,
+    weight: Value | None,
+    bias: Value | None,
+    mean: Value,
+    var: Value,
+    training: bool,
+    _momentum: float,
+    eps: float,
+    *_: object,
+) -> Value:
     if training:
-        raise low.refuse("batch normalization with the batch's own statistics has no rule", "trace the module in eval mode")
+        raise low.refuse(
+            "batch normalization with the batch's own statistics has no rule", "trace the module in eval mode"
+        )
     rank = len(x.axes) - 2
 
     def lifted(value: Value | None) -> Value | None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tensorprog.torch.axes import Axis, AxisError, fresh, leaves, sizes_of, split_blocks, unify
+from tensorprog.torch.axes import (
+    Axis,
+    AxisError,
+    fresh,
+    leaves,
+    sizes_of,
+    split_blocks,
+    unify,
+)
 from tensorprog.torch.graph import Value
 from tensorprog.torch.lowering import Both, Lowering, rule
 
@@ -53,7 +61,7 @@ def select(low: Lowering, x: Value, dim: int, index: int | Both) -> Value:
     size = sizes_of(x.axes[dim])
     if size[0] != size[1] or isinstance(index, Both):
         raise AxisError("an element of an axis that grows with the width is taken")
-    return low.emit("index", (x,), x.axes[:dim] + x.axes[dim + 1:], dim=dim, at=index % size[0])
+    return low.emit("index", (x,), x.axes[:dim] + x.axes[dim + 1 :], dim=dim, at=index % size[0])
 
 
 @rule("unbind")
@@ -98,8 +106,15 @@ def _part(low: Lowering, x: Value, dim: int, start: int, count: int, step: int, 
     if blocks == 1:
         return x
     axis = (*fresh((count, count)), *rest)
-    return low.emit("slice", (x,), (*x.axes[:dim], axis, *x.axes[dim + 1:]), dim=dim, start=start, step=step,
-                    blocks=blocks or sizes_of(x.axes[dim])[0])
+    return low.emit(
+        "slice",
+        (x,),
+        (*x.axes[:dim], axis, *x.axes[dim + 1 :]),
+        dim=dim,
+        start=start,
+        step=step,
+        blocks=blocks or sizes_of(x.axes[dim])[0],
+    )
 
 
 def _after_blocks(axis: Axis, blocks: int) -> Axis:
@@ -136,7 +151,7 @@ def cat(low: Lowering, parts: list[Value], dim: int = 0) -> Value:
         for k in range(rank):
             if k != dim:
                 unify(parts[0].axes[k], part.axes[k])
-    return low.emit("cat", parts, (*parts[0].axes[:dim], axis, *parts[0].axes[dim + 1:]), dim=dim, counts=counts)
+    return low.emit("cat", parts, (*parts[0].axes[:dim], axis, *parts[0].axes[dim + 1 :]), dim=dim, counts=counts)
 
 
 @rule("stack")
@@ -157,6 +172,6 @@ def _expand(low: Lowering, x: Value, *_: object, **__: object) -> Value:
 
 @rule("repeat")
 def _repeat(low: Lowering, x: Value, *_: object) -> Value:
-    if x.sizes and any(o != s and s != (1, 1) for o, s in zip(low.out_sizes[-len(x.sizes):], x.sizes, strict=True)):
+    if x.sizes and any(o != s and s != (1, 1) for o, s in zip(low.out_sizes[-len(x.sizes) :], x.sizes, strict=True)):
         raise low.refuse("`repeat` of an axis that is not of size 1 has no rule", "use `expand`")
     return _expand(low, x)

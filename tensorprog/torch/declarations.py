@@ -1,0 +1,190 @@
+"""The head of a program: widths, inputs, and the module's parameters with their laws."""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import torch
+
+from tensorprog.torch.axes import Atom
+from tensorprog.torch.errors import module_error
+from tensorprog.torch.graph import MOVES, Value
+
+if TYPE_CHECKING:
+    from tensorprog.torch.parametrize import MuTable
+    from tensorprog.torch.tracing import InitialLaw, Traced
+
+RESERVED = set(
+    """width size param input matrix vector range int real output as pass def in return for if elif else and or not
+relu abs sign step tanh erf sigmoid gelu silu softplus exp log sqrt sin cos square max min clip moment dot sum mean
+prod grad ntk cov softmax layernorm var std where len outer norm polar cross_entropy accuracy argmax argmin logsumexp
+log_softmax sample n m P T X Y y f t a c i j k l p q r s u eta loss zero nngp theta normal uniform constant
+orthogonal""".split()
+)
+
+
+class Names:
+    """Names in the program: of parameters, values and widths."""
+
+    def __init__(self, traced: Traced) -> None:
+        self.traced = traced
+        self._taken = set(RESERVED)
+        self._declared = {name: self.fresh(name.replace(".", "_")) for name in traced.graph.params}
+        self._inputs = {
+            v: self.fresh("X" if k == 0 else f"X{k + 1}", True) for k, v in enumerate(traced.graph.of("input"))
+        }
+        self._widths: dict[tuple[int, int], str] = {traced.widths: "n"}
+
+    def fresh(self, wanted: str, allowed: bool = False) -> str:
+        """A name that nothing else has, as near as may be to the wanted one."""
+        base = f"layer{wanted}" if wanted[0].isdigit() else wanted
+        name, count = base, 1
+        while not allowed and (name in self._taken or keyword.iskeyword(name)):
+            count += 1
+            name = f"{base}_{count}"
+        self._taken.add(name)
+        return name
+
+    def declared(self, param: str) -> str:
+        return self._declared[param]
+
+    def input(self, value: Value) -> str:
+        return self._inputs[value]
+
+    def width(self, atom: Atom) -> str:
+        """The width of an axis' factor, declared when it is first met."""
+        if atom.sizes not in self._widths:
+            self._widths[atom.sizes] = self.fresh(f"n{len(self._widths)}")
+        return self._widths[atom.sizes]
+
+    def family(self, param: Value) -> list[int]:
+        """The sizes of a parameter's finite factors."""
+        if self.is_table(param):
+            return []
+        return [atom.sizes[0] for axis in param.leaves() for atom in axis if not atom.is_width]
+
+    def is_table(self, param: Value) -> bool:
+        """Whether a parameter is written `matrix U : [n, d]`: it is only applied to a whole axis of an input."""
+        if [len(axis) for axis in param.leaves()] != [1, 1]:
+            return False
+        rows, columns = (axis[0] for axis in param.leaves())
+        users = [u for u in self.traced.graph.values if param in u.args]
+        return rows.is_width and not columns.is_width and all(map(_applied_to_input, users))
+
+    def widths(self) -> Iterator[str]:
+        """The declarations of all widths met."""
+        yield "width n"
+        for sizes, name in self._widths.items():
+            if name != "n":
+                ratio = Fraction(sizes[0], self.traced.widths[0])
+                if ratio != Fraction(sizes[1], self.traced.widths[1]):
+                    raise module_error("TP807", f"an axis of sizes {sizes} is no multiple of the width")
+                text = f"{ratio.numerator}*n" if ratio.denominator == 1 else f"{ratio.numerator}/{ratio.denominator}*n"
+                yield f"width {name} = {text}"
+
+
+def _applied_to_input(user: Value) -> bool:
+    return user.op == "contract" and whole_input(user.args[0]) is not None and user.labels[1][-1] == user.labels[0][-1]
+
+
+def whole_input(value: Value) -> Value | None:
+    """The input whose last axis is that of a value, if only indices lie between."""
+    while value.op in ("view", "index", "permute", "step") and value.axes and value.args[0].axes:
+        if value.axes[-1] != value.args[0].axes[-1] or value.op == "permute" and value.order[-1] != len(value.axes) - 1:
+            return None
+        value = value.args[0]
+    return value if value.op == "input" and value.axes and value.sizes[-1][0] > 1 else None
+
+
+def declarations(traced: Traced, names: Names, laws: str, table: MuTable | None = None) -> list[str]:
+    """The lines; with a table, the initial spreads are its own."""
+    found = []
+    for name, value in traced.graph.params.items():
+        law = traced.laws[name]
+        power = law.power if table is None else table.exponents()[name].std
+        base = law.width if table is None else table.base
+        found.append(_declaration(names, value, law, power, base, laws))
+    inputs = [_input(names, v) for v in traced.graph.of("input")]
+    if any(_needs_zero(v) for v in traced.graph.of("carry")):
+        found += [
+            f"vector zero_{names.width(a)} : [{names.width(a)}] = 0"
+            for a in sorted(
+                {atom for v in traced.graph.of("carry") for axis in v.leaves() for atom in axis if atom.is_width},
+                key=lambda atom: atom.sizes,
+            )
+        ]
+    return [*names.widths(), "size P", *inputs, *dict.fromkeys(found)]
+
+
+def _needs_zero(carry: Value) -> bool:
+    start = carry.args[0]
+    while start.op in MOVES:
+        start = start.args[0]
+    return start.op == "buffer"
+
+
+def _input(names: Names, value: Value) -> str:
+    sizes = ", ".join(["P", *(str(s[0]) for s in value.sizes[1:])])
+    kind = (
+        " int" if not names.traced.inputs[names.traced.graph.of("input").index(value)].dtype.is_floating_point else ""
+    )
+    return f"input {names.input(value)} : [{sizes}]{kind}"
+
+
+def _declaration(names: Names, value: Value, law: InitialLaw, power: Fraction, base: int, laws: str) -> str:
+    widths = [names.width(atom) for axis in value.leaves() for atom in axis if atom.is_width]
+    name, family = names.declared(value.name), names.family(value)
+    bracket = f"[{', '.join(map(str, family))}]" if family else ""
+    if names.is_table(value):
+        widths.append(str(value.leaves()[1][0].sizes[0]))
+    kind = "matrix" if len(widths) == 2 else "vector"
+    if len(widths) > 2:
+        raise module_error("TP807", f"{value.name} has more than two axes that grow with the width", value.place)
+    shape = ", ".join(widths or ["n"])
+    return f"{kind} {name}{bracket} : [{shape}] {_law(law, power, base, laws)}"
+
+
+def _law(initial: InitialLaw, power: Fraction, base: int, laws: str) -> str:
+    law, ratio = initial.law, (base / initial.width) ** float(initial.power)
+    mean, std = law.mean * ratio, law.std * ratio
+    if law.size == 0.0:
+        return "= 0"
+    scale = base ** -float(power)
+    if law.kind == "constant":
+        return f"~ constant({_times(mean * scale, power)})"
+    if law.kind == "uniform" and laws == "exact" and mean == 0.0:
+        half = f"sqrt({_times(3 * (std * scale) ** 2, 2 * power)})"
+        return f"~ uniform(-{half}, {half})"
+    return f"~ normal({_times(mean * scale, power) if mean else '0'}, {_times((std * scale) ** 2, 2 * power)})"
+
+
+def _power(power: Fraction) -> str:
+    """n**power, for a power that is not 0."""
+    return "n" if power == 1 else f"n**{power}" if power.denominator == 1 and power > 0 else f"n**({power})"
+
+
+def _times(value: float, power: Fraction) -> str:
+    """value * n**power as people write it: 1/(3*n)."""
+    near = Fraction(value).limit_denominator(10000)
+    exact = value != 0 and math.isclose(float(near), value, rel_tol=1e-9)
+    above, below = (str(near.numerator), near.denominator) if exact else (repr(value), 1)
+    if power > 0:
+        above = _power(power) if above == "1" else f"{above}*{_power(power)}"
+    parts = [*([str(below)] if below > 1 else []), *([_power(-power)] if power < 0 else [])]
+    return above + (f"/({'*'.join(parts)})" if len(parts) > 1 else f"/{parts[0]}" if parts else "")
+
+
+def scale_text(power: Fraction, base: int) -> str:
+    """A factor (n/base)**power."""
+    if power == 0:
+        return ""
+    return f" * (n/{base})" + ("" if power == 1 else f"**({power})")
+
+
+def uniform_value(tensor: torch.Tensor) -> float | None:
+    """The number that all entries are, or None."""
+    return float(tensor.flatten()[0]) if tensor.numel() and bool((tensor == tensor.flatten()[0]).all()) else None
