@@ -10,16 +10,13 @@ processor's width: a compiler that is given scalars does not keep a block of the
 
 from __future__ import annotations
 
-import platform
-
 import numpy as np
-from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.hermite import OPTIONS
+from tensorprog.runtime.vectors import REGISTERS, VECTOR_BYTES, VectorCode
 
 __all__ = ["buffer", "panel", "product"]
 
@@ -27,19 +24,8 @@ __all__ = ["buffer", "panel", "product"]
 VECTORS = 3
 #: Terms of a sum that are carried out on one panel, which stays in the second cache.
 DEPTH = 512
-
-
-def _registers() -> tuple[int, int]:
-    """Bytes of a vector, and rows of a block: 4 for 16 registers, 8 for 32."""
-    features = binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64, 8
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        return 16, 8
-    return (32 if features.get("avx") else 16), 4
-
-
-VECTOR_BYTES, ROWS = _registers()
+#: Rows of a block.
+ROWS = 8 if REGISTERS == 32 else 4
 
 
 def buffer(height: int, width: int, dtype: np.dtype) -> np.ndarray:
@@ -108,38 +94,34 @@ def _adder(rows: int):
 _add_rows, _add_row = _adder(ROWS), _adder(1)
 
 
-class _Block:
+class _Block(VectorCode):
     """The code of a block of the product: rows x VECTORS registers, to each of which every term adds once."""
 
     def __init__(self, context, builder, signature, arguments, rows: int) -> None:
-        self.context, self.builder, self.types, self.rows = context, builder, signature.args, rows
+        super().__init__(context, builder, signature.args, signature.args[0].dtype)
+        self.rows = rows
         self.x, self.r, self.k0, self.packed, self.depth, self.out, self.i, self.j, self.new = arguments
-        item = self.types[0].dtype
-        self.scalar = context.get_value_type(item)
-        self.lanes = VECTOR_BYTES // (item.bitwidth // 8)
-        self.vector = ir.VectorType(self.scalar, self.lanes)
-        self.zero = ir.Constant(self.vector, [ir.Constant(self.scalar, 0.0)] * self.lanes)
 
     def write(self):
         builder = self.builder
         entry, loop = builder.block, builder.append_basic_block("terms")
         after = builder.append_basic_block("sums")
-        rows = [self._row(self.x, 0, self.r, r, self.k0) for r in range(self.rows)]
-        packed = self._row(self.packed, 3, self._number(0), 0, self._number(0))
+        rows = [self.row(self.x, 0, self._moved(self.r, r), self.k0) for r in range(self.rows)]
+        packed = self.row(self.packed, 3, self.number(0), self.number(0))
         builder.branch(loop)
 
         builder.position_at_end(loop)
         k = builder.phi(self.depth.type)
         sums = [[builder.phi(self.vector) for _ in range(VECTORS)] for _ in rows]
-        at = builder.gep(packed, [builder.mul(k, self._number(VECTORS * self.lanes))])
-        columns = [builder.load(self._vector(at, v), align=self.scalar_bytes) for v in range(VECTORS)]
-        following = builder.add(k, self._number(1))
-        k.add_incoming(self._number(0), entry)
+        at = builder.gep(packed, [builder.mul(k, self.number(VECTORS * self.lanes))])
+        columns = self.load(at, VECTORS)
+        following = builder.add(k, self.number(1))
+        k.add_incoming(self.number(0), entry)
         k.add_incoming(following, loop)
         totals = []
         for row, values in zip(rows, sums):
-            factor = self._spread(builder.load(builder.gep(row, [k])))
-            totals.append([self._fused(factor, column, value) for column, value in zip(columns, values)])
+            factor = self.spread(builder.load(builder.gep(row, [k])))
+            totals.append([self.fused(factor, column, value) for column, value in zip(columns, values)])
         for value, total in zip(sum(sums, []), sum(totals, [])):
             value.add_incoming(self.zero, entry)
             value.add_incoming(total, loop)
@@ -147,39 +129,10 @@ class _Block:
 
         builder.position_at_end(after)
         for r, values in enumerate(totals):
-            self._store(self._row(self.out, 5, self.i, r, self.j), values)
+            place = self.row(self.out, 5, self._moved(self.i, r), self.j)
+            before = [builder.select(self.new, self.zero, old) for old in self.load(place, VECTORS)]
+            self.store(place, [builder.fadd(old, value) for old, value in zip(before, values)])
         return self.context.get_dummy_value()
 
-    @property
-    def scalar_bytes(self) -> int:
-        return VECTOR_BYTES // self.lanes
-
-    def _number(self, value: int) -> ir.Constant:
-        return ir.Constant(self.depth.type, value)
-
-    def _row(self, array, position: int, row, offset: int, column):
-        """A pointer to array[row + offset, column]."""
-        kind = self.types[position]
-        value = self.context.make_array(kind)(self.context, self.builder, array)
-        index = [self.builder.add(row, self._number(offset)), column]
-        return cgutils.get_item_pointer(self.context, self.builder, kind, value, index)
-
-    def _vector(self, pointer, number: int):
-        moved = self.builder.gep(pointer, [self._number(number * self.lanes)])
-        return self.builder.bitcast(moved, self.vector.as_pointer())
-
-    def _spread(self, scalar):
-        undefined, index = ir.Constant(self.vector, ir.Undefined), ir.IntType(32)
-        one = self.builder.insert_element(undefined, scalar, ir.Constant(index, 0))
-        return self.builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, self.lanes),
-                                                                       [0] * self.lanes))
-
-    def _fused(self, a, b, c):
-        """a b + c, by one instruction on processors that have it."""
-        return self.builder.fadd(self.builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
-
-    def _store(self, pointer, values) -> None:
-        for v, value in enumerate(values):
-            place = self._vector(pointer, v)
-            before = self.builder.select(self.new, self.zero, self.builder.load(place, align=self.scalar_bytes))
-            self.builder.store(self.builder.fadd(before, value), place, align=self.scalar_bytes)
+    def _moved(self, row, offset: int):
+        return self.builder.add(row, self.number(offset))

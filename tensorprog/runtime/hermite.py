@@ -21,6 +21,7 @@ from tensorprog.runtime.compiling import njit
 from tensorprog.runtime import hermite_averages as averages
 from tensorprog.runtime import hermite_hard as hard
 from tensorprog.runtime import hermite_tables as tables
+from tensorprog.runtime.horner import BLOCK, horner, horner_with_slope
 
 # Blocks read and write more rows of scratch than LLVM checks for overlap by default before it vectorizes a loop.
 llvmlite.binding.set_option("tensorprog", "-runtime-memory-check-threshold=128")
@@ -30,8 +31,8 @@ OPTIONS = dict(nogil=True, cache=True, error_model="numpy", fastmath={"contract"
 
 #: Terms that are left out, relative to the root mean squares of the functions.
 TOLERANCE = 3e-14
-#: Terms of a step of Horner's rule, and pairs whose number of terms is the same.
-CHUNK, BLOCK = 8, 16
+#: Numbers of terms are multiples of this.
+CHUNK = 8
 #: Errors of coefficients and sums, relative to the root mean squares.
 ROUNDING = 1e-14
 
@@ -268,8 +269,9 @@ def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.
 
 
 def _padded(table: np.ndarray) -> np.ndarray:
-    """With more columns, so that rows are not a power of 2 apart, which share few places of a cache."""
-    extra = 8 if table.shape[1] % 64 == 0 else 0
+    """With more columns, for a block that begins at any one, and so that rows are not a power of 2 apart, which share
+    few places of a cache."""
+    extra = BLOCK + (8 if (table.shape[1] + BLOCK) % 64 == 0 else 0)
     return np.ascontiguousarray(np.pad(table, ((0, 0), (0, extra))))
 
 
@@ -290,15 +292,18 @@ def sum_series(series, call, i, c0, c, value, integral, doubt, with_integral):
     here). Where the terms of the tables are too few, `doubt` is set to 2.
     """
     first, second, terms, powers, near, far, chunks, starts, weights, tolerance, own = series
-    begin, count = terms[call], chunks[call + 1] - chunks[call] - 1
-    step = powers[begin + 2] - powers[begin + 1]
-    odd = powers[begin + 1] == 1
-    at = chunks[call]
-    for j0 in range(0, len(c), BLOCK):
-        j1 = min(j0 + BLOCK, len(c))
+    x, v, s, d = c, value, integral, doubt
+    if len(c) < BLOCK:
+        room = np.zeros((4, BLOCK), c.dtype)
+        x, v, s, d = room[0], room[1], room[2], room[3]
+        x[:len(c)], d[:len(c)] = c, doubt
+    begin, at, count = terms[call], chunks[call], chunks[call + 1] - chunks[call] - 1
+    start, step = powers[begin + 1], powers[begin + 2] - powers[begin + 1]
+    for block in range(-(-len(c) // BLOCK)):
+        j0 = min(block * BLOCK, len(x) - BLOCK)  # the last one may overlap another
         largest = 0.0
-        for j in range(j0, j1):
-            size = abs(c[j]) + 0.0
+        for j in range(j0, j0 + BLOCK):
+            size = abs(x[j]) + 0.0
             if size > largest and not (own and c0 + j == i):
                 largest = size
         ratio = largest ** (CHUNK * step)
@@ -308,46 +313,20 @@ def sum_series(series, call, i, c0, c, value, integral, doubt, with_integral):
             used += 1
             power *= ratio
         if used == count and not near[at + used, i] * far[at + used, c0 + j0] * power <= tolerance:
-            for j in range(j0, j1):
-                left = near[at + count, i] * far[at + count, c0 + j] * (abs(c[j]) + 0.0) ** starts[at + count]
+            for j in range(j0, min(j0 + BLOCK, len(c))):
+                left = near[at + count, i] * far[at + count, c0 + j] * (abs(x[j]) + 0.0) ** starts[at + count]
                 if not left <= tolerance:
-                    doubt[j] = 2
-        _block(first, second, weights, begin, used, step, odd, i, c0, c, value, integral, j0, j1, with_integral)
-
-
-@njit(**OPTIONS)
-def _block(first, second, weights, begin, chunks, step, odd, i, c0, c, value, integral, j0, j1, with_integral):
-    """Both sums with so many chunks of terms, for columns j0:j1 of a strip."""
-    x, v, s = c[j0:j1], value[j0:j1], integral[j0:j1]
-    for j in range(len(x)):
-        v[j] = 0
-        s[j] = 0
-    for k in range(chunks - 1, -1, -1):
-        m = begin + 1 + k * CHUNK
-        a0, a1, a2, a3 = first[m, i], first[m + 1, i], first[m + 2, i], first[m + 3, i]
-        a4, a5, a6, a7 = first[m + 4, i], first[m + 5, i], first[m + 6, i], first[m + 7, i]
-        left, right = c0 + j0, c0 + j1
-        b0, b1, b2 = second[m, left:right], second[m + 1, left:right], second[m + 2, left:right]
-        b3, b4, b5 = second[m + 3, left:right], second[m + 4, left:right], second[m + 5, left:right]
-        b6, b7 = second[m + 6, left:right], second[m + 7, left:right]
-        if with_integral:
-            w0, w1, w2, w3 = weights[m], weights[m + 1], weights[m + 2], weights[m + 3]
-            w4, w5, w6, w7 = weights[m + 4], weights[m + 5], weights[m + 6], weights[m + 7]
-            for j in range(len(x)):
-                y = x[j] * x[j] if step == 2 else x[j]
-                t0, t1, t2, t3 = a0 * b0[j], a1 * b1[j], a2 * b2[j], a3 * b3[j]
-                t4, t5, t6, t7 = a4 * b4[j], a5 * b5[j], a6 * b6[j], a7 * b7[j]
-                v[j] = (((((((v[j] * y + t7) * y + t6) * y + t5) * y + t4) * y + t3) * y + t2) * y + t1) * y + t0
-                s[j] = (((((((s[j] * y + w7 * t7) * y + w6 * t6) * y + w5 * t5) * y + w4 * t4) * y + w3 * t3) * y
-                         + w2 * t2) * y + w1 * t1) * y + w0 * t0
+                    d[j] = 2
+        if with_integral:  # t_n is 1 + start + k step times its part of the integral
+            horner_with_slope(first, second, weights, begin + 1, used * CHUNK, i, c0 + j0, x, step == 2, s, v, j0)
+            for j in range(j0, j0 + BLOCK):
+                t, lead = first[begin, i] * second[begin, c0 + j], x[j] if start == 1 else x[j] * x[j]
+                v[j] = t + lead * ((start + 1) * s[j] + step * (x[j] * x[j] if step == 2 else x[j]) * v[j])
+                s[j] = t + lead * s[j]
         else:
-            for j in range(len(x)):
-                y = x[j] * x[j] if step == 2 else x[j]
-                v[j] = (((((((v[j] * y + a7 * b7[j]) * y + a6 * b6[j]) * y + a5 * b5[j]) * y + a4 * b4[j]) * y
-                          + a3 * b3[j]) * y + a2 * b2[j]) * y + a1 * b1[j]) * y + a0 * b0[j]
-    constant, columns = first[begin, i], second[begin, c0 + j0:c0 + j1]
-    for j in range(len(x)):
-        t = constant * columns[j]
-        lead = x[j] if odd else x[j] * x[j]
-        v[j] = t + lead * v[j]
-        s[j] = t + lead * s[j]
+            horner(first, second, weights, begin + 1, used * CHUNK, i, c0 + j0, x, step == 2, v, v, j0)
+            for j in range(j0, j0 + BLOCK):
+                v[j] = first[begin, i] * second[begin, c0 + j] + (x[j] if start == 1 else x[j] * x[j]) * v[j]
+    if len(c) < BLOCK:
+        value[:], integral[:], doubt[:] = v[:len(c)], s[:len(c)], d[:len(c)]
+
