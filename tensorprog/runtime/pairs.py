@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tensorprog.runtime import gram
+from tensorprog.runtime import hermite_averages as averages
+from tensorprog.runtime import hermite_tables as tables
 from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
@@ -23,8 +25,9 @@ from tensorprog.runtime.memory import keep_freed_memory
 from tensorprog.runtime.threads import available_threads, run_shared, single_threaded_blas
 
 __all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_error", "finite", "gelu", "inverse_root",
-           "mirror", "note", "note_finite", "relu", "select", "sigmoid", "sigmoid_slope", "silu", "softplus", "step",
-           "sum_series", "tanh_slope"]
+           "mean", "mirror", "note", "note_finite", "relu", "select", "sigmoid", "sigmoid_slope", "silu", "softplus",
+           "step", "sum_series", "tanh_slope"]
+
 
 #: Errors of kernels from series, and of those in single precision, relative to the roots of both rows' diagonal values.
 SERIES, SINGLE = 1e-12, 3e-6
@@ -78,6 +81,11 @@ class Record:
 def inverse_root(q):
     """1 / sqrt(q), and 0 where q is 0."""
     return np.where(q > 0, 1 / np.sqrt(np.where(q > 0, q, 1.0)), 0.0)
+
+
+def mean(f: Callable, q: np.ndarray) -> np.ndarray:
+    """E f(u) for u of variances q."""
+    return averages.mean(f).at(tables.Rows(np.atleast_1d(q)))
 
 
 def finite(values):

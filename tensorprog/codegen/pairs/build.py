@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import sympy
 
+from tensorprog.codegen.pairs.comparison import multiple, slope_of
 from tensorprog.codegen.pairs.duals import NoClosedForm, correlation, expectation, number
 from tensorprog.codegen.pairs.pieces import decompose
 from tensorprog.codegen.pairs.program import (
@@ -46,8 +47,9 @@ from tensorprog.codegen.pairs.steps import (
     param_name,
     same_place,
 )
-from tensorprog.codegen.pairs.univariate import canonical, check_series, is_derivative
+from tensorprog.codegen.pairs.univariate import canonical, check_series
 
+Pair = tuple[sympy.Expr, sympy.Expr]
 _decomposed = lru_cache(maxsize=1024)(decompose)
 
 
@@ -70,12 +72,14 @@ def build(program: PairProgram) -> Built:
 class _Builder:
     steps: list[Step] = field(default_factory=list)
     functions: list[sympy.Expr] = field(default_factory=list)
+    known_functions: list[sympy.Expr] = field(default_factory=list)
     block: Block = field(default_factory=Block)
     known: dict[Ref, str] = field(default_factory=dict)
     dirty: dict[Ref, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     slots: dict[tuple[str | None, str], int] = field(default_factory=dict)
-    series: dict[tuple, tuple[SeriesCall, bool]] = field(default_factory=dict)
+    # With the number that multiplies an expectation in the sum of its series; None for an integral.
+    series: dict[tuple, tuple[SeriesCall, float | None]] = field(default_factory=dict)
     names: int = 0
     calls: int = 0
 
@@ -194,34 +198,80 @@ class _Builder:
         return "*".join([base] * int(whole) + [f"np.sqrt({base})"] * bool(half)) or number(1.0)
 
     def _dual(self, dual: Dual) -> str:
-        if _key(dual) not in self.series:
-            return expectation(_DualScope(self, dual), *(_decomposed(canonical(f)) for f in (dual.phi, dual.psi)))
-        call, integral = self.series[_key(dual)]
-        if not integral:
-            return self.read(call.value)
-        a, b = (self.row(side, None, f"series{call.number}.mean_{side}") for side in ("a", "b"))
-        return f"({a}*{b} + {self.read(dual.kab)}*{self.read(call.integral)})"
+        phi, psi = canonical(dual.phi), canonical(dual.psi)
+        if closed(phi, psi):
+            return expectation(_DualScope(self, dual), _decomposed(phi), _decomposed(psi))
+        if not (phi.free_symbols and psi.free_symbols):
+            return self._mean(dual)
+        pair, factor = self._pair(dual)
+        call, scale = self.series[_key(pair, dual)]
+        if scale is None:
+            a, b = (self.row(side, None, f"series{call.number}.mean_{side}") for side in ("a", "b"))
+            return _scaled(factor, f"({a}*{b} + {self.read(dual.kab)}*{self.read(call.integral)})")
+        return _scaled(factor / scale, self.read(call.value))
+
+    def _mean(self, dual: Dual) -> str:
+        """E[phi(u) psi(v)] where one of the functions is constant."""
+        phi, psi = canonical(dual.phi), canonical(dual.psi)
+        function, ref, side = (phi, dual.kaa, "a") if phi.free_symbols else (psi, dual.kbb, "b")
+        f, factor = self._representative(function)
+        factor *= float(psi if function == phi else phi)
+        mean = self.row(side, self.read(ref, pairs=False), f"rt.mean(phi{self._function(f)}, q)")
+        return _scaled(factor, mean)
 
     def _prepare(self, dual: Dual, following: Sequence[Statement]) -> None:
         """Starts the series of a dual without a closed form; one for a function and its derivative."""
         phi, psi = canonical(dual.phi), canonical(dual.psi)
-        if _key(dual) in self.series or closed(phi, psi):
+        if closed(phi, psi):
             return
         check_series(phi, psi)
-        integral, derivative = _joint((phi, psi), dual, following)
+        pair, _ = self._pair(dual)
+        if _key(pair, dual) in self.series or not (phi.free_symbols and psi.free_symbols):
+            return
+        integral, derivative = self._joint(pair, dual, following)
         c = correlation(_DualScope(self, dual))
         k, self.calls = self.calls, self.calls + 1
         places = [Ref(f"series{k}_{part}") for part in ("c", "value", "integral")]
         self.dirty[places[0]] = c
         self.finish()
-        f, g = (self._function(p) for p in derivative)
+        slopes = _slopes(integral, derivative) if integral else (1.0, 1.0)
+        f, g = (self._function(p if scale == 1 else scale * p) for scale, p in zip(slopes, derivative))
         means = tuple(self._function(p) for p in integral) if integral else None
         call = SeriesCall(k, f, g, means, dual.kaa, dual.kbb, *places)
         self.steps.append(call)
-        places = (dual.kaa, dual.kab, dual.kbb)
-        self.series[(*derivative, *places)] = call, False
+        self.series[_key(derivative, dual)] = call, slopes[0] * slopes[1]
         if integral:
-            self.series[(*integral, *places)] = call, True
+            self.series[_key(integral, dual)] = call, None
+
+    def _joint(self, pair: Pair, dual: Dual, following: Sequence[Statement]) -> tuple[Pair | None, Pair]:
+        """(phi, psi) and (phi', psi'): the pair and that of a dual which comes before the variances change."""
+        for statement in following:
+            if isinstance(statement, Loop):
+                break
+            for node in walk(statement.value):
+                if isinstance(node, Dual) and _places(node) == _places(dual):
+                    other, _ = self._pair(node)
+                    found = [(whole, derivative) for whole, derivative in ((pair, other), (other, pair))
+                             if _slopes(whole, derivative) is not None]
+                    if found:  # of sines and cosines, the derivative that needs no factor
+                        return min(found, key=lambda p: _slopes(*p) != (1.0, 1.0))
+            if statement.target.name in {ref.name for ref in _places(dual)}:
+                break
+        return None, pair
+
+    def _pair(self, dual: Dual) -> tuple[Pair, float]:
+        """The representatives of a dual's functions, and the number that multiplies their expectation."""
+        (f, a), (g, b) = (self._representative(canonical(p)) for p in (dual.phi, dual.psi))
+        return (f, g), a * b
+
+    def _representative(self, phi: sympy.Expr) -> tuple[sympy.Expr, float]:
+        """The first of the functions that this one is a multiple of, and the number that multiplies it."""
+        for f in self.known_functions:
+            factor = multiple(phi, f)
+            if factor is not None:
+                return f, factor
+        self.known_functions.append(phi)
+        return phi, 1.0
 
     def _function(self, phi: sympy.Expr) -> int:
         if phi not in self.functions:
@@ -229,26 +279,22 @@ class _Builder:
         return self.functions.index(phi)
 
 
-def _key(dual: Dual) -> tuple:
-    return canonical(dual.phi), canonical(dual.psi), dual.kaa, dual.kab, dual.kbb
+def _places(dual: Dual) -> tuple[Ref, Ref, Ref]:
+    return dual.kaa, dual.kab, dual.kbb
 
 
-def _joint(pair: tuple, dual: Dual, following: Sequence[Statement]) -> tuple[tuple | None, tuple]:
-    """(phi, psi) and (phi', psi'): the pair and that of a dual which comes before the variances change."""
-    places = dual.kaa, dual.kab, dual.kbb
-    for statement in following:
-        if isinstance(statement, Loop):
-            break
-        for node in walk(statement.value):
-            if isinstance(node, Dual) and (node.kaa, node.kab, node.kbb) == places:
-                other = canonical(node.phi), canonical(node.psi)
-                if all(is_derivative(f, phi) for f, phi in zip(other, pair)):
-                    return pair, other
-                if all(is_derivative(f, phi) for f, phi in zip(pair, other)):
-                    return other, pair
-        if statement.target.name in {ref.name for ref in places}:
-            break
-    return None, pair
+def _key(pair: Pair, dual: Dual) -> tuple:
+    return (*pair, *_places(dual))
+
+
+def _slopes(whole: Pair, pair: Pair) -> tuple[float, float] | None:
+    """The numbers that multiply functions in the derivatives of a pair; None if these are others."""
+    a, b = (slope_of(one, f) for one, f in zip(whole, pair))
+    return None if a is None or b is None else (a, b)
+
+
+def _scaled(factor: float, text: str) -> str:
+    return text if factor == 1 else f"{number(factor)}*{text}"
 
 
 @lru_cache(maxsize=1024)

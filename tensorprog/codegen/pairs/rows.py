@@ -38,7 +38,7 @@ def rows_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> s
               "params": [param_name(n) for n in program.params], "sizes": [size_name(n) for n in program.sizes]}
     lines += [f"    {', '.join(names)}, = {group}" for group, names in groups.items() if names]
     lines += [f"    {array_name(array.name)} = {{}}" for array in program.arrays]
-    lines += _steps(steps, "    ", suffix)
+    lines += [re.sub(r"\bphi\d+\b", rf"\g<0>{suffix}", line) for line in _steps(steps, "    ")]
     lines.append(f"    return [{', '.join(place(ref) for _, ref in program.outputs)}]")
     return "\n".join(lines)
 
@@ -49,14 +49,14 @@ def place(ref: Ref) -> str:
     return f"{array_name(ref.name)}[{', '.join(int_source(i) for i in ref.index)}]"
 
 
-def _steps(steps: tuple[Step, ...], pad: str, suffix: str) -> list[str]:
+def _steps(steps: tuple[Step, ...], pad: str) -> list[str]:
     lines = []
     for step in steps:
         match step:
             case For(loop, inner):
-                lines += [pad + range_source(loop), *(_steps(inner, pad + "    ", suffix) or [pad + "    pass"])]
+                lines += [pad + range_source(loop), *(_steps(inner, pad + "    ") or [pad + "    pass"])]
             case SeriesCall():
-                lines += [pad + text for text in _series(step, suffix)]
+                lines += [pad + text for text in _series(step)]
             case Block():
                 lines += [pad + text for text in _block(step)]
     return lines
@@ -98,9 +98,9 @@ def vectorized(text: str) -> str:
     return literals(text)
 
 
-def _series(call: SeriesCall, suffix: str) -> list[str]:
+def _series(call: SeriesCall) -> list[str]:
     name = f"series{call.number}"
-    means = "None" if call.means is None else f"(phi{call.means[0]}{suffix}, phi{call.means[1]}{suffix})"
-    arguments = f"{place(call.kaa)}, {place(call.kbb)}, phi{call.f}{suffix}, phi{call.g}{suffix}, {means}"
+    means = "None" if call.means is None else f"(phi{call.means[0]}, phi{call.means[1]})"
+    arguments = f"{place(call.kaa)}, {place(call.kbb)}, phi{call.f}, phi{call.g}, {means}"
     return [f"{name} = record.series({arguments})",
             f"{place(call.value)}, {place(call.integral)} = {name}.sums({place(call.correlation)})"]

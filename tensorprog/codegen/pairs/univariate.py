@@ -1,4 +1,4 @@
-"""Functions of one variable: whether two agree, which have a series, and their source text for quadrature."""
+"""Functions of one variable: their canonical form, which have a series, and their source text for quadrature."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import numpy as np
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 
-from tensorprog.codegen.pairs.pieces import has_kink
-
 #: The symbol that every function is written in.
 X = sympy.Symbol("x", real=True)
 
 _NO_SERIES = ("DiracDelta", "floor", "ceiling", "Derivative", "Subs")
-_RUNTIME = ("erf", "gelu", "relu", "sigmoid", "sigmoid_slope", "silu", "softplus", "step", "tanh_slope")
+_T = sympy.Symbol("t")
+#: Functions with two limits: a polynomial that vanishes at these, as a function of their value, and its name.
+_SATURATING = {"tanh": (1 - _T**2, "tanh_slope"), "sigmoid": (_T - _T**2, "sigmoid_slope")}
+#: Functions that NumPy lacks, which `tensorprog.runtime` has.
+RUNTIME = ("erf", "gelu", "relu", "sigmoid", "sigmoid_slope", "silu", "softplus", "step", "tanh_slope")
 
 
 class UnsupportedDual(Exception):
@@ -29,7 +31,7 @@ class _Printer(NumPyPrinter):
         name = expr.func.__name__
         if name == "normal_cdf":
             return f"(0.5 + 0.5*rt.erf({arguments}*{np.sqrt(0.5)!r}))"
-        if name in _RUNTIME:
+        if name in RUNTIME:
             return f"rt.{name}({arguments})"
         raise UnsupportedDual(f"no NumPy form of {name}")
 
@@ -42,10 +44,37 @@ class _Printer(NumPyPrinter):
         return reduce(lambda one, two: f"np.minimum({one}, {two})", map(self._print, expr.args))
 
 
+@lru_cache(maxsize=1024)
 def canonical(phi: sympy.Expr) -> sympy.Expr:
-    """The function written in `X`."""
+    """The function written in `X`, with the slopes of what saturates by their names."""
     phi = sympy.sympify(phi)
-    return phi.subs({symbol: X for symbol in phi.free_symbols})
+    phi = phi.subs({symbol: X for symbol in phi.free_symbols})
+    for call in sorted(phi.atoms(sympy.Function), key=str):
+        if call.func.__name__ in _SATURATING:
+            phi = _with_slope(phi, call)
+    return phi
+
+
+def _with_slope(phi: sympy.Expr, call: sympy.Expr) -> sympy.Expr:
+    """With polynomials in a function that vanish at both of its limits as multiples of its slope: far out, their terms
+    lose all digits, and where equations multiply a derivative out, this is the one that they leave whole elsewhere."""
+    vanishing, name = _SATURATING[call.func.__name__]
+    slope = sympy.Function(name)(call.args[0])
+    whole = sympy.expand(phi.subs(call, _T))
+    if not whole.is_polynomial(_T) or sympy.degree(whole, _T) < 2:
+        return phi
+    parts: dict[sympy.Expr, sympy.Expr] = {}
+    for term in sympy.Add.make_args(whole):
+        coefficient, power = term.as_independent(_T)
+        number, rest = coefficient.as_coeff_Mul()
+        parts[rest] = parts.get(rest, sympy.S.Zero) + number * power
+    found = {}
+    for rest, part in parts.items():
+        quotient, remainder = sympy.div(sympy.Poly(part, _T), sympy.Poly(vanishing, _T))
+        found[rest] = quotient.as_expr() * slope if remainder.is_zero else part
+    if found == parts:
+        return phi
+    return sympy.Add(*(rest * part for rest, part in found.items())).subs(_T, call)
 
 
 def numpy_source(phi: sympy.Expr) -> str:
@@ -74,29 +103,9 @@ def _bounded(phi: sympy.Expr) -> sympy.Expr:
         return softplus((x - 1).args[0]) if (x - 1).func is sympy.exp else sympy.log(x)
 
     # Numbers are printed by their values, which would write these functions out.
-    phi = phi.replace(lambda e: e.func.__name__ in _RUNTIME and e.func is not sympy.erf,
+    phi = phi.replace(lambda e: e.func.__name__ in RUNTIME and e.func is not sympy.erf,
                       lambda e: sympy.Function(e.func.__name__)(*e.args))
     return phi.replace(sympy.log, logarithm).replace(sympy.Pow, power).replace(sympy.Mul, product)
-
-
-@lru_cache(maxsize=256)
-def is_derivative(f: sympy.Expr, phi: sympy.Expr) -> bool:
-    """Whether `f` is the derivative of the smooth function `phi`; both canonical."""
-    if has_kink(f) or has_kink(phi):
-        return False
-    difference = phi.diff(X) - f
-    if difference == 0:
-        return True
-    points = np.array([-2.3, -0.71, 0.18, 0.64, 1.9])
-    return bool(np.all(np.abs(_values(difference, points)) < 1e-12))
-
-
-def _values(phi: sympy.Expr, points: np.ndarray) -> np.ndarray:
-    from tensorprog import runtime
-
-    own = {name: getattr(runtime, name) for name in _RUNTIME}
-    own["normal_cdf"] = lambda x: 0.5 + 0.5 * runtime.erf(x * np.sqrt(0.5))
-    return sympy.lambdify(X, phi, [own, "numpy"])(points) + 0.0 * points
 
 
 def check_series(phi: sympy.Expr, psi: sympy.Expr) -> None:
