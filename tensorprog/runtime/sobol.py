@@ -18,10 +18,9 @@ BITS = 30
 
 def sobol_points(dimension: int, log2_count: int, rng: np.random.Generator) -> np.ndarray:
     """2**log2_count points in the unit cube, one a column: [dimension, 2**log2_count]."""
-    numbers = _direction_numbers()
-    if numbers is None:
+    if _direction_numbers() is None:
         return _by_scipy(dimension, log2_count, rng)
-    directions, shift = _scrambled(_directions(numbers, dimension), rng.spawn(1)[0])
+    directions, shift = _scrambled(_directions(dimension), rng.spawn(1)[0])
     points = np.empty((dimension, 1 << log2_count), np.uint32)
     points[:, 0] = shift
     for j in range(log2_count):  # Gray code: the next half is the first one backwards, with one digit changed
@@ -43,9 +42,11 @@ def _scrambled(directions: np.ndarray, rng: np.random.Generator) -> tuple[np.nda
     return digits @ place[::-1], shift
 
 
-def _directions(numbers: tuple[np.ndarray, np.ndarray], dimension: int) -> np.ndarray:
-    """Direction numbers [dimension, BITS] as integers of BITS digits (Bratley and Fox 1988, section 2)."""
-    polynomials, initial = numbers
+@lru_cache(maxsize=4)
+def _directions(dimension: int) -> np.ndarray:
+    """Direction numbers [dimension, BITS] as integers of BITS digits (Bratley and Fox 1988, section 2). Kept, because
+    they take longer than all that a small replicate draws."""
+    polynomials, initial = _direction_numbers()
     found = np.ones((dimension, BITS), np.uint64)
     degrees = np.array([int(p).bit_length() - 1 for p in polynomials[:dimension]])
     for degree in set(degrees[1:].tolist()):
