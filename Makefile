@@ -1,6 +1,8 @@
 # Each target sets up everything it needs. The environment is made again only when setup.cfg changes.
 PYTHON ?= python3
 JOBS ?= 2
+# What `make test-torch` installs; a build for the CPU alone is smaller where the index has one.
+TORCH ?= torch
 
 READY := .venv/ready
 BIN := .venv/bin
@@ -14,7 +16,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 test-torch: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,torch]
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,torch] "$(TORCH)"
 	$(BIN)/python -m pytest tests/torch
 
 slow: $(READY)

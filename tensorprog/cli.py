@@ -519,7 +519,7 @@ def classify(name: str | None, depth: int, adaptive: bool, a: str | None, b: str
 
 
 @main.command()
-@PROGRAM
+@click.argument("program", metavar="PROGRAM.tp | MODULE.py:FUNCTION")
 @click.option("--optimizer", default="adam", show_default=True, metavar="[sgd|adam|adamw|muon]",
               help="Whose learning rates, epsilon and weight decay.")
 @click.option("--base-width", type=click.IntRange(min=1), metavar="N",
@@ -529,20 +529,34 @@ def classify(name: str | None, depth: int, adaptive: bool, a: str | None, b: str
 @click.option("--format", "style", type=click.Choice(["text", "latex", "json"]), default="text", show_default=True,
               help="How to write the tables.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--lint", is_flag=True, help="Say what in a PyTorch module contradicts the table.")
 @SET
 def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | None, style: str, as_json: bool,
-        assignments: tuple) -> None:
+        lint: bool, assignments: tuple) -> None:
     """Determine the maximal update parametrization of a program, by the powers of the width n.
 
     For every object that is trained: the power of its initial spread, multiplier, learning rate, weight decay and
     epsilon, as the tables of Tensor Programs IV and V, with reasons. What is trained is found by its updates.
+
+    MODULE.py:FUNCTION names a function that makes a PyTorch module of width n, beside its `example_inputs`.
 
     \b
     Example:
       tpc mup model.tp --optimizer sgd
       tpc mup model.tp --optimizer muon --base-width 256
       tpc mup model.tp --rewrite model_mup.tp
+      tpc mup mymodel.py:make --optimizer adamw --lint
     """
+    if program.rpartition(":")[0].endswith(".py"):
+        if rewrite is not None or assignments or style == "latex":
+            raise click.UsageError("--rewrite, --set and --format latex are for programs, not for PyTorch modules")
+        from tensorprog.torch import mup_command
+
+        click.echo(mup_command(program, optimizer, base_width or 64, "json" if style == "json" or as_json else "text",
+                               lint=lint))
+        return
+    if lint:
+        raise click.UsageError("--lint is for PyTorch modules, as in `tpc mup mymodel.py:make --lint`")
     found = _compile(program, assignments, show_warnings=style != "json" and not as_json, limit=False).mup(optimizer)
     if rewrite is not None:
         from tensorprog.files import write_text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -32,8 +34,12 @@ def mup_command(
     table = _traced(spec).parametrize(optimizer, base, **options)
     if why is not None:
         return table.why(why)
-    text = str(table.table(format))
     found = table.lint() if lint else []
+    if format == "json":
+        rows = {name: {kind: None if power is None else str(power) for kind, power in asdict(row).items()}
+                for name, row in table.exponents().items()}
+        return json.dumps({**rows, **({"lint": found} if lint else {})})
+    text = str(table.table(format))
     return "\n".join([text, *(["", "What contradicts it:"] if found else []), *(f"- {line}" for line in found)])
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from click.testing import CliRunner
 
 from tensorprog import ProgramError
+from tensorprog.cli import main
 from tensorprog.torch import mup_command
 
 MODEL = """import torch
@@ -24,6 +28,17 @@ def test_the_table_and_what_contradicts_it(tmp_path):
     assert "2.weight   [1, n]  1/n  1           1/n  1    n" in text
     assert "- 2.weight starts with entries n^(-1/2), and 1/n is needed" in text
     assert mup_command(f"{tmp_path}/mymodel.py:make", "sgd", why="0.weight").startswith("0.weight [n, 3], by sgd")
+
+
+def test_the_command_line(tmp_path):
+    (tmp_path / "mymodel.py").write_text(MODEL)
+    options = ["mup", f"{tmp_path}/mymodel.py:make", "--optimizer", "adamw"]
+    run = CliRunner().invoke(main, [*options, "--lint"])
+    assert run.exit_code == 0, run.output
+    assert "2.weight   [1, n]  1/n  1           1/n  1    n" in run.output and "What contradicts it" in run.output
+    found = json.loads(CliRunner().invoke(main, [*options, "--json"]).stdout)
+    assert found["2.weight"]["lr"] == "-1" and found["2.weight"]["std"] == "-1"
+    assert CliRunner().invoke(main, [*options, "--rewrite", "new.tp"]).exit_code == 2
 
 
 @pytest.mark.parametrize(
