@@ -154,3 +154,17 @@ def test_outputs_are_judged_linear_one_by_one():
     program = tensorprog.compile(f"{text}\noutput {', '.join(f'q{k}' for k in range(30))}\n")
     evaluators = [c.evaluator for c in program.compiled.plan.choices]
     assert evaluators == ["span", "covariance"] * 15
+
+
+def test_reasons_speak_of_the_program():
+    program = tensorprog.compile("""width n
+vector a : [n] ~ normal(0, 1)
+vector b[4] : [n] ~ normal(0, 1)
+vector s : [n] ~ sparse_normal(0.1, 1)
+matrix W : [n, n] ~ normal(0, 1/n)
+h = W @ tanh(a)
+output moment(tanh(h*b[0] + b[1]*b[2]) * relu(b[3]*s + a*b[1])) as q
+""")
+    (choice,) = program.compiled.plan.choices
+    assert choice.evaluator == "particles" and "`W @ ...`" in choice.reason and "`s`" in choice.reason
+    assert "z0" not in choice.reason

@@ -49,7 +49,7 @@ class Integrands:
         for pair, value in covariance.items():
             if integrand == sympy.Mul(*pair):
                 return values.get(value, value)
-        number = self._planned(integrand, builder.gaussians, covariance)
+        number = self._planned(integrand, builder, covariance)
         recipe = self.recipes[number]
         values |= builder.parameters
         formula = recipe.formula if recipe.kind == "closed" else None
@@ -76,19 +76,33 @@ class Integrands:
         found = [(builder := _Builder(self), builder.abstract(form)) for form in forms]
         return min(found, key=lambda pair: len(pair[0].gaussians))
 
-    def _planned(self, integrand: Expr, gaussians: list[Symbol], covariance: dict) -> int:
+    def _planned(self, integrand: Expr, builder: _Builder, covariance: dict) -> int:
         from tensorprog.expectations import NoRecipe, plan_expectation
 
         key = (integrand, tuple(covariance.items()))
         if key not in self._numbers:
             try:
-                recipe = plan_expectation(integrand, gaussians, covariance)
-            except NoRecipe as error:
-                raise Unsupported(f"E[{integrand}]: {error}") from None
+                recipe = plan_expectation(integrand, builder.gaussians, covariance)
+            except NoRecipe:
+                names = dict.fromkeys(self._written(atom) for atom in builder.atoms)
+                raise Unsupported(f"an expectation of a function of {len(builder.gaussians)} Gaussians "
+                                  f"({', '.join(names)}) has no closed form, and is of too many for a quadrature") from None
             self._numbers[key] = len(self.recipes)
             self.recipes.append(recipe)
             self.integrands.append((integrand, covariance))
         return self._numbers[key]
+
+    def _written(self, atom: Expr) -> str:
+        """A Gaussian by the names of the program."""
+        number = int(atom.args[0])
+        if isinstance(atom, Init):
+            name = self.unwound.laws.display(atom)
+        elif isinstance(atom, Hat):
+            site = self.unwound.sites[number]
+            name = f"{site.matrix.display}{'.T' * site.transposed} @ ..."
+        else:
+            name = self.unwound.functions[number].name
+        return f"`{name}`"
 
 
 class _Builder:

@@ -132,8 +132,13 @@ class Laws:
         """The variance of one coordinate of a declared normal vector."""
         name, args = self._law(init)
         if name != "normal":
-            raise Unsupported(f"`{self.program.initials[int(init.args[0])].cell.display}` is not normal")
+            raise Unsupported(f"`{self.display(init)}` is not normal")
         return args[1]
+
+    def display(self, init: Init) -> str:
+        """The program's name of a declared vector, or of what it is the mask of."""
+        number = int(init.args[0])
+        return self.program.initials[self._masked.get(number, number)].cell.display
 
     def _coefficient(self, expr: ConstExpr) -> tuple[Expr, object]:
         power = constant(self.program, expr, self.env)[1]
