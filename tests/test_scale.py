@@ -81,6 +81,26 @@ def test_slopes_of_random_parametrizations(depth, seed):
     assert found["h1"].changes["later"].slope.exponent == pytest.approx(float(-classify(p).layers[0].moves), abs=0.3)
 
 
+def is_maximal(p: Parametrization) -> bool:
+    """Whether a one-hidden-layer network is stable, updated and initialized maximally, by its inferred scales."""
+    found = tensorprog.compile(parametrized(p.a, p.b, p.c[0])).scale()
+    later = [found[name].sizes["later"] for name in ("h1", "f")]
+    if found["h1"].sizes["init"].power != 0 or any(s.verdict != "inferred" or s.power > 0 for s in later):
+        return False
+    (first, readout), changes = p.a, [found[name].changes["one step"].power for name in ("U", "v")]
+    return changes == [first, readout - 1] and found["v"].sizes["init"].power == readout - 1
+
+
+def test_every_neighbour_of_mup_is_unstable_or_not_maximal():
+    mup = named("muP", 1)
+    assert is_maximal(mup)
+    exponents = [*mup.a, *mup.b, mup.c[0]]
+    for k in range(5):
+        for step in (-HALF, HALF):
+            a1, a2, b1, b2, c = [e + step * (i == k) for i, e in enumerate(exponents)]
+            assert not is_maximal(Parametrization.of([a1, a2], [b1, b2], c))
+
+
 def test_logits_and_the_tied_readout_grow_together_with_training():
     program = tensorprog.compile(transformer(True)).mup("sgd").rewritten()
     assert powers(program, "init")["logit"] == (-HALF, None)

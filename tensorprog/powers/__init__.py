@@ -1,5 +1,7 @@
 """Powers of n as a calculus: `tpc mup` and `tpc scale`.
 
+What neither decides is refused (refusals.py).
+
 With unknowns (what a program should be):
     trainable.py    which objects are trained
     terms.py        values with unknown exponents

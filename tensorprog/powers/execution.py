@@ -13,6 +13,7 @@ from fractions import Fraction
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.constants import constant
+from tensorprog.ir.integers import symbols
 from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE
 from tensorprog.ir.program import (
     Accum,
@@ -20,9 +21,12 @@ from tensorprog.ir.program import (
     Const,
     Contract,
     Elementwise,
+    Expand,
     For,
+    FromInt,
     If,
     Initial,
+    InputRef,
     Let,
     Load,
     MatAccum,
@@ -33,13 +37,17 @@ from tensorprog.ir.program import (
     Moment,
     Op,
     OuterTerm,
+    ParamRef,
+    Pick,
+    Place,
     Program,
     Statement,
     Store,
+    SumAxis,
     Var,
     WidthConst,
     Zero,
-    operands,
+    walk,
 )
 from tensorprog.passes.powers import initial_power
 from tensorprog.powers.components import (
@@ -63,6 +71,7 @@ from tensorprog.powers.components import (
 )
 from tensorprog.powers.matrices import Matrix, outer, total
 from tensorprog.powers.numbers import known_numbers
+from tensorprog.powers.refusals import not_covered
 from tensorprog.powers.storage import Elements, mentions
 
 LATER = 2
@@ -100,8 +109,6 @@ class Steps:
 
 def update_places(updates: Mapping[Cell, tuple[Statement, ...]]) -> dict[tuple[Cell, Span | None], frozenset[str]]:
     """The places of the updates, with the loop variables that choose the element of a family."""
-    from tensorprog.ir.integers import symbols
-
     return {(cell, s.span): frozenset(v.name for item in s.items if not hasattr(item, "start") for v in symbols(item))
             for cell, statements in updates.items() for s in statements}
 
@@ -171,7 +178,7 @@ class Execution:
     def _statement(self, statement: Statement) -> None:
         match statement:
             case Let(var=var, op=op):
-                self.of[var], self.made[var] = self._op(op), op
+                self.of[var], self.made[var] = self._op(op, statement.span), op
             case Store(cell=cell, items=items, value=value):
                 self._write(statement, cell, items, self.of.get(value, ZERO), add=False)
             case Accum(cell=cell, items=items, value=value):
@@ -185,6 +192,8 @@ class Execution:
                 self._loop(statement)
             case If(then=then, orelse=orelse):
                 self._branches(then, orelse)
+            case _:
+                not_covered(self.program.source, statement, statement.span)
 
     def _write(self, statement: Statement, cell: Cell, items: tuple, value: Value, add: bool) -> None:
         update = self.steps.is_update(statement)
@@ -266,7 +275,7 @@ class Execution:
 
     # --- operations ---
 
-    def _op(self, op: Op) -> Value:
+    def _op(self, op: Op, span: Span | None) -> Value:
         get = lambda v: self.of.get(v, ZERO)  # noqa: E731
         match op:
             case Const(value=value):
@@ -284,9 +293,12 @@ class Execution:
                 return (found.transposed() if transposed else found).applied(get(arg))
             case Moment(arg=arg):
                 return averaged(get(arg))
+            case SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg):
+                return get(arg)
+            case ParamRef() | FromInt() | InputRef():
+                return ONE
             case _:
-                inputs = operands(op)
-                return get(inputs[0]) if inputs else ONE
+                not_covered(self.program.source, op, span)
 
     def _elementwise(self, op: Elementwise, args: list[Value]) -> Value:
         match op.fn:
@@ -354,8 +366,6 @@ def _parity(op: Elementwise) -> str:
 
 def step_loops(body: tuple[Statement, ...], steps: Steps) -> set[str]:
     """The variables of loops with updates in them, but for those that go through a family's elements."""
-    from tensorprog.ir.program import walk
-
     found: set[str] = set()
     for loop in (s for s in walk(body) if isinstance(s, For)):
         for statement in walk(loop.body):
@@ -366,6 +376,4 @@ def step_loops(body: tuple[Statement, ...], steps: Steps) -> set[str]:
 
 def stores_of(body: tuple[Statement, ...], cell: Cell) -> list[Store | Accum]:
     """The statements that write to a family."""
-    from tensorprog.ir.program import walk
-
     return [s for s in walk(body) if isinstance(s, Store | Accum) and s.cell is cell]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.program import SCALAR, Const, Elementwise, Let, Program, Statement, Var, WidthConst
+from tensorprog.ir.program import SCALAR, Const, Elementwise, Let, Program, Statement, Var
 from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.rewrite import map_blocks, map_vars
 

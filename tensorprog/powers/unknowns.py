@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import NoReturn
 
-from tensorprog.diagnostics import Diagnostic, ProgramError, Span
+from tensorprog.diagnostics import Span
 from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE
 from tensorprog.ir.program import (
     Accum,
@@ -27,7 +28,11 @@ from tensorprog.ir.program import (
     Const,
     Contract,
     Elementwise,
+    Expand,
+    For,
+    FromInt,
     GradStmt,
+    If,
     InputRef,
     Let,
     Load,
@@ -39,16 +44,21 @@ from tensorprog.ir.program import (
     Moment,
     Op,
     OuterTerm,
+    ParamRef,
+    Pick,
+    Place,
     Program,
     Statement,
     Store,
+    SumAxis,
     Var,
     WidthConst,
-    operands,
+    Zero,
     walk,
 )
 from tensorprog.passes.powers import initial_power
 from tensorprog.powers.numbers import known_numbers
+from tensorprog.powers.refusals import not_covered, undecided
 from tensorprog.powers.terms import (
     ACTIVE,
     BARE,
@@ -160,6 +170,10 @@ class Calculus:
                 self._write(cell, joined(self._matrix_term(t) for t in terms), statement.span)
             case GradStmt(scalar=scalar):
                 self.used(self.of.get(scalar, ZERO), statement.span)
+            case For() | If() | Zero():
+                pass  # their blocks are among the statements; zeros say nothing about an order
+            case _:
+                not_covered(self.program.source, statement, statement.span)
 
     def _write(self, cell: Cell, value: Value, span: Span | None) -> None:
         """A trainable object is what its unknowns say; what else is written to it are its updates."""
@@ -211,9 +225,12 @@ class Calculus:
                 return self._applied(self.cell(matrix, var), get(arg), var, span)
             case Moment(arg=arg):
                 return averaged(get(arg))
+            case SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg):
+                return get(arg)
+            case ParamRef() | FromInt():
+                return ONE
             case _:
-                inputs = operands(op)
-                return get(inputs[0]) if inputs else ONE
+                not_covered(self.program.source, op, span)
 
     def _applied(self, matrix: Value, arg: Value, site: Var, span: Span | None) -> Value:
         """A matrix applied to a vector."""
@@ -377,10 +394,8 @@ class Calculus:
     def _place(self, term: Term, span: Span | None) -> Span | None:
         return self.spans.get(term.site) or span
 
-    def _undecided(self, what: str, span: Span | None) -> None:
-        raise ProgramError([Diagnostic("TP720", f"powers of n do not decide {what}", span, help=(
-            "give the intermediate value a name, write the power of n at this place, or train one of them only"))],
-            self.program.source)
+    def _undecided(self, what: str, span: Span | None) -> NoReturn:
+        undecided(self.program.source, what, span)
 
 
 def _updates(term: Term) -> bool:
