@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensorprog.files import write_whole
-from tensorprog.powers.tables import power_of
 from tensorprog.verify_plot import picture_format
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def plot(scale: Scale, path: str | os.PathLike[str]) -> None:
     names = list(scale.names.values())
     columns = max(1, min(COLUMNS, len(names)))
     rows = max(1, math.ceil(len(names) / columns))
-    figure = Figure(figsize=(4.6 * columns, 3.4 * rows), layout="constrained")
+    figure = Figure(figsize=(4.6 * columns, 4.4 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for axes in panels[len(names):]:
@@ -59,14 +58,15 @@ def _panel(axes: Axes, scale: Scale, name: Name) -> None:
         if size.slope is not None and size.slope.exponent is not None:
             _sizes(axes, label, size, size.slope)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="x-small")
+        axes.legend(fontsize="x-small", title="slope", title_fontsize="x-small", frameon=False, loc="upper center",
+                    bbox_to_anchor=(0.5, -0.2))
 
 
 def _sizes(axes: Axes, label: str, size: Size, slope: Slope) -> None:
     """Measured sizes, and a line of the inferred slope through their middle."""
     widths, values = np.array(slope.widths, dtype=float), np.array(slope.sizes)
     color = COLORS[label]
-    inferred = "" if size.power is None else f", inferred {power_of('n', size.power)}"
+    inferred = "" if size.power is None else f", inferred {size.power}"
     axes.errorbar(widths, values, yerr=values * np.array(slope.scatter), fmt="o", markersize=3, color=color,
                   label=f"{label}: {slope.text()}{inferred}")
     if size.power is not None:
