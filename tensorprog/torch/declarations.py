@@ -37,6 +37,7 @@ class Names:
         self._inputs = {
             v: self.fresh("X" if k == 0 else f"X{k + 1}", True) for k, v in enumerate(traced.graph.of("input"))
         }
+        self.tables: dict[str, torch.Tensor] = {}
         self._widths: dict[tuple[int, int], str] = {traced.widths: "n"}
 
     def fresh(self, wanted: str, allowed: bool = False) -> str:
@@ -54,6 +55,14 @@ class Names:
 
     def input(self, value: Value) -> str:
         return self._inputs[value]
+
+    def table(self, value: Value) -> str:
+        """The input that a table of constants is."""
+        table = value.pair[0]
+        known = (name for name, t in self.tables.items() if t.shape == table.shape and torch.equal(t, table))
+        name = next(known, None) or self.fresh(value.base)
+        self.tables[name] = table
+        return name
 
     def width(self, atom: Atom) -> str:
         """The width of an axis' factor, declared when it is first met."""
@@ -117,7 +126,11 @@ def declarations(traced: Traced, names: Names, laws: str, table: MuTable | None 
                 key=lambda atom: atom.sizes,
             )
         ]
-    return [*names.widths(), "size P", *inputs, *dict.fromkeys(found)]
+    tables = [
+        f"input {name} : {list(table.shape)}{'' if table.is_floating_point() else ' int'}"
+        for name, table in names.tables.items()
+    ]
+    return [*names.widths(), "size P", *inputs, *tables, *dict.fromkeys(found)]
 
 
 def _needs_zero(carry: Value) -> bool:

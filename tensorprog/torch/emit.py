@@ -77,18 +77,28 @@ def program_text(
     if kind == "train" and (optimizer != "sgd" or loss not in LOSSES):
         raise module_error("TP805", "training is by optimizer='sgd' and loss='mse' or 'sum'")
     single = trace(traced.make, tuple(x[:1] for x in traced.inputs), traced.widths)
-    if kind == "kernels":
-        return _kernels(single, component, laws, ntk_power)
-    return _training(single, laws, loss, base)
+    if single.graph.output.width_count:
+        raise module_error(
+            "TP807",
+            "the output grows with the width: programs are of outputs of a fixed size",
+            single.graph.output.place,
+        )
+    names = Names(single)
+    text = (
+        _kernels(single, names, component, laws, ntk_power)
+        if kind == "kernels"
+        else _training(single, names, laws, loss, base)
+    )
+    traced.tables = {name: table.numpy() for name, table in names.tables.items()}
+    return text
 
 
-def _kernels(traced: Traced, component: Sequence[int] | None, laws: str, ntk_power: int) -> str:
+def _kernels(traced: Traced, names: Names, component: Sequence[int] | None, laws: str, ntk_power: int) -> str:
     output = traced.graph.output
     sizes = [atom.sizes[0] for axis in output.leaves() for atom in axis]
     where = [str(k) for k in (component or [0] * len(sizes))]
     if len(where) != len(sizes):
         raise module_error("TP805", f"the output has {len(sizes)} indices, and `component` {len(where)}")
-    names = Names(traced)
     statements = Statements(Reader(traced, names, rows=("a",)), indent=1)
     body = statements.lines(("f[a]", output, where))
     wanted = ", ".join(names.declared(name) for name in traced.graph.params)
@@ -116,9 +126,8 @@ def wrapped(line: str) -> list[str]:
     return textwrap.wrap(line, 110, subsequent_indent=" " * 26, break_long_words=False, break_on_hyphens=False)
 
 
-def _training(traced: Traced, laws: str, loss: str, base: int) -> str:
+def _training(traced: Traced, names: Names, laws: str, loss: str, base: int) -> str:
     table = traced.parametrize("sgd", base)
-    names = Names(traced)
     output = traced.graph.output
     sizes = [atom.sizes[0] for axis in output.leaves() for atom in axis]
     letters = "klmpq"[: len(sizes)]

@@ -210,14 +210,16 @@ class Counting:
                 v.place,
                 help="apply the parametrization of weights by hand, with a plain weight traced",
             )
-        px = self._activation(x, v)
+        if sx.terms and sx.known is None:
+            self._settle(x, v)
+        px = self.power(x)
         summed = _summed(v)
         start = px + (HALF * summed if _own(v, w, x) else summed)
         return State(tuple(t.shifted(start, px + summed, v) for t in sw.terms), None, ZERO)
 
     def _activation(self, x: Value, v: Value) -> Fraction:
-        """The power of a factor. Numbers that it was multiplied by count for the product, not for its weights: queries
-        that are divided by sqrt(d) are of order one before."""
+        """The power of a factor of a product of activations. Numbers that it was multiplied by count for the product,
+        not for its weights: queries that are divided by sqrt(d) are of order one before."""
         state = self._states[x]
         if state.terms and state.known is None:
             self._settle(x, v, keep=state.shift)

@@ -113,10 +113,13 @@ class Reader:
                 shape[k] = -1
                 if torch.equal(table, torch.arange(table.shape[k]).view(shape).expand_as(table)):
                     return joined(index[k], axis)
+        if v.width_count == 0 and v.axes:
+            inner = [joined(i, axis) for i, axis in zip(index, v.axes, strict=True)]
+            return f"{self.names.table(v)}[{', '.join(inner)}]"
         users = (u.place for u in self.traced.graph.values if v in u.args)
         raise module_error(
             "TP807",
-            "a table of constants has no place in a program",
+            "a table of constants along an axis that grows has no place in a program",
             v.place or next(users, None),
             help="pass it as an input of the module",
         )
@@ -239,7 +242,8 @@ class Reader:
         if table.numel() == rows * columns and torch.equal(table.view(rows, columns), _upper(rows, columns)):
             query, key = (joined(i, leaves(a)) for i, a in zip(index[-2:], mask.axes[-2:], strict=True))
             return f"{key} <= {query}"
-        raise module_error("TP807", "a mask other than the causal one has no place in a program", filled.place)
+        inner = [joined(i, axis) for i, axis in zip(index, mask.axes, strict=True)]
+        return f"{self.names.table(mask)}[{', '.join(inner)}] == 0"
 
     def _contract(self, v: Value, index: Index) -> str:
         x, w = v.args

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -52,7 +53,8 @@ class InitialLaw:
 
 @dataclass(eq=False)
 class Traced:
-    """A module of any width, understood: its graph, initial laws and what to warn of."""
+    """A module of any width, understood: its graph, initial laws and what to warn of. `tables` are constants of the
+    module that its programs take as inputs, by name."""
 
     make: Make
     inputs: tuple[torch.Tensor, ...]
@@ -61,6 +63,7 @@ class Traced:
     laws: dict[str, InitialLaw]
     warnings: tuple[ProgramWarning, ...]
     module: nn.Module = field(repr=False)
+    tables: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def parametrize(self, optimizer: str = "sgd", base: int = 64, **options: object) -> MuTable:
         """Widths' exponents for every parameter, see `parametrize.parametrize`."""

@@ -140,6 +140,22 @@ def test_numbers_in_the_module_count():
     assert traced.warnings == ()
 
 
+def test_an_embedding_that_is_multiplied_by_the_root_of_the_width():
+    class Scaled(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.emb, self.hidden, self.out, self.n = nn.Embedding(11, n), nn.Linear(n, n), nn.Linear(n, 2), n
+
+        def forward(self, ids):
+            return self.out(torch.relu(self.hidden(self.emb(ids) * self.n**0.5)))
+
+    found = trace(Scaled, TOKENS).parametrize("adamw").exponents()
+    assert [(found[name].std, found[name].lr) for name in ("emb.weight", "hidden.weight")] == [
+        (-HALF, -HALF),
+        (-HALF, -1),
+    ]
+
+
 def test_why_can_be_followed(traced):
     text = traced("tied block").parametrize("adamw").why("out.weight")
     assert text.startswith("emb.weight [11, n], by adamw")

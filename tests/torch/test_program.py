@@ -173,17 +173,34 @@ def test_what_has_no_place_in_a_program():
         trace(mlp, ROWS).program("kernel")
     with pytest.raises(ProgramError, match="has 1 indices, and `component` 2"):
         trace(mlp, ROWS).program(component=(0, 0))
-    mask = torch.tensor([[False, True], [False, False]]).T
+    with pytest.raises(ProgramError, match="TP807.*the output grows with the width"):
+        trace(lambda n: nn.Linear(3, n), ROWS).program()
 
-    class Masked(nn.Module):
-        def __init__(self, n):
-            super().__init__()
-            self.embed = nn.Linear(3, n)
-            self.register_buffer("mask", mask)
 
-        def forward(self, x):
-            h = self.embed(x)
-            return (h @ h.transpose(1, 2) / h.shape[-1]).masked_fill(self.mask, float("-inf")).softmax(-1)
+class Masked(nn.Module):
+    """Attention with rotated positions and a mask of its own."""
 
-    with pytest.raises(ProgramError, match=r"test_program\.py:\d+.*TP807.*mask other than the causal one"):
-        trace(Masked, SEQUENCES[:, :2]).program()
+    def __init__(self, n: int, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, n)
+        self.out = nn.Linear(n, 2)
+        self.register_buffer("mask", mask)
+        self.register_buffer("cos", torch.rand(3, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.embed(x).unflatten(-1, (-1, 4))
+        a, b = h.chunk(2, dim=-1)
+        q = h * self.cos[:, None] + torch.cat([-b, a], dim=-1) * (1 - self.cos[:, None])
+        y = F.scaled_dot_product_attention(q.transpose(1, 2), q.transpose(1, 2), h.transpose(1, 2), attn_mask=self.mask)
+        return self.out(y.transpose(1, 2).flatten(2).mean(1))
+
+
+@pytest.mark.parametrize("additive", [False, True])
+def test_tables_of_constants_are_inputs(additive):
+    kept = torch.tensor([[True, False, True], [True, True, False], [False, True, True]])
+    mask = torch.zeros(3, 3).masked_fill(~kept, float("-inf")) if additive else kept
+    traced = trace(lambda n: Masked(n, mask), SEQUENCES[:2, :3])
+    program = traced.program()
+    assert len(traced.tables) >= 2
+    assert any(np.array_equal(table, ~kept.numpy()) for table in traced.tables.values())
+    assert "[i, j] == 0" in program.source.text or "[j, l] == 0" in program.source.text

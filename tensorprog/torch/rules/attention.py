@@ -7,6 +7,7 @@ import torch
 from tensorprog.torch.graph import Value
 from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.linear import contract, letters
+from tensorprog.torch.rules.pointwise import added
 
 
 @rule("scaled_dot_product_attention")
@@ -50,4 +51,4 @@ def _masked(low: Lowering, logits: Value, mask: Value) -> Value:
         dropped = tuple(~kept for kept in mask.pair)
         inverse = low._buffer(f"{low._node.first.name}_dropped", dropped)
         return low.map("masked_fill", logits, inverse, suffix="masked", value=float("-inf"))
-    return low.map("add", logits, mask, suffix="masked")
+    return added(low, logits, mask, "masked")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tensorprog.torch.axes import fresh, unify
 from tensorprog.torch.graph import Value
 from tensorprog.torch.lowering import Lowering, rule
+from tensorprog.torch.rules.pointwise import added
 from tensorprog.torch.rules.views import permuted
 
 
@@ -59,11 +60,8 @@ def matmul(low: Lowering, x: Value, w: Value) -> Value:
 @rule("baddbmm")
 def _baddbmm(low: Lowering, bias: Value, x: Value, w: Value, *, beta: float = 1, alpha: float = 1) -> Value:
     product = matmul(low, x, w)
-    return low.map(
-        "add",
-        product if alpha == 1 else low.map("mul", product, alpha),
-        bias if beta == 1 else low.map("mul", bias, beta),
-    )
+    product = product if alpha == 1 else low.map("mul", product, alpha)
+    return added(low, product, bias if beta == 1 else low.map("mul", bias, beta))
 
 
 @rule("einsum")

@@ -71,7 +71,15 @@ def _same(low: Lowering, x: Value, *_: object, **__: object) -> Value:
 
 @rule("add", "add_")
 def _add(low: Lowering, x: Value, y: Value | float | Both, *, alpha: float = 1) -> Value:
-    return low.map("add", x, y if alpha == 1 else low.map("mul", y, alpha))
+    return added(low, x, y if alpha == 1 else low.map("mul", y, alpha))
+
+
+def added(low: Lowering, x: Value, y: Value | float | Both, suffix: str = "") -> Value:
+    """A sum; a table of 0 and -inf is a mask."""
+    if isinstance(y, Value) and y.op == "buffer" and bool(y.pair[0].isinf().any()):
+        dropped = tuple(table.isinf() for table in y.pair)
+        return low.map("masked_fill", x, low._buffer(f"{y.name}_dropped", dropped), suffix=suffix, value=float("-inf"))
+    return low.map("add", x, y, suffix=suffix)
 
 
 @rule("sub", "sub_")
