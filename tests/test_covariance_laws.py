@@ -105,3 +105,16 @@ def test_biases_of_two_values():
                 new[a, c] = sum(w @ (erf(u + s) * erf(v + s)) @ w for s in (1, -1)) / 2
         k = new
     assert found["nngp"] == pytest.approx(k, rel=1e-9)
+
+
+@pytest.mark.parametrize("bound", ["n**(-1/2)", "1*n**(-1/2)", "c/sqrt(n)", "(c + 1)/(2*n**0.5)"])
+def test_a_readout_of_a_symmetric_law_in_every_spelling(bound):
+    """v uniform with variance 1/(3n): E f f = E u u / 3."""
+    text = """width n
+param c = 1.0
+vector u : [n] ~ normal(0, 1)
+vector v : [n] ~ uniform(-{0}, {0})
+f = dot(v, u)
+output cov(f, f) as k
+"""
+    assert tensorprog.compile(text.format(bound)).run()["k"] == pytest.approx(1 / 3, rel=1e-12)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tensorprog.diagnostics import Reporter, Source
@@ -63,6 +63,7 @@ def test_loops(body, expected):
 QUARTERS = st.integers(-12, 12).map(lambda k: k / 4)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([*UNARY, *BINARY]), st.lists(st.tuples(QUARTERS, QUARTERS.map(abs)), min_size=2,
                                                     max_size=2), st.integers(0, 2**32 - 1))
 def test_ranges_hold_the_values(fn, ends, seed):

@@ -12,7 +12,7 @@ from tensorprog.check.integers import const_expr, extent_expr
 from tensorprog.check.scope import CellName, InputName, IntName, ParamName, Poison, WidthName, counted
 from tensorprog.diagnostics import Note, Span, near_miss
 from tensorprog.diagnostics.foreign import instead_of_law
-from tensorprog.ir.constants import ConstantError, literal_value
+from tensorprog.ir.constants import ConstantError, holds_name, literal_value
 from tensorprog.ir.integers import IntExpr, IntSym
 from tensorprog.ir.program import (
     Cell,
@@ -154,7 +154,7 @@ def _param(ctx: Context, node: tree.ParamDecl) -> None:
 def _literal(ctx: Context, node: tree.Expr, kind: str, what: str) -> float | int:
     expr = const_expr(ctx, node)
     try:
-        value = math.nan if _holds_name(expr) else literal_value(expr)
+        value = math.nan if holds_name(expr) else literal_value(expr)
     except (ConstantError, ArithmeticError, ValueError):
         value = math.nan
     if not math.isfinite(value):
@@ -166,10 +166,6 @@ def _literal(ctx: Context, node: tree.Expr, kind: str, what: str) -> float | int
                      help="write a whole number" + ", or declare a real parameter, without `: int`" * ("param" in what))
         return int(value)
     return value
-
-
-def _holds_name(expr: ConstExpr) -> bool:
-    return expr.op in ("width", "param", "int") or any(_holds_name(a) for a in expr.args)
 
 
 def _input(ctx: Context, node: tree.InputDecl) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source
@@ -11,6 +12,9 @@ from tensorprog.ir.integers import evaluate_int
 from tensorprog.ir.program import ConstExpr, Program
 
 Scaled = tuple[float, Fraction]
+
+NAMES = ("param", "int", "width")
+SETTINGS = (1.3, 2.6, 7.1)  # numbers that names stand for to see whether a constant is zero
 
 
 class ConstantError(Exception):
@@ -113,6 +117,36 @@ def literal_value(expr: ConstExpr) -> float:
     Raises:
         ConstantError: it holds a name.
     """
-    if expr.op in ("param", "int", "width"):
+    if holds_name(expr):
         raise ConstantError("it holds a name", expr)
     return _evaluate(None, expr, {})[0]
+
+
+def holds_name(expr: ConstExpr) -> bool:
+    """Whether a constant depends on a parameter, an integer or a width."""
+    return expr.op in NAMES or any(holds_name(a) for a in expr.args)
+
+
+def is_zero(expr: ConstExpr) -> bool:
+    """Whether a constant is zero whatever its names are: as far as rounding shows it at three settings of them."""
+    try:
+        return all(_rounds_to_zero(expr, start) for start in SETTINGS)
+    except (ConstantError, ArithmeticError, ValueError, TypeError):
+        return False
+
+
+def _rounds_to_zero(expr: ConstExpr, start: float) -> bool:
+    values: dict[object, float] = {}
+    number = _settled(expr, values, start)
+    if number.op in ("+", "-"):
+        left, right = (literal_value(a) for a in number.args)
+        return abs(left + right if number.op == "+" else left - right) <= 1e-13 * max(abs(left), abs(right))
+    return literal_value(number) == 0
+
+
+def _settled(expr: ConstExpr, values: dict[object, float], start: float) -> ConstExpr:
+    """A constant with a number for every name in it, each another one."""
+    if expr.op in NAMES:
+        value = values.setdefault((expr.op, expr.leaf), start + 0.37 * len(values))
+        return ConstExpr("num", (), value, span=expr.span)
+    return replace(expr, args=tuple(_settled(a, values, start) for a in expr.args))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tensorprog.diagnostics import Note, Reporter
-from tensorprog.ir.constants import ConstantError, literal_value
+from tensorprog.ir.constants import is_zero
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -153,25 +153,15 @@ def _variance(initial: Initial) -> ConstExpr | None:
     match initial.law:
         case Law("rademacher"):
             return ConstExpr("num", (), 1.0)
-        case Law("normal", (mean, variance)) if _is_zero(mean):
+        case Law("normal", (mean, variance)) if is_zero(mean):
             return variance
         case Law("sparse_normal", (probability, variance)):
             return ConstExpr("*", (probability, variance))
-        case Law("uniform", (low, high)) if _is_zero(ConstExpr("+", (low, high))):
+        case Law("uniform", (low, high)) if is_zero(ConstExpr("+", (low, high))):
             length = ConstExpr("-", (high, low))
             return ConstExpr("/", (ConstExpr("*", (length, length)), ConstExpr("num", (), 12.0)))
         case _:
             return None
-
-
-def _is_zero(expr: ConstExpr) -> bool:
-    """Whether a constant is zero, whatever the parameters."""
-    if expr.op == "+" and ConstExpr("neg", (expr.args[1],)) == expr.args[0]:
-        return True
-    try:
-        return literal_value(expr) == 0
-    except (ConstantError, ArithmeticError, ValueError, TypeError, KeyError):
-        return False
 
 
 # --- degrees -------------------------------------------------------------------------------------------------

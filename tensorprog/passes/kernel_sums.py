@@ -218,5 +218,7 @@ def _number(builder: Builder, expr: ConstExpr) -> Var:
 
 
 def _exact(value: float) -> Fraction | float:
-    return Fraction(int(value)) if float(value).is_integer() else float(value)
+    """The short fraction that a number was written as; exponents of n have to be exact."""
+    short = Fraction(value).limit_denominator(10**6)
+    return short if float(short) == value else float(value)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tensorprog.ir.constants import ConstantError, literal_value
+from tensorprog.ir.constants import is_zero
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -101,10 +101,7 @@ def _is_zero(law: Law) -> bool:
     """Whether an object starts at zero."""
     if law.name != "constant":
         return law.name == "zero"
-    try:
-        return literal_value(law.args[0]) == 0
-    except ConstantError:
-        return False
+    return is_zero(law.args[0])
 
 
 def _writes(program: Program, cell: Cell) -> list[Statement]:
