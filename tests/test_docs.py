@@ -22,7 +22,7 @@ from tensorprog.cli import main
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/api.md", "docs/architecture.md", "docs/derivations.md",
-             "docs/linear-limits.md", "docs/scaling.md", "examples/README.md")
+             "docs/linear-limits.md", "docs/scaling.md", "docs/torch.md", "examples/README.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
 INSTALLATION = {"pip install .", 'pip install -e ".[test]"'}
@@ -44,6 +44,8 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_blocks_run(document, folder):
+    if document == "docs/torch.md":
+        pytest.importorskip("torch.nn")
     namespace: dict[str, object] = {"__name__": "__document__"}
     for language, text in blocks(document):
         match language:

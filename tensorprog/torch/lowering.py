@@ -84,6 +84,16 @@ class Lowering:
         return list(stack.values())[-1][0].split("@")[0] if stack else ""
 
     @property
+    def operation(self) -> str:
+        """torch's name of the operation."""
+        return _name_of(self._node.first.target)
+
+    def parts(self, dim: int) -> list[Sizes]:
+        """The sizes along an axis of each of an operation's results."""
+        both = [[int(t.shape[dim]) for t in n.meta["val"]] for n in (self._node.first, self._node.second)]
+        return list(zip(*both, strict=True))
+
+    @property
     def out_sizes(self) -> tuple[Sizes, ...]:
         """The sizes of every axis of the operation's (first) result."""
         values = [_first(n.meta["val"]) for n in (self._node.first, self._node.second)]
@@ -147,7 +157,7 @@ class Lowering:
                 pair = tuple(
                     getattr(e.graph_module, n.target) for e, n in zip(self._exported, (first, node.second), strict=True)
                 )
-                self._made[first.name] = self._buffer(first.name, pair)
+                self._made[first.name] = self.buffer(first.name, pair)
             case _:
                 self._made[first.name] = self._call(node)
 
@@ -163,10 +173,11 @@ class Lowering:
             return value
         buffers = signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
         if first.name in buffers:
-            return self._buffer(first.name, tuple(_stored(e, buffers[first.name]) for e in (one, two)))
+            return self.buffer(first.name, tuple(_stored(e, buffers[first.name]) for e in (one, two)))
         return self.emit("input", (), axes)
 
-    def _buffer(self, key: str, pair: tuple[torch.Tensor, torch.Tensor]) -> Value:
+    def buffer(self, key: str, pair: tuple[torch.Tensor, torch.Tensor]) -> Value:
+        """A table of constants, under a key of its own."""
         self._tensors[key] = pair
         axes = tuple(fresh(sizes) for sizes in zip(*(tuple(t.shape) for t in pair), strict=True))
         return self.emit("buffer", (), axes, pair=tuple(t.detach() for t in pair))
@@ -197,7 +208,7 @@ class Lowering:
         ]
         if not isinstance(results[0], torch.Tensor):
             raise self.refuse("an operation on constants gives several results")
-        return self._buffer(node.first.name, tuple(results))
+        return self.buffer(node.first.name, tuple(results))
 
     def _converted(self, a: object, b: object) -> object:
         match a:

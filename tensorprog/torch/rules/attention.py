@@ -34,21 +34,21 @@ def _attention(
     logits = contract(low, q, k, batch + "xz", batch + "yz", batch + "xy", "products")
     logits = low.map("mul", logits, scale, suffix="logits")
     if causal:
-        mask = _triangle(low, q.sizes[-2][0], k.sizes[-2][0])
+        mask = _triangle(low, q.name, q.sizes[-2][0], k.sizes[-2][0])
     if mask is not None:
         logits = _masked(low, logits, mask)
     weights = low.emit("softmax", (logits,), logits.axes, "weights", dim=len(logits.axes) - 1)
     return contract(low, weights, v, batch + "xy", batch + "yz", batch + "xz")
 
 
-def _triangle(low: Lowering, rows: int, columns: int) -> Value:
+def _triangle(low: Lowering, name: str, rows: int, columns: int) -> Value:
     kept = torch.ones(rows, columns, dtype=torch.bool).tril()
-    return low._buffer(f"{low._node.first.name}_mask", (kept, kept))
+    return low.buffer(f"{name}_mask", (kept, kept))
 
 
 def _masked(low: Lowering, logits: Value, mask: Value) -> Value:
     if mask.op == "buffer" and mask.pair[0].dtype == torch.bool:
         dropped = tuple(~kept for kept in mask.pair)
-        inverse = low._buffer(f"{low._node.first.name}_dropped", dropped)
+        inverse = low.buffer(f"{mask.name}_dropped", dropped)
         return low.map("masked_fill", logits, inverse, suffix="masked", value=float("-inf"))
     return added(low, logits, mask, "masked")

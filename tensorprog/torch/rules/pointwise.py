@@ -78,7 +78,7 @@ def added(low: Lowering, x: Value, y: Value | float | Both, suffix: str = "") ->
     """A sum; a table of 0 and -inf is a mask."""
     if isinstance(y, Value) and y.op == "buffer" and bool(y.pair[0].isinf().any()):
         dropped = tuple(table.isinf() for table in y.pair)
-        return low.map("masked_fill", x, low._buffer(f"{y.name}_dropped", dropped), suffix=suffix, value=float("-inf"))
+        return low.map("masked_fill", x, low.buffer(f"{y.name}_dropped", dropped), suffix=suffix, value=float("-inf"))
     return low.map("add", x, y, suffix=suffix)
 
 

@@ -29,7 +29,7 @@ def _max_pool(
 ) -> Value:
     if ceil_mode or set(_numbers(dilation)) != {1} or set(_numbers(padding)) != {0}:
         raise low.refuse("max pooling with padding, dilation or ceil_mode has no rule")
-    return _pooled(low, x, "max", kernel, stride, 0, low._node.first.target._opname.count("1d") or 2)
+    return _pooled(low, x, "max", kernel, stride, 0, _rank(low))
 
 
 @rule("avg_pool1d", "avg_pool2d")
@@ -45,18 +45,22 @@ def _avg_pool(
 ) -> Value:
     if ceil_mode or divisor or set(_numbers(padding)) != {0}:
         raise low.refuse("average pooling with padding, ceil_mode or a divisor has no rule")
-    return _pooled(low, x, "mean", kernel, stride, 0, low._node.first.target._opname.count("1d") or 2)
+    return _pooled(low, x, "mean", kernel, stride, 0, _rank(low))
 
 
 @rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d")
 def _adaptive(low: Lowering, x: Value, output: object, *_: object) -> Value:
-    fn = "max" if "max" in low._node.first.target._opname else "mean"
-    rank = low._node.first.target._opname.count("1d") or 2
+    fn = "max" if "max" in low.operation else "mean"
+    rank = _rank(low)
     sizes = [(s[0], o[0]) for s, o in zip(x.sizes[-rank:], low.out_sizes[-rank:], strict=True)]
     if any(size % out for size, out in sizes):
         raise low.refuse("adaptive pooling into parts that are not equal has no rule")
     kernel = [size // out for size, out in sizes]
     return _pooled(low, x, fn, kernel, kernel, 0, rank)
+
+
+def _rank(low: Lowering) -> int:
+    return 1 if low.operation.endswith("1d") else 2
 
 
 def _numbers(value: object) -> list[int]:

@@ -130,9 +130,7 @@ def _after_blocks(axis: Axis, blocks: int) -> Axis:
 @rule("split", "split_with_sizes", "chunk", "tensor_split")
 def _split(low: Lowering, x: Value, *args: object, dim: int = 0) -> tuple[Value, ...]:
     dim = (args[1] if len(args) > 1 else dim) % len(x.axes)
-    node = low._node
-    parts = [[int(t.shape[dim]) for t in n.meta["val"]] for n in (node.first, node.second)]
-    sections = list(zip(*parts, strict=True))
+    sections = low.parts(dim)
     return tuple(_section(low, x, dim, sections, k) for k in range(len(sections)))
 
 
