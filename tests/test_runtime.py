@@ -36,6 +36,17 @@ def test_normals_have_the_law_of_normals():
         assert stats.kstest(row, "norm").statistic < 0.01
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_parts_make_up_the_whole(mirrored):
+    """Of every block of coordinates, those of which particles are permuted included."""
+    def draw(samples, part=(0, 1)):
+        s = rt.Space(samples, np.random.SeedSequence(7), mirrored=mirrored, part=part)
+        return [np.unique(s.uniform(200)[index], axis=0) for index in (3, 150) for _ in range(2)]
+
+    parts = zip(*(draw(16, (i, 4)) for i in range(4)))
+    assert all(np.array_equal(whole, np.unique(np.concatenate(of))) for whole, of in zip(draw(64), parts))
+
+
 def test_mirrored_vectors_change_sign_and_others_do_not():
     s = space(mirrored=True)
     plain, flipped = s.normal(1)[0], s.normal(1, mirror=True)[0]
@@ -224,6 +235,21 @@ def test_one_replicate_has_no_error_bar():
     assert values["x"] == 1
     assert np.isnan(errors["x"])
     assert np.isnan(coverage_factor(1))
+
+
+def test_the_bias_is_part_of_the_error():
+    """Replicates that agree on a bias of 8/N: a quarter of the particles has four times as much."""
+    def biased(seed, tick, part=(0, 1)):
+        seed.spawn(1)
+        few = part[1] > 1
+        return {"x": 1 + 8 / rt.part_size(64, part[1]), "y": 1.0, "lost": np.nan if few else 3.0,
+                "spawned": float(seed.n_children_spawned)}
+
+    values, errors = rt.run_replicates(biased, replicates=16, seed=0, samples=64)
+    assert values["x"] - errors["x"] == pytest.approx(1) and errors["y"] == 0 and errors["spawned"] == 0
+    assert errors["lost"] == values["lost"] == 3
+    assert rt.run_replicates(biased, replicates=2, seed=0, samples=4)[1]["x"] == 0
+    assert np.isnan(rt.run_replicates(biased, replicates=1, seed=0, samples=64)[1]["x"])
 
 
 def test_results_do_not_depend_on_threads():

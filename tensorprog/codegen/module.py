@@ -25,7 +25,7 @@ Written by tensorprog; running it needs NumPy, SciPy, Numba and `tensorprog.runt
 `data` maps input names to arrays, and sizes and parameters that have no default to numbers; others may be given as
 keyword arguments. A vector of the program is a row of `samples` particles, `W @ x` the lazily sampled operator of
 `tensorprog.runtime.matrices`, a moment an average over particles. Errors are standard errors over independent
-randomizations, scaled so that two of them cover 95 %.
+randomizations, with an estimate of the bias, scaled so that two of them cover 95 %.
 
 The program:
 
@@ -111,18 +111,22 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]]) -> str:
     """
     env = bind(data, settings)
     samples += samples % 2
-    return rt.run_replicates(lambda child, tick: replicate(env, samples, child, tolerance, tick), replicates=replicates,
-                             seed=seed, steps=steps(env), threads=threads, progress=progress, samples=samples,
-                             jumps={dict(resolution)!r})'''
+
+    def one(child, tick, part=(0, 1)):
+        return replicate(env, rt.part_size(samples, part[1]), child, tolerance, tick, part=part)
+
+    return rt.run_replicates(one, replicates=replicates, seed=seed, steps=steps(env), threads=threads,
+                             progress=progress, samples=samples, jumps={dict(resolution)!r})'''
 
 
 # --- one replicate -------------------------------------------------------------------------------------------
 
 
 def _replicate(program: Program, body: list[str], vanishing: frozenset[str]) -> str:
-    lines = ["def replicate(env, samples, seed, tolerance, tick, plain=False):",
-             '    """One randomization: output name -> array. Calls `tick` after every step of its outermost loops. `plain`',
-             "    samples are independent, so that averages fluctuate like those of a network of that width.",
+    lines = ["def replicate(env, samples, seed, tolerance, tick, plain=False, part=(0, 1)):",
+             '    """One randomization: output name -> array. Calls `tick` after every step of its outermost loops.',
+             "    `plain` samples are independent, so that averages fluctuate like those of a network of that width.",
+             "    `part` (i, k): by the i-th of k parts of the particles that there are with k times as many samples.",
              '    """']
     return "\n".join([*lines, *unpacked_lines(program), *body, *result_lines(program, vanishing)])
 
@@ -146,6 +150,6 @@ def _result(cell: Cell, vanishes: bool) -> str:
 
 def _sampled_spaces(program: Program, spaces: Spaces, mirrored: frozenset[Cell]) -> list[str]:
     flips = {spaces.of(c) for c in mirrored if c in {i.cell for i in program.initials}}
-    made = [f"rt.Space(samples, seeds[{i}]{', mirrored=True' if i in flips else ''}, plain=plain)"
+    made = [f"rt.Space(samples, seeds[{i}]{', mirrored=True' if i in flips else ''}, plain=plain, part=part)"
             for i in range(len(spaces.widths))]
     return [f"    seeds = seed.spawn({len(spaces.widths)})", f"    spaces = [{', '.join(made)}]"]

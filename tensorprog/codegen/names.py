@@ -10,7 +10,7 @@ from tensorprog.ir.integers import int_text as plain_int_text
 
 RESERVED = frozenset(
     "np rt env samples seed seeds tolerance tick steps vectorize run bind replicate spaces ratios defaultdict max min "
-    "start stop step low high zero counter slots threads rank scratch phase dtype njit "
+    "start stop step part low high zero counter slots threads rank scratch phase dtype njit "
     "initial evaluate dimensions int float range len exp log sqrt sin cos tanh erf erfc log1p abs inf".split())
 
 

@@ -16,6 +16,9 @@ from tensorprog.runtime.sobol import sobol_points
 FIRST_BLOCK = 256
 LATER_BLOCK = 128
 
+# A space by itself, and not a part of a larger one.
+WHOLE = (0, 1)
+
 
 class Space:
     """The sample space of the vectors that are mixed coordinatewise.
@@ -27,11 +30,14 @@ class Space:
             must be even then.
         plain: independent samples, nothing orthogonal and nothing mirrored: averages fluctuate about their limits like
             those of a network of width N.
+        part: (i, k), to take the i-th of k parts, N points each, of the sequence that a space of k*N particles has.
     """
 
-    def __init__(self, samples: int, seed: np.random.SeedSequence, *, mirrored: bool = False, plain: bool = False):
+    def __init__(self, samples: int, seed: np.random.SeedSequence, *, mirrored: bool = False, plain: bool = False,
+                 part: tuple[int, int] = WHOLE):
         self.samples = samples
         self.plain = plain
+        self._part = part
         mirrored = self.mirrored = mirrored and not plain
         self._points = samples // 2 if mirrored else samples
         self._generator = np.random.default_rng(seed)
@@ -74,16 +80,16 @@ class Space:
         self._used += count
         return rows
 
-    def _new_block(self, count: int) -> np.ndarray:
-        size = max(count, FIRST_BLOCK if self._blocks == 0 else LATER_BLOCK)
-        bits = max(0, (self._points - 1).bit_length())
-        points = sobol_points(size, bits, self._generator)[:, : self._points]
-        # Sobol points lie on a grid that includes 0; move them to the cells' interiors.
-        points = np.clip(points, 2.0**-33, 1.0 - 2.0**-33)
-        if self._blocks:
-            points = points[:, self._generator.permutation(self._points)]
+    def _new_block(self, coordinates: int) -> np.ndarray:
+        size = max(coordinates, FIRST_BLOCK if self._blocks == 0 else LATER_BLOCK)
+        number, parts = self._part
+        count = parts * self._points
+        chosen = slice(number * self._points, (number + 1) * self._points)
+        columns = self._generator.permutation(count)[chosen] if self._blocks else chosen
+        points = sobol_points(size, max(0, (count - 1).bit_length()), self._generator, columns)
         self._blocks += 1
-        return np.ascontiguousarray(points)
+        # Sobol points lie on a grid that includes 0; move them to the cells' interiors.
+        return np.ascontiguousarray(np.clip(points, 2.0**-33, 1.0 - 2.0**-33))
 
     def _match(self, rows: np.ndarray) -> np.ndarray:
         """Orthogonalize against the constant and earlier normals and normalize, as far as N allows."""

@@ -16,10 +16,11 @@ import numpy as np
 BITS = 30
 
 
-def sobol_points(dimension: int, log2_count: int, rng: np.random.Generator) -> np.ndarray:
-    """2**log2_count points in the unit cube, one a column: [dimension, 2**log2_count]."""
+def sobol_points(dimension: int, log2_count: int, rng: np.random.Generator,
+                 chosen: slice | np.ndarray = slice(None)) -> np.ndarray:
+    """2**log2_count points in the unit cube, or those of them that are `chosen`, one a column: [dimension, count]."""
     if _direction_numbers() is None:
-        return _by_scipy(dimension, log2_count, rng)
+        return _by_scipy(dimension, log2_count, rng)[:, chosen]
     directions, shift = _scrambled(_directions(dimension), rng.spawn(1)[0])
     points = np.empty((dimension, 1 << log2_count), np.uint32)
     points[:, 0] = shift
@@ -27,7 +28,7 @@ def sobol_points(dimension: int, log2_count: int, rng: np.random.Generator) -> n
         half = 1 << j
         np.bitwise_xor(points[:, half - 1::-1] if j else points[:, :1], directions[:, j, None],
                        out=points[:, half:2 * half])
-    return points * 2.0**-BITS
+    return points[:, chosen] * 2.0**-BITS
 
 
 def _scrambled(directions: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
