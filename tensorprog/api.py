@@ -512,11 +512,16 @@ class CompiledProgram:
         return [self._divergence_warning(name, where, growing) for name, where in diverged.items()]
 
     def _divergence_warning(self, name: str, where: int | None, growing: bool) -> Diagnostic:
+        from tensorprog.ir.program import For, walk
+
         span = next(o.span for o in self.program.outputs if o.name == name)
         place = "" if where is None else f" from {name}[{where}] on"
         if growing:
-            message = f"the output '{name}' is infinite or beyond 1e12{place}: the computation diverged"
-            return Diagnostic("TP640", message, span, severity="warning",
+            message = f"the output '{name}' is infinite or beyond 1e12{place}"
+            if not any(isinstance(s, For) for s in walk(self.program.body)):
+                return Diagnostic("TP640", message, span, severity="warning", help=(
+                    "a number is too large or a denominator too small: scale it down, or use its logarithm"))
+            return Diagnostic("TP640", f"{message}: the computation diverged", span, severity="warning",
                               help="try a smaller learning rate, or look at an earlier time")
         message = f"the output '{name}' is not a number{place}, as 0/0 and the root of a negative number are"
         return Diagnostic("TP641", message, span, severity="warning",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -49,6 +50,15 @@ def of_text(text):
 
 
 # --- the papers' equations -----------------------------------------------------------------------------------
+
+
+def test_a_limit_pickles():
+    """Laws and nonlinearities are classes that are made at run time."""
+    program = tensorprog.compile("width n\nmatrix W : [n, n] ~ normal(0, 1/n)\nvector v : [n] ~ normal(0, 1)\n"
+                                 "f = moment(v * tanh(W.T @ tanh(W @ v)))\noutput f, sign(f) as s\n")
+    limit = program.limit
+    again = pickle.loads(pickle.dumps(limit))
+    assert again.text() == limit.text() and again.latex() == limit.latex() and again.equations == limit.equations
 
 
 def test_one_hidden_layer():

@@ -196,4 +196,7 @@ def test_undefined_is_not_divergence():
     assert [w.code for w in undefined.warnings if w.code.startswith("TP64")] == ["TP641"]
     growing = tensorprog.compile(head + "f[0] = moment(u*u)\nfor t in range(9):\n    f[t+1] = (10*f[t])**2\n"
                                  "output f\n").run()
-    assert [w.code for w in growing.warnings] == ["TP640"]
+    assert [w.code for w in growing.warnings] == ["TP640"] and "learning rate" in growing.warnings[0].help
+    large = tensorprog.compile(head + "output exp(exp(10))*moment(u*u) as q\n").run()
+    assert [w.code for w in large.warnings] == ["TP640"]
+    assert "diverged" not in large.warnings[0].message and "learning rate" not in large.warnings[0].help

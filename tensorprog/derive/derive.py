@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 
 import sympy
 from sympy import Expr, Function, S
@@ -29,7 +30,21 @@ STEIN = ("at a jump the expectation of the derivative is read by Stein's lemma: 
 
 
 class LawBase(Function):
-    """A declared distribution."""
+    """A declared distribution; subclasses are made by `declared_law`."""
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        # The class is made at run time: a pickle names it by what it is made from.
+        return declared_law, (type(self).__name__, self.args)
+
+
+def declared_law(name: str, args: tuple[Expr, ...]) -> LawBase:
+    """The distribution of a name, with its arguments."""
+    return _law_class(name)(*args)
+
+
+@cache
+def _law_class(name: str) -> type[LawBase]:
+    return type(name, (LawBase,), {})
 
 
 def derive(compiled: Compiled) -> Derivation:
@@ -139,7 +154,7 @@ class _Writer:
         family = [(index("k"), to_integer(e)) for e in initial.extents]
         axes = [(index("i"), to_integer(e)) for e in initial.cell.type.shape]
         indices = tuple(Binder(s, S.Zero, size - 1) for s, size in (*family, *axes))
-        law = type(initial.law.name, (LawBase,), {})(*(to_constant(self.limit, a) for a in initial.law.args))
+        law = declared_law(initial.law.name, tuple(to_constant(self.limit, a) for a in initial.law.args))
         time = (self.read.first_times[label],) if label in self.read.first_times else ()
         return self._rule("initial", z(label, (*time, *(b.symbol for b in indices))), law, indices)
 

@@ -82,6 +82,10 @@ class NonlinearityBase(Function):
     def fdiff(self, argindex: int = 1) -> Expr:
         return derivative(self.fn, self.order, argindex, self.args)
 
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        # The class is made at run time: a pickle names it by what it is made from.
+        return _applied, (self.fn, self.order, self.args)
+
 
 ODD = {"tanh", "erf", "sign", "sin"}
 EVEN = {"abs", "cos"}
@@ -91,6 +95,10 @@ ROUGH = {("step", 0), ("sign", 0)}
 def nonlinearity(fn: str, order: int = 0) -> type[NonlinearityBase]:
     """The SymPy function of a primitive's derivative of the given order."""
     return _nonlinearity(fn, order)
+
+
+def _applied(fn: str, order: int, args: tuple[Expr, ...]) -> Expr:
+    return nonlinearity(fn, order)(*args)
 
 
 @cache

@@ -144,8 +144,9 @@ _BINDING = {
         "tpc run model.tp --set variance=1"),
     "TP640": Entry(
         "output that is not finite",
-        "From some index on the output is infinite or not a number: the computation diverged, as training does when "
-        "the learning rate is too large. What came before is right. tpc exits with 1.",
+        "From some index on the output is infinite or not a number. In a loop the computation diverged, as training does "
+        "when the learning rate is too large; what came before is right. Without a loop an expression is too large for a "
+        "number, as exp(1000) is. tpc exits with 1.",
         "tpc run model.tp data.npz --set eta=50",
         "tpc run model.tp data.npz --set eta=0.5"),
     "TP641": Entry(
