@@ -21,7 +21,7 @@ from tensorprog.runtime.compiling import njit
 from tensorprog.runtime import hermite_averages as averages
 from tensorprog.runtime import hermite_hard as hard
 from tensorprog.runtime import hermite_tables as tables
-from tensorprog.runtime.horner import BLOCK, horner, horner_with_slope
+from tensorprog.runtime.horner import BLOCK, both_sums, largest, one_sum
 
 # Blocks read and write more rows of scratch than LLVM checks for overlap by default before it vectorizes a loop.
 llvmlite.binding.set_option("tensorprog", "-runtime-memory-check-threshold=128")
@@ -31,7 +31,7 @@ OPTIONS = dict(nogil=True, cache=True, error_model="numpy", fastmath={"contract"
 
 #: Terms that are left out, relative to the root mean squares of the functions.
 TOLERANCE = 3e-14
-#: Numbers of terms are multiples of this.
+#: Numbers of terms are multiples of this (the power of `ratio` in `sum_series`).
 CHUNK = 8
 #: Errors of coefficients and sums, relative to the root mean squares.
 ROUNDING = 1e-14
@@ -134,11 +134,11 @@ class HermiteSeries:
         step = self.powers[2] - self.powers[1]
         return np.append(self.powers[1::CHUNK], self.powers[-1] + step)
 
-    def tables(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Coefficients [terms, n] and bounds [chunks + 1, n] of both sides."""
-        made = [(np.ascontiguousarray(side.coefficients(self.powers).T), side.bounds(self.starts))
+    def tables(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Coefficients [n, terms] and bounds [chunks + 1, n] of both sides."""
+        made = [(side.coefficients(self.powers), side.bounds(self.starts))
                 for side in self._sides[:1 if self._sides[0] is self._sides[1] else 2]]
-        return made[0], made[-1]
+        return [made[0], made[-1]]
 
     def sums(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """sum t_n c**n and sum t_n c**n / (n + 1) at correlations c [n]; by quadrature where u = v."""
@@ -248,85 +248,72 @@ def _sum_pairs(first, second, powers, i, j, c, value, integral):
 
 
 def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-    """For `sum_series`: coefficients [terms, N1] and [terms, N2] of all calls, where each begins; bounds [chunks, N1]
-    and, largest of a block from each column on, [chunks, N2], with their powers and where each call begins; weights."""
+    """For `sum_series`, of all calls side by side: coefficients [N1, terms] and, by blocks of columns, [blocks, terms,
+    BLOCK], and where each call begins; bounds [N1, chunks] and, largest of a block, [blocks, chunks], where each call
+    begins, and what is left after the last terms [calls, N2]; the powers of terms and bounds, and weights."""
     if not calls:
         none, ints = np.zeros((1, 1), dtype), np.zeros(1, np.int64)
-        return none, none, ints, ints, np.zeros((1, 1)), np.zeros((1, 1)), ints, ints, np.zeros(1, dtype), TOLERANCE
-    made = [call.tables() for call in calls]
-    shared = rows == columns and all(left is right for left, right in made)
-    first = np.concatenate([left[0][:, rows] for left, _ in made]).astype(dtype, copy=False)
-    second = first if shared else np.concatenate([right[0][:, columns] for _, right in made]).astype(dtype, copy=False)
-    near = np.concatenate([left[1][:, rows] for left, _ in made])
-    far = np.concatenate([right[1][:, columns] for _, right in made])
+        return (none, none[None], ints, none.astype(np.float64), none.astype(np.float64), ints,
+                none.astype(np.float64), ints, ints, none[0], TOLERANCE)
+    lefts, rights = zip(*(call.tables() for call in calls))
+    first = np.concatenate([values[rows] for values, _ in lefts], axis=1).astype(dtype, copy=False)
+    second = _blocks(np.concatenate([values[columns] for values, _ in rights], axis=1)).astype(dtype, copy=False)
+    near = np.concatenate([bounds[:, rows] for _, bounds in lefts]).T
+    far = _blocks(np.concatenate([bounds[:, columns] for _, bounds in rights]).T).max(axis=2)
+    rest = np.array([bounds[-1, columns] for _, bounds in rights])
     powers = np.concatenate([call.powers for call in calls])
     terms = np.cumsum([0] + [len(call.powers) for call in calls])
     chunks = np.cumsum([0] + [len(call.starts) for call in calls])
     starts = np.concatenate([call.starts for call in calls])
     tolerance = TOLERANCE if dtype == np.float64 else 1e-8
-    return (_padded(first), _padded(second), terms, powers, np.ascontiguousarray(near), _largest_ahead(far), chunks,
-            starts, (1.0 / (powers + 1)).astype(dtype), tolerance)
+    return (*map(np.ascontiguousarray, (first, second)), terms, *map(np.ascontiguousarray, (near, far)), chunks, rest,
+            powers, starts, (1.0 / (powers + 1)).astype(dtype), tolerance)
 
 
-def _padded(table: np.ndarray) -> np.ndarray:
-    """With more columns, for a block that begins at any one, and so that rows are not a power of 2 apart, which share
-    few places of a cache."""
-    extra = BLOCK + (8 if (table.shape[1] + BLOCK) % 64 == 0 else 0)
-    return np.ascontiguousarray(np.pad(table, ((0, 0), (0, extra))))
-
-
-def _largest_ahead(bounds: np.ndarray) -> np.ndarray:
-    """The largest of `BLOCK` columns from each on."""
-    found, reach = bounds.copy(), 1
-    while reach < min(BLOCK, bounds.shape[1]):
-        found[:, :-reach] = np.maximum(found[:, :-reach], found[:, reach:])
-        reach *= 2
-    return found
+def _blocks(table: np.ndarray) -> np.ndarray:
+    """[n, items] as [blocks, items, BLOCK], with zeros after the last row."""
+    n, items = table.shape
+    padded = np.pad(table, ((0, -n % BLOCK), (0, 0)))
+    return padded.reshape(-1, BLOCK, items).transpose(0, 2, 1)
 
 
 @njit(**OPTIONS)
 def sum_series(series, call, i, c0, c, value, integral, doubt, with_integral):
     """For row i and the strip's correlations c: value = sum t_n c**n, integral = sum t_n c**n / (n + 1).
 
-    `series` is what `pack` returns, and whether rows and columns are of one data set (whose diagonal is not taken from
-    here). Where the terms of the tables are too few, `doubt` is set to 2.
+    `series` is what `pack` returns. Where the terms of the tables are too few, `doubt` is set to 2.
     """
-    first, second, terms, powers, near, far, chunks, starts, weights, tolerance, own = series
-    x, v, s, d = c, value, integral, doubt
-    if len(c) < BLOCK:
-        room = np.zeros((4, BLOCK), c.dtype)
-        x, v, s, d = room[0], room[1], room[2], room[3]
-        x[:len(c)], d[:len(c)] = c, doubt
+    first, second, terms, near, far, chunks, rest, powers, starts, weights, tolerance = series
     begin, at, count = terms[call], chunks[call], chunks[call + 1] - chunks[call] - 1
     start, step = powers[begin + 1], powers[begin + 2] - powers[begin + 1]
-    for block in range(-(-len(c) // BLOCK)):
-        j0 = min(block * BLOCK, len(x) - BLOCK)  # the last one may overlap another
-        largest = 0.0
-        for j in range(j0, j0 + BLOCK):
-            size = abs(x[j]) + 0.0
-            if size > largest and not (own and c0 + j == i):
-                largest = size
-        ratio = largest ** (CHUNK * step)
-        power = largest ** starts[at] * ratio
+    room = np.zeros((3, BLOCK), c.dtype)
+    own, tried, found = room[0], room[1], room[2]
+    for block in range(c0 // BLOCK, (c0 + len(c) + BLOCK - 1) // BLOCK if len(c) else 0):
+        j = block * BLOCK - c0
+        j0, j1 = max(j, 0), min(j + BLOCK, len(c))
+        whole = j1 - j0 == BLOCK
+        if not whole:  # pairs that the strip lacks are as if uncorrelated
+            for k in range(BLOCK):
+                own[k] = c[j + k] if j0 <= j + k < j1 else 0.0
+        size = np.float64(largest(c, j) if whole else largest(own, 0))
+        y = size if step == 1 else size * size
+        ratio = (y * y) * (y * y)
+        ratio *= ratio
+        power = (size if start == 1 else size * size) * ratio
         used = 1
-        while used < count and not near[at + used, i] * far[at + used, c0 + j0] * power <= tolerance:
+        while used < count and not near[i, at + used] * far[block, at + used] * power <= tolerance:
             used += 1
             power *= ratio
-        if used == count and not near[at + used, i] * far[at + used, c0 + j0] * power <= tolerance:
-            for j in range(j0, min(j0 + BLOCK, len(c))):
-                left = near[at + count, i] * far[at + count, c0 + j] * (abs(x[j]) + 0.0) ** starts[at + count]
-                if not left <= tolerance:
-                    d[j] = 2
-        if with_integral:  # t_n is 1 + start + k step times its part of the integral
-            horner_with_slope(first, second, weights, begin + 1, used * CHUNK, i, c0 + j0, x, step == 2, s, v, j0)
-            for j in range(j0, j0 + BLOCK):
-                t, lead = first[begin, i] * second[begin, c0 + j], x[j] if start == 1 else x[j] * x[j]
-                v[j] = t + lead * ((start + 1) * s[j] + step * (x[j] * x[j] if step == 2 else x[j]) * v[j])
-                s[j] = t + lead * s[j]
+        if not near[i, at + used] * far[block, at + used] * power <= tolerance:
+            for k in range(j0, j1):
+                left = near[i, at + count] * rest[call, c0 + k]
+                if not left * (abs(c[k]) + 0.0) ** starts[at + count] <= tolerance:
+                    doubt[k] = 2
+        if whole and with_integral:
+            both_sums(first, second, weights, i, block, begin, used * CHUNK, start, step, c, value, integral, j)
+        elif whole:
+            one_sum(first, second, weights, i, block, begin, used * CHUNK, start, step, c, value, integral, j)
         else:
-            horner(first, second, weights, begin + 1, used * CHUNK, i, c0 + j0, x, step == 2, v, v, j0)
-            for j in range(j0, j0 + BLOCK):
-                v[j] = first[begin, i] * second[begin, c0 + j] + (x[j] if start == 1 else x[j] * x[j]) * v[j]
-    if len(c) < BLOCK:
-        value[:], integral[:], doubt[:] = v[:len(c)], s[:len(c)], d[:len(c)]
-
+            both_sums(first, second, weights, i, block, begin, used * CHUNK, start, step, own, tried, found, 0)
+            for k in range(j0, j1):
+                value[k], integral[k] = tried[k - j], found[k - j]

@@ -1,85 +1,129 @@
-"""Horner's rule for a row of polynomials in one variable each, the inner loop of Hermite series.
+"""Power series of a block of pairs, the inner loop of Hermite series, by Horner's rule.
 
-    value[l] = sum_k a[k] second[begin + k, column + l] y[l]**k,    slope[l] = its derivative in y[l]
+    t[k] = first[i, begin + k] second[block, begin + k, l]    for powers n = 0, start, start + step, ... of c = c[j + l]
 
-with a[k] = first[begin + k, i], or this times weights[begin + k] where the derivative is wanted as well: it takes one
-more operation a term, less than a second sum.
+Of terms t[k] c**n the code gives the sum, or their sum and that of t[k] c**n / (n + 1). Both are then had from the
+second one and its derivative by Horner's rule for both, one operation a term less than by two sums. The coefficients
+of a block are contiguous: where they were as far apart as rows, address translation would take longer than the sums.
 """
 
 from __future__ import annotations
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from tensorprog.runtime.vectors import VECTOR_BYTES, VectorCode
 
-#: Vectors whose sums run side by side, so that none has to wait for its own last step.
+#: Vectors whose sums run side by side, so that none has to wait for its own last step, and pairs of a block.
 VECTORS = 4
-#: Polynomials of a call in double precision.
 BLOCK = VECTORS * VECTOR_BYTES // 8
 
 
-def _horner(derivative: bool):
-    """An intrinsic for the columns from `column` on, with y = c[j:], or its square where `square`, and results to
-    value[j:] and slope[j:]."""
+def _series(joint: bool):
+    """An intrinsic for the sum to value[j:] or, if `joint`, both sums, the second one with `weights` 1 / (n + 1) to
+    integral[j:]; of the term of power 0 and `terms` others."""
 
     @intrinsic
-    def horner(typing, first, second, weights, begin, terms, i, column, c, square, value, slope, j):
-        signature = types.void(first, second, weights, types.intp, types.intp, types.intp, types.intp, c, types.boolean,
-                               value, slope, types.intp)
-        return signature, lambda context, builder, signature, arguments: _Horner(
-            context, builder, signature, arguments, derivative).write()
+    def series(typing, first, second, weights, i, block, begin, terms, start, step, c, value, integral, j):
+        signature = types.void(first, second, weights, *[types.intp] * 6, c, value, integral, types.intp)
+        return signature, lambda context, builder, signature, arguments: _Series(
+            context, builder, signature, arguments, joint).write()
 
-    return horner
-
-
-horner, horner_with_slope = _horner(False), _horner(True)
+    return series
 
 
-class _Horner(VectorCode):
-    """The code of such a function."""
+one_sum, both_sums = _series(False), _series(True)
 
-    def __init__(self, context, builder, signature, arguments, derivative: bool) -> None:
-        super().__init__(context, builder, signature.args, signature.args[1].dtype)
-        (self.first, self.second, self.weights, self.begin, self.terms, self.i, self.column, self.c, self.square,
-         self.value, self.slope, self.j) = arguments
-        self.derivative = derivative
-        self.vectors = BLOCK // self.lanes
+
+@intrinsic
+def largest(typing, c, j):
+    """The largest absolute value of a block c[j:]."""
+    return c.dtype(c, types.intp), lambda context, builder, signature, arguments: _Largest(
+        context, builder, signature, arguments).write()
+
+
+class _Series(VectorCode):
+    """The code of such sums."""
+
+    def __init__(self, context, builder, signature, arguments, joint: bool) -> None:
+        super().__init__(context, builder, signature.args, signature.args[0].dtype)
+        (self.first, self.second, self.weights, self.i, self.block, self.begin, self.terms, self.start, self.step,
+         self.c, self.value, self.integral, self.j) = arguments
+        self.joint, self.vectors = joint, BLOCK // self.lanes
 
     def write(self):
         builder = self.builder
+        x = self.load(self.row(self.c, 9, self.j), self.vectors)
+        squares = [builder.fmul(v, v) for v in x]
+        y = self._choice(builder.icmp_signed("==", self.step, self.number(2)), squares, x)
+        lead = self._choice(builder.icmp_signed("==", self.start, self.number(1)), x, squares)
+        sums, slopes = self._polynomials(y)
+        constants = self._terms(self.begin)
+        if self.joint:
+            self.store(self.row(self.integral, 11, self.j), list(map(self.fused, lead, sums, constants)))
+            sums = [self.fused(self._spread_int(self.step), builder.fmul(v, d), builder.fmul(self._following(), s))
+                    for v, d, s in zip(y, slopes, sums)]
+        self.store(self.row(self.value, 10, self.j), list(map(self.fused, lead, sums, constants)))
+        return self.context.get_dummy_value()
+
+    def _choice(self, condition, one: list, other: list) -> list:
+        return [self.builder.select(condition, a, b) for a, b in zip(one, other)]
+
+    def _following(self):
+        """start + 1: t[k] is this, and a multiple of the step, times its part of the second sum."""
+        return self._spread_int(self.builder.add(self.start, self.number(1)))
+
+    def _spread_int(self, value):
+        return self.spread(self.builder.sitofp(value, self.scalar))
+
+    def _polynomials(self, y: list) -> tuple[list, list]:
+        """Polynomials in y, the terms but for their leading power, and their derivatives."""
+        builder = self.builder
         entry, loop = builder.block, builder.append_basic_block("terms")
         after = builder.append_basic_block("sums")
-        c = self.load(self.row(self.c, 7, self.j), self.vectors)
-        y = [builder.select(self.square, builder.fmul(x, x), x) for x in c]
         builder.branch(loop)
-
         builder.position_at_end(loop)
         k = builder.phi(self.terms.type)
         sums, slopes = ([builder.phi(self.vector) for _ in y] for _ in range(2))
         left = builder.sub(k, self.number(1))
         k.add_incoming(self.terms, entry)
         k.add_incoming(left, loop)
-        new = [(self.fused(s, x, t), self.fused(d, x, s))
-               for s, d, x, t in zip(sums, slopes, y, self._terms(builder.add(self.begin, left)))]
-        for s, d, (total, slope) in zip(sums, slopes, new):
-            for phi, following in ((s, total), (d, slope)):
-                phi.add_incoming(self.zero, entry)
-                phi.add_incoming(following, loop)
+        terms = self._terms(builder.add(self.begin, k))
+        totals, derivatives = list(map(self.fused, sums, y, terms)), list(map(self.fused, slopes, y, sums))
+        for old, new in zip(sums + slopes, totals + derivatives):
+            old.add_incoming(self.zero, entry)
+            old.add_incoming(new, loop)
         builder.cbranch(builder.icmp_signed(">", left, self.number(0)), loop, after)
-
         builder.position_at_end(after)
-        self.store(self.row(self.value, 9, self.j), [total for total, _ in new])
-        if self.derivative:
-            self.store(self.row(self.slope, 10, self.j), [slope for _, slope in new])
-        return self.context.get_dummy_value()
+        return totals, derivatives
 
     def _terms(self, m) -> list:
-        """The coefficients of one power."""
+        """The coefficients at a place, of the second sum if both are wanted."""
         builder = self.builder
-        factor = builder.load(self.row(self.first, 0, m, self.i))
-        if self.derivative:
+        factor = builder.load(self.row(self.first, 0, self.i, m))
+        if self.joint:
             factor = builder.fmul(factor, builder.load(self.row(self.weights, 2, m)))
-        factor = self.spread(factor)
-        return [builder.fmul(factor, b, flags=("contract",))
-                for b in self.load(self.row(self.second, 1, m, self.column), self.vectors)]
+        factor, columns = self.spread(factor), self.row(self.second, 1, self.block, m, self.number(0))
+        return [builder.fmul(factor, b, flags=("contract",)) for b in self.load(columns, self.vectors)]
+
+
+class _Largest(VectorCode):
+    def __init__(self, context, builder, signature, arguments) -> None:
+        super().__init__(context, builder, signature.args, signature.args[0].dtype)
+        self.c, self.j = arguments
+
+    def write(self):
+        builder = self.builder
+        sizes = [self._larger(x, builder.fsub(self.zero, x))
+                 for x in self.load(self.row(self.c, 0, self.j), BLOCK // self.lanes)]
+        for size in sizes[1:]:
+            sizes[0] = self._larger(sizes[0], size)
+        index = ir.IntType(32)
+        lanes = [builder.extract_element(sizes[0], ir.Constant(index, k)) for k in range(self.lanes)]
+        while len(lanes) > 1:
+            lanes = [self._larger(*pair) for pair in zip(lanes[::2], lanes[1::2])]
+        return lanes[0]
+
+    def _larger(self, a, b):
+        return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)

@@ -184,7 +184,7 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
         columns = slice(None) if second is None else slice(n1, None)
         with single_threaded_blas():
             diagonals.extend(_diagonal(kernel, record, first, second, params, sizes, suspect))
-            series = *pack(record.calls, rows, columns, dtype), second is None
+            series = pack(record.calls, rows, columns, dtype)
         table = np.array(record.values or [np.zeros(record.n)]).astype(dtype)
         return np.ascontiguousarray(table[:, rows]), np.ascontiguousarray(table[:, columns]), series
 
