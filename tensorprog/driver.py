@@ -240,16 +240,37 @@ def plan_text(compiled: Compiled) -> str:
 
 
 def kernel_text(compiled: Compiled) -> str:
-    """The module that computes all outputs: on coefficients or by covariances if they cover all, kernels over pairs of
-    rows by tiles; else by particles."""
+    """The module that computes all outputs, and warns where scalars tend to jumps."""
+    from tensorprog.jumps import for_module
+
+    watched = for_module(compiled)
+    # Scalars that would cost the outputs their evaluator are not looked at.
+    if watched is None or _evaluator(watched[0]) != _evaluator(compiled):
+        return _module_of_all(compiled)
+    from tensorprog.codegen.jumps import jumps_text
+
+    whole, probes = watched
+    return f"{_module_of_all(whole)}\n\n{jumps_text(probes)}"
+
+
+def _module_of_all(compiled: Compiled) -> str:
     from tensorprog.kernel_api import tile_lowerings
 
+    match _evaluator(compiled):
+        case "span":
+            return emit_span_text(compiled)
+        case "covariance":
+            return emit_table_text(compiled, compiled.plan.system, tile_lowerings(compiled, compiled.plan.system))
+        case _:
+            return emit_module_text(compiled)
+
+
+def _evaluator(compiled: Compiled) -> str:
+    """That of a module for all outputs: coefficients or covariances if they cover all, else particles."""
     plan = compiled.plan
     if plan.linear.program is not None:
-        return emit_module_text(compiled) if plan.linear.reasons else emit_span_text(compiled)
-    if plan.system is None or plan.names("particles"):
-        return emit_module_text(compiled)
-    return emit_table_text(compiled, plan.system, tile_lowerings(compiled, plan.system))
+        return "particles" if plan.linear.reasons else "span"
+    return "particles" if plan.system is None or plan.names("particles") else "covariance"
 
 
 EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}

@@ -26,15 +26,8 @@ import numpy as np
 from tensorprog.diagnostics import Diagnostic, Source
 from tensorprog.driver import Compiled, emit_module_text, emit_span_text, load_module
 from tensorprog.evaluate import evaluate, evaluate_equations
-from tensorprog.passes.jumps import Jump, Nudged, Probed, find_jumps, nudge, probed
-
-# A scalar is at its jump if it is this small, absolutely or relative to the largest number of the run (in double and in
-# single precision),
-AT_JUMP, AT_JUMP_SINGLE = 1e-9, 1e-5
-# or this small relative to the largest element of its own family,
-NEAR_JUMP = 1e-6
-# or if it is within this many errors of 0, in more than this share of its family.
-WITHIN_ERRORS, SHARE = 3.0, 0.01
+from tensorprog.passes.jumps import Jump, Nudged, Probed, always_computed, find_jumps, nudge, probed
+from tensorprog.runtime.jumps import AT_JUMP, AT_JUMP_SINGLE, at_jump, hides_jump, largest, within_errors
 
 # Noise on the basis or on moments, its seeds (each is used with both signs), and the ratio of scatters beyond which
 # there is no limit. The signs of two scalars agree for all seeds once in two thousand times.
@@ -135,6 +128,30 @@ def _with_probes(compiled: Compiled, found: Sequence) -> tuple[Compiled, Probed]
     return compiled.probed[key]
 
 
+def for_module(compiled: Compiled) -> tuple[Compiled, Probed] | None:
+    """The program with probes for a module that is written, and the probes; None if nothing jumps.
+
+    Elements that are never assigned would look like zeros. A run knows them from the data; here only scalars that are
+    computed in every iteration are looked at.
+    """
+    every = always_computed(compiled.limit)
+    found = [(s, vars) for s, vars in find_jumps(compiled.limit, compiled.env) if every.issuperset(vars)]
+    return _with_probes(compiled, found) if found else None
+
+
+def possible_jumps(compiled: Compiled, env: Mapping[str, object]) -> tuple[Jump, ...]:
+    """The places at which a scalar may tend to a jump."""
+    found = find_jumps(compiled.limit, env)
+    return _with_probes(compiled, found)[1].jumps if found else ()
+
+
+def place_of(jump: Jump) -> str:
+    """What happens at a jump that is met."""
+    what = {"div": "a denominator tends to 0 here", "log": "the argument of a logarithm tends to 0 here",
+            "sqrt": "the argument of a square root tends to 0 here", "pow": "the base of a power tends to 0 here"}
+    return what.get(jump.fn.rstrip("'")) or f"the argument of `{jump.fn}` tends to 0 here, where it jumps"
+
+
 def _refused(whole: Compiled, probes: Probed, method: str) -> bool:
     """Whether the method that is asked for does not cover a probe."""
     if method not in ("span", "covariance"):
@@ -152,25 +169,18 @@ def _met(whole: Compiled, probes: Probed, env: Mapping[str, object], values: Map
     them."""
     from tensorprog.audit import unassigned_outputs
 
-    run = max([1.0, *map(_largest, values.values())])
+    run = max([1.0, *map(largest, values.values())])
     near, within = {}, {}
     for name in probes.probes:
-        size = np.abs(np.atleast_1d(values[name]))
-        terms = max([0.0, *(_largest(values[term]) for term in probes.terms[name])])
-        near[name] = ~(size > np.maximum(at * max(run, terms), NEAR_JUMP * _largest(size)))
-        within[name] = size <= WITHIN_ERRORS * np.atleast_1d(errors[name]) * (methods[name] == "particles")
+        near[name] = at_jump(values[name], [values[term] for term in probes.terms[name]], run, at)
+        within[name] = within_errors(values[name], errors[name] * (methods[name] == "particles"))
     if any(mask.any() for mask in (*near.values(), *within.values())):
         missing = unassigned_outputs(whole.limit, env)
         for name in set(near) & set(missing):
             near[name][missing[name]] = within[name][missing[name]] = False
-    noisy = {name for name in near if (near[name] | within[name]).mean() > SHARE and within[name][~near[name]].any()}
+    noisy = {name for name in near if hides_jump(near[name], within[name])}
     met = [jump for jump in probes.jumps if any(name in noisy or near[name].any() for name in jump.probes)]
     return met, any(noisy.intersection(jump.probes) for jump in met)
-
-
-def _largest(value: np.ndarray) -> float:
-    size = np.abs(value)
-    return float(size[np.isfinite(size)].max(initial=0.0))
 
 
 # --- whether there is a limit ------------------------------------------------------------------------------------
@@ -404,12 +414,9 @@ def _first(name: str, mask: np.ndarray) -> str:
 
 
 def _message(jump: Jump, elements: list[str]) -> str:
-    what = {"div": "a denominator tends to 0 here", "log": "the argument of a logarithm tends to 0 here",
-            "sqrt": "the argument of a square root tends to 0 here", "pow": "the base of a power tends to 0 here"}
-    fn = jump.fn.rstrip("'")
-    where = what.get(fn) or f"the argument of `{jump.fn}` tends to 0 here, where it jumps"
     have = "have" if len(elements) > 1 else "has"
-    return f"{where}: {', '.join(elements)} {have} no limit, because in each network fluctuations decide the side"
+    return (f"{place_of(jump)}: {', '.join(elements)} {have} no limit, because in each network fluctuations decide the "
+            "side")
 
 
 def _help(jump: Jump, source: Source) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings as python_warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from types import ModuleType
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tensorprog.covariance.pairs import PairLowering
     from tensorprog.covariance.system import System
     from tensorprog.diagnostics import Span
+    from tensorprog.passes.jumps import Jump
     from tensorprog.runtime.careful import PairError
 
 _KNOWN: WeakKeyDictionary = WeakKeyDictionary()
@@ -52,15 +53,16 @@ class Kernels(dict):
 
     Attributes:
         error: by name, the error of every element, an array that is made when it is asked for.
-        warnings: what there is to say of outputs that are not finite, or whose errors are large.
+        warnings: what there is to say of outputs that are not finite, whose errors are large, or that may have no limit
+            somewhere.
     """
 
     def __init__(self, program: CompiledProgram, values: Mapping[str, np.ndarray],
-                 errors: Mapping[str, list[PairError] | np.ndarray]) -> None:
+                 errors: Mapping[str, list[PairError] | np.ndarray], jumps: Sequence[Jump] = ()) -> None:
         super().__init__(values)
         self.error = _Errors(self, errors)
         self.warnings = tuple(w for o in program.program.outputs if o.name in self
-                              for w in self._warnings(o.name, o.span))
+                              for w in (*self._warnings(o.name, o.span), *_jump_warnings(o.name, jumps)))
         for warning in self.warnings:
             python_warnings.warn(warning.message, RuntimeWarning, stacklevel=4)
 
@@ -77,6 +79,15 @@ class Kernels(dict):
             yield Diagnostic("TP642", f"errors of the output '{name}' are up to {worst:.1e} of its size", span,
                              severity="warning", help="`.error` has the error of every element: rows that are nearly "
                              "equal, or very large, cost digits")
+
+
+def _jump_warnings(name: str, jumps: Sequence[Jump]) -> Iterator[Diagnostic]:
+    """Kernels do not look at the scalars on which something jumps: these are as many as there are pairs."""
+    for jump in jumps:
+        if name in jump.outputs:
+            yield Diagnostic("TP513", f"elements of the output '{name}' for which a scalar tends to the jump of "
+                             f"`{jump.fn}` here have no limit", jump.span, severity="warning",
+                             help="use `run`, which finds and marks them")
 
 
 class _Errors(Mapping):
@@ -307,6 +318,7 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
             threads: int | None = None, dtype: str = "float64", **settings: object) -> Kernels:
     """Every output that is a recursion over pairs of rows, for all pairs; see `CompiledProgram.kernels`."""
     from tensorprog.bind import check_finite
+    from tensorprog.jumps import possible_jumps
 
     env = _bound(program, first, settings, finite=False)
     compiled = program.compiled_for(env)
@@ -330,7 +342,7 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
                                      suspect=lambda: check_finite(program.program, env, env))
         results |= found
         errors |= error
-    return Kernels(program, results, errors)
+    return Kernels(program, results, errors, possible_jumps(compiled, env))
 
 
 def _by_tapes(program: CompiledProgram, compiled: Compiled, env: dict, second: object, settings: Mapping,

@@ -6,11 +6,13 @@ The references are the limits of the scalars' laws: f tends to 0 and has either 
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 
 import tensorprog
+from tensorprog.driver import load_module
 from tensorprog.passes.jumps import find_jumps
 
 HEAD = "width n\nmatrix W : [n, n] ~ normal(0, 1/n)\nvector a : [n] ~ normal(0, {s})\nvector b : [n] ~ normal(0, 1)\n" \
@@ -200,3 +202,39 @@ def test_undefined_is_not_divergence():
     large = tensorprog.compile(head + "output exp(exp(10))*moment(u*u) as q\n").run()
     assert [w.code for w in large.warnings] == ["TP640"]
     assert "diverged" not in large.warnings[0].message and "learning rate" not in large.warnings[0].help
+
+
+def written(text):
+    return load_module(tensorprog.compile(text).emit("kernel"))
+
+
+@pytest.mark.parametrize("text, options, outputs", [
+    (ABS_LOSS.format(h="u"), {}, "f, loss"), (ABS_LOSS.format(h="tanh(u)"), {"samples": 64}, "f, loss"),
+    (program({"sign(f)": None, "f": 0.0}, "tanh(v)"), {}, "q0"),
+    (program({"sign(f)": None, "f": 0.0}, "tanh(v)"), {"only": ["q0"]}, "q0")])
+def test_written_modules_warn(text, options, outputs):
+    """By every evaluator; what tells of the jump is not shown."""
+    with pytest.warns(RuntimeWarning, match=f"tends to 0 here, where it jumps: {outputs} may have no limit"):
+        values, errors = written(text).run({}, **options)
+    assert values.keys() == errors.keys() and not any("probe" in name for name in values)
+
+
+@pytest.mark.parametrize("text", [
+    program({"sign(f)": None, "f": 0.0}, "tanh(v)").replace("sign(f)", "sign(f - 0.5)"),
+    "width n\nvector u : [n] ~ normal(0, 1)\nfor t in range(3):\n    if t > 0:\n        f[t] = moment(u*u)\n"
+    "        s[t] = sign(f[t] - 0.5)\noutput s\n"])
+def test_written_modules_do_not_warn_of_what_is_not_met(text):
+    """Nor of elements that are never assigned, which are 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        written(text).run({})
+
+
+def test_kernels_warn_of_places():
+    program = tensorprog.compile(
+        "width n\nsize P, d\ninput X : [P, d]\nmatrix U : [n, d] ~ normal(0, 1/d)\nfor a in range(P):\n"
+        "    for c in range(P):\n        q = moment((U @ X[a])*(U @ X[c]))\n        K[a, c] = sign(q)\n"
+        "        S[a, c] = tanh(q)\noutput K, S\n")
+    with pytest.warns(RuntimeWarning, match="'K' for which a scalar tends to the jump of `sign` here have no limit"):
+        found = program.kernels(np.eye(3))
+    assert [(w.code, w.span.line) for w in found.warnings] == [("TP513", 8)]

@@ -14,12 +14,12 @@ are bounded away from 0 (`bounds`), or that no moment is in. A vector is met lik
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.build import Builder, Names
-from tensorprog.ir.integers import IntLit, IntSym, int_bin
+from tensorprog.ir.integers import IntLit, IntSym, int_bin, loop_names
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -220,6 +220,21 @@ def _iteration(loop: For):
     if loop.start == IntLit(0) and loop.step > 0:
         return var
     return int_bin("-", var, loop.start) if loop.step > 0 else int_bin("-", loop.start, var)
+
+
+def always_computed(program: Program) -> set[Var]:
+    """Temporaries that are computed for every index of their loops: in no condition, and in no loop whose bounds depend
+    on another one's iteration."""
+    return set(_always(program.body))
+
+
+def _always(body: tuple[Statement, ...]) -> Iterator[Var]:
+    for statement in body:
+        match statement:
+            case Let(var=var):
+                yield var
+            case For(start=start, stop=stop, body=inner) if not loop_names(start) | loop_names(stop):
+                yield from _always(inner)
 
 
 def _consequences(program: Program, var: Var) -> tuple[frozenset[str], bool]:

@@ -1,0 +1,20 @@
+"""The end of a written module: where its outputs may have no limit (`runtime.jumps`)."""
+
+from __future__ import annotations
+
+from tensorprog.jumps import place_of
+from tensorprog.passes.jumps import Jump, Probed
+
+
+def jumps_text(probes: Probed) -> str:
+    """Statements that make `run` warn of jumps, and hide the scalars that tell of them."""
+    places = [f"    JumpPlace({_place(jump)!r}, {tuple(sorted(jump.outputs))!r},\n"
+              f"              { {name: probes.terms[name] for name in jump.probes}!r})," for jump in probes.jumps]
+    return "\n".join(["from tensorprog.runtime.jumps import JumpPlace, warn_at_jumps  # noqa: E402", "",
+                      "# What jumps, the outputs that depend on it, and the scalars (each with its terms) that it jumps in.",
+                      "JUMPS = (", *places, ")", "run = warn_at_jumps(run, JUMPS)", ""])
+
+
+def _place(jump: Jump) -> str:
+    line = "" if jump.span is None else f"line {jump.span.line}: "
+    return line + place_of(jump)
