@@ -457,3 +457,13 @@ def test_a_function_of_a_product_times_that_product():
     with pytest.warns(RuntimeWarning, match="not a finite number"):
         large = program.kernels(1e160 * np.array([[1.0, 0.0], [0.6, 0.8]]))
     assert large.warnings[0].code == "TP640" and np.isinf(large.error["nngp"]).any()
+
+
+@pytest.mark.parametrize("spelling", ["max(x, 0) + exp(min(x, 0)) - 1", "exp(min(x, 0)) + (x + abs(x))/2 - 1"])
+def test_small_rows_of_a_function_with_a_kink(spelling):
+    """ELU: x on the right and exp(x) - 1 on the left, near 0 the identity but for its second derivative."""
+    program = tensorprog.compile(QUICK.replace("x*sigmoid(1.702*x)", spelling))
+    for radius in (1e-9, 1e-5):
+        rows = radius * np.array([[1.0, 0.0], [0.6, 0.8]])
+        found = program.kernels(rows)["nngp"] / radius**2
+        assert found == pytest.approx(np.array([[1.0, 0.6], [0.6, 1.0]]), rel=2 * radius + 1e-12)

@@ -79,15 +79,21 @@ def product(f: Callable, g: Callable) -> Averages:
     return Averages(lambda s: _integral(functions, lambda x: f(x) * g(x), s))
 
 
+#: Standard deviations below which differences of a function's values are had from its derivative.
+SMALL = 1e-7
+
+
 @lru_cache(maxsize=512)
 def slope(f: Callable, g: Callable, derivatives: tuple[Callable, Callable]) -> Averages:
-    """Cov(f(s z), g(s z)) / s**2; where s is small, the product of derivatives at 0."""
+    """Cov(f(s z), g(s z)) / s**2; where s is small, with f(x) - f(0) = x f'(x/2), which holds on either side of a kink."""
     functions = tables.of(f), tables.of(g)
+    near = tuple((lambda x, d=d: x * d(x / 2)) for d in derivatives)
 
     def average(s: float) -> float:
-        if s < 1e-7:
+        if s == 0:
             return float(derivatives[0](np.zeros(1))[0] * derivatives[1](np.zeros(1))[0])
-        left, right = mean(f).average(s), mean(g).average(s)
-        return _integral(functions, lambda x: (f(x) - left) * (g(x) - right), s) / s**2
+        one, two = near if s < SMALL else (f, g)
+        left, right = (_integral((function,), h, s) for function, h in zip(functions, (one, two)))
+        return _integral(functions, lambda x: (one(x) - left) / s * ((two(x) - right) / s), s)
 
     return Averages(average)

@@ -31,6 +31,8 @@ class _Printer(NumPyPrinter):
         name = expr.func.__name__
         if name == "normal_cdf":
             return f"(0.5 + 0.5*rt.erf({arguments}*{np.sqrt(0.5)!r}))"
+        if name == "expm1":
+            return f"np.expm1({arguments})"
         if name in RUNTIME:
             return f"rt.{name}({arguments})"
         raise UnsupportedDual(f"no NumPy form of {name}")
@@ -84,8 +86,9 @@ def numpy_source(phi: sympy.Expr) -> str:
 
 
 def _bounded(phi: sympy.Expr) -> sympy.Expr:
-    """With 1/(1 + exp(e)) as sigmoid(-e), exp(e) sigmoid(-e) as sigmoid(e) and log(1 + exp(e)) as softplus(e): exponentials
-    of large numbers would give infinity over infinity."""
+    """With 1/(1 + exp(e)) as sigmoid(-e), exp(e) sigmoid(-e) as sigmoid(e) and log(1 + exp(e)) as softplus(e), as
+    exponentials of large numbers would give infinity over infinity; and with exp(e) - 1 as one function, which keeps the
+    digits of a small e."""
     sigmoid, softplus = sympy.Function("sigmoid"), sympy.Function("softplus")
 
     def power(base: sympy.Expr, k: sympy.Expr) -> sympy.Expr:
@@ -102,10 +105,19 @@ def _bounded(phi: sympy.Expr) -> sympy.Expr:
     def logarithm(x: sympy.Expr) -> sympy.Expr:
         return softplus((x - 1).args[0]) if (x - 1).func is sympy.exp else sympy.log(x)
 
+    def total(*terms: sympy.Expr) -> sympy.Expr:
+        whole = sympy.Add(*terms)
+        for term in terms:
+            factor, function = term.as_coeff_Mul()
+            if function.func is sympy.exp and whole.as_coeff_Add()[0] * factor < 0:
+                whole += factor * (sympy.Function("expm1")(function.args[0]) + 1 - function)
+        return whole
+
     # Numbers are printed by their values, which would write these functions out.
     phi = phi.replace(lambda e: e.func.__name__ in RUNTIME and e.func is not sympy.erf,
                       lambda e: sympy.Function(e.func.__name__)(*e.args))
-    return phi.replace(sympy.log, logarithm).replace(sympy.Pow, power).replace(sympy.Mul, product)
+    phi = phi.replace(sympy.log, logarithm).replace(sympy.Pow, power).replace(sympy.Mul, product)
+    return phi.replace(sympy.Add, total)
 
 
 def check_series(phi: sympy.Expr, psi: sympy.Expr) -> None:
