@@ -20,8 +20,10 @@ from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, n
 from tensorprog.files import mistake, read_program, write_text
 
 if TYPE_CHECKING:
-    from tensorprog.kernel_api import Kernels
     import numpy as np
+    import torch
+
+    from tensorprog.kernel_api import Kernels
 
     from tensorprog.diagnostics.acceptances import Acceptance
     from tensorprog.derive import Limit
@@ -187,6 +189,21 @@ class CompiledProgram:
     def write_module(self, path: str | os.PathLike[str]) -> None:
         """Write the limit as a Python module that runs on its own."""
         write_text(path, self.emit("kernel"))
+
+    def torch_module(self, width: int, seed: int = 0, **settings: object) -> torch.nn.Module:
+        """The program at a finite width as a module of PyTorch, the first network that `simulate` draws for that seed: its random
+        objects are the module's parameters. The module is called with the inputs by name, and returns {output: tensor}.
+
+        Args:
+            settings: parameters, and the sizes of random objects, as `d=10` for `matrix U : [n, d]`.
+
+        Raises:
+            ProgramError: TP800, without torch; TP808, for a program that takes gradients itself, or a missing size.
+        """
+        from tensorprog.torch import ProgramModule
+
+        require_positive("width", width)
+        return ProgramModule(self.program, width, _seeds(seed, 1)[0], self.settings | settings)
 
     def mup(self, optimizer: str = "adam") -> Mup:
         """The maximal update parametrization: the powers of n of what is trained, with `.to_text()`, `.to_json()`,

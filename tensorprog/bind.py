@@ -52,14 +52,15 @@ def bind(program: Program, data: Mapping[str, object] | None = None,
     return binder.env
 
 
-def bind_given(program: Program, settings: Mapping[str, object]) -> Env:
-    """The sizes and parameters that are set, and no others: what inferring powers of n takes.
+def bind_given(program: Program, settings: Mapping[str, object], defaults: bool = False) -> Env:
+    """The sizes and parameters that are set, and no others but (with `defaults`) parameters with a default: what inferring
+    powers of n takes.
 
     Raises:
         ProgramError: for settings that the program does not have, or that are no numbers of their kind.
     """
     binder = _Binder(program, Reporter(program.source))
-    binder.bind_settings(dict(settings), only_given=True)
+    binder.bind_settings(dict(settings), only_given=not defaults)
     binder.reporter.raise_errors()
     return binder.env
 

@@ -61,4 +61,10 @@ ENTRIES = {
         "return h.T @ h",
         "return h.T @ h / n  # and then a function of it",
     ),
+    "TP808": Entry(
+        "a program that is no module",
+        "`torch_module` takes the network alone, which PyTorch differentiates, and the sizes of its random objects.",
+        "W -= grad(loss, W)",
+        "output f  # and loss.backward() in PyTorch",
+    ),
 }

@@ -8,11 +8,11 @@ about limits, powers of n or the other passes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tensorprog.finite import operations as ops
+from tensorprog.finite import operations
 from tensorprog.finite.blockable import blockable
 from tensorprog.finite.blocks import BlockRunner
 from tensorprog.finite.indices import Indices, each_key
@@ -85,14 +85,20 @@ def simulate(program: Program, env: Mapping[str, object], *, width: int, seeds: 
 
 
 class Interpreter:
-    """One run: the integers, the cells, and the temporaries that are in scope."""
+    """One run: the integers, the cells, and the temporaries that are in scope.
+
+    Attributes:
+        ops: the operations on values, as in `finite.operations`; another class may have them for arrays of its own.
+    """
+
+    ops = operations
 
     def __init__(self, program: Program, env: Mapping[str, object], n: int, seed: int, blocks: bool):
         self.program = program
         self.indices = Indices(env, program.source)
         self.widths = actual_widths(program, env, n)
         taped = any(isinstance(s, GradStmt | KernelStmt) for s in walk(program.body))
-        self.storage = TapedStorage(self.indices, self.widths, program) if taped else Storage(self.indices, self.widths)
+        self.storage = self._storage(taped)
         self.temporaries: dict[Var, object] = {}
         self._as_blocks = {id(s) for s in walk(program.body) if isinstance(s, For) and blocks and not taped
                            and blockable(s)}
@@ -100,9 +106,17 @@ class Interpreter:
         for cell in cells_written(program.body):
             for name in cell.home:
                 self._renewed[name].append(cell)
-        for initial in program.initials:
-            for key, value in draw_initial(program, initial, env, n, seed):
-                self.storage.declare(initial.cell, key, value)
+        for cell, key, value in self._initials(env, n, seed):
+            self.storage.declare(cell, key, value)
+
+    def _storage(self, taped: bool) -> Storage:
+        return TapedStorage(self.indices, self.widths, self.program) if taped else Storage(self.indices, self.widths)
+
+    def _initials(self, env: Mapping[str, object], n: int, seed: int) -> Iterator[tuple[Cell, Key, object]]:
+        """The declared random objects, element by element."""
+        for initial in self.program.initials:
+            for key, value in draw_initial(self.program, initial, env, n, seed):
+                yield initial.cell, key, value
 
     def run(self) -> dict[str, np.ndarray]:
         """Run the body; the outputs' arrays."""
@@ -169,10 +183,10 @@ class Interpreter:
     def _write(self, cell: Cell, items: tuple[Item, ...], var: Var, *, add: bool) -> None:
         """cell[items] = value, or +=; the value's leading axes run along the family axes that `items` leave open."""
         keys, finite = self.indices.keys(cell, items, var.type), items[cell.rank:]
-        value = _aligned(self.temporaries[var], var.type, cell.type)
+        value = self._aligned(self.temporaries[var], var.type, cell.type)
         opened = [size for size in keys if isinstance(size, range)]
         for where, key in zip(np.ndindex(*map(len, opened)), each_key(keys)):
-            part = ops.pick(value, index=where) if where else value
+            part = self.ops.pick(value, index=where) if where else value
             self._write_element(cell, key, finite, part, add)
 
     def _write_element(self, cell: Cell, key: Key, finite: tuple[Item, ...], value, add: bool) -> None:
@@ -187,7 +201,7 @@ class Interpreter:
 
     def _filled(self, value, shape: tuple[int, ...]):
         """`value` broadcast to an element's shape."""
-        return value if np.shape(plain(value)) == shape else ops.add(np.zeros(shape), value)
+        return value if np.shape(plain(value)) == shape else self.ops.add(self.storage.zeros(shape), value)
 
     # --- values ---
 
@@ -209,28 +223,28 @@ class Interpreter:
             case Load(cell, items):
                 return self._load(cell, items, var)
             case Elementwise(fn, (arg,), order):
-                return ops.unary(values[arg], fn=fn, order=order)
+                return self.ops.unary(values[arg], fn=fn, order=order)
             case Elementwise(fn, args):
-                return ops.binary(*(_aligned(values[a], a.type, var.type) for a in args), fn=fn)
+                return self.ops.binary(*(self._aligned(values[a], a.type, var.type) for a in args), fn=fn)
             case Moment(arg):
-                total = ops.sum_axis(values[arg], axis=np.ndim(plain(values[arg])) - 1)
-                return ops.mul(total, 1.0 / self.widths[arg.type.width])
+                total = self.ops.sum_axis(values[arg], axis=np.ndim(plain(values[arg])) - 1)
+                return self.ops.mul(total, 1.0 / self.widths[arg.type.width])
             case Contract():
-                return ops.contract(values[op.left], values[op.right], axes=_contract_axes(op))
+                return self.ops.contract(values[op.left], values[op.right], axes=_contract_axes(op))
             case SumAxis(arg, axis):
-                return ops.sum_axis(values[arg], axis=axis)
+                return self.ops.sum_axis(values[arg], axis=axis)
             case Expand(arg, axis, size):
-                return ops.expand(values[arg], axis=axis, size=self.indices.integer(size))
+                return self.ops.expand(values[arg], axis=axis, size=self.indices.integer(size))
             case Pick(arg, items):
                 shape = np.shape(plain(values[arg]))
-                return ops.pick(values[arg], index=self.indices.subscript(items, shape, arg.name))
+                return self.ops.pick(values[arg], index=self.indices.subscript(items, shape, arg.name))
             case Place(arg, items, shape):
                 whole = self.indices.integers(shape) + np.shape(plain(values[arg]))[len(arg.type.shape):]
                 index = self.indices.subscript(items, whole, var.name)
-                return ops.place(values[arg], index=index, shape=whole)
+                return self.ops.place(values[arg], index=index, shape=whole)
             case MatMul(matrix, items, transposed, arg):
                 m = self.storage.borrow(matrix, self.indices.integers(items))
-                return ops.matmul(ops.transpose(m) if transposed else m, values[arg])
+                return self.ops.matmul(self.ops.transpose(m) if transposed else m, values[arg])
 
     def _load(self, cell: Cell, items: tuple[Item, ...], var: Var):
         """A cell's element, or the elements along its open family axes, or a part of these."""
@@ -244,34 +258,34 @@ class Interpreter:
             return value
         shape = np.shape(plain(value))[len(opened):]
         index = self.indices.subscript(finite, shape, cell.display or cell.name)
-        return ops.pick(value, index=(slice(None),) * len(opened) + index)
+        return self.ops.pick(value, index=(slice(None),) * len(opened) + index)
 
     def _gather(self, cell: Cell, keys: list, opened: tuple[int, ...]):
         elements = [self.storage.read(cell, key) for key in each_key(keys)]
         shape = opened + self.storage.shape(cell)
-        return ops.reshape(ops.stack(*elements), shape=shape) if elements else np.zeros(shape)
+        return self.ops.reshape(self.ops.stack(*elements), shape=shape) if elements else self.storage.zeros(shape)
 
     # --- matrices and gradients ---
 
     def _matrix(self, cell: Cell, terms: tuple[Term, ...]):
         """The linear combination of matrices and outer products that `cell` gets, [rows, cols]."""
         if not terms:
-            return np.zeros(self.storage.shape(cell))
+            return self.storage.zeros(self.storage.shape(cell))
         total = self._term(terms[0])
         for term in terms[1:]:
-            total = ops.add(total, self._term(term))
+            total = self.ops.add(total, self._term(term))
         return total
 
     def _term(self, term: Term):
         match term:
             case MatrixTerm(coef, cell, items, transposed):
                 m = self.storage.read(cell, self.indices.integers(items))
-                m = ops.transpose(m) if transposed else m
-                return m if coef is None else ops.mul(self.temporaries[coef], m)
+                m = self.ops.transpose(m) if transposed else m
+                return m if coef is None else self.ops.mul(self.temporaries[coef], m)
             case OuterTerm(coef, left, right):
                 u = self.temporaries[left]
-                u = u if coef is None else ops.mul(self.temporaries[coef], u)
-                return ops.outer(u, self.temporaries[right])
+                u = u if coef is None else self.ops.mul(self.temporaries[coef], u)
+                return self.ops.outer(u, self.temporaries[right])
 
     def _gradient(self, statement: GradStmt):
         key = self.indices.integers(statement.wrt_items)
@@ -288,11 +302,17 @@ class Interpreter:
             for key in [k for k in self.storage.elements(variable.cell) if k[:len(given)] == given]:
                 left = self._gradient_at(statement.left, statement.left_items, variable.cell, key)
                 right = self._gradient_at(statement.right, statement.right_items, variable.cell, key)
-                terms = ops.mul(left, right)
+                terms = self.ops.mul(left, right)
                 for _ in range(np.ndim(plain(terms))):
-                    terms = ops.sum_axis(terms, axis=0)
-                total = ops.add(total, terms)
+                    terms = self.ops.sum_axis(terms, axis=0)
+                total = self.ops.add(total, terms)
         return total
+
+    def _aligned(self, value, kind: TensorType, target: TensorType):
+        """`value` with its axes where broadcasting to `target` expects them."""
+        if kind.shape and target.width and not kind.width:
+            return self.ops.expand(value, axis=-1, size=1)
+        return value
 
     def _output(self, cell: Cell) -> np.ndarray:
         """A cell as one array [*extents, *finite shape], NaN where it has no element."""
@@ -310,12 +330,3 @@ def _contract_axes(op: Contract) -> tuple[str, str, str]:
     width = next(letter for letter in "nNwWzZ" if letter not in used)
     left, right = (width if v.type.width else "" for v in (op.left, op.right))
     return op.left_axes + left, op.right_axes + right, op.out_axes + (left or right)
-
-
-def _aligned(value, kind: TensorType, target: TensorType):
-    """`value` with its axes where NumPy's broadcasting to `target` expects them."""
-    if kind.shape and target.width and not kind.width:
-        return ops.expand(value, axis=-1, size=1)
-    return value
-
-

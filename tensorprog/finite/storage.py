@@ -36,6 +36,10 @@ class Storage:
         """The array shape of one element."""
         return element_shape(cell.type, self._widths, self._indices.values)
 
+    def zeros(self, shape: tuple[int, ...]):
+        """An element of zeros."""
+        return np.zeros(shape)
+
     def elements(self, cell: Cell) -> dict[Key, object]:
         """All elements that have a value."""
         return self._elements[cell]
@@ -52,13 +56,13 @@ class Storage:
             return value
         if cell not in self._zeroed or any(i < 0 for i in key):
             raise self._indices.error(self._missing(cell, key))
-        return np.zeros(self.shape(cell))
+        return self.zeros(self.shape(cell))
 
     def current(self, cell: Cell, key: Key):
         """What an accumulation starts from: the element, or zero for a hidden cell's element without a value."""
         if cell.role == "hidden" and key not in self._elements[cell]:
             self._check(cell, key)
-            return np.zeros(self.shape(cell))
+            return self.zeros(self.shape(cell))
         return self.borrow(cell, key)
 
     def zero(self, cell: Cell) -> None:

@@ -15,6 +15,7 @@ _HOMES = {
     "Traced": "tensorprog.torch.tracing",
     "MuTable": "tensorprog.torch.parametrize",
     "coordcheck": "tensorprog.torch.coordinates",
+    "ProgramModule": "tensorprog.torch.network",
     "mup_command": "tensorprog.torch.command",
 }
 
