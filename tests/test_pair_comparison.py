@@ -1,5 +1,6 @@
 """Functions of one variable that are multiples or derivatives of each other, in several spellings."""
 
+import numpy as np
 import pytest
 import sympy
 
@@ -41,3 +42,17 @@ def test_slopes_are_written_as_such():
     assert numpy_source(2 - 2 * TANH(3 * X)**2) == "2.0*rt.tanh_slope(3*x)"
     assert numpy_source(X - X * sigmoid(X)**2) == "-x*rt.sigmoid(x)**2 + x"
     assert "slope" not in numpy_source(TANH(X)**2)
+
+
+def test_a_kink_at_0_does_not_hide_the_scale_of_what_is_beside_it():
+    from tensorprog.runtime.partition import Partition
+
+    def slope(x, scale):
+        return np.where(x > 0, 1.0, np.exp(np.minimum(x, 0) / scale))
+
+    for scale in (0.1, 1.0, 30.0):
+        found = Partition(lambda x, scale=scale: slope(x, scale), 1e6).features()
+        assert [0.0, 0.0] in found.tolist()
+        assert any(place == 0 and 0.1 * scale <= width <= 10 * scale for place, width in found)
+    relu = Partition(lambda x: np.maximum(x, 0.0), 1e6).features()
+    assert relu.tolist() == [[0.0, 0.0]]

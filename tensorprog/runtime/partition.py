@@ -60,8 +60,10 @@ class Partition:
     def features(self) -> np.ndarray:
         """Where the function has a kink or a jump, with width 0, or varies, on the scale of the width: [features, 2]."""
         widths = 2.0 ** np.arange(FIRST, np.log2(self.limit))
-        smooth = list(itertools.takewhile(self._smooth, widths))
+        smooth = list(itertools.takewhile(lambda w: self._smooth(-w, w), widths))
         found = [(0.0, smooth[-1] / 4 if smooth else 0.0)]
+        if not smooth:  # A kink at 0: exp(min(x, 0)) varies on the scale 1 besides.
+            found += [(0.0, width) for side in (-1.0, 1.0) if (width := self._scale(side, widths)) is not None]
         lengths, middles = np.diff(self.edges), (self.edges[1:] + self.edges[:-1]) / 2
         octaves = np.sign(middles) * (np.floor(np.log2(np.abs(middles))) + 1000)
         for octave in np.unique(octaves):
@@ -71,8 +73,13 @@ class Partition:
                 found.append((middles[k], 0.0 if lengths[k] < 1e-9 * abs(middles[k]) else lengths[k]))
         return np.array(sorted(found, key=lambda feature: feature[1])[:MOST_FEATURES])
 
-    def _smooth(self, width: float) -> bool:
-        values = _values(self._f, np.array([-width]), np.array([width]))
+    def _scale(self, side: float, widths: np.ndarray) -> float | None:
+        """On which scale the function varies beside 0 on one side of it; None if it does not."""
+        smooth = list(itertools.takewhile(lambda w: self._smooth(0.0, side * w), widths))
+        return smooth[-1] / 2 if 0 < len(smooth) < len(widths) else None
+
+    def _smooth(self, start: float, end: float) -> bool:
+        values = _values(self._f, np.array([start]), np.array([end]))
         return bool(np.isfinite(values).all()
                     and np.abs(values @ _TRANSFORM[-_TAIL:].T).max() <= 10 * RESOLVED * _sizes(values)[0])
 
