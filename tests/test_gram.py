@@ -17,7 +17,8 @@ SHAPES = [(1, 1, 1), (3, 5, 7), (4, 12, 784), (9, 25, 513), (37, 41, 1100), (64,
 #: Runs the tests below with the vectors of another processor, which the compiler takes apart where there are none.
 AS_IF = """
 import platform, sys
-import tensorprog.runtime.hermite  # makes the compiler, for this processor
+import numba
+numba.njit("int64()")(lambda: 1)  # makes the compiler, for this processor
 from llvmlite import binding
 kept = binding.get_host_cpu_features, platform.machine
 binding.get_host_cpu_features, platform.machine = lambda: {features}, lambda: {machine!r}
