@@ -88,6 +88,7 @@ def test_z2_synchronization_is_a_scalar_recursion():
     assert set(found.method.values()) == {"covariance"}
 
 
+@pytest.mark.slow
 def test_lasso_amp_reaches_its_fixed_point():
     program = tensorprog.compile(EXAMPLES / "lasso_amp.tp")
     assert program.compiled.plan.system.cancelling

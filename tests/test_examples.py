@@ -43,6 +43,7 @@ def without_settings(arguments: list[str]) -> list[str]:
     return kept
 
 
+@pytest.mark.slow_cases("convolution")
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_example_runs(path, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -210,6 +210,7 @@ def test_batchnorm_of_two():
         assert value(first * second, eps=0, **pair(covariance)) == pytest.approx(0, abs=1e-14)
 
 
+@pytest.mark.slow
 def test_batchnorm_of_three():
     mean = (z1 + z2 + z3) / 3
     norm = sqrt(sum((z - mean)**2 for z in (z1, z2, z3)) / 3 + eps)
