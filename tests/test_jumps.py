@@ -155,7 +155,12 @@ def test_an_accuracy_at_initialization():
     assert result["hit"][1] == 1 and result["acc"] == pytest.approx([0.5, 0.5])
     warning = next(w for w in result.warnings if w.code == "TP513")
     assert "`step` tends to 0" in warning.message
-    other = tensorprog.compile(ACCURACY.format(law="normal(0, 1)", centre="").replace("(1 - 2*k)", "(1 + k)")).run(samples=1024)
+
+
+@pytest.mark.slow
+def test_an_accuracy_at_initialization_by_equations():
+    program = tensorprog.compile(ACCURACY.format(law="normal(0, 1)", centre="").replace("(1 - 2*k)", "(1 + k)"))
+    other = program.run(samples=1024)
     assert other.unresolved["acc"].tolist() == [True, False]
     assert any("at initialization" in w.help for w in other.warnings if w.code == "TP513")
 
