@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from tensorprog.kernel_api import Kernels
-
-    from tensorprog.diagnostics.acceptances import Acceptance
     from tensorprog.derive import Limit
+    from tensorprog.diagnostics.acceptances import Acceptance
     from tensorprog.driver import Compiled
     from tensorprog.ir.program import Program
+    from tensorprog.kernel_api import Kernels
     from tensorprog.powers.entries import Mup
     from tensorprog.powers.scale import Scale
     from tensorprog.results import Result

@@ -547,23 +547,24 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
       tpc mup model.tp --rewrite model_mup.tp
       tpc mup mymodel.py:make --optimizer adamw --lint
     """
+    as_json = as_json or style == "json"
     if program.rpartition(":")[0].endswith(".py"):
         if rewrite is not None or assignments or style == "latex":
             raise click.UsageError("--rewrite, --set and --format latex are for programs, not for PyTorch modules")
         from tensorprog.torch import mup_command
 
-        click.echo(mup_command(program, optimizer, base_width or 64, "json" if style == "json" or as_json else "text",
+        click.echo(mup_command(program, optimizer, base_width or 64, "json" if as_json else "text",
                                lint=lint))
         return
     if lint:
         raise click.UsageError("--lint is for PyTorch modules, as in `tpc mup mymodel.py:make --lint`")
-    found = _compile(program, assignments, show_warnings=style != "json" and not as_json, limit=False).mup(optimizer)
+    found = _compile(program, assignments, show_warnings=not as_json, limit=False).mup(optimizer)
     if rewrite is not None:
         from tensorprog.files import write_text
 
         write_text(rewrite, found.rewritten())
         click.echo(f"wrote {rewrite}", err=True)
-    if style == "json" or as_json:
+    if as_json:
         click.echo(found.to_json())
     else:
         click.echo(found.to_latex() if style == "latex" else found.to_text(base_width))

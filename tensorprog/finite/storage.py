@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tensorprog.finite import operations
 from tensorprog.finite.indices import Indices
 from tensorprog.finite.initials import element_shape
-from tensorprog.finite.operations import add, pick, place, replace
 from tensorprog.finite.tape import Node, Tape, gradient, plain
 from tensorprog.ir.program import Cell, GradStmt, KernelStmt, Program, walk
 
@@ -127,7 +127,27 @@ class Storage:
         return f"`{place}` has no value yet"
 
 
-class TapedStorage(Storage):
+class WholeStorage(Storage):
+    """Cells whose elements are replaced and never written to, so that what was made of them keeps its gradient.
+
+    Attributes:
+        ops: the operations on elements, as in `finite.operations`.
+    """
+
+    ops = operations
+
+    def add(self, cell: Cell, key: Key, value) -> None:
+        self.put(cell, key, self.ops.add(self.current(cell, key), value))
+
+    def put_at(self, cell: Cell, key: Key, index: tuple, value) -> None:
+        self.put(cell, key, self.ops.replace(self.current(cell, key), value, index=index))
+
+    def add_at(self, cell: Cell, key: Key, index: tuple, value) -> None:
+        old = self.current(cell, key)
+        self.put(cell, key, self.ops.replace(old, self.ops.add(self.ops.pick(old, index=index), value), index=index))
+
+
+class TapedStorage(WholeStorage):
     """Cells whose elements may be tape nodes.
 
     Of each cell that a gradient is taken with respect to it knows the versions in time, and of each scalar that is
@@ -158,22 +178,12 @@ class TapedStorage(Storage):
                 self._tape.retire(node)
         super().forget(cell)
 
-    def add(self, cell: Cell, key: Key, value) -> None:
-        self.put(cell, key, add(self.current(cell, key), value))
-
-    def put_at(self, cell: Cell, key: Key, index: tuple, value) -> None:
-        self.put(cell, key, replace(self.current(cell, key), value, index=index))
-
-    def add_at(self, cell: Cell, key: Key, index: tuple, value) -> None:
-        old = self.current(cell, key)
-        self.put(cell, key, replace(old, add(pick(old, index=index), value), index=index))
-
     def gradient(self, scalar: Cell, scalar_key: Key, index: tuple, wrt: Cell, wrt_key: Key):
         """The gradient of `scalar[scalar_key][index]` with respect to `wrt[wrt_key]` as that stood at the time."""
         value = self.borrow(scalar, scalar_key)
-        seed = place(np.float64(1.0), index=index, shape=np.shape(plain(value)))
+        seed = operations.place(np.float64(1.0), index=index, shape=np.shape(plain(value)))
         version = self._version_at(wrt, wrt_key, self._stored[scalar, scalar_key])
-        found = None if version is None else gradient(value, seed, version, add)
+        found = None if version is None else gradient(value, seed, version, operations.add)
         return np.zeros(self.shape(wrt)) if found is None else found
 
     def _version_at(self, cell: Cell, key: Key, time: int) -> Node | None:

@@ -6,6 +6,7 @@ writes stay in its forward pass, which is its parametrization.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -14,9 +15,10 @@ from torch import nn
 
 from tensorprog.bind import bind, bind_given
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter
+from tensorprog.finite.indices import Indices
 from tensorprog.finite.initials import draw_initial
 from tensorprog.finite.interpreter import Interpreter
-from tensorprog.finite.storage import Key, Storage
+from tensorprog.finite.storage import Key, Storage, WholeStorage
 from tensorprog.ir.program import (
     Cell,
     Const,
@@ -86,23 +88,17 @@ class ProgramModule(nn.Module):
             yield key, self.get_parameter(_parameter(cell, key))
 
 
-class _TensorStorage(Storage):
-    """Cells of tensors. Nothing is written in place, so that every element keeps its gradient."""
+class _TensorStorage(WholeStorage):
+    """Cells of tensors, of the type and on the device of `like`."""
 
-    like: torch.Tensor
+    ops = operations
+
+    def __init__(self, indices: Indices, widths: Mapping[str, int], like: torch.Tensor):
+        super().__init__(indices, widths)
+        self._like = like
 
     def zeros(self, shape: tuple[int, ...]) -> torch.Tensor:
-        return operations.full(shape, 0.0, self.like)
-
-    def add(self, cell: Cell, key: Key, value) -> None:
-        self.put(cell, key, self.current(cell, key) + value)
-
-    def put_at(self, cell: Cell, key: Key, index: tuple, value) -> None:
-        self.put(cell, key, operations.replace(self.current(cell, key), value, index=index))
-
-    def add_at(self, cell: Cell, key: Key, index: tuple, value) -> None:
-        old = self.current(cell, key)
-        self.put(cell, key, operations.replace(old, old[index] + value, index=index))
+        return self._like.new_zeros(shape)
 
 
 class _Forward(Interpreter):
@@ -115,9 +111,7 @@ class _Forward(Interpreter):
         super().__init__(module.program, env, module.width, seed=0, blocks=False)
 
     def _storage(self, taped: bool) -> Storage:
-        storage = _TensorStorage(self.indices, self.widths)
-        storage.like = self._like
-        return storage
+        return _TensorStorage(self.indices, self.widths, self._like)
 
     def _initials(self, env: Mapping[str, object], n: int, seed: int) -> Iterator[tuple[Cell, Key, object]]:
         for initial in self.program.initials:
@@ -137,7 +131,7 @@ class _Forward(Interpreter):
     def _output(self, cell: Cell) -> torch.Tensor:
         elements = self.storage.elements(cell)
         extents = tuple(1 + max((key[axis] for key in elements), default=-1) for axis in range(cell.rank))
-        missing = operations.full(self.storage.shape(cell), None, self._like)
+        missing = self._like.new_full(self.storage.shape(cell), math.nan)
         whole = [elements.get(key, missing) for key in np.ndindex(*extents)]
         return torch.stack(whole).reshape(*extents, *missing.shape) if extents else elements.get((), missing)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from tensorprog.ir.primitives import Expr, derivative
@@ -125,8 +123,3 @@ def outer(u, v):
 def transpose(m):
     """[r, c] to [c, r]."""
     return m.T
-
-
-def full(shape, value, like):
-    """A tensor of one number, of the type and on the device of `like`."""
-    return torch.full(tuple(shape), math.nan if value is None else value, dtype=like.dtype, device=like.device)
