@@ -13,7 +13,7 @@ import numbers
 import operator
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, near_miss
@@ -41,6 +41,7 @@ DTYPES = ("float64", "float32")
 Data = Mapping[str, object]
 Progress = Callable[[int, int], None] | bool
 Watch = Callable[[Mapping[str, "np.ndarray"]], None]
+Limits = Mapping[str, Sequence[int]]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -262,7 +263,8 @@ class CompiledProgram:
     def run(self, data: Data | None = None, *, samples: int = 4096, replicates: int = 8, seed: int = 0,
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,
             dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
-            watch: Watch | None = None, progress: Progress | None = None, **settings: object) -> Result:
+            watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
+            **settings: object) -> Result:
         """The limit of every output.
 
         Args:
@@ -276,6 +278,8 @@ class CompiledProgram:
             watch: called now and then with the outputs that a long loop of 'span' fills, as they are, by name.
             progress: called with (steps done, steps in all), and its method `stage`, if it has one, with what is done
                 before there are steps, as 'planning'; or True for a bar on stderr.
+            limit: a size or an integer parameter that tends to infinity as well, with the values to extrapolate from,
+                as in `{"L": [8, 16, 32, 64]}`; see `Result.approach`.
             settings: sizes and parameters, by name.
 
         Raises:
@@ -285,18 +289,22 @@ class CompiledProgram:
         self._refuse_misspelt_options(settings, CompiledProgram.run)
         return self.run_with(data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance,
                              method=method, threads=threads, dtype=dtype, checkpoint=checkpoint, every=every,
-                             watch=watch, progress=progress)
+                             watch=watch, progress=progress, limit=limit)
 
     def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int = 4096, replicates: int = 8,
                  seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
                  dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
-                 watch: Watch | None = None, progress: Progress | None = None) -> Result:
+                 watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None) -> Result:
         """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`."""
         require_choice("TP706", "method", method, METHODS)
         require_choice("TP706", "dtype", dtype, DTYPES)
         for name, value in (("samples", samples), ("replicates", replicates)):
             require_positive(name, value)
         require_run_options(seed, threads, tolerance, every)
+        if limit is not None:
+            return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
+                self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,
+                threads=threads, dtype=dtype, every=every, watch=watch))
         env, missing, warnings = self._prepare(data, settings)
         from tensorprog.jumps import run_limit
         from tensorprog.progress import shown
@@ -339,13 +347,15 @@ class CompiledProgram:
 
     def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,
                  threads: int | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
-                 watch: Watch | None = None, progress: Progress | None = None, **settings: object) -> Result:
+                 watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
+                 **settings: object) -> Result:
         """Every output at a finite width: the mean over `seeds` random networks, the standard error of that mean as
         `.error`, and each network's own value in `.samples[name]`.
 
         Args:
             checkpoint, every, watch: as for `run`, in programs with long loops on single vectors. With several seeds,
                 each has a file of its own, with its number behind the name.
+            limit: as for `run`, extrapolated from the means.
 
         Raises:
             ProgramError: for a mistake in the data or settings; TP714, for the checkpoint of another run.
@@ -353,15 +363,19 @@ class CompiledProgram:
         """
         self._refuse_misspelt_options(settings, CompiledProgram.simulate)
         return self.simulate_with(data, settings, width=width, seeds=seeds, seed=seed, threads=threads,
-                                  checkpoint=checkpoint, every=every, watch=watch, progress=progress)
+                                  checkpoint=checkpoint, every=every, watch=watch, progress=progress, limit=limit)
 
     def simulate_with(self, data: Data | None, settings: Mapping[str, object], *, width: int, seeds: int = 8,
                       seed: int = 0, threads: int | None = None, checkpoint: str | os.PathLike[str] | None = None,
-                      every: float = 30.0, watch: Watch | None = None, progress: Progress | None = None) -> Result:
+                      every: float = 30.0, watch: Watch | None = None, progress: Progress | None = None,
+                      limit: Limits | None = None) -> Result:
         """`simulate` with the settings as a mapping."""
         for name, value in (("width", width), ("seeds", seeds)):
             require_positive(name, value)
         require_run_options(seed, threads, every=every)
+        if limit is not None:
+            return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
+                self.simulate_with, data, width=width, seeds=seeds, threads=threads, every=every, watch=watch))
         env, missing, warnings = self._prepare(data, settings)
         from tensorprog.progress import shown
 
@@ -393,6 +407,25 @@ class CompiledProgram:
         return verify_program(self, data, settings, widths=widths, seeds=seeds, seed=seed, progress=progress,
                               samples=samples, replicates=replicates, tolerance=tolerance, method=method,
                               threads=threads)
+
+    def _at_infinity(self, limit: Limits, settings: Mapping[str, object], seed: int,
+                     checkpoint: str | os.PathLike[str] | None, progress: Progress | None,
+                     run: Callable[..., Result]) -> Result:
+        """A second limit of what `run(settings, seed=, checkpoint=, progress=)` gives. The random numbers of every value
+        are others, which makes their errors independent."""
+        from tensorprog.progress import shown
+        from tensorprog.resume import numbered
+        from tensorprog.second_limit import at_infinity, second_limit
+
+        found = second_limit(self.program, limit, self.settings | dict(settings))
+        count = len(found.values)
+        seeds = _seeds(seed, count)
+        with shown(progress) as report:
+            result = at_infinity(self.program, found, lambda i, value: run(
+                {**settings, found.name: value}, seed=seeds[i], checkpoint=numbered(checkpoint, i, count),
+                progress=_part_of(report, i, count) if report is not None else None))
+        result.settings["seed"] = seed
+        return result
 
     def _simulate_each(self, env: dict[str, object], width: int, seeds: list[int], threads: int | None,
                        kept_state: tuple, progress: Progress | None, runs: list[dict[str, np.ndarray]]) -> None:

@@ -174,6 +174,19 @@ class Widths(click.ParamType):
         return widths
 
 
+class Limits(click.ParamType):
+    """`name=v1,v2,...`, whole numbers."""
+
+    name = "name=v1,v2,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, list[int]]:
+        name, _, text = str(value).partition("=")
+        try:
+            return {name.strip(): [int(part) for part in text.split(",")]}
+        except ValueError:
+            self.fail(f"'{value}' is not of the form name=v1,v2,..., as in L=8,16,32,64", param, ctx)
+
+
 def _number(text: str) -> int | float | str:
     for kind in (int, float):
         try:
@@ -205,6 +218,8 @@ PROGRAM = click.argument("program", metavar="PROGRAM.tp")
 DATA = _options(
     click.argument("data", nargs=-1, metavar="[DATA.npz | NAME=FILE]..."),
     click.option("--data", "more_data", multiple=True, metavar="DATA", help="The same as a DATA argument; repeatable."))
+TO_INFINITY = click.option("--limit", "limit", type=Limits(), metavar="NAME=V1,V2,...",
+                           help="A size or integer parameter that tends to infinity too, and where to look at it.")
 LIMIT = _options(
     click.option("--samples", type=click.IntRange(min=1), default=4096, show_default=True,
                  help="Particles in each randomization."),
@@ -322,10 +337,11 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 @main.command()
 @PROGRAM
 @DATA
-@_options(SET, SEED, LIMIT, CHECKPOINT, OUT, JSON, PROGRESS)
-def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignments: tuple, seed: int, samples: int,
-        replicates: int, tolerance: float | None, method: str, dtype: str, threads: int | None,
-        checkpoint: Path | None, every: float, output: Path | None, as_json: bool, progress: bool | None) -> int:
+@_options(SET, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, JSON, PROGRESS)
+def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignments: tuple,
+        limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int, tolerance: float | None,
+        method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float, output: Path | None,
+        as_json: bool, progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.
 
     DATA are .npz files, whose arrays have names, and .npy or .csv files as NAME=FILE.
@@ -333,14 +349,15 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignm
     \b
     Example:
       tpc run model.tp data.npz y=labels.csv --set eta=0.1 -o limit.npz
+      tpc run deep.tp data.npz --limit L=8,16,32,64
     """
     compiled = _compile(program, (), show_warnings=not as_json)
     settings = _as_settings(assignments)
     with _bar(progress) as bar:
-        result = compiled.run_with(_load(compiled, data + more_data, settings), settings, samples=samples,
+        result = compiled.run_with(_load(compiled, data + more_data, settings, limit), settings, samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
-                                   progress=bar)
+                                   progress=bar, limit=limit)
     return _finish(compiled, result, output, as_json)
 
 
@@ -350,9 +367,10 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignm
 @click.option("--width", "widths", type=Widths(), multiple=True, required=True,
               help="The width n; repeatable, or several separated by commas.")
 @click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="How many random networks.")
-@_options(SET, SEED, OUT, JSON, PROGRESS)
+@_options(SET, TO_INFINITY, SEED, OUT, JSON, PROGRESS)
 def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[tuple[int, ...], ...],
-             seeds: int, assignments: tuple, seed: int, output: Path | None, as_json: bool, progress: bool | None) -> int:
+             seeds: int, assignments: tuple, limit: dict[str, list[int]] | None, seed: int, output: Path | None,
+             as_json: bool, progress: bool | None) -> int:
     """Run a program at finite widths: the mean over random networks, with its standard error.
 
     With several widths, `-o out.npz` writes out_64.npz, out_256.npz and so on. Ctrl-C keeps the networks that were
@@ -363,10 +381,11 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
       tpc simulate model.tp data.npz --width 64,256,1024 --seeds 16
     """
     compiled = _compile(program, (), show_warnings=not as_json, limit=False)
-    arrays = _load(compiled, data + more_data, _as_settings(assignments))
+    settings = _as_settings(assignments)
+    arrays = _load(compiled, data + more_data, settings, limit)
     chosen = list(dict.fromkeys(width for group in widths for width in group))
     results: list[Result] = []
-    code = _simulate_widths(compiled, arrays, chosen, seeds, seed, _as_settings(assignments), progress, results)
+    code = _simulate_widths(compiled, arrays, chosen, seeds, seed, settings, limit, progress, results)
     for result in results:
         width = result.settings["width"]
         path = output
@@ -381,7 +400,8 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
 
 
 def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int], seeds: int, seed: int,
-                     settings: dict[str, object], progress: bool | None, results: list[Result]) -> int:
+                     settings: dict[str, object], limit: dict[str, list[int]] | None, progress: bool | None,
+                     results: list[Result]) -> int:
     """Append the result of each width; on Ctrl-C what was finished, and the code of an interruption."""
     from tensorprog.api import Interrupted
 
@@ -389,7 +409,7 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
         for width in widths:
             with _bar(progress, f"width {width} ", "networks") as bar:
                 results.append(compiled.simulate_with(arrays, settings, width=width, seeds=seeds, seed=seed,
-                                                      progress=bar))
+                                                      progress=bar, limit=limit))
     except Interrupted as interruption:
         results.append(interruption.result)
         finished = interruption.result.settings["seeds"]
@@ -681,15 +701,17 @@ def _as_settings(assignments: Iterable[tuple[str, object]]) -> dict[str, object]
     return settings
 
 
-def _load(compiled: CompiledProgram, data: tuple[str, ...], settings: dict[str, object]) -> dict:
-    """The data, after a check of the shapes that its files declare."""
+def _load(compiled: CompiledProgram, data: tuple[str, ...], settings: dict[str, object],
+          limit: dict[str, list[int]] | None = None) -> dict:
+    """The data, after a check of the shapes that its files declare (with a `limit`, at its first value)."""
     if not data:
         return {}
     from tensorprog.bind import check_headers
     from tensorprog.data import load_data
 
     program = compiled.program
-    return load_data(data, lambda headers: check_headers(program, headers, compiled.settings | settings),
+    given = compiled.settings | settings | {name: values[0] for name, values in (limit or {}).items()}
+    return load_data(data, lambda headers: check_headers(program, headers, given),
                      [declared.name for declared in program.inputs])
 
 

@@ -6,6 +6,7 @@ import html
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +22,16 @@ ROUNDING = 1e-14
 NO_LIMIT = "no limit"
 
 
+@dataclass(frozen=True)
+class Approach:
+    """What a second limit was extrapolated from: outputs [k, ...] and their errors at the k values `at` of a size."""
+
+    name: str
+    at: tuple[int, ...]
+    values: Mapping[str, np.ndarray]
+    error: Mapping[str, np.ndarray]
+
+
 class Result(Mapping[str, np.ndarray]):
     """A mapping from output names to arrays.
 
@@ -33,14 +44,15 @@ class Result(Mapping[str, np.ndarray]):
             (None for a scalar).
         samples: for a simulation, each output for every seed, [seeds, ...].
         unresolved: for each output with elements that have no limit, because a scalar on which they jump tends to the
-            jump (TP513): the mask of these. Their values and errors are NaN.
+            jump (TP513), or do not converge (TP644): the mask of these. Their values and errors are NaN.
+        approach: for a second limit, the outputs at the values that it was extrapolated from.
     """
 
     def __init__(self, values: Mapping[str, np.ndarray], error: Mapping[str, np.ndarray], method: Mapping[str, str], *,
                  settings: Mapping[str, object] | None = None, warnings: Sequence[Diagnostic] = (),
                  diverged: Mapping[str, int | None] | None = None,
                  samples: Mapping[str, np.ndarray] | None = None,
-                 unresolved: Mapping[str, np.ndarray] | None = None):
+                 unresolved: Mapping[str, np.ndarray] | None = None, approach: Approach | None = None):
         self._values = {name: np.asarray(value) for name, value in values.items()}
         self.error = {name: np.broadcast_to(error[name], v.shape) for name, v in self._values.items()}
         self.method = dict(method)
@@ -49,6 +61,7 @@ class Result(Mapping[str, np.ndarray]):
         self.diverged = dict(diverged or {})
         self.samples = dict(samples or {})
         self.unresolved = {name: mask for name, mask in (unresolved or {}).items() if mask.any()}
+        self.approach = approach
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._values[name]

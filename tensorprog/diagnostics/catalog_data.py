@@ -169,6 +169,13 @@ _BINDING = {
         "it is small.",
         "tpc run model.tp --method particles --samples 64",
         "tpc run model.tp --method particles --samples 65536"),
+    "TP644": Entry(
+        "a second limit that is not there",
+        "The values at which `--limit` looks grow, go up and down, or change so slowly that they do not say what they "
+        "tend to; a logarithm or a power of the size explains them much better than a series in 1/L or 1/sqrt(L). The "
+        "values themselves are in `Result.approach`. tpc exits with 1.",
+        "x += tanh(W[l] @ x)",
+        "x += tanh(W[l] @ x) / sqrt(L)"),
 }
 
 _COMMAND_LINE = {
@@ -254,6 +261,12 @@ _COMMAND_LINE = {
         "it.",
         "tpc run model.tp other.npz --checkpoint state.npz",
         "tpc run model.tp other.npz --checkpoint other_state.npz"),
+    "TP716": Entry(
+        "a second limit that cannot be taken",
+        "`--limit` takes one size or integer parameter, at least three different values of it, and outputs whose shapes do "
+        "not depend on it. Sizes that the data determine do not tend to infinity.",
+        "tpc run deep.tp data.npz --limit L=8,16",
+        "tpc run deep.tp data.npz --limit L=8,16,32,64"),
 }
 
 _POWERS = {
