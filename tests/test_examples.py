@@ -29,9 +29,10 @@ def header_command(path: Path) -> list[str]:
 
 
 def small_settings(path: Path) -> list[str]:
-    """`--set` options that make the program small, where it has such a parameter."""
+    """`--set` options that make the program small, where it has such a parameter and does not let it tend to infinity."""
     text = path.read_text(encoding="utf-8")
-    known = [name for name in SMALL if re.search(rf"^(?:param|size) {name}\b.*=", text, re.M)]
+    known = [name for name in SMALL if re.search(rf"^(?:param|size) {name}\b.*=", text, re.M)
+             and f"--limit {name}=" not in text]
     return [word for name in known for word in ("--set", f"{name}={SMALL[name]}")]
 
 
