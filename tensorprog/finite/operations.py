@@ -10,6 +10,9 @@ import numpy as np
 from tensorprog.finite.functions import BINARY, apply_unary
 from tensorprog.finite.tape import Node, plain, primitive
 
+#: A singular value that is smaller than this, relative to the largest, is rounding.
+SMALLEST = 1e-8
+
 # --- coordinatewise ------------------------------------------------------------------------------------------
 
 
@@ -170,3 +173,20 @@ def outer(u, v):
 def transpose(m):
     """[r, c] to [c, r]."""
     return m.T
+
+
+@primitive(lambda i, g, out, m: _no_gradient("polar"))
+def polar(m):
+    """The orthogonal polar factor: singular values below `SMALLEST` times the largest become 0, all others 1.
+
+    The width of a product of thin factors says nothing about its rank, so the rank is found here.
+    """
+    if not np.all(np.isfinite(m)):
+        return np.full(m.shape, np.nan)
+    u, s, vh = np.linalg.svd(m, full_matrices=False)
+    kept = s > SMALLEST * s[0] if s.size and s[0] > 0 else np.zeros(len(s), bool)
+    return u[:, kept] @ vh[kept]
+
+
+def _no_gradient(name: str):
+    raise NotImplementedError(f"the gradient of {name}")

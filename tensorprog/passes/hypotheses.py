@@ -30,6 +30,7 @@ from tensorprog.ir.program import (
     InputRef,
     Let,
     Load,
+    MatDot,
     MatMul,
     Moment,
     Op,
@@ -233,7 +234,7 @@ class ProgramBounds:
             case FromInt(expr=expr):
                 low, high = self._ends(expr)
                 return Bound(low, high, low <= 0 <= high, fixed=True)
-            case InputRef():
+            case InputRef() | MatDot():
                 return ANY_NUMBER
             case ParamRef(name=name):
                 return constant(float(self.env[name])) if name in self.env else ANY_NUMBER
