@@ -173,6 +173,13 @@ _POWERS = {
         "limit` instead of a number; an accuracy at initialization is the most frequent case.",
         "vector z : [n] ~ constant(1)\noutput moment(step(z - 1 + v/sqrt(n)))",
         "output moment(step(v/sqrt(n)))"),
+    "TP515": Entry(
+        "entries that are not of order one",
+        "An entrywise function of a matrix wants entries of order one: a gradient with respect to a matrix has entries "
+        "of order 1/n, so that it is multiplied by n first. Powers of n pass through products, quotients, squares, "
+        "`sqrt`, `abs`, `relu` and `sign`, but not through other functions, nor through a sum with something of another order.",
+        "G = outer(v, v) / n\nA = tanh(G)\nh = A @ v\noutput moment(h*h)",
+        "G = outer(v, v)\nA = tanh(G) / n\nh = A @ v\noutput moment(h*h)"),
     "TP514": Entry(
         "an accepted warning that is not there (warning)",
         "A comment `# accept TP512: reason` at the end of a line accepts the warnings of that code about this line. "
