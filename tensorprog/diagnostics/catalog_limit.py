@@ -180,6 +180,13 @@ _POWERS = {
         "`sqrt`, `abs`, `relu` and `sign`, but not through other functions, nor through a sum with something of another order.",
         "G = outer(v, v) / n\nA = tanh(G)\nh = A @ v\noutput moment(h*h)",
         "G = outer(v, v)\nA = tanh(G) / n\nh = A @ v\noutput moment(h*h)"),
+    "TP516": Entry(
+        "a jump at entries that vanish (warning)",
+        "Functions of the entries of a matrix are covered where they are smooth (TP IVb); `sign` jumps at 0, and a network "
+        "of finite width decides by what is of lower order. Where the entries have a density, as those of gradients of "
+        "smooth networks, the limit is that of a smooth function with a small eps.",
+        "G = outer(v, v)\nA = sign(G) / n\nh = A @ v\noutput moment(h*h)",
+        "G = outer(v, v)\nA = G / sqrt(G**2 + 0.01) / n\nh = A @ v\noutput moment(h*h)"),
     "TP514": Entry(
         "an accepted warning that is not there (warning)",
         "A comment `# accept TP512: reason` at the end of a line accepts the warnings of that code about this line. "
