@@ -136,3 +136,22 @@ def test_derive_says_that_there_are_no_formulas():
     with pytest.raises(ProgramError) as raised:
         tensorprog.compile(NETWORK.replace("NET", ONE).replace("UPDATE", LION)).limit
     assert raised.value.diagnostics[0].code == "TP726"
+
+
+def test_a_gradient_goes_through_inner_products_and_norms():
+    """d/du of |outer(u, w)|**2 = |u|**2 |w|**2 is 2 |w|**2 u; of the norm, |w| u / |u|."""
+    text = """
+width n
+vector v : [n] ~ normal(0, 1)
+vector w : [n] ~ normal(0, 1)
+u = 2*v
+G = outer(u, w)
+s = dot(G, G) / n
+r = norm(G)
+output moment(grad(s, u) * v) as c, moment(grad(r, u) * v) as d
+"""
+    program = tensorprog.compile(text)
+    found = program.simulate({}, width=100, seeds=400)
+    limit = program.run({}, samples=1024, replicates=4)
+    assert limit["c"] == pytest.approx(4.0, abs=0.05) and found["c"] == pytest.approx(4.0, abs=0.2)
+    assert limit["d"] == pytest.approx(1.0, abs=0.05) and found["d"] == pytest.approx(1.0, abs=0.05)

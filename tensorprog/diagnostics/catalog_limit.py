@@ -69,6 +69,12 @@ _GRADIENTS = {
         "mean zero, is `moment(x*y)`.",
         "f = moment(tanh(v))\noutput cov(f, f)",
         "x = tanh(W @ v)\nvector r : [n] ~ normal(0, 1)\nf = dot(r, x) / sqrt(n)\noutput cov(f, f)"),
+    "TP429": Entry(
+        "a gradient through a function of a matrix",
+        "Gradients go through products of matrices with vectors, sums, outer products and `dot`, but not through entrywise "
+        "functions, products and polar factors of matrices.",
+        "u = 2*v\nG = outer(u, u)\nA = tanh(G)\nf = moment(v * (A @ v)) / n\ng = n*grad(f, u)\noutput moment(g*g)",
+        "u = 2*v\nG = outer(u, u)\nf = moment(v * (G @ v)) / n\ng = n*grad(f, u)\noutput moment(g*g)"),
     "TP428": Entry(
         "a gradient through an array of varying length that changes",
         "A gradient needs the values of the forward pass again. An array whose length differs from iteration to "
