@@ -251,8 +251,10 @@ class _Inference:
                 return None if powers[0] is None else powers[0] - (powers[1] or 0)
             case "pow":
                 return self._pow(op, *powers)
+        if op.fn == "sqrt" and powers[0] is not None:
+            return powers[0] * (Fraction(1, 2) - op.order)
         if op.fn == "sqrt" and op.order == 0:
-            return None if powers[0] is None else powers[0] / 2
+            return None
         degree = HOMOGENEOUS_DEGREE.get(op.fn)
         if degree is not None:
             if powers[0] is None:
