@@ -92,7 +92,7 @@ class _Verifier:
         match statement:
             case Let(var=var, op=op):
                 self._indices(getattr(op, "items", ()), loops)
-                self._operation(var, op)
+                self._operation(var, op, loops)
             case Store(cell=cell, items=items, value=value):
                 self._element(cell, items, loops)
                 _require(_fits(value.type, cell.type), f"{value.name} does not fit {cell.name}")
@@ -131,7 +131,7 @@ class _Verifier:
             case Zero(cell=cell):
                 _require(cell.role == "hidden", f"{cell.name} is zeroed, and is the user's")
 
-    def _operation(self, var: Var, op: object) -> None:
+    def _operation(self, var: Var, op: object, loops: frozenset[str]) -> None:
         match op:
             case Elementwise(args=args):
                 try:
