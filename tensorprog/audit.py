@@ -34,8 +34,8 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
-    MatrixTerm,
     MatrixType,
     MatStore,
     Op,
@@ -47,6 +47,7 @@ from tensorprog.ir.program import (
     Statement,
     Store,
     Term,
+    matrix_terms,
 )
 from tensorprog.iterations import Column, Evaluator, Frames, Grid, Loop, Site, Walker, at, axis_text, indices_text
 
@@ -145,6 +146,8 @@ def _op_accesses(op: Op, env: Mapping[str, object]) -> list[_Access]:
     match op:
         case Load(cell, items) | MatMul(cell, items):
             return [_cell_access("read", cell, items)]
+        case MatDot(left, right):
+            return _term_accesses((left, right))
         case InputRef(name, items):
             return [_Access("entry", f"the input '{name}'", items, _array_shape(env[name]))]
         case Pick(arg, items):
@@ -156,7 +159,7 @@ def _op_accesses(op: Op, env: Mapping[str, object]) -> list[_Access]:
 
 
 def _term_accesses(terms: Iterable[Term]) -> list[_Access]:
-    return [_cell_access("read", term.cell, term.items) for term in terms if isinstance(term, MatrixTerm)]
+    return [_cell_access("read", matrix.cell, matrix.items) for matrix in matrix_terms(tuple(terms))]
 
 
 def _cell_access(how: str, cell: Cell, items: tuple[Item, ...]) -> _Access:

@@ -7,6 +7,7 @@ from tensorprog.check.declarations import BUILTINS
 from tensorprog.check.expressions import as_tensor, read, tensor_of, value_of
 from tensorprog.check.integers import int_expr
 from tensorprog.check.matrices import scale_matrix
+from tensorprog.check.matrix_functions import as_matrix, entrywise, is_matrix
 from tensorprog.check.scope import (
     CellName,
     ChainValue,
@@ -120,8 +121,7 @@ def _store(ctx: Context, name: str, items: tuple[IntExpr, ...] | None, value: Va
         ctx.fail("TP221", f"one name takes one value, and here are {len(value.items)}", node.span,
                  help="write one name for each value, as in `a, b = ...`")
     if isinstance(value, ChainValue):
-        ctx.fail("TP323", "a product of matrices is not a matrix of the language", node.value.span,
-                 help="apply it to a vector: `A @ (B @ x)`")
+        value = as_matrix(ctx, value, node.value)
     if items is None and isinstance(value, IntValue) and _is_int_name(ctx, name, node):
         ctx.scope.bind(name, IntName(value.expr), node.target.span)
         return
@@ -274,8 +274,7 @@ def _copy_parameter(ctx: Context, name: str, binding: CellName | InputName | Val
     if isinstance(value, IntValue | TupleValue):
         value = as_tensor(ctx, value, node.target)
     if isinstance(value, ChainValue):
-        ctx.fail("TP323", "a product of matrices is not a matrix of the language", node.target.span,
-                 help="apply it to a vector: `A @ (B @ x)`")
+        value = as_matrix(ctx, value, node.target)
     type = MatrixType(value.rows, value.cols) if isinstance(value, MatrixValue) else value.type
     cell = ctx.builder.cell(name, type, role="user", display=name, span=node.target.span, home=ctx.loop_names)
     store_value(ctx, cell, (), value, node)
@@ -295,6 +294,8 @@ def _update_int(ctx: Context, name: str, binding: IntName, node: tree.Assign) ->
 def _update_matrix(ctx: Context, name: str, cell: Cell, items: tuple[IntExpr, ...], node: tree.Assign) -> None:
     if node.op in ("+=", "-="):
         value = value_of(ctx, node.value)
+        if isinstance(value, ChainValue):
+            value = as_matrix(ctx, value, node.value)
         if not isinstance(value, MatrixValue):
             ctx.fail("TP307", f"`{name}` is a matrix, and only matrices are added to it", node.value.span,
                      help="an outer product is written `outer(u, v)`")
@@ -306,7 +307,13 @@ def _update_matrix(ctx: Context, name: str, cell: Cell, items: tuple[IntExpr, ..
             value = scale_matrix(ctx, ctx.builder.const(-1), value)
         ctx.builder.append(MatAccum(cell, items, value.terms, span=node.span))
         return
-    factor = tensor_of(ctx, node.value, "a matrix's factor")
+    value = value_of(ctx, node.value)
+    if is_matrix(value):
+        own = MatrixValue(cell.type.rows, cell.type.cols, (MatrixTerm(None, cell, items),))
+        result = entrywise(ctx, "mul" if node.op == "*=" else "div", (own, value), node)
+        ctx.builder.append(MatStore(cell, items, result.terms, span=node.span))
+        return
+    factor = as_tensor(ctx, value, node.value, "a matrix's factor")
     if factor.type != SCALAR:
         ctx.fail("TP309", f"a matrix's factor must be a single number, and this is {describe(factor.type)}",
                  node.value.span, help="apply a matrix to a vector with `@`")

@@ -10,6 +10,7 @@ from tensorprog.check.indicators import where
 from tensorprog.check.integers import bool_expr
 from tensorprog.check.library import PARAMETERS, length, library_arguments, library_function, library_scope
 from tensorprog.check.matrices import outer, width_dot
+from tensorprog.check.matrix_functions import coordinatewise, entrywise, is_matrix, matrix_dot, norm, polar
 from tensorprog.check.scope import (
     CellName,
     FunctionName,
@@ -91,12 +92,15 @@ def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
 # --- coordinatewise functions --------------------------------------------------------------------------------
 
 
-def _nonlinearity(ctx: Context, node: tree.Call) -> Var:
+def _nonlinearity(ctx: Context, node: tree.Call) -> Value:
     arity(ctx, node, 1, f"{node.func}(x)")
     if node.primes > MAX_PRIMES:
         ctx.fail("TP401", f"`{node.func}` is differentiated at most {MAX_PRIMES} times", node.func_span or node.span,
                  help="write fewer primes: tanh'(h)")
-    arg = tensor_of(ctx, node.args[0], f"the argument of {node.func}")
+    arg = value_of(ctx, node.args[0])
+    if is_matrix(arg):
+        return entrywise(ctx, node.func, (arg,), node, node.primes)
+    arg = as_tensor(ctx, arg, node.args[0], f"the argument of {node.func}")
     return ctx.builder.elementwise(node.func, arg, order=node.primes)
 
 
@@ -112,10 +116,11 @@ def _extremum(ctx: Context, node: tree.Call) -> Value:
         for value in values[1:]:
             result = int_bin(node.func, result, value.expr)
         return IntValue(result)
-    tensors = [as_tensor(ctx, v, a) for v, a in zip(values, node.args)]
-    result = tensors[0]
-    for other in tensors[1:]:
-        result = ctx.builder.elementwise(node.func, result, other)
+    if not any(is_matrix(v) for v in values):
+        values = [as_tensor(ctx, v, a) for v, a in zip(values, node.args)]
+    result = values[0]
+    for other in values[1:]:
+        result = coordinatewise(ctx, node.func, result, other, node=node)
     return result
 
 
@@ -135,10 +140,11 @@ def _fold_array(ctx: Context, node: tree.Call, array: Var) -> Var:
     return ctx.builder.load(cell)
 
 
-def _clip(ctx: Context, node: tree.Call) -> Var:
+def _clip(ctx: Context, node: tree.Call) -> Value:
     arity(ctx, node, 3, "clip(x, lo, hi)")
-    x, low, high = (tensor_of(ctx, a) for a in node.args)
-    return ctx.builder.elementwise("min", ctx.builder.elementwise("max", x, low), high)
+    values = [value_of(ctx, a) for a in node.args]
+    x, low, high = (v if is_matrix(v) else as_tensor(ctx, v, a) for v, a in zip(values, node.args))
+    return coordinatewise(ctx, "min", coordinatewise(ctx, "max", x, low, node=node), high, node=node)
 
 
 def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Var:
@@ -184,7 +190,10 @@ def _moment(ctx: Context, node: tree.Call) -> Var:
 
 def _dot(ctx: Context, node: tree.Call) -> Var:
     arity(ctx, node, 2, "dot(u, v)")
-    left, right = (tensor_of(ctx, a, "an argument of dot") for a in node.args)
+    values = [value_of(ctx, a) for a in node.args]
+    if all(is_matrix(v) for v in values):
+        return matrix_dot(ctx, *values, node)
+    left, right = (as_tensor(ctx, v, a, "an argument of dot") for v, a in zip(values, node.args))
     if left.type.width and left.type.width == right.type.width and not left.type.shape + right.type.shape:
         return width_dot(ctx, left, right)
     if not left.type.width and not right.type.width and len(left.type.shape) == len(right.type.shape) == 1 \
@@ -394,4 +403,4 @@ def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: 
 
 _SPECIAL = {"moment": _moment, "dot": _dot, "outer": _outer, "grad": grad, "sum": _array_sum, "mean": _array_sum,
             "prod": _array_prod, "max": _extremum, "min": _extremum, "clip": _clip, "ntk": ntk, "cov": cov,
-            "where": where, "len": length}
+            "where": where, "len": length, "polar": polar, "norm": norm}

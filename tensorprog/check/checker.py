@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tensorprog.check.context import Context
+from tensorprog.check.made_by_updates import check_functions
 from tensorprog.check.never_assigned import report_never_assigned
 from tensorprog.check.outputs import output
 from tensorprog.check.statements import assigned_places, check_block, reassigned_names
@@ -40,6 +41,7 @@ def check(module: tree.Module, reporter: Reporter) -> Program:
     program = Program(reporter.source, tuple(ctx.widths), tuple(ctx.sizes), tuple(ctx.params), tuple(ctx.inputs),
                       tuple(ctx.initials), tuple(ctx.builder.block), tuple(ctx.outputs))
     report_never_assigned(program, reporter)
+    check_functions(program, reporter)
     reporter.raise_errors()
     return program
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.integers import bool_expr, int_expr, rational
+from tensorprog.check.matrix_functions import as_matrix, entrywise
 from tensorprog.check.matrices import add_matrices, matmul, scale_matrix, transpose
 from tensorprog.check.scope import (
     CellName,
@@ -375,27 +376,29 @@ def arithmetic(ctx: Context, op: str, left: Var, right: Var, node: tree.Expr) ->
 
 
 def _matrix_binary(ctx: Context, node: tree.Binary, left: Value, right: Value) -> MatrixValue:
-    if isinstance(left, ChainValue) or isinstance(right, ChainValue):
-        ctx.fail("TP323", "a product of matrices is not a matrix of the language", node.span,
-                 help="apply it to the vector: `A @ (B @ x)`")
+    left, right = (as_matrix(ctx, v, n) if isinstance(v, ChainValue) else v
+                   for v, n in ((left, node.left), (right, node.right)))
+    wide = next((v.type for v in (left, right) if isinstance(v, Var) and v.type.width), None)
+    if node.op in _ARITHMETIC and wide is not None and (node.op != "*"):
+        ctx.fail("TP324", f"`{node.op}` does not combine a matrix and {describe(wide)}: a matrix is applied with `@`",
+                 node.span, help="a matrix is applied to a vector by `@`, and combined with matrices and numbers")
     match node.op, left, right:
         case "+" | "-", MatrixValue(), MatrixValue():
             return add_matrices(ctx, left, right, node)
-        case "*", MatrixValue(), MatrixValue():
-            ctx.fail("TP324", "matrices are not multiplied entry by entry", node.span,
-                     help="a product of matrices is written `@`")
-        case "*", MatrixValue(), _:
+        case "*", MatrixValue(), Var() | IntValue():
             return scale_matrix(ctx, _factor(ctx, right, node.right), left)
-        case "*", _, MatrixValue():
+        case "*", Var() | IntValue(), MatrixValue():
             return scale_matrix(ctx, _factor(ctx, left, node.left), right)
         case "/", MatrixValue(), IntValue() | Var():
             inverse = ctx.builder.div(ctx.builder.const(1), _factor(ctx, right, node.right))
             return scale_matrix(ctx, inverse, left)
-        case "**", MatrixValue(), _:
-            ctx.fail("TP324", "a matrix has no power", node.span, help="apply it again: `W @ (W @ x)`")
+        case "**", MatrixValue(), IntValue(expr=IntLit(value=(1 | 2) as power)):
+            return left if power == 1 else entrywise(ctx, "square", (left,), node)
+        case "+" | "-" | "*" | "/" | "**", _, _:
+            return entrywise(ctx, _ARITHMETIC[node.op], (left, right), node)
         case _:
-            ctx.fail("TP324", f"`{node.op}` does not combine these: a matrix is scaled, added, and applied with `@`",
-                     node.span, help="linear combinations of matrices and outer products are matrices, nothing else")
+            ctx.fail("TP324", f"`{node.op}` is for integers, and here is a matrix", node.span,
+                     help="a matrix is scaled, added, applied with `@`, and combined entry by entry with + - * / **")
 
 
 def _factor(ctx: Context, value: Value, node: tree.Expr) -> Var:

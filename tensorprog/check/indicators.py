@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tensorprog.check.expressions import arity, as_tensor, tensor_of, value_of
+from tensorprog.check.expressions import arity, as_tensor, value_of
+from tensorprog.check.matrix_functions import coordinatewise, is_matrix
 from tensorprog.check.scope import IntValue, Value
-from tensorprog.ir.program import Var
 from tensorprog.syntax import tree
 
 if TYPE_CHECKING:
@@ -26,9 +26,15 @@ def where(ctx: Context, node: tree.Call) -> Value:
     if _on_integers(ctx, condition):
         return value_of(ctx, tree.IfExp(condition, then, orelse, span=node.span))
     holds = _indicator(ctx, condition)
-    left, right = tensor_of(ctx, then, "a value of where"), tensor_of(ctx, orelse, "a value of where")
-    chosen = ctx.builder.elementwise("mul", holds, left)
-    return ctx.builder.elementwise("add", chosen, ctx.builder.elementwise("mul", _complement(ctx, holds), right))
+    left, right = _operand(ctx, then, "a value of where"), _operand(ctx, orelse, "a value of where")
+    sides = [coordinatewise(ctx, "mul", *pair, node=node)
+             for pair in ((holds, left), (_complement(ctx, holds, node), right))]
+    return coordinatewise(ctx, "add", *sides, node=node)
+
+
+def _operand(ctx: Context, node: tree.Expr, what: str) -> Value:
+    value = value_of(ctx, node)
+    return value if is_matrix(value) else as_tensor(ctx, value, node, what)
 
 
 def _on_integers(ctx: Context, node: tree.Expr) -> bool:
@@ -45,37 +51,38 @@ def _on_integers(ctx: Context, node: tree.Expr) -> bool:
             return False
 
 
-def _indicator(ctx: Context, node: tree.Expr) -> Var:
-    """1 where a condition on numbers or vectors holds, else 0."""
+def _indicator(ctx: Context, node: tree.Expr) -> Value:
+    """1 where a condition on numbers, vectors or entries of matrices holds, else 0."""
     match node:
         case tree.Compare(operands=operands, ops=ops):
-            values = [as_tensor(ctx, value_of(ctx, o), o, "a compared value") for o in operands]
-            return _product(ctx, [_comparison(ctx, op, a, b, node) for op, a, b in zip(ops, values, values[1:])])
+            values = [_operand(ctx, o, "a compared value") for o in operands]
+            return _product(ctx, node, [_comparison(ctx, op, a, b, node) for op, a, b in zip(ops, values, values[1:])])
         case tree.BoolOp(op="and", operands=operands):
-            return _product(ctx, [_indicator(ctx, o) for o in operands])
+            return _product(ctx, node, [_indicator(ctx, o) for o in operands])
         case tree.BoolOp(operands=operands):
-            return _complement(ctx, _product(ctx, [_complement(ctx, _indicator(ctx, o)) for o in operands]))
+            negated = [_complement(ctx, _indicator(ctx, o), node) for o in operands]
+            return _complement(ctx, _product(ctx, node, negated), node)
         case tree.Not(operand=operand):
-            return _complement(ctx, _indicator(ctx, operand))
+            return _complement(ctx, _indicator(ctx, operand), node)
         case _:
             ctx.fail("TP302", "the condition of `where` must be a comparison", node.span, help=f"write `{EXAMPLE}`")
 
 
-def _comparison(ctx: Context, op: str, left: Var, right: Var, node: tree.Expr) -> Var:
+def _comparison(ctx: Context, op: str, left: Value, right: Value, node: tree.Expr) -> Value:
     if op in ("==", "!="):
         ctx.fail("TP302", f"`{op}` of real numbers has no limit", node.span,
                  help="compare by `<`, `>`, `<=` or `>=`")
     above, below = (left, right) if op in (">", "<=") else (right, left)
-    indicator = ctx.builder.elementwise("step", ctx.builder.elementwise("sub", above, below))
-    return indicator if op in (">", "<") else _complement(ctx, indicator)
+    indicator = coordinatewise(ctx, "step", coordinatewise(ctx, "sub", above, below, node=node), node=node)
+    return indicator if op in (">", "<") else _complement(ctx, indicator, node)
 
 
-def _product(ctx: Context, factors: list[Var]) -> Var:
+def _product(ctx: Context, node: tree.Expr, factors: list[Value]) -> Value:
     result = factors[0]
     for factor in factors[1:]:
-        result = ctx.builder.elementwise("mul", result, factor)
+        result = coordinatewise(ctx, "mul", result, factor, node=node)
     return result
 
 
-def _complement(ctx: Context, indicator: Var) -> Var:
-    return ctx.builder.elementwise("sub", ctx.builder.const(1), indicator)
+def _complement(ctx: Context, indicator: Value, node: tree.Expr) -> Value:
+    return coordinatewise(ctx, "sub", ctx.builder.const(1), indicator, node=node)

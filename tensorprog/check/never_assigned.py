@@ -24,12 +24,13 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
-    MatrixTerm,
     MatStore,
     Program,
     Statement,
     Store,
+    matrices_read,
     written,
 )
 
@@ -99,8 +100,8 @@ def _read(statement: Statement) -> Iterator[tuple[Cell, tuple[Item, ...]]]:
     match statement:
         case Let(op=Load(cell=cell, items=items)) | Let(op=MatMul(matrix=cell, items=items)):
             yield cell, items
-        case MatStore(terms=terms) | MatAccum(terms=terms):
-            yield from ((t.cell, t.items) for t in terms if isinstance(t, MatrixTerm))
+        case MatStore() | MatAccum() | Let(op=MatDot()):
+            yield from ((m.cell, m.items) for m in matrices_read(statement))
 
 
 def _check(cell: Cell, read: _Place, stores: list[_Place], reporter: Reporter) -> None:

@@ -12,6 +12,7 @@ from tensorprog.codegen.factored import find_factored
 from tensorprog.codegen.indexing import index_text
 from tensorprog.codegen.layout import Axis, Layout, Storage
 from tensorprog.codegen.loops import LoopKernel
+from tensorprog.codegen.matrix_kinds import MatrixKinds
 from tensorprog.codegen.names import python_name
 from tensorprog.ir.program import (
     Accum,
@@ -104,6 +105,7 @@ class EmitterBase:
             axes = tuple(private.get(cell, ()))
             self.storage[cell] = Storage(axes, not once, once and cell in whole)
         self.factored = find_factored(self.program, self.storage)
+        self.kinds = MatrixKinds(self.program)
 
     def _changed_in_place(self, body: tuple[Statement, ...]) -> set[Cell]:
         return {cell for s in walk(body) if (cell := written(s)) is not None

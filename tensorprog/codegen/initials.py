@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tensorprog.codegen.matrix_kinds import MatrixKinds
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.ir.constants import constant
 from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
@@ -14,10 +15,11 @@ from tensorprog.passes.spaces import Spaces
 def initial_lines(program: Program, spaces: Spaces, powers: Powers, env: Mapping,
                   mirrored: frozenset[Cell] = frozenset()) -> list[str]:
     """Statements that give every declared object its value, from the list `spaces` of the module."""
-    lines = ratio_lines(program, env)
+    lines, functional = ratio_lines(program, env), MatrixKinds(program).functional
     for initial in program.initials:
         if isinstance(initial.cell.type, MatrixType):
-            lines += _matrix(initial, program, spaces, env)
+            zero = "update_matrix" if initial.cell in functional else "zero_matrix"
+            lines += _matrix(initial, program, spaces, env, zero)
         else:
             lines += _vectors(initial, program, spaces, powers, initial.cell in mirrored, env)
     return lines
@@ -49,14 +51,14 @@ def _vectors(initial: Initial, program: Program, spaces: Spaces, powers: Powers,
     return [f"    {python_name(cell.name)} = {drawn}.reshape({shape})"]
 
 
-def _matrix(initial: Initial, program: Program, spaces: Spaces, env: Mapping) -> list[str]:
+def _matrix(initial: Initial, program: Program, spaces: Spaces, env: Mapping, zero: str) -> list[str]:
     cell = initial.cell
     name, extents = python_name(cell.name), [int_text(e) for e in initial.extents]
     rows, cols = spaces.of((cell, "rows")), spaces.of((cell, "cols"))
     ratios = f"(ratios[{cell.type.rows!r}], ratios[{cell.type.cols!r}])"
     sides = f"spaces[{rows}], spaces[{cols}]"
     if initial.law.name == "zero":
-        made = f"rt.zero_matrix({sides}, {ratios}, tolerance)"
+        made = f"rt.{zero}({sides}, {ratios}, tolerance)"
     else:
         variance = _coefficient(initial.law.args[1], env, program)[0]
         made = f"rt.gaussian_matrix({sides}, {variance}, {ratios}, tolerance)"

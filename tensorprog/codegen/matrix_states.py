@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from tensorprog.codegen.emitter import Value
+from tensorprog.codegen.expressions import numpy_derivative, numpy_text
 from tensorprog.codegen.fusion import Fusion
 from tensorprog.codegen.layout import Layout, aligned, tuple_text, union
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.ir.integers import IntExpr
 from tensorprog.ir.program import (
     Cell,
+    FunctionTerm,
     MatrixTerm,
     OuterTerm,
     Term,
@@ -34,7 +36,32 @@ class MatrixStates(Fusion):
     def _zero_matrix(self, cell: Cell) -> str:
         rows, cols = self.spaces.of((cell, "rows")), self.spaces.of((cell, "cols"))
         ratios = f"(ratios[{cell.type.rows!r}], ratios[{cell.type.cols!r}])"
-        return f"rt.zero_matrix(spaces[{rows}], spaces[{cols}], {ratios}, tolerance)"
+        return f"rt.{self._zero_maker(cell)}(spaces[{rows}], spaces[{cols}], {ratios}, tolerance)"
+
+    def _zero_maker(self, cell: Cell) -> str:
+        return "update_matrix" if cell in self.kinds.functional else "zero_matrix"
+
+    def _matrix_value(self, cell: Cell, start: str, terms: tuple[Term, ...]) -> str:
+        """What a matrix gets; one that functions are taken of, in the form that they want."""
+        if len(terms) == 1 and isinstance(terms[0], FunctionTerm):
+            return self._function_text(terms[0])
+        text = self._matrix_text(start, terms)
+        if cell not in self.kinds.functional or cell.role == "hidden":
+            return text
+        whole = cell in self.kinds.entries and not all(isinstance(t, OuterTerm) for t in terms)
+        return f"{text}.settled({'entries=True' if whole else ''})"
+
+    def _function_text(self, term: FunctionTerm) -> str:
+        args = ", ".join(self._matrix_argument(a) if isinstance(a, MatrixTerm) else self._scalar(a) for a in term.args)
+        if not term.entrywise:
+            return f"rt.{term.fn}({args})"
+        names = [f"x{k}" for k in range(len(term.args))]
+        text = numpy_derivative(term.fn, term.order, "x0") if term.order else numpy_text(term.fn, names)
+        return f"rt.entrywise(lambda {', '.join(names)}: {text}, {args})"
+
+    def _matrix_argument(self, term: MatrixTerm) -> str:
+        name = self._matrix_name(term.cell, term.items)
+        return f"{name}.turned()" if term.transposed else name
 
     def _matrix_text(self, start: str, terms: tuple[Term, ...]) -> str:
         text = start

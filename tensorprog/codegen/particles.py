@@ -29,6 +29,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatStore,
     Moment,
@@ -74,10 +75,11 @@ class Emitter(CompiledLoops):
             case Accum(cell=cell, items=items, value=value):
                 self._accumulate(cell, items, value)
             case MatStore(cell=cell, items=items, terms=terms):
-                self.line(f"{self._matrix_name(cell, items)} = {self._matrix_text(self._zero_matrix(cell), terms)}")
+                self.line(f"{self._matrix_name(cell, items)} = "
+                          f"{self._matrix_value(cell, self._zero_matrix(cell), terms)}")
             case MatAccum(cell=cell, items=items, terms=terms):
                 name = self._matrix_name(cell, items)
-                self.line(f"{name} = {self._matrix_text(name, terms)}")
+                self.line(f"{name} = {self._matrix_value(cell, name, terms)}")
             case Zero(cell=cell):
                 self._zero(cell)
             case For():
@@ -208,6 +210,9 @@ class Emitter(CompiledLoops):
                 self._pick(var, arg, items)
             case Place(arg=arg, items=items):
                 self._place(var, arg, items)
+            case MatDot(left=left, right=right):
+                sides = ", ".join(map(self._matrix_argument, (left, right)))
+                self.assign(var, f"rt.matrix_dot({sides})", Layout())
             case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
                 text, layout = self._full(arg, width=True)
                 name = self._matrix_name(matrix, items)

@@ -9,7 +9,7 @@ from tensorprog.covariance.cells import Cells
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.nodes import IsZero, Product, flat, fresh_index, total
 from tensorprog.covariance.writes import Binding, MatrixPart, Site, Value, Write, solve, substituted
-from tensorprog.ir.program import Cell, MatMul, MatrixTerm, OuterTerm
+from tensorprog.ir.program import Cell, FunctionTerm, MatMul, MatrixTerm, OuterTerm
 
 
 class Matrices(Cells):
@@ -56,6 +56,9 @@ class Matrices(Cells):
     def _terms(self, terms: tuple) -> tuple[MatrixPart, ...]:
         out = []
         for term in terms:
+            if isinstance(term, FunctionTerm):
+                raise Unsupported(f"'{term.fn}' of a matrix has no equations" if not term.entrywise else
+                                  f"'{term.fn}' of the entries of a matrix has no equations")
             coef = self._values[term.coef].expr if term.coef is not None else Integer(1)
             if isinstance(term, MatrixTerm):
                 out.append(MatrixPart(coef, matrix=(term.cell, self._ints(term.items), term.transposed)))

@@ -38,6 +38,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatStore,
     Moment,
@@ -187,6 +188,8 @@ class Unwound(Matrices):
                 return self._place(self._values[arg], items, var)
             case MatMul():
                 return self._matmul(op)
+            case MatDot():
+                raise Unsupported("inner products of matrices have no equations")
         raise Unsupported(f"the covariance evaluator does not know {type(op).__name__}")
 
     def _spread(self, number: Expr, var: Var) -> Value:

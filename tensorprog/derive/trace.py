@@ -35,15 +35,18 @@ from tensorprog.derive.symbols import (
     random_atoms,
     z,
 )
+from tensorprog.diagnostics import Diagnostic, ProgramError, Span
 from tensorprog.ir.program import (
     Accum,
     Cell,
     For,
+    FunctionTerm,
     If,
     Initial,
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixType,
     MatStore,
@@ -123,7 +126,7 @@ class Tracer:
                 self.write(statement)
             case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
                 at = tuple(map(to_integer, items))
-                self._write(cell, Write(at, self.matrix(terms), isinstance(statement, MatAccum)))
+                self._write(cell, Write(at, self.matrix(terms, statement.span), isinstance(statement, MatAccum)))
             case Zero(cell=cell):
                 if cell not in self.named:
                     self.cells[cell] = Array(lambda items, cell=cell: _zero(cell))
@@ -141,6 +144,8 @@ class Tracer:
             case MatMul():
                 self.values[var] = Tensor(self.product(var, op))
                 return
+            case MatDot():
+                raise self._no_formulas("the inner product of two matrices", statement.span)
             case WidthConst(width=width):
                 value = Tensor(ratio(self.limit, width))
             case _:
@@ -236,13 +241,21 @@ class Tracer:
 
     # --- matrices --------------------------------------------------------------------------------------------
 
-    def matrix(self, terms: tuple[Term, ...]) -> Matrix:
+    def _no_formulas(self, what: str, span: Span | None) -> ProgramError:
+        return ProgramError([Diagnostic("TP726", f"there are no formulas for {what}", span, help=(
+            "`tpc run` computes the limit by particles, and `tpc compile --emit limit` prints the limit program"))],
+            self.limit.source)
+
+    def matrix(self, terms: tuple[Term, ...], span: Span | None = None) -> Matrix:
         total = Matrix()
         for term in terms:
             coefficient = S.One if term.coef is None else self.values[term.coef].expr
             if isinstance(term, OuterTerm):
                 left, right = self.short(term.left), self.short(term.right)
                 total += Matrix((MatrixTerm(coefficient, Outer(left, right)),))
+            elif isinstance(term, FunctionTerm):
+                name = f"{term.fn} of {'the entries of ' * term.entrywise}a matrix"
+                raise self._no_formulas(name, span)
             else:
                 found = lookup(self.scope, self._array(term.cell), tuple(map(to_integer, term.items)))
                 total += coefficient * (found.transpose if term.transposed else found)

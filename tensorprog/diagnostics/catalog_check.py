@@ -222,8 +222,8 @@ _KINDS = {
         "a matrix where a value belongs",
         "A width x width matrix acts on vectors; nonlinearities act on the vectors that result. Matrices are updated "
         "by matrices.",
-        "h = tanh(W) @ v",
-        "h = tanh(W @ v)"),
+        "h = moment(W)",
+        "h = moment(W @ v)"),
     "TP308": Entry(
         "several values where one belongs",
         "A function that returns several values is called in an assignment to several names.",
@@ -303,14 +303,15 @@ _KINDS = {
         "h = v / 2"),
     "TP323": Entry(
         "a product of matrices",
-        "The product of two random matrices is not one of the objects of the theory; its action on a vector is, as two "
-        "steps.",
+        "The product of two matrices is a matrix of the language if both are made by updates. One that holds a random "
+        "matrix is not one of the objects of the theory; its action on a vector is, as two steps.",
         "A = W @ W\nh = A @ v",
         "h = W @ (W @ v)"),
     "TP324": Entry(
         "arithmetic that matrices do not have",
-        "Matrices are scaled by numbers, added, and applied to vectors.",
-        "h = (W * W) @ v",
+        "Matrices are scaled by numbers, added, and applied to vectors; those that are made by updates are combined entry "
+        "by entry with each other and with numbers.",
+        "h = (W + v) @ v",
         "h = W @ (W @ v)"),
     "TP325": Entry(
         "two kinds in one value",
@@ -394,6 +395,18 @@ _CALLS = {
         "Only sum, mean, prod, max and min run over an index.",
         "c = tanh(y[a] for a in range(P))",
         "c = sum(tanh(y[a]) for a in range(P))"),
+    "TP335": Entry(
+        "a function of a matrix that holds a random one",
+        "Entrywise functions, `polar`, `norm` and `dot` take matrices that are made by updates: sums of outer products, "
+        "gradients, accumulators that start at zero, and functions of those. A matrix that a declared random one was "
+        "added to stays linear.",
+        "A = sign(W)\nh = A @ v",
+        "G = outer(v, v)\nA = tanh(G)\nh = A @ v / n"),
+    "TP336": Entry(
+        "the polar factor of something that is no matrix",
+        "`polar(M)` has the singular vectors of a width x width matrix M, and 1 for its singular values.",
+        "h = polar(v)",
+        "h = polar(outer(v, v)) @ v"),
     "TP410": Entry(
         "a gradient with respect to something that is no variable",
         "A gradient is taken with respect to a value that has a name and that the scalar was computed from: a declared "

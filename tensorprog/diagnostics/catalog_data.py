@@ -277,6 +277,12 @@ _POWERS = {
         "nothing that could get a multiplier.",
         "vector u : [n] ~ normal(0, 1)\nvector v : [n] ~ normal(0, 1)\nf = dot(u * v, tanh(h))",
         "vector v : [n] ~ normal(0, 1)\nf = dot(v, tanh(h))"),
+    "TP726": Entry(
+        "no formulas",
+        "Functions of matrices, such as entrywise ones and `polar`, have a limit that is computed, but no recursions that "
+        "`tpc derive` could print.",
+        "tpc derive adam.tp",
+        "tpc run adam.tp"),
     "TP721": Entry(
         "nothing is trained",
         "What is trained is found by its updates: an object to which something made of gradients is added. There is "

@@ -69,6 +69,12 @@ _GRADIENTS = {
         "mean zero, is `moment(x*y)`.",
         "f = moment(tanh(v))\noutput cov(f, f)",
         "x = tanh(W @ v)\nvector r : [n] ~ normal(0, 1)\nf = dot(r, x) / sqrt(n)\noutput cov(f, f)"),
+    "TP429": Entry(
+        "a gradient through a function of a matrix",
+        "Gradients go through products of matrices with vectors, sums, outer products and `dot`, but not through entrywise "
+        "functions, products and polar factors of matrices.",
+        "u = 2*v\nG = outer(u, u)\nA = tanh(G)\nf = moment(v * (A @ v)) / n\ng = n*grad(f, u)\noutput moment(g*g)",
+        "u = 2*v\nG = outer(u, u)\nf = moment(v * (G @ v)) / n\ng = n*grad(f, u)\noutput moment(g*g)"),
     "TP428": Entry(
         "a gradient through an array of varying length that changes",
         "A gradient needs the values of the forward pass again. An array whose length differs from iteration to "
@@ -173,6 +179,20 @@ _POWERS = {
         "limit` instead of a number; an accuracy at initialization is the most frequent case.",
         "vector z : [n] ~ constant(1)\noutput moment(step(z - 1 + v/sqrt(n)))",
         "output moment(step(v/sqrt(n)))"),
+    "TP515": Entry(
+        "entries that are not of order one",
+        "An entrywise function of a matrix wants entries of order one: a gradient with respect to a matrix has entries "
+        "of order 1/n, so that it is multiplied by n first. Powers of n pass through products, quotients, squares, "
+        "`sqrt`, `abs`, `relu` and `sign`, but not through other functions, nor through a sum with something of another order.",
+        "G = outer(v, v) / n\nA = tanh(G)\nh = A @ v\noutput moment(h*h)",
+        "G = outer(v, v)\nA = tanh(G) / n\nh = A @ v\noutput moment(h*h)"),
+    "TP516": Entry(
+        "a jump at entries that vanish (warning)",
+        "Functions of the entries of a matrix are covered where they are smooth (TP IVb); `sign` jumps at 0, and a network "
+        "of finite width decides by what is of lower order. Where the entries have a density, as those of gradients of "
+        "smooth networks, the limit is that of a smooth function with a small eps.",
+        "G = outer(v, v)\nA = sign(G) / n\nh = A @ v\noutput moment(h*h)",
+        "G = outer(v, v)\nA = G / sqrt(G**2 + 0.01) / n\nh = A @ v\noutput moment(h*h)"),
     "TP514": Entry(
         "an accepted warning that is not there (warning)",
         "A comment `# accept TP512: reason` at the end of a line accepts the warnings of that code about this line. "

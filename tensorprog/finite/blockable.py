@@ -23,7 +23,6 @@ from tensorprog.ir.program import (
     Load,
     MatAccum,
     MatMul,
-    MatrixTerm,
     MatrixType,
     MatStore,
     Pick,
@@ -32,6 +31,7 @@ from tensorprog.ir.program import (
     Statement,
     Store,
     Zero,
+    matrices_read,
     walk,
     written,
 )
@@ -85,11 +85,9 @@ def _matrix_items(statement: Statement) -> Iterator[IntExpr]:
     match statement:
         case Let(op=MatMul(items=items)):
             yield from items
-        case MatAccum(items=items, terms=terms):
+        case MatAccum(items=items):
             yield from items
-            for term in terms:
-                if isinstance(term, MatrixTerm):
-                    yield from term.items
+            yield from (i for m in matrices_read(statement) for i in m.items)
 
 
 def _consistent(body: tuple[Statement, ...], var: str) -> bool:

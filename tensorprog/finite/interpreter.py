@@ -20,6 +20,8 @@ from tensorprog.finite.initials import actual_widths, draw_initial, element_shap
 from tensorprog.finite.storage import Key, Storage, TapedStorage
 from tensorprog.finite.tape import plain
 from tensorprog.ir.program import (
+    POLAR,
+    PRODUCT,
     Accum,
     Cell,
     Const,
@@ -28,6 +30,7 @@ from tensorprog.ir.program import (
     Expand,
     For,
     FromInt,
+    FunctionTerm,
     GradStmt,
     If,
     InputRef,
@@ -36,6 +39,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatStore,
@@ -242,6 +246,9 @@ class Interpreter:
                 whole = self.indices.integers(shape) + np.shape(plain(values[arg]))[len(arg.type.shape):]
                 index = self.indices.subscript(items, whole, var.name)
                 return self.ops.place(values[arg], index=index, shape=whole)
+            case MatDot(left, right):
+                total = self.ops.mul(self._term(left), self._term(right))
+                return self.ops.sum_axis(self.ops.sum_axis(total, axis=0), axis=0)
             case MatMul(matrix, items, transposed, arg):
                 m = self.storage.borrow(matrix, self.indices.integers(items))
                 return self.ops.matmul(self.ops.transpose(m) if transposed else m, values[arg])
@@ -286,6 +293,19 @@ class Interpreter:
                 u = self.temporaries[left]
                 u = u if coef is None else self.ops.mul(self.temporaries[coef], u)
                 return self.ops.outer(u, self.temporaries[right])
+            case FunctionTerm(fn, args, order):
+                values = [self.temporaries[a] if isinstance(a, Var) else self._term(a) for a in args]
+                return self._function(fn, values, order)
+
+    def _function(self, fn: str, values: list, order: int):
+        """A function of matrices and numbers."""
+        if fn == PRODUCT:
+            return self.ops.matmul(self.ops.transpose(values[1]), values[0])
+        if fn == POLAR:
+            return self.ops.polar(*values)
+        if len(values) == 1:
+            return self.ops.unary(*values, fn=fn, order=order)
+        return self.ops.binary(*values, fn=fn)
 
     def _gradient(self, statement: GradStmt):
         key = self.indices.integers(statement.wrt_items)

@@ -10,6 +10,9 @@ import numpy as np
 from tensorprog.finite.functions import BINARY, apply_unary
 from tensorprog.finite.tape import Node, plain, primitive
 
+#: A singular value that is smaller than this, relative to the largest, is rounding.
+SMALLEST = 1e-8
+
 # --- coordinatewise ------------------------------------------------------------------------------------------
 
 
@@ -170,3 +173,30 @@ def outer(u, v):
 def transpose(m):
     """[r, c] to [c, r]."""
     return m.T
+
+
+@primitive(lambda i, g, out, m: _no_gradient("polar"))
+def polar(m):
+    """The orthogonal polar factor: singular values below `SMALLEST` times the largest become 0, all others 1."""
+    if not np.all(np.isfinite(m)):
+        return np.full(m.shape, np.nan)
+    basis = _range(m)
+    u, s, vh = np.linalg.svd(basis.T @ m, full_matrices=False)
+    kept = s > SMALLEST * s[0] if s.size and s[0] > 0 else np.zeros(len(s), bool)
+    return basis @ u[:, kept] @ vh[kept]
+
+
+def _range(m):
+    """Orthonormal columns whose span holds those of `m`, but for less than a tenth of `SMALLEST`: of few random
+    combinations of them if the rank is low, as that of gradients is (Halko, Martinsson and Tropp, 2011)."""
+    generator, size, count = np.random.default_rng(0), np.linalg.norm(m), 32
+    while 4 * count < min(m.shape):
+        basis = np.linalg.qr(m @ generator.standard_normal((m.shape[1], count)))[0]
+        if np.linalg.norm(m - basis @ (basis.T @ m)) < 0.1 * SMALLEST * size / np.sqrt(count):
+            return basis
+        count *= 2
+    return np.eye(len(m))
+
+
+def _no_gradient(name: str):
+    raise NotImplementedError(f"the gradient of {name}")

@@ -12,8 +12,9 @@
               | GradRecord(target, scalar, wrt)  keep d scalar / d wrt for kernels        (from `kernels`; the same)
               | For(var, start, stop, step, body) | If(condition, then, orelse)
     Term      = MatrixTerm(coef, cell, items, transposed) | OuterTerm(coef, left, right)
+              | FunctionTerm(fn, args, order)
     Op        = Const | WidthConst | FromInt | ParamRef | InputRef | Load | Elementwise | Moment | Contract
-              | SumAxis | Expand | Pick | Place | MatMul
+              | SumAxis | Expand | Pick | Place | MatMul | MatDot
 
 A tensor has at most one width axis and any number of finite axes; a scalar is a tensor with neither. `U : [n, d]` and
 `V : [K, n]` are tensors with one of each; only a width x width matrix is a matrix. Cells are storage: a name of the
@@ -217,8 +218,16 @@ class MatMul:
     arg: Var
 
 
+@dataclass(frozen=True, slots=True)
+class MatDot:
+    """The sum of the products of the entries of two matrices that are made by updates (terms without a factor)."""
+
+    left: MatrixTerm
+    right: MatrixTerm
+
+
 Op = (Const | WidthConst | FromInt | ParamRef | InputRef | Load | Elementwise | Moment | Contract | SumAxis | Expand
-      | Pick | Place | MatMul)
+      | Pick | Place | MatMul | MatDot)
 
 
 # --- statements ----------------------------------------------------------------------------------------------
@@ -266,7 +275,38 @@ class OuterTerm:
     right: Var
 
 
-Term = MatrixTerm | OuterTerm
+#: Functions of whole matrices, besides the coordinatewise primitives, which act on every entry.
+PRODUCT, POLAR = "product", "polar"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTerm:
+    """fn(args), where every matrix among `args` is made by updates (a term without a factor).
+
+    `fn` is a primitive of `ir.primitives` (or its `order`-th derivative), which acts on every entry and takes numbers as
+    well, or 'product' of two matrices, or 'polar', the orthogonal polar factor of one. The checker gives every function
+    a hidden matrix of its own, as the only term of a `MatStore`.
+    """
+
+    fn: str
+    args: tuple[Var | MatrixTerm, ...]
+    order: int = 0
+
+    @property
+    def coef(self) -> None:
+        """No factor, as other terms may have."""
+        return None
+
+    @property
+    def entrywise(self) -> bool:
+        return self.fn not in (PRODUCT, POLAR)
+
+    @property
+    def matrices(self) -> tuple[MatrixTerm, ...]:
+        return tuple(a for a in self.args if isinstance(a, MatrixTerm))
+
+
+Term = MatrixTerm | OuterTerm | FunctionTerm
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,7 +549,29 @@ def term_operands(terms: tuple[Term, ...]) -> tuple[Var, ...]:
             found.append(term.coef)
         if isinstance(term, OuterTerm):
             found += [term.left, term.right]
+        elif isinstance(term, FunctionTerm):
+            found += [a for a in term.args if isinstance(a, Var)]
     return tuple(found)
+
+
+def matrix_terms(terms: tuple[Term, ...]) -> Iterator[MatrixTerm]:
+    """The matrices that the terms of a matrix read."""
+    for term in terms:
+        if isinstance(term, MatrixTerm):
+            yield term
+        elif isinstance(term, FunctionTerm):
+            yield from term.matrices
+
+
+def matrices_read(statement: Statement) -> tuple[MatrixTerm, ...]:
+    """The matrices whose values a statement itself uses otherwise than by a product with a vector."""
+    match statement:
+        case Let(op=MatDot(left=left, right=right)):
+            return (left, right)
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            return tuple(matrix_terms(terms))
+        case _:
+            return ()
 
 
 def integers(statement: Statement) -> Iterator[IntExpr]:
@@ -545,8 +607,8 @@ def cells_read(statement: Statement) -> tuple[Cell, ...]:
     match statement:
         case Let(op=Load(cell=cell)) | Let(op=MatMul(matrix=cell)):
             return (cell,)
-        case MatStore(terms=terms) | MatAccum(terms=terms):
-            return tuple(t.cell for t in terms if isinstance(t, MatrixTerm))
+        case Let(op=MatDot()) | MatStore() | MatAccum():
+            return tuple(m.cell for m in matrices_read(statement))
         case GradStmt(scalar=scalar, wrt=wrt):
             return (scalar, wrt)
         case GradRecord(scalar=scalar, wrt=wrt, mask=mask):
@@ -570,8 +632,10 @@ def access_indices(statement: Statement, cell: Cell) -> list[tuple[Item, ...]]:
             return [items]
         case Let(op=MatMul(matrix=c, items=items)) if c is cell:
             return [items]
-        case MatStore(cell=c, items=items, terms=terms) | MatAccum(cell=c, items=items, terms=terms):
-            found = [t.items for t in terms if isinstance(t, MatrixTerm) and t.cell is cell]
+        case Let(op=MatDot()):
+            return [m.items for m in matrices_read(statement) if m.cell is cell]
+        case MatStore(cell=c, items=items) | MatAccum(cell=c, items=items):
+            found = [m.items for m in matrices_read(statement) if m.cell is cell]
             return found + ([items] if c is cell else [])
         case _:
             return [()] if written(statement) is cell else []

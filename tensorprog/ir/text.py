@@ -16,6 +16,7 @@ from tensorprog.ir.program import (
     Expand,
     For,
     FromInt,
+    FunctionTerm,
     GradRecord,
     GradStmt,
     If,
@@ -27,6 +28,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatrixType,
@@ -42,6 +44,7 @@ from tensorprog.ir.program import (
     Store,
     SumAxis,
     Term,
+    Var,
     WidthConst,
     Zero,
 )
@@ -160,6 +163,9 @@ def _term_text(term: Term) -> str:
     factor = f"{term.coef.name} * " if term.coef is not None else ""
     if isinstance(term, MatrixTerm):
         return factor + _element(term.cell, term.items) + (".T" if term.transposed else "")
+    if isinstance(term, FunctionTerm):
+        args = ", ".join(a.name if isinstance(a, Var) else _term_text(a) for a in term.args)
+        return f"{term.fn}{chr(39) * term.order}({args})"
     return f"{factor}outer({term.left.name}, {term.right.name})"
 
 
@@ -193,5 +199,7 @@ def op_text(op: Op) -> str:
             return arg.name + _items_text(items)
         case Place(arg=arg, items=items):
             return f"place{_items_text(items)}({arg.name})"
+        case MatDot(left=left, right=right):
+            return f"dot({_term_text(left)}, {_term_text(right)})"
         case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
             return f"{_element(matrix, items)}{'.T' if transposed else ''} @ {arg.name}"

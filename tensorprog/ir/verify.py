@@ -8,12 +8,14 @@ from __future__ import annotations
 from tensorprog.ir.build import TypeMismatch, broadcast, same_shape
 from tensorprog.ir.integers import IntExpr, loop_names
 from tensorprog.ir.program import (
+    PRODUCT,
     SCALAR,
     Accum,
     Cell,
     Contract,
     Elementwise,
     For,
+    FunctionTerm,
     GradRecord,
     GradStmt,
     If,
@@ -21,6 +23,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatrixType,
@@ -89,7 +92,7 @@ class _Verifier:
         match statement:
             case Let(var=var, op=op):
                 self._indices(getattr(op, "items", ()), loops)
-                self._operation(var, op)
+                self._operation(var, op, loops)
             case Store(cell=cell, items=items, value=value):
                 self._element(cell, items, loops)
                 _require(_fits(value.type, cell.type), f"{value.name} does not fit {cell.name}")
@@ -128,7 +131,7 @@ class _Verifier:
             case Zero(cell=cell):
                 _require(cell.role == "hidden", f"{cell.name} is zeroed, and is the user's")
 
-    def _operation(self, var: Var, op: object) -> None:
+    def _operation(self, var: Var, op: object, loops: frozenset[str]) -> None:
         match op:
             case Elementwise(args=args):
                 try:
@@ -146,6 +149,10 @@ class _Verifier:
                 _require(len(items) == matrix.rank, f"the indices of {matrix.name}")
                 _require(arg.type.width in (None, rows if transposed else cols), f"{matrix.name} applied to {arg.name}")
                 _require(var.type.width == (cols if transposed else rows), f"the width of {var.name}")
+            case MatDot(left=left, right=right):
+                for term in (left, right):
+                    self._element(term.cell, term.items, loops)
+                _require(_shape(left) == _shape(right) and var.type == SCALAR, f"the matrices of {var.name}")
             case Load(cell=cell):
                 fit = isinstance(cell.type, TensorType) and cell.type.width == var.type.width
                 _require(fit, f"the type of {var.name}")
@@ -160,16 +167,34 @@ class _Verifier:
                 if isinstance(expr, IntExpr):
                     _require(loop_names(expr) <= loops, f"a loop variable out of scope: {loop_names(expr) - loops}")
 
+    def _function(self, cell: Cell, term: FunctionTerm, loops: frozenset[str]) -> None:
+        for matrix in term.matrices:
+            _require(matrix.coef is None, f"a factor of an argument of {term.fn}")
+            self._element(matrix.cell, matrix.items, loops)
+        shapes = [_shape(m) for m in term.matrices]
+        if term.fn == PRODUCT:
+            fit = len(shapes) == 2 and shapes[0][1] == shapes[1][0]
+            shapes = [(shapes[0][0], shapes[1][1])] if fit else []
+        sides = (cell.type.rows, cell.type.cols)
+        _require(bool(shapes) and all(s == sides for s in shapes), f"{term.fn} added to {cell.name}")
+        _require(all(a.type == SCALAR for a in term.args if isinstance(a, Var)), f"a number in {term.fn}")
+
     def _term(self, cell: Cell, term: Term, loops: frozenset[str]) -> None:
         sides = (cell.type.rows, cell.type.cols)
         if isinstance(term, MatrixTerm):
             self._element(term.cell, term.items, loops)
-            other = (term.cell.type.rows, term.cell.type.cols)
-            _require(sides == (other[::-1] if term.transposed else other), f"{term.cell.name} added to {cell.name}")
+            _require(sides == _shape(term), f"{term.cell.name} added to {cell.name}")
+        elif isinstance(term, FunctionTerm):
+            self._function(cell, term, loops)
         else:
             _require((term.left.type.width or sides[0], term.right.type.width or sides[1]) == sides,
                      f"an outer product added to {cell.name}")
         _require(term.coef is None or term.coef.type == SCALAR, f"a factor of a term of {cell.name}")
+
+
+def _shape(term: MatrixTerm) -> tuple[str, str]:
+    type = term.cell.type
+    return (type.cols, type.rows) if term.transposed else (type.rows, type.cols)
 
 
 def _fits(value: TensorType, place: object) -> bool:

@@ -29,12 +29,14 @@ from tensorprog.ir.program import (
     Expand,
     For,
     FromInt,
+    FunctionTerm,
     If,
     InputRef,
     Item,
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatrixType,
@@ -392,6 +394,8 @@ class Sweep:
             case Place(arg=arg, items=items):
                 pick = Pick(self._fit(bar, var.type), map_items(items, self.indices))
                 self._contribute(arg, self.builder.let(pick, self._here(arg.type)), arg.type)
+            case MatDot():
+                self._reverse_dot(statement, op, bar)
             case MatMul():
                 self._reverse_matmul(statement, op, self._fit(bar, var.type))
             case Load(cell=cell, items=items):
@@ -437,6 +441,15 @@ class Sweep:
                 value = self.builder.contract(bar, op.out_axes, self._fetch(other), other_axes, axes)
                 out = TensorType(bar.type.width or other.type.width, arg.type.shape)
                 self._contribute(arg, value, out)
+
+    def _reverse_dot(self, statement: Let, op: MatDot, bar: Var) -> None:
+        """The adjoint of each matrix is a multiple of the other."""
+        for side, other in ((op.left, op.right), (op.right, op.left)):
+            if side.cell in self.site.active.cells:
+                matrix, items = self._matrix(statement, other.cell, other.items)
+                term = MatrixTerm(bar, matrix, items, side.transposed != other.transposed)
+                self.builder.append(MatAccum(self._shadow(side.cell), map_items(side.items, self.indices), (term,),
+                                             span=self.builder.span))
 
     def _reverse_matmul(self, statement: Let, op: MatMul, bar: Var) -> None:
         matrix, items = self._matrix(statement, op.matrix, op.items)
@@ -484,8 +497,17 @@ class Sweep:
         for term in terms:
             if isinstance(term, MatrixTerm):
                 self._reverse_matrix_term(statement, term, bar)
+            elif isinstance(term, FunctionTerm):
+                self._refuse_function(statement, term)
             else:
                 self._reverse_outer(term, bar)
+
+    def _refuse_function(self, statement: Statement, term: FunctionTerm) -> None:
+        cells, vars = self.site.active.cells, self.site.active.vars
+        if any(a in vars if isinstance(a, Var) else a.cell in cells for a in term.args):
+            self.reporter.error("TP429", f"a gradient through {term.fn} of a matrix is not available", statement.span,
+                                help="differentiate with respect to what the matrix is updated from, or to a copy of the "
+                                     "updated matrix")
 
     def _reverse_matrix_term(self, statement: Statement, term: MatrixTerm, bar: Cell) -> None:
         if term.coef in self.site.active.vars:

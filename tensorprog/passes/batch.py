@@ -19,8 +19,8 @@ from tensorprog.ir.program import (
     If,
     Let,
     MatAccum,
+    MatDot,
     MatMul,
-    MatrixTerm,
     MatrixType,
     MatStore,
     Program,
@@ -31,6 +31,7 @@ from tensorprog.ir.program import (
     access_indices,
     cells_read,
     integers,
+    matrices_read,
     touched,
     walk,
     written,
@@ -132,8 +133,10 @@ def _matrix_indices(statement: Statement) -> list[tuple[IntExpr, ...]]:
     match statement:
         case Let(op=MatMul(items=items)):
             return [items]
-        case MatStore(items=items, terms=terms) | MatAccum(items=items, terms=terms):
-            return [items, *(t.items for t in terms if isinstance(t, MatrixTerm))]
+        case MatStore(items=items) | MatAccum(items=items):
+            return [items, *(m.items for m in matrices_read(statement))]
+        case Let(op=MatDot()):
+            return [m.items for m in matrices_read(statement)]
         case _:
             return []
 

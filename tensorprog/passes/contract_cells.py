@@ -16,19 +16,19 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatStore,
     Program,
     Statement,
     Store,
-    Term,
     Zero,
     access_indices,
     blocks,
     touched,
 )
-from tensorprog.passes.rewrite import map_blocks
+from tensorprog.passes.rewrite import map_blocks, map_op_matrices, map_term_matrices
 
 
 def contract_cells(program: Program) -> Program:
@@ -82,10 +82,12 @@ def _rewrite_statement(statement: Statement, smaller: dict) -> Statement:
         case Let(op=MatMul(matrix=cell, items=items) as op) if cell in smaller:
             op = replace(op, matrix=smaller[cell][0], items=_without(items, smaller[cell][1]))
             return replace(statement, op=op)
+        case Let(op=MatDot() as op):
+            return replace(statement, op=map_op_matrices(op, lambda m: _rewrite_matrix(m, smaller)))
         case Store(cell=cell, items=items) | Accum(cell=cell, items=items) if cell in smaller:
             return replace(statement, cell=smaller[cell][0], items=_without(items, smaller[cell][1]))
         case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
-            terms = tuple(_rewrite_term(t, smaller) for t in terms)
+            terms = tuple(map_term_matrices(t, lambda m: _rewrite_matrix(m, smaller)) for t in terms)
             if cell in smaller:
                 cell, items = smaller[cell][0], _without(items, smaller[cell][1])
             return replace(statement, cell=cell, items=items, terms=terms)
@@ -95,8 +97,8 @@ def _rewrite_statement(statement: Statement, smaller: dict) -> Statement:
             return statement
 
 
-def _rewrite_term(term: Term, smaller: dict) -> Term:
-    if isinstance(term, MatrixTerm) and term.cell in smaller:
+def _rewrite_matrix(term: MatrixTerm, smaller: dict) -> MatrixTerm:
+    if term.cell in smaller:
         cell, drop = smaller[term.cell]
         return replace(term, cell=cell, items=_without(term.items, drop))
     return term

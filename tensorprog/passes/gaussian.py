@@ -16,12 +16,14 @@ from dataclasses import dataclass, replace
 from tensorprog.diagnostics import Note, Reporter
 from tensorprog.ir.constants import is_zero
 from tensorprog.ir.program import (
+    PRODUCT,
     Accum,
     Cell,
     Const,
     ConstExpr,
     Contract,
     Elementwise,
+    FunctionTerm,
     GradStmt,
     Initial,
     KernelStmt,
@@ -29,6 +31,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatrixType,
@@ -229,6 +232,8 @@ def _of_operation(op: Op, known: dict[Var | Cell, Degrees]) -> Degrees:
             return known.get(cell, ZERO)
         case MatMul(matrix=matrix):
             return _product([known.get(matrix, ZERO), *args])
+        case MatDot(left=left, right=right):
+            return _product([known.get(left.cell, ZERO), known.get(right.cell, ZERO)])
         case Contract():
             return _product(args)
         case Elementwise(order=0, fn="add" | "sub"):
@@ -247,6 +252,9 @@ def _of_operation(op: Op, known: dict[Var | Cell, Degrees]) -> Degrees:
 
 def _of_term(term: Term, known: dict[Var | Cell, Degrees]) -> Degrees:
     factors = [] if term.coef is None else [known.get(term.coef, ZERO)]
+    if isinstance(term, FunctionTerm):
+        args = [known.get(a if isinstance(a, Var) else a.cell, ZERO) for a in term.args]
+        return _product([*factors, *args]) if term.fn == PRODUCT else _product([*factors, _nonlinear(args)])
     sources = (term.cell,) if isinstance(term, MatrixTerm) else (term.left, term.right)
     return _product([*factors, *(known.get(s, ZERO) for s in sources)])
 

@@ -26,11 +26,14 @@ from tensorprog.ir.program import (
     Elementwise,
     For,
     FromInt,
+    FunctionTerm,
     Initial,
     InputRef,
     Let,
     Load,
+    MatDot,
     MatMul,
+    MatStore,
     Moment,
     Op,
     ParamRef,
@@ -72,6 +75,8 @@ def check_hypotheses(limit: Program, env: Mapping[str, object], reporter: Report
     for statement in bounds.solved():
         if isinstance(statement, Let) and statement.var.type.width is not None:
             bounds.judge(statement, reporter)
+        elif isinstance(statement, MatStore):
+            _judge_entries(statement, reporter)
 
 
 class ProgramBounds:
@@ -233,7 +238,7 @@ class ProgramBounds:
             case FromInt(expr=expr):
                 low, high = self._ends(expr)
                 return Bound(low, high, low <= 0 <= high, fixed=True)
-            case InputRef():
+            case InputRef() | MatDot():
                 return ANY_NUMBER
             case ParamRef(name=name):
                 return constant(float(self.env[name])) if name in self.env else ANY_NUMBER
@@ -257,6 +262,14 @@ class ProgramBounds:
             case Place():
                 return joined(args[0], constant(0.0))
         return args[0]
+
+
+def _judge_entries(statement: MatStore, reporter: Reporter) -> None:
+    for term in statement.terms:
+        if isinstance(term, FunctionTerm) and term.fn in JUMPS and not term.order:
+            reporter.warn("TP516", f"{term.fn} jumps where an entry of the matrix vanishes: the theorem wants a smooth "
+                          "function there", statement.span,
+                          help="write `G / sqrt(G**2 + eps**2)` with a small eps, or accept this where no entries vanish")
 
 
 def _too_fast(span: Span | None, reporter: Reporter) -> None:

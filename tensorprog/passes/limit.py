@@ -18,6 +18,7 @@ from tensorprog.ir.program import (
     Cell,
     Const,
     Elementwise,
+    FunctionTerm,
     Let,
     MatAccum,
     MatStore,
@@ -155,4 +156,7 @@ class _Leading:
     def _terms(self, cell: Cell, terms: tuple[Term, ...], statement: Statement) -> tuple[Term, ...]:
         if isinstance(statement, MatAccum):
             return tuple(t for t in terms if self._keeps(cell, term_power(self.powers, t), statement))
-        return tuple(t for t in terms if term_power(self.powers, t) == self.powers[cell] is not None)
+        if self.powers[cell] is None:
+            return ()
+        return tuple(t for t in terms if isinstance(t, FunctionTerm)  # alone in its matrix, and so of its power
+                     or term_power(self.powers, t) == self.powers[cell])

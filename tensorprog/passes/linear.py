@@ -22,11 +22,13 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     Expand,
+    FunctionTerm,
     Initial,
     Law,
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatStore,
     Moment,
@@ -159,6 +161,8 @@ class _Homogenizer:
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
                 if isinstance(cell.type, TensorType) and cell.type.width:
                     return replace(statement, value=self._raised(value, 1, cell))
+            case MatStore(terms=(FunctionTerm(fn=fn),)):
+                raise NotLinear(f"'{fn}' of a matrix is not linear")
             case MatStore(terms=terms) | MatAccum(terms=terms):
                 return replace(statement, terms=tuple(map(self._term, terms)))
         return statement
@@ -187,6 +191,8 @@ class _Homogenizer:
                 return self.degrees[arg], op
             case Elementwise():
                 return self._elementwise(var, op)
+            case MatDot():
+                raise NotLinear("the inner product of two matrices is not of the second degree")
             case _:
                 return 0, op
 

@@ -20,6 +20,8 @@ from tensorprog.ir.constants import constant
 from tensorprog.ir.integers import evaluate_int, symbols
 from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE, exact
 from tensorprog.ir.program import (
+    POLAR,
+    PRODUCT,
     Accum,
     Cell,
     Const,
@@ -27,15 +29,18 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     FromInt,
+    FunctionTerm,
     Initial,
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatrixType,
     MatStore,
     Op,
+    OuterTerm,
     ParamRef,
     Program,
     Statement,
@@ -43,6 +48,7 @@ from tensorprog.ir.program import (
     Term,
     Var,
     WidthConst,
+    matrix_terms,
     operands,
     walk,
 )
@@ -130,6 +136,7 @@ def infer_powers(program: Program, env: Mapping[str, object], reporter: Reporter
         changed = inference.round(flat)
         inference.powers.first = inference.powers.first or dict(inference.powers.of)
         if not changed:
+            check_entries(program, inference.powers, reporter)
             return inference.powers
     grown = inference.grown
     reporter.error("TP504", "the power of n of this value grows from iteration to iteration", grown and grown.span,
@@ -183,7 +190,8 @@ class _Inference:
             case MatStore(cell=cell, terms=terms) | MatAccum(cell=cell, terms=terms):
                 power = self.powers[cell]
                 for term in terms:
-                    power = larger(power, term_power(self.powers, term))
+                    made = isinstance(term, FunctionTerm)
+                    power = larger(power, self._function(term) if made else term_power(self.powers, term))
                 of[cell] = power
 
     def _op(self, op: Op, var: Var) -> Power:
@@ -207,7 +215,9 @@ class _Inference:
             case Load(cell=cell):
                 return p[cell]
             case Elementwise():
-                return self._elementwise(op)
+                return self._elementwise(op, [p[a] for a in op.args])
+            case MatDot(left=left, right=right):
+                return total(p[left.cell], p[right.cell])
             case Contract(left=left, right=right):
                 return total(p[left], p[right])
             case MatMul(matrix=matrix, arg=arg):
@@ -230,8 +240,7 @@ class _Inference:
         args = [self._value(a) for a in maker.op.args]
         return None if None in args else exact(maker.op.fn, args)
 
-    def _elementwise(self, op: Elementwise) -> Power:
-        powers = [self.powers[a] for a in op.args]
+    def _elementwise(self, op: Elementwise | FunctionTerm, powers: list[Power]) -> Power:
         match op.fn:
             case "add" | "sub" | "max" | "min":
                 return larger(*powers)
@@ -242,18 +251,29 @@ class _Inference:
                 return None if powers[0] is None else powers[0] - (powers[1] or 0)
             case "pow":
                 return self._pow(op, *powers)
+        if op.fn == "sqrt" and powers[0] is not None:
+            return powers[0] * (Fraction(1, 2) - op.order)
         if op.fn == "sqrt" and op.order == 0:
-            return None if powers[0] is None else powers[0] / 2
+            return None
         degree = HOMOGENEOUS_DEGREE.get(op.fn)
         if degree is not None:
             if powers[0] is None:
                 return None if degree - op.order > 0 else Fraction(0)
             return powers[0] * (degree - op.order)
-        if powers[0]:
+        if powers[0] and isinstance(op, Elementwise):  # of entries: when their powers are final
             _reject(op, powers[0])
         return Fraction(0)
 
-    def _pow(self, op: Elementwise, base: Power, exponent: Power) -> Power:
+    def _function(self, term: FunctionTerm) -> Power:
+        """The power of a function of matrices, as an operator: one more than that of its entries."""
+        powers = [self.powers[m.cell] for m in term.matrices]
+        if term.fn == PRODUCT:
+            return total(*powers)
+        if term.fn == POLAR:
+            return None if powers[0] is None else Fraction(0)
+        return total(self._elementwise(term, entry_powers(self.powers, term)), Fraction(1))
+
+    def _pow(self, op: Elementwise | FunctionTerm, base: Power, exponent: Power) -> Power:
         if exponent:
             raise PowerError("TP503", "an exponent that grows or shrinks with n", "exponents do not depend on n")
         if not base:
@@ -283,8 +303,47 @@ def power_text(power: Fraction) -> str:
     return f"n**{power}" if power.denominator == 1 and power > 0 else f"n**({power})"
 
 
-def term_power(powers: Powers, term: Term) -> Power:
-    """The power of a matrix term as an operator."""
+def entry_powers(powers: Powers, term: FunctionTerm) -> list[Power]:
+    """The powers of an entrywise function's arguments: of a matrix, one less than that of the operator."""
+    return [powers[a] if isinstance(a, Var) else total(powers[a.cell], Fraction(-1)) for a in term.args]
+
+
+#: Entrywise functions of two arguments of one order.
+_OF_ONE_ORDER = {"add": "adds", "sub": "subtracts", "max": "compares", "min": "compares"}
+
+
+def check_entries(program: Program, powers: Powers, reporter: Reporter) -> None:
+    """Report entrywise functions of entries that are not of order one (TP515): functions that no power of n passes
+    through, and sums of entries of different orders."""
+    for statement in walk(program.body):
+        if isinstance(statement, MatStore):
+            for term in statement.terms:
+                if isinstance(term, FunctionTerm) and term.entrywise:
+                    _check_entries(powers, term, statement.span, reporter)
+    reporter.raise_errors()
+
+
+def _check_entries(powers: Powers, term: FunctionTerm, span: Span | None, reporter: Reporter) -> None:
+    found = entry_powers(powers, term)
+    known = [p for p in found if p is not None]
+    name = term.fn + "'" * term.order
+    power = next((p for p in known if p), None)
+    if term.fn in _OF_ONE_ORDER and len(set(known)) > 1:
+        orders = " and ".join(f"of order {power_text(p)}" for p in found)
+        message = f"this {_OF_ONE_ORDER[term.fn]} entries {orders}: only the larger would count"
+    elif len(term.args) == 1 and term.fn != "sqrt" and term.fn not in HOMOGENEOUS_DEGREE and power is not None:
+        what = "blow up" if power > 0 else "vanish"
+        message = f"the entries that {name} is applied to are of order {power_text(power)}: they {what}"
+    else:
+        return
+    factor = power_text(-power) if power is not None else "n"
+    reporter.error("TP515", message, span,
+                   help=f"entrywise functions want entries of order one: multiply by {factor}, as in "
+                        "`G = n * grad(loss, W)`")
+
+
+def term_power(powers: Powers, term: MatrixTerm | OuterTerm) -> Power:
+    """The power of a multiple of a matrix, or of an outer product, as an operator."""
     coef = Fraction(0) if term.coef is None else powers[term.coef]
     if isinstance(term, MatrixTerm):
         return total(coef, powers[term.cell])
@@ -359,7 +418,9 @@ def _sources(statement: Statement) -> list[Var | Cell]:
 
 def _term_sources(term: Term) -> list[Var | Cell]:
     found: list[Var | Cell] = [term.coef] if term.coef is not None else []
-    return found + ([term.cell] if isinstance(term, MatrixTerm) else [term.left, term.right])
+    if isinstance(term, OuterTerm):
+        return [*found, term.left, term.right]
+    return found + [m.cell for m in matrix_terms((term,))]
 
 
 def check_outputs(program: Program, powers: Powers, reporter: Reporter) -> frozenset[str]:

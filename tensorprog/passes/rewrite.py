@@ -12,6 +12,7 @@ from tensorprog.ir.program import (
     Elementwise,
     For,
     FromInt,
+    FunctionTerm,
     GradRecord,
     GradStmt,
     If,
@@ -21,6 +22,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatStore,
@@ -67,6 +69,8 @@ def map_term_vars(term: Term, var_map: VarMap) -> Term:
     coef = None if term.coef is None else var_map(term.coef)
     if isinstance(term, OuterTerm):
         return OuterTerm(coef, var_map(term.left), var_map(term.right))
+    if isinstance(term, FunctionTerm):
+        return replace(term, args=tuple(var_map(a) if isinstance(a, Var) else a for a in term.args))
     return replace(term, coef=coef)
 
 
@@ -92,11 +96,28 @@ def map_op_indices(op: Op, values: IndexMap) -> Op:
         case InputRef(items=items) | Load(items=items) | Pick(items=items) | Place(items=items) | MatMul(items=items):
             return replace(op, items=map_items(items, values))
         case _:
-            return op
+            return map_op_matrices(op, lambda m: map_term_indices(m, values))
 
 
 def map_term_indices(term: Term, values: IndexMap) -> Term:
-    return replace(term, items=map_items(term.items, values)) if isinstance(term, MatrixTerm) else term
+    return map_term_matrices(term, lambda m: replace(m, items=map_items(m.items, values)))
+
+
+MatrixMap = Callable[[MatrixTerm], MatrixTerm]
+
+
+def map_term_matrices(term: Term, matrix_map: MatrixMap) -> Term:
+    """The term with the matrices that it reads replaced."""
+    if isinstance(term, MatrixTerm):
+        return matrix_map(term)
+    if isinstance(term, FunctionTerm):
+        return replace(term, args=tuple(matrix_map(a) if isinstance(a, MatrixTerm) else a for a in term.args))
+    return term
+
+
+def map_op_matrices(op: Op, matrix_map: MatrixMap) -> Op:
+    """The operation with the matrices that it reads (but for a product with a vector) replaced."""
+    return MatDot(matrix_map(op.left), matrix_map(op.right)) if isinstance(op, MatDot) else op
 
 
 def map_indices(statement: Statement, values: IndexMap) -> Statement:

@@ -23,6 +23,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatStore,
@@ -39,7 +40,7 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
-from tensorprog.passes.rewrite import map_blocks, map_vars
+from tensorprog.passes.rewrite import map_blocks, map_op_matrices, map_term_matrices, map_vars
 
 
 def simplify(program: Program) -> Program:
@@ -113,6 +114,9 @@ class _Forwarder:
             key = (op.cell, op.items)
         elif isinstance(op, MatMul):
             key = (op.matrix, op)
+        elif isinstance(op, MatDot):
+            out.append(statement)
+            return
         found = known.get(key)
         if found is not None and found.type == statement.var.type:
             self.same[statement.var] = found
@@ -163,17 +167,18 @@ def _map_matrices(statement: Statement, known: dict) -> Statement:
         case Let(op=MatMul(matrix=cell, items=items) as op) if isinstance(known.get((cell, items)), MatrixTerm):
             source = known[cell, items]
             return replace(statement, op=replace(op, matrix=source.cell, items=source.items))
+        case Let(op=MatDot() as op):
+            return replace(statement, op=map_op_matrices(op, lambda m: _original(m, known)))
         case MatStore(terms=terms) | MatAccum(terms=terms):
-            return replace(statement, terms=tuple(_map_term(t, known) for t in terms))
+            terms = tuple(map_term_matrices(t, lambda m: _original(m, known)) for t in terms)
+            return replace(statement, terms=terms)
         case _:
             return statement
 
 
-def _map_term(term: Term, known: dict) -> Term:
-    if isinstance(term, MatrixTerm) and isinstance(known.get((term.cell, term.items)), MatrixTerm):
-        source = known[term.cell, term.items]
-        return replace(term, cell=source.cell, items=source.items)
-    return term
+def _original(term: MatrixTerm, known: dict) -> MatrixTerm:
+    source = known.get((term.cell, term.items))
+    return replace(term, cell=source.cell, items=source.items) if isinstance(source, MatrixTerm) else term
 
 
 def remove_dead(program: Program) -> Program:

@@ -8,11 +8,13 @@ but through scalars, so each space gets samples of its own.
 from __future__ import annotations
 
 from tensorprog.ir.program import (
+    PRODUCT,
     Accum,
     Cell,
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatrixType,
@@ -80,6 +82,8 @@ class Spaces:
                     self._join(cols, arg)
             case Let(var=var, op=Load(cell=cell)) if var.type.width:
                 self._join(cell, var)
+            case Let(op=MatDot(left=left, right=right)):
+                self._join_sides(_sides(left.cell, left.transposed), _sides(right.cell, right.transposed))
             case Let(var=var, op=op):
                 self._join_operands(var, operands(op))
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
@@ -100,9 +104,18 @@ class Spaces:
             self._join(rows, term.left)
             self._join(cols, term.right)
         elif isinstance(term, MatrixTerm):
-            other_rows, other_cols = _sides(term.cell, term.transposed)
-            self._join(rows, other_rows)
-            self._join(cols, other_cols)
+            self._join_sides((rows, cols), _sides(term.cell, term.transposed))
+        elif term.fn == PRODUCT:
+            first, second = (_sides(m.cell, m.transposed) for m in term.matrices)
+            self._join(first[1], second[0])
+            self._join_sides((rows, cols), (first[0], second[1]))
+        else:
+            for matrix in term.matrices:
+                self._join_sides((rows, cols), _sides(matrix.cell, matrix.transposed))
+
+    def _join_sides(self, one: tuple[Key, Key], other: tuple[Key, Key]) -> None:
+        for a, b in zip(one, other, strict=True):
+            self._join(a, b)
 
 
 def _sides(matrix: Cell, transposed: bool) -> tuple[Key, Key]:

@@ -24,6 +24,7 @@ from tensorprog.ir.program import (
     Expand,
     For,
     FromInt,
+    FunctionTerm,
     If,
     Initial,
     InputRef,
@@ -209,7 +210,7 @@ class Execution:
     def _write_matrix(self, statement: MatStore | MatAccum) -> None:
         cell, items = statement.cell, statement.items
         update, add = self.steps.is_update(statement), isinstance(statement, MatAccum)
-        terms = [(t, self._matrix_term(t)) for t in statement.terms]
+        terms = [(t, self._matrix_term(t, statement.span)) for t in statement.terms]
         if update:
             terms = [(t, m if isinstance(t, MatrixTerm) and t.cell is cell else m.flagged(MOVED)) for t, m in terms]
         value = total([*([self.matrix(cell, items)] if add else []), *(m for _, m in terms)])
@@ -218,7 +219,9 @@ class Execution:
             self.steps.count(statement, self.iterations)
         self._record(cell, value.entries())
 
-    def _matrix_term(self, term: MatrixTerm | OuterTerm) -> Matrix:
+    def _matrix_term(self, term: MatrixTerm | OuterTerm | FunctionTerm, span: Span | None) -> Matrix:
+        if isinstance(term, FunctionTerm):
+            not_covered(self.program.source, term, span)
         coefficient = ONE if term.coef is None else self.of.get(term.coef, ZERO)
         if isinstance(term, OuterTerm):
             return outer(self.of.get(term.left, ZERO), self.of.get(term.right, ZERO)).times(coefficient)

@@ -19,12 +19,12 @@ from tensorprog.ir.program import (
     Load,
     MatAccum,
     MatMul,
-    MatrixTerm,
     MatStore,
     Program,
     Statement,
     Store,
     Var,
+    cells_read,
     operands,
     term_operands,
     walk,
@@ -76,7 +76,7 @@ def read_by(statement: Statement) -> list[Var | Cell]:
         case Store(value=value) | Accum(value=value):
             return [value]
         case MatStore(terms=terms) | MatAccum(terms=terms):
-            return [*term_operands(terms), *(t.cell for t in terms if isinstance(t, MatrixTerm))]
+            return [*term_operands(terms), *cells_read(statement)]
         case _:
             return []
 

@@ -31,6 +31,7 @@ from tensorprog.ir.program import (
     Expand,
     For,
     FromInt,
+    FunctionTerm,
     GradStmt,
     If,
     InputRef,
@@ -167,7 +168,7 @@ class Calculus:
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
                 self._write(cell, self.of.get(value, ZERO), statement.span)
             case MatStore(cell=cell, terms=terms) | MatAccum(cell=cell, terms=terms):
-                self._write(cell, joined(self._matrix_term(t) for t in terms), statement.span)
+                self._write(cell, joined(self._matrix_term(t, statement.span) for t in terms), statement.span)
             case GradStmt(scalar=scalar):
                 self.used(self.of.get(scalar, ZERO), statement.span)
             case For() | If() | Zero():
@@ -183,8 +184,10 @@ class Calculus:
         else:
             self.of[cell] = joined((self.of.get(cell, ZERO), value))
 
-    def _matrix_term(self, term: MatrixTerm | OuterTerm) -> Value:
+    def _matrix_term(self, term: MatrixTerm | OuterTerm | FunctionTerm, span: Span | None) -> Value:
         """A term of a matrix, the power that of its entries."""
+        if isinstance(term, FunctionTerm):
+            not_covered(self.program.source, term, span)
         coef = ONE if term.coef is None else self.of.get(term.coef, ZERO)
         power = self.power(coef)
         if power is None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tensorprog.runtime.sampling import Space
+from tensorprog.runtime.updates import APPLIED, Updates
 
 # When the basis must grow for a vector, it grows a little further, so that the vector's next version still fits.
 HYSTERESIS = 0.7
@@ -271,7 +272,8 @@ Root = tuple[float, Gaussian, bool]
 
 
 class Matrix:
-    """A state of a matrix: initial matrices, scaled and possibly transposed, plus a low-rank part.
+    """A state of a matrix: initial matrices, scaled and possibly transposed, plus a low-rank part, plus functions of
+    updates (`separate`).
 
     Its value never changes; its representation may: outer products wait as `factors` until they are needed, and are
     then expressed in the basis of the (one) initial matrix that the state was made from, as changes of the images of
@@ -279,24 +281,39 @@ class Matrix:
     """
 
     def __init__(self, rows: Space, cols: Space, ratios: tuple[float, float], tolerance: float | None,
-                 roots: tuple[Root, ...] = (), images: _Images | None = None, factors: tuple[_Factor, ...] = ()):
+                 roots: tuple[Root, ...] = (), images: _Images | None = None, factors: tuple[_Factor, ...] = (),
+                 separate: Updates | None = None):
         self.rows, self.cols, self.ratios, self.tolerance = rows, cols, ratios, tolerance
-        self.roots, self.images, self.factors = roots, images, factors
+        self.roots, self.images, self.factors, self.separate = roots, images, factors, separate
 
     # --- building ---
 
     def zero(self) -> Matrix:
         """The zero matrix of the same shape."""
-        return self._with((), None, ())
+        return Matrix(self.rows, self.cols, self.ratios, self.tolerance)
 
     def add_outer(self, coef: float, left: np.ndarray, right: np.ndarray) -> Matrix:
         """self + coef * sum_b outer(left[b], right[b]); left [..., N of rows], right [..., N of cols]."""
         factor = _Factor(float(coef), _as_block(_owned(left)), _as_block(_owned(right)))
         return self._with(self.roots, self.images, (*self.factors, factor))
 
-    def add(self, coef: float, other: Matrix, transposed: bool = False) -> Matrix:
+    def add(self, coef: float, other: Matrix | Updates, transposed: bool = False) -> Matrix:
         """self + coef * other (or its transpose)."""
         coef = float(coef)
+        if isinstance(other, Updates):
+            return self._with_separate(coef, other, transposed)
+        if other.separate is not None:
+            found = self._add(coef, other, transposed)
+            return found._with_separate(coef, other.separate, transposed)
+        return self._add(coef, other, transposed)
+
+    def _with_separate(self, coef: float, other: Updates, transposed: bool) -> Matrix:
+        """self + coef * other, which stays apart: functions of updates enter no list of directions."""
+        before = self.separate or Updates(self.rows, self.cols, self.ratios)
+        found = before.add(coef, other, transposed).settled(smallest=APPLIED)
+        return Matrix(self.rows, self.cols, self.ratios, self.tolerance, self.roots, self.images, self.factors, found)
+
+    def _add(self, coef: float, other: Matrix, transposed: bool) -> Matrix:
         if transposed:
             roots, factors = other._parts()
             turned = tuple(_Factor(coef * f.coef, f.right, f.left) for f in factors)
@@ -323,7 +340,7 @@ class Matrix:
         return self._with(roots, mine, tuple(_Factor(coef * f.coef, f.left, f.right) for f in factors))
 
     def _with(self, roots: tuple[Root, ...], images: _Images | None, factors: tuple[_Factor, ...]) -> Matrix:
-        return Matrix(self.rows, self.cols, self.ratios, self.tolerance, roots, images, factors)
+        return Matrix(self.rows, self.cols, self.ratios, self.tolerance, roots, images, factors, self.separate)
 
     def _parts(self) -> tuple[tuple[Root, ...], tuple[_Factor, ...]]:
         """The matrix as initial matrices and outer products, without a basis."""
@@ -372,6 +389,8 @@ class Matrix:
         parts = [s * root.apply(block, turned != transposed) for s, root, turned in self.roots]
         if self.images is not None:
             parts.append(self._apply_back(block) if transposed else self._apply_images(block))
+        if self.separate is not None:
+            parts.append(self.separate.apply(block, transposed))
         target = self.cols if transposed else self.rows
         out = sum(parts[1:], parts[0]) if parts else np.zeros((len(block), target.samples))
         # A vector that is not finite has no coordinates; what became of it must not look like a number.

@@ -1,0 +1,80 @@
+"""Functions of matrices are for matrices that are made by updates: sums of outer products, gradients, accumulators, and
+functions of those (language, 8). A matrix that a random one was ever added to stays linear.
+"""
+
+from __future__ import annotations
+
+from tensorprog.diagnostics import Note, Reporter
+from tensorprog.ir.program import (
+    POLAR,
+    PRODUCT,
+    Cell,
+    FunctionTerm,
+    Let,
+    MatAccum,
+    MatDot,
+    MatrixTerm,
+    MatrixType,
+    MatStore,
+    Program,
+    Statement,
+    Term,
+    matrices_read,
+    walk,
+)
+
+
+def check_functions(program: Program, reporter: Reporter) -> None:
+    """Report functions of matrices that hold a random one (TP323, TP335)."""
+    random = random_matrices(program)
+    for statement in walk(program.body):
+        function = _function(statement)
+        if function is None:
+            continue
+        held = next((m.cell for m in matrices_read(statement) if m.cell in random), None)
+        if held is not None:
+            _refuse(function, statement, held, random[held], reporter)
+
+
+def random_matrices(program: Program) -> dict[Cell, Cell]:
+    """The matrices that hold a declared random one, each with that."""
+    random = {i.cell: i.cell for i in program.initials if isinstance(i.cell.type, MatrixType) and i.law.name != "zero"}
+    while True:
+        before = len(random)
+        for statement in walk(program.body):
+            if isinstance(statement, MatStore | MatAccum):
+                held = [random[c] for t in statement.terms for c in _linear(t) if c in random]
+                if held:
+                    random.setdefault(statement.cell, held[0])
+        if len(random) == before:
+            return random
+
+
+def _linear(term: Term) -> tuple[Cell, ...]:
+    """The matrix that a term is a multiple of."""
+    return (term.cell,) if isinstance(term, MatrixTerm) else ()
+
+
+def _function(statement: Statement) -> str | None:
+    """The function of matrices that a statement computes."""
+    match statement:
+        case Let(op=MatDot()):
+            return "dot"
+        case MatStore(terms=(FunctionTerm(fn=fn),)):
+            return fn
+        case _:
+            return None
+
+
+def _refuse(function: str, statement: Statement, held: Cell, random: Cell, reporter: Reporter) -> None:
+    notes = (Note(f"`{random.display}` is random: it is declared here", random.span),) if random.span else ()
+    if function == PRODUCT:
+        reporter.error("TP323", "a product of matrices that holds a random one is not a matrix of the language",
+                       statement.span, notes=notes, help="apply it to a vector: `A @ (B @ x)`")
+        return
+    kinds = {"dot": "the inner product or the norm", POLAR: "the polar factor"}
+    what = kinds.get(function, "an entrywise function")
+    whose = f"`{held.display}`" if held.role != "hidden" else "this matrix"
+    reporter.error("TP335", f"{what} of {whose}, which holds a random matrix", statement.span, notes=notes,
+                   help="functions take matrices that are made by updates: gradients, outer products, accumulators; a "
+                        "random matrix is scaled, added, and applied with `@`")
