@@ -163,6 +163,8 @@ class Laws:
                 kept = 0 if powers[0] > powers[1] else 1
                 return -parts[1] if kept and expr.op == "-" else parts[kept]
         match expr.op:
+            case "max":
+                return sympy.Max(*parts)
             case "+":
                 return parts[0] + parts[1]
             case "-":
