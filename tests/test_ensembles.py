@@ -116,3 +116,32 @@ def test_entries_with_a_mean_are_refused():
     program = tensorprog.compile(POWERS.format(law="uniform(0, 1/sqrt(n))"))
     with pytest.raises(ProgramError, match="TP633.*mean 0"):
         program.run()
+
+
+ORTHOGONAL = """
+width n
+width m = {ratio}*n
+matrix O : [m, n] ~ orthogonal(1)
+vector v : [n] ~ normal(0, 1)
+x1 = O @ v
+x2 = O.T @ tanh(x1)
+x3 = O @ relu(x2)
+x4 = O.T @ tanh(x3 + x1)
+output moment(x2*x2) as a, moment(x3*x3) as b, moment(x4*x4) as c, moment(x4*v) as d, {ratio}*moment(x3*tanh(x1)) - moment(relu(x2)*x2) as adjoint
+"""
+
+
+@pytest.mark.parametrize("ratio", [1, 3, 0.4])
+def test_covariances_and_particles_agree_on_orthogonal_matrices(ratio):
+    program = tensorprog.compile(ORTHOGONAL.format(ratio=ratio))
+    exact = program.run(method="covariance")
+    sampled = program.run(method="particles", samples=1024, replicates=4)
+    for name in exact:
+        assert abs(float(exact[name] - sampled[name])) < 4 * float(sampled.error[name]) + 1e-3
+    assert float(exact["adjoint"]) == pytest.approx(0, abs=1e-9)
+
+
+def test_moments_of_an_orthogonal_matrix_and_its_transpose_are_those_of_the_arcsine_law():
+    found = tensorprog.compile(POWERS.format(law="orthogonal(1)").replace("A @ x[k]", "A @ x[k] + A.T @ x[k]")).run()
+    assert found.method["m"] == "span"
+    np.testing.assert_allclose(found["m"], [1, 0, 2, 0, 6, 0, 20, 0, 70, 0], rtol=1e-12, atol=1e-12)

@@ -12,6 +12,7 @@ from tensorprog.check.integers import const_expr, extent_expr
 from tensorprog.check.scope import CellName, InputName, IntName, ParamName, Poison, WidthName, counted
 from tensorprog.diagnostics import Note, Span, near_miss
 from tensorprog.diagnostics.foreign import instead_of_law
+from tensorprog.ensembles import ENSEMBLES
 from tensorprog.ir.constants import ConstantError, holds_name, literal_value
 from tensorprog.ir.integers import IntExpr, IntSym
 from tensorprog.ir.program import (
@@ -29,8 +30,9 @@ from tensorprog.ir.program import (
 from tensorprog.syntax import tree
 from tensorprog.syntax.unparse import expression as expression_text
 
-LAWS = {"normal": ("mean", "variance"), "rademacher": (), "uniform": ("lo", "hi"), "bernoulli": ("p",),
-        "sparse_normal": ("rho", "variance"), "constant": ("c",), SYMMETRIC: ("mean", "variance")}
+VECTOR_LAWS = {"normal": ("mean", "variance"), "rademacher": (), "uniform": ("lo", "hi"), "bernoulli": ("p",),
+       "sparse_normal": ("rho", "variance"), "constant": ("c",)}
+LAWS = VECTOR_LAWS | {name: ensemble.parameters for name, ensemble in ENSEMBLES.items()}
 
 BUILTINS = frozenset(
     "relu abs sign step tanh erf sigmoid gelu silu softplus exp log sqrt sin cos square max min clip moment dot sum "
@@ -228,9 +230,10 @@ def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type:
 
 
 def _law(ctx: Context, node: tree.Law, of_matrix: bool) -> Law:
-    if node.name == SYMMETRIC and not of_matrix:
+    if node.name in ENSEMBLES and node.name not in VECTOR_LAWS and not of_matrix:
         ctx.fail("TP214", f"`{node.name}` is a law of width x width matrices", _start(node.span, len(node.name)),
-                 help="write `normal(0, 1)`")
+                 help="write `normal(0, 1)`; with variance 1/n, a finite number of such vectors is orthonormal in the limit"
+                 if node.name == "orthogonal" else "write `normal(0, 1)`")
     if node.name not in LAWS:
         instead, guess = instead_of_law(node.name), near_miss(node.name, LAWS)
         ctx.fail("TP214", f"`{node.name}` is not a law", _start(node.span, len(node.name)),
@@ -240,8 +243,7 @@ def _law(ctx: Context, node: tree.Law, of_matrix: bool) -> Law:
         ctx.fail("TP215", f"`{node.name}` takes {takes}, this has {len(node.args)}", node.span,
                  help=f"write `{node.name}({', '.join(LAWS[node.name])})`")
     args = tuple(const_expr(ctx, a) for a in node.args)
-    variance = {"normal": 1, "sparse_normal": 1, SYMMETRIC: 1}.get(node.name)
-    if variance is not None and args[variance].op == "neg":
+    if "variance" in LAWS[node.name] and args[variance := LAWS[node.name].index("variance")].op == "neg":
         ctx.fail("TP216", "a variance is not negative", node.args[variance].span,
                  help="the second argument is the variance, sigma**2")
     return Law(node.name, args)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tensorprog.codegen.matrix_kinds import MatrixKinds
 from tensorprog.codegen.names import int_text, python_name
+from tensorprog.ensembles import ensemble_of
 from tensorprog.ir.constants import constant
 from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
 from tensorprog.passes.powers import Powers
@@ -61,7 +62,7 @@ def _matrix(initial: Initial, program: Program, spaces: Spaces, env: Mapping, ze
         made = f"rt.{zero}({sides}, {ratios}, tolerance)"
     else:
         variance = _coefficient(initial.law.args[1], env, program)[0]
-        made = f"rt.gaussian_matrix({sides}, {variance}, {ratios}, tolerance)"
+        made = f"rt.{ensemble_of(initial).operator}({sides}, {variance}, {ratios}, tolerance)"
     if not extents:
         return [f"    {name} = {made}"]
     indices = [f"i{k}" for k in range(len(extents))]
@@ -104,4 +105,6 @@ def _coefficient(expr: ConstExpr, env: Mapping, program: Program):
         return f"({sign}{parts[kept][0]})", power
     if expr.op in ("+", "-", "*", "/", "**"):
         return f"({parts[0][0]} {expr.op} {parts[1][0]})", power
+    if expr.op == "max":
+        return f"max({', '.join(text for text, own in parts if own == power)})", power
     return f"np.{expr.op}({parts[0][0]})", power

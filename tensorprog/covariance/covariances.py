@@ -60,7 +60,7 @@ class Covariances:
             site = self.unwound.sites[int(a.args[0])]
             if site.number not in self._squares:
                 params = tuple(fresh_index() for _ in site.params)
-                square = site.at(site.argument, params)**2
+                square = site.at(site.argument, params) * site.at(self.linear.responses.untold(site), params)
                 self._squares[site.number] = self.unwound.function(
                     f"E[x_{site.number}**2]", params, False,
                     lambda: [((), self.unwound.mean(square, site.facts(params)))])
@@ -105,11 +105,12 @@ class Covariances:
         return self.laws.matrix_variance(one.matrix, one.transposed) * same * both
 
     def _inputs_mean(self, one: Site, two: Site) -> int:
-        """E[Z^x Z^y] of what two sites apply their matrix to, as a function of the places of both."""
+        """E[Z^x Z^y] of what two sites apply their matrix to, as a function of the places of both; of an orthogonal matrix
+        without what its transpose has told of one of them (`gaussian`)."""
         key = (one.number, two.number)
         if key not in self._inputs:
             left, right = (tuple(fresh_index() for _ in site.params) for site in (one, two))
-            product = one.at(one.argument, left) * two.at(two.argument, right)
+            product = one.at(self.linear.responses.untold(one), left) * two.at(two.argument, right)
             facts = (*one.facts(left), *two.facts(right))
             self._inputs[key] = self.unwound.function(f"E[x_{one.number} x_{two.number}]", (*left, *right), False,
                                                       lambda: [((), self.unwound.mean(product, facts))])

@@ -7,6 +7,15 @@ response coefficients of such a value follow its own recursion. Before that, a s
 the responses cancel whatever a case takes over from earlier iterations, so that what is left are the Zhat's that
 the case itself names. If substituting the coefficients which follow from it leaves exactly those Zhat's, it is true by
 induction over the program's order. That is how the Onsager term of approximate message passing cancels.
+
+Of an orthogonal matrix, W = g O with O : [m, n], W @ W.T is a projection times g**2, which changes both parts. Let k be the share of
+the space of y that it reaches, m / max(m, n), and
+
+    R^y = Z^y - k * sum over earlier uses W @ x of Zhat^{W x} * E[ d Z^y / d Zhat^{W x} ]
+
+be what W has not told of y. Then R^y stands in the place of Z^y in Zdot^{W x}, and Cov(Zhat^{W.T y}, Zhat^{W.T y'}) =
+s E[Z^y R^{y'}]. It follows from the sampled operator (`runtime/haar.py`) by Stein's lemma; for square matrices compare
+Fan, "Approximate message passing algorithms for rotationally invariant matrices" (2022).
 """
 
 from __future__ import annotations
@@ -66,6 +75,7 @@ class Responses:
         # The hypothesis leaves responses that are made of declared vectors, so that independence needs all of them.
         self.sources = Reach(program, responses=True)
         self._dots: dict[int, Expr] = {}
+        self._untold: dict[int, Expr] = {}
         self._busy: set[int] = set()
         self._busy_calls: set[int] = set()
         self._dot_coefficients: dict[tuple[int, int], int] = {}
@@ -94,25 +104,38 @@ class Responses:
         return site.at(self._dots[number], product.args[1:])
 
     def _response(self, site: Site) -> Expr:
-        parts = []
-        for number in self.program.answering(site):
-            other = self.program.sites[number]
-            hat = Hat(Integer(number), *other.params)
-            if self.reach.reaches(site.argument, number) and not self.symmetries.derivative_is_odd(site.argument, hat):
-                parts += self._pair(site, other)
-        return sympy.Add(*parts)
+        variance = self.program.laws.matrix_variance(site.matrix, site.transposed)
+        return sympy.Add(*(part for other in self._told(site)
+                           for part in self._pair(site, other, variance, self.untold(other))))
 
-    def _pair(self, site: Site, other: Site) -> Iterator[Expr]:
+    def untold(self, site: Site) -> Expr:
+        """What a site applies its matrix to, without what products with the transpose have told of it."""
+        share = self.program.laws.projection(site.matrix, site.transposed)
+        if share == 0:
+            return site.argument
+        if site.number not in self._untold:
+            told = (part for other in self._told(site)
+                    for part in self._pair(site, other, share, Hat(Integer(other.number), *other.params)))
+            self._untold[site.number] = flat(site.argument - sympy.Add(*told))
+        return self._untold[site.number]
+
+    def _told(self, site: Site) -> list[Site]:
+        """The sites of the transposed matrix on whose Zhat the argument of a site depends."""
+        others = (self.program.sites[number] for number in self.program.answering(site))
+        return [other for other in others if self.reach.reaches(site.argument, other.number)
+                and not self.symmetries.derivative_is_odd(site.argument, Hat(Integer(other.number), *other.params))]
+
+    def _pair(self, site: Site, other: Site, factor: Expr, vector: Expr) -> Iterator[Expr]:
+        """`factor` times the expected derivatives by a site's Zhats times a `vector` of that site."""
         argument = flat(self.inlining.inlined(site.argument))
         for indices, bindings in earlier(site, other):
             derivative = self._without_zeros(self.derivative(argument, Hat(Integer(other.number), *indices)))
             if derivative == 0:
                 continue
             same = equal_indices(site.items, (other.at(b, indices) for b in other.items))
-            variance = self.program.laws.matrix_variance(site.matrix, site.transposed)
-            amount = variance * same * self.program.mean(derivative)
+            amount = factor * same * self.program.mean(derivative)
             amount *= sympy.Mul(*(other.at(g, indices) for g in other.guards))
-            part = flat(amount * other.at(other.argument, indices))
+            part = flat(amount * other.at(vector, indices))
             for b in reversed(bindings):
                 part = total(part, b.symbol, b.start, b.stop)
             yield part

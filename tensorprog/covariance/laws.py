@@ -15,6 +15,7 @@ from sympy import Expr, Integer, Rational
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.integers import integer, parameter_symbol
 from tensorprog.covariance.nodes import Init
+from tensorprog.ensembles import ensemble_of
 from tensorprog.ir.constants import constant
 from tensorprog.ir.program import Cell, ConstExpr, Program
 from tensorprog.passes.powers import Powers
@@ -45,6 +46,15 @@ class Laws:
             variance = self._coefficient(initial.law.args[1])[0] * self.ratio(width)
             self._variances[cell, transposed] = variance
         return self._variances[cell, transposed]
+
+    def projection(self, cell: Cell, transposed: bool) -> Expr:
+        """The share of a vector that a product with the matrix and one with its transpose leave of it, if the matrix is a
+        multiple of an orthogonal one, square or not; 0 for independent entries, whose products know nothing of each other."""
+        initial = next(i for i in self.program.initials if i.cell is cell)
+        if not ensemble_of(initial).orthogonal:
+            return Integer(0)
+        rows, cols = self.ratio(cell.type.rows), self.ratio(cell.type.cols)
+        return (rows if transposed else cols) / sympy.Max(rows, cols)
 
     def ratio(self, width: str) -> Expr:
         """The limit of a width over the base width."""
@@ -163,6 +173,8 @@ class Laws:
                 kept = 0 if powers[0] > powers[1] else 1
                 return -parts[1] if kept and expr.op == "-" else parts[kept]
         match expr.op:
+            case "max":
+                return sympy.Max(*parts)
             case "+":
                 return parts[0] + parts[1]
             case "-":

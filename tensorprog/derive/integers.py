@@ -65,6 +65,8 @@ def to_constant(program: Program, expr: ConstExpr) -> Expr:
         case "/":
             top, bottom = (to_constant(program, a) for a in expr.args)
             return top / bottom
+        case "max":
+            return sympy.Max(*(to_constant(program, a) for a in expr.args))
         case fn:
             return getattr(sympy, fn)(to_constant(program, expr.args[0]))
 

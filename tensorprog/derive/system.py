@@ -15,7 +15,9 @@ from tensorprog.derive.entries import Equation, Site, State, Trace
 from tensorprog.derive.integers import ratio, to_constant
 from tensorprog.derive.matrices import Base, initial
 from tensorprog.derive.symbols import Atom, Dot, Hat, Prod, Z, matrix_label
-from tensorprog.ir.program import MatrixType, Program
+from tensorprog.diagnostics import Diagnostic, ProgramError
+from tensorprog.ensembles import ensemble_of
+from tensorprog.ir.program import Initial, MatrixType, Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,23 @@ def _matrix_rule(forms: ClosedForms, state: State) -> Equation:
     return Equation(after, state.step.expression(), loops, S.true, "matrix")
 
 
+def _require_independent(limit: Program, declared: Initial) -> None:
+    """The rules written here are those of independent entries.
+
+    Raises:
+        ProgramError: TP214, for an orthogonal matrix.
+    """
+    if ensemble_of(declared).orthogonal:
+        name = declared.cell.display or declared.cell.name
+        raise ProgramError([Diagnostic(
+            "TP214", f"the formulas of the limit are not written for the orthogonal matrix `{name}`", declared.cell.span,
+            help="`tpc run` computes its limit; declare it as `normal(0, 1/n)` for the formulas of independent entries")], limit.source)
+
+
 def _scales(limit: Program, trace: Trace) -> Iterator[tuple[str, Scale]]:
     for declared in limit.initials:
         if isinstance(declared.cell.type, MatrixType) and declared.law.name == "normal":
+            _require_independent(limit, declared)
             rows, cols = (ratio(limit, w) for w in (declared.cell.type.rows, declared.cell.type.cols))
             variance = to_constant(limit, declared.law.args[1])
             yield trace.labels.cell(declared.cell), Scale(variance * cols, rows / cols)

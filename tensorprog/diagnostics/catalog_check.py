@@ -58,7 +58,7 @@ _DECLARATIONS = {
     "TP211": Entry(
         "a law that no width x width matrix has",
         "The entries of such a matrix are independent and have mean 0: normal, uniform, rademacher or sparse_normal. In the "
-        "limit only their variance matters (universality). `symmetric_normal`, with A = A.T, is for square ones.",
+        "limit only their variance matters (universality). `symmetric_normal`, with A = A.T, is for square ones, and `orthogonal(g)` has dependent entries.",
         "matrix A : [n, n] ~ bernoulli(0.5)",
         "matrix A : [n, n] ~ normal(0, 1/n)"),
     "TP212": Entry(
@@ -76,7 +76,7 @@ _DECLARATIONS = {
     "TP214": Entry(
         "an unknown law",
         "Laws are normal, rademacher, uniform, bernoulli, sparse_normal and constant; each coordinate is independent. Square "
-        "matrices may be symmetric_normal.",
+        "matrices may be symmetric_normal, and width x width matrices orthogonal.",
         "vector u : [n] ~ gaussian(0, 1)",
         "vector u : [n] ~ normal(0, 1)"),
     "TP215": Entry(

@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 
+from tensorprog.ensembles import ENSEMBLES
 from tensorprog.ir.constants import at_width, constant, width_ratio
 from tensorprog.ir.integers import evaluate_int
 from tensorprog.ir.program import Initial, MatrixType, Program, Type
@@ -33,8 +34,9 @@ def draw_initial(program: Program, initial: Initial, env: Mapping[str, object], 
     shape = element_shape(initial.cell.type, actual_widths(program, env, n), env)
     law = initial.drawn or initial.law
     args = [at_width(constant(program, a, env), n) for a in law.args]
+    own = ENSEMBLES[law.name].draw if isinstance(initial.cell.type, MatrixType) and law.name in ENSEMBLES else None
     for key in product(*(range(evaluate_int(e, env)) for e in initial.extents)):
-        yield key, _draw(rng, law.name, args, shape)
+        yield key, own(rng, args, shape) if own else _draw(rng, law.name, args, shape)
 
 
 def _draw(rng: np.random.Generator, law: str, args: list[float], shape: tuple[int, ...]) -> np.ndarray:

@@ -87,6 +87,8 @@ def _evaluate(program: Program, expr: ConstExpr, env: Mapping[str, object]) -> S
             return args[0][0] / args[1][0], args[0][1] - args[1][1]
         case "**":
             return _power(args[0], args[1], expr)
+        case "max":
+            return max(args, key=lambda scaled: scaled[::-1])
         case "sqrt":
             return math.sqrt(args[0][0]), args[0][1] / 2
     if args[0][1]:

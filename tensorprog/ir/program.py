@@ -419,7 +419,7 @@ Statement = Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | Kernel
 
 @dataclass(frozen=True, slots=True)
 class ConstExpr:
-    """A real constant: an operator of `+ - * / ** neg sqrt exp log` or a leaf (`num`, `param`, `int`, `width`).
+    """A real constant: an operator of `+ - * / ** neg max sqrt exp log` or a leaf (`num`, `param`, `int`, `width`).
 
     Evaluated when data and parameters are bound, to a coefficient and a power of n (`ir.constants`).
     """
@@ -473,8 +473,9 @@ class Law:
 
 @dataclass(frozen=True, slots=True)
 class Initial:
-    """A declared random object; `extents` has one entry a family index. `drawn` is the law that finite networks draw
-    a matrix from, where the limit depends on its variance alone."""
+    """A declared random object; `extents` has one entry a family index. `drawn` is the declared law of
+    a matrix that is not normal: `law` is the normal one with entries of the same variance, which has the same powers of n and,
+    for independent entries, the same limit (`ensembles`)."""
 
     cell: Cell
     law: Law

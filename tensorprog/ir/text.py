@@ -100,7 +100,7 @@ def const_text(expr: ConstExpr) -> str:
         case "+" | "-" | "*" | "/" | "**":
             return f"({const_text(expr.args[0])} {expr.op} {const_text(expr.args[1])})"
         case _:
-            return f"{expr.op}({const_text(expr.args[0])})"
+            return f"{expr.op}({', '.join(map(const_text, expr.args))})"
 
 
 def block_lines(body: tuple[Statement, ...], depth: int) -> list[str]:

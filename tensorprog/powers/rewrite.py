@@ -18,7 +18,7 @@ from tensorprog.powers.entries import HALF, Mup
 from tensorprog.syntax import parse, tree
 
 # Which arguments of a law are lengths (a factor n**p) and which are variances (n**2p).
-LENGTHS = {"uniform": (0, 1), "constant": (0,)}
+LENGTHS = {"uniform": (0, 1), "constant": (0,), "orthogonal": (0,)}
 VARIANCES = {"normal": (1,), "sparse_normal": (1,)}
 
 

@@ -11,6 +11,7 @@ from tensorprog.runtime.basis import (
 )
 from tensorprog.runtime.factored import Factored
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
+from tensorprog.runtime.haar import haar_matrix
 from tensorprog.runtime.loops import LoopRun, cast, real_vector, team_sum, worth_compiling
 from tensorprog.runtime.matrices import Matrix, gaussian_matrix, zero_matrix
 from tensorprog.runtime.replicates import part_size, run_replicates
@@ -18,7 +19,7 @@ from tensorprog.runtime.sampling import Space
 from tensorprog.runtime.updates import entrywise, matrix_dot, polar, product, update_matrix
 
 __all__ = ["Factored", "LoopRun", "Matrix", "Space", "Unwatched", "cast", "averaged", "common_dimension",
-           "common_dtype", "contract", "dimension", "entrywise", "erf", "gaussian_matrix", "gelu", "integers",
-           "matrix_dot", "mean_product", "part_size", "polar", "product", "real_vector", "relu", "run_in_basis",
+           "common_dtype", "contract", "dimension", "entrywise", "erf", "gaussian_matrix", "gelu", "haar_matrix",
+           "integers", "matrix_dot", "mean_product", "part_size", "polar", "product", "real_vector", "relu", "run_in_basis",
            "run_replicates", "sigmoid", "sigmoid_slope", "silu", "softplus", "step", "tanh_slope", "team_sum",
            "update_matrix", "worth_compiling", "zero_matrix"]

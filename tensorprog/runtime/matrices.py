@@ -12,6 +12,7 @@ The second sum is Zdot (Stein's lemma in an orthonormal basis). Blocks of vector
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class Gaussian:
     """
 
     def __init__(self, rows: Space, cols: Space, forward: float, backward: float, tolerance: float | None):
-        self.sides = (_Side(cols, rows, forward, self), _Side(rows, cols, backward, self))
+        self.sides = (Side(cols, rows, forward, self), Side(rows, cols, backward, self))
         self.tolerance = tolerance
 
     def apply(self, x: np.ndarray, transposed: bool) -> np.ndarray:
@@ -79,12 +80,33 @@ class Gaussian:
         across = (x @ other.outputs.array.T) * (side.variance / other.variance / x.shape[1])
         return across @ other.inputs.array
 
+    def extend(self, side: Side, directions: np.ndarray) -> None:
+        """Draw what the matrix makes of new inputs of a side, [k, N]."""
+        side.outputs.append(np.sqrt(side.variance) * side.target.normal(len(directions)))
 
-class _Side:
+
+class Operator(Protocol):
+    """A declared random matrix: products with it are drawn when they are asked for. `sides` are the inputs and outputs of
+    the matrix and of its transpose. `fresh_part(x, transposed) + known_part(x, transposed)` is the product; with
+    the pairs of `sides[0]` changed by updates, that of the transpose is a sum over them plus `fresh_part`."""
+
+    sides: tuple[Side, Side]
+
+    def apply(self, x: np.ndarray, transposed: bool) -> np.ndarray:
+        """The matrix (or its transpose) times each row of x: [B, N] -> [B, N]."""
+
+    def fresh_part(self, x: np.ndarray, transposed: bool) -> np.ndarray | float: ...
+
+    def known_part(self, x: np.ndarray, transposed: bool) -> np.ndarray | float: ...
+
+    def extend(self, side: Side, directions: np.ndarray) -> None: ...
+
+
+class Side:
     """Orthonormal inputs from `source`, and what the matrix `owner` makes of them in `target`. Without an owner it is a
     basis only."""
 
-    def __init__(self, source: Space, target: Space, variance: float, owner: Gaussian | None):
+    def __init__(self, source: Space, target: Space, variance: float, owner: Operator | None):
         self.source, self.target = source, target
         self.variance, self.owner = variance, owner
         self.inputs = Rows(source.samples)
@@ -128,8 +150,7 @@ class _Side:
             self.inputs.append(directions)
             self.source.remember(directions)
             if self.owner is not None:
-                fresh = self.target.normal(len(directions))
-                self.outputs.append(np.sqrt(self.variance) * fresh)
+                self.owner.extend(self, directions)
 
 
 def effective_tolerance(tolerance: float | None, count: int, samples: int) -> float:
@@ -171,7 +192,7 @@ def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float, kn
     values, vectors = values[::-1], vectors[:, ::-1]
     keep = _how_many(gram, values, vectors, tolerance)
     directions = (vectors[:, :keep] / np.sqrt(values[:keep])).T @ scaled
-    return _polished(directions)
+    return polished(directions)
 
 
 def _independent(scaled: np.ndarray, tolerance: float, known: np.ndarray) -> np.ndarray:
@@ -231,7 +252,7 @@ def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, toleran
     return int(below[0]) + 1 if len(below) else usable
 
 
-def _polished(directions: np.ndarray) -> np.ndarray:
+def polished(directions: np.ndarray) -> np.ndarray:
     """Rows that are orthonormal up to conditioning, made so to rounding."""
     gram = directions @ directions.T / directions.shape[1]
     values, vectors = np.linalg.eigh(gram)
@@ -252,7 +273,7 @@ class _Images:
     """What a matrix makes of the vectors of a basis: `rows[k]` of the first ones, and of later ones `scale` times what
     the basis' owner makes of them."""
 
-    basis: _Side
+    basis: Side
     scale: float
     rows: np.ndarray
 
@@ -268,7 +289,7 @@ class _Images:
         return self.rows
 
 
-Root = tuple[float, Gaussian, bool]
+Root = tuple[float, "Operator", bool]
 
 
 class Matrix:
@@ -357,7 +378,7 @@ class Matrix:
         roots, factors = self._parts()
         return self._with(roots, None, factors)
 
-    def _fold(self, basis: _Side | None = None) -> None:
+    def _fold(self, basis: Side | None = None) -> None:
         """Express the outer products in a basis: the initial matrix's own, or else the one given."""
         if self.images is None:
             self._choose_basis(basis)
@@ -369,14 +390,14 @@ class Matrix:
             images = _Images(images.basis, images.scale, change)
         self.images, self.factors = images, ()
 
-    def _choose_basis(self, basis: _Side | None) -> None:
+    def _choose_basis(self, basis: Side | None) -> None:
         own = next((r for r in self.roots if not r[2]), None)
         if own is not None:
             scale, root, _ = own
             self.roots = tuple(r for r in self.roots if r is not own)
             self.images = _Images(root.sides[0], scale, scale * root.sides[0].outputs.array)
         else:
-            basis = basis or _Side(self.cols, self.rows, 0.0, None)
+            basis = basis or Side(self.cols, self.rows, 0.0, None)
             self.images = _Images(basis, 0.0, np.zeros((basis.inputs.count, self.rows.samples)))
 
     # --- applying ---
@@ -407,10 +428,11 @@ class Matrix:
 
     def _apply_back(self, block: np.ndarray) -> np.ndarray:
         basis, scale = self.images.basis, self.images.scale
+        # It comes first, because a transposed product may give the basis new directions.
+        fresh = scale * basis.owner.fresh_part(block, True) if scale else 0.0
         rows = self.images.complete()
         across = (block @ rows.T) * (self.ratios[0] / self.ratios[1] / block.shape[1])
-        out = across @ basis.inputs.array[: len(rows)]
-        return out + scale * basis.owner.fresh_part(block, True) if scale else out
+        return across @ basis.inputs.array[: len(rows)] + fresh
 
 
 def _scaled_images(coef: float, images: _Images | None) -> _Images | None:
