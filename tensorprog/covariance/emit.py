@@ -132,7 +132,8 @@ class _Compute(Printer):
         """Source text of a number; calls and expectations are found once in a block and those inside it."""
         if not isinstance(expr, Call | Expectation):
             return super().value(expr)
-        known = next((names[expr] for names in self.found.values() if expr in names), None)
+        known = next((names[expr] for depth, names in self.found.items() if depth <= self.depth and expr in names),
+                     None)
         if known is None:
             known = super().value(expr)
             self.found.setdefault(self.depth, {})[expr] = known
