@@ -181,16 +181,17 @@ def emit_module_text(compiled: Compiled) -> str:
     return compiled.text("particles", emit)
 
 
-def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = ()) -> str:
-    """The source of the emitted module that evaluates a system of equations, and `tiles` as kernels; see
-    `covariance.emit.emit_module`."""
+def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = (),
+                    varying: Sequence[str] = ()) -> str:
+    """The source of the emitted module that evaluates a system of equations, and `tiles` as kernels, for runs that
+    differ in the parameters `varying`; see `covariance.emit.emit_module`."""
     def emit() -> str:
         from tensorprog.covariance.emit import emit_module
 
-        return emit_module(compiled.limit, compiled.original, system, tiles)
+        return emit_module(compiled.limit, compiled.original, system, tiles, varying)
 
-    key = (system, *map(id, tiles)) if tiles else table_key(o.name for o in compiled.limit.outputs
-                                                           if o.cell in system.outputs)
+    names = [o.name for o in compiled.limit.outputs if o.cell in system.outputs]
+    key = (system, *map(id, tiles)) if tiles else table_key(names) + "".join(f" for each {v}" for v in varying)
     return compiled.text(key, emit)
 
 

@@ -123,11 +123,20 @@ def _unconditional(compiled: Compiled, env: Mapping[str, object], names: list[st
     return load_module(emit_table_text(compiled, found.system)).run(env, only=rest, threads=threads)
 
 
-def evaluate_equations(compiled: Compiled, env: Mapping[str, object], names: list[str],
-                       threads: int | None) -> dict[str, np.ndarray]:
-    """The values of outputs for which there are equations, by the table."""
-    module = load_module(emit_table_text(compiled, compiled.covered.system))
-    return module.run(env, only=names, threads=threads)[0]
+def evaluated_often(compiled: Compiled, names: list[str], threads: int | None,
+                    varying: tuple[str, ...]) -> Callable[[Mapping[str, object]], dict[str, np.ndarray]]:
+    """A function from environments to the values of outputs for which there are equations, by the table, for runs that
+    differ in some parameters alone: what does not depend on these is computed once."""
+    from tensorprog.covariance.runtime import forget
+
+    module = load_module(emit_table_text(compiled, compiled.covered.system, varying=varying))
+    known, _ = module.table()
+
+    def values(env: Mapping[str, object]) -> dict[str, np.ndarray]:
+        forget(known, module.VARYING)
+        return module.run(env, only=names, threads=threads, known=known)[0]
+
+    return values
 
 
 def _particles(compiled: Compiled, env: Mapping[str, object], names: list[str] | None, options: Mapping) -> Evaluated:

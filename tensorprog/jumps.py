@@ -13,27 +13,37 @@ smaller. They are made in two sizes:
                              networks of these widths, are drawn (`_sharpened` says which of the two is believed)
 
 An output has no limit where it scatters (nearly) as much under the smaller fluctuations as under the larger ones.
+Runs of exact evaluators end when they have shown enough: no output has a limit, or few scalars are at their jumps and
+have taken all sides of them.
 `passes.jumps` finds the scalars to look at; only where one is at its jump, this costs anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 
 import numpy as np
 
 from tensorprog.diagnostics import Diagnostic, Source
 from tensorprog.driver import Compiled, emit_module_text, emit_span_text, load_module
-from tensorprog.evaluate import evaluate, evaluate_equations
+from tensorprog.evaluate import evaluate, evaluated_often
 from tensorprog.passes.jumps import Jump, Nudged, Probed, always_computed, find_jumps, nudge, probed
+from tensorprog.progress import announce
 from tensorprog.runtime.jumps import AT_JUMP, AT_JUMP_SINGLE, at_jump, hides_jump, largest, within_errors
 
 # Noise on the basis or on moments, its seeds (each is used with both signs), and the ratio of scatters beyond which
-# there is no limit. The signs of two scalars agree for all seeds once in two thousand times.
+# there is no limit. The signs of two scalars agree for all seeds once in two thousand times. So many runs are not
+# needed where up to SIDES scalars have taken all combinations of signs, not counting multiples of each other, up to
+# the relative difference SAME_DIRECTION.
 COARSE, FINE = 1e-3, 1e-8
 SEEDS = {COARSE: 2, FINE: 12}
 SETTLES = 0.25
+SIDES, SAME_DIRECTION = 3, 1e-5
+FEWEST = 3
+
+STAGE = "looking whether limits exist at jumps"
 
 # Independent samples: their numbers, how often they are drawn, and the ratios of standard deviations, and of the ranges
 # between the deciles (for heavy tails), beyond which there is no limit; smooth functions of moments have 1/4.
@@ -57,6 +67,8 @@ HIDDEN = 0.6
 SMOOTH = 100.0
 
 EXACT = ("span", "covariance")
+
+Run = Callable[[float, int], Mapping[str, np.ndarray]]
 
 # Scatter that is rounding, relative to the output's largest number and absolute.
 ROUNDING = 1e-12, 1e-14
@@ -92,6 +104,34 @@ class _Verdict:
     allowed: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Search:
+    """A run that met jumps.
+
+    Attributes:
+        whole: the program with probes.
+        met: the jumps, `noisy` whether for one of them that is within the noise of samples alone.
+        scalars: the probes that report scalars at their jumps, with the elements that are there up to rounding.
+        methods: the evaluators of outputs and probes.
+    """
+
+    whole: Compiled
+    env: Mapping[str, object]
+    met: Sequence[Jump]
+    noisy: bool
+    scalars: Mapping[str, np.ndarray]
+    methods: Mapping[str, str]
+    options: Mapping[str, object]
+
+    @property
+    def threads(self) -> int | None:
+        return self.options.get("threads")
+
+    def scalars_by(self, method: str) -> dict[str, np.ndarray]:
+        """The scalars, if one evaluator gave all of them; else none."""
+        return dict(self.scalars) if all(self.methods[name] == method for name in self.scalars) else {}
+
+
 def run_limit(compiled: Compiled, env: Mapping[str, object], method: str, source: Source,
               **options: object) -> Limit:
     """Every output in the limit, as `evaluate` gives it, but for what depends on a jump that a scalar tends to."""
@@ -102,11 +142,13 @@ def run_limit(compiled: Compiled, env: Mapping[str, object], method: str, source
     whole, probes = with_probes
     values, errors, methods = evaluate(whole, env, method, source, **_without_probes(options, probes))
     at = AT_JUMP if options.get("dtype") != "float32" else AT_JUMP_SINGLE
-    met, noisy = _met(whole, probes, env, values, errors, methods, at)
+    met, noisy, near = _met(whole, probes, env, values, errors, methods, at)
     limit = Limit(*({n: v for n, v in part.items() if n not in probes.added} for part in (values, errors, methods)))
     judged = set().union(*(jump.outputs for jump in met)) - compiled.vanishing
     if judged:
-        for name, verdict in _verdicts(compiled, env, judged, limit, met, noisy, options).items():
+        scalars = {name: near[name] for jump in met for name in jump.probes if near[name].any()}
+        search = _Search(whole, env, met, noisy, scalars, methods, options)
+        for name, verdict in _verdicts(search, judged, limit).items():
             _apply(limit, name, verdict)
     return replace(limit, warnings=tuple(_warnings(met, limit, source)))
 
@@ -164,9 +206,9 @@ def _refused(whole: Compiled, probes: Probed, method: str) -> bool:
 
 
 def _met(whole: Compiled, probes: Probed, env: Mapping[str, object], values: Mapping, errors: Mapping,
-         methods: Mapping[str, str], at: float) -> tuple[list[Jump], bool]:
-    """The jumps whose scalars are at 0 somewhere, and whether that is within the noise of samples alone for one of
-    them."""
+         methods: Mapping[str, str], at: float) -> tuple[list[Jump], bool, dict[str, np.ndarray]]:
+    """The jumps whose scalars are at 0 somewhere, whether that is within the noise of samples alone for one of them,
+    and which elements of the probes are there up to rounding."""
     from tensorprog.audit import unassigned_outputs
 
     run = max([1.0, *map(largest, values.values())])
@@ -180,85 +222,96 @@ def _met(whole: Compiled, probes: Probed, env: Mapping[str, object], values: Map
             near[name][missing[name]] = within[name][missing[name]] = False
     noisy = {name for name in near if hides_jump(near[name], within[name])}
     met = [jump for jump in probes.jumps if any(name in noisy or near[name].any() for name in jump.probes)]
-    return met, any(noisy.intersection(jump.probes) for jump in met)
+    return met, any(noisy.intersection(jump.probes) for jump in met), near
 
 
 # --- whether there is a limit ------------------------------------------------------------------------------------
 
 
-def _verdicts(compiled: Compiled, env: Mapping[str, object], names: set[str], limit: Limit, met: Sequence[Jump],
-              noisy: bool, options: Mapping[str, object]) -> dict[str, _Verdict]:
+def _verdicts(search: _Search, names: set[str], limit: Limit) -> dict[str, _Verdict]:
     """The verdicts of some outputs, by disturbing the evaluator that gave them."""
     linear = sorted(n for n in names if limit.methods[n] == "span")
     others = sorted(n for n in names if limit.methods[n] != "span")
-    found = _by_basis(compiled, env, linear, options) if linear else {}
+    found = _by_basis(search, linear) if linear else {}
     if others:
-        found |= _by_samples(compiled, env, others, options)
-        for name, nudged in _by_nudges(compiled, env, others, limit.methods, met, options).items():
-            deviation = np.asarray(limit.errors[name]) * np.sqrt(options.get("replicates", 1)) if noisy else 0.0
+        found |= _by_samples(search, others)
+        for name, nudged in _by_nudges(search, others).items():
+            replicates = search.options.get("replicates", 1)
+            deviation = np.asarray(limit.errors[name]) * np.sqrt(replicates) if search.noisy else 0.0
             found[name] = _sharpened(found[name], nudged, deviation)
     return found
 
 
-def _by_basis(compiled: Compiled, env: Mapping[str, object], names: list[str],
-              options: Mapping[str, object]) -> dict[str, _Verdict]:
-    module = load_module(emit_span_text(compiled))
+def _by_basis(search: _Search, names: list[str]) -> dict[str, _Verdict]:
+    module = _loaded(emit_span_text(search.whole))
 
-    return _by_noise(lambda size, seed: module.run(env, jitter=(size, seed), threads=options.get("threads"))[0], names)
+    def run(size: float, seed: int) -> Mapping[str, np.ndarray]:
+        return module.run(search.env, jitter=(size, seed), threads=search.threads)[0]
+
+    return _by_noise(run, names, search.scalars_by("span"))
 
 
-def _by_nudges(compiled: Compiled, env: Mapping[str, object], names: list[str], methods: Mapping[str, str],
-               met: Sequence[Jump], options: Mapping[str, object]) -> dict[str, _Verdict]:
+def _loaded(text: str) -> ModuleType:
+    module = load_module(text)
+    announce(STAGE)
+    return module
+
+
+def _by_nudges(search: _Search, names: list[str]) -> dict[str, _Verdict]:
     """The verdicts with the moments nudged that decide: by equations, if the nudged program has them, else on the same
     samples for all nudges, so that what one of them changes stands out from the noise."""
-    whole, nudged = _nudged_program(compiled, names, met)
-    system = whole.covered.system if any(methods[n] == "covariance" for n in names) else None
+    exact = any(search.methods[n] == "covariance" for n in names)
+    scalars = search.scalars_by("covariance") if exact else {}
+    whole, nudged = _nudged_program(search, [*names, *scalars])
+    system = whole.covered.system if exact else None
     covered = [] if system is None else [o.name for o in whole.limit.outputs if o.cell in system.outputs]
     rest = [n for n in names if n not in covered]
 
     def environment(size: float, seed: int) -> dict[str, object]:
-        return {**env, nudged.size: size, nudged.phase: 1.0 + 1.618 * seed + 0.3719 * seed**2}
+        return {**search.env, nudged.size: size, nudged.phase: 1.0 + 1.618 * seed + 0.3719 * seed**2}
 
-    def by_equations(size: float, seed: int) -> Mapping[str, np.ndarray]:
-        return evaluate_equations(whole, environment(size, seed), covered, options.get("threads"))
+    found = {}
+    if set(covered) & set(names):
+        values = evaluated_often(whole, covered, search.threads, (nudged.size, nudged.phase))
+        announce(STAGE)
+        found = _by_noise(lambda size, seed: values(environment(size, seed)), [n for n in names if n in covered],
+                          scalars if set(scalars) <= set(covered) else {})
+    return found | (_by_same_samples(search, whole, environment, rest) if rest else {})
 
-    found = _by_noise(by_equations, covered) if covered else {}
-    return found | (_by_same_samples(whole, environment, rest, options) if rest else {})
 
-
-def _nudged_program(compiled: Compiled, names: list[str], met: Sequence[Jump]) -> tuple[Compiled, Nudged]:
+def _nudged_program(search: _Search, names: list[str]) -> tuple[Compiled, Nudged]:
     """The program with nudges; made once for each set of jumps."""
-    key = tuple(names), tuple(jump.scalars for jump in met)
-    if key not in compiled.probed:
-        nudged = nudge(compiled.limit, {scalar for jump in met for scalar in jump.scalars}, names)
-        compiled.probed[key] = replace(compiled, limit=nudged.limit), nudged
-    return compiled.probed[key]
+    whole, key = search.whole, (tuple(names), tuple(jump.scalars for jump in search.met))
+    if key not in whole.probed:
+        nudged = nudge(whole.limit, {scalar for jump in search.met for scalar in jump.scalars}, names)
+        whole.probed[key] = replace(whole, limit=nudged.limit), nudged
+    return whole.probed[key]
 
 
-def _by_same_samples(whole: Compiled, environment: Callable[[float, int], dict[str, object]], names: list[str],
-                     options: Mapping[str, object]) -> dict[str, _Verdict]:
+def _by_same_samples(search: _Search, whole: Compiled, environment: Callable[[float, int], dict[str, object]],
+                     names: list[str]) -> dict[str, _Verdict]:
     """The verdicts of nudged samples: the values are those of a whole run. A scatter between nudges counts if it is
     more than the noise of few samples, on which both sides of a jump differ a little where they are the same in the
     limit."""
     from tensorprog.runtime.replicates import run_each
 
-    module = load_module(emit_module_text(whole))
+    module, options = _loaded(emit_module_text(whole)), search.options
 
     def run(size: float, seed: int) -> Mapping[str, np.ndarray]:
         bound = module.bind(environment(size, seed), {})
         found = run_each(lambda child, tick: module.replicate(bound, SAME, child, options.get("tolerance"), tick),
-                         replicates=DRAWS_OF_SAME, seed=0, threads=options.get("threads"))
+                         replicates=DRAWS_OF_SAME, seed=0, threads=search.threads)
         return {name: np.stack([np.asarray(values[name]) for values in found]) for name in names}
 
     values, errors, _ = evaluate(whole, environment(FINE, 0), "particles", whole.original.source,
                                  **{**options, "progress": None})
-    coarse, fine = _noisy(run, names, COARSE), _noisy(run, names, FINE)
+    coarse, fine = (_noisy(run, size, range(seeds)) for size, seeds in SEEDS.items())
     found = {}
     for name in names:
-        verdict = _judged(coarse[name].mean(axis=1), fine[name].mean(axis=1), ((_range, SETTLES),), _range_of_pairs,
-                          FINE)
+        larger, smaller = _stacked(coarse, name), _stacked(fine, name)
+        verdict = _judged(larger.mean(axis=1), smaller.mean(axis=1), ((_range, SETTLES),), _range_of_pairs, FINE)
         with np.errstate(all="ignore"):
-            apart = fine[name] - fine[name].mean(axis=0)
+            apart = smaller - smaller.mean(axis=0)
             noise = np.sqrt(apart.var(axis=1, ddof=1).mean(axis=0) / DRAWS_OF_SAME)
         # Undisturbed, the same samples give the same values, up to what is smooth.
         found[name] = replace(verdict, value=values[name], error=errors[name], allowed=_rounding(values[name]),
@@ -266,18 +319,48 @@ def _by_same_samples(whole: Compiled, environment: Callable[[float, int], dict[s
     return found
 
 
-def _by_noise(run: Callable[[float, int], Mapping[str, np.ndarray]], names: list[str]) -> dict[str, _Verdict]:
+def _by_noise(run: Run, names: list[str], scalars: Mapping[str, np.ndarray]) -> dict[str, _Verdict]:
     """The verdicts of an exact evaluator, run with noise of a size (of either sign) and a seed. What is smooth is the
-    same on average over both signs, up to the square of the size."""
-    coarse, fine = _noisy(run, names, COARSE), _noisy(run, names, FINE)
-    return {name: _judged(coarse[name], fine[name], ((_range, SETTLES),), _range_of_pairs, FINE) for name in names}
+    same on average over both signs, up to the square of the size.
+
+    Args:
+        scalars: outputs of `run` that report the scalars at their jumps, with the elements that do; none if it has no
+            such outputs.
+    """
+    coarse, fine = _noisy(run, COARSE, range(SEEDS[COARSE])), []
+    for seed in range(SEEDS[FINE]):
+        fine += _noisy(run, FINE, [seed])
+        verdicts = {name: _judged(_stacked(coarse, name), _stacked(fine, name), ((_range, SETTLES),), _range_of_pairs,
+                                  FINE) for name in names}
+        enough = scalars and _all_sides(fine, scalars) or all(v.none.all() for v in verdicts.values())
+        if enough and seed + 1 >= FEWEST:
+            break
+    return verdicts
 
 
-def _noisy(run: Callable[[float, int], Mapping[str, np.ndarray]], names: list[str],
-           size: float) -> dict[str, np.ndarray]:
-    """Runs with all seeds, each with both signs of the noise: [runs, ...]."""
-    found = [run(sign * size, seed) for seed in range(SEEDS[size]) for sign in (1.0, -1.0)]
-    return {name: np.stack([np.asarray(values[name]) for values in found]) for name in names}
+def _noisy(run: Run, size: float, seeds: Iterable[int]) -> list[Mapping[str, np.ndarray]]:
+    """Runs with some seeds, each with both signs of the noise."""
+    return [run(sign * size, seed) for seed in seeds for sign in (1.0, -1.0)]
+
+
+def _stacked(found: list[Mapping[str, np.ndarray]], name: str) -> np.ndarray:
+    """An output of all runs: [runs, ...]."""
+    return np.stack([np.asarray(values[name]) for values in found])
+
+
+def _all_sides(found: list[Mapping[str, np.ndarray]], scalars: Mapping[str, np.ndarray]) -> bool:
+    """Whether runs have shown all combinations of signs of the scalars at jumps, if these are few: scalars that are
+    multiples of each other in all runs count once, and those that nothing moves do not count."""
+    columns = np.concatenate([_stacked(found, name).reshape(len(found), -1)[:, mask.ravel()]
+                              for name, mask in scalars.items()], axis=1)
+    apart: list[np.ndarray] = []
+    for column in columns.T[np.abs(columns).max(axis=0) != 0.0]:
+        column = column / np.linalg.norm(column)
+        if all(np.linalg.norm(column - other @ column * other) > SAME_DIRECTION for other in apart):
+            apart.append(column)
+        if len(apart) > SIDES:
+            return False
+    return len({tuple(signs) for signs in np.sign(np.transpose(apart))}) == 2**len(apart)
 
 
 def _sharpened(samples: _Verdict, nudged: _Verdict, deviation: np.ndarray | float) -> _Verdict:
@@ -304,16 +387,15 @@ def _sharpened(samples: _Verdict, nudged: _Verdict, deviation: np.ndarray | floa
     return _Verdict(value, error, none, samples.scatter, allowed)
 
 
-def _by_samples(compiled: Compiled, env: Mapping[str, object], names: list[str],
-                options: Mapping[str, object]) -> dict[str, _Verdict]:
+def _by_samples(search: _Search, names: list[str]) -> dict[str, _Verdict]:
     from tensorprog.runtime.replicates import coverage_factor, run_each, standard_error
 
-    module = load_module(emit_module_text(compiled))
-    bound, tolerance = module.bind(env, {}), options.get("tolerance")
+    module, options = _loaded(emit_module_text(search.whole)), search.options
+    bound, tolerance = module.bind(search.env, {}), options.get("tolerance")
 
     def runs(samples: int) -> dict[str, np.ndarray]:
         found = run_each(lambda seed, tick: module.replicate(bound, samples, seed, tolerance, tick, True),
-                         replicates=DRAWS, seed=int(options.get("seed", 0)), threads=options.get("threads"))
+                         replicates=DRAWS, seed=int(options.get("seed", 0)), threads=search.threads)
         return {name: np.stack([np.asarray(values[name]) for values in found]) for name in names}
 
     few, many = runs(FEW), runs(MANY)

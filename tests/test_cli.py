@@ -484,9 +484,12 @@ def test_ctrl_c_in_a_process():
                "100000", "-o", "out.npz"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                env={**os.environ, "PYTHONPATH": str(ROOT)})
-    time.sleep(12)
-    running.send_signal(signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=60)
+    try:
+        time.sleep(12)
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=60)
+    finally:
+        running.kill()
     assert running.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert "interrupted" in stderr

@@ -94,6 +94,7 @@ def module_text(text: str) -> str:
     return emit.emit_module(compiled.limit, compiled.original, compiled.covered.system)
 
 
+@pytest.mark.slow_cases("thresholds")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_numbers_are_the_same(name, monkeypatch):
     monkeypatch.setattr(tape, "FEW_PAIRS", 4)

@@ -253,6 +253,7 @@ def test_a_gradient_through_a_response_obeys_eulers_identity(phi):
     assert found["dd"] == pytest.approx(sampled["dd"], abs=5 * sampled.error["dd"] + 1e-3)
 
 
+@pytest.mark.slow_cases("normal(0, 1)-tanh-q*v*r", "normal(0, 1)-erf-v*q*relu(r)")
 @pytest.mark.parametrize("law, phi, inner", [
     ("normal(0, 1)", "", "q*v*r"), ("normal(0, 1)", "tanh", "q*v*r"), ("normal(0, 1)", "tanh", "v*relu(q+r)"),
     ("rademacher()", "tanh", "q*v*tanh(r)"), ("normal(0, 1)", "erf", "v*q*relu(r)"), ("normal(0.5, 1)", "", "q*v*r")])
@@ -289,6 +290,7 @@ output moment(z*h[1]) as zg
 """
 
 
+@pytest.mark.quick("text0", "text3")
 @pytest.mark.parametrize("text", [
     SKIPPED_BACK.format(forward="", source="erf(w)"), SKIPPED_BACK.format(forward="relu", source="erf(w)"),
     SKIPPED_BACK.format(forward="erf", source="relu(u)"), SKIPPED_BACK.format(forward="", source="w"),

@@ -207,6 +207,7 @@ output moment(v1 * tanh(h1)) as f1
 """
 
 
+@pytest.mark.slow_cases("two steps")
 @pytest.mark.parametrize("source", ["two steps", "rectangular"])
 def test_against_the_evaluator_that_needs_no_derivative(source):
     """The lazily sampled operator of `tpc run`, which never sees a response as such. The first program is one step of

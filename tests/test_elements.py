@@ -103,6 +103,7 @@ output K, M
 """
 
 
+@pytest.mark.slow_cases("read_before_an_addition_of_another_loop")
 @pytest.mark.parametrize("case", PROGRAMS)
 def test_near_the_particles(case):
     program = tensorprog.compile(HEADER + textwrap.dedent(PROGRAMS[case]) + OUTPUT)

@@ -102,8 +102,11 @@ def by_panels(function, covariance, *, kinks=((1, 0, 0), (0, 1, 0)), panels=24, 
     return total
 
 
+gauss_legendre = cache(np.polynomial.legendre.leggauss)
+
+
 def panel_rule(breaks, panels, order):
-    nodes, weights = np.polynomial.legendre.leggauss(order)
+    nodes, weights = gauss_legendre(order)
     ends = np.unique(np.concatenate([np.linspace(-12, 12, panels + 1), [t for t in breaks if -12 < t < 12]]))
     half, middle = np.diff(ends)[:, None] / 2, (ends[1:] + ends[:-1])[:, None] / 2
     x = middle + half * nodes
@@ -289,6 +292,7 @@ def test_three_dimensions():
     assert shifted == pytest.approx(0, abs=1e-14)
 
 
+@pytest.mark.slow
 def test_kinks_in_three_dimensions():
     """A norm in three dimensions: E max(|z1|, z2, z3) / |z| is a mean over the sphere."""
     norm = sqrt(z1**2 + z2**2 + z3**2)

@@ -13,6 +13,8 @@ import pytest
 
 import tensorprog
 from tensorprog.driver import load_module
+from tensorprog.evaluate import evaluated_often
+from tensorprog.jumps import SIDES, _all_sides
 from tensorprog.passes.jumps import find_jumps
 
 HEAD = "width n\nmatrix W : [n, n] ~ normal(0, 1/n)\nvector a : [n] ~ normal(0, {s})\nvector b : [n] ~ normal(0, 1)\n" \
@@ -163,6 +165,25 @@ def test_an_accuracy_at_initialization_by_equations():
     other = program.run(samples=1024)
     assert other.unresolved["acc"].tolist() == [True, False]
     assert any("at initialization" in w.help for w in other.warnings if w.code == "TP513")
+
+
+@pytest.mark.parametrize("rows, enough", [
+    ([[1e-9, 2e-9, 0.0], [-1e-9, -2e-9, 0.0]], True),  # multiples of one scalar, and one that does not move
+    ([[1.0, 2.0], [-1.0, -2.0], [3.0, -1.0], [-3.0, 1.0]], True), ([[1.0, 2.0], [-1.0, -2.0], [3.0, 1.0]], False),
+    ([[1.0], [2.0]], False), (np.eye(SIDES + 1) - 0.5, False)])
+def test_which_runs_show_all_sides(rows, enough):
+    """A scalar at its jump has to be seen on both sides, two in all four combinations."""
+    found = [{"f": np.array(row)} for row in rows]
+    assert _all_sides(found, {"f": np.ones(len(rows[0]), bool)}) == enough
+
+
+def test_runs_that_share_what_a_parameter_does_not_enter():
+    program = tensorprog.compile(HEAD.format(h="tanh(v)", s="1").replace("width n", "width n\nparam c = 1.0") + (
+        "q = moment(tanh(v)**2)\nfor t in range(2):\n    e[t] = moment(tanh(v)**2 * relu(c*q*b + t)**2)\noutput e, q\n"))
+    values = evaluated_often(program.compiled, ["e", "q"], None, ("c",))
+    for c in (0.5, 2.0, 0.5):
+        found, expected = values({"c": c}), program.run(method="covariance", c=c)
+        assert all(found[name] == pytest.approx(expected[name], rel=1e-12) for name in ("e", "q"))
 
 
 @pytest.mark.quick("constant(0)-")

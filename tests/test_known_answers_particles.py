@@ -9,6 +9,7 @@ from known_answers import KNOWN, disagreements
 F2_RIGHT, F2_MISPRINTED, F2_DECOUPLED = 0.8123104, 0.81693, 0.72056
 
 
+@pytest.mark.slow_cases("two_hidden_tanh", "tanh_two_hidden_two_steps")
 @pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.name)
 def test_literals_agree_with_their_derivation(case):
     assert disagreements(case) == []

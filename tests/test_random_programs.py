@@ -46,7 +46,7 @@ def assert_limit(text, data, *, width=WIDTH, seeds=SEEDS, samples=2048, method="
         assert not np.any(excess > 0), f"{name}: {limit[name]}, at width {width}: {finite[name]}, allowed {allowed}"
 
 
-@quick(6)
+@quick(4)
 @given(programs(steps=4, gradients=False))
 def test_forward_programs(generated):
     assert_limit(generated.text, generated.data)
@@ -66,7 +66,7 @@ def test_covariances_particles_and_networks_agree(generated):
         assert np.all(np.abs(exact[name] - sampled[name]) <= allowed), (name, exact[name], sampled[name])
 
 
-@quick(6)
+@quick(4)
 @given(programs(steps=4))
 def test_training_programs(generated):
     assert_limit(generated.text, generated.data)

@@ -93,6 +93,7 @@ def test_a_gradient_of_a_row_is_that_of_its_elements(body, pairs, steps, phi):
             assert np.any(run[f"a{number}"])
 
 
+@pytest.mark.slow
 def test_by_covariances_too():
     compiled = tensorprog.compile(program(BODY_OF_TABLES, TABLES[2:3], "relu", 1))
     run = compiled.run(DATA, method="covariance")

@@ -192,7 +192,7 @@ def test_an_output_that_is_not_linear_goes_elsewhere_and_says_why():
     assert "tanh" in error.value.diagnostics[0].message
 
 
-@quick(6)
+@quick(4)
 @given(linear_programs())
 def test_random_linear_programs(text):
     """Wide networks are near the limit."""

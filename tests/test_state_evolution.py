@@ -134,7 +134,7 @@ def assert_evolves(program, expected, **settings):
     assert max(error.max() for error in found.error.values()) < 1e-9
 
 
-@pytest.mark.quick("names")
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [SCALE_AT_THE_END, NAMES, families(COUNTED)],
                          ids=["scale at the end", "names", "counted"])
 def test_the_same_recursion_in_other_statements(body):

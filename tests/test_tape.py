@@ -113,7 +113,7 @@ def convolutional_kernels(x: np.ndarray, y: np.ndarray, depth: int) -> tuple[flo
             tangent[block] = covariance[block] + 2 * filtered((tangent * slopes)[block])
 
 
-@pytest.mark.quick("1")
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_a_convolutional_tangent_kernel(depth):
     given = data(3, positions=5)

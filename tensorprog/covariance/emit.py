@@ -19,7 +19,7 @@ from tensorprog.codegen.pairs import IMPORTS
 from tensorprog.codegen.quoting import quoted, quoted_name
 from tensorprog.covariance.contraction import contracted
 from tensorprog.covariance.naming import named
-from tensorprog.covariance.nodes import Call, ordered
+from tensorprog.covariance.nodes import Call, Expectation, ordered
 from tensorprog.covariance.pairs import PairLowering
 from tensorprog.covariance.pairs_emit import tile_sections
 from tensorprog.covariance.printer import Printer, key_text
@@ -95,10 +95,15 @@ def solve(key, memo, stack, worst, limit, {env}):
 '''
 
 
-def emit_module(program: Program, original: Program, system: System, tiles: Sequence[PairLowering] = ()) -> str:
+def emit_module(program: Program, original: Program, system: System, tiles: Sequence[PairLowering] = (),
+                varying: Sequence[str] = ()) -> str:
     """The source of the module that computes the outputs of `system`, those of `tiles` as kernels over pairs of rows
-    where these apply."""
-    return _Module(program, original, named(contracted(system)), tiles).text()
+    where these apply.
+
+    If there are parameters in which many runs will differ (`varying`), `run` takes a table with what they share, and
+    finds no errors then; the module lists the equations that the parameters enter as VARYING.
+    """
+    return _Module(program, original, named(contracted(system), every=bool(varying)), tiles, varying).text()
 
 
 class _Compute(Printer):
@@ -107,6 +112,7 @@ class _Compute(Printer):
     def __init__(self, program: Program, system: System, width: int) -> None:
         super().__init__(program)
         self.system, self.width = system, width
+        self.found: dict[int, dict[Expr, str]] = {}
 
     def text(self, env: str) -> str:
         self.lines = ['@njit(cache=True, error_model="numpy")', f"def compute(key, memo, stack, worst, {env}):",
@@ -115,6 +121,23 @@ class _Compute(Printer):
         self.depth = 1
         self.write_equations(self.system.equations.values(), "return nan")
         return "\n".join(self.lines)
+
+    def line(self, text: str) -> None:
+        """A line; it ends the blocks that are further in, and what was found there is no longer known."""
+        for depth in [d for d in self.found if d > self.depth]:
+            del self.found[depth]
+        super().line(text)
+
+    def value(self, expr: Expr) -> str:
+        """Source text of a number; calls and expectations are found once in a block and those inside it."""
+        if not isinstance(expr, Call | Expectation):
+            return super().value(expr)
+        known = next((names[expr] for depth, names in self.found.items() if depth <= self.depth and expr in names),
+                     None)
+        if known is None:
+            known = super().value(expr)
+            self.found.setdefault(self.depth, {})[expr] = known
+        return known
 
     def write_result(self, expr: Expr) -> None:
         self.line(f"return {self.value(expr)}")
@@ -132,8 +155,10 @@ class _Compute(Printer):
 
 
 class _Module:
-    def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[PairLowering]):
+    def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[PairLowering],
+                 varying: Sequence[str]):
         self.program, self.original, self.system, self.tiles = program, original, system, tiles
+        self.varying = varying
         self.width = max(KEY_LENGTH, 1 + max(len(e.params) for e in system.equations.values()))
         self.env = [python_name(s.name) for s in (*program.sizes, *program.params, *program.inputs)]
         self.rows = find_rows(system)
@@ -158,7 +183,7 @@ class _Module:
             header += _TABLE.format(length=self.width)
         parts = [header, *(r.emit(f"mean_{k}", cached=True) for k, r in enumerate(self.system.recipes)),
                  _Compute(self.program, self.system, self.width).text(env), _SOLVE.format(env=env),
-                 *self._tape(env), bind_text(self.program, "integers"), *self._tiles(), self._run()]
+                 *self._tape(env), bind_text(self.program, "integers"), *self._tiles(), *self._varying(), self._run()]
         return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
     # --- kernels over pairs of rows ---
@@ -168,6 +193,12 @@ class _Module:
 
     def _tiles(self) -> list[str]:
         return [section for k, t in enumerate(self.tiles) for section in tile_sections(t, f"_{k}")]
+
+    def _varying(self) -> list[str]:
+        if not self.varying:
+            return []
+        return [f"# Equations that {' and '.join(self.varying)} enter.\n"
+                f"VARYING = np.array({sorted(self.system.depending(self.varying))}, dtype=np.int64)"]
 
     # --- run ---
 
@@ -190,11 +221,14 @@ class _Module:
     def _run(self) -> str:
         extents = family_extents(self.program)
         lines = ["def run(data, *, only=None, limit=2_000_000, samples=None, replicates=None, seed=None,",
-                 "        tolerance=None, threads=None, progress=None, between=None, **settings):",
+                 "        tolerance=None, threads=None, progress=None, between=None, "
+                 f"{'known=None, ' * bool(self.varying)}**settings):",
                  '    """The limits of the outputs, and the errors of the quadratures behind them (0: none).',
                  "",
                  "    `only` names the outputs that are wanted. With `between`, kernels are computed for pairs of one",
                  "    of so many rows with one of the others, and other outputs are left out.",
+                 *(["    `known` is a table of values, which is filled; no errors are found then."]
+                   if self.varying else []),
                  "",
                  "    Raises:",
                  "        TooLarge: if more than `limit` values would have to be kept.",
@@ -223,6 +257,7 @@ class _Module:
         if self.system.conditions:
             lines.append("    excess = np.zeros(1)")
         lines += ["", "    def at(shift):", "        memo, stack = table()",
+                  *(["        memo = memo if known is None else known"] if self.varying else []),
                   "        worst, values = np.array([0.0, 0.0, shift]), {}"]
         for number in self.system.conditions:
             lines += ["        " + line for line in self._checked(number, env)]
@@ -230,6 +265,8 @@ class _Module:
             if output.cell in self.system.outputs:
                 lines += ["        " + line for line in self._output(output, extents, env)]
         lines += ["        return values, worst[0]", ""]
+        if self.varying:
+            lines += ["    if known is not None:", "        return at(0.0)[0], {}"]
         inexact = [o.name for o in self.program.outputs if o.cell in self.system.outputs
                    and any(r.inexact for r in self.system.needed(o.cell).recipes)]
         lines.append(f"    values, errors = with_errors(at, {inexact})")

@@ -16,9 +16,10 @@ from tensorprog.covariance.nodes import Call, Expectation, ordered
 from tensorprog.covariance.system import Equation, System
 
 
-def named(system: System) -> System:
-    """The system with common expectations as equations of their own, and without equations that are another's."""
-    return _without_aliases(_with_names(system))
+def named(system: System, every: bool = False) -> System:
+    """The system with common expectations (or all: `every`) as equations of their own, and without equations that are
+    another's."""
+    return _without_aliases(_with_names(system, 1 if every else 2))
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ class _Shape:
         return tuple(found[p] for p in self.params) if same(self.expr, other) else None
 
 
-def _with_names(system: System) -> System:
+def _with_names(system: System, least: int) -> System:
     occurrences = [e for equation in system.equations.values() for _, expr in equation.cases
                    for e in ordered(expr.atoms(Expectation)) if _in_indices(e)]
     shapes = sorted({_shape(e) for e in occurrences}, key=lambda s: (-len(s.params), str(s.expr)))
     general = {e: s for e in occurrences for s in [next((s for s in shapes if s.arguments(e) is not None), None)] if s}
     counts = Counter(general[e] for e in occurrences if e in general)
-    common = [s for s in shapes if counts[s] > 1]
+    common = [s for s in shapes if counts[s] >= least]
     numbers = dict(zip(common, range(1 + max(system.equations, default=0), 10**9)))
     names = {numbers[s]: Equation(numbers[s], f"mean{numbers[s]}", s.params, (((), s.expr),)) for s in common}
     calls = {e: Call(Integer(numbers[s]), *s.arguments(e)) for e, s in general.items() if s in numbers}

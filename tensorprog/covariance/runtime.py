@@ -48,6 +48,14 @@ def get(memo, stack, key):
     return 0.0
 
 
+@njit(cache=True)
+def forget(memo, numbers):
+    """Take the values of some equations out of a table."""
+    gone = [key for key in memo if np.any(numbers == key[0])]
+    for key in gone:
+        del memo[key]
+
+
 def with_errors(at: Callable[[float], tuple[Values, float]], inexact: list[str]) -> tuple[Values, Values]:
     """Values and errors, element by element.
 

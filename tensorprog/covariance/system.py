@@ -65,6 +65,10 @@ class Equation:
         for e in self._expressions():
             yield from e.atoms(Call)
 
+    def symbols(self) -> set[str]:
+        """The names of the symbols in its cases."""
+        return {symbol.name for e in self._expressions() for symbol in e.free_symbols}
+
     def _expressions(self) -> Iterator[Expr]:
         for guards, expr in self.cases:
             yield from guards
@@ -148,6 +152,16 @@ class System:
         reached = self._reached([self.outputs[cell]])
         recipes = {k for number in reached for k in self.equations[number].numbers(Expectation)}
         return Needed(frozenset(reached), tuple(self.recipes[k] for k in sorted(recipes)))
+
+    def depending(self, parameters: Iterable[str]) -> set[int]:
+        """The numbers of the equations that some parameters enter."""
+        names = set(parameters)
+        found = {number for number, e in self.equations.items() if not names.isdisjoint(e.symbols())}
+        count = -1
+        while count != len(found):
+            count = len(found)
+            found |= {number for number, e in self.equations.items() if not found.isdisjoint(e.numbers(Call))}
+        return found
 
     def replaced(self, equations: dict[int, Equation], symmetric: Iterable[int]) -> System:
         """The system with other equations, of which those that no output needs are left out, and more that are
