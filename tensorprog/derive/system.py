@@ -138,13 +138,14 @@ def _require_independent(limit: Program, declared: Initial) -> None:
     """The rules written here are those of independent entries.
 
     Raises:
-        ProgramError: TP214, for an orthogonal matrix.
+        ProgramError: TP726, for an orthogonal matrix.
     """
     if ensemble_of(declared).orthogonal:
         name = declared.cell.display or declared.cell.name
         raise ProgramError([Diagnostic(
-            "TP214", f"the formulas of the limit are not written for the orthogonal matrix `{name}`", declared.cell.span,
-            help="`tpc run` computes its limit; declare it as `normal(0, 1/n)` for the formulas of independent entries")], limit.source)
+            "TP726", f"there are no formulas for the orthogonal matrix `{name}`", declared.cell.span, help=(
+                "`tpc run` computes its limit; declare it as `normal(0, 1/n)` for the formulas of independent entries"))],
+            limit.source)
 
 
 def _scales(limit: Program, trace: Trace) -> Iterator[tuple[str, Scale]]:

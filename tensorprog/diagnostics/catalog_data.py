@@ -279,8 +279,8 @@ _POWERS = {
         "vector v : [n] ~ normal(0, 1)\nf = dot(v, tanh(h))"),
     "TP726": Entry(
         "no formulas",
-        "Functions of matrices, such as entrywise ones and `polar`, have a limit that is computed, but no recursions that "
-        "`tpc derive` could print.",
+        "Functions of matrices, such as entrywise ones and `polar`, and orthogonal matrices have a limit that is computed, "
+        "but no recursions that `tpc derive` could print.",
         "tpc derive adam.tp",
         "tpc run adam.tp"),
     "TP721": Entry(
