@@ -100,7 +100,7 @@ def test_the_numbers_are_the_same(name, monkeypatch):
     monkeypatch.setattr(tape, "FEW_PAIRS", 4)
     module = interpreted(module_text(PROGRAMS[name]))
     monkeypatch.setattr(emit, "contracted", lambda system: system)
-    monkeypatch.setattr(emit, "named", lambda system: system)
+    monkeypatch.setattr(emit, "named", lambda system, every: system)
     reference = interpreted(module_text(PROGRAMS[name]))
     for rows in (2, 3):  # by a table; by a tape
         with np.errstate(all="ignore"):
