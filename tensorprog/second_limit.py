@@ -92,7 +92,7 @@ def at_infinity(program: Program, limit: SecondLimit, run: Callable[[int, int], 
     unresolved = {}
     for name, (value, _, refused) in found.items():
         value[refused] = np.nan
-        unresolved[name] = refused | np.any([r.unresolved[name] for r in results if name in r.unresolved] or [refused], axis=0)
+        unresolved[name] = np.any([refused, *(r.unresolved[name] for r in results if name in r.unresolved)], axis=0)
         if refused.any():
             where = tuple(int(i) for i in np.argwhere(refused)[0])
             diverged.setdefault(name, where[0] if where else None)

@@ -10,7 +10,7 @@ from tensorprog.check.indicators import where
 from tensorprog.check.integers import bool_expr
 from tensorprog.check.library import PARAMETERS, length, library_arguments, library_function, library_scope
 from tensorprog.check.matrices import outer, width_dot
-from tensorprog.check.matrix_functions import coordinatewise, entrywise, is_matrix, matrix_dot, norm, polar
+from tensorprog.check.matrix_functions import coordinatewise, is_matrix, matrix_dot, matrix_or_tensor, norm, polar
 from tensorprog.check.scope import (
     CellName,
     FunctionName,
@@ -97,11 +97,8 @@ def _nonlinearity(ctx: Context, node: tree.Call) -> Value:
     if node.primes > MAX_PRIMES:
         ctx.fail("TP401", f"`{node.func}` is differentiated at most {MAX_PRIMES} times", node.func_span or node.span,
                  help="write fewer primes: tanh'(h)")
-    arg = value_of(ctx, node.args[0])
-    if is_matrix(arg):
-        return entrywise(ctx, node.func, (arg,), node, node.primes)
-    arg = as_tensor(ctx, arg, node.args[0], f"the argument of {node.func}")
-    return ctx.builder.elementwise(node.func, arg, order=node.primes)
+    arg = matrix_or_tensor(ctx, node.args[0], f"the argument of {node.func}")
+    return coordinatewise(ctx, node.func, arg, node=node, order=node.primes)
 
 
 def _extremum(ctx: Context, node: tree.Call) -> Value:
@@ -142,8 +139,7 @@ def _fold_array(ctx: Context, node: tree.Call, array: Var) -> Var:
 
 def _clip(ctx: Context, node: tree.Call) -> Value:
     arity(ctx, node, 3, "clip(x, lo, hi)")
-    values = [value_of(ctx, a) for a in node.args]
-    x, low, high = (v if is_matrix(v) else as_tensor(ctx, v, a) for v, a in zip(values, node.args))
+    x, low, high = (matrix_or_tensor(ctx, a) for a in node.args)
     return coordinatewise(ctx, "min", coordinatewise(ctx, "max", x, low, node=node), high, node=node)
 
 

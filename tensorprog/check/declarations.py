@@ -31,7 +31,7 @@ from tensorprog.syntax import tree
 from tensorprog.syntax.unparse import expression as expression_text
 
 VECTOR_LAWS = {"normal": ("mean", "variance"), "rademacher": (), "uniform": ("lo", "hi"), "bernoulli": ("p",),
-       "sparse_normal": ("rho", "variance"), "constant": ("c",)}
+               "sparse_normal": ("rho", "variance"), "constant": ("c",)}
 LAWS = VECTOR_LAWS | {name: ensemble.parameters for name, ensemble in ENSEMBLES.items()}
 
 BUILTINS = frozenset(

@@ -12,6 +12,7 @@ from tensorprog.check.context import Context
 from tensorprog.check.scope import CellName
 from tensorprog.ensembles import ENSEMBLES, ensemble_of
 from tensorprog.ensembles.ensemble import number
+from tensorprog.ensembles.symmetric import SYMMETRIC_NORMAL
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym
 from tensorprog.ir.program import (
     Cell,
@@ -26,7 +27,7 @@ from tensorprog.ir.program import (
 )
 from tensorprog.syntax import tree
 
-SYMMETRIC = "symmetric_normal"
+SYMMETRIC = SYMMETRIC_NORMAL.name
 
 
 def require_ensemble(ctx: Context, node: tree.MatrixDecl, type: MatrixType) -> None:

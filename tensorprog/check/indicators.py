@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tensorprog.check.expressions import arity, as_tensor, value_of
-from tensorprog.check.matrix_functions import coordinatewise, is_matrix
+from tensorprog.check.expressions import arity, value_of
+from tensorprog.check.matrix_functions import coordinatewise, matrix_or_tensor
 from tensorprog.check.scope import IntValue, Value
 from tensorprog.syntax import tree
 
@@ -26,15 +26,10 @@ def where(ctx: Context, node: tree.Call) -> Value:
     if _on_integers(ctx, condition):
         return value_of(ctx, tree.IfExp(condition, then, orelse, span=node.span))
     holds = _indicator(ctx, condition)
-    left, right = _operand(ctx, then, "a value of where"), _operand(ctx, orelse, "a value of where")
+    left, right = matrix_or_tensor(ctx, then, "a value of where"), matrix_or_tensor(ctx, orelse, "a value of where")
     sides = [coordinatewise(ctx, "mul", *pair, node=node)
              for pair in ((holds, left), (_complement(ctx, holds, node), right))]
     return coordinatewise(ctx, "add", *sides, node=node)
-
-
-def _operand(ctx: Context, node: tree.Expr, what: str) -> Value:
-    value = value_of(ctx, node)
-    return value if is_matrix(value) else as_tensor(ctx, value, node, what)
 
 
 def _on_integers(ctx: Context, node: tree.Expr) -> bool:
@@ -55,7 +50,7 @@ def _indicator(ctx: Context, node: tree.Expr) -> Value:
     """1 where a condition on numbers, vectors or entries of matrices holds, else 0."""
     match node:
         case tree.Compare(operands=operands, ops=ops):
-            values = [_operand(ctx, o, "a compared value") for o in operands]
+            values = [matrix_or_tensor(ctx, o, "a compared value") for o in operands]
             return _product(ctx, node, [_comparison(ctx, op, a, b, node) for op, a, b in zip(ops, values, values[1:])])
         case tree.BoolOp(op="and", operands=operands):
             return _product(ctx, node, [_indicator(ctx, o) for o in operands])

@@ -18,7 +18,6 @@ from tensorprog.ir.program import (
     MatStore,
     Program,
     Statement,
-    Term,
     matrices_read,
     walk,
 )
@@ -43,16 +42,11 @@ def random_matrices(program: Program) -> dict[Cell, Cell]:
         before = len(random)
         for statement in walk(program.body):
             if isinstance(statement, MatStore | MatAccum):
-                held = [random[c] for t in statement.terms for c in _linear(t) if c in random]
+                held = [random[t.cell] for t in statement.terms if isinstance(t, MatrixTerm) and t.cell in random]
                 if held:
                     random.setdefault(statement.cell, held[0])
         if len(random) == before:
             return random
-
-
-def _linear(term: Term) -> tuple[Cell, ...]:
-    """The matrix that a term is a multiple of."""
-    return (term.cell,) if isinstance(term, MatrixTerm) else ()
 
 
 def _function(statement: Statement) -> str | None:

@@ -26,6 +26,14 @@ def is_matrix(value: Value) -> bool:
     return isinstance(value, MatrixValue | ChainValue)
 
 
+def matrix_or_tensor(ctx: Context, node: tree.Expr, what: str = "this") -> Value:
+    """The value of an operand of what acts on coordinates, or on the entries of a matrix."""
+    from tensorprog.check.expressions import as_tensor, value_of
+
+    value = value_of(ctx, node)
+    return value if is_matrix(value) else as_tensor(ctx, value, node, what)
+
+
 def coordinatewise(ctx: Context, fn: str, *args: Value, node: tree.Expr, order: int = 0) -> Var | MatrixValue:
     """A primitive of numbers, arrays and vectors coordinatewise, of matrices and numbers entrywise."""
     if any(is_matrix(a) for a in args):
@@ -37,7 +45,7 @@ def coordinatewise(ctx: Context, fn: str, *args: Value, node: tree.Expr, order: 
 def entrywise(ctx: Context, fn: str, args: tuple[Value, ...], node: tree.Expr, order: int = 0) -> MatrixValue:
     """A primitive (or its derivative) of every entry of matrices of one shape; numbers are the same for all entries."""
     operands = tuple(_entry_operand(ctx, a, node) for a in args)
-    shapes = list(dict.fromkeys(_shape(o) for o in operands if isinstance(o, MatrixTerm)))
+    shapes = list(dict.fromkeys(o.shape for o in operands if isinstance(o, MatrixTerm)))
     if len(shapes) > 1:
         left, right = (f"a [{rows}, {cols}]" for rows, cols in shapes[:2])
         ctx.fail("TP326", f"{left} and {right} matrix cannot be combined entry by entry", node.span,
@@ -94,8 +102,8 @@ def polar(ctx: Context, node: tree.Call) -> MatrixValue:
 def matrix_dot(ctx: Context, left: Value, right: Value, node: tree.Call) -> Var:
     """The sum of the products of the entries of two matrices."""
     sides = [operand(ctx, as_matrix(ctx, v, node), node) for v in (left, right)]
-    if _shape(sides[0]) != _shape(sides[1]):
-        one, other = (f"a [{rows}, {cols}]" for rows, cols in map(_shape, sides))
+    if sides[0].shape != sides[1].shape:
+        one, other = (f"a [{rows}, {cols}]" for rows, cols in (s.shape for s in sides))
         ctx.fail("TP326", f"{one} and {other} matrix have no inner product", node.span,
                  help="a transpose is written `W.T`")
     return ctx.builder.let(MatDot(*sides), SCALAR)
@@ -136,8 +144,3 @@ def _function(ctx: Context, term: FunctionTerm, rows: str, cols: str, node: tree
 
 def _hidden(ctx: Context, rows: str, cols: str, node: tree.Expr):
     return ctx.builder.cell(ctx.builder.hint, MatrixType(rows, cols), span=node.span, home=ctx.loop_names)
-
-
-def _shape(term: MatrixTerm) -> tuple[str, str]:
-    type = term.cell.type
-    return (type.cols, type.rows) if term.transposed else (type.rows, type.cols)

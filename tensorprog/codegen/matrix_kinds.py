@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tensorprog.check.made_by_updates import random_matrices
-from tensorprog.ir.program import Cell, FunctionTerm, MatAccum, MatrixTerm, MatStore, Program, Statement, walk
+from tensorprog.ir.program import Cell, FunctionTerm, MatAccum, MatrixTerm, MatStore, Program, walk
 
 
 class MatrixKinds:
@@ -18,28 +18,16 @@ class MatrixKinds:
         writes = [s for s in walk(program.body) if isinstance(s, MatStore | MatAccum)]
         random = set(random_matrices(program))
         functions = [(s.cell, t) for s in writes for t in s.terms if isinstance(t, FunctionTerm)]
-        entries = _sources(writes, {m.cell for _, t in functions if t.entrywise for m in t.matrices})
-        factors = _sources(writes, {m.cell for _, t in functions if not t.entrywise for m in t.matrices})
-        made = _targets(writes, {cell for cell, _ in functions})
+        combined = [(s.cell, t.cell) for s in writes for t in s.terms if isinstance(t, MatrixTerm)]
+        entries = _reached({m.cell for _, t in functions if t.entrywise for m in t.matrices}, combined)
+        factors = _reached({m.cell for _, t in functions if not t.entrywise for m in t.matrices}, combined)
+        made = _reached({cell for cell, _ in functions}, [(source, target) for target, source in combined])
         self.functional: frozenset[Cell] = frozenset((entries | factors | made) - random)
         self.entries: frozenset[Cell] = frozenset(entries - factors)
 
 
-def _sources(writes: list[Statement], found: set[Cell]) -> set[Cell]:
-    """The matrices, and all that they are linear combinations of."""
-    found = set(found)
-    while True:
-        more = {t.cell for s in writes if s.cell in found for t in s.terms if isinstance(t, MatrixTerm)}
-        if more <= found:
-            return found
-        found |= more
-
-
-def _targets(writes: list[Statement], found: set[Cell]) -> set[Cell]:
-    """The matrices, and all linear combinations with them."""
-    found = set(found)
-    while True:
-        more = {s.cell for s in writes for t in s.terms if isinstance(t, MatrixTerm) and t.cell in found}
-        if more <= found:
-            return found
-        found |= more
+def _reached(found: set[Cell], steps: list[tuple[Cell, Cell]]) -> set[Cell]:
+    """Some matrices, and all that steps from one to another lead to from them."""
+    while more := {end for start, end in steps if start in found} - found:
+        found = found | more
+    return found

@@ -9,7 +9,8 @@ from tensorprog.ensembles.orthogonal import ORTHOGONAL
 from tensorprog.ensembles.symmetric import SYMMETRIC_NORMAL
 from tensorprog.ir.program import Initial
 
-ENSEMBLES: dict[str, Ensemble] = {e.name: e for e in (NORMAL, UNIFORM, RADEMACHER, SPARSE_NORMAL, ORTHOGONAL, SYMMETRIC_NORMAL)}
+ENSEMBLES: dict[str, Ensemble] = {
+    e.name: e for e in (NORMAL, UNIFORM, RADEMACHER, SPARSE_NORMAL, ORTHOGONAL, SYMMETRIC_NORMAL)}
 
 
 def ensemble_of(initial: Initial) -> Ensemble:

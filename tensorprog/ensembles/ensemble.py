@@ -32,7 +32,7 @@ class Ensemble:
         operator: the function of `tensorprog.runtime` that makes the lazily sampled operator, from sample spaces, variance
             times n, ratios of widths and tolerance.
         orthogonal: whether its singular values are all the same, so that a matrix applied after its transpose is a projection
-            (`covariance.ensembles`).
+            (`covariance.gaussian`).
     """
 
     name: str

@@ -265,6 +265,12 @@ class MatrixTerm:
     items: tuple[IntExpr, ...]
     transposed: bool = False
 
+    @property
+    def shape(self) -> tuple[str, str]:
+        """The widths of its rows and columns."""
+        type = self.cell.type
+        return (type.cols, type.rows) if self.transposed else (type.rows, type.cols)
+
 
 @dataclass(frozen=True, slots=True)
 class OuterTerm:

@@ -152,7 +152,7 @@ class _Verifier:
             case MatDot(left=left, right=right):
                 for term in (left, right):
                     self._element(term.cell, term.items, loops)
-                _require(_shape(left) == _shape(right) and var.type == SCALAR, f"the matrices of {var.name}")
+                _require(left.shape == right.shape and var.type == SCALAR, f"the matrices of {var.name}")
             case Load(cell=cell):
                 fit = isinstance(cell.type, TensorType) and cell.type.width == var.type.width
                 _require(fit, f"the type of {var.name}")
@@ -171,7 +171,7 @@ class _Verifier:
         for matrix in term.matrices:
             _require(matrix.coef is None, f"a factor of an argument of {term.fn}")
             self._element(matrix.cell, matrix.items, loops)
-        shapes = [_shape(m) for m in term.matrices]
+        shapes = [m.shape for m in term.matrices]
         if term.fn == PRODUCT:
             fit = len(shapes) == 2 and shapes[0][1] == shapes[1][0]
             shapes = [(shapes[0][0], shapes[1][1])] if fit else []
@@ -183,18 +183,13 @@ class _Verifier:
         sides = (cell.type.rows, cell.type.cols)
         if isinstance(term, MatrixTerm):
             self._element(term.cell, term.items, loops)
-            _require(sides == _shape(term), f"{term.cell.name} added to {cell.name}")
+            _require(sides == term.shape, f"{term.cell.name} added to {cell.name}")
         elif isinstance(term, FunctionTerm):
             self._function(cell, term, loops)
         else:
             _require((term.left.type.width or sides[0], term.right.type.width or sides[1]) == sides,
                      f"an outer product added to {cell.name}")
         _require(term.coef is None or term.coef.type == SCALAR, f"a factor of a term of {cell.name}")
-
-
-def _shape(term: MatrixTerm) -> tuple[str, str]:
-    type = term.cell.type
-    return (type.cols, type.rows) if term.transposed else (type.rows, type.cols)
 
 
 def _fits(value: TensorType, place: object) -> bool:

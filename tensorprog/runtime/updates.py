@@ -230,14 +230,13 @@ def product(left: Updates, right: Updates) -> Updates:
     """left @ right: ratios[1] of the left one times the average over what they share."""
     left, right = as_updates(left), as_updates(right)
     shape = left.rows, right.cols, (left.ratios[0], right.ratios[1])
-    scale = left.ratios[1] / left.cols.samples
     one, other = left.factors(), right.factors()
     if one is not None and (other is None or len(one.left) <= len(other.left)):
-        found = Low(one.left, right.turned().apply(one.right) * (left.ratios[1] / right.ratios[0]))
+        found = Low(one.left, right.apply(one.right, transposed=True))
     elif other is not None:
         found = Low(left.apply(other.left), other.right)
     else:
-        found = Dense(ENTRY(scale) * (left.array() @ right.array()))
+        found = Dense(ENTRY(left.ratios[1] / left.cols.samples) * (left.array() @ right.array()))
     return Updates(*shape, ((1.0, found),))
 
 
