@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tensorprog.kernel_api import Kernels
     from tensorprog.powers.entries import Mup
     from tensorprog.powers.scale import Scale
+    from tensorprog.random_limit import Spread
     from tensorprog.results import Result
     from tensorprog.simulate import Simulator
     from tensorprog.verify_report import Verification
@@ -264,8 +265,8 @@ class CompiledProgram:
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,
             dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
             watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
-            **settings: object) -> Result:
-        """The limit of every output.
+            draws: int = 0, **settings: object) -> Result:
+        """The limit of every output. One that is random is given by its mean, with `Result.spread`.
 
         Args:
             data: a mapping from input names to arrays.
@@ -280,6 +281,7 @@ class CompiledProgram:
                 before there are steps, as 'planning'; or True for a bar on stderr.
             limit: a size or an integer parameter that tends to infinity as well, with the values to extrapolate from,
                 as in `{"L": [8, 16, 32, 64]}`; see `Result.approach`.
+            draws: how many joint draws of the outputs whose limit is random are wanted; see `Result.draws`.
             settings: sizes and parameters, by name.
 
         Raises:
@@ -289,22 +291,24 @@ class CompiledProgram:
         self._refuse_misspelt_options(settings, CompiledProgram.run)
         return self.run_with(data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance,
                              method=method, threads=threads, dtype=dtype, checkpoint=checkpoint, every=every,
-                             watch=watch, progress=progress, limit=limit)
+                             watch=watch, progress=progress, limit=limit, draws=draws)
 
     def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int = 4096, replicates: int = 8,
                  seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
                  dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
-                 watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None) -> Result:
+                 watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
+                 draws: int = 0) -> Result:
         """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`."""
         require_choice("TP706", "method", method, METHODS)
         require_choice("TP706", "dtype", dtype, DTYPES)
         for name, value in (("samples", samples), ("replicates", replicates)):
             require_positive(name, value)
         require_run_options(seed, threads, tolerance, every)
+        require_draws(draws)
         if limit is not None:
             return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
                 self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,
-                threads=threads, dtype=dtype, every=every, watch=watch))
+                threads=threads, dtype=dtype, every=every, watch=watch, draws=draws))
         env, missing, warnings = self._prepare(data, settings)
         from tensorprog.jumps import run_limit
         from tensorprog.progress import shown
@@ -313,12 +317,18 @@ class CompiledProgram:
         with (shown(progress) as report,
               kept(checkpoint, every, self.source, env, "limit", dtype) as state):
             compiled = self.compiled_for(env)
-            limit = run_limit(
-                compiled, env, method, self.source, samples=samples, replicates=replicates, seed=seed,
-                tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=report)
+            options = {"samples": samples, "replicates": replicates, "tolerance": tolerance, "threads": threads,
+                       "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report}
+            if compiled.drawn is None:
+                limit, spread = run_limit(compiled, env, method, self.source, seed=seed, **options), {}
+            else:
+                from tensorprog.random_limit import run_random
+
+                found = run_random(compiled, env, method, self.source, draws=draws, seed=seed, **options)
+                limit, spread = found.limit, found.spread
         tails = _tail_warnings(compiled, limit.values, limit.errors, limit.methods)
         return self._result(limit.values, limit.errors, limit.methods, missing, (*warnings, *limit.warnings, *tails),
-                            unresolved=limit.unresolved,
+                            unresolved=limit.unresolved, spread=spread,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
 
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
@@ -519,7 +529,8 @@ class CompiledProgram:
     def _result(self, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray], methods: dict[str, str],
                 missing: dict, warnings: tuple[Diagnostic, ...], *, settings: dict[str, object],
                 samples: dict[str, np.ndarray] | None = None,
-                unresolved: Mapping[str, np.ndarray] | None = None) -> Result:
+                unresolved: Mapping[str, np.ndarray] | None = None,
+                spread: Mapping[str, Spread] | None = None) -> Result:
         """The result with elements that are never assigned as NaN, and a warning for each output that diverged."""
         import numpy as np
 
@@ -539,7 +550,7 @@ class CompiledProgram:
         found = (*warnings, *self._divergence_warnings(values, diverged))
         said = (*self.warnings, *self._not_accepted(found, limit=samples is None))
         return Result(values, errors, methods, settings=settings, warnings=said, diverged=diverged, samples=samples,
-                      unresolved=unresolved)
+                      unresolved=unresolved, spread=spread)
 
     def _not_accepted(self, found: Sequence[Diagnostic], *, limit: bool) -> tuple[Diagnostic, ...]:
         """The warnings of a run without those that the source accepts, and, of a limit, acceptances of nothing."""
@@ -615,6 +626,12 @@ def require_positive(name: str, value: object) -> None:
     if not positive:
         raise mistake("TP708", f"'{name}' must be a positive whole number, not {value!r}",
                       f"give a number like `{name}=8`")
+
+
+def require_draws(draws: object) -> None:
+    """Refuse a number of draws that is not a whole number from 0."""
+    if draws != 0 or isinstance(draws, bool):
+        require_positive("draws", draws)
 
 
 def require_run_options(seed: object, threads: object = None, tolerance: object = None, every: object = 1.0) -> None:

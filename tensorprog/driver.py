@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     from tensorprog.kept import Shelf
     from tensorprog.passes.linear import Linear
     from tensorprog.planner import Plan
+    from tensorprog.series.draws import Drawn
 
 Settings = Mapping[str, float | int]
 
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """Everything between the typed program and the module. `limit` has its parallel loops marked."""
+    """Everything between the typed program and the module. `limit` has its parallel loops marked; if it is random,
+    `drawn` says which inputs of it hold draws, and `covariances` is the program of their covariances."""
 
     original: Program
     differentiated: Program
@@ -45,6 +47,7 @@ class Compiled:
     vanishing: frozenset[str]
     mirrored: frozenset[Cell]
     env: Mapping[str, object]
+    drawn: Drawn | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """The fields alone; what is found out from them is kept part by part."""
@@ -54,6 +57,16 @@ class Compiled:
     def shelf(self) -> Shelf | None:
         """Where what is found out is kept on disk; None: nowhere. (Set by who knows the source and the settings.)"""
         return None
+
+    @cached_property
+    def covariances(self) -> Compiled:
+        """The program of the covariances of the draws of a random limit."""
+        from tensorprog.passes.batch import mark_parallel
+
+        found = replace(self, limit=mark_parallel(self.drawn.covariances), vanishing=frozenset(), drawn=None)
+        if self.shelf is not None:
+            found.__dict__["shelf"] = self.shelf.part("covariances")
+        return found
 
     @cached_property
     def plan(self) -> Plan:
@@ -138,27 +151,75 @@ def compile_program(program: Program, settings: Settings | None, reporter: Repor
         ProgramError: through `reporter`.
     """
     from tensorprog.passes.batch import mark_parallel
-    from tensorprog.passes.contract_cells import contract_cells
     from tensorprog.passes.hypotheses import check_hypotheses
+
+    env = constants_env(program, settings or {})
+    plain = differentiated(program, reporter)
+    found = _leading(program, plain, env, reporter) or _by_series(program, plain, env, reporter)
+    check_hypotheses(found.limit, env, reporter)
+    reporter.warn_unused_acceptances()
+    return replace(found, limit=mark_parallel(_contracted(found.limit)))
+
+
+#: What is said of programs whose leading terms are not all: an output or argument that seems to blow up, powers that
+#: grow, a sum whose leading terms cancel, a name with values of several powers.
+_NOT_LEADING = ("TP501", "TP502", "TP504", "TP506", "TP510")
+
+
+def _leading(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Compiled | None:
+    """The limit of leading terms; None if they do not make one."""
     from tensorprog.passes.limit import leading_terms
     from tensorprog.passes.powers import check_outputs, infer_powers
     from tensorprog.passes.readouts import readouts
     from tensorprog.passes.simplify import simplify
 
-    env = constants_env(program, settings or {})
-    plain = differentiated(program, reporter)
-    powers = infer_powers(plain, env, reporter)
-    later = Reporter(program.source)
-    limit = leading_terms(plain, powers, later)
-    # A difference that cancels also makes a power too large; then the cancellation alone is reported.
-    vanishing = frozenset() if later.has("TP506") else check_outputs(plain, powers, reporter)
-    reporter.extend(later)
-    reporter.raise_errors()
-    limit = simplify(limit)
-    check_hypotheses(limit, env, reporter)
-    reporter.warn_unused_acceptances()
-    limit = simplify(contract_cells(limit))
-    return Compiled(program, plain, mark_parallel(limit), powers, vanishing, readouts(program), env)
+    own = Reporter(program.source)
+    try:
+        powers = infer_powers(plain, env, own)
+        later = Reporter(program.source)
+        limit = leading_terms(plain, powers, later)
+        # A difference that cancels also makes a power too large; then the cancellation alone is reported.
+        vanishing = frozenset() if later.has("TP506") else check_outputs(plain, powers, own)
+        own.extend(later)
+        own.raise_errors()
+    except ProgramError as error:
+        if any(d.code in _NOT_LEADING for d in error.diagnostics):
+            return None
+        reporter.extend(own)
+        raise
+    reporter.extend(own)
+    return Compiled(program, plain, simplify(limit), powers, vanishing, readouts(program), env)
+
+
+def _by_series(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Compiled:
+    """The limit by series in powers of n, for programs whose leading terms do not make one.
+
+    Raises:
+        ProgramError: through `reporter`; where there is no series either, with what leading terms lack.
+    """
+    from tensorprog.passes.limit import leading_terms
+    from tensorprog.passes.powers import check_outputs, infer_powers
+    from tensorprog.series.build import series_limit
+
+    own = Reporter(program.source)
+    found = series_limit(plain, env, own)
+    if found is None:
+        reporter.extend(own)
+        reporter.raise_errors()
+        powers = infer_powers(plain, env, reporter)
+        leading_terms(plain, powers, reporter)
+        check_outputs(plain, powers, reporter)
+        reporter.raise_errors()
+    vanishing = check_outputs(plain, found.powers, reporter)
+    reporter.extend(own)
+    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, found.drawn)
+
+
+def _contracted(limit: Program) -> Program:
+    from tensorprog.passes.contract_cells import contract_cells
+    from tensorprog.passes.simplify import simplify
+
+    return simplify(contract_cells(limit))
 
 
 def constants_env(program: Program, settings: Settings) -> dict[str, object]:

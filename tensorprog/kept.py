@@ -17,6 +17,7 @@ import pickle
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import copy
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,6 +44,12 @@ class Shelf:
         self._name = hashlib.sha256(repr((source.name, source.text, described, _versions())).encode()
                                     + _package_digest()).hexdigest()[:32]
         self._cells: list[Cell] = []
+
+    def part(self, name: str) -> Shelf:
+        """A shelf for a program that was made from this one."""
+        found = copy(self)
+        found._name = hashlib.sha256(f"{self._name} {name}".encode()).hexdigest()[:32]
+        return found
 
     def program(self) -> tuple | None:
         """What `keep_program` kept."""

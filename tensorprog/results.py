@@ -7,10 +7,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensorprog.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    from tensorprog.random_limit import Spread
 
 SHOWN_ROWS = 6
 SHOWN_COLUMNS = 5
@@ -46,13 +50,15 @@ class Result(Mapping[str, np.ndarray]):
         unresolved: for each output with elements that have no limit, because a scalar on which they jump tends to the
             jump (TP513), or do not converge (TP644): the mask of these. Their values and errors are NaN.
         approach: for a second limit, the outputs at the values that it was extrapolated from.
+        spread: for each output whose limit is random, its distribution; the output itself is then the mean.
     """
 
     def __init__(self, values: Mapping[str, np.ndarray], error: Mapping[str, np.ndarray], method: Mapping[str, str], *,
                  settings: Mapping[str, object] | None = None, warnings: Sequence[Diagnostic] = (),
                  diverged: Mapping[str, int | None] | None = None,
                  samples: Mapping[str, np.ndarray] | None = None,
-                 unresolved: Mapping[str, np.ndarray] | None = None, approach: Approach | None = None):
+                 unresolved: Mapping[str, np.ndarray] | None = None, approach: Approach | None = None,
+                 spread: Mapping[str, Spread] | None = None):
         self._values = {name: np.asarray(value) for name, value in values.items()}
         self.error = {name: np.broadcast_to(error[name], v.shape) for name, v in self._values.items()}
         self.method = dict(method)
@@ -62,6 +68,12 @@ class Result(Mapping[str, np.ndarray]):
         self.samples = dict(samples or {})
         self.unresolved = {name: mask for name, mask in (unresolved or {}).items() if mask.any()}
         self.approach = approach
+        self.spread = dict(spread or {})
+
+    @property
+    def draws(self) -> dict[str, np.ndarray]:
+        """Joint draws of the outputs whose limit is random, [draws, ...]; the same draw of all outputs belongs together."""
+        return {name: spread.draws for name, spread in self.spread.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._values[name]

@@ -67,6 +67,15 @@ BINARY = ("add", "sub", "mul", "div", "pow", "max", "min")
 # Functions that commute with any power of n (docs/language.md, section 6): f(n**e x) = n**(degree*e) f(x).
 HOMOGENEOUS_DEGREE = {"neg": 1, "relu": 1, "abs": 1, "sign": 0, "step": 0, "square": 2}
 
+ODD = ("neg", "tanh", "erf", "sin", "sign")
+EVEN = ("cos", "abs", "square")
+
+
+def parity(fn: str, order: int = 0) -> str:
+    """'odd', 'even' or 'none': of a unary primitive or its `order`-th derivative."""
+    own = "odd" if fn in ODD else "even" if fn in EVEN else "none"
+    return own if order % 2 == 0 or own == "none" else "even" if own == "odd" else "odd"
+
 
 
 def _gauss() -> Expr:

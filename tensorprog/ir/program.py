@@ -14,7 +14,7 @@
     Term      = MatrixTerm(coef, cell, items, transposed) | OuterTerm(coef, left, right)
               | FunctionTerm(fn, args, order)
     Op        = Const | WidthConst | FromInt | ParamRef | InputRef | Load | Elementwise | Moment | Contract
-              | SumAxis | Expand | Pick | Place | MatMul | MatDot
+              | Fluctuation | SumAxis | Expand | Pick | Place | MatMul | MatDot     (Fluctuation: in `series` alone)
 
 A tensor has at most one width axis and any number of finite axes; a scalar is a tensor with neither. `U : [n, d]` and
 `V : [K, n]` are tensors with one of each; only a width x width matrix is a matrix. Cells are storage: a name of the
@@ -163,6 +163,14 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Fluctuation:
+    """The limit of n**(1/2) times the average over the width axis of what has expectation zero: a Gaussian number
+    (TP I, Corollary 5.5). `series` writes it, and `series.draws` puts an input in its place."""
+
+    arg: Var
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """An einsum over finite axes only: `left_axes`, `right_axes`, `out_axes` name the finite axes of operands and
     result by letters. The width of either operand (or of both: the same one) is kept, coordinatewise."""
@@ -226,8 +234,8 @@ class MatDot:
     right: MatrixTerm
 
 
-Op = (Const | WidthConst | FromInt | ParamRef | InputRef | Load | Elementwise | Moment | Contract | SumAxis | Expand
-      | Pick | Place | MatMul | MatDot)
+Op = (Const | WidthConst | FromInt | ParamRef | InputRef | Load | Elementwise | Moment | Fluctuation | Contract
+      | SumAxis | Expand | Pick | Place | MatMul | MatDot)
 
 
 # --- statements ----------------------------------------------------------------------------------------------
@@ -542,7 +550,8 @@ def operands(op: Op) -> tuple[Var, ...]:
             return args
         case Contract(left=left, right=right):
             return (left, right)
-        case Moment(arg=arg) | SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg) | MatMul(arg=arg):
+        case Moment(arg=arg) | Fluctuation(arg=arg) | SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) \
+                | Place(arg=arg) | MatMul(arg=arg):
             return (arg,)
         case _:
             return ()

@@ -13,6 +13,7 @@ from tensorprog.ir.program import (
     ConstExpr,
     Contract,
     Elementwise,
+    Fluctuation,
     Expand,
     For,
     FromInt,
@@ -189,6 +190,8 @@ def op_text(op: Op) -> str:
             return f"{fn}{chr(39) * order}({', '.join(a.name for a in args)})"
         case Moment(arg=arg):
             return f"moment({arg.name})"
+        case Fluctuation(arg=arg):
+            return f"fluctuation({arg.name})"
         case Contract(left=l, left_axes=la, right=r, right_axes=ra, out_axes=oa):
             return f"contract[{la},{ra}->{oa}]({l.name}, {r.name})"
         case SumAxis(arg=arg, axis=axis):

@@ -14,6 +14,7 @@ from tensorprog.ir.program import (
     Cell,
     Contract,
     Elementwise,
+    Fluctuation,
     For,
     FunctionTerm,
     GradRecord,
@@ -138,7 +139,7 @@ class _Verifier:
                     _require(_fits(broadcast([a.type for a in args]), var.type), f"the type of {var.name}")
                 except TypeMismatch as error:
                     raise Malformed(f"{var.name}: {error}") from None
-            case Moment(arg=arg):
+            case Moment(arg=arg) | Fluctuation(arg=arg):
                 _require(arg.type.width is not None and var.type.width is None, f"{var.name} is a moment of a scalar")
             case Contract(left=left, left_axes=la, right=right, right_axes=ra, out_axes=out):
                 fit = len(la) == len(left.type.shape) and len(ra) == len(right.type.shape)

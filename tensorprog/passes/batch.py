@@ -152,10 +152,10 @@ def _independent(cell: Cell, loop: For, statements: list[Statement]) -> bool:
     if isinstance(cell.type, MatrixType) or any(isinstance(s, Zero) for s in writers):
         return False
     accesses = [i for s in statements for i in access_indices(s, cell)]
-    return any(_private_index(accesses, p, loop.var) for p in range(cell.rank))
+    return any(private_index(accesses, p, loop.var) for p in range(cell.rank))
 
 
-def _private_index(accesses: list[tuple], position: int, var: str) -> bool:
+def private_index(accesses: list[tuple], position: int, var: str) -> bool:
     """Whether all accesses have, at one position, the same index `var + constant`."""
     first = accesses[0][position] if len(accesses[0]) > position else None
     if not isinstance(first, IntExpr):

@@ -7,28 +7,11 @@ The order of iterations and all values are unchanged. Outputs and declared objec
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from tensorprog.ir.integers import IntSym
-from tensorprog.ir.program import (
-    Accum,
-    Cell,
-    For,
-    Let,
-    Load,
-    MatAccum,
-    MatDot,
-    MatMul,
-    MatrixTerm,
-    MatStore,
-    Program,
-    Statement,
-    Store,
-    Zero,
-    access_indices,
-    blocks,
-    touched,
-)
-from tensorprog.passes.rewrite import map_blocks, map_op_matrices, map_term_matrices
+from tensorprog.ir.program import Cell, For, Program, Statement, Zero, access_indices, blocks, touched
+from tensorprog.passes.rewrite import CellMap, map_cells
 
 
 def contract_cells(program: Program) -> Program:
@@ -37,7 +20,7 @@ def contract_cells(program: Program) -> Program:
     accesses: dict[Cell, list[tuple]] = {}
     zeroed: dict[Cell, set[str]] = {}
     _collect(program.body, accesses, zeroed, ())
-    smaller: dict[Cell, tuple[Cell, tuple[int, ...]]] = {}
+    smaller: CellMap = {}
     for cell, items in accesses.items():
         if cell in fixed or not cell.rank:
             continue
@@ -45,8 +28,8 @@ def contract_cells(program: Program) -> Program:
         if drop:
             # Every iteration of the loops whose index is dropped has a cell of its own.
             home = dict.fromkeys((*cell.home, *(items[0][p].name for p in drop)))
-            smaller[cell] = (replace(cell, rank=cell.rank - len(drop), home=tuple(home)), drop)
-    return program.with_body(_rewrite(program.body, smaller)) if smaller else program
+            smaller[cell] = (replace(cell, rank=cell.rank - len(drop), home=tuple(home)), partial(_without, drop=drop))
+    return program.with_body(map_cells(program.body, smaller)) if smaller else program
 
 
 def _is_current(items: list[tuple], position: int, zeroed_in: set[str] | None) -> bool:
@@ -69,39 +52,6 @@ def _collect(body: tuple[Statement, ...], accesses: dict, zeroed: dict, loops: t
         inner = (*loops, statement.var) if isinstance(statement, For) else loops
         for block in blocks(statement):
             _collect(block, accesses, zeroed, inner)
-
-
-def _rewrite(body: tuple[Statement, ...], smaller: dict) -> tuple[Statement, ...]:
-    return tuple(_rewrite_statement(map_blocks(s, lambda b: _rewrite(b, smaller)), smaller) for s in body)
-
-
-def _rewrite_statement(statement: Statement, smaller: dict) -> Statement:
-    match statement:
-        case Let(op=Load(cell=cell, items=items)) if cell in smaller:
-            return replace(statement, op=Load(smaller[cell][0], _without(items, smaller[cell][1])))
-        case Let(op=MatMul(matrix=cell, items=items) as op) if cell in smaller:
-            op = replace(op, matrix=smaller[cell][0], items=_without(items, smaller[cell][1]))
-            return replace(statement, op=op)
-        case Let(op=MatDot() as op):
-            return replace(statement, op=map_op_matrices(op, lambda m: _rewrite_matrix(m, smaller)))
-        case Store(cell=cell, items=items) | Accum(cell=cell, items=items) if cell in smaller:
-            return replace(statement, cell=smaller[cell][0], items=_without(items, smaller[cell][1]))
-        case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
-            terms = tuple(map_term_matrices(t, lambda m: _rewrite_matrix(m, smaller)) for t in terms)
-            if cell in smaller:
-                cell, items = smaller[cell][0], _without(items, smaller[cell][1])
-            return replace(statement, cell=cell, items=items, terms=terms)
-        case Zero(cell=cell) if cell in smaller:
-            return replace(statement, cell=smaller[cell][0])
-        case _:
-            return statement
-
-
-def _rewrite_matrix(term: MatrixTerm, smaller: dict) -> MatrixTerm:
-    if term.cell in smaller:
-        cell, drop = smaller[term.cell]
-        return replace(term, cell=cell, items=_without(term.items, drop))
-    return term
 
 
 def _without(items: tuple, drop: tuple[int, ...]) -> tuple:

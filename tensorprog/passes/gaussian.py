@@ -10,7 +10,7 @@ Dependence is decided on the program: each value has the set of degrees, in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tensorprog.diagnostics import Note, Reporter
@@ -26,6 +26,7 @@ from tensorprog.ir.program import (
     FunctionTerm,
     GradStmt,
     Initial,
+    InputRef,
     KernelStmt,
     Law,
     Let,
@@ -76,7 +77,7 @@ def with_readouts(program: Program, reporter: Reporter) -> Program:
 class _Finder:
     def __init__(self, program: Program, reporter: Reporter):
         self.program, self.reporter = program, reporter
-        self.variances = {i.cell: v for i in program.initials if (v := _variance(i)) is not None}
+        self.variances = {i.cell: v for i in program.initials if (v := centred_variance(i)) is not None}
         self.known: dict[frozenset[Cell], tuple[Variable, ...] | None] = {}
 
     def kernel(self, kernel: KernelStmt) -> KernelStmt:
@@ -151,7 +152,7 @@ def _groups(usable: list[Cell], linear) -> Iterator[tuple[Cell, ...]]:
 # --- laws ----------------------------------------------------------------------------------------------------
 
 
-def _variance(initial: Initial) -> ConstExpr | None:
+def centred_variance(initial: Initial) -> ConstExpr | None:
     """The variance of an object's entries if their mean is zero."""
     match initial.law:
         case Law("rademacher"):
@@ -168,6 +169,12 @@ def _variance(initial: Initial) -> ConstExpr | None:
 
 
 # --- degrees -------------------------------------------------------------------------------------------------
+
+
+def affine_in_inputs(program: Program, names: Collection[str], scalars: Iterable[Cell]) -> bool:
+    """Whether scalars of a program are affine in some of its inputs, taken together."""
+    degrees = _degrees(program.body, {i.cell: FREE for i in program.initials if i.law.name != "zero"}, names)
+    return all(degrees.get(s, ZERO) <= FREE | LINEAR for s in scalars)
 
 
 @dataclass
@@ -192,18 +199,25 @@ class _Analysis:
         for initial in self.program.initials:
             own = LINEAR if initial.cell in group else FREE
             found[initial.cell] = ZERO if initial.law.name == "zero" else own
-        flat = list(walk(self.statements))
-        changed = True
-        while changed:
-            changed = False
-            for statement in flat:
-                key = statement.var if isinstance(statement, Let) else written(statement)
-                if key is None:
-                    continue
-                degrees = found.get(key, ZERO) | _made(statement, found)
-                changed |= degrees != found.get(key)
-                found[key] = degrees
-        return found
+        return _degrees(self.statements, found, ())
+
+
+def _degrees(body: tuple[Statement, ...], found: dict[Var | Cell, Degrees],
+             inputs: Collection[str]) -> dict[Var | Cell, Degrees]:
+    """The degrees of all values, from those of declared objects, in these and in some inputs."""
+    flat = list(walk(body))
+    changed = True
+    while changed:
+        changed = False
+        for statement in flat:
+            key = statement.var if isinstance(statement, Let) else written(statement)
+            if key is None:
+                continue
+            drawn = isinstance(statement, Let) and isinstance(statement.op, InputRef) and statement.op.name in inputs
+            degrees = found.get(key, ZERO) | (LINEAR if drawn else _made(statement, found))
+            changed |= degrees != found.get(key)
+            found[key] = degrees
+    return found
 
 
 def _made(statement: Statement, known: dict[Var | Cell, Degrees]) -> Degrees:

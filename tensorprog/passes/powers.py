@@ -261,7 +261,7 @@ class _Inference:
                 return None if degree - op.order > 0 else Fraction(0)
             return powers[0] * (degree - op.order)
         if powers[0] and isinstance(op, Elementwise):  # of entries: when their powers are final
-            _reject(op, powers[0])
+            reject(op, powers[0])
         return Fraction(0)
 
     def _function(self, term: FunctionTerm) -> Power:
@@ -285,7 +285,12 @@ class _Inference:
         return base * value
 
 
-def _reject(op: Elementwise, power: Fraction) -> None:
+def reject(op: Elementwise, power: Fraction) -> None:
+    """Refuse a function of what is not of order one.
+
+    Raises:
+        PowerError: TP502.
+    """
     name = op.fn + "'" * op.order
     if power > 0:
         raise PowerError("TP502", f"the argument of {name} is of order {power_text(power)}: it blows up",

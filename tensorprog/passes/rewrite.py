@@ -8,6 +8,7 @@ from dataclasses import replace
 from tensorprog.ir.integers import IntExpr, substitute, substitute_bool
 from tensorprog.ir.program import (
     Accum,
+    Cell,
     Contract,
     Elementwise,
     For,
@@ -35,6 +36,7 @@ from tensorprog.ir.program import (
     Store,
     Term,
     Var,
+    Zero,
 )
 
 VarMap = Callable[[Var], Var]
@@ -158,6 +160,45 @@ def map_blocks(statement: Statement, block_map: BlockMap) -> Statement:
             return replace(statement, body=block_map(body))
         case If(then=then, orelse=orelse):
             return replace(statement, then=block_map(then), orelse=block_map(orelse))
+        case _:
+            return statement
+
+
+CellMap = dict[Cell, tuple[Cell, Callable[[tuple[Item, ...]], tuple[Item, ...]]]]
+
+
+def map_cells(body: tuple[Statement, ...], cells: CellMap) -> tuple[Statement, ...]:
+    """The statements, without gradients, with other cells: each with the function that gives the new indices."""
+    return tuple(_map_cell(map_blocks(s, lambda b: map_cells(b, cells)), cells) for s in body)
+
+
+def _map_cell(statement: Statement, cells: CellMap) -> Statement:
+    def element(cell: Cell, items: tuple[Item, ...]) -> tuple[Cell, tuple[Item, ...]]:
+        if cell not in cells:
+            return cell, items
+        new, indices = cells[cell]
+        return new, indices(items)
+
+    def matrix(term: MatrixTerm) -> MatrixTerm:
+        cell, items = element(term.cell, term.items)
+        return replace(term, cell=cell, items=items)
+
+    match statement:
+        case Let(op=Load(cell=cell, items=items)):
+            return replace(statement, op=Load(*element(cell, items)))
+        case Let(op=MatMul(matrix=cell, items=items) as op):
+            cell, items = element(cell, items)
+            return replace(statement, op=replace(op, matrix=cell, items=items))
+        case Let(op=MatDot() as op):
+            return replace(statement, op=map_op_matrices(op, matrix))
+        case Store(cell=cell, items=items) | Accum(cell=cell, items=items):
+            cell, items = element(cell, items)
+            return replace(statement, cell=cell, items=items)
+        case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
+            cell, items = element(cell, items)
+            return replace(statement, cell=cell, items=items, terms=tuple(map_term_matrices(t, matrix) for t in terms))
+        case Zero(cell=cell):
+            return replace(statement, cell=element(cell, ())[0])
         case _:
             return statement
 

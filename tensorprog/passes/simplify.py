@@ -219,3 +219,20 @@ def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cel
         out.append(statement)
     return tuple(out)
 
+
+def remove_unused(program: Program) -> Program:
+    """Drop all that outputs do not depend on: also names that only each other's updates read, as a training loop is
+    beside what initialization decides. There are no gradients any more."""
+    makers: dict[Var | Cell, list[Statement]] = {}
+    for statement in walk(program.body):
+        made = statement.var if isinstance(statement, Let) else written(statement)
+        if made is not None:
+            makers.setdefault(made, []).append(statement)
+    live: set[Var | Cell] = set()
+    waiting: list[Var | Cell] = [o.cell for o in program.outputs]
+    while waiting:
+        value = waiting.pop()
+        if value not in live:
+            live.add(value)
+            waiting += [v for s in makers.get(value, ()) for v in (*reads(s), *cells_read(s))]
+    return program.with_body(_prune(program.body, live, live))

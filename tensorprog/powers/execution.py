@@ -14,7 +14,7 @@ from fractions import Fraction
 from tensorprog.diagnostics import Span
 from tensorprog.ir.constants import constant
 from tensorprog.ir.integers import symbols
-from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE
+from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE, parity
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -78,8 +78,6 @@ from tensorprog.powers.storage import Elements, mentions
 LATER = 2
 MOST_ITERATIONS = 10
 
-ODD = ("tanh", "erf", "sin", "sign")
-EVEN = ("cos", "abs", "square")
 NONZERO = ("exp", "sigmoid", "softplus", "cos")
 BOUNDED = ("tanh", "erf", "sigmoid", "sin", "cos")
 # Functions that are as large as their argument where that is large.
@@ -324,7 +322,7 @@ class Execution:
             case "sqrt" if op.order == 0:
                 return homogeneous(args[0], Fraction(1, 2), "none")
         if op.fn in HOMOGENEOUS_DEGREE:
-            return homogeneous(args[0], Fraction(HOMOGENEOUS_DEGREE[op.fn] - op.order), _parity(op))
+            return homogeneous(args[0], Fraction(HOMOGENEOUS_DEGREE[op.fn] - op.order), parity(op.fn, op.order))
         return self._nonlinear(op, args[0])
 
     def _is_difference(self, op: Elementwise) -> bool:
@@ -353,18 +351,12 @@ class Execution:
             return ONE if op.order or op.fn in NONZERO else ZERO
         constant = op.order > 0 or op.fn in NONZERO
         if largest(arg) <= 0:
-            return function_of(arg, _parity(op), constant)
+            return function_of(arg, parity(op.fn, op.order), constant)
         if op.fn in GROWING and op.order == 0:
             return homogeneous(arg, Fraction(1), "none")
-        found = function_of({t: min(p, 0) for t, p in arg.items()}, _parity(op), constant)
+        found = function_of({t: min(p, 0) for t, p in arg.items()}, parity(op.fn, op.order), constant)
         # How often a derivative is not small there is a matter of the argument's density at zero.
         return found if op.fn in BOUNDED and op.order == 0 else flagged(found, UNSURE)
-
-
-def _parity(op: Elementwise) -> str:
-    """'odd', 'even' or 'none': of a function or of its derivative."""
-    own = "odd" if op.fn in ODD else "even" if op.fn in EVEN else "none"
-    return own if op.order % 2 == 0 or own == "none" else "even" if own == "odd" else "odd"
 
 
 def step_loops(body: tuple[Statement, ...], steps: Steps) -> set[str]:

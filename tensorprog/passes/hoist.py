@@ -1,0 +1,271 @@
+"""Move what a loop computes again and again in front of it.
+
+    for t in range(T):                         for a in range(P):
+        for a in range(P):                         x = tanh(U @ X[a]);  x_kept[a] = x
+            x = tanh(U @ X[a])           ->    for t in range(T):
+            v += f[t, a] * x                       for a in range(P):
+                                                       v += f[t, a] * x_kept[a]
+
+Loops inside are split in two. A family is moved with all its statements if they compute the same in every iteration and
+no iteration reads what an earlier one wrote (`Cell.home`). What is moved is computed even if the loop has no iterations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tensorprog.ir.build import Builder
+from tensorprog.ir.integers import IntExpr, IntSym, loop_names
+from tensorprog.ir.program import (
+    Cell,
+    Const,
+    For,
+    FromInt,
+    If,
+    InputRef,
+    Let,
+    Load,
+    MatrixType,
+    ParamRef,
+    Program,
+    Range,
+    Statement,
+    Store,
+    Var,
+    WidthConst,
+    Zero,
+    access_indices,
+    cells_read,
+    cells_written,
+    integers,
+    reads,
+    touched,
+    walk,
+    written,
+)
+from tensorprog.passes.batch import private_index
+from tensorprog.passes.differentiate import used_names
+from tensorprog.passes.regions import written_first
+from tensorprog.passes.rewrite import map_blocks, map_cells, map_indices, map_vars
+
+#: Numbers that are as cheap to compute as to keep.
+_CHEAP = (Const, WidthConst, FromInt, ParamRef, InputRef, Load)
+
+
+def hoist(program: Program) -> Program:
+    """The program with what is the same in every iteration in front of each loop that runs step by step."""
+    fixed = _fixed(program)
+    builder = Builder(used_names(program))
+
+    def block(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        found: list[Statement] = []
+        for statement in body:
+            if isinstance(statement, For) and not statement.parallel:
+                statement = spread(statement, fixed, builder)
+                before, statement = hoisted(statement, builder, lambda c, loop: c not in fixed and _is_new(c, loop))
+                found += block(before)
+            found += () if statement is None else (map_blocks(statement, block),)
+        return tuple(found)
+
+    return program.with_body(block(program.body))
+
+
+def _fixed(program: Program) -> set[Cell]:
+    """Outputs, declared objects, and what is touched outside of a single outermost statement."""
+    counts = Counter(c for s in program.body for c in {c for t in walk((s,)) for c in touched(t)})
+    shared = {c for c, count in counts.items() if count > 1}
+    return {o.cell for o in program.outputs} | {i.cell for i in program.initials} | shared
+
+
+def _is_new(cell: Cell, loop: For) -> bool:
+    """Whether no iteration reads what an earlier one wrote."""
+    return loop.var in cell.home or written_first(loop.body, cell)
+
+
+def spread(loop: For, fixed: set[Cell], builder: Builder) -> For:
+    """The loop with an element for each iteration of the loops inside it of what is new in each of these, so that they
+    can be split."""
+    for inner in [s for s in walk(loop.body) if isinstance(s, For)]:
+        # Loops keep their variables, not their identity, while cells are replaced.
+        inner = next(s for s in walk(loop.body) if isinstance(s, For) and s.var == inner.var)
+        cells = _local(inner, loop, fixed)
+        if cells:
+            index = IntSym(inner.var, "loop")
+            changes = {c: (replace(c, rank=c.rank + 1, home=tuple(h for h in c.home if h != inner.var)),
+                           lambda items: (index, *items)) for c in cells}
+            loop = replace(loop, body=map_cells(_without_zeros(loop.body, cells, builder), changes))
+    return loop
+
+
+def _local(inner: For, loop: For, fixed: set[Cell]) -> list[Cell]:
+    """The cells that each iteration of a loop inside another fills anew and that nothing else touches."""
+    everywhere = Counter(c for s in walk(loop.body) for c in touched(s))
+    inside = Counter(c for s in walk(inner.body) for c in touched(s))
+    zeroed = {s.cell for s in walk(inner.body) if isinstance(s, Zero)}
+    return [c for c in inside if inside[c] == everywhere[c] and c not in fixed and _is_new(c, inner)
+            and c in cells_written(inner.body) and not isinstance(c.type, MatrixType)
+            and not (c.rank and c in zeroed)]
+
+
+def _without_zeros(body: tuple[Statement, ...], cells: list[Cell], builder: Builder) -> tuple[Statement, ...]:
+    """The statements with zeros stored where single cells are zeroed."""
+    found: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Zero) and statement.cell in cells:
+            with builder.nested() as made:
+                builder.span = statement.span
+                builder.append(Store(statement.cell, (), builder.const(0, statement.cell.type), span=statement.span))
+            found += made
+        else:
+            found.append(map_blocks(statement, lambda b: _without_zeros(b, cells, builder)))
+    return tuple(found)
+
+
+def hoisted(loop: For, builder: Builder, is_new: Callable[[Cell, For], bool]) -> tuple[tuple[Statement, ...], For | None]:
+    """What a loop does in every iteration alike, and the rest of it; None if nothing is left."""
+    same = _same(loop, is_new)
+    split = _Split(same, builder)
+    before, after = split.block(loop.body, ())
+    return before, replace(loop, body=after) if after else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """What does not depend on the iteration: temporaries, and the cells that are written alike in each."""
+
+    loop: str
+    vars: frozenset[Var]
+    cells: frozenset[Cell]
+
+    def statement(self, statement: Statement) -> bool:
+        """Whether a statement, but for its blocks, does the same in every iteration."""
+        match statement:
+            case Let(var=var):
+                return var in self.vars
+            case _:
+                return written(statement) in self.cells
+
+
+def _same(loop: For, is_new: Callable[[Cell, For], bool]) -> _Same:
+    """Begin with all that may be, and take away what depends on something else until nothing is left to take."""
+    flat = list(_with_conditions(loop.body, (), loop.var))
+    local = {s.var for s, _ in flat if isinstance(s, Let)}
+    vars = set(local)
+    own = cells_written(loop.body)
+    cells = {c for c in own if is_new(c, loop)}
+    often = {c for c, count in Counter(written(s) for s, _ in flat).items() if count > 1}
+    while True:
+        size = len(vars) + len(cells)
+        for statement, varies in flat:
+            varies = varies or any(v in local and v not in vars for v in reads(statement)) \
+                or any(c in own and c not in cells for c in cells_read(statement)) or _mentions(statement, loop.var)
+            if not varies:
+                continue
+            # After the loop is split, this sees what the cells hold at the end.
+            cells -= {c for c in cells_read(statement) if c in often or not _is_split(c, statement, loop)}
+            if isinstance(statement, Let):
+                vars.discard(statement.var)
+            else:
+                cells.discard(written(statement))
+        if len(vars) + len(cells) == size:
+            return _Same(loop.var, frozenset(vars), frozenset(cells))
+
+
+def _is_split(cell: Cell, reader: Statement, loop: For) -> bool:
+    """Whether each of the loops around a statement that also write a cell writes an element of its own."""
+    accesses = [i for s in walk(loop.body) for i in access_indices(s, cell)]
+    return all(any(private_index(accesses, p, inner.var) for p in range(cell.rank))
+               for inner in walk(loop.body) if isinstance(inner, For) and cell in cells_written(inner.body)
+               and any(s is reader for s in walk(inner.body)))
+
+
+def _with_conditions(body: tuple[Statement, ...], inner: tuple[str, ...], loop: str):
+    """The statements without blocks of their own, and whether a loop or condition around one depends on `loop`."""
+    for statement in body:
+        match statement:
+            case For(start=start, stop=stop, body=block):
+                depends = loop in loop_names(start) | loop_names(stop)
+                yield from ((s, v or depends) for s, v in _with_conditions(block, inner, loop))
+            case If(condition=condition, then=then, orelse=orelse):
+                depends = loop in loop_names(condition)
+                yield from ((s, v or depends) for s, v in _with_conditions((*then, *orelse), inner, loop))
+            case _:
+                yield statement, False
+
+
+def _mentions(statement: Statement, loop: str) -> bool:
+    """Whether an index, a number or a length depends on the loop's variable."""
+    if any(loop in loop_names(e) for e in integers(statement)):
+        return True
+    lengths = statement.var.type.shape if isinstance(statement, Let) else ()
+    items = [i for c in touched(statement) for items in access_indices(statement, c) for i in items]
+    ends = [e for i in items for e in ((i.start, i.stop) if isinstance(i, Range) else (i,))]
+    return any(isinstance(e, IntExpr) and loop in loop_names(e) for e in (*ends, *lengths))
+
+
+class _Split:
+    """Splits blocks; temporaries that are needed on both sides are kept in families over the loops around them."""
+
+    def __init__(self, same: _Same, builder: Builder):
+        self.same, self.builder = same, builder
+        self.kept: dict[Var, tuple[Cell, tuple[IntExpr, ...]]] = {}
+
+    def block(self, body: tuple[Statement, ...], loops: tuple[str, ...]) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
+        first: list[Statement] = []
+        rest: list[Statement] = []
+        for statement in body:
+            if isinstance(statement, For | If):
+                self._nested(statement, loops, first, rest)
+            elif self.same.statement(statement):
+                first.append(statement)
+            else:
+                rest.append(statement)
+        return self._joined(first, rest, loops)
+
+    def _nested(self, statement: For | If, loops: tuple[str, ...], first: list[Statement], rest: list[Statement]) -> None:
+        inner = (*loops, statement.var) if isinstance(statement, For) else loops
+        if isinstance(statement, For):
+            befores, afters = zip(self.block(statement.body, inner))
+        else:
+            befores, afters = zip(self.block(statement.then, inner), self.block(statement.orelse, inner))
+        for found, side in ((befores, first), (afters, rest)):
+            if any(found):
+                parts = iter(found)
+                made = map_blocks(statement, lambda _, parts=parts: next(parts))
+                side.append(self._renamed_loop(made) if side is first and isinstance(made, For) else made)
+
+    def _renamed_loop(self, loop: For) -> For:
+        """A loop with a variable of its own."""
+        name = self.builder.names.fresh(loop.var)
+        new = IntSym(name, "loop")
+        return replace(loop, var=name, body=tuple(map_indices(s, {loop.var: new}) for s in loop.body))
+
+    def _joined(self, first: list[Statement], rest: list[Statement],
+                loops: tuple[str, ...]) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
+        """Both sides, with what the second needs of the first: cheap numbers again, others from where they are kept."""
+        made = {s.var: s for s in first if isinstance(s, Let)}
+        wanted = [v for s in walk(tuple(rest)) for v in reads(s) if v in made]
+        copies: list[Statement] = []
+        new: dict[Var, Var] = {}
+        for var in dict.fromkeys(wanted):
+            new[var] = self._again(made[var], loops, first, copies)
+        if new:
+            rest = list(_renamed(tuple(rest), new))
+        return tuple(first), (*copies, *rest)
+
+    def _again(self, let: Let, loops: tuple[str, ...], first: list[Statement], copies: list[Statement]) -> Var:
+        var = Var(self.builder.names.fresh(let.var.name), let.var.type)
+        if isinstance(let.op, _CHEAP) and not (isinstance(let.op, Load) and let.op.cell in self.same.cells):
+            copies.append(replace(let, var=var))
+            return var
+        items = tuple(IntSym(v, "loop") for v in loops)
+        cell = self.builder.cell(f"{let.var.name}_kept", let.var.type, len(items), display=let.var.name)
+        first.append(Store(cell, items, let.var, span=let.span))
+        copies.append(Let(var, Load(cell, items), span=let.span))
+        return var
+
+
+def _renamed(body: tuple[Statement, ...], new: dict[Var, Var]) -> tuple[Statement, ...]:
+    return tuple(map_blocks(map_vars(s, lambda v: new.get(v, v)), lambda b: _renamed(b, new)) for s in body)

@@ -1,0 +1,76 @@
+"""From a program without gradients to the limit by series: one function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tensorprog.diagnostics import Reporter
+from tensorprog.ir.program import Fluctuation, Let, Program, touched, walk
+from tensorprog.passes.batch import mark_parallel
+from tensorprog.passes.contract_cells import contract_cells
+from tensorprog.passes.hoist import hoist
+from tensorprog.passes.powers import PowerError, Powers, declared_names
+from tensorprog.passes.pull_numbers import pull_numbers
+from tensorprog.passes.simplify import simplify
+from tensorprog.series.draws import Drawn, NestedDraws, with_draws
+from tensorprog.series.orders import Unfollowed, find_needed, find_orders
+from tensorprog.series.write import write
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLimit:
+    """A limit by series: its program, the largest powers of the source's values (of declared objects, as their laws give
+    them), and the draws, if it is random."""
+
+    limit: Program
+    powers: Powers
+    drawn: Drawn | None
+
+
+def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter) -> SeriesLimit | None:
+    """The limit of a program without gradients; None if its series is not followed for a reason that the inference of
+    leading powers reports.
+
+    Reports: a correction of finite width (TP518), operations without rules (TP519), a covariance that is random (TP520).
+    """
+    try:
+        orders = find_orders(program, env)
+    except Unfollowed as reason:
+        if reason.error is not None and not isinstance(reason.error, PowerError):
+            reporter.error("TP519", f"{reason} has no series in powers of n here", reason.statement.span, help=(
+                "in the kernel regime, train by sums of outer products and gradients"))
+        return None
+    needed = find_needed(orders)
+    for statement, why in dict.fromkeys(needed.refused):
+        reporter.error("TP518", why, statement.span, help=(
+            "outputs of order one that average what vanishes, as `dot(v, x) / sqrt(n)` at initialization, have limits"))
+    if needed.refused:
+        return None
+    limit = _simplified(pull_numbers(_simplified(write(orders, needed))))
+    limit = _simplified(hoist(mark_parallel(limit)))
+    drawn = None
+    if any(isinstance(s, Let) and isinstance(s.op, Fluctuation) for s in walk(limit.body)):
+        try:
+            drawn = with_draws(limit)
+            drawn = replace(drawn, covariances=_without_idle(drawn.covariances))
+        except NestedDraws as reason:
+            reporter.error("TP520", "the covariance of this random number depends on other random numbers",
+                           reason.statement.span, help="make what the first numbers are used for deterministic: attention "
+                           "logits divided by the width instead of its root, for example")
+            return None
+        limit = drawn.program
+    powers = orders.powers()
+    powers.of |= {i.cell: orders.initial[i.cell].power if i.cell in orders.initial else None for i in program.initials}
+    powers.fixed |= declared_names(program)
+    return SeriesLimit(_without_idle(_simplified(limit)), powers, drawn)
+
+
+def _simplified(program: Program) -> Program:
+    return simplify(contract_cells(simplify(program)))
+
+
+def _without_idle(program: Program) -> Program:
+    """The program without declared objects that nothing touches."""
+    used = {c for s in walk(program.body) for c in touched(s)} | {o.cell for o in program.outputs}
+    return replace(program, initials=tuple(i for i in program.initials if i.cell in used))

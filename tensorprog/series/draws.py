@@ -1,0 +1,266 @@
+"""The Gaussian numbers of a limit: read from inputs, one row a draw, and the program of their covariances.
+
+A `Fluctuation` of z in loops over i, j is a number G[i, j]; all of them are jointly Gaussian with mean zero and
+covariances E[z z'] (TP I, Corollary 5.5). The limit program runs over draws in an outermost loop, in front of which
+everything stands that does not depend on a draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from tensorprog.ir.build import Builder
+from tensorprog.ir.integers import BoolExpr, IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, loop_names, substitute, substitute_bool
+from tensorprog.ir.program import (
+    Cell,
+    Fluctuation,
+    For,
+    If,
+    Initial,
+    Input,
+    InputRef,
+    Let,
+    Load,
+    MatrixTerm,
+    MatrixType,
+    MatStore,
+    Output,
+    Program,
+    Size,
+    Statement,
+    Store,
+    TensorType,
+    Var,
+    cells_written,
+    touched,
+    walk,
+)
+from tensorprog.passes.contract_cells import contract_cells
+from tensorprog.passes.differentiate import used_names
+from tensorprog.passes.hoist import hoisted, spread
+from tensorprog.passes.gaussian import affine_in_inputs
+from tensorprog.passes.rewrite import map_blocks, map_cells, map_indices
+from tensorprog.passes.simplify import remove_unused, simplify
+
+
+class NestedDraws(Exception):
+    """A covariance that depends on a draw; `statement` makes the number."""
+
+    def __init__(self, statement: Statement):
+        super().__init__("its covariance is random itself")
+        self.statement = statement
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A statement that draws numbers: the input that holds them, [draws, *extents], and what is around it, outermost
+    first: loops, and conditions with whether they hold."""
+
+    input: str
+    let: Let
+    around: tuple[For | tuple[BoolExpr, bool], ...]
+    extents: tuple[IntExpr, ...]
+
+    @property
+    def loops(self) -> tuple[For, ...]:
+        return tuple(a for a in self.around if isinstance(a, For))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A limit with draws.
+
+    Attributes:
+        program: the limit program; outputs in `random` have the number of the draw as their first index.
+        covariances: the program whose output (i, j) of `pairs`, [*extents_i, *extents_j], is a covariance of numbers.
+        inputs: the names of the inputs of draws.
+        ranks: the number of axes of each of them besides that of draws.
+        size: the name of the size that is the number of draws.
+        random: the outputs that depend on draws.
+        affine: whether these are affine in the draws, and so jointly Gaussian.
+    """
+
+    program: Program
+    covariances: Program
+    inputs: tuple[str, ...]
+    ranks: tuple[int, ...]
+    pairs: dict[str, tuple[int, int]]
+    size: str
+    random: frozenset[str]
+    affine: bool
+
+
+def with_draws(program: Program) -> Drawn:
+    """Put inputs in the place of the fluctuations of a limit program; there must be one.
+
+    Raises:
+        NestedDraws: a covariance depends on a draw.
+    """
+    builder = Builder(used_names(program))
+    size, draw = builder.names.fresh("draws"), builder.names.fresh("draw")
+    sites = list(_sites(program.body, (), builder))
+    covariances, pairs = _covariance_program(program, sites, builder)
+    limit, random = _over_draws(_reading(program, sites, draw, size), draw, size, builder)
+    names = tuple(s.input for s in sites)
+    affine = affine_in_inputs(limit, set(names), [o.cell for o in limit.outputs if o.name in random])
+    return Drawn(limit, covariances, names, tuple(len(s.extents) for s in sites), pairs, size, random, affine)
+
+
+def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iterator[Site]:
+    for statement in body:
+        match statement:
+            case Let(var=var, op=Fluctuation()):
+                loops = [a for a in around if isinstance(a, For)]
+                extents = tuple(_extent(loops[: k + 1]) for k in range(len(loops)))
+                yield Site(builder.names.fresh(f"{var.name}_drawn"), statement, around, (*extents, *var.type.shape))
+            case For(body=block):
+                yield from _sites(block, (*around, statement), builder)
+            case If(condition=condition, then=then, orelse=orelse):
+                yield from _sites(then, (*around, (condition, True)), builder)
+                yield from _sites(orelse, (*around, (condition, False)), builder)
+
+
+def _extent(loops: list[For]) -> IntExpr:
+    """One more than the largest value of the last loop's variable; bounds are taken to grow with the outer loops."""
+    loop = loops[-1]
+    bound = loop.stop if loop.step > 0 else int_bin("+", loop.start, IntLit(1))
+    for outer in reversed(loops[:-1]):
+        if outer.var in loop_names(bound):
+            bound = substitute(bound, {outer.var: int_bin("-", _extent(loops[: loops.index(outer) + 1]), IntLit(1))})
+    return bound
+
+
+# --- covariances ---------------------------------------------------------------------------------------------
+
+
+def _covariance_program(program: Program, sites: list[Site], builder: Builder) -> tuple[Program, dict[str, tuple[int, int]]]:
+    kept = [builder.cell(f"{s.input}_from", s.let.op.arg.type, len(s.loops)) for s in sites]
+    cells = dict(zip((s.let.var for s in sites), kept))
+
+    def block(body: tuple[Statement, ...], loops: tuple[str, ...]) -> tuple[Statement, ...]:
+        found: list[Statement] = []
+        for s in body:
+            inner = (*loops, s.var) if isinstance(s, For) else loops
+            found.append(map_blocks(s, lambda b, inner=inner: block(b, inner)))
+            if isinstance(s, Let) and s.var in cells:
+                items = tuple(IntSym(v, "loop") for v in loops)
+                found.append(Store(cells[s.var], items, s.op.arg, span=s.span))
+        return tuple(found)
+
+    body, outputs, pairs = list(block(program.body, ())), [], {}
+    for i, one in enumerate(sites):
+        for j, two in enumerate(sites[: i + 1]):
+            name = builder.names.fresh("covariance")
+            result = builder.cell(name, TensorType(None, (*one.let.var.type.shape, *two.let.var.type.shape)),
+                                  len(one.loops) + len(two.loops), role="user")
+            body += _pair(one, two, kept[i], kept[j], result, builder)
+            outputs.append(Output(name, result, span=one.let.span))
+            pairs[name] = i, j
+    made = remove_unused(replace(program, body=tuple(body), outputs=tuple(outputs)))
+    nested = next((s for s in walk(made.body) if isinstance(s, Let) and isinstance(s.op, Fluctuation)), None)
+    if nested is not None:
+        raise NestedDraws(nested)
+    return simplify(contract_cells(made)), pairs
+
+
+def _pair(one: Site, two: Site, first: Cell, second: Cell, result: Cell, builder: Builder) -> tuple[Statement, ...]:
+    """The covariances of the numbers of two sites, in loops over both."""
+    builder.span = one.let.span
+    outer, inner = (_fresh_loops(site, builder) for site in (one, two))
+    items = [tuple(IntSym(a.var, "loop") for a in around if isinstance(a, For)) for around in (outer, inner)]
+    with builder.nested() as made:
+        x, y = builder.load(first, items[0], first.type), builder.load(second, items[1], second.type)
+        left, right = "abcdefgh"[: len(x.type.shape)], "ijklmnop"[: len(y.type.shape)]
+        product = builder.contract(x, left, y, right, left + right) if left or right else builder.mul(x, y)
+        builder.append(Store(result, (*items[0], *items[1]), builder.moment(product), span=one.let.span))
+    body = tuple(made)
+    for wrap in reversed((*outer, *inner)):
+        if isinstance(wrap, For):
+            body = (replace(wrap, body=body),)
+        else:
+            condition, holds = wrap
+            body = (If(condition, body if holds else (), () if holds else body, span=one.let.span),)
+    return body
+
+
+def _fresh_loops(site: Site, builder: Builder) -> list:
+    """What is around a site, with loop variables of its own."""
+    names: dict[str, IntExpr] = {}
+    found = []
+    for wrap in site.around:
+        if isinstance(wrap, For):
+            new = builder.names.fresh(wrap.var)
+            found.append(replace(wrap, var=new, start=substitute(wrap.start, names), stop=substitute(wrap.stop, names),
+                                 body=(), parallel=False))
+            names[wrap.var] = IntSym(new, "loop")
+        else:
+            found.append((substitute_bool(wrap[0], names), wrap[1]))
+    return found
+
+
+# --- draws ---------------------------------------------------------------------------------------------------
+
+
+def _reading(program: Program, sites: list[Site], draw: str, size: str) -> Program:
+    """The program of one draw: numbers are read from the inputs."""
+    reads = {}
+    for site in sites:
+        items = (IntSym(draw, "loop"), *(IntSym(loop.var, "loop") for loop in site.loops))
+        reads[site.let.var] = InputRef(site.input, items)
+
+    def block(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        return tuple(replace(s, op=reads[s.var]) if isinstance(s, Let) and s.var in reads else map_blocks(s, block)
+                     for s in body)
+
+    inputs = tuple(Input(s.input, (IntSym(size, "size"), *s.extents), "real", span=s.let.span) for s in sites)
+    return replace(program, body=block(program.body), inputs=(*program.inputs, *inputs),
+                   sizes=(*program.sizes, Size(size, 1)))
+
+
+def _over_draws(program: Program, draw: str, size: str, builder: Builder) -> tuple[Program, frozenset[str]]:
+    """The program in a loop over draws, with what all draws share in front of it; and the names of random outputs."""
+    program = _with_copies(program, builder)
+    loop = For(draw, IntLit(0), IntSym(size, "size"), 1, program.body)
+    fixed = {i.cell for i in program.initials}
+    loop = spread(loop, fixed | {o.cell for o in program.outputs}, builder)
+    before, rest = hoisted(loop, builder, lambda cell, _: True)
+    if rest is None:
+        return program.with_body(before), frozenset()
+    index = IntSym(draw, "loop")
+    changed = {c: replace(c, rank=c.rank + 1) for c in cells_written(rest.body)}
+    body = map_cells(rest.body, {c: (new, lambda items: (index, *items)) for c, new in changed.items()})
+    initials = tuple(replace(i, cell=changed[i.cell], extents=(IntSym(size, "size"), *i.extents))
+                     if i.cell in changed else i for i in program.initials)
+    outputs = tuple(replace(o, cell=changed.get(o.cell, o.cell)) for o in program.outputs)
+    made = replace(program, body=(*before, replace(rest, body=body)), initials=initials, outputs=outputs)
+    return made, frozenset(o.name for o in program.outputs if o.cell in changed)
+
+
+def _with_copies(program: Program, builder: Builder) -> Program:
+    """The program with copies of declared random objects that it changes, so that every draw has its own."""
+    written = cells_written(program.body)
+    random = [i for i in program.initials if i.cell in written and i.law.name != "zero"]
+    if not random:
+        return program
+    changes, copies = {}, []
+    for initial in random:
+        cell = initial.cell
+        copy = builder.cell(f"{cell.name}_run", cell.type, cell.rank, display=cell.display)
+        changes[cell] = (copy, lambda items: items)
+        copies += _copy(initial, copy, builder)
+    return program.with_body((*copies, *map_cells(program.body, changes)))
+
+
+def _copy(initial: Initial, copy: Cell, builder: Builder) -> tuple[Statement, ...]:
+    names = [builder.names.fresh("i") for _ in initial.extents]
+    items = tuple(IntSym(v, "loop") for v in names)
+    with builder.nested() as made:
+        if isinstance(copy.type, MatrixType):
+            builder.append(MatStore(copy, items, (MatrixTerm(None, initial.cell, items),), span=initial.cell.span))
+        else:
+            builder.append(Store(copy, items, builder.load(initial.cell, items, copy.type), span=initial.cell.span))
+    body = tuple(made)
+    for name, extent in reversed(list(zip(names, initial.extents))):
+        body = (For(name, IntLit(0), extent, 1, body),)
+    return body

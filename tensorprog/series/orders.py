@@ -1,0 +1,164 @@
+"""Which parts every value of a program has, and which of them its outputs need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    Let,
+    MatAccum,
+    MatStore,
+    Program,
+    Statement,
+    Store,
+    walk,
+)
+from tensorprog.passes.gaussian import centred_variance
+from tensorprog.passes.powers import PowerError, Powers, initial_power
+from tensorprog.powers.numbers import known_numbers
+from tensorprog.series.parts import Part, Series
+from tensorprog.series.recipes import Node, NoSeries, Recipe, Recipes
+
+MAX_ROUNDS = 200
+
+
+class Unfollowed(Exception):
+    """A program whose series is not found: `error` says why, `statement` where."""
+
+    def __init__(self, error: PowerError | NoSeries | None, statement: Statement | None):
+        super().__init__(str(error))
+        self.error, self.statement = error, statement
+
+
+@dataclass(slots=True)
+class Orders:
+    """The parts of all values of a program; `initial` those of the declared objects."""
+
+    program: Program
+    recipes: Recipes
+    series: dict[Node, Series] = field(default_factory=dict)
+    initial: dict[Cell, Part] = field(default_factory=dict)
+
+    def parts(self, node: Node) -> tuple[Part, ...]:
+        found = self.series.get(node)
+        return found.parts() if found is not None else ()
+
+    def home(self, node: Node, part: Part) -> Part | None:
+        """The part of a node that holds a term that was found for it."""
+        return self.series[node].home(part) if node in self.series else None
+
+    def terms(self, statement: Statement) -> list[list[Recipe]]:
+        """The recipes of what a statement computes or writes: of a matrix, one list a term."""
+        match statement:
+            case Let():
+                return [self.recipes.of(statement)]
+            case MatStore(terms=terms) | MatAccum(terms=terms):
+                return [self.recipes.of_term(t) for t in terms]
+            case Store(value=value) | Accum(value=value):
+                return [[Recipe(p, ((value, p),), lambda w, p=p: w.part(value, p)) for p in self.parts(value)]]
+            case _:
+                return []
+
+    def powers(self) -> Powers:
+        """The largest power of every value."""
+        found = Powers()
+        for node, series in self.series.items():
+            found.of[node] = series.top if series.apart else None
+        return found
+
+
+def target(statement: Statement) -> Node | None:
+    """What a statement computes or writes."""
+    match statement:
+        case Let(var=var):
+            return var
+        case Store(cell=cell) | Accum(cell=cell) | MatStore(cell=cell) | MatAccum(cell=cell):
+            return cell
+        case _:
+            return None
+
+
+def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
+    """The parts of every value.
+
+    Raises:
+        Unfollowed: a nonlinearity of what blows up, an operation without rules, or powers that keep growing.
+    """
+    base = program.widths[0].name if program.widths else None
+    orders = Orders(program, None, {})
+    orders.recipes = Recipes(orders.parts, known_numbers(program, env), base)
+    bit = 1
+    for initial in program.initials:
+        power = initial_power(program, initial, env)
+        if power is None:
+            continue
+        symmetric = centred_variance(initial) is not None
+        part = Part(power, bit if symmetric else 0)
+        bit <<= symmetric
+        orders.initial[initial.cell] = part
+        orders.series.setdefault(initial.cell, Series()).add(part)
+    flat = list(walk(program.body))
+    for _ in range(MAX_ROUNDS):
+        grown = [s for s in flat if _grow(orders, s)]
+        if not grown:
+            return orders
+    raise Unfollowed(None, grown[0])
+
+
+def _grow(orders: Orders, statement: Statement) -> bool:
+    node = target(statement)
+    if node is None:
+        return False
+    series = orders.series.setdefault(node, Series())
+    try:
+        return any([series.add(r.part) for recipes in orders.terms(statement) for r in recipes])
+    except (PowerError, NoSeries) as error:
+        raise Unfollowed(error, statement) from None
+
+
+@dataclass(slots=True)
+class Needed:
+    """The parts that outputs need, by node; `refused` are those that no limit has, with the statement."""
+
+    parts: dict[Node, dict[Part, None]] = field(default_factory=dict)
+    refused: list[tuple[Statement, str]] = field(default_factory=list)
+
+    def of(self, node: Node) -> tuple[Part, ...]:
+        return tuple(self.parts.get(node, ()))
+
+
+def find_needed(orders: Orders) -> Needed:
+    """From the outputs backwards: their parts of order one (of what vanishes, the largest), and what these are made of."""
+    makers: dict[Node, list[Statement]] = {}
+    for statement in walk(orders.program.body):
+        node = target(statement)
+        if node is not None:
+            makers.setdefault(node, []).append(statement)
+    needed = Needed()
+    found = {o.cell: orders.series.get(o.cell, Series()) for o in orders.program.outputs}
+    waiting = [(cell, p) for cell, s in found.items() if s.apart for p in s.at(min(Fraction(0), s.top))]
+    while waiting:
+        node, part = waiting.pop()
+        known = needed.parts.setdefault(node, {})
+        if part in known:
+            continue
+        known[part] = None
+        for statement in makers.get(node, ()):
+            for recipe in recipes_for(orders, statement, part):
+                if recipe.refused:
+                    needed.refused.append((statement, recipe.refused))
+                waiting += recipe.needs
+    return needed
+
+
+def recipes_for(orders: Orders, statement: Statement, part: Part) -> Iterator[Recipe]:
+    """The recipes of a statement that belong to one part of what it computes or writes."""
+    node = target(statement)
+    for recipes in orders.terms(statement):
+        for recipe in recipes:
+            if orders.home(node, recipe.part) == part:
+                yield recipe

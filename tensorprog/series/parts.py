@@ -1,0 +1,114 @@
+"""The terms of a value's series in powers of n, by power and by what a change of sign does to them.
+
+Flipping the sign of a declared object with a symmetric law leaves the law of everything as it is. A part of a value is
+odd or even under each of these flips, scalars held fixed (they converge, or are drawn apart from all vectors: TP IV,
+H.4.1). The average over coordinates of what is odd in something has expectation zero, and is a Gaussian number that is
+smaller by n**(-1/2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+HALF = Fraction(1, 2)
+#: Parts smaller than the largest by more than this are not followed.
+DEPTH = Fraction(3, 2)
+#: Parts of one power that are kept apart; beyond it, they become one.
+MAX_APART = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One term: n**power times something of order one.
+
+    `odd` and `unsure` are sets of declared objects, one bit each: those whose flip changes the sign, and those for which
+    that is not known.
+    """
+
+    power: Fraction
+    odd: int = 0
+    unsure: int = 0
+
+    @property
+    def vanishes_on_average(self) -> bool:
+        """Whether the average over coordinates has expectation zero."""
+        return self.odd != 0
+
+    def scaled(self, power: Fraction) -> Part:
+        """The part times n to a power."""
+        return Part(self.power + power, self.odd, self.unsure)
+
+    def covers(self, other: Part) -> bool:
+        """Whether all that is known of this part holds for the other."""
+        return (self.power == other.power and not other.unsure & ~self.unsure
+                and self.odd == other.odd & ~self.unsure)
+
+
+ONE = Part(Fraction(0))
+
+
+def product(parts: Iterable[Part]) -> Part:
+    """A product of parts."""
+    power, odd, unsure = Fraction(0), 0, 0
+    for part in parts:
+        power += part.power
+        odd ^= part.odd
+        unsure |= part.unsure
+    return Part(power, odd & ~unsure, unsure)
+
+
+def merged(parts: Iterable[Part]) -> Part:
+    """A sum of parts of one power."""
+    first, *others = parts
+    unsure = first.unsure
+    for other in others:
+        unsure |= other.unsure | (first.odd ^ other.odd)
+    return Part(first.power, first.odd & ~unsure, unsure)
+
+
+def through(part: Part, parity: str) -> Part:
+    """A function of parity 'odd', 'even' or 'none' of a part of order one."""
+    if parity == "odd":
+        return part
+    if parity == "even":
+        return Part(part.power, 0, part.unsure)
+    return Part(part.power, 0, part.unsure | part.odd)
+
+
+class Series:
+    """The parts of one value, as they are found: parts that are alike are one, and many of one power become one."""
+
+    __slots__ = ("apart",)
+
+    def __init__(self) -> None:
+        self.apart: dict[Fraction, tuple[Part, ...]] = {}
+
+    def add(self, part: Part) -> bool:
+        """Take a part in; whether it is new."""
+        own = self.apart.get(part.power, ())
+        if any(p.covers(part) for p in own) or self.apart and part.power < self.top - DEPTH:
+            return False
+        own = (*(p for p in own if not part.covers(p)), part)
+        self.apart[part.power] = own if len(own) <= MAX_APART else (merged(own),)
+        for power in [p for p in self.apart if p < self.top - DEPTH]:
+            del self.apart[power]
+        return True
+
+    @property
+    def top(self) -> Fraction:
+        """The largest power; there must be one."""
+        return max(self.apart)
+
+    def parts(self) -> tuple[Part, ...]:
+        """All parts, the largest first."""
+        return tuple(p for power in sorted(self.apart, reverse=True) for p in self.apart[power])
+
+    def at(self, power: Fraction) -> tuple[Part, ...]:
+        """The parts of one power."""
+        return self.apart.get(power, ())
+
+    def home(self, part: Part) -> Part | None:
+        """The part of this value that holds a term; None for one that is too small to be followed."""
+        return next((p for p in self.at(part.power) if p.covers(part)), None)

@@ -1,0 +1,384 @@
+"""How each part of a result is made from parts of its operands: the rules of the series (TP IV, H.4; docs/theory.md).
+
+    Nonlin    its Taylor series around the largest parts of its argument; products by Leibniz' rule
+    MatMul    every part of the matrix applied to every part of the vector
+    Moment    the expectation of what does not vanish on average; a Gaussian number, smaller by n**(-1/2), of what does
+
+A recipe that would need a correction of finite width says so (`refused`), which matters only if an output asks for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations_with_replacement
+from math import factorial, prod
+
+from tensorprog.ir.build import Builder
+from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE, parity
+from tensorprog.ir.program import (
+    Cell,
+    Const,
+    Contract,
+    Elementwise,
+    Fluctuation,
+    FunctionTerm,
+    Let,
+    Load,
+    MatDot,
+    MatMul,
+    MatrixTerm,
+    Moment,
+    Op,
+    OuterTerm,
+    Term,
+    Var,
+    WidthConst,
+    operands,
+)
+from tensorprog.passes.powers import PowerError, reject
+from tensorprog.passes.rewrite import map_op_vars
+from tensorprog.series.parts import DEPTH, HALF, ONE, Part, merged, product, through
+
+Node = Var | Cell
+Need = tuple[Node, Part]
+
+FINITE_WIDTH = ("this needs the fluctuation of an average that does not vanish: a correction of finite width, which no "
+                "limit has")
+DELTA = "this needs the derivative of a jump, to a higher order than a limit is taken here"
+
+
+class Writer:
+    """What emission asks for: the parts of operands in the program that is written."""
+
+    builder: Builder
+
+    def part(self, node: Var, part: Part) -> Var:
+        """The temporary that holds a part of a temporary."""
+        raise NotImplementedError
+
+    def cell(self, cell: Cell, part: Part) -> Cell:
+        """The cell that holds a part of a cell."""
+        raise NotImplementedError
+
+    def total(self, node: Var, parts: tuple[Part, ...]) -> Var:
+        """The sum of parts of a temporary; zeros if there are none."""
+        found = [self.part(node, p) for p in parts]
+        if not found:
+            return self.builder.const(0, node.type)
+        whole = found[0]
+        for other in found[1:]:
+            whole = self.builder.add(whole, other)
+        return whole
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A term of a result: its part, the parts that it needs, and how it is written. `refused` says why it cannot be."""
+
+    part: Part
+    needs: tuple[Need, ...]
+    emit: Callable[[Writer], object] | None
+    refused: str = ""
+
+
+def refusal(part: Part, why: str) -> Recipe:
+    return Recipe(part, (), None, why)
+
+
+class NoSeries(Exception):
+    """An operation whose series is not known here."""
+
+
+class Recipes:
+    """Recipes of operations. `parts` gives the parts of a node; `numbers` the values of exponents; `base` is the width
+    that powers count."""
+
+    def __init__(self, parts: Callable[[Node], tuple[Part, ...]], numbers: Mapping[Var, Fraction], base: str | None):
+        self.parts, self.numbers, self.base = parts, numbers, base
+
+    def of(self, let: Let) -> list[Recipe]:
+        """The recipes of a temporary.
+
+        Raises:
+            PowerError: a nonlinearity of what blows up (TP502), or an exponent that is not a number (TP503).
+            NoSeries: an operation without rules.
+        """
+        op = let.op
+        match op:
+            case Const(value=0):
+                return []
+            case WidthConst(width=width):
+                part = Part(Fraction(1))
+                number = Const(Fraction(1)) if width == self.base else op
+                return [Recipe(part, (), lambda w: w.builder.let(number, let.var.type))]
+            case Load(cell=cell):
+                return [Recipe(p, ((cell, p),), lambda w, p=p: w.builder.let(
+                    Load(w.cell(cell, p), op.items), let.var.type, cell.display)) for p in self.parts(cell)]
+            case Elementwise():
+                return self._elementwise(op, let.var)
+            case Moment(arg=arg):
+                return list(self._moment(arg, let.var))
+            case MatMul(matrix=matrix, arg=arg):
+                return [Recipe(product((m, a)), ((matrix, m), (arg, a)), lambda w, m=m, a=a: w.builder.let(
+                    MatMul(w.cell(matrix, m), op.items, op.transposed, w.part(arg, a)), let.var.type))
+                    for m in self.parts(matrix) for a in self.parts(arg)]
+            case Contract(left=left, right=right):
+                return [Recipe(product((a, b)), ((left, a), (right, b)), lambda w, a=a, b=b: w.builder.let(
+                    Contract(w.part(left, a), op.left_axes, w.part(right, b), op.right_axes, op.out_axes), let.var.type))
+                    for a in self.parts(left) for b in self.parts(right)]
+            case MatDot():
+                raise NoSeries("the inner product of two matrices")
+        inputs = operands(op)
+        if not inputs:
+            return [Recipe(ONE, (), lambda w: w.builder.let(op, let.var.type))]
+        return self._linear(op, inputs[0], let.var)
+
+    def _linear(self, op: Op, arg: Var, var: Var) -> list[Recipe]:
+        return [Recipe(p, ((arg, p),), lambda w, p=p: w.builder.let(
+            map_op_vars(op, lambda _: w.part(arg, p)), var.type)) for p in self.parts(arg)]
+
+    def _moment(self, arg: Var, var: Var) -> Iterator[Recipe]:
+        for p in self.parts(arg):
+            below = Part(p.power - HALF)
+            if p.vanishes_on_average:
+                yield Recipe(below, ((arg, p),), lambda w, p=p: w.builder.let(Fluctuation(w.part(arg, p)), var.type))
+            else:
+                yield Recipe(Part(p.power), ((arg, p),), lambda w, p=p: w.builder.let(Moment(w.part(arg, p)), var.type))
+                yield refusal(below, FINITE_WIDTH)
+
+    # --- coordinatewise functions ---
+
+    def _elementwise(self, op: Elementwise, var: Var) -> list[Recipe]:
+        match op.fn:
+            case "neg":
+                return self._linear(op, op.args[0], var)
+            case "add" | "sub":
+                return self._sum(op, var)
+            case "mul":
+                return self._products(*op.args)
+            case "square" if op.order < 2:
+                return self._products(op.args[0], op.args[0]) if op.order == 0 else self._scaled(op.args[0], 2)
+            case "div":
+                return list(self._quotients(*op.args))
+            case "pow":
+                return list(self._powers(op))
+            case "max" | "min":
+                return list(self._extremum(op))
+            case _:
+                return list(self._function(op))
+
+    def _sum(self, op: Elementwise, var: Var) -> list[Recipe]:
+        left, right = op.args
+        both = [p for p in self.parts(left) if p in self.parts(right)]
+        found = [Recipe(p, ((left, p), (right, p)), lambda w, p=p: w.builder.elementwise(
+            op.fn, w.part(left, p), w.part(right, p))) for p in both]
+        found += [Recipe(p, ((left, p),), lambda w, p=p: _as(w, w.part(left, p), var))
+                  for p in self.parts(left) if p not in both]
+        sign = (lambda w, x: w.builder.neg(x)) if op.fn == "sub" else (lambda w, x: x)
+        return found + [Recipe(p, ((right, p),), lambda w, p=p: _as(w, sign(w, w.part(right, p)), var))
+                        for p in self.parts(right) if p not in both]
+
+    def _products(self, left: Var, right: Var) -> list[Recipe]:
+        return [Recipe(product((a, b)), ((left, a), (right, b)), lambda w, a=a, b=b: w.builder.mul(
+            w.part(left, a), w.part(right, b))) for a in self.parts(left) for b in self.parts(right)]
+
+    def _scaled(self, arg: Var, factor: int) -> list[Recipe]:
+        return [Recipe(p, ((arg, p),), lambda w, p=p: w.builder.mul(w.builder.const(factor), w.part(arg, p)))
+                for p in self.parts(arg)]
+
+    def _quotients(self, top: Var, bottom: Var) -> Iterator[Recipe]:
+        """Numerators times the series of the reciprocal, (-1)**m d**m / b**(m+1)."""
+        largest, lower = self._split(bottom)
+        if not largest:  # a zero denominator is reported when it is met
+            yield from (Recipe(p, ((top, p),), lambda w, p=p: w.builder.div(
+                w.part(top, p), w.builder.const(0, bottom.type))) for p in self.parts(top))
+            return
+        around = merged(largest)
+        for steps in _combinations(lower, around.power):
+            inverse = product((through(_inverse(around), "odd" if len(steps) % 2 == 0 else "even"), *steps)).scaled(
+                -len(steps) * around.power)
+            for p in self.parts(top):
+                def emit(w: Writer, p: Part = p, steps: tuple[Part, ...] = steps) -> Var:
+                    b = w.total(bottom, largest)
+                    value = w.builder.div(w.part(top, p), b)
+                    for step in steps:
+                        value = w.builder.div(w.builder.neg(w.builder.mul(value, w.part(bottom, step))), b)
+                    return _times(w, value, _orderings(steps))
+                yield Recipe(product((p, inverse)), ((top, p), *((bottom, q) for q in (*largest, *steps))), emit)
+
+    def _powers(self, op: Elementwise) -> Iterator[Recipe]:
+        base, exponent = op.args
+        if self.parts(exponent) not in ((), (ONE,)):
+            raise PowerError("TP503", "an exponent that grows or shrinks with n", "exponents do not depend on n")
+        number = self.numbers.get(exponent)
+        largest, lower = self._split(base)
+        around = merged(largest) if largest else ONE
+        if around.power and number is None:
+            raise PowerError("TP503", "a power of n whose exponent is computed by the program",
+                             "write the exponent as a number or a parameter, as in `n**(1/2)`")
+        if not largest and (number is None or number > 0):
+            return
+        needs = ((exponent, ONE),) if self.parts(exponent) else ()
+        for steps in _combinations(lower, around.power):
+            m = len(steps)
+            if number is not None and number.denominator == 1 and 0 <= number < m:
+                continue
+            even = None if number is None or number.denominator != 1 else (number - m) % 2 == 0
+            value = through(Part(Fraction(0), around.odd, around.unsure),
+                            "none" if even is None else "even" if even else "odd")
+            power = ((number or 0) - m) * around.power
+
+            def emit(w: Writer, steps: tuple[Part, ...] = steps) -> Var:
+                e = w.total(exponent, self.parts(exponent))
+                value = w.builder.elementwise("pow", w.total(base, largest), w.builder.sub(e, w.builder.const(len(steps))))
+                for k in range(len(steps)):
+                    value = w.builder.mul(w.builder.sub(e, w.builder.const(k)), value)
+                return _with_steps(w, value, base, steps)
+            yield Recipe(product((value, *steps)).scaled(power), (*needs, *((base, q) for q in (*largest, *steps))), emit)
+
+    def _extremum(self, op: Elementwise) -> Iterator[Recipe]:
+        """The larger (smaller) operand; the first step is that of the operand that is larger at first."""
+        left, right = op.args
+        known = [*self.parts(left), *self.parts(right)]
+        if not known:
+            return
+        top = max(p.power for p in known)
+        first, second = (tuple(p for p in self.parts(v) if p.power == top) for v in op.args)
+        around = merged((*first, *second))
+        base = through(around, "none")
+        needs = (*((left, p) for p in first), *((right, p) for p in second))
+        yield Recipe(base, needs, lambda w: w.builder.elementwise(op.fn, w.total(left, first), w.total(right, second)))
+        lower = []
+        for k, arg in enumerate(op.args):
+            for step in (p for p in self.parts(arg) if p.power < top):
+                lower.append(step)
+
+                def emit(w: Writer, arg: Var = arg, step: Part = step, k: int = k) -> Var:
+                    a, b = w.total(left, first), w.total(right, second)
+                    chosen = w.builder.elementwise("step", w.builder.sub(a, b) if (op.fn == "max") == (k == 0)
+                                                   else w.builder.sub(b, a))
+                    return w.builder.mul(chosen, w.part(arg, step))
+                yield Recipe(product((base.scaled(-top), step)), (*needs, (arg, step)), emit)
+        for a, b in combinations_with_replacement(lower, 2):
+            yield refusal(product((base.scaled(-top), a, b)).scaled(-top), DELTA)
+
+    def _function(self, op: Elementwise) -> Iterator[Recipe]:
+        """phi(x0 + d) = sum of phi^(m)(x0) d**m / m!, around the largest parts, or around zero if all vanish."""
+        arg = op.args[0]
+        degree = Fraction(1, 2) if op.fn == "sqrt" else HOMOGENEOUS_DEGREE.get(op.fn)
+        largest, lower = self._split(arg)
+        if degree is None and largest and largest[0].power > 0:
+            reject(op, largest[0].power)
+        if degree is not None and not largest:
+            if op.order >= degree:
+                yield Recipe(ONE, (), lambda w: w.builder.elementwise(op.fn, w.builder.const(0, arg.type),
+                                                                      order=op.order))
+            return
+        if degree is None and (not largest or largest[0].power < 0):
+            largest, lower = (), (*largest, *lower)
+        around = merged(largest) if largest else ONE
+        for steps in _combinations(lower, around.power):
+            m = len(steps)
+            own = parity(op.fn, op.order + m)
+            if not largest and own == "odd":
+                continue  # zero at zero
+            power = Fraction(0) if degree is None else (degree - op.order - m) * around.power
+            value = through(Part(Fraction(0), around.odd, around.unsure), own)
+            part = product((value, *steps)).scaled(power)
+            if op.fn in _SMOOTH_TO and op.order + m > _SMOOTH_TO[op.fn]:
+                if m:
+                    yield refusal(part, DELTA)
+                continue
+
+            def emit(w: Writer, steps: tuple[Part, ...] = steps) -> Var:
+                value = _derivative(w, op.fn, w.total(arg, largest), op.order + len(steps))
+                return _with_steps(w, value, arg, steps)
+            yield Recipe(part, tuple((arg, q) for q in (*largest, *steps)), emit)
+
+    def _split(self, node: Node) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+        """The largest parts of a node, and the others."""
+        parts = self.parts(node)
+        top = max((p.power for p in parts), default=None)
+        return tuple(p for p in parts if p.power == top), tuple(p for p in parts if p.power != top)
+
+    # --- matrices ---
+
+    def of_term(self, term: Term) -> list[Recipe]:
+        """The recipes of a term of a matrix, whose powers are those of operators; what they emit are terms."""
+        if isinstance(term, FunctionTerm):
+            raise NoSeries("a function of a matrix")
+        coefs: tuple[Part | None, ...] = self.parts(term.coef) if term.coef is not None else (None,)
+        found = []
+        for c in coefs:
+            factor = () if c is None else ((term.coef, c),)
+            found += self._multiples(term, factor) if isinstance(term, MatrixTerm) else self._outers(term, factor)
+        return found
+
+    def _multiples(self, term: MatrixTerm, factor: tuple[Need, ...]) -> list[Recipe]:
+        return [Recipe(product([*(p for _, p in factor), m]), (*factor, (term.cell, m)), lambda w, m=m: MatrixTerm(
+            *_coef(w, factor), w.cell(term.cell, m), term.items, term.transposed)) for m in self.parts(term.cell)]
+
+    def _outers(self, term: OuterTerm, factor: tuple[Need, ...]) -> list[Recipe]:
+        return [Recipe(product([*(p for _, p in factor), a, b]).scaled(Fraction(1)),
+                       (*factor, (term.left, a), (term.right, b)), lambda w, a=a, b=b: OuterTerm(
+                           *_coef(w, factor), w.part(term.left, a), w.part(term.right, b)))
+                for a in self.parts(term.left) for b in self.parts(term.right)]
+
+
+#: The order of the last derivative that is a function, of functions with a kink or a jump.
+_SMOOTH_TO = {"relu": 1, "abs": 1, "sign": 0, "step": 0}
+_SLOPES = {"relu": "step", "abs": "sign"}
+
+
+def _coef(w: Writer, factor: tuple[Need, ...]) -> tuple[Var | None]:
+    return (w.part(*factor[0]) if factor else None,)
+
+
+def _derivative(w: Writer, fn: str, arg: Var, order: int) -> Var:
+    if order == 1 and fn in _SLOPES:
+        return w.builder.elementwise(_SLOPES[fn], arg)
+    return w.builder.elementwise(fn, arg, order=order)
+
+
+def _as(w: Writer, value: Var, like: Var) -> Var:
+    """The value with the axes of `like`: a number added to a vector becomes one."""
+    if value.type.width == like.type.width and len(value.type.shape) == len(like.type.shape):
+        return value
+    return w.builder.add(value, w.builder.const(0, like.type))
+
+
+def _inverse(part: Part) -> Part:
+    return Part(-part.power, part.odd, part.unsure)
+
+
+def _combinations(lower: tuple[Part, ...], top: Fraction) -> Iterator[tuple[Part, ...]]:
+    """Products of parts that are small beside n**top, as far as they are followed; the empty one first."""
+    yield ()
+    waiting: list[tuple[Part, ...]] = [()]
+    while waiting:
+        shorter = waiting.pop(0)
+        start = lower.index(shorter[-1]) if shorter else 0
+        for part in lower[start:]:
+            longer = (*shorter, part)
+            if sum(p.power - top for p in longer) >= -DEPTH:
+                yield longer
+                waiting.append(longer)
+
+
+def _orderings(steps: tuple[Part, ...]) -> Fraction:
+    """In how many orders a product of steps occurs."""
+    return Fraction(factorial(len(steps)), prod(factorial(k) for k in Counter(steps).values()))
+
+
+def _times(w: Writer, value: Var, number: Fraction) -> Var:
+    return value if number == 1 else w.builder.mul(w.builder.const(number), value)
+
+
+def _with_steps(w: Writer, value: Var, arg: Var, steps: tuple[Part, ...]) -> Var:
+    """A derivative times the steps, over m! for each order that they occur in."""
+    for step in steps:
+        value = w.builder.mul(value, w.part(arg, step))
+    return _times(w, value, _orderings(steps) / factorial(len(steps)))

@@ -1,0 +1,113 @@
+"""The limit program of a series: the same statements, with a temporary or cell for every part that outputs need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tensorprog.ir.build import Builder
+from tensorprog.ir.program import (
+    Accum,
+    Cell,
+    Initial,
+    Law,
+    Let,
+    MatAccum,
+    MatStore,
+    Program,
+    Statement,
+    Store,
+    Var,
+    Zero,
+)
+from tensorprog.passes.differentiate import used_names
+from tensorprog.passes.rewrite import map_blocks
+from tensorprog.series.orders import Needed, Orders, recipes_for
+from tensorprog.series.parts import Part
+from tensorprog.series.recipes import Writer
+
+
+def write(orders: Orders, needed: Needed) -> Program:
+    """The program of the parts that are needed, none of which may be refused. It may hold `Fluctuation`s."""
+    writer = _Writer(orders, needed)
+    body = writer.block(orders.program.body)
+    return replace(orders.program, body=body, initials=tuple(writer.initials()))
+
+
+class _Writer(Writer):
+    def __init__(self, orders: Orders, needed: Needed):
+        self.orders, self.needed = orders, needed
+        self.builder = Builder(used_names(orders.program))
+        self.made: dict[tuple[Var, Part], Var] = {}
+        self.cells = {(cell, p): own for cell in needed.parts if isinstance(cell, Cell)
+                      for p, own in self._own_cells(cell)}
+
+    def _own_cells(self, cell: Cell) -> Iterator[tuple[Part, Cell]]:
+        """A cell for each part of a cell; one keeps its name: a declared object's own, else the largest."""
+        parts = sorted(self.needed.of(cell), key=lambda p: -p.power)
+        kept = self.orders.initial.get(cell, parts[0])
+        number = 0
+        for part in parts:
+            if part == kept:
+                yield part, cell
+                continue
+            number += 1
+            name = self.builder.names.fresh(f"{cell.name}_order_{number}")
+            yield part, replace(cell, name=name, display=f"{cell.display}.{number}")
+
+    def part(self, node: Var, part: Part) -> Var:
+        return self.made[node, part]
+
+    def cell(self, cell: Cell, part: Part) -> Cell:
+        return self.cells[cell, part]
+
+    def initials(self) -> Iterator[Initial]:
+        """The declared objects; the other parts of each begin as zero."""
+        for initial in self.orders.program.initials:
+            parts = self.needed.of(initial.cell)
+            if self.orders.initial.get(initial.cell) in (None, *parts):
+                yield initial
+            for part in parts:
+                if part != self.orders.initial.get(initial.cell) and self.cells[initial.cell, part] is not initial.cell:
+                    yield replace(initial, cell=self.cells[initial.cell, part], law=Law("zero"), drawn=None)
+
+    def block(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        with self.builder.nested() as out:
+            for statement in body:
+                self._statement(map_blocks(statement, self.block))
+        return tuple(out)
+
+    def _statement(self, statement: Statement) -> None:
+        self.builder.span = statement.span
+        match statement:
+            case Let(var=var):
+                self.builder.hint = var.name
+                for part in self.needed.of(var):
+                    self.made[var, part] = self._sum(statement, part) or self.builder.const(0, var.type)
+            case Store(cell=cell):
+                for part in self.needed.of(cell):
+                    value = self._sum(statement, part) or self.builder.const(0, statement.value.type)
+                    self.builder.append(replace(statement, cell=self.cells[cell, part], value=value))
+            case Accum(cell=cell):
+                for part in self.needed.of(cell):
+                    value = self._sum(statement, part)
+                    if value is not None:
+                        self.builder.append(replace(statement, cell=self.cells[cell, part], value=value))
+            case MatStore(cell=cell) | MatAccum(cell=cell):
+                for part in self.needed.of(cell):
+                    terms = tuple(r.emit(self) for r in recipes_for(self.orders, statement, part))
+                    if terms or isinstance(statement, MatStore):
+                        self.builder.append(replace(statement, cell=self.cells[cell, part], terms=terms))
+            case Zero(cell=cell):
+                for part in self.needed.of(cell):
+                    self.builder.append(replace(statement, cell=self.cells[cell, part]))
+            case _:
+                self.builder.append(statement)
+
+    def _sum(self, statement: Statement, part: Part) -> Var | None:
+        """The sum of the terms of a part; None if it has none here."""
+        whole: Var | None = None
+        for recipe in recipes_for(self.orders, statement, part):
+            term = recipe.emit(self)
+            whole = term if whole is None else self.builder.add(whole, term)
+        return whole
