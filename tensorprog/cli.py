@@ -337,8 +337,10 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 @main.command()
 @PROGRAM
 @DATA
+@click.option("--draws", type=click.IntRange(min=0), default=0, show_default=True,
+              help="How many joint draws of outputs whose limit is random to write.")
 @_options(SET, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, JSON, PROGRESS)
-def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignments: tuple,
+def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: int, assignments: tuple,
         limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int, tolerance: float | None,
         method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float, output: Path | None,
         as_json: bool, progress: bool | None) -> int:
@@ -350,6 +352,7 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignm
     Example:
       tpc run model.tp data.npz y=labels.csv --set eta=0.1 -o limit.npz
       tpc run deep.tp data.npz --limit L=8,16,32,64
+      tpc run kernel_regime.tp data.npz --draws 100 -o draws.npz
     """
     compiled = _compile(program, (), show_warnings=not as_json)
     settings = _as_settings(assignments)
@@ -357,7 +360,7 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignm
         result = compiled.run_with(_load(compiled, data + more_data, settings, limit), settings, samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
-                                   progress=bar, limit=limit)
+                                   progress=bar, limit=limit, draws=draws)
     return _finish(compiled, result, output, as_json)
 
 

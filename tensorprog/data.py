@@ -305,7 +305,8 @@ def _cell_advice(cell: str) -> str:
 
 
 def save_results(path: str | os.PathLike[str], result: Result) -> None:
-    """Write a result as `.npz`: `f`, `f.error`, `f.method` for each output `f`, and `.settings` as JSON text.
+    """Write a result as `.npz`: `f`, `f.error`, `f.method` for each output `f`, and `.settings` as JSON text; of an output
+    whose limit is random, also `f.factor` (its covariance is the sum over the first axis of products) and `f.draws`.
 
     The file appears whole, or, when something fails, stays what it was.
 
@@ -321,4 +322,6 @@ def save_results(path: str | os.PathLike[str], result: Result) -> None:
                    f"{name}.method": np.array(result.method[name])}
         if name in result.samples:
             arrays[f"{name}.samples"] = result.samples[name]
+        if name in result.spread:
+            arrays |= {f"{name}.factor": result.spread[name].factor, f"{name}.draws": result.draws[name]}
     write_whole(path, lambda file: np.savez(file, **arrays))

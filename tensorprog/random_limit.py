@@ -33,23 +33,63 @@ class Spread:
     """The distribution of an output whose limit is random.
 
     Attributes:
-        covariance: over its elements, [*shape, *shape].
-        error: that of the covariance, by the errors of the evaluator and, where draws were sampled, of sampling.
+        factor: K arrays of the output's shape, [K, *shape]: the covariance of two elements is the sum of their products.
+        noise: the errors of these by the evaluator.
         draws: joint draws, [D, *shape]; the same draw of all outputs belongs together.
-        gaussian: whether the output is jointly Gaussian.
+        gaussian: whether the output is jointly Gaussian. If not, `factor` holds what draws deviate from their mean, in
+            pairs of a draw and its negative.
     """
 
-    covariance: np.ndarray
-    error: np.ndarray
+    factor: np.ndarray
+    noise: np.ndarray
     draws: np.ndarray
     gaussian: bool
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return self.factor.shape[1:]
+
+    @property
+    def variance(self) -> np.ndarray:
+        """The variance of each element."""
+        return (self.factor ** 2).sum(axis=0)
+
+    @property
     def deviation(self) -> np.ndarray:
         """The standard deviation of each element."""
-        size = int(np.sqrt(self.covariance.size))
-        shape = self.covariance.shape[: self.covariance.ndim // 2]
-        return np.sqrt(np.maximum(np.diagonal(self.covariance.reshape(size, size)), 0.0)).reshape(shape)
+        return np.sqrt(self.variance)
+
+    @property
+    def variance_error(self) -> np.ndarray:
+        """The error of `variance`, by the errors of the evaluator and, where draws were sampled, of sampling."""
+        by_noise = 2 * np.sqrt(((self.factor * self.noise) ** 2).sum(axis=0))
+        return by_noise if self.gaussian else np.hypot(by_noise, _scatter(self.factor ** 2))
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """The covariance over all pairs of elements, [*shape, *shape]."""
+        flat = self._flat(self.factor)
+        return (flat.T @ flat).reshape(*self.shape, *self.shape)
+
+    @property
+    def covariance_error(self) -> np.ndarray:
+        """The error of `covariance`, as that of `variance`."""
+        flat, noise = self._flat(self.factor), self._flat(self.noise)
+        one = (flat ** 2).T @ noise ** 2
+        by_noise = np.sqrt(one + one.T)
+        if not self.gaussian:
+            by_noise = np.hypot(by_noise, _scatter(flat[:, :, None] * flat[:, None, :]))
+        return by_noise.reshape(*self.shape, *self.shape)
+
+    def _flat(self, values: np.ndarray) -> np.ndarray:
+        return values.reshape(len(values), -1)
+
+
+def _scatter(terms: np.ndarray) -> np.ndarray:
+    """The standard error of a sum whose terms come in independent pairs, the second half beside the first."""
+    half = len(terms) // 2
+    pairs = terms[:half] + terms[half:]
+    return pairs.std(axis=0, ddof=1) * np.sqrt(half)
 
 
 @dataclass(frozen=True)
@@ -92,14 +132,10 @@ def run_random(compiled: Compiled, env: Mapping[str, object], method: str, sourc
 
 def _affine(value: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, Spread]:
     """Mean, error and spread of an output from its values at zero and at the unit vectors."""
-    slopes = (value[1:] - value[0]).reshape(len(value) - 1, -1)
-    noise = np.broadcast_to(error[1:], value[1:].shape).reshape(slopes.shape)
-    covariance = slopes.T @ slopes
-    variance = (slopes ** 2).T @ noise ** 2
-    shape = (*value.shape[1:], *value.shape[1:])
-    error_of = np.sqrt(variance + variance.T).reshape(shape)
-    drawn = value[0] + (wanted @ slopes).reshape(len(wanted), *value.shape[1:])
-    return value[0], np.broadcast_to(error, value.shape)[0], Spread(covariance.reshape(shape), error_of, drawn, True)
+    slopes = value[1:] - value[0]
+    error = np.broadcast_to(error, value.shape)
+    drawn = value[0] + np.tensordot(wanted, slopes, 1)
+    return value[0], error[0], Spread(slopes, error[1:], drawn, True)
 
 
 def _sampled(value: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, Spread]:
@@ -107,14 +143,9 @@ def _sampled(value: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> tuple[
     half = len(value) // 2
     mean = value.mean(axis=0)
     pairs = (value[:half] + value[half:]) / 2
-    scatter = pairs.std(axis=0, ddof=1) / np.sqrt(half)
-    centred = (value - mean).reshape(len(value), -1)
-    products = centred[:, :, None] * centred[:, None, :]
-    pairs = (products[:half] + products[half:]) / 2
-    shape = (*mean.shape, *mean.shape)
-    covariance, of_it = pairs.mean(axis=0).reshape(shape), (pairs.std(axis=0, ddof=1) / np.sqrt(half)).reshape(shape)
-    noise = np.broadcast_to(error, value.shape).mean(axis=0)
-    return mean, np.hypot(scatter, noise), Spread(covariance, of_it, value[: len(wanted)].copy(), False)
+    error = np.broadcast_to(error, value.shape)
+    spread = Spread((value - mean) / np.sqrt(len(value)), error / np.sqrt(len(value)), value[: len(wanted)].copy(), False)
+    return mean, np.hypot(pairs.std(axis=0, ddof=1) / np.sqrt(half), error.mean(axis=0)), spread
 
 
 # --- the draws -----------------------------------------------------------------------------------------------

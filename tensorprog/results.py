@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SHOWN_ROWS = 6
 SHOWN_COLUMNS = 5
 
+# Elements of an output up to which its covariance is written out.
+MOST_SHOWN_PAIRED = 64
+
 # What is smaller than this is the rounding error of quantities of order one.
 ROUNDING = 1e-14
 
@@ -89,20 +92,26 @@ class Result(Mapping[str, np.ndarray]):
 
     def table(self) -> str:
         """Scalars as `value +- error`; larger arrays by their shape and the first entries of each row."""
-        return "\n".join(line for name in self for line in _lines(name, self[name], self.error[name], self._none(name)))
+        return "\n".join(line for name in self for line in self._lines(name))
+
+    def _lines(self, name: str) -> Iterator[str]:
+        yield from _lines(name, self[name], self.error[name], self._none(name))
+        if name in self.spread:
+            yield f"  {_random(self.spread[name])}"
 
     def _none(self, name: str) -> np.ndarray:
         """Which elements of an output have no limit."""
         return self.unresolved.get(name, np.broadcast_to(False, self[name].shape))
 
     def _repr_html_(self) -> str:
-        rows = "".join(_html_row(name, self[name], self.error[name], self.method[name], self._none(name))
-                       for name in self)
+        rows = "".join(_html_row(name, self[name], self.error[name], self.method[name], self._none(name),
+                                 self.spread.get(name)) for name in self)
         return f"<table><tr><th>output</th><th>shape</th><th>value</th><th>method</th></tr>{rows}</table>"
 
     def to_json(self) -> str:
         """Everything but the samples, as JSON; numbers that are not finite become null. An output with elements that
-        have no limit has an array `no_limit` that marks them."""
+        have no limit has an array `no_limit` that marks them; one whose limit is random an object `random` with its
+        variance, its draws and, if it is not large, its covariance."""
         return json.dumps(self.as_dict(), allow_nan=False)
 
     def as_dict(self) -> dict[str, object]:
@@ -111,6 +120,11 @@ class Result(Mapping[str, np.ndarray]):
                    for name in self}
         for name, mask in self.unresolved.items():
             results[name]["no_limit"] = mask.tolist()
+        for name, spread in self.spread.items():
+            results[name]["random"] = {"variance": _plain(spread.variance), "gaussian": spread.gaussian,
+                                       "draws": _plain(spread.draws)}
+            if self[name].size <= MOST_SHOWN_PAIRED:
+                results[name]["random"]["covariance"] = _plain(spread.covariance)
         return {"results": results, "settings": self.settings, "diverged": self.diverged,
                 "warnings": [{"code": w.code, "message": w.message} for w in self.warnings]}
 
@@ -216,11 +230,23 @@ def with_error(value: float, error: float) -> str:
     return f"{value:.{digits}f} +- {error:.{digits}f}"
 
 
-def _html_row(name: str, value: np.ndarray, error: np.ndarray, method: str, none: np.ndarray) -> str:
+def _random(spread: Spread) -> str:
+    """What is said of an output whose limit is random, below its mean."""
+    deviation = spread.deviation
+    low, high = (float(f(deviation)) if deviation.size else 0.0 for f in (np.min, np.max))
+    width = _number(high) if deviation.ndim == 0 or low == high else f"{_number(low)} to {_number(high)}"
+    law = "Gaussian over networks" if spread.gaussian else "random over networks"
+    return f"the mean; it is {law}, with standard deviation {width}"
+
+
+def _html_row(name: str, value: np.ndarray, error: np.ndarray, method: str, none: np.ndarray,
+              spread: Spread | None) -> str:
     shape = " &times; ".join(map(str, value.shape)) or "scalar"
     if value.ndim == 0:
         text = NO_LIMIT if none else with_error(float(value), float(error)).replace("+-", "&plusmn;")
     else:
         text = _row(value.reshape(-1), none.reshape(-1)) if value.size else "empty"
         text += _array_error(error, none)
+    if spread is not None:
+        text += f"<br>{html.escape(_random(spread))}"
     return f"<tr><td>{html.escape(name)}</td><td>{shape}</td><td>{text}</td><td>{html.escape(method)}</td></tr>"

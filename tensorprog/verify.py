@@ -45,6 +45,9 @@ LEVEL = 1e-3
 # An error this many standard errors beyond what is allowed is seen with probability 90 %.
 MARGIN = 1.28
 
+# Elements of an output whose limit is random, up to which all pairs of them are compared.
+MOST_PAIRED = 12
+
 Progress = Callable[[int, int], None]
 
 
@@ -121,10 +124,11 @@ def judge(limit: Result, networks: Sequence[Result], vanishing: Mapping[str, flo
         level: the probability that noise makes a right limit fail.
     """
     powers = vanishing or {}
+    limit, networks, random = with_covariances(limit, networks)
     runs = {"the limit": limit} | {f"width {result.settings['width']}": result for result in networks}
     diverged = {name: {run: result.diverged[name] for run, result in runs.items()
                        if name in result.diverged and _diverged(name, limit, result)} for name in limit}
-    compared = {name: _Comparison(name, limit, networks, powers.get(name)) for name in limit
+    compared = {name: _Comparison(name, limit, networks, powers.get(name), name in random) for name in limit
                 if not diverged[name] and np.isfinite(limit[name]).any()}
     count = sum(len(comparison.limit.value) for comparison in compared.values())
     findings = {name: compared[name].finding(level / count) if name in compared else
@@ -136,6 +140,45 @@ def judge(limit: Result, networks: Sequence[Result], vanishing: Mapping[str, flo
                         for name, comparison in compared.items()}
     extrapolated = Result(values, errors, dict.fromkeys(values, "extrapolated"))
     return Verification(limit, tuple(networks), extrapolated, findings)
+
+
+def with_covariances(limit: Result, networks: Sequence[Result]) -> tuple[Result, list[Result], frozenset[str]]:
+    """The results with the covariance of every output whose limit is random as an output of its own (of large ones, the
+    variances of its elements), and the names of all these outputs."""
+    random = [name for name in limit if name in limit.spread and limit.spread[name].factor.any()]
+    if not random:
+        return limit, list(networks), frozenset()
+    names = {name: f"covariance of {name}" for name in random}
+    values, errors = {}, {}
+    for name, title in names.items():
+        spread, size = limit.spread[name], limit[name].size
+        paired = size <= MOST_PAIRED
+        values[title] = spread.covariance if paired else spread.variance
+        errors[title] = spread.covariance_error if paired else spread.variance_error
+    method = limit.method | {title: limit.method[name] for name, title in names.items()}
+    extended = Result(dict(limit) | values, limit.error | errors, method, settings=limit.settings,
+                      warnings=limit.warnings, diverged=limit.diverged, unresolved=limit.unresolved, spread=limit.spread)
+    found = [_with_products(result, names) for result in networks]
+    return extended, found, frozenset((*names, *names.values()))
+
+
+def _with_products(networks: Result, names: Mapping[str, str]) -> Result:
+    """Networks with products of what outputs deviate from their means: their mean is the covariance, without bias."""
+    samples = dict(networks.samples)
+    for name, title in names.items():
+        drawn = networks.samples[name]
+        count = len(drawn)
+        centred = (drawn - drawn.mean(axis=0)).reshape(count, -1) * math.sqrt(count / (count - 1))
+        paired = centred.shape[1] <= MOST_PAIRED
+        products = centred[:, :, None] * centred[:, None, :] if paired else centred ** 2
+        shape = drawn.shape[1:] * (2 if paired else 1)
+        samples[title] = products.reshape(count, *shape)
+    more = {title: samples[title] for title in names.values()}
+    values = dict(networks) | {title: drawn.mean(axis=0) for title, drawn in more.items()}
+    errors = networks.error | {title: drawn.std(axis=0, ddof=1) / math.sqrt(len(drawn)) for title, drawn in more.items()}
+    method = networks.method | dict.fromkeys(more, "finite")
+    return Result(values, errors, method, settings=networks.settings, warnings=networks.warnings,
+                  diverged=networks.diverged, samples=samples)
 
 
 def _diverged(name: str, limit: Result, result: Result) -> bool:
@@ -159,11 +202,13 @@ class _Comparison:
 
     Attributes:
         assigned: which elements are assigned, in the shape of the output.
+        random: whether networks scatter at every width, because the limit is random.
         widths, samples: K widths, and [K, S, J]: S networks of each.
         limit, tends_to: what the limit says, and what the networks tend to.
     """
 
-    def __init__(self, name: str, limit: Result, networks: Sequence[Result], power: float | None):
+    def __init__(self, name: str, limit: Result, networks: Sequence[Result], power: float | None, random: bool = False):
+        self.random = random
         self.assigned = np.isfinite(limit[name])
         value, error = limit[name][self.assigned], limit.error[name][self.assigned]
         samples = np.stack([result.samples[name][:, self.assigned] for result in networks])
@@ -187,9 +232,9 @@ class _Comparison:
     def finding(self, level: float) -> Finding:
         """The verdict at a significance level for a single number."""
         deviation, allowed, error = significance(self.tends_to, self.limit, level)
-        concentrated = concentrates(self.widths, self.samples)
+        concentrated = concentrates(self.widths, self.samples) | self.random
         smallest, relative = self._smallest_seen((allowed + MARGIN) * error)
-        scattering = keeps_scattering(self.widths, self.samples, level)
+        scattering = keeps_scattering(self.widths, self.samples, level) & (not self.random)
         off = deviation > allowed
         differs = (off & concentrated).any()
         unresolved = off.any() or scattering.any() or (relative and smallest >= 1)
@@ -202,7 +247,7 @@ class _Comparison:
                        deviation=float(deviation[worst]), allowed=float(allowed[worst]),
                        concentrated=bool(concentrated[worst] and not scattering[worst]),
                        smallest_seen=smallest, relative=relative,
-                       network_power=fit_power(self.widths, *distance_of_networks(*elements)),
+                       network_power=None if self.random else fit_power(self.widths, *distance_of_networks(*elements)),
                        mean_power=fit_power(self.widths, *distance_of_means(*elements)))
 
     def _smallest_seen(self, seen: np.ndarray) -> tuple[float, bool]:

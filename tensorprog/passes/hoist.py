@@ -135,9 +135,15 @@ def hoisted(loop: For, builder: Builder, is_new: Callable[[Cell, For], bool]) ->
 class _Same:
     """What does not depend on the iteration: temporaries, and the cells that are written alike in each."""
 
-    loop: str
+    loop: For
     vars: frozenset[Var]
     cells: frozenset[Cell]
+    often: frozenset[Cell]
+
+    def seen_again(self, load: Let) -> bool:
+        """Whether a load gives the same when the loop is split before it."""
+        cell = load.op.cell
+        return cell not in self.cells or cell not in self.often and _is_split(cell, load, self.loop)
 
     def statement(self, statement: Statement) -> bool:
         """Whether a statement, but for its blocks, does the same in every iteration."""
@@ -155,7 +161,7 @@ def _same(loop: For, is_new: Callable[[Cell, For], bool]) -> _Same:
     vars = set(local)
     own = cells_written(loop.body)
     cells = {c for c in own if is_new(c, loop)}
-    often = {c for c, count in Counter(written(s) for s, _ in flat).items() if count > 1}
+    often = frozenset(c for c, count in Counter(written(s) for s, _ in flat).items() if count > 1)
     while True:
         size = len(vars) + len(cells)
         for statement, varies in flat:
@@ -170,7 +176,7 @@ def _same(loop: For, is_new: Callable[[Cell, For], bool]) -> _Same:
             else:
                 cells.discard(written(statement))
         if len(vars) + len(cells) == size:
-            return _Same(loop.var, frozenset(vars), frozenset(cells))
+            return _Same(loop, frozenset(vars), frozenset(cells), often)
 
 
 def _is_split(cell: Cell, reader: Statement, loop: For) -> bool:
@@ -257,12 +263,15 @@ class _Split:
 
     def _again(self, let: Let, loops: tuple[str, ...], first: list[Statement], copies: list[Statement]) -> Var:
         var = Var(self.builder.names.fresh(let.var.name), let.var.type)
-        if isinstance(let.op, _CHEAP) and not (isinstance(let.op, Load) and let.op.cell in self.same.cells):
+        if isinstance(let.op, _CHEAP) and not (isinstance(let.op, Load) and not self.same.seen_again(let)):
             copies.append(replace(let, var=var))
             return var
         items = tuple(IntSym(v, "loop") for v in loops)
-        cell = self.builder.cell(f"{let.var.name}_kept", let.var.type, len(items), display=let.var.name)
-        first.append(Store(cell, items, let.var, span=let.span))
+        cell = next((s.cell for s in first if isinstance(s, Store) and s.value is let.var and s.items == items
+                     and s.cell not in self.same.often), None)
+        if cell is None:
+            cell = self.builder.cell(f"{let.var.name}_kept", let.var.type, len(items), display=let.var.name)
+            first.append(Store(cell, items, let.var, span=let.span))
         copies.append(Let(var, Load(cell, items), span=let.span))
         return var
 
