@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -112,18 +113,22 @@ def run_random(compiled: Compiled, env: Mapping[str, object], method: str, sourc
     given = {**env, drawn.size: 1}
     factor, shapes, uncertain = _factor(compiled, given, source, seed, options)
     rng = np.random.default_rng([STREAM, seed])
-    affine = drawn.affine and factor.shape[1] <= MOST_DIRECTIONS
+    rank = factor.shape[1]
+    affine = drawn.affine if rank <= MOST_DIRECTIONS else frozenset()
+    normal = np.zeros((0, rank))
     if affine:
-        normal = np.concatenate([np.zeros((1, factor.shape[1])), np.eye(factor.shape[1])])
-    else:
-        half = rng.standard_normal((max(SAMPLED, draws) // 2 + 1, factor.shape[1]))
-        normal = np.concatenate([half, -half])
+        normal = np.concatenate([np.zeros((1, rank)), np.eye(rank)])
+    if drawn.random - affine:
+        half = rng.standard_normal((max(SAMPLED, draws) // 2 + 1, rank))
+        normal = np.concatenate([normal, half, -half])
     limit = run_limit(compiled, _with_draws(given, drawn, normal @ factor.T, shapes), method, source, seed=seed, **options)
-    wanted = rng.standard_normal((draws, factor.shape[1]))
+    wanted = rng.standard_normal((draws, rank)) if not drawn.random - affine else half[:draws]
     values, errors, spread = dict(limit.values), dict(limit.errors), {}
+    first = rank + 1 if affine else 0
     for name in drawn.random:
-        found = _affine if affine else _sampled
-        values[name], errors[name], spread[name] = found(limit.values[name], limit.errors[name], wanted)
+        value, error = limit.values[name], np.broadcast_to(limit.errors[name], limit.values[name].shape)
+        found, rows = (_affine, slice(0, first)) if name in affine else (_sampled, slice(first, None))
+        values[name], errors[name], spread[name] = found(value[rows], error[rows], wanted)
     unresolved = {n: m.any(axis=0) if n in drawn.random else m for n, m in limit.unresolved.items()}
     limit = replace(limit, values=values, errors=errors, unresolved=unresolved,
                     warnings=(*limit.warnings, *uncertain))
@@ -133,7 +138,6 @@ def run_random(compiled: Compiled, env: Mapping[str, object], method: str, sourc
 def _affine(value: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, Spread]:
     """Mean, error and spread of an output from its values at zero and at the unit vectors."""
     slopes = value[1:] - value[0]
-    error = np.broadcast_to(error, value.shape)
     drawn = value[0] + np.tensordot(wanted, slopes, 1)
     return value[0], error[0], Spread(slopes, error[1:], drawn, True)
 
@@ -143,7 +147,6 @@ def _sampled(value: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> tuple[
     half = len(value) // 2
     mean = value.mean(axis=0)
     pairs = (value[:half] + value[half:]) / 2
-    error = np.broadcast_to(error, value.shape)
     spread = Spread((value - mean) / np.sqrt(len(value)), error / np.sqrt(len(value)), value[: len(wanted)].copy(), False)
     return mean, np.hypot(pairs.std(axis=0, ddof=1) / np.sqrt(half), error.mean(axis=0)), spread
 
@@ -162,11 +165,14 @@ def _factor(compiled: Compiled, env: Mapping[str, object], source: Source, seed:
     shapes: list[tuple[int, ...]] = [()] * count
     for name, (i, j) in drawn.pairs.items():
         value = np.nan_to_num(found.values[name])
-        rank = drawn.ranks[i]
-        rows = int(np.prod(value.shape[:rank], dtype=int))
+        (loops, axes), (others, more) = drawn.ranks[i], drawn.ranks[j]
+        # [loops_i, loops_j, axes_i, axes_j] -> [loops_i, axes_i, loops_j, axes_j]
+        start = loops + others
+        order = (*range(loops), *range(start, start + axes), *range(loops, start), *range(start + axes, value.ndim))
+        value = value.transpose(order)
         if i == j:
-            shapes[i] = value.shape[:rank]
-        blocks[i][j] = value.reshape(rows, -1)
+            shapes[i] = value.shape[: loops + axes]
+        blocks[i][j] = value.reshape(math.prod(value.shape[: loops + axes]), -1)
         blocks[j][i] = blocks[i][j].T
     whole = np.block(blocks)
     eigenvalues, vectors = np.linalg.eigh((whole + whole.T) / 2)
@@ -180,7 +186,7 @@ def _with_draws(env: Mapping[str, object], drawn: Drawn, numbers: np.ndarray,
     given = {**env, drawn.size: len(numbers)}
     start = 0
     for name, shape in zip(drawn.inputs, shapes):
-        stop = start + int(np.prod(shape, dtype=int))
+        stop = start + math.prod(shape)
         given[name] = np.ascontiguousarray(numbers[:, start:stop].reshape(len(numbers), *shape))
         start = stop
     return given

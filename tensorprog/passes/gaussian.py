@@ -171,10 +171,10 @@ def centred_variance(initial: Initial) -> ConstExpr | None:
 # --- degrees -------------------------------------------------------------------------------------------------
 
 
-def affine_in_inputs(program: Program, names: Collection[str], scalars: Iterable[Cell]) -> bool:
-    """Whether scalars of a program are affine in some of its inputs, taken together."""
+def affine_in_inputs(program: Program, names: Collection[str]) -> set[Var | Cell]:
+    """The values of a program that are affine in some of its inputs, taken together."""
     degrees = _degrees(program.body, {i.cell: FREE for i in program.initials if i.law.name != "zero"}, names)
-    return all(degrees.get(s, ZERO) <= FREE | LINEAR for s in scalars)
+    return {value for value, found in degrees.items() if found <= FREE | LINEAR}
 
 
 @dataclass

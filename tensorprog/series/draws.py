@@ -73,22 +73,23 @@ class Drawn:
 
     Attributes:
         program: the limit program; outputs in `random` have the number of the draw as their first index.
-        covariances: the program whose output (i, j) of `pairs`, [*extents_i, *extents_j], is a covariance of numbers.
+        covariances: the program whose output (i, j) of `pairs`, [*loops_i, *loops_j, *axes_i, *axes_j], is a covariance of
+            numbers.
         inputs: the names of the inputs of draws.
-        ranks: the number of axes of each of them besides that of draws.
+        ranks: of each of them, the number of loops, and of axes of what is drawn in these at once.
         size: the name of the size that is the number of draws.
         random: the outputs that depend on draws.
-        affine: whether these are affine in the draws, and so jointly Gaussian.
+        affine: those that are affine in the draws, and so jointly Gaussian.
     """
 
     program: Program
     covariances: Program
     inputs: tuple[str, ...]
-    ranks: tuple[int, ...]
+    ranks: tuple[tuple[int, int], ...]
     pairs: dict[str, tuple[int, int]]
     size: str
     random: frozenset[str]
-    affine: bool
+    affine: frozenset[str]
 
 
 def with_draws(program: Program) -> Drawn:
@@ -103,8 +104,9 @@ def with_draws(program: Program) -> Drawn:
     covariances, pairs = _covariance_program(program, sites, builder)
     limit, random = _over_draws(_reading(program, sites, draw, size), draw, size, builder)
     names = tuple(s.input for s in sites)
-    affine = affine_in_inputs(limit, set(names), [o.cell for o in limit.outputs if o.name in random])
-    return Drawn(limit, covariances, names, tuple(len(s.extents) for s in sites), pairs, size, random, affine)
+    degrees = affine_in_inputs(limit, set(names))
+    affine = frozenset(o.name for o in limit.outputs if o.name in random and o.cell in degrees)
+    return Drawn(limit, covariances, names, tuple((len(s.loops), len(s.let.var.type.shape)) for s in sites), pairs, size, random, affine)
 
 
 def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iterator[Site]:
