@@ -169,7 +169,7 @@ _NOT_LEADING = ("TP501", "TP502", "TP504", "TP506", "TP510")
 def _leading(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Compiled | None:
     """The limit of leading terms; None if they do not make one."""
     from tensorprog.passes.limit import leading_terms
-    from tensorprog.passes.powers import check_outputs, infer_powers
+    from tensorprog.passes.powers import check_outputs, has_vanishing_argument, infer_powers
     from tensorprog.passes.readouts import readouts
     from tensorprog.passes.simplify import simplify
 
@@ -183,7 +183,7 @@ def _leading(program: Program, plain: Program, env: Mapping[str, object], report
         own.extend(later)
         own.raise_errors()
     except ProgramError as error:
-        if any(d.code in _NOT_LEADING for d in error.diagnostics):
+        if any(d.code in _NOT_LEADING for d in error.diagnostics) and not has_vanishing_argument(error):
             return None
         reporter.extend(own)
         raise
@@ -197,22 +197,40 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
     Raises:
         ProgramError: through `reporter`; where there is no series either, with what leading terms lack.
     """
-    from tensorprog.passes.limit import leading_terms
-    from tensorprog.passes.powers import check_outputs, infer_powers
+    from tensorprog.passes.powers import check_outputs
     from tensorprog.series.build import series_limit
 
     own = Reporter(program.source)
     found = series_limit(plain, env, own)
     if found is None:
-        reporter.extend(own)
-        reporter.raise_errors()
-        powers = infer_powers(plain, env, reporter)
-        leading_terms(plain, powers, reporter)
-        check_outputs(plain, powers, reporter)
-        reporter.raise_errors()
+        _report_leading(plain, env, own, reporter)
     vanishing = check_outputs(plain, found.powers, reporter)
     reporter.extend(own)
     return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, found.drawn)
+
+
+def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, reporter: Reporter) -> None:
+    """Report why a program has neither a limit of leading terms nor one by series, whose reasons are `found`.
+
+    Raises:
+        ProgramError: always.
+    """
+    from tensorprog.passes.limit import leading_terms
+    from tensorprog.passes.powers import infer_powers
+
+    leading = Reporter(plain.source)
+    try:
+        powers = infer_powers(plain, env, leading)
+        leading_terms(plain, powers, leading)
+    except ProgramError:
+        if not found.found:
+            raise
+    if not found.has("TP518") and (leading.has("TP506") or leading.has("TP510")):
+        reporter.extend(leading)
+        reporter.raise_errors()
+    reporter.extend(found)
+    reporter.raise_errors()
+    raise AssertionError("a program without a limit and without a reason")
 
 
 def _contracted(limit: Program) -> Program:

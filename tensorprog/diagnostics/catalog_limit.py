@@ -94,9 +94,7 @@ _POWERS = {
         "limit. Usual causes: `dot` (a sum over n coordinates) where `moment` (an average) is meant, matrix entries of "
         "variance 1 instead of 1/n, or a gradient step that is too large. A readout `V @ x` with V of variance 1/n "
         "sums n terms of order 1/sqrt(n): while V is independent of x the sum is a random number, Gaussian, of order "
-        "one; the compiler counts n**(1/2) for it, since that is its size as soon as V and x correlate. The covariance "
-        "of "
-        "such readouts has a limit: `cov(f[a], f[b])`.",
+        "one, and has a limit; as soon as V and x correlate it is of order sqrt(n).",
         "h = W @ v\noutput dot(h, h)",
         "h = W @ v\noutput moment(h*h)"),
     "TP502": Entry(
@@ -126,10 +124,11 @@ _POWERS = {
         "param s = 2\nvector u : [n] ~ normal(0, 1/s)\noutput moment(u*u)"),
     "TP506": Entry(
         "leading terms that cancel",
-        "The limit keeps the leading term of a sum. Here the leading terms cancel exactly, and what is left was of "
-        "lower order and is gone. Written without the terms that cancel, the same value has a limit.",
-        "x = v + W @ v / sqrt(n)\nd_x = x - v\noutput moment(d_x*d_x)",
-        "d_x = W @ v / sqrt(n)\noutput moment(d_x*d_x)*n"),
+        "The leading terms of a sum cancel exactly, and what is left is of lower order. It is followed where the program has "
+        "a series in powers of n, but not in one with functions of the entries of matrices. Written without the terms that "
+        "cancel, the same value has a limit.",
+        "x = v + W @ v / sqrt(n)\nd_x = x - v\nA = sign(outer(v, v)) / n\nz = A @ d_x\noutput moment(z*z)",
+        "d_x = W @ v / sqrt(n)\nA = tanh(outer(v, v)) / n\nz = sqrt(n) * (A @ d_x)\noutput moment(z*z)"),
     "TP507": Entry(
         "identically zero (warning)",
         "The terms of the sum cancel at every width.",
@@ -152,8 +151,8 @@ _POWERS = {
         "output loss"),
     "TP510": Entry(
         "one name for values of different order",
-        "The elements of a family, and the values that a name takes in loops or branches, share one power of n.",
-        "h[0] = W @ v\nh[1] = n*v\nfor l in range(2, 4):\n    h[l] = h[l-1]\noutput moment(h[3]*h[3]) / n**2",
+        "The elements of a family, and the values that a name takes in loops or branches, share one power of n: the largest.",
+        "h[0] = W @ v\nh[1] = n*v\nfor l in range(2, 4):\n    h[l] = h[l-1]\noutput moment(h[0]*h[0])",
         "h[0] = W @ v\nh[1] = v\nfor l in range(2, 4):\n    h[l] = h[l-1]\noutput moment(h[3]*h[3])"),
     "TP511": Entry(
         "an exponential that grows too fast (warning)",
@@ -193,6 +192,30 @@ _POWERS = {
         "smooth networks, the limit is that of a smooth function with a small eps.",
         "G = outer(v, v)\nA = sign(G) / n\nh = A @ v\noutput moment(h*h)",
         "G = outer(v, v)\nA = G / sqrt(G**2 + 0.01) / n\nh = A @ v\noutput moment(h*h)"),
+    "TP518": Entry(
+        "a limit that is a correction of finite width",
+        "A value is a series in powers of n, and an output gets the first term that does not vanish. This one would "
+        "need how an average that does not vanish fluctuates from network to network, or the derivative of a jump to a higher "
+        "order: terms that the theory of limits does not give. The first term of a readout that is random at "
+        "initialization, and what training by gradients makes of it, do have limits.",
+        "output sqrt(n) * moment(v * step(w[0] + v/sqrt(n))) as flips",
+        "output dot(v, tanh(w[0])) / sqrt(n) as f"),
+    "TP519": Entry(
+        "a series of a function of a matrix",
+        "Outputs of the kernel regime are not leading terms: they need the next terms of the series in powers of n, which "
+        "are known for updates by gradients and their multiples, and not for functions of the entries of gradients, as Adam "
+        "and SignSGD take them. In the maximal update parametrization all outputs are leading terms.",
+        "f = dot(v, tanh(W @ v)) / sqrt(n)\nG = n * grad(f, W)\nW -= eta/sqrt(n) * sign(G)\n"
+        "output dot(v, tanh(W @ v)) / sqrt(n) as g",
+        "f = moment(v * tanh(W @ v))\nG = n * grad(f, W)\nW -= eta/n * G / sqrt(G**2 + 0.01)\noutput moment(v * tanh(W @ v)) as g"),
+    "TP520": Entry(
+        "a random number whose law is random",
+        "Readouts at initialization are Gaussian numbers, with covariances that are averages. Here these averages depend "
+        "on another such number: given that one, the readout is Gaussian, but as a whole it is not, and limits of limits are "
+        "not taken. Numbers that are averages with a limit, as attention logits divided by the width, do not have this "
+        "effect.",
+        "s = dot(w[0], v) / sqrt(n)\nf = dot(w[1], tanh(s * (W @ v))) / sqrt(n)\noutput f",
+        "s = moment(w[0] * v)\nf = dot(w[1], tanh(s + W @ v)) / sqrt(n)\noutput f"),
     "TP514": Entry(
         "an accepted warning that is not there (warning)",
         "A comment `# accept TP512: reason` at the end of a line accepts the warnings of that code about this line. "

@@ -128,6 +128,9 @@ def hoisted(loop: For, builder: Builder, is_new: Callable[[Cell, For], bool]) ->
     same = _same(loop, is_new)
     split = _Split(same, builder)
     before, after = split.block(loop.body, ())
+    homes = {c: tuple(split.renamed.get(h, h) for h in c.home if h != loop.var) for c in same.cells}
+    changes = {c: (replace(c, home=home), lambda items: items) for c, home in homes.items() if home != c.home}
+    before, after = map_cells(before, changes), map_cells(after, changes)
     return before, replace(loop, body=after) if after else None
 
 
@@ -216,7 +219,7 @@ class _Split:
 
     def __init__(self, same: _Same, builder: Builder):
         self.same, self.builder = same, builder
-        self.kept: dict[Var, tuple[Cell, tuple[IntExpr, ...]]] = {}
+        self.renamed: dict[str, str] = {}
 
     def block(self, body: tuple[Statement, ...], loops: tuple[str, ...]) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
         first: list[Statement] = []
@@ -245,6 +248,7 @@ class _Split:
     def _renamed_loop(self, loop: For) -> For:
         """A loop with a variable of its own."""
         name = self.builder.names.fresh(loop.var)
+        self.renamed[loop.var] = name
         new = IntSym(name, "loop")
         return replace(loop, var=name, body=tuple(map_indices(s, {loop.var: new}) for s in loop.body))
 

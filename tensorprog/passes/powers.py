@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from tensorprog.diagnostics import Note, Reporter, Span
+from tensorprog.diagnostics import Note, ProgramError, Reporter, Span
 from tensorprog.ir.constants import constant
 from tensorprog.ir.integers import evaluate_int, symbols
 from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE, exact
@@ -285,6 +285,14 @@ class _Inference:
         return base * value
 
 
+_VANISHES = "it vanishes in the limit"
+
+
+def has_vanishing_argument(error: ProgramError) -> bool:
+    """Whether what is refused is a nonlinearity of what vanishes (TP502)."""
+    return any(d.code == "TP502" and d.message.endswith(_VANISHES) for d in error.diagnostics)
+
+
 def reject(op: Elementwise, power: Fraction) -> None:
     """Refuse a function of what is not of order one.
 
@@ -295,7 +303,7 @@ def reject(op: Elementwise, power: Fraction) -> None:
     if power > 0:
         raise PowerError("TP502", f"the argument of {name} is of order {power_text(power)}: it blows up",
                          "divide it by that power of n, or declare the matrix with variance 1/n")
-    raise PowerError("TP502", f"the argument of {name} is of order {power_text(power)}: it vanishes in the limit",
+    raise PowerError("TP502", f"the argument of {name} is of order {power_text(power)}: {_VANISHES}",
                      "multiply it by the inverse power, or use the function's linear part at zero")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from tensorprog.diagnostics import Reporter
+from tensorprog.diagnostics import ProgramError, Reporter
 from tensorprog.ir.program import Fluctuation, Let, Program, touched, walk
 from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.hoist import hoist
-from tensorprog.passes.powers import PowerError, Powers, declared_names
+from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared_names
 from tensorprog.passes.pull_numbers import pull_numbers
 from tensorprog.passes.simplify import simplify
 from tensorprog.series.draws import Drawn, NestedDraws, with_draws
@@ -29,17 +30,23 @@ class SeriesLimit:
 
 
 def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter) -> SeriesLimit | None:
-    """The limit of a program without gradients; None if its series is not followed for a reason that the inference of
-    leading powers reports.
+    """The limit of a program without gradients; None if something is reported, or if its series is not followed for a
+    reason that the inference of leading powers reports.
 
-    Reports: a correction of finite width (TP518), operations without rules (TP519), a covariance that is random (TP520).
+    Reports: an output that blows up (TP501), a correction of finite width (TP518), operations without rules (TP519), a covariance that is random (TP520).
     """
     try:
         orders = find_orders(program, env)
     except Unfollowed as reason:
         if reason.error is not None and not isinstance(reason.error, PowerError):
-            reporter.error("TP519", f"{reason} has no series in powers of n here", reason.statement.span, help=(
-                "in the kernel regime, train by sums of outer products and gradients"))
+            reporter.error("TP519", f"the outputs need a series in powers of n, and that of {reason} is not known",
+                           reason.statement.span, help="scale the program so that all outputs are leading terms (maximal "
+                           "update parametrization), or update by multiples of gradients")
+        return None
+    powers = orders.powers()
+    if any((powers[o.cell] or 0) > 0 for o in program.outputs):
+        with suppress(ProgramError):
+            check_outputs(program, powers, reporter)
         return None
     needed = find_needed(orders)
     for statement, why in dict.fromkeys(needed.refused):
@@ -60,7 +67,6 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
                            "logits divided by the width instead of its root, for example")
             return None
         limit = drawn.program
-    powers = orders.powers()
     powers.of |= {i.cell: orders.initial[i.cell].power if i.cell in orders.initial else None for i in program.initials}
     powers.fixed |= declared_names(program)
     return SeriesLimit(_without_idle(_simplified(limit)), powers, drawn)

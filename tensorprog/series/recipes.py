@@ -98,6 +98,7 @@ class Recipes:
 
     def __init__(self, parts: Callable[[Node], tuple[Part, ...]], numbers: Mapping[Var, Fraction], base: str | None):
         self.parts, self.numbers, self.base = parts, numbers, base
+        self.forms: dict[tuple[Var, Part], Mapping[tuple[Var, Part], int]] = {}
 
     def of(self, let: Let) -> list[Recipe]:
         """The recipes of a temporary.
@@ -154,7 +155,10 @@ class Recipes:
     def _elementwise(self, op: Elementwise, var: Var) -> list[Recipe]:
         match op.fn:
             case "neg":
-                return self._linear(op, op.args[0], var)
+                arg = op.args[0]
+                for p in self.parts(arg):
+                    self.forms[var, p] = {b: -c for b, c in self.forms.get((arg, p), {(arg, p): 1}).items()}
+                return self._linear(op, arg, var)
             case "add" | "sub":
                 return self._sum(op, var)
             case "mul":
@@ -173,13 +177,26 @@ class Recipes:
     def _sum(self, op: Elementwise, var: Var) -> list[Recipe]:
         left, right = op.args
         both = [p for p in self.parts(left) if p in self.parts(right)]
+        zero = {p for p in (*self.parts(left), *self.parts(right)) if self._cancels(op, var, p)}
         found = [Recipe(p, ((left, p), (right, p)), lambda w, p=p: w.builder.elementwise(
-            op.fn, w.part(left, p), w.part(right, p))) for p in both]
+            op.fn, w.part(left, p), w.part(right, p))) for p in both if p not in zero]
         found += [Recipe(p, ((left, p),), lambda w, p=p: _as(w, w.part(left, p), var))
                   for p in self.parts(left) if p not in both]
         sign = (lambda w, x: w.builder.neg(x)) if op.fn == "sub" else (lambda w, x: x)
         return found + [Recipe(p, ((right, p),), lambda w, p=p: _as(w, sign(w, w.part(right, p)), var))
                         for p in self.parts(right) if p not in both]
+
+    def _cancels(self, op: Elementwise, var: Var, part: Part) -> bool:
+        """Whether a part of a sum is identically zero, as a combination of the same temporaries."""
+        form: Counter[tuple[Var, Part]] = Counter()
+        for arg, sign in zip(op.args, (1, -1 if op.fn == "sub" else 1)):
+            if part not in self.parts(arg):
+                continue
+            for base, coefficient in self.forms.get((arg, part), {(arg, part): 1}).items():
+                form[base] += sign * coefficient
+        form = {base: c for base, c in form.items() if c}
+        self.forms[var, part] = form
+        return not form
 
     def _products(self, left: Var, right: Var) -> list[Recipe]:
         return [Recipe(product((a, b)), ((left, a), (right, b)), lambda w, a=a, b=b: w.builder.mul(
