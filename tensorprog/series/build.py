@@ -11,11 +11,11 @@ from tensorprog.ir.program import Fluctuation, Let, Program, touched, walk
 from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.hoist import hoist
-from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared_names
+from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared_names, power_text
 from tensorprog.passes.pull_numbers import pull_numbers
 from tensorprog.passes.simplify import simplify
 from tensorprog.series.draws import Drawn, NestedDraws, with_draws
-from tensorprog.series.orders import Unfollowed, find_needed, find_orders
+from tensorprog.series.orders import Unfollowed, find_needed, find_orders, without_effect
 from tensorprog.series.write import write
 
 
@@ -54,6 +54,11 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
             "outputs of order one that average what vanishes, as `dot(v, x) / sqrt(n)` at initialization, have limits"))
     if needed.refused:
         return None
+    for statement, power in without_effect(orders, needed):
+        name = statement.cell.display
+        reporter.warn("TP509", f"this update of `{name}` is of order {power_text(power)}, and `{name}` of order "
+                      f"{power_text(powers[statement.cell])}: it has no effect in the limit", statement.span,
+                      help="no output's first term depends on it: multiply it by a power of n if it should")
     limit = _simplified(pull_numbers(_simplified(write(orders, needed))))
     limit = _simplified(hoist(mark_parallel(limit)))
     drawn = None

@@ -162,3 +162,12 @@ def recipes_for(orders: Orders, statement: Statement, part: Part) -> Iterator[Re
         for recipe in recipes:
             if orders.home(node, recipe.part) == part:
                 yield recipe
+
+
+def without_effect(orders: Orders, needed: Needed) -> Iterator[tuple[Accum | MatAccum, Fraction]]:
+    """The updates of names of the user's on which no output depends, though it depends on the name, with their powers."""
+    for statement in walk(orders.program.body):
+        if isinstance(statement, Accum | MatAccum) and statement.cell.role != "hidden" and needed.of(statement.cell):
+            parts = [r.part for recipes in orders.terms(statement) for r in recipes]
+            if parts and not any(orders.home(statement.cell, p) in needed.of(statement.cell) for p in parts):
+                yield statement, max(p.power for p in parts)
