@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from tensorprog.diagnostics import ProgramError, Reporter
 from tensorprog.ir.program import Fluctuation, Let, Program, touched, walk
 from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.hoist import hoist
-from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared_names, power_text
+from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared_names, initial_power, power_text
 from tensorprog.passes.pull_numbers import pull_numbers
 from tensorprog.passes.simplify import simplify
+from tensorprog.series.superpose import superposed
 from tensorprog.series.draws import Drawn, NestedDraws, with_draws
 from tensorprog.series.orders import Unfollowed, find_needed, find_orders, without_effect
 from tensorprog.series.write import write
@@ -61,6 +63,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
                       help="no output's first term depends on it: multiply it by a power of n if it should")
     limit = _simplified(pull_numbers(_simplified(write(orders, needed))))
     limit = _simplified(hoist(mark_parallel(limit)))
+    limit = _simplified(superposed(limit, env))
     drawn = None
     if any(isinstance(s, Let) and isinstance(s.op, Fluctuation) for s in walk(limit.body)):
         try:
@@ -72,7 +75,8 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
                            "logits divided by the width instead of its root, for example")
             return None
         limit = drawn.program
-    powers.of |= {i.cell: orders.initial[i.cell].power if i.cell in orders.initial else None for i in program.initials}
+    powers.of |= {i.cell: Fraction(0) if i.cell in orders.initial else None for i in program.initials}
+    powers.of |= {i.cell: initial_power(limit, i, env) for i in limit.initials}
     powers.fixed |= declared_names(program)
     return SeriesLimit(_without_idle(_simplified(limit)), powers, drawn)
 

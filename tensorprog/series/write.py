@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.program import (
     Accum,
     Cell,
+    ConstExpr,
     Initial,
     Law,
     Let,
@@ -21,6 +23,7 @@ from tensorprog.ir.program import (
     Zero,
 )
 from tensorprog.passes.differentiate import used_names
+from tensorprog.ir.laws import LENGTHS, VARIANCES
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.series.orders import Needed, Orders, recipes_for
 from tensorprog.series.parts import Part
@@ -62,14 +65,24 @@ class _Writer(Writer):
         return self.cells[cell, part]
 
     def initials(self) -> Iterator[Initial]:
-        """The declared objects; the other parts of each begin as zero."""
+        """The declared objects, scaled to be of order one; the other parts of each begin as zero."""
         for initial in self.orders.program.initials:
             parts = self.needed.of(initial.cell)
             if self.orders.initial.get(initial.cell) in (None, *parts):
-                yield initial
+                yield self._of_order_one(initial)
             for part in parts:
                 if part != self.orders.initial.get(initial.cell) and self.cells[initial.cell, part] is not initial.cell:
                     yield replace(initial, cell=self.cells[initial.cell, part], law=Law("zero"), drawn=None)
+
+    def _of_order_one(self, initial: Initial) -> Initial:
+        power = self.orders.initial[initial.cell].power if initial.cell in self.orders.initial else Fraction(0)
+        if not power:
+            return initial
+        base = self.orders.program.widths[0].name
+        laws = [law and replace(law, args=tuple(_scaled(a, -power * (2 if k in VARIANCES.get(law.name, ()) else 1), base)
+                                                if k in (*VARIANCES.get(law.name, ()), *LENGTHS.get(law.name, ())) else a
+                                                for k, a in enumerate(law.args))) for law in (initial.law, initial.drawn)]
+        return replace(initial, law=laws[0], drawn=laws[1])
 
     def block(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         with self.builder.nested() as out:
@@ -111,3 +124,9 @@ class _Writer(Writer):
             term = recipe.emit(self)
             whole = term if whole is None else self.builder.add(whole, term)
         return whole
+
+
+def _scaled(expr: ConstExpr, power: Fraction, base: str) -> ConstExpr:
+    """A constant times n to a power."""
+    exponent = ConstExpr("/", (ConstExpr("num", (), float(power.numerator)), ConstExpr("num", (), float(power.denominator))))
+    return ConstExpr("*", (expr, ConstExpr("**", (ConstExpr("width", (), base), exponent))))

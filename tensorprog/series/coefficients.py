@@ -1,0 +1,341 @@
+"""The numbers of sums of fixed vectors: how a training step changes them, and how averages are read off them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tensorprog.ir.build import Builder
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, loop_names, same_int, substitute
+from tensorprog.ir.program import (
+    SCALAR,
+    Accum,
+    Cell,
+    Elementwise,
+    For,
+    Let,
+    Load,
+    MatAccum,
+    MatrixTerm,
+    MatStore,
+    Statement,
+    Store,
+    Var,
+    Zero,
+    cells_read,
+    integers,
+    operands,
+    reads,
+    written,
+)
+from tensorprog.series.linear import NONE, STATE, At, Linear, NotLinear, has_width
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A product of temporaries over others, with a sign."""
+
+    negative: bool = False
+    factors: tuple[Var, ...] = ()
+    divisors: tuple[Var, ...] = ()
+
+    def times(self, factor: Var) -> Number:
+        return replace(self, factors=(*self.factors, factor))
+
+    def over(self, divisor: Var) -> Number:
+        return replace(self, divisors=(*self.divisors, divisor))
+
+    def negated(self) -> Number:
+        return replace(self, negative=not self.negative)
+
+    def of(self, value: Var, builder: Builder) -> Var:
+        """The number times a value."""
+        for factor in self.factors:
+            value = builder.mul(factor, value)
+        for divisor in self.divisors:
+            value = builder.div(value, divisor)
+        return builder.neg(value) if self.negative else value
+
+
+@dataclass(slots=True, eq=False)
+class Source:
+    """A source of a training step.
+
+    Attributes:
+        at: its statement.
+        term: which term of a matrix's update it is; None for a temporary.
+        loops: those around it within the step.
+        closure: what depends on it, up to the names that hold sums.
+        landed: the statements that add it to such names, by name.
+        coefficients: the family of its numbers in each name that gets some of it, over `loops`.
+    """
+
+    at: At
+    term: int | None
+    loops: tuple[For, ...]
+    closure: set[Var | Cell] = field(default_factory=set)
+    landed: dict[Cell, list[At]] = field(default_factory=dict)
+    coefficients: dict[Cell, Cell] = field(default_factory=dict)
+
+    def number(self) -> Number:
+        """What it multiplies a vector by."""
+        statement = self.at.statement
+        if self.term is not None:
+            return Number().times(statement.terms[self.term].coef)
+        op = statement.op
+        left, right = op.args if isinstance(op, Elementwise) else (op.left, op.right)
+        if isinstance(op, Elementwise) and op.fn == "div":
+            return Number().over(right)
+        return Number().times(right if has_width(left) else left)
+
+
+Flow = tuple[Number, Cell]
+
+
+def flows_of(linear: Linear, at: At) -> list[Flow]:
+    """The names whose sums a statement adds to another, with their numbers.
+
+    Raises:
+        NotLinear: sums that are changed by more than a number on their way, or whose elements change places.
+    """
+    statement, found = at.statement, []
+
+    def named(number: Number, cell: Cell, items: tuple) -> None:
+        if tuple(items) != tuple(statement.items):
+            raise NotLinear("elements that change places")
+        found.append((number, cell))
+
+    def taken_apart(value: Var, number: Number) -> None:
+        if STATE not in linear.kinds.get(value, NONE):
+            return  # what a source made of it is counted where that lands
+        match linear.makers[value].statement.op:
+            case Load(cell=cell, items=items) if cell in linear.sums:
+                named(number, cell, items)
+            case Elementwise(fn="add" | "sub" as fn, order=0, args=(a, b)):
+                taken_apart(a, number)
+                taken_apart(b, number if fn == "add" else number.negated())
+            case Elementwise(fn="neg", order=0, args=(a,)):
+                taken_apart(a, number.negated())
+            case Elementwise(fn="mul", order=0, args=(a, b)) if SCALAR in (a.type, b.type):
+                factor, rest = (a, b) if a.type == SCALAR else (b, a)
+                taken_apart(rest, number.times(factor))
+            case Elementwise(fn="div", order=0, args=(a, b)) if b.type == SCALAR:
+                taken_apart(a, number.over(b))
+            case _:
+                raise NotLinear("a sum that is changed on its way")
+
+    match statement:
+        case Store(value=value) | Accum(value=value):
+            taken_apart(value, Number())
+        case MatStore(terms=terms) | MatAccum(terms=terms):
+            for term in terms:
+                if isinstance(term, MatrixTerm):
+                    if term.transposed:
+                        raise NotLinear("a transposed sum")
+                    named(Number() if term.coef is None else Number().times(term.coef), term.cell, term.items)
+    return found
+
+
+def sources_of(linear: Linear, builder: Builder) -> list[Source]:
+    """The sources of a program that get to sums, with the families of their numbers.
+
+    Raises:
+        NotLinear: for a source whose number is an array.
+    """
+    found = []
+    for at in linear.sources():
+        for term in _numbered(linear, at):
+            source = Source(at, term, linear.context(at))
+            _follow(linear, source)
+            if any(v.type != SCALAR for v in (*source.number().factors, *source.number().divisors)):
+                raise NotLinear("an array of numbers")
+            if source.landed:
+                found.append(source)
+    landings = [at for at in linear.places if linear.is_landing(at.statement)]
+    added = [(at.statement.cell, {c for _, c in flows_of(linear, at)}) for at in landings]
+    for number, source in enumerate(found):
+        reached = set(source.landed)
+        while more := {cell for cell, others in added if others & reached} - reached:
+            reached |= more
+        for cell in sorted(reached, key=lambda c: c.name):
+            source.coefficients[cell] = builder.cell(f"{cell.name}_of_{number}", SCALAR, len(source.loops),
+                                                     display=cell.display)
+    return found
+
+
+def _numbered(linear: Linear, at: At) -> list[int | None]:
+    """The terms of a matrix's update that are sources; None for a temporary."""
+    if isinstance(at.statement, Let):
+        return [None]
+    return [k for k, term in enumerate(at.statement.terms) if linear.is_source_term(term)]
+
+
+def _follow(linear: Linear, source: Source) -> None:
+    """Find what depends on a source within its loops, and where it lands."""
+    at = source.at
+    if source.term is not None:
+        source.landed[at.statement.cell] = [at]
+        return
+    source.closure.add(at.statement.var)
+    within = [p for p in linear.places if p.loops[: len(at.loops)] == at.loops]
+    while True:
+        size = len(source.closure)
+        for place in within:
+            s = place.statement
+            made = s.var if isinstance(s, Let) else written(s)
+            if made is not None and has_width(made) and not linear.is_landing(s) and any(
+                    v in source.closure for v in (*reads(s), *cells_read(s))):
+                source.closure.add(made)
+        if len(source.closure) == size:
+            break
+    for place in within:
+        if linear.is_landing(place.statement) and any(v in source.closure for v in reads(place.statement)):
+            source.landed.setdefault(place.statement.cell, []).append(place)
+
+
+class SumsAsNumbers:
+    """Rewrites what depends on states: sums become their numbers, averages sums over numbers times kernels."""
+
+    def __init__(self, linear: Linear, sources: list[Source], readings: Mapping[Var, At],
+                 kernels: Mapping[tuple[Var, Source, Cell], Cell], extents: Mapping[Cell, tuple[IntExpr, ...]],
+                 builder: Builder):
+        self.linear, self.sources, self.readings, self.kernels = linear, sources, readings, kernels
+        self.extents, self.builder = extents, builder
+
+    def block(self, body: tuple[Statement, ...], loops: tuple[For, ...] = ()) -> tuple[Statement, ...]:
+        with self.builder.nested() as out:
+            for statement in body:
+                self.builder.span = getattr(statement, "span", None)
+                if isinstance(statement, For):
+                    self._elementwise(statement, loops)
+                    self.builder.append(replace(statement, body=self.block(statement.body, (*loops, statement))))
+                else:
+                    self._statement(statement, loops)
+        return tuple(out)
+
+    def _statement(self, statement: Statement, loops: tuple[For, ...]) -> None:
+        if isinstance(statement, Let) and statement.var in self.readings:
+            self._read(statement, loops)
+            return
+        self.builder.append(statement)
+        if isinstance(statement, Zero):
+            for source in self.sources:
+                if statement.cell in source.coefficients:
+                    self.builder.append(Zero(source.coefficients[statement.cell], span=statement.span))
+        elif self.linear.is_landing(statement) and not self._context(loops):
+            self._add_flows(statement, flows_of(self.linear, At(statement, loops)), {})
+        elif self.linear.is_landing(statement) and not self._is_elementwise(statement, loops) \
+                and (isinstance(statement, Store | MatStore) or flows_of(self.linear, At(statement, loops))):
+            raise NotLinear("a sum that is replaced or changed in a loop")
+        for source in self.sources:
+            if source.at.statement is statement:
+                self._add_source(source)
+
+    def _context(self, loops: tuple[For, ...]) -> tuple[For, ...]:
+        return self.linear.context(At(None, loops))
+
+    # --- readings ---
+
+    def _read(self, let: Let, loops: tuple[For, ...]) -> None:
+        """An average is the sum over all numbers of the states that it reads, times its kernels with them."""
+        builder, context = self.builder, self._context(loops)
+        here = tuple(IntSym(loop.var, "loop") for loop in context)
+        total = builder.cell(f"{let.var.name}_sum", SCALAR, len(here), home=tuple(loop.var for loop in loops))
+        builder.append(Store(total, here, builder.const(0), span=let.span))
+        for (var, source, state), kernel in self.kernels.items():
+            if var is let.var:
+                def term(items: tuple[IntExpr, ...], source: Source = source, state: Cell = state,
+                         kernel: Cell = kernel) -> None:
+                    number = builder.load(source.coefficients[state], items, SCALAR)
+                    builder.append(Accum(total, here, builder.mul(number, builder.load(kernel, (*here, *items), SCALAR)),
+                                         span=let.span))
+                self._for_all(source, term)
+        builder.append(replace(let, op=Load(total, here)))
+
+    def _for_all(self, source: Source, make) -> None:
+        """Statements for all numbers of a source, in loops of their own."""
+        names = {loop.var: IntSym(self.builder.names.fresh(loop.var), "loop") for loop in source.loops}
+        with self.builder.nested() as made:
+            make(tuple(names[loop.var] for loop in source.loops))
+        body = tuple(made)
+        for loop in reversed(source.loops):
+            body = (For(names[loop.var].name, substitute(loop.start, names), substitute(loop.stop, names), loop.step,
+                        body, span=self.builder.span),)
+        for statement in body:
+            self.builder.append(statement)
+
+    # --- sums ---
+
+    def _add_source(self, source: Source) -> None:
+        """A source's number goes to the names that it lands in."""
+        items = tuple(IntSym(loop.var, "loop") for loop in source.loops)
+        for cell, places in source.landed.items():
+            if any(isinstance(p.statement, Store | MatStore) for p in places):
+                if source.loops or source.term is None and len(places) > 1:
+                    raise NotLinear("a sum that is replaced in a loop")
+            value = source.number().of(self.builder.const(1), self.builder)
+            self.builder.append(Accum(source.coefficients[cell], items, value, span=self.builder.span))
+
+    def _add_flows(self, statement: Statement, flows: list[Flow], again: Mapping[Var, Var]) -> None:
+        """One sum, or its elements all alike, gets others. `again` are temporaries that are computed anew."""
+        builder, replaces = self.builder, isinstance(statement, Store | MatStore)
+        for source in self.sources:
+            if statement.cell not in source.coefficients:
+                continue
+            mine = [(n, source.coefficients[c]) for n, c in flows if c in source.coefficients]
+            if not mine and not replaces:
+                continue
+            target = source.coefficients[statement.cell]
+
+            def change(items: tuple[IntExpr, ...], mine: list = mine, target: Cell = target) -> None:
+                value = builder.const(0)
+                for number, cell in mine:
+                    number = replace(number, factors=tuple(again.get(v, v) for v in number.factors),
+                                     divisors=tuple(again.get(v, v) for v in number.divisors))
+                    value = builder.add(value, number.of(builder.load(cell, items, SCALAR), builder))
+                kind = Store if replaces else Accum
+                builder.append(kind(target, items, value, span=statement.span))
+            self._for_all(source, change)
+
+    # --- sums of families, element by element ---
+
+    def _elementwise(self, loop: For, loops: tuple[For, ...]) -> None:
+        """What a loop over all elements of families adds to them, for all elements at once, in front of it."""
+        if self._context((*loops, loop)) != (loop,):
+            return
+        inside = [p for p in self.linear.places if loop in p.loops]
+        moving = [p for p in inside if self._is_elementwise(p.statement, p.loops)]
+        if not moving:
+            return
+        if any(p.statement.var in self.readings for p in inside if isinstance(p.statement, Let)) or any(
+                s.at in inside or any(p in inside for places in s.landed.values() for p in places) for s in self.sources):
+            raise NotLinear("a loop over elements that does more")
+        for place in moving:
+            flows = flows_of(self.linear, place)
+            again: dict[Var, Var] = {}
+            for number, _ in flows:
+                for var in (*number.factors, *number.divisors):
+                    again[var] = self._again(var, place)
+            self._add_flows(place.statement, flows, again)
+
+    def _is_elementwise(self, statement: Statement, loops: tuple[For, ...]) -> bool:
+        """Whether a statement, with the loops around it, adds to every element of a family once."""
+        context = self._context(loops)
+        if not context or not self.linear.is_landing(statement):
+            return False
+        extents = self.extents.get(statement.cell)
+        own = tuple(IntSym(loop.var, "loop") for loop in context)
+        return (tuple(statement.items) == own and extents is not None and len(extents) == len(context)
+                and all(loop.start == IntLit(0) and loop.step == 1 and same_int(loop.stop, extent)
+                        for loop, extent in zip(context, extents)))
+
+    def _again(self, var: Var, place: At) -> Var:
+        """A number of a loop's body in front of the loop."""
+        at = self.linear.makers.get(var)
+        context = self._context(place.loops)
+        if at is None or not set(context) & set(at.loops):
+            return var
+        if operands(at.statement.op) or any(
+                loop.var in loop_names(e) for loop in context for e in integers(at.statement)):
+            raise NotLinear("a number for each element")
+        return self.builder.let(at.statement.op, var.type, var.name)

@@ -1,0 +1,253 @@
+"""Copies of parts of a training step: readings of states, and what one source adds to them, as programs of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from tensorprog.ir.build import Builder
+from tensorprog.ir.integers import IntSym, loop_names, substitute
+from tensorprog.ir.program import (
+    SCALAR,
+    Accum,
+    Cell,
+    Contract,
+    Elementwise,
+    For,
+    If,
+    Let,
+    Load,
+    MatAccum,
+    MatMul,
+    MatrixType,
+    MatStore,
+    OuterTerm,
+    Statement,
+    Store,
+    TensorType,
+    Var,
+    Zero,
+    cells_read,
+    integers,
+    operands,
+    reads,
+    walk,
+    written,
+)
+from tensorprog.passes.rewrite import map_cells, map_indices, map_op_indices, map_op_vars
+from tensorprog.series.coefficients import Source
+from tensorprog.series.linear import NONE, At, Linear, NotLinear, has_width
+
+
+class Copier:
+    """Copies statements with temporaries, loops and names of their own."""
+
+    def __init__(self, linear: Linear, builder: Builder):
+        self.linear, self.builder = linear, builder
+        self.vars: dict[Var, Var] = {}
+        self.names: dict[str, IntSym] = {}
+        self.cells: dict[Cell, tuple[Cell, object]] = {}
+
+    # --- readings ---
+
+    def needed(self, at: At) -> set[Var | Cell]:
+        """What depends on states and is needed of the step for a reading, the states included."""
+        region = self.linear.region(at)
+        writers: dict[Var | Cell, list[Statement]] = {}
+        for statement in walk(region):
+            made = statement.var if isinstance(statement, Let) else written(statement)
+            if made is not None:
+                writers.setdefault(made, []).append(statement)
+        found: set[Var | Cell] = set()
+        waiting: list[Var | Cell] = [at.statement.var]
+        while waiting:
+            value = waiting.pop()
+            if value in found or not self.linear.kinds.get(value, NONE):
+                continue
+            found.add(value)
+            if isinstance(value, Cell) and value in self.linear.sums:
+                if value not in self.linear.states:
+                    raise NotLinear("an average of a sum that is no state")
+                continue
+            for statement in writers.get(value, ()):
+                waiting += [*reads(statement), *cells_read(statement)]
+        return found
+
+    def states_of(self, at: At) -> list[Cell]:
+        """The states that a reading reads."""
+        found = self.needed(at) & self.linear.states
+        self._require_unchanged(at, found)
+        return sorted(found, key=lambda c: c.name)
+
+    def _require_unchanged(self, at: At, states: set[Cell]) -> None:
+        """Between a state's load and the reading, nothing may change the state."""
+        needed, places = self.needed(at), self.linear.places
+        end = next(k for k, p in enumerate(places) if p.statement is at.statement)
+        loads = [k for k, p in enumerate(places) if isinstance(p.statement, Let) and p.statement.var in needed
+                 and set(cells_read(p.statement)) & states and p.loops[:len(at.loops)][:1] == at.loops[:1]]
+        first = min(loads, default=end)
+        if any(written(p.statement) in states for p in places[first:end]):
+            raise NotLinear("a state that changes while it is read")
+
+    def reading(self, at: At, target: Cell) -> tuple[Statement, ...]:
+        """Statements that compute a reading in its loops and store it."""
+        needed = self.needed(at)
+
+        def emit(statement: Statement, loops: tuple[For, ...]) -> None:
+            made = statement.var if isinstance(statement, Let) else written(statement)
+            if made not in needed or made in self.linear.states:
+                return
+            self._emit(statement, needed)
+            if statement is at.statement:
+                items = tuple(self.names[loop.var] for loop in self.linear.context(at))
+                self.builder.append(Store(target, items, self.vars[statement.var], span=statement.span))
+
+        return self._copied(self.linear.region(at), needed, emit)
+
+    # --- sources ---
+
+    def source(self, source: Source, state: Cell, target: Cell) -> tuple[Statement, ...]:
+        """Statements that compute, for each iteration of a source's loops, the inner product of what the source adds for
+        the number one with a state, and store it."""
+        builder, at = self.builder, source.at
+        around = [loop for loop in at.loops if loop in source.loops]
+        region = around[-1].body if around else self.linear.region(at)
+        names = {loop.var: IntSym(builder.names.fresh(loop.var), "loop") for loop in source.loops}
+        home = tuple(n.name for n in names.values())
+        total = builder.cell(f"{target.name}_sum", SCALAR, home=home)
+        landings = {id(p.statement): cell for cell, places in source.landed.items() for p in places
+                    if state in source.coefficients}
+
+        def emit(statement: Statement, loops: tuple[For, ...]) -> None:
+            if statement is at.statement and source.term is None:
+                self.vars[statement.var] = self._unit(statement)
+            elif id(statement) in landings:
+                self._land(statement, source, state, total)
+            elif (statement.var if isinstance(statement, Let) else written(statement)) in source.closure:
+                self._emit(statement, source.closure)
+
+        with builder.nested() as made:
+            builder.append(Store(total, (), builder.const(0), span=at.statement.span))
+            for statement in self._copied(region, source.closure, emit, names):
+                builder.append(statement)
+            builder.append(Store(target, tuple(names.values()), builder.load(total, (), SCALAR), span=at.statement.span))
+        body = tuple(made)
+        for loop in reversed(source.loops):
+            body = (For(names[loop.var].name, substitute(loop.start, names), substitute(loop.stop, names), loop.step, body,
+                        span=loop.span),)
+        return body
+
+    def _unit(self, statement: Let) -> Var:
+        """A source's result for the number one."""
+        op, var = statement.op, statement.var
+        left, right = op.args if isinstance(op, Elementwise) else (op.left, op.right)
+        rest = left if has_width(left) else right
+        if isinstance(op, Contract):
+            one = self.builder.const(1)
+            return self.builder.let(map_op_vars(op, lambda v: self._fixed(v) if v is rest else one), var.type)
+        return self._fixed(rest)
+
+    def _land(self, statement: Statement, source: Source, state: Cell, total: Cell) -> None:
+        """Add the inner product of what a statement adds to a sum with the state."""
+        builder = self.builder
+        items = tuple(substitute(i, self.names) for i in statement.items)
+        if isinstance(state.type, MatrixType):
+            for k, term in enumerate(statement.terms):
+                mine = source.at.statement is statement and source.term == k
+                if not isinstance(term, OuterTerm) or not mine and not {term.left, term.right} & source.closure:
+                    continue
+                left, right = self._operand(term.left, source.closure), self._operand(term.right, source.closure)
+                product = builder.let(MatMul(state, items, False, right), TensorType(state.type.rows), "z")
+                value = builder.moment(builder.mul(left, product))
+                if term.coef is not None and not mine:
+                    value = builder.mul(self._fixed(term.coef), value)
+                builder.append(Accum(total, (), value, span=statement.span))
+            return
+        value = self._operand(statement.value, source.closure)
+        letters = "abcdefgh"[: len(value.type.shape)]
+        with_state = builder.load(state, items, state.type)
+        product = builder.contract(value, letters, with_state, letters, "") if letters else builder.mul(value, with_state)
+        builder.append(Accum(total, (), builder.moment(product), span=statement.span))
+
+    # --- copying ---
+
+    def _copied(self, region: tuple[Statement, ...], kept: set[Var | Cell], emit,
+                names: Mapping[str, IntSym] | None = None) -> tuple[Statement, ...]:
+        """The statements of a region that `emit` copies, in their loops."""
+        self.vars, self.names = {}, dict(names or {})
+        self.cells = {c: (self.builder.cell(c.name, c.type, c.rank), lambda items: items)
+                      for c in kept if isinstance(c, Cell) and c not in self.linear.states}
+
+        def block(body: tuple[Statement, ...], loops: tuple[For, ...]) -> tuple[Statement, ...]:
+            with self.builder.nested() as out:
+                for statement in body:
+                    self.builder.span = getattr(statement, "span", None)
+                    if isinstance(statement, For):
+                        self._loop(statement, loops, block)
+                    else:
+                        emit(statement, loops)
+            return tuple(out)
+
+        return block(region, ())
+
+    def _loop(self, loop: For, loops: tuple[For, ...], block) -> None:
+        self.names[loop.var] = IntSym(self.builder.names.fresh(loop.var), "loop")
+        body = self._scoped(lambda: block(loop.body, (*loops, loop)))
+        if body:
+            made = replace(loop, var=self.names[loop.var].name, start=substitute(loop.start, self.names),
+                           stop=substitute(loop.stop, self.names), body=body)
+            self._require_no_step(made)
+            self.builder.append(made)
+
+    def _scoped(self, make):
+        """Temporaries of a block are not visible after it."""
+        outer = dict(self.vars)
+        try:
+            return make()
+        finally:
+            self.vars = outer
+
+    def _emit(self, statement: Statement, kept: set[Var | Cell]) -> None:
+        """Copy a statement; what it reads besides `kept` and what does not depend on states is zero."""
+        match statement:
+            case Let(var=var, op=op):
+                op = map_op_indices(map_op_vars(op, lambda v: self._operand(v, kept)), self.names)
+                (copy,) = map_cells((Let(var, op),), self.cells)
+                self.vars[var] = self.builder.let(copy.op, var.type, var.name)
+                self._require_no_step(self.builder.block[-1])
+            case Store(value=value) | Accum(value=value):
+                if isinstance(statement, Accum) and self.linear.kinds.get(value, NONE) and value not in kept:
+                    return
+                made = map_indices(replace(statement, value=self._operand(value, kept)), self.names)
+                self.builder.append(*map_cells((made,), self.cells))
+                self._require_no_step(made)
+            case Zero():
+                self.builder.append(*map_cells((statement,), self.cells))
+            case MatStore() | MatAccum() | If():
+                raise NotLinear("a matrix within a step")
+
+    def _operand(self, var: Var, kept: set[Var | Cell]) -> Var:
+        if var in kept:
+            return self.vars[var]
+        if self.linear.kinds.get(var, NONE):
+            return self.builder.const(0, var.type)
+        return self._fixed(var)
+
+    def _fixed(self, var: Var) -> Var:
+        """A temporary that does not depend on states, made again if it is the step's."""
+        at = self.linear.makers.get(var)
+        if at is None:
+            return var
+        if var not in self.vars:
+            op = map_op_indices(map_op_vars(at.statement.op, self._fixed), self.names)
+            self.vars[var] = self.builder.let(op, var.type, var.name)
+            self._require_no_step(self.builder.block[-1])
+        return self.vars[var]
+
+    def _require_no_step(self, statement: Statement) -> None:
+        names = {n for e in integers(statement) for n in loop_names(e)}
+        if isinstance(statement, For):
+            names = loop_names(statement.start) | loop_names(statement.stop)
+        if names & self.linear.steps:
+            raise NotLinear("vectors that depend on the step")
