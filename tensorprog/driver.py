@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tensorprog.passes.linear import Linear
     from tensorprog.planner import Plan
     from tensorprog.series.draws import Drawn
+    from tensorprog.series.split import Split
 
 Settings = Mapping[str, float | int]
 
@@ -47,6 +48,7 @@ class Compiled:
     vanishing: frozenset[str]
     mirrored: frozenset[Cell]
     env: Mapping[str, object]
+    by_series: bool = False
     drawn: Drawn | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -63,10 +65,25 @@ class Compiled:
         """The program of the covariances of the draws of a random limit."""
         from tensorprog.passes.batch import mark_parallel
 
-        found = replace(self, limit=mark_parallel(self.drawn.covariances), vanishing=frozenset(), drawn=None)
+        found = replace(self, limit=mark_parallel(self.drawn.covariances), vanishing=frozenset(), drawn=None, by_series=False)
         if self.shelf is not None:
             found.__dict__["shelf"] = self.shelf.part("covariances")
         return found
+
+    @cached_property
+    def numbers(self) -> tuple[Split, Compiled, Compiled] | None:
+        """Of a limit by series whose training is equations between numbers: its parts, the averages and the numbers."""
+        from tensorprog.passes.batch import mark_parallel
+        from tensorprog.series.split import split
+
+        found = split(self.limit, frozenset(self.drawn.inputs if self.drawn else ())) if self.by_series else None
+        if found is None:
+            return None
+        averages, numbers = (replace(self, limit=mark_parallel(p), vanishing=frozenset(), drawn=None, by_series=False)
+                             for p in (found.averages, found.numbers))
+        if self.shelf is not None:
+            averages.__dict__["shelf"], numbers.__dict__["shelf"] = self.shelf.part("averages"), self.shelf.part("numbers")
+        return found, averages, numbers
 
     @cached_property
     def plan(self) -> Plan:
@@ -206,7 +223,7 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
         _report_leading(plain, env, own, reporter)
     vanishing = check_outputs(plain, found.powers, reporter)
     reporter.extend(own)
-    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, found.drawn)
+    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, True, found.drawn)
 
 
 def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, reporter: Reporter) -> None:

@@ -35,6 +35,10 @@ def evaluate(compiled: Compiled, env: Mapping[str, object], method: str, source:
     """
     if method == "particles":
         return _particles(compiled, env, None, options)
+    if compiled.numbers is not None and method != "span":
+        averages = compiled.numbers[1]
+        if method == "covariance" or not averages.plan.names("particles"):
+            return _by_numbers(compiled, env, method, source, options)
     if method == "span":
         _require(compiled, method, compiled.linear.reasons, source)
         return _span(compiled, env, options)
@@ -53,6 +57,35 @@ def evaluate(compiled: Compiled, env: Mapping[str, object], method: str, source:
     if remaining:
         found = tuple(a | b for a, b in zip(found, _particles(compiled, env, remaining, options)))
     return tuple({n: part[n] for n in names} for part in found)
+
+
+def _by_numbers(compiled: Compiled, env: Mapping[str, object], method: str, source: Source, options: Mapping) -> Evaluated:
+    """Outputs by equations between numbers: averages first, then, from these, the rest. Errors of the averages are carried
+    over by moving all of them, up or down by chance."""
+    parts, averages, numbers = compiled.numbers
+    values, errors, methods = evaluate(averages, env, method, source, **options)
+    options = {**options, "samples": 2, "replicates": 2}
+
+    def rest(signs: float | np.random.Generator) -> dict[str, np.ndarray]:
+        known = {name: values[name] if signs == 0 else values[name] + errors[name] * signs.choice([-1, 1], values[name].shape)
+                 for name in parts.inputs}
+        return _particles(numbers, {**env, **known}, None, options)[0]
+
+    found = rest(0)
+    moved = [rest(np.random.default_rng(k)) for k in range(2)] if any(np.any(errors[n]) for n in parts.inputs) else []
+    error = {n: np.max([np.abs(m[n] - v) for m in moved], axis=0) if moved else np.zeros_like(v) for n, v in found.items()}
+    by = max((methods[n] for n in parts.inputs), key=_EVALUATORS.index, default="covariance")
+    for name, own in parts.direct.items():
+        found[own], error[own] = values[name], errors[name]
+    named = {own: methods[name] for name, own in parts.direct.items()}
+    names = [o.name for o in compiled.limit.outputs]
+    for name in set(names) & compiled.vanishing:
+        found[name] = 0.0 * found[name]
+    return {n: found[n] for n in names}, {n: error[n] for n in names}, {n: named.get(n, by) for n in names}
+
+
+#: From the most exact on.
+_EVALUATORS = ("span", "covariance", "particles")
 
 
 def _require(compiled: Compiled, method: str, refused: Mapping[Cell, str], source: Source) -> None:

@@ -145,6 +145,8 @@ def _applied_loads(wrt: Cell, site: Site) -> dict[Var, Load] | None:
     top = {id(s) for p in site.parts if p.loop is None for s in p.statements}
     loads: dict[Var, Load] = {}
     for statement in walk(tuple(s for p in site.parts for s in p.statements)):
+        if isinstance(statement, Let) and statement.var not in active and not any(v in loads for v in reads(statement)):
+            continue  # another scalar's
         if wrt in cells_read(statement):
             load = isinstance(statement, Let) and isinstance(statement.op, Load)
             if not load or len(statement.op.items) != wrt.rank or id(statement) not in top:

@@ -13,7 +13,7 @@ no iteration reads what an earlier one wrote (`Cell.home`). What is moved is com
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
@@ -21,6 +21,7 @@ from tensorprog.ir.integers import IntExpr, IntSym, loop_names
 from tensorprog.ir.program import (
     Cell,
     Const,
+    Contract,
     For,
     FromInt,
     If,
@@ -40,6 +41,7 @@ from tensorprog.ir.program import (
     cells_read,
     cells_written,
     integers,
+    operands,
     reads,
     touched,
     walk,
@@ -48,7 +50,7 @@ from tensorprog.ir.program import (
 from tensorprog.passes.batch import private_index
 from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.regions import written_first
-from tensorprog.passes.rewrite import map_blocks, map_cells, map_indices, map_vars
+from tensorprog.passes.rewrite import map_blocks, map_cells, map_indices, map_op_vars, map_vars
 
 #: Numbers that are as cheap to compute as to keep.
 _CHEAP = (Const, WidthConst, FromInt, ParamRef, InputRef, Load)
@@ -260,24 +262,46 @@ class _Split:
         copies: list[Statement] = []
         new: dict[Var, Var] = {}
         for var in dict.fromkeys(wanted):
-            new[var] = self._again(made[var], loops, first, copies)
+            self._again(made[var], loops, first, copies, made, new)
         if new:
             rest = list(_renamed(tuple(rest), new))
         return tuple(first), (*copies, *rest)
 
-    def _again(self, let: Let, loops: tuple[str, ...], first: list[Statement], copies: list[Statement]) -> Var:
+    def _again(self, let: Let, loops: tuple[str, ...], first: list[Statement], copies: list[Statement],
+               made: Mapping[Var, Let], new: dict[Var, Var]) -> None:
+        """Make a temporary of the first side available on the second, as `new` then says."""
+        if let.var in new:
+            return
         var = Var(self.builder.names.fresh(let.var.name), let.var.type)
-        if isinstance(let.op, _CHEAP) and not (isinstance(let.op, Load) and not self.same.seen_again(let)):
-            copies.append(replace(let, var=var))
-            return var
-        items = tuple(IntSym(v, "loop") for v in loops)
-        cell = next((s.cell for s in first if isinstance(s, Store) and s.value is let.var and s.items == items
-                     and s.cell not in self.same.often), None)
-        if cell is None:
-            cell = self.builder.cell(f"{let.var.name}_kept", let.var.type, len(items), display=let.var.name)
-            first.append(Store(cell, items, let.var, span=let.span))
-        copies.append(Let(var, Load(cell, items), span=let.span))
-        return var
+        if self._is_cheap(let) and all(v in made for v in operands(let.op)):
+            for v in operands(let.op):
+                self._again(made[v], loops, first, copies, made, new)
+            copies.append(Let(var, map_op_vars(let.op, lambda v: new[v]), span=let.span))
+        else:
+            items = tuple(IntSym(v, "loop") for v in loops)
+            copies.append(Let(var, Load(self._kept(let, items, first), items), span=let.span))
+        new[let.var] = var
+
+    def _is_cheap(self, let: Let) -> bool:
+        """Whether to compute something again rather than keep it: numbers, what is kept already, and a vector times a
+        finite array, which would be kept as many vectors."""
+        match let.op:
+            case Load():
+                return self.same.seen_again(let)
+            case Contract(left=left, right=right):
+                return bool(let.var.type.width) and not (left.type.width and right.type.width) \
+                    and len(let.var.type.shape) > max(len(v.type.shape) for v in (left, right) if v.type.width)
+            case op:
+                return isinstance(op, _CHEAP)
+
+    def _kept(self, let: Let, items: tuple[IntExpr, ...], first: list[Statement]) -> Cell:
+        """The family that keeps a temporary for all iterations."""
+        for s in first:
+            if isinstance(s, Store) and s.value is let.var and s.items == items and s.cell not in self.same.often:
+                return s.cell
+        cell = self.builder.cell(f"{let.var.name}_kept", let.var.type, len(items), display=let.var.name)
+        first.append(Store(cell, items, let.var, span=let.span))
+        return cell
 
 
 def _renamed(body: tuple[Statement, ...], new: dict[Var, Var]) -> tuple[Statement, ...]:

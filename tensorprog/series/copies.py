@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from tensorprog.ir.build import Builder
@@ -115,23 +114,29 @@ class Copier:
         region = around[-1].body if around else self.linear.region(at)
         names = {loop.var: IntSym(builder.names.fresh(loop.var), "loop") for loop in source.loops}
         home = tuple(n.name for n in names.values())
-        total = builder.cell(f"{target.name}_sum", SCALAR, home=home)
-        landings = {id(p.statement): cell for cell, places in source.landed.items() for p in places
-                    if state in source.coefficients}
+        landings = {id(p.statement): p for places in source.landed.values() for p in places}
+        # Where nothing is added up, the number is stored as it is, which makes for simpler equations.
+        once = len(landings) == 1 and all(p.loops == at.loops for p in landings.values())
+        total = None if once else builder.cell(f"{target.name}_sum", SCALAR, home=home)
+        own = tuple(names.values())
 
         def emit(statement: Statement, loops: tuple[For, ...]) -> None:
             if statement is at.statement and source.term is None:
                 self.vars[statement.var] = self._unit(statement)
             elif id(statement) in landings:
-                self._land(statement, source, state, total)
+                for value in self._landed(statement, source, state):
+                    builder.append(Store(target, own, value, span=statement.span) if once else
+                                   Accum(total, (), value, span=statement.span))
             elif (statement.var if isinstance(statement, Let) else written(statement)) in source.closure:
                 self._emit(statement, source.closure)
 
         with builder.nested() as made:
-            builder.append(Store(total, (), builder.const(0), span=at.statement.span))
+            if not once:
+                builder.append(Store(total, (), builder.const(0), span=at.statement.span))
             for statement in self._copied(region, source.closure, emit, names):
                 builder.append(statement)
-            builder.append(Store(target, tuple(names.values()), builder.load(total, (), SCALAR), span=at.statement.span))
+            if not once:
+                builder.append(Store(target, own, builder.load(total, (), SCALAR), span=at.statement.span))
         body = tuple(made)
         for loop in reversed(source.loops):
             body = (For(names[loop.var].name, substitute(loop.start, names), substitute(loop.stop, names), loop.step, body,
@@ -148,27 +153,47 @@ class Copier:
             return self.builder.let(map_op_vars(op, lambda v: self._fixed(v) if v is rest else one), var.type)
         return self._fixed(rest)
 
-    def _land(self, statement: Statement, source: Source, state: Cell, total: Cell) -> None:
-        """Add the inner product of what a statement adds to a sum with the state."""
+    def _landed(self, statement: Statement, source: Source, state: Cell) -> Iterator[Var]:
+        """The inner products of what a statement adds to a sum with the state."""
         builder = self.builder
         items = tuple(substitute(i, self.names) for i in statement.items)
-        if isinstance(state.type, MatrixType):
-            for k, term in enumerate(statement.terms):
-                mine = source.at.statement is statement and source.term == k
-                if not isinstance(term, OuterTerm) or not mine and not {term.left, term.right} & source.closure:
-                    continue
-                left, right = self._operand(term.left, source.closure), self._operand(term.right, source.closure)
-                product = builder.let(MatMul(state, items, False, right), TensorType(state.type.rows), "z")
-                value = builder.moment(builder.mul(left, product))
-                if term.coef is not None and not mine:
-                    value = builder.mul(self._fixed(term.coef), value)
-                builder.append(Accum(total, (), value, span=statement.span))
+        if not isinstance(state.type, MatrixType):
+            factors = self._factors(statement.value, source)
+            if factors is not None:
+                vector, array, axes = factors
+                applied = builder.contract(builder.load(state, items, state.type), axes, array, axes, "")
+                yield builder.moment(builder.mul(vector, applied))
+                return
+            value = self._operand(statement.value, source.closure)
+            letters, with_state = "abcdefgh"[: len(value.type.shape)], builder.load(state, items, state.type)
+            yield builder.moment(builder.contract(value, letters, with_state, letters, "") if letters
+                                 else builder.mul(value, with_state))
             return
-        value = self._operand(statement.value, source.closure)
-        letters = "abcdefgh"[: len(value.type.shape)]
-        with_state = builder.load(state, items, state.type)
-        product = builder.contract(value, letters, with_state, letters, "") if letters else builder.mul(value, with_state)
-        builder.append(Accum(total, (), builder.moment(product), span=statement.span))
+        for k, term in enumerate(statement.terms):
+            mine = source.at.statement is statement and source.term == k
+            if not isinstance(term, OuterTerm) or not mine and not {term.left, term.right} & source.closure:
+                continue
+            left, right = self._operand(term.left, source.closure), self._operand(term.right, source.closure)
+            product = builder.let(MatMul(state, items, False, right), TensorType(state.type.rows), "z")
+            value = builder.moment(builder.mul(left, product))
+            yield value if term.coef is None or mine else builder.mul(self._fixed(term.coef), value)
+
+    def _factors(self, value: Var, source: Source) -> tuple[Var, Var, str] | None:
+        """A vector and a finite array (with names of its axes) whose outer product a source adds to a width x finite
+        matrix, as the gradient of `U @ x` is one."""
+        if value is source.at.statement.var and isinstance(source.at.statement.op, Elementwise):
+            left, right = source.at.statement.op.args
+            value = left if has_width(left) else right
+        at = self.linear.makers.get(value)
+        if at is None or not isinstance(at.statement.op, Contract):
+            return None
+        op = at.statement.op
+        (vector, axes), (array, others) = (op.left, op.left_axes), (op.right, op.right_axes)
+        if not has_width(vector):
+            (vector, axes), (array, others) = (array, others), (vector, axes)
+        if axes or has_width(array) or op.out_axes != others:
+            return None
+        return self._operand(vector, source.closure), self._operand(array, source.closure), others
 
     # --- copying ---
 

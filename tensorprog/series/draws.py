@@ -114,7 +114,7 @@ def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iter
         match statement:
             case Let(var=var, op=Fluctuation()):
                 loops = [a for a in around if isinstance(a, For)]
-                extents = tuple(_extent(loops[: k + 1]) for k in range(len(loops)))
+                extents = tuple(extent(loops[: k + 1]) for k in range(len(loops)))
                 yield Site(builder.names.fresh(f"{var.name}_drawn"), statement, around, (*extents, *var.type.shape))
             case For(body=block):
                 yield from _sites(block, (*around, statement), builder)
@@ -123,13 +123,13 @@ def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iter
                 yield from _sites(orelse, (*around, (condition, False)), builder)
 
 
-def _extent(loops: list[For]) -> IntExpr:
+def extent(loops: list[For]) -> IntExpr:
     """One more than the largest value of the last loop's variable; bounds are taken to grow with the outer loops."""
     loop = loops[-1]
     bound = loop.stop if loop.step > 0 else int_bin("+", loop.start, IntLit(1))
     for outer in reversed(loops[:-1]):
         if outer.var in loop_names(bound):
-            bound = substitute(bound, {outer.var: int_bin("-", _extent(loops[: loops.index(outer) + 1]), IntLit(1))})
+            bound = substitute(bound, {outer.var: int_bin("-", extent(loops[: loops.index(outer) + 1]), IntLit(1))})
     return bound
 
 
