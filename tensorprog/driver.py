@@ -38,8 +38,8 @@ Settings = Mapping[str, float | int]
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """Everything between the typed program and the module. `limit` has its parallel loops marked; if it is random,
-    `drawn` says which inputs of it hold draws, and `covariances` is the program of their covariances."""
+    """Everything between the typed program and the module. `limit` has its parallel loops marked; if it is by
+    series and has training as equations between numbers, `coefficients` names the families of these; if it is random, `drawn` says which inputs of it hold draws, and `covariances` is the program of their covariances."""
 
     original: Program
     differentiated: Program
@@ -48,7 +48,7 @@ class Compiled:
     vanishing: frozenset[str]
     mirrored: frozenset[Cell]
     env: Mapping[str, object]
-    by_series: bool = False
+    coefficients: frozenset[str] = frozenset()
     drawn: Drawn | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -65,7 +65,7 @@ class Compiled:
         """The program of the covariances of the draws of a random limit."""
         from tensorprog.passes.batch import mark_parallel
 
-        found = replace(self, limit=mark_parallel(self.drawn.covariances), vanishing=frozenset(), drawn=None, by_series=False)
+        found = replace(self, limit=mark_parallel(self.drawn.covariances), vanishing=frozenset(), drawn=None, coefficients=frozenset())
         if self.shelf is not None:
             found.__dict__["shelf"] = self.shelf.part("covariances")
         return found
@@ -76,10 +76,11 @@ class Compiled:
         from tensorprog.passes.batch import mark_parallel
         from tensorprog.series.split import split
 
-        found = split(self.limit, frozenset(self.drawn.inputs if self.drawn else ())) if self.by_series else None
+        draws = frozenset(self.drawn.inputs if self.drawn else ())
+        found = split(self.limit, draws, self.coefficients) if self.coefficients else None
         if found is None:
             return None
-        averages, numbers = (replace(self, limit=mark_parallel(p), vanishing=frozenset(), drawn=None, by_series=False)
+        averages, numbers = (replace(self, limit=mark_parallel(p), vanishing=frozenset(), drawn=None, coefficients=frozenset())
                              for p in (found.averages, found.numbers))
         if self.shelf is not None:
             averages.__dict__["shelf"], numbers.__dict__["shelf"] = self.shelf.part("averages"), self.shelf.part("numbers")
@@ -223,7 +224,7 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
         _report_leading(plain, env, own, reporter)
     vanishing = check_outputs(plain, found.powers, reporter)
     reporter.extend(own)
-    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, True, found.drawn)
+    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, found.coefficients, found.drawn)
 
 
 def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, reporter: Reporter) -> None:

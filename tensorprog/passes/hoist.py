@@ -57,14 +57,14 @@ _CHEAP = (Const, WidthConst, FromInt, ParamRef, InputRef, Load)
 
 
 def hoist(program: Program) -> Program:
-    """The program with what is the same in every iteration in front of each loop that runs step by step."""
+    """The program with what is the same in every iteration in front of each loop."""
     fixed = _fixed(program)
     builder = Builder(used_names(program))
 
     def block(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         found: list[Statement] = []
         for statement in body:
-            if isinstance(statement, For) and not statement.parallel:
+            if isinstance(statement, For):
                 statement = spread(statement, fixed, builder)
                 before, statement = hoisted(statement, builder, lambda c, loop: c not in fixed and _is_new(c, loop))
                 found += block(before)

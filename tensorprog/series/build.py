@@ -24,10 +24,11 @@ from tensorprog.series.write import write
 @dataclass(frozen=True, slots=True)
 class SeriesLimit:
     """A limit by series: its program, the largest powers of the source's values (of declared objects, as their laws give
-    them), and the draws, if it is random."""
+    them), the names of the families of numbers that training changes, and the draws, if it is random."""
 
     limit: Program
     powers: Powers
+    coefficients: frozenset[str]
     drawn: Drawn | None
 
 
@@ -63,7 +64,8 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
                       help="no output's first term depends on it: multiply it by a power of n if it should")
     limit = _simplified(pull_numbers(_simplified(write(orders, needed))))
     limit = _simplified(hoist(mark_parallel(limit)))
-    limit = _simplified(superposed(limit, env))
+    limit, coefficients = superposed(limit, env)
+    limit = _simplified(limit)
     drawn = None
     if any(isinstance(s, Let) and isinstance(s.op, Fluctuation) for s in walk(limit.body)):
         try:
@@ -78,7 +80,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     powers.of |= {i.cell: Fraction(0) if i.cell in orders.initial else None for i in program.initials}
     powers.of |= {i.cell: initial_power(limit, i, env) for i in limit.initials}
     powers.fixed |= declared_names(program)
-    return SeriesLimit(_without_idle(_simplified(limit)), powers, drawn)
+    return SeriesLimit(_without_idle(_simplified(limit)), powers, coefficients, drawn)
 
 
 def _simplified(program: Program) -> Program:

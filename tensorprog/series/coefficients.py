@@ -18,6 +18,7 @@ from tensorprog.ir.program import (
     MatAccum,
     MatrixTerm,
     MatStore,
+    Pick,
     Statement,
     Store,
     Var,
@@ -28,6 +29,7 @@ from tensorprog.ir.program import (
     reads,
     written,
 )
+from tensorprog.passes.rewrite import map_indices
 from tensorprog.series.linear import NONE, STATE, At, Linear, NotLinear, has_width
 
 
@@ -64,18 +66,27 @@ class Source:
     Attributes:
         at: its statement.
         term: which term of a matrix's update it is; None for a temporary.
-        loops: those around it within the step.
+        around: the loops around it within the step.
         closure: what depends on it, up to the names that hold sums.
         landed: the statements that add it to such names, by name.
         coefficients: the family of its numbers in each name that gets some of it, over `loops`.
+        origin: for each of these, the name by which it gets there.
+        axes: loops over the entries of the number, if that is an array.
     """
 
     at: At
     term: int | None
-    loops: tuple[For, ...]
+    around: tuple[For, ...]
     closure: set[Var | Cell] = field(default_factory=set)
     landed: dict[Cell, list[At]] = field(default_factory=dict)
     coefficients: dict[Cell, Cell] = field(default_factory=dict)
+    origin: dict[Cell, Cell] = field(default_factory=dict)
+    axes: tuple[For, ...] = ()
+
+    @property
+    def loops(self) -> tuple[For, ...]:
+        """The loops over all its numbers."""
+        return (*self.around, *self.axes)
 
     def number(self) -> Number:
         """What it multiplies a vector by."""
@@ -147,17 +158,24 @@ def sources_of(linear: Linear, builder: Builder) -> list[Source]:
         for term in _numbered(linear, at):
             source = Source(at, term, linear.context(at))
             _follow(linear, source)
-            if any(v.type != SCALAR for v in (*source.number().factors, *source.number().divisors)):
-                raise NotLinear("an array of numbers")
+            number = source.number()
+            shape = number.factors[0].type.shape if number.factors else ()
+            if any(v.type.shape for v in number.divisors):
+                raise NotLinear("an array of divisors")
+            source.axes = tuple(For(builder.names.fresh("k"), IntLit(0), size, 1, ()) for size in shape)
             if source.landed:
                 found.append(source)
     landings = [at for at in linear.places if linear.is_landing(at.statement)]
     added = [(at.statement.cell, {c for _, c in flows_of(linear, at)}) for at in landings]
     for number, source in enumerate(found):
-        reached = set(source.landed)
-        while more := {cell for cell, others in added if others & reached} - reached:
-            reached |= more
-        for cell in sorted(reached, key=lambda c: c.name):
+        for origin in source.landed:
+            reached = {origin}
+            while more := {cell for cell, others in added if others & reached} - reached:
+                reached |= more
+            if reached & set(source.origin):
+                raise NotLinear("a source that gets to a sum in two ways")
+            source.origin |= dict.fromkeys(reached, origin)
+        for cell in sorted(source.origin, key=lambda c: c.name):
             source.coefficients[cell] = builder.cell(f"{cell.name}_of_{number}", SCALAR, len(source.loops),
                                                      display=cell.display)
     return found
@@ -240,16 +258,22 @@ class SumsAsNumbers:
         """An average is the sum over all numbers of the states that it reads, times its kernels with them."""
         builder, context = self.builder, self._context(loops)
         here = tuple(IntSym(loop.var, "loop") for loop in context)
-        total = builder.cell(f"{let.var.name}_sum", SCALAR, len(here), home=tuple(loop.var for loop in loops))
-        builder.append(Store(total, here, builder.const(0), span=let.span))
+        total = builder.cell(f"{let.var.name}_sum", let.var.type, len(here), home=tuple(loop.var for loop in loops))
+        builder.append(Store(total, here, builder.const(0, let.var.type), span=let.span))
+        axes = [builder.names.fresh("k") for _ in let.var.type.shape]
+        entry = tuple(IntSym(name, "loop") for name in axes)
         for (var, source, state), kernel in self.kernels.items():
             if var is let.var:
                 def term(items: tuple[IntExpr, ...], source: Source = source, state: Cell = state,
                          kernel: Cell = kernel) -> None:
                     number = builder.load(source.coefficients[state], items, SCALAR)
-                    builder.append(Accum(total, here, builder.mul(number, builder.load(kernel, (*here, *items), SCALAR)),
-                                         span=let.span))
-                self._for_all(source, term)
+                    value = builder.mul(number, builder.load(kernel, (*here, *entry, *items), SCALAR))
+                    builder.append(Accum(total, (*here, *entry), value, span=let.span))
+                with builder.nested() as made:
+                    self._for_all(source, term)
+                loops_over = tuple(For(name, IntLit(0), size, 1, ()) for name, size in zip(axes, let.var.type.shape))
+                for statement in _over(made, loops_over, builder):
+                    builder.append(statement)
         builder.append(replace(let, op=Load(total, here)))
 
     def _for_all(self, source: Source, make) -> None:
@@ -268,13 +292,21 @@ class SumsAsNumbers:
 
     def _add_source(self, source: Source) -> None:
         """A source's number goes to the names that it lands in."""
-        items = tuple(IntSym(loop.var, "loop") for loop in source.loops)
+        builder = self.builder
         for cell, places in source.landed.items():
             if any(isinstance(p.statement, Store | MatStore) for p in places):
-                if source.loops or source.term is None and len(places) > 1:
+                if source.around or source.term is None and len(places) > 1:
                     raise NotLinear("a sum that is replaced in a loop")
-            value = source.number().of(self.builder.const(1), self.builder)
-            self.builder.append(Accum(source.coefficients[cell], items, value, span=self.builder.span))
+            number = source.number()
+            with builder.nested() as made:
+                if source.axes:
+                    entry = tuple(IntSym(loop.var, "loop") for loop in source.axes)
+                    number = replace(number, factors=(builder.let(Pick(number.factors[0], entry)), *number.factors[1:]))
+                items = tuple(IntSym(loop.var, "loop") for loop in source.loops)
+                builder.append(Accum(source.coefficients[cell], items, number.of(builder.const(1), builder),
+                                     span=builder.span))
+            for statement in _over(made, source.axes, builder):
+                builder.append(statement)
 
     def _add_flows(self, statement: Statement, flows: list[Flow], again: Mapping[Var, Var]) -> None:
         """One sum, or its elements all alike, gets others. `again` are temporaries that are computed anew."""
@@ -339,3 +371,12 @@ class SumsAsNumbers:
                 loop.var in loop_names(e) for loop in context for e in integers(at.statement)):
             raise NotLinear("a number for each element")
         return self.builder.let(at.statement.op, var.type, var.name)
+
+
+def _over(body: list[Statement], loops: tuple[For, ...], builder: Builder) -> tuple[Statement, ...]:
+    """Statements in loops, whose variables become others."""
+    made = tuple(body)
+    for loop in reversed(loops):
+        name = builder.names.fresh(loop.var)
+        made = (replace(loop, var=name, body=tuple(map_indices(s, {loop.var: IntSym(name, "loop")}) for s in made)),)
+    return made

@@ -22,6 +22,9 @@ from tensorprog.ir.program import (
     MatrixType,
     MatStore,
     OuterTerm,
+    Pick,
+    Place,
+    Range,
     Statement,
     Store,
     TensorType,
@@ -110,11 +113,10 @@ class Copier:
         """Statements that compute, for each iteration of a source's loops, the inner product of what the source adds for
         the number one with a state, and store it."""
         builder, at = self.builder, source.at
-        around = [loop for loop in at.loops if loop in source.loops]
-        region = around[-1].body if around else self.linear.region(at)
+        region = source.around[-1].body if source.around else self.linear.region(at)
         names = {loop.var: IntSym(builder.names.fresh(loop.var), "loop") for loop in source.loops}
         home = tuple(n.name for n in names.values())
-        landings = {id(p.statement): p for places in source.landed.values() for p in places}
+        landings = {id(p.statement): p for p in source.landed[source.origin[state]]}
         # Where nothing is added up, the number is stored as it is, which makes for simpler equations.
         once = len(landings) == 1 and all(p.loops == at.loops for p in landings.values())
         total = None if once else builder.cell(f"{target.name}_sum", SCALAR, home=home)
@@ -122,7 +124,7 @@ class Copier:
 
         def emit(statement: Statement, loops: tuple[For, ...]) -> None:
             if statement is at.statement and source.term is None:
-                self.vars[statement.var] = self._unit(statement)
+                self.vars[statement.var] = self._unit(statement, tuple(names[loop.var] for loop in source.axes))
             elif id(statement) in landings:
                 for value in self._landed(statement, source, state):
                     builder.append(Store(target, own, value, span=statement.span) if once else
@@ -143,15 +145,26 @@ class Copier:
                         span=loop.span),)
         return body
 
-    def _unit(self, statement: Let) -> Var:
-        """A source's result for the number one."""
-        op, var = statement.op, statement.var
-        left, right = op.args if isinstance(op, Elementwise) else (op.left, op.right)
-        rest = left if has_width(left) else right
-        if isinstance(op, Contract):
-            one = self.builder.const(1)
-            return self.builder.let(map_op_vars(op, lambda v: self._fixed(v) if v is rest else one), var.type)
-        return self._fixed(rest)
+    def _unit(self, statement: Let, entry: tuple[IntSym, ...]) -> Var:
+        """A source's result for the number one, or for an array of numbers that is one in one entry."""
+        op, var, builder = statement.op, statement.var, self.builder
+        if isinstance(op, Elementwise):
+            return self._fixed(next(v for v in op.args if has_width(v)))
+        (rest, axes), (_, letters) = (op.left, op.left_axes), (op.right, op.right_axes)
+        if not has_width(rest):
+            (rest, axes), (_, letters) = (op.right, op.right_axes), (op.left, op.left_axes)
+        chosen = dict(zip(letters, entry))
+        if len(set(axes)) < len(axes) or set(axes) - set(letters) - set(op.out_axes):
+            raise NotLinear("a sum over more than the numbers")
+        value = self._fixed(rest)
+        if set(axes) & set(chosen):
+            shape = tuple(size for letter, size in zip(axes, rest.type.shape) if letter not in chosen)
+            value = builder.let(Pick(value, tuple(chosen.get(letter, Range()) for letter in axes)),
+                                replace(rest.type, shape=shape))
+        if set(op.out_axes) & set(chosen):
+            items = tuple(chosen.get(letter, Range()) for letter in op.out_axes)
+            value = builder.let(Place(value, items, var.type.shape), var.type)
+        return value
 
     def _landed(self, statement: Statement, source: Source, state: Cell) -> Iterator[Var]:
         """The inner products of what a statement adds to a sum with the state."""

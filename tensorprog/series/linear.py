@@ -89,6 +89,7 @@ class Linear:
     kinds: dict[Var | Cell, Kinds] = field(default_factory=dict)
     steps: set[str] = field(default_factory=set)
     sums: set[Cell] = field(default_factory=set)
+    settled: bool = False
 
     def __post_init__(self) -> None:
         self.places = list(_places(self.body, ()))
@@ -137,7 +138,15 @@ class Linear:
             for place in self.places:
                 self._step(place.statement)
             if before == self.kinds:
-                return
+                break
+        self.settled = True
+        for place in self.places:
+            self._step(place.statement)
+
+    def _mixed(self) -> None:
+        """Refuse a sum with what does not depend on states, once that is known of its terms."""
+        if self.settled:
+            raise NotLinear("a sum with something that training does not change")
     def _step(self, statement: Statement) -> None:
         match statement:
             case Let(var=var):
@@ -147,7 +156,7 @@ class Linear:
                 if not has_width(cell):
                     kinds = frozenset({NUMBER}) if kinds else NONE
                 elif not kinds and not self.is_zero(value):
-                    raise NotLinear("a sum with something that training does not change")
+                    self._mixed()
                 self._add(cell, kinds)
             case MatStore(cell=cell, terms=terms) | MatAccum(cell=cell, terms=terms):
                 for term in terms:
@@ -208,14 +217,16 @@ class Linear:
         if self.is_zero(b if one else a):
             return one | two
         if has_width(let.var):
-            raise NotLinear("a sum with something that training does not change")
+            self._mixed()
+            return one | two
         return frozenset({NUMBER})
 
     def _of_term(self, term: Term) -> Kinds:
         coef = self.kinds.get(term.coef, NONE) if term.coef is not None else NONE
         if isinstance(term, MatrixTerm):
             if not self.kinds.get(term.cell, NONE):
-                raise NotLinear("a sum with something that training does not change")
+                self._mixed()
+                return NONE
             return frozenset({STATE})
         if not isinstance(term, OuterTerm):
             raise NotLinear("a function of a matrix")
@@ -223,7 +234,8 @@ class Linear:
         if len(found) > 1 or found and found[0] != {NUMBER}:
             raise NotLinear("an outer product of what training adds")
         if not found:
-            raise NotLinear("a sum with something that training does not change")
+            self._mixed()
+            return NONE
         return found[0]
 
     def is_zero(self, var: Var) -> bool:

@@ -7,13 +7,13 @@ them from inputs, and needs no samples.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tensorprog.ir.integers import IntSym
+from tensorprog.ir.integers import IntExpr, IntSym
 from tensorprog.ir.program import (
     Cell,
     For,
-    If,
     Input,
     InputRef,
     Let,
@@ -25,9 +25,10 @@ from tensorprog.ir.program import (
     Store,
     Var,
     cells_read,
-    operands,
+    reads,
     touched,
     walk,
+    written,
 )
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.passes.simplify import remove_unused, simplify
@@ -46,81 +47,83 @@ class Split:
     direct: dict[str, str]
 
 
-def split(program: Program, draws: frozenset[str]) -> Split | None:
-    """The two parts of a limit program; None if draws (inputs) or training change vectors, or if no number is left to
-    compute."""
-    stored = _stored_averages(program.body)
-    if not stored:
+def split(program: Program, draws: frozenset[str], coefficients: frozenset[str]) -> Split | None:
+    """The two parts of a limit program; None if they cannot be told apart.
+
+    Args:
+        draws: the inputs of draws.
+        coefficients: the names of the families of numbers that training changes (`superpose`).
+    """
+    moving = _dependent(program.body, lambda s: isinstance(s, Let) and isinstance(s.op, InputRef) and s.op.name in draws
+                        or getattr(written(s), "name", None) in coefficients)
+    averaged = _dependent(program.body, lambda s: isinstance(s, Let) and isinstance(s.op, Moment))
+    if any(has_width(v) for v in moving):
         return None
-    names = {cell: f"{cell.name}_known" for cell in stored}
-    outputs = tuple(Output(names[c], c, span=c.span) for c in stored)
-    averages = remove_unused(replace(program, outputs=outputs))
-    if _reads(averages, draws) or any(_is_trained(s) for s in averages.body):
+    ends = _ends(program, moving, averaged)
+    shapes = _shapes(program.body)
+    if not coefficients or not all(isinstance(c, Cell) and c in shapes for c in ends):
         return None
-    rest = tuple(o for o in program.outputs if o.cell not in stored)
-    inputs = {c: Input(names[c], (*shape, *c.type.shape), "real") for c, shape in stored.items()}
-    body = _reading(program.body, {c: i.name for c, i in inputs.items()})
-    numbers = simplify(remove_unused(replace(program, body=body, outputs=rest)))
-    if not rest or any(has_width(c) for s in walk(numbers.body) for c in touched(s)):
+    names = {cell: f"{cell.name}_known" for cell in sorted(ends, key=lambda c: c.name)}
+    direct = {names[o.cell]: o.name for o in program.outputs if o.cell in ends}
+    averages = _used(replace(program, outputs=tuple(Output(name, c, span=c.span) for c, name in names.items())))
+    inputs = tuple(Input(name, (*shapes[c], *c.type.shape), "real") for c, name in names.items())
+    outputs = tuple(o for o in program.outputs if o.cell not in ends)
+    body = _reading(program.body, names)
+    numbers = _used(replace(program, body=body, outputs=outputs, inputs=(*program.inputs, *inputs)))
+    if any(has_width(c) for s in walk(numbers.body) for c in touched(s)) or not outputs:
         return None
-    used = {s.op.name for s in walk(numbers.body) if isinstance(s, Let) and isinstance(s.op, InputRef)}
-    numbers = replace(numbers, inputs=(*program.inputs, *(i for i in inputs.values() if i.name in used)), initials=())
-    direct = {names[o.cell]: o.name for o in program.outputs if o.cell in stored}
-    kept = tuple(o for o in outputs if o.name in used or o.name in direct)
-    averages = remove_unused(replace(averages, outputs=kept))
-    touched_cells = {c for s in walk(averages.body) for c in touched(s)}
-    averages = replace(averages, initials=tuple(i for i in averages.initials if i.cell in touched_cells))
-    return Split(averages, numbers, tuple(sorted(used & {i.name for i in inputs.values()})), direct)
+    return Split(averages, numbers, tuple(names.values()), direct)
 
 
-def _stored_averages(body: tuple[Statement, ...]) -> dict[Cell, tuple]:
-    """The names that are only ever stored, each once, in loops over their indices, with a value that is made of averages in
-    the same iteration; with their extents."""
-    writers: dict[Cell, list[tuple[Statement, tuple]]] = {}
-    makers: dict[Var, Let] = {}
-
-    def visit(block: tuple[Statement, ...], around: tuple) -> None:
-        for s in block:
-            match s:
-                case For(body=inner):
-                    visit(inner, (*around, s))
-                case If(then=then, orelse=orelse):
-                    visit(then, (*around, None))
-                    visit(orelse, (*around, None))
-                case Let(var=var):
-                    makers[var] = s
-                case _ if getattr(s, "cell", None) is not None:
-                    writers.setdefault(s.cell, []).append((s, around))
-
-    visit(body, ())
-    found = {}
-    for cell, places in writers.items():
-        statement, around = places[0]
-        if len(places) > 1 or has_width(cell) or not isinstance(statement, Store) or None in around:
+def _ends(program: Program, moving: set[Var | Cell], averaged: set[Var | Cell]) -> set[Var | Cell]:
+    """What is made of averages and read by what moves, or an output: names, or averages themselves."""
+    makers = {s.var: s for s in walk(program.body) if isinstance(s, Let)}
+    waiting = [c for s in walk(program.body) if _made(s) in moving for c in (*cells_read(s), *reads(s))]
+    waiting += [o.cell for o in program.outputs]
+    found: set[Var | Cell] = set()
+    while waiting:
+        value = waiting.pop()
+        if value in moving or value not in averaged or value in found:
             continue
-        if statement.items == tuple(IntSym(loop.var, "loop") for loop in around) and _is_average(statement.value, makers):
-            found[cell] = tuple(extent(list(around[: k + 1])) for k in range(len(around)))
+        if isinstance(value, Cell) or isinstance(makers[value].op, Moment):
+            found.add(value)
+        else:
+            waiting += [*reads(makers[value]), *cells_read(makers[value])]
     return found
 
 
-def _is_average(value: Var, makers: dict[Var, Let]) -> bool:
-    """Whether a number is made of averages, not through names."""
-    op = makers[value].op
-    return isinstance(op, Moment) or any(_is_average(v, makers) for v in operands(op) if not has_width(v))
+def _used(program: Program) -> Program:
+    """The program without what its outputs do not need, declared objects included."""
+    program = simplify(remove_unused(program))
+    cells = {c for s in walk(program.body) for c in touched(s)}
+    return replace(program, initials=tuple(i for i in program.initials if i.cell in cells))
 
 
-def _reads(program: Program, inputs: frozenset[str]) -> bool:
-    return any(isinstance(s, Let) and isinstance(s.op, InputRef) and s.op.name in inputs for s in walk(program.body))
+def _made(statement: Statement) -> Var | Cell | None:
+    return statement.var if isinstance(statement, Let) else written(statement)
 
 
-def _is_trained(statement: Statement) -> bool:
-    """Whether a loop runs step by step over averages that it computes: vectors change with numbers."""
-    if not isinstance(statement, For) or statement.parallel:
-        return False
-    inside = list(walk(statement.body))
-    stored = {s.cell for s in inside if isinstance(s, Store) and not has_width(s.cell)}
-    return any(isinstance(s, Let) and isinstance(s.op, Moment) for s in inside) and any(
-        c in stored for s in inside for c in cells_read(s))
+def _dependent(body: tuple[Statement, ...], begins: Callable[[Statement], bool]) -> set[Var | Cell]:
+    """The temporaries and names that depend on what some statements make."""
+    flat = [s for s in walk(body) if _made(s) is not None]
+    found = {_made(s) for s in flat if begins(s)}
+    while True:
+        more = {_made(s) for s in flat if any(v in found for v in (*reads(s), *cells_read(s)))} - found
+        if not more:
+            return found
+        found |= more
+
+
+def _shapes(body: tuple[Statement, ...], around: tuple[For, ...] = ()) -> dict[Cell, tuple[IntExpr, ...]]:
+    """The extents of the names that are stored in loops over all their indices."""
+    found: dict[Cell, tuple[IntExpr, ...]] = {}
+    for statement in body:
+        match statement:
+            case For(body=inner):
+                found |= _shapes(inner, (*around, statement))
+            case Store(cell=cell, items=items) if items == tuple(IntSym(loop.var, "loop") for loop in around):
+                found[cell] = tuple(extent(list(around[: k + 1])) for k in range(len(around)))
+    return found
 
 
 def _reading(body: tuple[Statement, ...], names: dict[Cell, str]) -> tuple[Statement, ...]:

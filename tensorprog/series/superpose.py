@@ -51,15 +51,16 @@ from tensorprog.series.linear import At, Linear, NotLinear, has_width
 Kernels = dict[tuple[Var, Source, Cell], Cell]
 
 
-def superposed(program: Program, env: Mapping[str, object]) -> Program:
-    """A limit program by series, whose declared objects are of order one, with training as equations between numbers."""
+def superposed(program: Program, env: Mapping[str, object]) -> tuple[Program, frozenset[str]]:
+    """A limit program by series, whose declared objects are of order one, with training as equations between numbers; and
+    the names of the families of these, none if the program stays as it is."""
     changed = cells_written(program.body)
     states = frozenset(i.cell for i in program.initials
                        if i.law.name == "zero" and i.cell in changed and has_width(i.cell))
     try:
-        return _Superposition(program, states, env).program() if states else program
+        return _Superposition(program, states, env).program() if states else (program, frozenset())
     except NotLinear:
-        return program
+        return program, frozenset()
 
 
 class _Superposition:
@@ -82,24 +83,25 @@ class _Superposition:
         body = contract_cells(self.whole.with_body((*before, *rest.body))).body
         return body[: len(before)], body[len(before):]
 
-    def program(self) -> Program:
+    def program(self) -> tuple[Program, frozenset[str]]:
         kernels: Kernels = {}
         for var, at in self.readings.items():
             for state in self.copier.states_of(at):
                 for source in self.sources:
                     if state in source.coefficients:
-                        rank = len(self.linear.context(at)) + len(source.loops)
+                        rank = len(self._loops_of(at)) + len(source.loops)
                         kernels[var, source, state] = self.builder.cell(f"{var.name}_kernel", SCALAR, rank, role="user")
         made = self._limit_of((*self.before, *self._kernel_code(kernels)), tuple(kernels.values()))
         extents = {i.cell: i.extents for i in self.whole.initials}
         zeros = tuple(Zero(c) for s in self.sources for c in s.coefficients.values())
         numbers = SumsAsNumbers(self.linear, self.sources, self.readings, kernels, extents, self.builder).block(self.rest)
         numbers = _without_clashes((*zeros, *numbers), self.whole.with_body(made))
+        names = frozenset(s.cell.name for s in numbers[: len(zeros)])
         found = remove_unused(replace(self.whole, body=(*made, *numbers)))
         own = {s.var for s in walk(numbers) if isinstance(s, Let) and has_width(s.var)}
         if any(isinstance(s, Let) and s.var in own for s in walk(found.body)):
             raise NotLinear("vectors are left")
-        return found
+        return found, names
 
     def _limit_of(self, body: tuple[Statement, ...], kernels: tuple[Cell, ...]) -> tuple[Statement, ...]:
         """The statements with the kernels taken, as their limit."""
@@ -125,14 +127,20 @@ class _Superposition:
         for var, source, state in kernels:
             if var not in reads:
                 at = self.readings[var]
-                reads[var] = builder.cell(f"{var.name}_read", SCALAR, len(self.linear.context(at)), role="user")
+                reads[var] = builder.cell(f"{var.name}_read", var.type, len(self.linear.context(at)), role="user")
                 yield from self.copier.reading(at, reads[var])
             if (source, state) not in adds:
                 adds[source, state] = builder.cell(f"{state.name}_added", SCALAR, len(source.loops), role="user")
                 yield from self.copier.source(source, state, adds[source, state])
         for (var, source, state), target in kernels.items():
-            yield from self._kernel(self.linear.context(self.readings[var]), reads[var], source, adds[source, state], state,
+            yield from self._kernel(self._loops_of(self.readings[var]), reads[var], source, adds[source, state], state,
                                     target)
+
+    def _loops_of(self, at: At) -> tuple[For, ...]:
+        """The loops around a reading within a step, and those over its entries."""
+        axes = [For(f"{at.statement.var.name}_{k}", IntLit(0), size, 1, ())
+                for k, size in enumerate(at.statement.var.type.shape)]
+        return (*self.linear.context(at), *axes)
 
     def _kernel(self, loops: tuple[For, ...], read: Cell, source: Source, added: Cell, state: Cell,
                 target: Cell) -> tuple[Statement, ...]:
