@@ -64,11 +64,13 @@ def hoist(program: Program) -> Program:
     def block(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         found: list[Statement] = []
         for statement in body:
+            # From the inside outwards: what is moved in front of an inner loop may move on.
+            statement = map_blocks(statement, block)
             if isinstance(statement, For):
                 statement = spread(statement, fixed, builder)
                 before, statement = hoisted(statement, builder, lambda c, loop: c not in fixed and _is_new(c, loop))
-                found += block(before)
-            found += () if statement is None else (map_blocks(statement, block),)
+                found += before
+            found += () if statement is None else (statement,)
         return tuple(found)
 
     return program.with_body(block(program.body))
