@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntSym, loop_names, substitute
@@ -40,6 +40,16 @@ from tensorprog.ir.program import (
 from tensorprog.passes.rewrite import map_cells, map_indices, map_op_indices, map_op_vars
 from tensorprog.series.coefficients import Source
 from tensorprog.series.linear import NONE, At, Linear, NotLinear, has_width
+
+
+@dataclass(frozen=True, slots=True)
+class _Outer:
+    """numbers * outer(vector, array), with names for the axes of the array."""
+
+    numbers: tuple[Var, ...]
+    vector: Var
+    array: Var
+    axes: str
 
 
 class Copier:
@@ -119,12 +129,17 @@ class Copier:
         landings = {id(p.statement): p for p in source.landed[source.origin[state]]}
         # Where nothing is added up, the number is stored as it is, which makes for simpler equations.
         once = len(landings) == 1 and all(p.loops == at.loops for p in landings.values())
-        total = None if once else builder.cell(f"{target.name}_sum", SCALAR, home=home)
+        common = None if once else self._common_array(source, state)
+        kind = SCALAR if common is None else TensorType(state.type.width)
+        total = None if once else builder.cell(f"{target.name}_sum", kind, home=home)
         own = tuple(names.values())
 
         def emit(statement: Statement, loops: tuple[For, ...]) -> None:
             if statement is at.statement and source.term is None:
                 self.vars[statement.var] = self._unit(statement, tuple(names[loop.var] for loop in source.axes))
+            elif id(statement) in landings and common is not None:
+                vector = self._vector(self._outer(statement.value, source), source)
+                builder.append(Accum(total, (), vector, span=statement.span))
             elif id(statement) in landings:
                 for value in self._landed(statement, source, state):
                     builder.append(Store(target, own, value, span=statement.span) if once else
@@ -134,11 +149,15 @@ class Copier:
 
         with builder.nested() as made:
             if not once:
-                builder.append(Store(total, (), builder.const(0), span=at.statement.span))
+                builder.append(Store(total, (), builder.const(0, kind), span=at.statement.span))
             for statement in self._copied(region, source.closure, emit, names):
                 builder.append(statement)
             if not once:
-                builder.append(Store(target, own, builder.load(total, (), SCALAR), span=at.statement.span))
+                value = builder.load(total, (), kind)
+                if common is not None:
+                    self.vars, self.names = {}, names
+                    value = self._applied(value, common, state, ())
+                builder.append(Store(target, own, value, span=at.statement.span))
         body = tuple(made)
         for loop in reversed(source.loops):
             body = (For(names[loop.var].name, substitute(loop.start, names), substitute(loop.stop, names), loop.step, body,
@@ -149,7 +168,12 @@ class Copier:
         """A source's result for the number one, or for an array of numbers that is one in one entry."""
         op, var, builder = statement.op, statement.var, self.builder
         if isinstance(op, Elementwise):
-            return self._fixed(next(v for v in op.args if has_width(v)))
+            value = self._fixed(next(v for v in op.args if has_width(v)))
+            if not entry:
+                return value
+            rest = tuple(Range() for _ in value.type.shape[len(entry):])
+            one = builder.let(Pick(value, (*entry, *rest)), replace(var.type, shape=var.type.shape[len(entry):]))
+            return builder.let(Place(one, (*entry, *rest), var.type.shape), var.type)
         (rest, axes), (_, letters) = (op.left, op.left_axes), (op.right, op.right_axes)
         if not has_width(rest):
             (rest, axes), (_, letters) = (op.right, op.right_axes), (op.left, op.left_axes)
@@ -171,11 +195,9 @@ class Copier:
         builder = self.builder
         items = tuple(substitute(i, self.names) for i in statement.items)
         if not isinstance(state.type, MatrixType):
-            factors = self._factors(statement.value, source)
-            if factors is not None:
-                vector, array, axes = factors
-                applied = builder.contract(builder.load(state, items, state.type), axes, array, axes, "")
-                yield builder.moment(builder.mul(vector, applied))
+            outer = self._outer(statement.value, source)
+            if outer is not None:
+                yield self._applied(self._vector(outer, source), outer, state, items)
                 return
             value = self._operand(statement.value, source.closure)
             letters, with_state = "abcdefgh"[: len(value.type.shape)], builder.load(state, items, state.type)
@@ -191,22 +213,49 @@ class Copier:
             value = builder.moment(builder.mul(left, product))
             yield value if term.coef is None or mine else builder.mul(self._fixed(term.coef), value)
 
-    def _factors(self, value: Var, source: Source) -> tuple[Var, Var, str] | None:
-        """A vector and a finite array (with names of its axes) whose outer product a source adds to a width x finite
-        matrix, as the gradient of `U @ x` is one."""
-        if value is source.at.statement.var and isinstance(source.at.statement.op, Elementwise):
-            left, right = source.at.statement.op.args
-            value = left if has_width(left) else right
+    def _applied(self, vector: Var, outer: _Outer, state: Cell, items: tuple) -> Var:
+        """The inner product of an outer product with a state: that of the vector with the state applied to the array."""
+        builder, array = self.builder, self._fixed(outer.array)
+        applied = builder.contract(builder.load(state, items, state.type), outer.axes, array, outer.axes, "")
+        return builder.moment(builder.mul(vector, applied))
+
+    def _outer(self, value: Var, source: Source, numbers: tuple[Var, ...] = ()) -> _Outer | None:
+        """What a source adds to a width x finite matrix as an outer product, as the gradient of `U @ x` is one."""
         at = self.linear.makers.get(value)
-        if at is None or not isinstance(at.statement.op, Contract):
+        match at and at.statement.op:
+            case Elementwise(fn="mul", order=0, args=(a, b)) if SCALAR in (a.type, b.type):
+                number, rest = (a, b) if a.type == SCALAR else (b, a)
+                if value is source.at.statement.var:
+                    return self._outer(rest, source, numbers)
+                return None if self.linear.kinds.get(number, NONE) else self._outer(rest, source, (*numbers, number))
+            case Contract(left=vector, left_axes="", right=array, right_axes=axes, out_axes=out) \
+                    | Contract(left=array, left_axes=axes, right=vector, right_axes="", out_axes=out) \
+                    if has_width(vector) and not has_width(array) and out == axes and value is not source.at.statement.var:
+                return _Outer(numbers, vector, array, axes)
+            case _:
+                return None
+
+    def _vector(self, outer: _Outer, source: Source) -> Var:
+        """The vector of an outer product, with its numbers."""
+        vector = self._operand(outer.vector, source.closure)
+        for number in outer.numbers:
+            vector = self.builder.mul(self._fixed(number), vector)
+        return vector
+
+    def _common_array(self, source: Source, state: Cell) -> _Outer | None:
+        """The outer product that has the array of all that a source adds to a state, if that is the same for all."""
+        if isinstance(state.type, MatrixType):
             return None
-        op = at.statement.op
-        (vector, axes), (array, others) = (op.left, op.left_axes), (op.right, op.right_axes)
-        if not has_width(vector):
-            (vector, axes), (array, others) = (array, others), (vector, axes)
-        if axes or has_width(array) or op.out_axes != others:
+        places = source.landed[source.origin[state]]
+        outers = [self._outer(p.statement.value, source) for p in places]
+        if None in outers or any(p.statement.items for p in places):
             return None
-        return self._operand(vector, source.closure), self._operand(array, source.closure), others
+        made = [self.linear.makers[o.array].statement.op for o in outers]
+        inner = {loop.var for p in places for loop in p.loops} - {loop.var for loop in source.around}
+        if any(op != made[0] or operands(op) for op in made) or inner & {
+                n for e in integers(Let(outers[0].array, made[0])) for n in loop_names(e)}:
+            return None
+        return outers[0]
 
     # --- copying ---
 
@@ -214,7 +263,7 @@ class Copier:
                 names: Mapping[str, IntSym] | None = None) -> tuple[Statement, ...]:
         """The statements of a region that `emit` copies, in their loops."""
         self.vars, self.names = {}, dict(names or {})
-        self.cells = {c: (self.builder.cell(c.name, c.type, c.rank), lambda items: items)
+        self.cells = {c: (self.builder.cell(c.name, c.type, c.rank, role=c.role), lambda items: items)
                       for c in kept if isinstance(c, Cell) and c not in self.linear.states}
 
         def block(body: tuple[Statement, ...], loops: tuple[For, ...]) -> tuple[Statement, ...]:

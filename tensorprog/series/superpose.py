@@ -41,6 +41,7 @@ from tensorprog.passes.differentiate import differentiate, used_names
 from tensorprog.passes.hoist import hoisted, spread
 from tensorprog.passes.kernels import plan_kernels
 from tensorprog.passes.limit import leading_terms
+from tensorprog.passes.localize import localize
 from tensorprog.passes.powers import infer_powers
 from tensorprog.passes.rewrite import map_cells, map_indices, map_vars
 from tensorprog.passes.simplify import remove_unused
@@ -109,7 +110,7 @@ class _Superposition:
         outputs = tuple(Output(cell.name, cell) for cell in kernels)
         try:
             program = plan_kernels(replace(self.whole, body=body, outputs=outputs), reporter)
-            program = differentiate(program, reporter)
+            program = differentiate(localize(program), reporter)
             powers = infer_powers(program, self.env, reporter)
             program = leading_terms(program, powers, reporter)
             reporter.raise_errors()
