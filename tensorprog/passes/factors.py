@@ -143,19 +143,20 @@ def _applied_loads(wrt: Cell, site: Site) -> dict[Var, Load] | None:
     None where its gradient must be kept whole."""
     active = site.active.vars
     top = {id(s) for p in site.parts if p.loop is None for s in p.statements}
+    # Parts go outwards, so that a load may come after what uses it.
+    flat = [s for s in walk(tuple(s for p in site.parts for s in p.statements))
+            if not isinstance(s, Let) or s.var in active]
     loads: dict[Var, Load] = {}
-    for statement in walk(tuple(s for p in site.parts for s in p.statements)):
-        if isinstance(statement, Let) and statement.var not in active and not any(v in loads for v in reads(statement)):
-            continue  # another scalar's
+    for statement in flat:
         if wrt in cells_read(statement):
             load = isinstance(statement, Let) and isinstance(statement.op, Load)
             if not load or len(statement.op.items) != wrt.rank or id(statement) not in top:
                 return None
             loads[statement.var] = statement.op
-        elif any(v in loads for v in reads(statement)):
-            if not (isinstance(statement, Let) and statement.var in active and id(statement) in top
-                    and _applies(statement.op, loads)):
-                return None
+    for statement in flat:
+        if any(v in loads for v in reads(statement)) and not (
+                isinstance(statement, Let) and id(statement) in top and _applies(statement.op, loads)):
+            return None
     return loads or None
 
 
