@@ -48,6 +48,7 @@ class Compiled:
     vanishing: frozenset[str]
     mirrored: frozenset[Cell]
     env: Mapping[str, object]
+    by_series: bool = False
     coefficients: frozenset[str] = frozenset()
     drawn: Drawn | None = None
 
@@ -224,7 +225,7 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
         _report_leading(plain, env, own, reporter)
     vanishing = check_outputs(plain, found.powers, reporter)
     reporter.extend(own)
-    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, found.coefficients, found.drawn)
+    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, True, found.coefficients, found.drawn)
 
 
 def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, reporter: Reporter) -> None:

@@ -78,6 +78,8 @@ def _covered_rest(compiled: Compiled, linear: Linear) -> Covered:
 
 def make_plan(compiled: Compiled) -> Plan:
     """Choose an evaluator for every output of the limit program."""
+    if compiled.numbers is not None and not compiled.numbers[1].plan.names("particles"):
+        return _by_numbers(compiled)
     linear = _without_kernels(compiled)
     found = _covered(compiled, linear)
     choices = []
@@ -93,6 +95,23 @@ def make_plan(compiled: Compiled) -> Plan:
     cells = found.system.outputs if found.system is not None else {}
     names = tuple(o.name for o in compiled.limit.outputs if o.cell in cells)
     return Plan(tuple(choices), linear, names, _tiled(compiled, found), lambda: found)
+
+
+def _by_numbers(compiled: Compiled) -> Plan:
+    """The plan where training is equations between numbers, and their averages are exact."""
+    from tensorprog.covariance.build import Covered
+    from tensorprog.passes.linear import Linear
+
+    _, averages, _ = compiled.numbers
+    inexact = [c for c in averages.plan.choices if c.evaluator != "span"]
+    accuracy = inexact[0].accuracy if inexact else "exact"
+    linear = Linear(None, {o.cell: "it is trained in the kernel regime" for o in compiled.limit.outputs})
+    choices = tuple(
+        Choice(o, "zero", "its power of n is below 0", "exact", "none") if o.name in compiled.vanishing else
+        Choice(o, "covariance", "training is equations between numbers (kernel gradient descent), whose kernels are exact",
+               accuracy, f"{len(averages.limit.outputs)} families of averages; a step moves numbers alone")
+        for o in compiled.limit.outputs)
+    return Plan(choices, linear, (), False, lambda: Covered(None, {}))
 
 
 def _tiled(compiled: Compiled, found: Covered) -> bool:

@@ -75,6 +75,8 @@ def uncontracted(compiled: Compiled) -> Program:
     from tensorprog.passes.limit import leading_terms
     from tensorprog.passes.simplify import simplify
 
+    if compiled.by_series:
+        return compiled.limit
     program = compiled.differentiated
     return simplify(leading_terms(program, compiled.powers, Reporter(program.source)))
 

@@ -167,7 +167,7 @@ def sources_of(linear: Linear, builder: Builder) -> list[Source]:
                 found.append(source)
     landings = [at for at in linear.places if linear.is_landing(at.statement)]
     added = [(at.statement.cell, {c for _, c in flows_of(linear, at)}) for at in landings]
-    for number, source in enumerate(found):
+    for source in found:
         for origin in source.landed:
             reached = {origin}
             while more := {cell for cell, others in added if others & reached} - reached:
@@ -176,8 +176,7 @@ def sources_of(linear: Linear, builder: Builder) -> list[Source]:
                 raise NotLinear("a source that gets to a sum in two ways")
             source.origin |= dict.fromkeys(reached, origin)
         for cell in sorted(source.origin, key=lambda c: c.name):
-            source.coefficients[cell] = builder.cell(f"{cell.name}_of_{number}", SCALAR, len(source.loops),
-                                                     display=cell.display)
+            source.coefficients[cell] = builder.cell(f"{cell.display}_moved", SCALAR, len(source.loops))
     return found
 
 

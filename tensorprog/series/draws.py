@@ -7,7 +7,8 @@ everything stands that does not depend on a draw.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
@@ -115,7 +116,8 @@ def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iter
             case Let(var=var, op=Fluctuation()):
                 loops = [a for a in around if isinstance(a, For)]
                 extents = tuple(extent(loops[: k + 1]) for k in range(len(loops)))
-                yield Site(builder.names.fresh(f"{var.name}_drawn"), statement, around, (*extents, *var.type.shape))
+                name = re.sub(r"(_\d+)+$", "", var.name)
+                yield Site(builder.names.fresh(f"{name}_drawn"), statement, around, (*extents, *var.type.shape))
             case For(body=block):
                 yield from _sites(block, (*around, statement), builder)
             case If(condition=condition, then=then, orelse=orelse):

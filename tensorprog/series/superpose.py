@@ -91,7 +91,7 @@ class _Superposition:
                 for source in self.sources:
                     if state in source.coefficients:
                         rank = len(self._loops_of(at)) + len(source.loops)
-                        kernels[var, source, state] = self.builder.cell(f"{var.name}_kernel", SCALAR, rank, role="user")
+                        kernels[var, source, state] = self.builder.cell(f"kernel_{state.display}", SCALAR, rank, role="user")
         made = self._limit_of((*self.before, *self._kernel_code(kernels)), tuple(kernels.values()))
         extents = {i.cell: i.extents for i in self.whole.initials}
         zeros = tuple(Zero(c) for s in self.sources for c in s.coefficients.values())

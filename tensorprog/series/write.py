@@ -56,7 +56,7 @@ class _Writer(Writer):
                 continue
             number += 1
             name = self.builder.names.fresh(f"{cell.name}_order_{number}")
-            yield part, replace(cell, name=name, display=name)
+            yield part, replace(cell, name=name)
 
     def part(self, node: Var, part: Part) -> Var:
         return self.made[node, part]
