@@ -100,7 +100,13 @@ class Source:
         return Number().times(right if has_width(left) else left)
 
 
-Flow = tuple[Number, Cell]
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A name whose sum is added to another, times a number; `load` read it, if it has changed since."""
+
+    number: Number
+    cell: Cell
+    load: Var | None = None
 
 
 def flows_of(linear: Linear, at: At) -> list[Flow]:
@@ -111,17 +117,17 @@ def flows_of(linear: Linear, at: At) -> list[Flow]:
     """
     statement, found = at.statement, []
 
-    def named(number: Number, cell: Cell, items: tuple) -> None:
+    def named(number: Number, cell: Cell, items: tuple, load: Var | None = None) -> None:
         if tuple(items) != tuple(statement.items):
             raise NotLinear("elements that change places")
-        found.append((number, cell))
+        found.append(Flow(number, cell, load if load is not None and _is_stale(linear, load, cell, at) else None))
 
     def taken_apart(value: Var, number: Number) -> None:
         if STATE not in linear.kinds.get(value, NONE):
             return  # what a source made of it is counted where that lands
         match linear.makers[value].statement.op:
             case Load(cell=cell, items=items) if cell in linear.sums:
-                named(number, cell, items)
+                named(number, cell, items, value)
             case Elementwise(fn="add" | "sub" as fn, order=0, args=(a, b)):
                 taken_apart(a, number)
                 taken_apart(b, number if fn == "add" else number.negated())
@@ -147,6 +153,13 @@ def flows_of(linear: Linear, at: At) -> list[Flow]:
     return found
 
 
+def _is_stale(linear: Linear, load: Var, cell: Cell, at: At) -> bool:
+    """Whether a name changes between a load of it and a statement."""
+    numbers = {id(p.statement): k for k, p in enumerate(linear.places)}
+    first, last = numbers[id(linear.makers[load].statement)], numbers[id(at.statement)]
+    return any(written(p.statement) is cell for p in linear.places[first:last])
+
+
 def sources_of(linear: Linear, builder: Builder) -> list[Source]:
     """The sources of a program that get to sums, with the families of their numbers.
 
@@ -166,7 +179,7 @@ def sources_of(linear: Linear, builder: Builder) -> list[Source]:
             if source.landed:
                 found.append(source)
     landings = [at for at in linear.places if linear.is_landing(at.statement)]
-    added = [(at.statement.cell, {c for _, c in flows_of(linear, at)}) for at in landings]
+    added = [(at.statement.cell, {flow.cell for flow in flows_of(linear, at)}) for at in landings]
     for source in found:
         for origin in source.landed:
             reached = {origin}
@@ -218,6 +231,10 @@ class SumsAsNumbers:
                  builder: Builder):
         self.linear, self.sources, self.readings, self.kernels = linear, sources, readings, kernels
         self.extents, self.builder = extents, builder
+        self.kept: dict[tuple[Source, Var], Cell] = {}
+        stale = [f for at in linear.places if linear.is_landing(at.statement) for f in flows_of(linear, at)
+                 if f.load is not None]
+        self.stale = {f.load: f.cell for f in stale}
 
     def block(self, body: tuple[Statement, ...], loops: tuple[For, ...] = ()) -> tuple[Statement, ...]:
         with self.builder.nested() as out:
@@ -235,6 +252,8 @@ class SumsAsNumbers:
             self._read(statement, loops)
             return
         self.builder.append(statement)
+        if isinstance(statement, Let) and statement.var in self.stale:
+            self._keep(statement.var)
         if isinstance(statement, Zero):
             for source in self.sources:
                 if statement.cell in source.coefficients:
@@ -307,13 +326,27 @@ class SumsAsNumbers:
             for statement in _over(made, source.axes, builder):
                 builder.append(statement)
 
+    def _keep(self, load: Var) -> None:
+        """The numbers of a sum as they are when it is read, because it changes before they are needed."""
+        for source in self.sources:
+            cell = source.coefficients.get(self.stale[load])
+            if cell is None:
+                continue
+            kept = self.builder.cell(f"{cell.display}_before", SCALAR, len(source.loops))
+            self.kept[source, load] = kept
+            self._for_all(source, lambda items, cell=cell, kept=kept: self.builder.append(
+                Store(kept, items, self.builder.load(cell, items, SCALAR), span=self.builder.span)))
+
+    def _coefficients(self, source: Source, flow: Flow) -> Cell:
+        return source.coefficients[flow.cell] if flow.load is None else self.kept[source, flow.load]
+
     def _add_flows(self, statement: Statement, flows: list[Flow], again: Mapping[Var, Var]) -> None:
         """One sum, or its elements all alike, gets others. `again` are temporaries that are computed anew."""
         builder, replaces = self.builder, isinstance(statement, Store | MatStore)
         for source in self.sources:
             if statement.cell not in source.coefficients:
                 continue
-            mine = [(n, source.coefficients[c]) for n, c in flows if c in source.coefficients]
+            mine = [(f.number, self._coefficients(source, f)) for f in flows if f.cell in source.coefficients]
             if not mine and not replaces:
                 continue
             target = source.coefficients[statement.cell]
@@ -344,8 +377,10 @@ class SumsAsNumbers:
         for place in moving:
             flows = flows_of(self.linear, place)
             again: dict[Var, Var] = {}
-            for number, _ in flows:
-                for var in (*number.factors, *number.divisors):
+            if any(f.load is not None for f in flows):
+                raise NotLinear("an element that changes before it is added")
+            for flow in flows:
+                for var in (*flow.number.factors, *flow.number.divisors):
                     again[var] = self._again(var, place)
             self._add_flows(place.statement, flows, again)
 

@@ -171,9 +171,9 @@ class Copier:
             value = self._fixed(next(v for v in op.args if has_width(v)))
             if not entry:
                 return value
-            rest = tuple(Range() for _ in value.type.shape[len(entry):])
-            one = builder.let(Pick(value, (*entry, *rest)), replace(var.type, shape=var.type.shape[len(entry):]))
-            return builder.let(Place(one, (*entry, *rest), var.type.shape), var.type)
+            if value.type.shape:
+                value = builder.let(Pick(value, entry), replace(value.type, shape=()))
+            return builder.let(Place(value, entry, var.type.shape), var.type)
         (rest, axes), (_, letters) = (op.left, op.left_axes), (op.right, op.right_axes)
         if not has_width(rest):
             (rest, axes), (_, letters) = (op.right, op.right_axes), (op.left, op.left_axes)
