@@ -16,11 +16,14 @@ import numpy as np
 
 from tensorprog.diagnostics import Diagnostic, Source
 from tensorprog.driver import Compiled
+from tensorprog.ir.integers import IntSym
+from tensorprog.ir.program import For, Let, walk
 from tensorprog.jumps import Limit, run_limit
 from tensorprog.series.draws import Drawn
 
-#: Draws from which the mean and covariance of an output are estimated that is not affine in them.
-SAMPLED = 256
+#: Draws from which the mean and covariance of an output are estimated that is not affine in them: if each needs vectors
+#: of its own, and if not.
+SAMPLED, SAMPLED_NUMBERS = 256, 1024
 #: Independent numbers beyond which draws are sampled though outputs are affine in them.
 MOST_DIRECTIONS = 512
 #: Eigenvalues of the covariance, relative to the largest, that are rounding.
@@ -119,7 +122,7 @@ def run_random(compiled: Compiled, env: Mapping[str, object], method: str, sourc
     if affine:
         normal = np.concatenate([np.zeros((1, rank)), np.eye(rank)])
     if drawn.random - affine:
-        half = rng.standard_normal((max(SAMPLED, draws) // 2 + 1, rank))
+        half = rng.standard_normal((max(_sampled_draws(compiled), draws) // 2 + 1, rank))
         normal = np.concatenate([normal, half, -half])
     limit = run_limit(compiled, _with_draws(given, drawn, normal @ factor.T, shapes), method, source, seed=seed, **options)
     wanted = rng.standard_normal((draws, rank)) if not drawn.random - affine else half[:draws]
@@ -149,6 +152,13 @@ def _sampled(value: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> tuple[
     pairs = (value[:half] + value[half:]) / 2
     spread = Spread((value - mean) / np.sqrt(len(value)), error / np.sqrt(len(value)), value[: len(wanted)].copy(), False)
     return mean, np.hypot(pairs.std(axis=0, ddof=1) / np.sqrt(half), error.mean(axis=0)), spread
+
+
+def _sampled_draws(compiled: Compiled) -> int:
+    """How many draws to take."""
+    loops = [s for s in compiled.limit.body if isinstance(s, For) and s.stop == IntSym(compiled.drawn.size, "size")]
+    vectors = any(isinstance(s, Let) and s.var.type.width for loop in loops for s in walk(loop.body))
+    return SAMPLED if vectors else SAMPLED_NUMBERS
 
 
 # --- the draws -----------------------------------------------------------------------------------------------

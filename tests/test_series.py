@@ -78,18 +78,73 @@ PARAMETRIZATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", PARAMETRIZATIONS)
-def test_training_is_kernel_gradient_descent(name):
-    network, rates, kernel = PARAMETRIZATIONS[name]
+def require_kernel_gradient_descent(network, rates, kernel, tolerance=1e-8, **options):
     kernels = tensorprog.compile(HEAD + network + KERNELS % kernel).run(DATA)
-    result = tensorprog.compile(HEAD + network + trained(rates)).run(DATA, samples=1024)
+    result = tensorprog.compile(HEAD + network + trained(rates)).run(DATA, **options)
     means, covariances = kernel_gradient_descent(kernels["K"], kernels["C"], 6)
     spread = result.spread["f"]
     assert spread.gaussian
-    np.testing.assert_array_less(np.abs(result["f"] - means), 4 * result.error["f"] + 1e-6)
+    np.testing.assert_array_less(np.abs(result["f"] - means), 5 * result.error["f"] + tolerance)
     variances = np.array([np.diag(c) for c in covariances])
-    np.testing.assert_array_less(np.abs(spread.variance - variances), 4 * spread.variance_error + 1e-6)
+    np.testing.assert_array_less(np.abs(spread.variance - variances), 5 * spread.variance_error + tolerance)
     np.testing.assert_allclose(spread.covariance[0, :, 0, :], kernels["C"], rtol=1e-9, atol=1e-9)
+    return result
+
+
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
+def test_training_is_kernel_gradient_descent(name):
+    result = require_kernel_gradient_descent(*PARAMETRIZATIONS[name])
+    assert result.method["f"] == "covariance" and result.error["f"].max() < 1e-9
+
+
+EXACT = {
+    "one hidden layer": ("matrix U : [n, d] ~ normal(0, 1/d)\nvector v : [n] ~ normal(0, 1)\ndef net(xi):\n"
+                         "    return dot(v, relu(U @ xi)) / sqrt(n)\n", "U, v"),
+    "recurrent, in a loop": ("matrix U : [n, d] ~ normal(0, 1/d)\nmatrix W : [n, n] ~ normal(0, 1)\n"
+                             "vector v : [n] ~ normal(0, 1)\ndef net(xi):\n    h[0] = U @ xi\n    for s in range(2):\n"
+                             "        h[s+1] = W @ relu(h[s]) / sqrt(n) + U @ xi\n"
+                             "    return dot(v, relu(h[2])) / sqrt(n)\n", "U, W, v"),
+    "recurrent, written out": ("matrix U : [n, d] ~ normal(0, 1/d)\nmatrix W : [n, n] ~ normal(0, 1)\n"
+                               "vector v : [n] ~ normal(0, 1)\ndef net(xi):\n    h = U @ xi\n"
+                               "    g = W @ erf(h) / sqrt(n) + U @ xi\n    k = W @ erf(g) / sqrt(n) + U @ xi\n"
+                               "    return dot(v, erf(k)) / sqrt(n)\n", "U, W, v"),
+    "three layers": ("matrix U : [n, d] ~ normal(0, 1/d)\nmatrix W : [n, n] ~ normal(0, 1)\n"
+                     "matrix Z : [n, n] ~ normal(0, 1)\nvector v : [n] ~ normal(0, 1)\ndef net(xi):\n"
+                     "    return dot(v, erf(Z @ erf(W @ erf(U @ xi) / sqrt(n)) / sqrt(n))) / sqrt(n)\n", "U, W, Z, v"),
+}
+
+
+SLOW = ("recurrent, in a loop", "recurrent, written out", "residual", "layernorm")
+
+
+def quick_and_slow(names):
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in names]
+
+
+@pytest.mark.parametrize("name", quick_and_slow(EXACT))
+def test_kernel_regime_is_exact_by_covariance(name):
+    network, objects = EXACT[name]
+    rates = dict.fromkeys(objects.split(", "), "eta")
+    result = require_kernel_gradient_descent(network, rates, f"ntk(g[a], g[b]; {objects})")
+    assert result.method["f"] == "covariance" and result.error["f"].max() < 1e-9
+
+
+@pytest.mark.slow
+def test_families_of_matrices_in_a_loop_are_exact():
+    network = ("matrix U : [n, d] ~ normal(0, 1/d)\nmatrix W[2] : [n, n] ~ normal(0, 1)\nvector v : [n] ~ normal(0, 1)\n"
+               "def net(xi):\n    h = relu(U @ xi)\n    for l in range(2):\n        h = relu(W[l] @ h / sqrt(n))\n"
+               "    return dot(v, h) / sqrt(n)\n")
+    text = trained({"U": "eta", "v": "eta"}).replace(
+        "output", "    for l in range(2):\n        W[l] -= eta * grad(loss, W[l])\noutput")
+    kernels = tensorprog.compile(HEAD + network + KERNELS % "ntk(g[a], g[b]; U, W, v)").run(DATA)
+    result = tensorprog.compile(HEAD + network + text).run(DATA)
+    means, _ = kernel_gradient_descent(kernels["K"], kernels["C"], 6)
+    assert result.method["f"] == "covariance"
+    np.testing.assert_allclose(result["f"], means, atol=1e-9)
+
+
+def test_particles_agree_with_kernel_gradient_descent():
+    require_kernel_gradient_descent(*PARAMETRIZATIONS["ntk"], tolerance=1e-6, method="particles", samples=1024)
 
 
 def test_draws_have_the_mean_and_covariance():
@@ -205,7 +260,21 @@ output f
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", quick_and_slow(sorted(set(NETWORKS) - {"residual"})))
+def test_numbers_say_what_vectors_say(name, monkeypatch):
+    """Training as equations between numbers, beside training with vectors on the same particles."""
+    from tensorprog.series import build
+
+    options = {"samples": 64, "replicates": 2, "method": "particles", "T": 3, "eta": 0.5}
+    numbers = tensorprog.compile(HEAD + NETWORKS[name]).run(DATA, **options)
+    monkeypatch.setattr(build, "superposed", lambda program, env: (program, frozenset()))
+    monkeypatch.setenv("TENSORPROG_NO_CACHE", "1")
+    vectors = tensorprog.compile(HEAD + NETWORKS[name] + "# with vectors\n").run(DATA, **options)
+    spread = vectors.spread["f"].deviation.max()
+    np.testing.assert_allclose(numbers["f"], vectors["f"], atol=0.05 * spread + 5 * vectors.error["f"].max())
+
+
+@pytest.mark.parametrize("name", quick_and_slow(NETWORKS))
 def test_networks_have_the_mean_of_the_limit(name):
     """One width, many networks: their mean is that of the limit up to 1/n."""
     program = tensorprog.compile(HEAD + NETWORKS[name])

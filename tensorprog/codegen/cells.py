@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 
 from tensorprog.codegen.emitter import Value
 from tensorprog.codegen.indexing import grid_text, index_text
@@ -84,6 +85,11 @@ class Cells(MatrixStates):
         self._read(var, name, items, lead, extents, copy=storage.full and cell in self.changing,
                    width=bool(cell.type.width))
 
+    @cached_property
+    def _partly_added(self) -> set[Cell]:
+        """The single arrays to whose entries something is added."""
+        return {s.cell for s in walk(self.program.body) if isinstance(s, Accum) and s.items and not s.cell.rank}
+
     def _rebound(self, cell: Cell) -> bool:
         return cell not in self.initials or cell in self.written
 
@@ -103,6 +109,8 @@ class Cells(MatrixStates):
             else:
                 found = self.value(value)
                 text, layout = found.text, found.layout
+            if cell in self._partly_added and layout.dims:
+                text = f"np.array({text})"  # neither another's memory nor read-only
             self.line(f"{name} = {text}")
             self.layouts[cell] = layout
             return

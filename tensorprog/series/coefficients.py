@@ -277,7 +277,7 @@ class SumsAsNumbers:
         builder, context = self.builder, self._context(loops)
         here = tuple(IntSym(loop.var, "loop") for loop in context)
         total = builder.cell(f"{let.var.name}_sum", let.var.type, len(here), home=tuple(loop.var for loop in loops))
-        builder.append(Store(total, here, builder.const(0, let.var.type), span=let.span))
+        builder.append(Zero(total, span=let.span))
         axes = [builder.names.fresh("k") for _ in let.var.type.shape]
         entry = tuple(IntSym(name, "loop") for name in axes)
         for (var, source, state), kernel in self.kernels.items():
