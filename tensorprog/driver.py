@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tensorprog.cache_folder import cache_folder
-from tensorprog.diagnostics import ProgramError, Reporter, Source
+from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source
 from tensorprog.ir.program import Cell, Program
 from tensorprog.ir.text import program_text
 from tensorprog.passes.powers import Powers
@@ -339,7 +339,15 @@ def plan_text(compiled: Compiled) -> str:
 
 
 def kernel_text(compiled: Compiled) -> str:
-    """The module that computes all outputs, and warns where scalars tend to jumps."""
+    """The module that computes all outputs, and warns where scalars tend to jumps.
+
+    Raises:
+        ProgramError: TP718, for a program whose limit is random.
+    """
+    if compiled.drawn is not None:
+        raise ProgramError([Diagnostic("TP718", "no module is written for a limit that is random", help=(
+            "use `tpc run`, which draws the random numbers; or output what is not random, as `cov(f[a], f[b])` and "
+            "`ntk(f[a], f[b]; U, v)`"))], compiled.limit.source)
     from tensorprog.jumps import for_module
 
     watched = for_module(compiled)

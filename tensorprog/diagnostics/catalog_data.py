@@ -255,6 +255,12 @@ _COMMAND_LINE = {
         "A covariance is kept for every pair of indices that is met; this run meets too many.",
         "tpc run model.tp large.npz --method covariance",
         "tpc run model.tp large.npz --method particles"),
+    "TP718": Entry(
+        "a module of a random limit",
+        "The limit of this program depends on Gaussian numbers that are drawn with covariances of their own, which `tpc run` "
+        "evaluates first. A written module would have to take them from its caller.",
+        "tpc compile kernel_regime.tp -o limit.py",
+        "tpc run kernel_regime.tp data.npz --draws 100 -o draws.npz"),
     "TP714": Entry(
         "checkpoint of another run",
         "A checkpoint is the state of one program with its data, settings and seed, and only that run can go on from "
