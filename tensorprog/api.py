@@ -319,7 +319,7 @@ class CompiledProgram:
             compiled = self.compiled_for(env)
             options = {"samples": samples, "replicates": replicates, "tolerance": tolerance, "threads": threads,
                        "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report}
-            if compiled.drawn is None:
+            if compiled.gaussians is None:
                 limit, spread = run_limit(compiled, env, method, self.source, seed=seed, **options), {}
             else:
                 from tensorprog.random_limit import run_random

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tensorprog.kept import Shelf
     from tensorprog.passes.linear import Linear
     from tensorprog.planner import Plan
-    from tensorprog.series.draws import Drawn
+    from tensorprog.series.draws import Gaussians
     from tensorprog.series.split import Split
 
 Settings = Mapping[str, float | int]
@@ -39,7 +39,7 @@ Settings = Mapping[str, float | int]
 @dataclass(frozen=True, eq=False)
 class Compiled:
     """Everything between the typed program and the module. `limit` has its parallel loops marked; if it is by
-    series and has training as equations between numbers, `coefficients` names the families of these; if it is random, `drawn` says which inputs of it hold draws, and `covariances` is the program of their covariances."""
+    series and has training as equations between numbers, `coefficients` names the families of these; if it is random, `gaussians` says which inputs of it hold draws, and `covariances` is the program of their covariances."""
 
     original: Program
     differentiated: Program
@@ -50,7 +50,7 @@ class Compiled:
     env: Mapping[str, object]
     by_series: bool = False
     coefficients: frozenset[str] = frozenset()
-    drawn: Drawn | None = None
+    gaussians: Gaussians | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """The fields alone; what is found out from them is kept part by part."""
@@ -66,7 +66,7 @@ class Compiled:
         """The program of the covariances of the draws of a random limit."""
         from tensorprog.passes.batch import mark_parallel
 
-        found = replace(self, limit=mark_parallel(self.drawn.covariances), vanishing=frozenset(), drawn=None, coefficients=frozenset())
+        found = replace(self, limit=mark_parallel(self.gaussians.covariances), vanishing=frozenset(), gaussians=None, coefficients=frozenset())
         if self.shelf is not None:
             found.__dict__["shelf"] = self.shelf.part("covariances")
         return found
@@ -77,11 +77,11 @@ class Compiled:
         from tensorprog.passes.batch import mark_parallel
         from tensorprog.series.split import split
 
-        draws = frozenset(self.drawn.inputs if self.drawn else ())
+        draws = frozenset(self.gaussians.inputs if self.gaussians else ())
         found = split(self.limit, draws, self.coefficients) if self.coefficients else None
         if found is None:
             return None
-        averages, numbers = (replace(self, limit=mark_parallel(p), vanishing=frozenset(), drawn=None, coefficients=frozenset())
+        averages, numbers = (replace(self, limit=mark_parallel(p), vanishing=frozenset(), gaussians=None, coefficients=frozenset())
                              for p in (found.averages, found.numbers))
         if self.shelf is not None:
             averages.__dict__["shelf"], numbers.__dict__["shelf"] = self.shelf.part("averages"), self.shelf.part("numbers")
@@ -225,7 +225,7 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
         _report_leading(plain, env, own, reporter)
     vanishing = check_outputs(plain, found.powers, reporter)
     reporter.extend(own)
-    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, True, found.coefficients, found.drawn)
+    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, True, found.coefficients, found.gaussians)
 
 
 def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, reporter: Reporter) -> None:
@@ -344,7 +344,7 @@ def kernel_text(compiled: Compiled) -> str:
     Raises:
         ProgramError: TP718, for a program whose limit is random.
     """
-    if compiled.drawn is not None:
+    if compiled.gaussians is not None:
         raise ProgramError([Diagnostic("TP718", "no module is written for a limit that is random", help=(
             "use `tpc run`, which draws the random numbers; or output what is not random, as `cov(f[a], f[b])` and "
             "`ntk(f[a], f[b]; U, v)`"))], compiled.limit.source)

@@ -19,7 +19,7 @@ from tensorprog.driver import Compiled
 from tensorprog.ir.integers import IntSym
 from tensorprog.ir.program import For, Let, walk
 from tensorprog.jumps import Limit, run_limit
-from tensorprog.series.draws import Drawn
+from tensorprog.series.draws import Gaussians
 
 #: Draws from which the mean and covariance of an output are estimated that is not affine in them: if each needs vectors
 #: of its own, and if not.
@@ -112,7 +112,7 @@ def run_random(compiled: Compiled, env: Mapping[str, object], method: str, sourc
         draws: how many joint draws of the outputs are wanted.
         options: those of `jumps.run_limit`.
     """
-    drawn = compiled.drawn
+    drawn = compiled.gaussians
     given = {**env, drawn.size: 1}
     factor, shapes, uncertain = _factor(compiled, given, source, seed, options)
     rng = np.random.default_rng([STREAM, seed])
@@ -156,7 +156,7 @@ def _sampled(value: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> tuple[
 
 def _sampled_draws(compiled: Compiled) -> int:
     """How many draws to take."""
-    loops = [s for s in compiled.limit.body if isinstance(s, For) and s.stop == IntSym(compiled.drawn.size, "size")]
+    loops = [s for s in compiled.limit.body if isinstance(s, For) and s.stop == IntSym(compiled.gaussians.size, "size")]
     vectors = any(isinstance(s, Let) and s.var.type.width for loop in loops for s in walk(loop.body))
     return SAMPLED if vectors else SAMPLED_NUMBERS
 
@@ -169,7 +169,7 @@ def _factor(compiled: Compiled, env: Mapping[str, object], source: Source, seed:
     """A matrix F with F F.T the covariance of all numbers, [R, rank], and the shape of each input of draws."""
     options = {**options, "dtype": "float64", "checkpoint": None, "watch": None}
     found = run_limit(compiled.covariances, env, "auto", source, seed=seed, **options)
-    drawn = compiled.drawn
+    drawn = compiled.gaussians
     count = len(drawn.inputs)
     blocks: list[list[np.ndarray]] = [[np.zeros(0)] * count for _ in range(count)]
     shapes: list[tuple[int, ...]] = [()] * count
@@ -190,7 +190,7 @@ def _factor(compiled: Compiled, env: Mapping[str, object], source: Source, seed:
     return vectors[:, kept] * np.sqrt(eigenvalues[kept]), shapes, found.warnings
 
 
-def _with_draws(env: Mapping[str, object], drawn: Drawn, numbers: np.ndarray,
+def _with_draws(env: Mapping[str, object], drawn: Gaussians, numbers: np.ndarray,
                 shapes: list[tuple[int, ...]]) -> dict[str, object]:
     """The environment with the inputs of draws; `numbers` are [draws, R]."""
     given = {**env, drawn.size: len(numbers)}

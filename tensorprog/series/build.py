@@ -16,7 +16,7 @@ from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared
 from tensorprog.passes.pull_numbers import pull_numbers
 from tensorprog.passes.simplify import simplify
 from tensorprog.series.superpose import superposed
-from tensorprog.series.draws import Drawn, NestedDraws, with_draws
+from tensorprog.series.draws import Gaussians, NestedDraws, with_draws
 from tensorprog.series.orders import Unfollowed, find_needed, find_orders, without_effect
 from tensorprog.series.write import write
 
@@ -29,7 +29,7 @@ class SeriesLimit:
     limit: Program
     powers: Powers
     coefficients: frozenset[str]
-    drawn: Drawn | None
+    gaussians: Gaussians | None
 
 
 def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter) -> SeriesLimit | None:
@@ -66,21 +66,21 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     limit = _simplified(hoist(mark_parallel(limit)))
     limit, coefficients = superposed(limit, env)
     limit = _simplified(limit)
-    drawn = None
+    gaussians = None
     if any(isinstance(s, Let) and isinstance(s.op, Fluctuation) for s in walk(limit.body)):
         try:
-            drawn = with_draws(limit)
-            drawn = replace(drawn, covariances=_without_idle(drawn.covariances))
+            gaussians = with_draws(limit)
+            gaussians = replace(gaussians, covariances=_without_idle(gaussians.covariances))
         except NestedDraws as reason:
             reporter.error("TP520", "the covariance of this random number depends on other random numbers",
                            reason.statement.span, help="make what the first numbers are used for deterministic: attention "
                            "logits divided by the width instead of its root, for example")
             return None
-        limit = drawn.program
+        limit = gaussians.program
     powers.of |= {i.cell: Fraction(0) if i.cell in orders.initial else None for i in program.initials}
     powers.of |= {i.cell: initial_power(limit, i, env) for i in limit.initials}
     powers.fixed |= declared_names(program)
-    return SeriesLimit(_without_idle(_simplified(limit)), powers, coefficients, drawn)
+    return SeriesLimit(_without_idle(_simplified(limit)), powers, coefficients, gaussians)
 
 
 def _simplified(program: Program) -> Program:

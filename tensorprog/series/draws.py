@@ -69,7 +69,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class Gaussians:
     """A limit with draws.
 
     Attributes:
@@ -93,7 +93,7 @@ class Drawn:
     affine: frozenset[str]
 
 
-def with_draws(program: Program) -> Drawn:
+def with_draws(program: Program) -> Gaussians:
     """Put inputs in the place of the fluctuations of a limit program; there must be one.
 
     Raises:
@@ -107,7 +107,7 @@ def with_draws(program: Program) -> Drawn:
     names = tuple(s.input for s in sites)
     degrees = affine_in_inputs(limit, set(names))
     affine = frozenset(o.name for o in limit.outputs if o.name in random and o.cell in degrees)
-    return Drawn(limit, covariances, names, tuple((len(s.loops), len(s.let.var.type.shape)) for s in sites), pairs, size, random, affine)
+    return Gaussians(limit, covariances, names, tuple((len(s.loops), len(s.let.var.type.shape)) for s in sites), pairs, size, random, affine)
 
 
 def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iterator[Site]:
