@@ -316,10 +316,18 @@ class CompiledProgram:
             limit = run_limit(
                 compiled, env, method, self.source, samples=samples, replicates=replicates, seed=seed,
                 tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=report)
+            drawn = self._drawn(compiled, env, samples=samples, seed=seed, tolerance=tolerance, threads=threads)
         tails = _tail_warnings(compiled, limit.values, limit.errors, limit.methods)
-        return self._result(limit.values, limit.errors, limit.methods, missing, (*warnings, *limit.warnings, *tails),
-                            unresolved=limit.unresolved,
+        return self._result(limit.values | drawn, limit.errors, limit.methods | dict.fromkeys(drawn, "particles"), missing,
+                            (*warnings, *limit.warnings, *tails), unresolved=limit.unresolved,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
+
+    @staticmethod
+    def _drawn(compiled: Compiled, env: Mapping[str, object], **options: object) -> dict[str, np.ndarray]:
+        """The draws of the program's samples."""
+        from tensorprog.evaluate import draw
+
+        return draw(compiled, env, **options) if compiled.drawn is not None else {}
 
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
                 threads: int | None = None, dtype: str = "float64", **settings: object) -> Kernels:
@@ -338,12 +346,18 @@ class CompiledProgram:
             ProgramError: for a mistake in the data or settings; TP712, if no output has this form.
             ValueError: if an array of `out` is missing, or does not fit.
         """
+        self._refuse_misspelt_options(settings, CompiledProgram.kernels)
+        return self.kernels_with(first, second, settings, out=out, threads=threads, dtype=dtype)
+
+    def kernels_with(self, first: object, second: object, settings: Mapping[str, object], *,
+                     out: Mapping[str, object] | None = None, threads: int | None = None,
+                     dtype: str = "float64") -> Kernels:
+        """`kernels` with the settings as a mapping."""
         from tensorprog.kernel_api import kernels
 
         require_choice("TP706", "dtype", dtype, DTYPES)
         require_run_options(0, threads)
-        self._refuse_misspelt_options(settings, CompiledProgram.kernels)
-        return kernels(self, first, second, out=out, threads=threads, dtype=dtype, **settings)
+        return kernels(self, first, second, out=out, threads=threads, dtype=dtype, settings=settings)
 
     def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,
                  threads: int | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
@@ -513,6 +527,7 @@ class CompiledProgram:
         with np.errstate(all="ignore"):
             values = {name: drawn.mean(axis=0) for name, drawn in samples.items()}
             errors = {name: _standard_error(drawn) for name, drawn in samples.items()}
+        values |= {s.name: np.concatenate(samples[s.name]) for s in self.program.samples}
         return self._result(values, errors, dict.fromkeys(values, "finite"), missing, warnings,
                             samples=samples, settings=settings | {"seeds": len(runs)})
 
@@ -523,8 +538,11 @@ class CompiledProgram:
         """The result with elements that are never assigned as NaN, and a warning for each output that diverged."""
         import numpy as np
 
+        from tensorprog.axes import axes_of_outputs
         from tensorprog.results import Result, first_divergence
 
+        columns = {s.name: s.columns for s in self.program.samples}
+        errors = {**errors, **dict.fromkeys(columns, np.nan)}
         values = {name: _writable(value) for name, value in values.items()}
         unresolved = {name: np.array(mask) for name, mask in (unresolved or {}).items()}
         diverged = {}
@@ -539,7 +557,7 @@ class CompiledProgram:
         found = (*warnings, *self._divergence_warnings(values, diverged))
         said = (*self.warnings, *self._not_accepted(found, limit=samples is None))
         return Result(values, errors, methods, settings=settings, warnings=said, diverged=diverged, samples=samples,
-                      unresolved=unresolved)
+                      unresolved=unresolved, columns=columns, axes=axes_of_outputs(self.program))
 
     def _not_accepted(self, found: Sequence[Diagnostic], *, limit: bool) -> tuple[Diagnostic, ...]:
         """The warnings of a run without those that the source accepts, and, of a limit, acceptances of nothing."""
@@ -563,7 +581,7 @@ class CompiledProgram:
     def _divergence_warning(self, name: str, where: int | None, growing: bool) -> Diagnostic:
         from tensorprog.ir.program import For, walk
 
-        span = next(o.span for o in self.program.outputs if o.name == name)
+        span = next(o.span for o in (*self.program.outputs, *self.program.samples) if o.name == name)
         place = "" if where is None else f" from {name}[{where}] on"
         if growing:
             message = f"the output '{name}' is infinite or beyond 1e12{place}"

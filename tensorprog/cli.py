@@ -1,4 +1,4 @@
-"""The command line: `tpc check | derive | compile | run | simulate | verify | classify | mup | scale | fmt | explain`.
+"""The command line: `tpc check | derive | compile | run | simulate | kernels | verify | classify | mup | scale | fmt | explain`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged, a limit that `verify`
 refutes, a power of n that `scale --measure` refutes, or text that `fmt --check` would change; 2 a mistake in the program,
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tensorprog.api import CompiledProgram
     from tensorprog.progress import Bar
     from tensorprog.results import Result
+
+#: Networks of each width.
+SEEDS = 8
 
 DIVERGED = 1
 FAILED = 1
@@ -211,7 +214,11 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable re
 SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                     help="Every random choice follows from it.")
 OUT = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.npz",
-                   help="Write the results to a .npz file.")
+                   help="Write the results to a .npz, .csv, .json or .nc file.")
+SHOW = click.option("--show", "shown", multiple=True, metavar="'NAME[INDEX]'",
+                    help="Print this output or part of it instead, as 'loss[-1]' or 'f[::10, 0]'; repeatable.")
+PLOT = click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
+                    help="Draw the results (.png, .pdf or .svg).")
 PROGRESS = click.option("--progress/--no-progress", "progress", default=None,
                         help="Say on stderr what takes long (default: if that is a terminal).")
 PROGRAM = click.argument("program", metavar="PROGRAM.tp")
@@ -337,11 +344,13 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 @main.command()
 @PROGRAM
 @DATA
-@_options(SET, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, JSON, PROGRESS)
-def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignments: tuple,
-        limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int, tolerance: float | None,
-        method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float, output: Path | None,
-        as_json: bool, progress: bool | None) -> int:
+@click.option("--beside", type=Widths(), default=None,
+              help="Networks of these widths, eight each, beside the limit in the picture.")
+@_options(SET, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, SHOW, PLOT, JSON, PROGRESS)
+def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], beside: tuple[int, ...] | None,
+        assignments: tuple, limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
+        tolerance: float | None, method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float,
+        output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.
 
     DATA are .npz files, whose arrays have names, and .npy or .csv files as NAME=FILE.
@@ -349,16 +358,27 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignm
     \b
     Example:
       tpc run model.tp data.npz y=labels.csv --set eta=0.1 -o limit.npz
+      tpc run model.tp data.npz --show 'loss[-1]' --plot limit.png --beside 64,1024
       tpc run deep.tp data.npz --limit L=8,16,32,64
     """
+    _check_targets(output, plot)
+    if beside and plot is None:
+        raise click.UsageError("--beside is about the picture: give --plot FILE.png as well")
     compiled = _compile(program, (), show_warnings=not as_json)
     settings = _as_settings(assignments)
+    arrays = _load(compiled, data + more_data, settings, limit)
     with _bar(progress) as bar:
-        result = compiled.run_with(_load(compiled, data + more_data, settings, limit), settings, samples=samples,
+        result = compiled.run_with(arrays, settings, samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
                                    progress=bar, limit=limit)
-    return _finish(compiled, result, output, as_json)
+    code = _finish(compiled, result, output, as_json, shown=shown)
+    if plot is not None:
+        networks: list[Result] = []
+        code = max(code, _simulate_widths(compiled, arrays, list(beside or ()), SEEDS, seed, settings, limit, progress,
+                                          networks))
+        result.plot(plot, beside=networks)
+    return code
 
 
 @main.command()
@@ -366,20 +386,21 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], assignm
 @DATA
 @click.option("--width", "widths", type=Widths(), multiple=True, required=True,
               help="The width n; repeatable, or several separated by commas.")
-@click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="How many random networks.")
-@_options(SET, TO_INFINITY, SEED, OUT, JSON, PROGRESS)
+@click.option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True, help="How many random networks.")
+@_options(SET, TO_INFINITY, SEED, OUT, SHOW, PLOT, JSON, PROGRESS)
 def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[tuple[int, ...], ...],
              seeds: int, assignments: tuple, limit: dict[str, list[int]] | None, seed: int, output: Path | None,
-             as_json: bool, progress: bool | None) -> int:
+             shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
     """Run a program at finite widths: the mean over random networks, with its standard error.
 
-    With several widths, `-o out.npz` writes out_64.npz, out_256.npz and so on. Ctrl-C keeps the networks that were
-    finished.
+    With several widths, `-o out.npz` writes out_64.npz, out_256.npz and so on; a picture shows all of them. Ctrl-C keeps
+    the networks that were finished.
 
     \b
     Example:
-      tpc simulate model.tp data.npz --width 64,256,1024 --seeds 16
+      tpc simulate model.tp data.npz --width 64,256,1024 --seeds 16 --plot widths.png
     """
+    _check_targets(output, plot)
     compiled = _compile(program, (), show_warnings=not as_json, limit=False)
     settings = _as_settings(assignments)
     arrays = _load(compiled, data + more_data, settings, limit)
@@ -393,9 +414,11 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
             path = output and output.with_name(f"{output.stem}_{width}{output.suffix}")
             if not as_json:
                 click.echo(f"width {width}:")
-        code = max(code, _finish(compiled, result, path, as_json, quiet=as_json))
+        code = max(code, _finish(compiled, result, path, as_json, quiet=as_json, shown=shown))
     if as_json:
-        click.echo(json.dumps({"widths": [result.as_dict() for result in results]}))
+        click.echo(json.dumps({"widths": [_shown(result, shown).as_dict() for result in results]}))
+    if plot is not None and results:
+        results[0].plot(plot, beside=results[1:])
     return code
 
 
@@ -419,6 +442,39 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
         click.echo("tpc: interrupted", err=True)
         return INTERRUPTED
     return 0
+
+
+@main.command()
+@PROGRAM
+@DATA
+@click.option("--second", multiple=True, metavar="DATA", help="Data of the columns, if these are others; repeatable.")
+@click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
+              help="Of the arithmetic on pairs.")
+@click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all).")
+@_options(SET, OUT, SHOW, PLOT, JSON)
+def kernels(program: str, data: tuple[str, ...], more_data: tuple[str, ...], second: tuple[str, ...], dtype: str,
+            threads: int | None, assignments: tuple, output: Path | None, shown: tuple[str, ...], plot: Path | None,
+            as_json: bool) -> int:
+    """Compute every output that is a kernel K[a, b] over rows of inputs, for all pairs of rows.
+
+    \b
+    Example:
+      tpc kernels nngp_ntk.tp X=train.npy -o kernels.npz --plot kernels.png
+      tpc kernels nngp_ntk.tp X=test.npy --second X=train.npy
+    """
+    import warnings
+
+    _check_targets(output, plot)
+    compiled = _compile(program, (), show_warnings=not as_json)
+    settings = _as_settings(assignments)
+    first = _load(compiled, data + more_data, settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # shown with their places below
+        found = compiled.kernels_with(first, _load(compiled, second, settings) or None, settings, threads=threads, dtype=dtype)
+    code = _finish(compiled, found.result(), output, as_json, shown=shown)
+    if plot is not None:
+        found.plot(plot)
+    return code
 
 
 @main.command()
@@ -715,14 +771,33 @@ def _load(compiled: CompiledProgram, data: tuple[str, ...], settings: dict[str, 
                      [declared.name for declared in program.inputs])
 
 
-def _finish(compiled: CompiledProgram, result: Result, output: Path | None, as_json: bool, quiet: bool = False) -> int:
-    """Save and print a result; the exit code says whether it diverged."""
+def _check_targets(output: Path | None, plot: Path | None) -> None:
+    """Refuse names of files for results and pictures that could not be written, before anything is computed."""
     if output is not None:
-        from tensorprog.data import save_results
+        from tensorprog.save import result_format
+
+        result_format(output)
+    if plot is not None:
+        from tensorprog.verify_plot import picture_format
+
+        picture_format(plot)
+
+
+def _shown(result: Result, shown: tuple[str, ...]) -> Result:
+    """The parts that `--show` names; without it everything."""
+    return result.only(shown) if shown else result
+
+
+def _finish(compiled: CompiledProgram, result: Result, output: Path | None, as_json: bool, quiet: bool = False,
+            shown: tuple[str, ...] = ()) -> int:
+    """Save a result and print what is to be shown of it; the exit code says whether it diverged."""
+    if output is not None:
+        from tensorprog.save import save_results
 
         save_results(output, result)
     if not quiet:
-        click.echo(result.to_json() if as_json else result.table())
+        printed = _shown(result, shown)
+        click.echo(printed.to_json() if as_json else printed.table())
     if not as_json:
         _show_warnings(compiled, result.warnings[len(compiled.warnings):])
     return DIVERGED if result.diverged else 0

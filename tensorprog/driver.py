@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -34,9 +34,19 @@ if TYPE_CHECKING:
 Settings = Mapping[str, float | int]
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The limit program of the samples alone, the readouts among what they need, and the columns whose limit is zero."""
+
+    limit: Program
+    mirrored: frozenset[Cell]
+    vanishing: frozenset[Cell]
+
+
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """Everything between the typed program and the module. `limit` has its parallel loops marked."""
+    """Everything between the typed program and the module. `limit` is that of the outputs; `drawn` that of the samples, if
+    there are any. Their parallel loops are marked."""
 
     original: Program
     differentiated: Program
@@ -45,6 +55,7 @@ class Compiled:
     vanishing: frozenset[str]
     mirrored: frozenset[Cell]
     env: Mapping[str, object]
+    drawn: Drawn | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """The fields alone; what is found out from them is kept part by part."""
@@ -143,7 +154,7 @@ def compile_program(program: Program, settings: Settings | None, reporter: Repor
     from tensorprog.passes.limit import leading_terms
     from tensorprog.passes.powers import check_outputs, infer_powers
     from tensorprog.passes.readouts import readouts
-    from tensorprog.passes.simplify import simplify
+    from tensorprog.passes.simplify import remove_dead, simplify
 
     env = constants_env(program, settings or {})
     plain = differentiated(program, reporter)
@@ -158,7 +169,19 @@ def compile_program(program: Program, settings: Settings | None, reporter: Repor
     check_hypotheses(limit, env, reporter)
     reporter.warn_unused_acceptances()
     limit = simplify(contract_cells(limit))
-    return Compiled(program, plain, mark_parallel(limit), powers, vanishing, readouts(program), env)
+    numbers = mark_parallel(remove_dead(replace(limit, samples=())))
+    return Compiled(program, plain, numbers, powers, vanishing, readouts(replace(program, samples=())), env,
+                    _drawn(program, limit, powers) if program.samples else None)
+
+
+def _drawn(program: Program, limit: Program, powers: Powers) -> Drawn:
+    from tensorprog.passes.batch import mark_parallel
+    from tensorprog.passes.readouts import readouts
+    from tensorprog.passes.simplify import remove_dead
+
+    cells = [cell for sample in limit.samples for cell in sample.cells]
+    zero = frozenset(cell for cell in cells if powers[cell] is not None and powers[cell] < 0)
+    return Drawn(mark_parallel(remove_dead(replace(limit, outputs=()))), readouts(replace(program, outputs=())), zero)
 
 
 def constants_env(program: Program, settings: Settings) -> dict[str, object]:
@@ -179,6 +202,19 @@ def emit_module_text(compiled: Compiled) -> str:
                            compiled.vanishing, compiled.mirrored, compiled.env)
 
     return compiled.text("particles", emit)
+
+
+def emit_draws_text(compiled: Compiled) -> str:
+    """The source of the emitted module that draws the samples; there must be some."""
+    def emit() -> str:
+        from tensorprog.codegen.module import emit_module
+        from tensorprog.passes.schedule import readouts_late
+
+        drawn = compiled.drawn
+        return emit_module(readouts_late(drawn.limit, drawn.mirrored), compiled.original, compiled.powers,
+                           drawn.vanishing, drawn.mirrored, compiled.env)
+
+    return compiled.text("draws", emit)
 
 
 def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = (),
@@ -220,7 +256,8 @@ def tree_text(source: Source) -> str:
 
 def limit_text(compiled: Compiled) -> str:
     """The limit program."""
-    return program_text(compiled.limit)
+    drawn = compiled.drawn
+    return program_text(compiled.limit) + (f"\n# samples\n{program_text(drawn.limit)}" if drawn is not None else "")
 
 
 def plan_text(compiled: Compiled) -> str:
@@ -231,13 +268,20 @@ def plan_text(compiled: Compiled) -> str:
 
     plan = compiled.plan
     if not plan.names("particles"):
-        return plan_table(plan)
+        return plan_table(plan) + _samples_text(compiled)
     spaces = Spaces(compiled.limit)
     lines = [f"space {i}: width {w}" for i, w in enumerate(spaces.widths)]
     lines += [f"antithetic: {c.display}" for c in sorted(compiled.mirrored, key=lambda c: c.name)]
     for loop in (s for s in walk(compiled.limit.body) if isinstance(s, For)):
         lines.append(f"loop {loop.var}: {'one block' if loop.parallel else 'step by step'}")
-    return plan_table(plan) + "\n".join(lines) + "\n"
+    return plan_table(plan) + _samples_text(compiled) + "\n".join(lines) + "\n"
+
+
+def _samples_text(compiled: Compiled) -> str:
+    """How the samples are drawn."""
+    samples = compiled.drawn.limit.samples if compiled.drawn is not None else ()
+    return "".join(f"output {s.name}: particles\n    reason:   joint draws of {', '.join(s.columns)}\n"
+                   f"    cost:     a run of one replicate, with what the samples need\n" for s in samples)
 
 
 def kernel_text(compiled: Compiled) -> str:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source
-from tensorprog.driver import Compiled, emit_module_text, emit_span_text, emit_table_text, load_module, table_key
+from tensorprog.driver import (
+    Compiled,
+    emit_draws_text,
+    emit_module_text,
+    emit_span_text,
+    emit_table_text,
+    load_module,
+    table_key,
+)
 from tensorprog.progress import announce
 
 if TYPE_CHECKING:
@@ -53,6 +61,16 @@ def evaluate(compiled: Compiled, env: Mapping[str, object], method: str, source:
     if remaining:
         found = tuple(a | b for a, b in zip(found, _particles(compiled, env, remaining, options)))
     return tuple({n: part[n] for n in names} for part in found)
+
+
+def draw(compiled: Compiled, env: Mapping[str, object], *, samples: int, seed: int, tolerance: float | None,
+         threads: int | None) -> dict[str, np.ndarray]:
+    """The samples, [samples, vectors] each, by name: particles of one randomization, shuffled, because every other point
+    of a quasi-random sequence is not a sample of the law as any part of independent draws is."""
+    module = load_module(emit_draws_text(compiled))
+    announce("drawing samples")
+    found = module.run(env, samples=samples, replicates=1, seed=seed, tolerance=tolerance, threads=threads)[0]
+    return {name: np.random.default_rng(seed).permutation(drawn) for name, drawn in found.items()}
 
 
 def _require(compiled: Compiled, method: str, refused: Mapping[Cell, str], source: Source) -> None:

@@ -135,6 +135,8 @@ class _Search:
 def run_limit(compiled: Compiled, env: Mapping[str, object], method: str, source: Source,
               **options: object) -> Limit:
     """Every output in the limit, as `evaluate` gives it, but for what depends on a jump that a scalar tends to."""
+    if not compiled.limit.outputs:
+        return Limit({}, {}, {})
     found = find_jumps(compiled.limit, env)
     with_probes = _with_probes(compiled, found) if found else None
     if with_probes is None or _refused(*with_probes, method):

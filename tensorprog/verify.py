@@ -77,9 +77,9 @@ def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None,
     parts = len(widths) + 1
     with shown(progress) as report:
         limit = compiled.run_with(data, settings, replicates=replicates, seed=seed, progress=_part(report, 0, parts),
-                                  **limit_options)
+                                  **limit_options).numbers()
         networks = [compiled.simulate_with(data, settings, width=width, seeds=seeds, seed=_seed_of(seed, width),
-                                           progress=_part(report, k, parts))
+                                           progress=_part(report, k, parts)).numbers()
                     for k, width in enumerate(widths, 1)]
     return judge(limit, networks, _vanishing(compiled, limit.settings))
 

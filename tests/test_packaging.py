@@ -70,14 +70,15 @@ def test_the_entry_point_is_there(setup):
 
 
 def test_what_is_imported_is_required(setup):
-    required = {re.split(r"[ <>=\[]", line)[0] for line in lines(setup["options"]["install_requires"])}
+    named = [setup["options"]["install_requires"], *setup["options.extras_require"].values()]
+    required = {re.split(r"[ <>=\[]", line)[0] for group in named for line in lines(group)}
     imported = set()
     for path in (ROOT / "tensorprog").rglob("*.py"):
         imported |= set(re.findall(r"^\s*(?:from|import) ([a-z_]\w*)", path.read_text(encoding="utf-8"), re.M))
     third_party = imported & {"lark", "numpy", "numba", "sympy", "scipy", "click", "platformdirs", "threadpoolctl",
-                              "matplotlib", "pytest", "hypothesis", "sklearn", "pandas", "networkx"}
+                              "matplotlib", "pytest", "hypothesis", "pandas", "xarray", "networkx"}
     assert third_party <= required
-    assert all(">=" in line for line in lines(setup["options"]["install_requires"]))
+    assert all(">=" in line or line == "tensorprog[test]" for group in named for line in lines(group))
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])

@@ -1,0 +1,25 @@
+"""TP73x: results, and packages that are needed for some of what is done with them."""
+
+from __future__ import annotations
+
+from tensorprog.diagnostics.catalog import Entry
+
+ENTRIES = {
+    "TP730": Entry(
+        "a part of the results that is not there",
+        "Outputs are named by the program, their elements by whole numbers and slices as in Python: indices begin at 0, "
+        "negative ones count from the end.",
+        "tpc run model.tp data.npz --show loss[last]",
+        "tpc run model.tp data.npz --show 'loss[-1]'"),
+    "TP731": Entry(
+        "an optional package that is not installed",
+        "Tables of pandas, datasets of xarray, kernels of scikit-learn, the language server and the cell magic of notebooks "
+        "need packages that the rest does without. An extra of the installation brings them.",
+        "pip install tensorprog",
+        "pip install tensorprog[tables,sklearn,lsp,notebook]"),
+    "TP732": Entry(
+        "nothing to draw",
+        "A picture shows numbers that are finite. Outputs without any, and programs without outputs, have none.",
+        "f[a] = 0 * net(X[a]) / 0",
+        "f[a] = net(X[a])"),
+}
