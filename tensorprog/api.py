@@ -133,9 +133,9 @@ class CompiledProgram:
         self._accepted = self._checker_accepted = frozenset(accepted)
         self.kept: tuple | None = None
 
-    def __getstate__(self) -> dict[str, object]:
+    def __reduce__(self) -> tuple[object, ...]:
         """What a pickle holds: the program, and nothing that was derived from it."""
-        return {name: self.__dict__[name] for name in ("source", "program", "settings", "warnings")}
+        return CompiledProgram, (self.source, self.program, self.settings, self._checker_warnings, self._checker_accepted)
 
     def __repr__(self) -> str:
         return f"<tensorprog program {self.source.name}: {', '.join(o.name for o in self.program.outputs)}>"
@@ -247,7 +247,7 @@ class CompiledProgram:
         for name, value in (*(("width", width) for width in widths), ("seeds", seeds)):
             require_positive(name, value)
         require_run_options(seed, tolerance=tolerance)
-        self._check_fixed(settings)
+        self.check_fixed(settings)
         prepared = prepare(self.program)
         found = inferred(prepared, bind_given(self.program, self.settings | dict(settings)))
         if not measure:
@@ -505,13 +505,14 @@ class CompiledProgram:
         from tensorprog.audit import audit_indices, unassigned_outputs
         from tensorprog.bind import bind
 
-        self._check_fixed(settings)
+        self.check_fixed(settings)
         reporter = Reporter(self.source)
         env = bind(self.program, data, self.settings | dict(settings), reporter=reporter)
         audit_indices(self.program, env)
         return Prepared(env, unassigned_outputs(self.program, env), reporter.warnings)
 
-    def _check_fixed(self, settings: Mapping[str, object]) -> None:
+    def check_fixed(self, settings: Mapping[str, object]) -> None:
+        """Refuse to change what was fixed when the program was compiled."""
         changed = [name for name, value in settings.items()
                    if name in self.settings and value != self.settings[name]]
         if changed:

@@ -17,6 +17,12 @@ ENTRIES = {
         "need packages that the rest does without. An extra of the installation brings them.",
         "pip install tensorprog",
         "pip install tensorprog[tables,sklearn,lsp,notebook]"),
+    "TP733": Entry(
+        "a kernel for scikit-learn that does not fit",
+        "`LimitKernel` takes an output over pairs of rows, and the program's own parameters and sizes. Rows of scikit-learn have "
+        "one index; where the program's input has more, they are reshaped to its sizes.",
+        "LimitKernel(program, \"ngp\")",
+        "LimitKernel(program, \"nngp\", settings={\"L\": 3})"),
     "TP732": Entry(
         "nothing to draw",
         "A picture shows numbers that are finite. Outputs without any, and programs without outputs, have none.",
