@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tensorprog.powers.scale import Scale
     from tensorprog.results import Result
     from tensorprog.simulate import Simulator
+    from tensorprog.sweep import Sweep
     from tensorprog.verify_report import Verification
 
 STAGES = ("ast", "program", "limit", "plan", "kernel", "text", "markdown", "latex", "json")
@@ -45,9 +46,9 @@ Limits = Mapping[str, Sequence[int]]
 
 
 class Interrupted(KeyboardInterrupt):
-    """A simulation stopped by Ctrl-C; `result` holds the seeds that were finished."""
+    """A simulation or a sweep stopped by Ctrl-C; `result` holds the seeds or points that were finished."""
 
-    def __init__(self, result: Result):
+    def __init__(self, result: Result | Sweep):
         super().__init__("interrupted")
         self.result = result
 
@@ -141,12 +142,16 @@ class CompiledProgram:
         return f"<tensorprog program {self.source.name}: {', '.join(o.name for o in self.program.outputs)}>"
 
     def check_setting_names(self) -> None:
-        """Refuse settings that the program does not have."""
+        """Refuse settings that the program does not have, and values that they cannot have."""
         known = [d.name for d in (*self.program.params, *self.program.sizes)]
         unknown = [name for name in self.settings if name not in known]
         if unknown:
             raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'",
                                            help=_meant(name, known)) for name in unknown], self.source)
+        if self.settings:
+            from tensorprog.bind import bind_given
+
+            bind_given(self.program, self.settings)
 
     def _refuse_misspelt_options(self, settings: Mapping[str, object], method: Callable) -> None:
         """`run(data, sample=100)`: a setting that the program does not have and that is nearly an option."""
@@ -403,6 +408,34 @@ class CompiledProgram:
                 raise
             raise Interrupted(self._averaged(runs, missing, warnings, described)) from None
         return self._averaged(runs, missing, warnings, described)
+
+    def sweep(self, data: Data | None = None, *, width: int | Sequence[int] | None = None,
+              keep: str | os.PathLike[str] | None = None, progress: Progress | None = None, **settings: object) -> Result:
+        """The limit, or networks of a width, at all combinations of several values of parameters and sizes, as one result
+        with these as its first indices: `sweep(data, eta=[0.1, 0.2], T=5)["loss"]` is [eta, t].
+
+        Args:
+            width: None for the limit; one or several widths of networks.
+            keep: a folder in which finished points are kept: the same call goes on from there, and one with more values
+                computes the new ones only.
+            progress: called with (points done, points in all), or True for a bar on stderr.
+            settings: sizes and parameters, some of them lists; and the options `samples`, `replicates`, `seed`,
+                `tolerance`, `method`, `dtype`, `threads` of `run`, or `seeds`, `seed`, `threads` of `simulate`.
+
+        Raises:
+            ProgramError: for a mistake in the data or at a point; TP734, for a sweep without values.
+            Interrupted: on Ctrl-C after the first point; its `result` is a `tensorprog.sweep.Sweep` of what was finished.
+        """
+        from tensorprog.progress import shown
+        from tensorprog.sweep import run_sweep
+
+        method = CompiledProgram.run if width is None else CompiledProgram.simulate
+        names = {d.name for d in (*self.program.params, *self.program.sizes)}
+        known = {name for name, p in inspect.signature(method).parameters.items() if p.kind == p.KEYWORD_ONLY}
+        options = {name: settings.pop(name) for name in set(settings) & known - names}
+        self._refuse_misspelt_options(settings, method)
+        with shown(progress) as report:
+            return run_sweep(self, data, settings, width=width, keep=keep, progress=report, **options).result()
 
     def verify(self, data: Data | None = None, *, widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 32,
                samples: int = 4096, replicates: int = 8, seed: int = 0, tolerance: float | None = None,

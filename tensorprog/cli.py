@@ -12,7 +12,7 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,14 +151,21 @@ def diagnostic_dict(diagnostic: Diagnostic, file: str | None) -> dict[str, objec
 
 
 class Assignment(click.ParamType):
-    """`name=value`, the value a number if it reads as one."""
+    """`name=value`, the value a number if it reads as one; or several, separated by commas, as a list."""
 
     name = "name=value"
+
+    def __init__(self, several: bool = False):
+        self.several = several
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, object]:
         name, equals, text = str(value).partition("=")
         if not equals or not name.strip().isidentifier() or not text.strip():
             self.fail(f"'{value}' is not of the form name=value, as in eta=0.1", param, ctx)
+        if "," in text:
+            if not self.several:
+                self.fail(f"'{value}' gives several values, and this command takes one", param, ctx)
+            return name.strip(), [_number(part.strip()) for part in text.split(",")]
         return name.strip(), _number(text.strip())
 
 
@@ -210,6 +217,11 @@ def _options(*options: Callable) -> Callable:
 
 SET = click.option("--set", "assignments", type=Assignment(), multiple=True, metavar="NAME=VALUE",
                    help="Set a parameter or size; repeatable.")
+SET_SEVERAL = _options(
+    click.option("--set", "assignments", type=Assignment(several=True), multiple=True, metavar="NAME=VALUE[,VALUE...]",
+                 help="Set a parameter or size; several values are a sweep; repeatable."),
+    click.option("--keep", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+                 help="Keep the finished points of a sweep here; the same command then goes on from them."))
 JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable results and diagnostics on stdout.")
 SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                     help="Every random choice follows from it.")
@@ -346,9 +358,9 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 @DATA
 @click.option("--beside", type=Widths(), default=None,
               help="Networks of these widths, eight each, beside the limit in the picture.")
-@_options(SET, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, SHOW, PLOT, JSON, PROGRESS)
+@_options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, SHOW, PLOT, JSON, PROGRESS)
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], beside: tuple[int, ...] | None,
-        assignments: tuple, limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
+        assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
         tolerance: float | None, method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float,
         output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.
@@ -359,6 +371,7 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], beside:
     Example:
       tpc run model.tp data.npz y=labels.csv --set eta=0.1 -o limit.npz
       tpc run model.tp data.npz --show 'loss[-1]' --plot limit.png --beside 64,1024
+      tpc run model.tp data.npz --set eta=0.1,0.2,0.5 --show 'loss[-1]' -o sweep.csv
       tpc run deep.tp data.npz --limit L=8,16,32,64
     """
     _check_targets(output, plot)
@@ -367,6 +380,11 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], beside:
     compiled = _compile(program, (), show_warnings=not as_json)
     settings = _as_settings(assignments)
     arrays = _load(compiled, data + more_data, settings, limit)
+    if _is_sweep(settings, keep):
+        if checkpoint or beside:
+            raise click.UsageError("a sweep takes no --checkpoint and no --beside; --keep keeps its points")
+        return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, seed=seed, samples=samples,
+                      replicates=replicates, tolerance=tolerance, method=method, dtype=dtype, threads=threads, limit=limit)
     with _bar(progress) as bar:
         result = compiled.run_with(arrays, settings, samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
@@ -387,9 +405,9 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], beside:
 @click.option("--width", "widths", type=Widths(), multiple=True, required=True,
               help="The width n; repeatable, or several separated by commas.")
 @click.option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True, help="How many random networks.")
-@_options(SET, TO_INFINITY, SEED, OUT, SHOW, PLOT, JSON, PROGRESS)
+@_options(SET_SEVERAL, TO_INFINITY, SEED, OUT, SHOW, PLOT, JSON, PROGRESS)
 def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[tuple[int, ...], ...],
-             seeds: int, assignments: tuple, limit: dict[str, list[int]] | None, seed: int, output: Path | None,
+             seeds: int, assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int, output: Path | None,
              shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
     """Run a program at finite widths: the mean over random networks, with its standard error.
 
@@ -399,12 +417,17 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
     \b
     Example:
       tpc simulate model.tp data.npz --width 64,256,1024 --seeds 16 --plot widths.png
+      tpc simulate model.tp data.npz --width 64,256 --set eta=0.1,0.5 --keep points -o sweep.csv
     """
     _check_targets(output, plot)
     compiled = _compile(program, (), show_warnings=not as_json, limit=False)
     settings = _as_settings(assignments)
     arrays = _load(compiled, data + more_data, settings, limit)
     chosen = list(dict.fromkeys(width for group in widths for width in group))
+    if _is_sweep(settings, keep):
+        width = chosen if len(chosen) > 1 else chosen[0]
+        return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, width=width, seeds=seeds,
+                      seed=seed, limit=limit)
     results: list[Result] = []
     code = _simulate_widths(compiled, arrays, chosen, seeds, seed, settings, limit, progress, results)
     for result in results:
@@ -759,7 +782,7 @@ def _as_settings(assignments: Iterable[tuple[str, object]]) -> dict[str, object]
 
 def _load(compiled: CompiledProgram, data: tuple[str, ...], settings: dict[str, object],
           limit: dict[str, list[int]] | None = None) -> dict:
-    """The data, after a check of the shapes that its files declare (with a `limit`, at its first value)."""
+    """The data, after a check of the shapes that its files declare (with a `limit` or in a sweep, at the first value)."""
     if not data:
         return {}
     from tensorprog.bind import check_headers
@@ -767,8 +790,37 @@ def _load(compiled: CompiledProgram, data: tuple[str, ...], settings: dict[str, 
 
     program = compiled.program
     given = compiled.settings | settings | {name: values[0] for name, values in (limit or {}).items()}
+    given = {name: value[0] if isinstance(value, list) else value for name, value in given.items()}
     return load_data(data, lambda headers: check_headers(program, headers, given),
                      [declared.name for declared in program.inputs])
+
+
+def _is_sweep(settings: Mapping[str, object], keep: Path | None) -> bool:
+    """Whether several values are given for something, or points are to be kept."""
+    return keep is not None or any(isinstance(value, list) for value in settings.values())
+
+
+def _sweep(compiled: CompiledProgram, arrays: dict, settings: dict[str, object], keep: Path | None, output: Path | None,
+           shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None, **options: object) -> int:
+    """Run a sweep, and save, print and draw what it gives; on Ctrl-C what was finished."""
+    from tensorprog.api import Interrupted
+    from tensorprog.sweep import run_sweep
+
+    code = 0
+    try:
+        with _bar(progress, unit="points") as bar:
+            found = run_sweep(compiled, arrays, settings, keep=keep, progress=bar, **options)
+    except Interrupted as interruption:
+        found, code = interruption.result, INTERRUPTED
+        click.echo(f"tpc: interrupted after {len(found.results)} points; the others are shown as nan", err=True)
+    whole = found.result()
+    code = max(code, _finish(compiled, whole, output, as_json, quiet=bool(shown)))
+    if shown:
+        part = found.result(shown)
+        click.echo(part.to_json() if as_json else part.table())
+    if plot is not None:
+        (found.result(shown) if shown else whole).plot(plot)
+    return code
 
 
 def _check_targets(output: Path | None, plot: Path | None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensorprog.diagnostics import Diagnostic
-from tensorprog.results_text import array_lines, draws_lines, html_draws, html_row, html_table
+from tensorprog.results_text import array_lines, draws_lines, html_draws, html_row, html_table, sweep_lines
 
 if TYPE_CHECKING:
     import pandas
@@ -45,6 +45,7 @@ class Result(Mapping[str, np.ndarray]):
         columns: for each output that is a `sample`, what the columns of its draws [draws, vectors] are. At a finite width
             the draws are the coordinates of all networks. They have no error: it is NaN.
         axes: for each other output, what its indices are called in the program, as ("t", "a") for f[t, a].
+        coordinates: of a sweep, the values that its indices stand for, by the names of axes.
     """
 
     def __init__(self, values: Mapping[str, np.ndarray], error: Mapping[str, np.ndarray], method: Mapping[str, str], *,
@@ -53,7 +54,8 @@ class Result(Mapping[str, np.ndarray]):
                  samples: Mapping[str, np.ndarray] | None = None,
                  unresolved: Mapping[str, np.ndarray] | None = None, approach: Approach | None = None,
                  columns: Mapping[str, tuple[str, ...]] | None = None,
-                 axes: Mapping[str, tuple[str, ...]] | None = None):
+                 axes: Mapping[str, tuple[str, ...]] | None = None,
+                 coordinates: Mapping[str, Sequence[float]] | None = None):
         self._values = {name: np.asarray(value) for name, value in values.items()}
         self.error = {name: np.broadcast_to(error[name], v.shape) for name, v in self._values.items()}
         self.method = dict(method)
@@ -64,6 +66,7 @@ class Result(Mapping[str, np.ndarray]):
         self.unresolved = {name: mask for name, mask in (unresolved or {}).items() if mask.any()}
         self.approach = approach
         self.columns = dict(columns or {})
+        self.coordinates = {name: tuple(values) for name, values in (coordinates or {}).items()}
         self.axes = {name: _axes((axes or {}).get(name, ()), v.ndim) for name, v in self._values.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -85,6 +88,8 @@ class Result(Mapping[str, np.ndarray]):
     def _lines(self, name: str) -> Iterator[str]:
         if name in self.columns:
             return draws_lines(name, self[name], self.columns[name])
+        if any(axis in self.coordinates for axis in self.axes[name]):
+            return sweep_lines(name, self[name], self.error[name], self._none(name), self.coordinates)
         return array_lines(name, self[name], self.error[name], self._none(name))
 
     def _none(self, name: str) -> np.ndarray:
@@ -117,7 +122,18 @@ class Result(Mapping[str, np.ndarray]):
                       samples={text: self.samples[name][:, *index] for text, (name, index) in chosen.items()
                                if name in self.samples and (not index or name not in self.columns)},
                       columns={text: self.columns[name] for text, name in whole.items() if name in self.columns},
-                      axes={text: self.axes[name] for text, name in whole.items()})
+                      axes={text: self.axes[name] for text, name in whole.items()}, coordinates=self.coordinates)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Result:
+        """A result from a `.npz` file that `save` or `-o` wrote; without its warnings.
+
+        Raises:
+            ProgramError: TP610, TP611, if it is missing, damaged, or was not written by these.
+        """
+        from tensorprog.save import load_result
+
+        return load_result(path)
 
     def numbers(self) -> Result:
         """The result without draws."""
@@ -184,7 +200,8 @@ class Result(Mapping[str, np.ndarray]):
             results[name]["no_limit"] = mask.tolist()
         for name, columns in self.columns.items():
             results[name]["columns"] = list(columns)
-        return {"results": results, "settings": self.settings, "diverged": self.diverged,
+        swept = {"coordinates": self.coordinates, "axes": self.axes} if self.coordinates else {}
+        return {"results": results, "settings": self.settings, "diverged": self.diverged, **swept,
                 "warnings": [{"code": w.code, "message": w.message} for w in self.warnings]}
 
 

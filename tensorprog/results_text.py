@@ -4,8 +4,9 @@ what draws are like."""
 from __future__ import annotations
 
 import html
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -40,6 +41,32 @@ def array_lines(name: str, value: np.ndarray, error: np.ndarray, none: np.ndarra
         else:
             index = tuple(int(i) for i in np.unravel_index(flat, value.shape[:-1]))
             yield f"  [{', '.join(map(str, index))}]  {_row(value[index], none[index])}"
+
+
+def sweep_lines(name: str, value: np.ndarray, error: np.ndarray, none: np.ndarray,
+                coordinates: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """An output of a sweep, a line for every point; of arrays the ends of a row, of larger ones those of the last row."""
+    counts = tuple(map(len, coordinates.values()))
+    own = value.shape[len(counts):]
+    yield name + (f" [{', '.join(map(str, own))}]" if own else "") + (": the last rows" if len(own) > 1 else "")
+    labels = [", ".join(f"{axis} = {number:g}" for axis, number in zip(coordinates, point))
+              for point in itertools.product(*coordinates.values())]
+    width = max(map(len, labels), default=0)
+    for label, index in zip(labels, np.ndindex(counts), strict=True):
+        if 0 in own:
+            text = "empty"
+        elif own:
+            last = _last_row(value[index])
+            text = _row(value[index][last], none[index][last])
+        else:
+            text = NO_LIMIT if none[index] else with_error(float(value[index]), float(error[index]))
+        yield f"  {label:<{width}}  {text}"
+
+
+def _last_row(value: np.ndarray) -> tuple[int, ...]:
+    """The index of the last row with a number: points of a sweep may have fewer rows than others."""
+    rows = np.argwhere(~np.isnan(value).all(axis=-1))
+    return tuple(map(int, rows[-1])) if len(rows) else (-1,) * (value.ndim - 1)
 
 
 def draws_lines(name: str, value: np.ndarray, columns: Sequence[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from tensorprog.data import DAMAGE
 from tensorprog.files import mistake, write_whole
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def save_results(path: str | os.PathLike[str], result: Result) -> None:
     """Write a result. The file appears whole, or, when something fails, stays what it was.
 
         .npz   `f`, `f.error`, `f.method` for each output `f`, what the columns of a sample are as `f.columns`, and
-               `.settings` as JSON text
+               `.settings` and `.about` as JSON text
         .csv   a row for every element: output, indices, value, error
         .json  `Result.to_json()`
         .nc    netCDF, with the program's indices as dimensions
@@ -47,8 +48,35 @@ def result_format(path: str | os.PathLike[str]) -> str:
     return extension
 
 
+def load_result(path: str | os.PathLike[str]) -> Result:
+    """A result from a `.npz` file that `save_results` wrote; warnings are not kept. Nothing is unpickled.
+
+    Raises:
+        ProgramError: TP610, TP611, if it is missing, damaged, or was not written by that.
+    """
+    from tensorprog.results import Result
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        settings, about = (json.loads(str(arrays[name])) for name in (".settings", ".about"))
+        names = [name.removesuffix(".method") for name in arrays if name.endswith(".method")]
+        parts = {part: {n: arrays[f"{n}.{part}"] for n in names if f"{n}.{part}" in arrays}
+                 for part in ("error", "method", "samples", "no_limit")}
+        return Result({n: arrays[n] for n in names}, parts["error"], {n: str(m) for n, m in parts["method"].items()},
+                      settings=settings, samples=parts["samples"], unresolved=parts["no_limit"], diverged=about["diverged"],
+                      columns={n: tuple(c) for n, c in about["columns"].items()}, coordinates=about["coordinates"],
+                      axes={n: tuple(a) for n, a in about["axes"].items()})
+    except FileNotFoundError:
+        raise mistake("TP610", f"there is no file '{os.fspath(path)}'") from None
+    except (OSError, *DAMAGE, TypeError, AttributeError) as error:
+        raise mistake("TP611", f"'{os.fspath(path)}' is not a result, or is damaged: {error}",
+                      "give a .npz file that `-o` wrote") from None
+
+
 def _npz(result: Result, file: BinaryIO) -> None:
-    arrays = {".settings": np.array(json.dumps(result.settings))}
+    about = {"columns": result.columns, "axes": result.axes, "diverged": result.diverged, "coordinates": result.coordinates}
+    arrays = {".settings": np.array(json.dumps(result.settings)), ".about": np.array(json.dumps(about))}
     for name in result:
         arrays |= {name: result[name], f"{name}.error": result.error[name],
                    f"{name}.method": np.array(result.method[name])}
@@ -56,6 +84,8 @@ def _npz(result: Result, file: BinaryIO) -> None:
             arrays[f"{name}.samples"] = result.samples[name]
         if name in result.columns:
             arrays[f"{name}.columns"] = np.array(result.columns[name])
+        if name in result.unresolved:
+            arrays[f"{name}.no_limit"] = result.unresolved[name]
     np.savez(file, **arrays)
 
 

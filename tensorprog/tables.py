@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
@@ -45,8 +45,10 @@ def tidy_rows(result: Result) -> Iterator[Row]:
                 yield from ({"output": name, DRAW: i, VECTOR: column, "value": float(value)} for i, value in enumerate(drawn))
             continue
         axes = result.axes[name]
+        places = [result.coordinates.get(axis, range(n)) for axis, n in zip(axes, result[name].shape, strict=True)]
         for index in np.ndindex(result[name].shape):
-            yield {"output": name, **dict(zip(axes, index, strict=True)), "value": float(result[name][index]),
+            where = {axis: at[i] for axis, at, i in zip(axes, places, index, strict=True)}
+            yield {"output": name, **where, "value": float(result[name][index]),
                    "error": float(result.error[name][index])}
 
 
@@ -61,7 +63,7 @@ def to_pandas(result: Result, name: str | None = None) -> pandas.DataFrame:
     pandas = optional("pandas", "tables", "`to_pandas`")
     if name is None:
         numbers = result.numbers()
-        return _indices_as_integers(pandas.DataFrame(tidy_rows(numbers), columns=tidy_columns(numbers)))
+        return _indices_as_integers(pandas.DataFrame(tidy_rows(numbers), columns=tidy_columns(numbers)), result.coordinates)
     chosen, _ = select(name, result)
     if chosen in result.columns:
         return pandas.DataFrame(result[chosen], columns=list(result.columns[chosen]))
@@ -69,9 +71,9 @@ def to_pandas(result: Result, name: str | None = None) -> pandas.DataFrame:
     return pandas.DataFrame(tidy_rows(one), columns=tidy_columns(one)).drop(columns="output")
 
 
-def _indices_as_integers(frame: pandas.DataFrame) -> pandas.DataFrame:
+def _indices_as_integers(frame: pandas.DataFrame, coordinates: Iterable[str]) -> pandas.DataFrame:
     """Indices that some outputs do not have are missing there; they stay integers elsewhere."""
-    indices = [c for c in frame.columns if c not in ("output", "value", "error")]
+    indices = [c for c in frame.columns if c not in ("output", "value", "error", *coordinates)]
     return frame.astype(dict.fromkeys(indices, "Int64"))
 
 
@@ -96,7 +98,7 @@ def to_xarray(result: Result) -> xarray.Dataset:
     """See `Result.to_xarray`."""
     xarray = optional("xarray", "tables", "`to_xarray`")
     named = dimensions(result)
-    variables, coordinates = {}, {}
+    variables, coordinates = {}, {name: list(values) for name, values in result.coordinates.items()}
     for name, axes in named.items():
         variables[name] = (axes, result[name], {"method": result.method[name]})
         if name in result.columns:
@@ -121,6 +123,9 @@ def write_netcdf(result: Result, file: BinaryIO) -> None:
             _variable(data, f"{name}_error", axes, result.error[name])
         else:
             data.variables[_netcdf_name(name)].columns = ", ".join(result.columns[name])
+    for axis, values in result.coordinates.items():
+        if axis in data.dimensions:
+            _variable(data, axis, (axis,), np.array(values, dtype=float))
     for key, value in _attributes(result).items():
         setattr(data, key, value)
     data.flush()

@@ -23,6 +23,11 @@ ENTRIES = {
         "one index; where the program's input has more, they are reshaped to its sizes.",
         "LimitKernel(program, \"ngp\")",
         "LimitKernel(program, \"nngp\", settings={\"L\": 3})"),
+    "TP734": Entry(
+        "a sweep that goes through nothing",
+        "A sweep runs a program at all combinations of several different values of parameters, sizes or the width.",
+        "program.sweep(data, eta=[])",
+        "program.sweep(data, eta=[0.1, 0.2, 0.5])"),
     "TP732": Entry(
         "nothing to draw",
         "A picture shows numbers that are finite. Outputs without any, and programs without outputs, have none.",

@@ -17,6 +17,8 @@ STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v")
 BINS = 60
 MOST_POINTS = 1500
+#: The ratio of values of a sweep from which their axis is logarithmic.
+WIDE = 16.0
 #: The share of draws at either end that a picture leaves out.
 TAIL = 0.001
 
@@ -25,10 +27,11 @@ Draws = Sequence[tuple[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Line:
-    """Values over an index: of which element, of which result."""
+    """Values over an index, or over what varies in a sweep: of which element, of which result."""
 
     element: str
     result: str
+    at: np.ndarray
     values: np.ndarray
     error: np.ndarray
 
@@ -59,12 +62,16 @@ def lines(axes: Axes, lines: Sequence[Line], index: str) -> None:
         _line(axes, line, color, STYLES[r % len(STYLES)])
     axes.set_xlabel(index)
     axes.grid(alpha=0.3)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    at = lines[0].at
+    if (at > 0).all() and at.max() >= WIDE * at.min():
+        axes.set_xscale("log")
+    elif (at == np.round(at)).all():
+        axes.xaxis.get_major_locator().set_params(integer=True)
     _key(axes, elements, results)
 
 
 def _line(axes: Axes, line: Line, color: str, style: str) -> None:
-    at = np.arange(len(line.values))
+    at = line.at
     alone = {"marker": "o", "markersize": 3.5} if len(at) <= 15 else {}
     axes.plot(at, line.values, style, color=color, linewidth=1.4, **alone)
     band = ERRORS * np.nan_to_num(line.error)

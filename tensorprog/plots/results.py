@@ -69,14 +69,22 @@ def _array(name: str, results: Sequence[Result]) -> Iterator[Panel]:
         yield from _heat_maps(name, [(label(r), r[name]) for r in results], results[0].axes[name])
         return
     alike = [r for r in results if r[name].shape == value.shape]
-    others = math.prod(value.shape[1:])
-    if value.ndim == 2 and others > MOST_LINES and len(value) <= MOST_LINES:
-        yield Panel(name, partial(draw.lines, lines=_lines(name, alike, turned=True), index=results[0].axes[name][1]))
-    elif value.ndim == 2 and others > 4 * MOST_LINES:
-        yield from _heat_maps(name, [(label(r), r[name]) for r in alike], results[0].axes[name])
-    else:
-        shown = f" ({MOST_LINES} of {others})" if others > MOST_LINES else ""
-        yield Panel(name + shown, partial(draw.lines, lines=_lines(name, alike), index=results[0].axes[name][0]))
+    over = _first_axis(results[0], name)
+    others = math.prod(value.shape) // value.shape[over]
+    if value.ndim == 2 and not results[0].coordinates and others > MOST_LINES:
+        if len(value) > MOST_LINES and others > 4 * MOST_LINES:
+            yield from _heat_maps(name, [(label(r), r[name]) for r in alike], results[0].axes[name])
+            return
+        if len(value) <= MOST_LINES:
+            over, others = 1, len(value)
+    shown = f" ({MOST_LINES} of {others})" if others > MOST_LINES else ""
+    yield Panel(name + shown, partial(draw.lines, lines=_lines(name, alike, over), index=results[0].axes[name][over]))
+
+
+def _first_axis(result: Result, name: str) -> int:
+    """The index that lines run over: the output's own first one, and of numbers in a sweep the first that varies."""
+    swept = sum(axis in result.coordinates for axis in result.axes[name])
+    return swept if swept < result[name].ndim else 0
 
 
 def _is_kernel(value: np.ndarray, error: np.ndarray) -> bool:
@@ -87,15 +95,17 @@ def _is_kernel(value: np.ndarray, error: np.ndarray) -> bool:
     return bool((apart <= SYMMETRIC * np.nanmax(np.abs(value)) + 4 * np.nan_to_num(error)).all())
 
 
-def _lines(name: str, results: Sequence[Result], turned: bool = False) -> list[Line]:
+def _lines(name: str, results: Sequence[Result], over: int = 0) -> list[Line]:
     """A line for each of the first elements over the index that the panel has, of every result."""
     found = []
     for result in results:
-        value, error = (part.T if turned else part for part in (result[name], result.error[name]))
-        names = result.axes[name][:1] if turned else result.axes[name][1:]
+        value, error = (np.moveaxis(part, over, 0) for part in (result[name], result.error[name]))
+        first, *names = (result.axes[name][over], *result.axes[name][:over], *result.axes[name][over + 1:])
+        at = np.array(result.coordinates.get(first, range(len(value))), dtype=float)
         for index in itertools.islice(np.ndindex(value.shape[1:]), MOST_LINES):
-            element = ", ".join(f"{axis} = {i}" for axis, i in zip(names, index, strict=True))
-            found.append(Line(element, label(result), value[:, *index], error[:, *index]))
+            places = (f"{axis} = {result.coordinates[axis][i]:g}" if axis in result.coordinates else f"{axis} = {i}"
+                      for axis, i in zip(names, index, strict=True))
+            found.append(Line(", ".join(places), label(result), at, value[:, *index], error[:, *index]))
     return found
 
 
