@@ -269,7 +269,7 @@ class CompiledProgram:
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,
             dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
             watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
-            **settings: object) -> Result:
+            error: float | Mapping[str, float] | None = None, budget: float = 600.0, **settings: object) -> Result:
         """The limit of every output.
 
         Args:
@@ -285,27 +285,37 @@ class CompiledProgram:
                 before there are steps, as 'planning'; or True for a bar on stderr.
             limit: a size or an integer parameter that tends to infinity as well, with the values to extrapolate from,
                 as in `{"L": [8, 16, 32, 64]}`; see `Result.approach`.
+            error: the errors that are wanted, of all outputs, or by output or part of one, as in `{"loss[-1]": 1e-3}`: samples
+                and replicates grow until they are reached or `budget` seconds are spent; see `Result.accuracy`.
             settings: sizes and parameters, by name.
 
         Raises:
             ProgramError: for a mistake in the data or settings, before anything is run; TP714, for the checkpoint of
-                another run.
+                another run; TP735, for an error or a budget that makes no sense.
         """
         self._refuse_misspelt_options(settings, CompiledProgram.run)
         return self.run_with(data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance,
                              method=method, threads=threads, dtype=dtype, checkpoint=checkpoint, every=every,
-                             watch=watch, progress=progress, limit=limit)
+                             watch=watch, progress=progress, limit=limit, error=error, budget=budget)
 
     def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int = 4096, replicates: int = 8,
                  seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
                  dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
-                 watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None) -> Result:
+                 watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
+                 error: float | Mapping[str, float] | None = None, budget: float = 600.0) -> Result:
         """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`."""
         require_choice("TP706", "method", method, METHODS)
         require_choice("TP706", "dtype", dtype, DTYPES)
         for name, value in (("samples", samples), ("replicates", replicates)):
             require_positive(name, value)
         require_run_options(seed, threads, tolerance, every)
+        if error is not None:
+            from tensorprog.accuracy import reach
+
+            return reach(lambda samples, replicates: self.run_with(
+                data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance, method=method,
+                threads=threads, dtype=dtype, checkpoint=checkpoint, every=every, watch=watch, progress=progress,
+                limit=limit), error, samples, replicates, budget)
         if limit is not None:
             return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
                 self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,

@@ -1,6 +1,6 @@
 """The command line: `tpc check | derive | compile | run | simulate | kernels | verify | classify | mup | scale | fmt | explain`.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged, a limit that `verify`
+Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged or whose errors are not as small as `--error` wants, a limit that `verify`
 refutes, a power of n that `scale --measure` refutes, or text that `fmt --check` would change; 2 a mistake in the program,
 the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
 Commands return their exit code; `Tpc.main` turns every exception into a message and a code.
@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -356,11 +357,15 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 @main.command()
 @PROGRAM
 @DATA
+@click.option("--error", type=click.FloatRange(min=0, min_open=True), metavar="FLOAT",
+              help="Use more samples and replicates until errors (of what --show names) are below this.")
+@click.option("--budget", type=click.FloatRange(min=0, min_open=True), default=600.0, show_default=True,
+              help="Seconds that --error may take.")
 @click.option("--beside", type=Widths(), default=None,
               help="Networks of these widths, eight each, beside the limit in the picture.")
 @_options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, SHOW, PLOT, JSON, PROGRESS)
-def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], beside: tuple[int, ...] | None,
-        assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
+def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], error: float | None, budget: float,
+        beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
         tolerance: float | None, method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float,
         output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.
@@ -372,6 +377,7 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], beside:
       tpc run model.tp data.npz y=labels.csv --set eta=0.1 -o limit.npz
       tpc run model.tp data.npz --show 'loss[-1]' --plot limit.png --beside 64,1024
       tpc run model.tp data.npz --set eta=0.1,0.2,0.5 --show 'loss[-1]' -o sweep.csv
+      tpc run model.tp data.npz --error 1e-3 --show 'loss[-1]'
       tpc run deep.tp data.npz --limit L=8,16,32,64
     """
     _check_targets(output, plot)
@@ -380,17 +386,20 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], beside:
     compiled = _compile(program, (), show_warnings=not as_json)
     settings = _as_settings(assignments)
     arrays = _load(compiled, data + more_data, settings, limit)
+    wanted = dict.fromkeys(shown, error) if shown and error else error
     if _is_sweep(settings, keep):
         if checkpoint or beside:
             raise click.UsageError("a sweep takes no --checkpoint and no --beside; --keep keeps its points")
         return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, seed=seed, samples=samples,
-                      replicates=replicates, tolerance=tolerance, method=method, dtype=dtype, threads=threads, limit=limit)
+                      replicates=replicates, tolerance=tolerance, method=method, dtype=dtype, threads=threads, limit=limit, error=wanted, budget=budget)
+    begin = time.monotonic()
     with _bar(progress) as bar:
         result = compiled.run_with(arrays, settings, samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
-                                   progress=bar, limit=limit)
-    code = _finish(compiled, result, output, as_json, shown=shown)
+                                   progress=bar, limit=limit, error=wanted, budget=budget)
+    code = max(_finish(compiled, result, output, as_json, shown=shown),
+               _say_accuracy(result, time.monotonic() - begin, as_json))
     if plot is not None:
         networks: list[Result] = []
         code = max(code, _simulate_widths(compiled, arrays, list(beside or ()), SEEDS, seed, settings, limit, progress,
@@ -821,6 +830,19 @@ def _sweep(compiled: CompiledProgram, arrays: dict, settings: dict[str, object],
     if plot is not None:
         (found.result(shown) if shown else whole).plot(plot)
     return code
+
+
+def _say_accuracy(result: Result, seconds: float, as_json: bool) -> int:
+    """Say whether the wanted errors were reached, or else how to halve them; the exit code tells the first."""
+    from tensorprog.accuracy import twice_as_accurate
+
+    if result.accuracy is not None:
+        click.echo(f"tpc: {result.accuracy.text()}", err=True)
+        return 0 if result.accuracy.reached else FAILED
+    advice = None if as_json else twice_as_accurate(result, seconds)
+    if advice is not None:
+        click.echo(f"tpc: {advice}", err=True)
+    return 0
 
 
 def _check_targets(output: Path | None, plot: Path | None) -> None:

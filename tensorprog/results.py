@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
+    from tensorprog.accuracy import Accuracy
+
 @dataclass(frozen=True)
 class Approach:
     """What a second limit was extrapolated from: outputs [k, ...] and their errors at the k values `at` of a size."""
@@ -46,6 +48,7 @@ class Result(Mapping[str, np.ndarray]):
             the draws are the coordinates of all networks. They have no error: it is NaN.
         axes: for each other output, what its indices are called in the program, as ("t", "a") for f[t, a].
         coordinates: of a sweep, the values that its indices stand for, by the names of axes.
+        accuracy: for a run with `error=`, a `tensorprog.accuracy.Accuracy`: whether it was reached, and how; else None.
     """
 
     def __init__(self, values: Mapping[str, np.ndarray], error: Mapping[str, np.ndarray], method: Mapping[str, str], *,
@@ -66,6 +69,7 @@ class Result(Mapping[str, np.ndarray]):
         self.unresolved = {name: mask for name, mask in (unresolved or {}).items() if mask.any()}
         self.approach = approach
         self.columns = dict(columns or {})
+        self.accuracy: Accuracy | None = None
         self.coordinates = {name: tuple(values) for name, values in (coordinates or {}).items()}
         self.axes = {name: _axes((axes or {}).get(name, ()), v.ndim) for name, v in self._values.items()}
 

@@ -71,7 +71,8 @@ def run_console(text: str) -> None:
         assert program == "tpc"
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == (2 if "error[" in expected else 0), result.output
-        assert same_text(expected, result.output), f"{command}\n{result.output}"
+        printed = result.output if result.exit_code else result.stdout
+        assert same_text(expected, printed), f"{command}\n{printed}"
 
 
 def same_text(expected: str, found: str) -> bool:

@@ -28,6 +28,12 @@ ENTRIES = {
         "A sweep runs a program at all combinations of several different values of parameters, sizes or the width.",
         "program.sweep(data, eta=[])",
         "program.sweep(data, eta=[0.1, 0.2, 0.5])"),
+    "TP735": Entry(
+        "an accuracy that cannot be aimed at",
+        "`--error` is a positive number that errors are to be below, and `--budget` the seconds that it may take. Errors come from "
+        "several replicates.",
+        "tpc run model.tp data.npz --error 1e-3 --replicates 1",
+        "tpc run model.tp data.npz --error 1e-3"),
     "TP732": Entry(
         "nothing to draw",
         "A picture shows numbers that are finite. Outputs without any, and programs without outputs, have none.",
