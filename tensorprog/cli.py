@@ -1,8 +1,9 @@
-"""The command line: `tpc check | derive | compile | run | simulate | kernels | verify | classify | mup | scale | fmt | explain`.
+"""The command line: `tpc check | derive | compile | run | simulate | kernels | verify | classify | mup | scale | fmt | explain |
+lsp`.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged or whose errors are not as small as `--error` wants, a limit that `verify`
-refutes, a power of n that `scale --measure` refutes, or text that `fmt --check` would change; 2 a mistake in the program,
-the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
+Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged or whose errors are not as small
+as `--error` wants, a limit that `verify` refutes, a power of n that `scale --measure` refutes, or text that `fmt --check`
+would change; 2 a mistake in the program, the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
 Commands return their exit code; `Tpc.main` turns every exception into a message and a code.
 """
 
@@ -744,6 +745,24 @@ def explain(code: str | None) -> None:
     explanation = click.wrap_text(entry.explanation.strip(), 88, preserve_paragraphs=True)
     click.echo(f"{name}: {entry.title}\n\n{explanation}\n\nInstead of\n\n{_indented(entry.bad)}\n\n"
                f"write\n\n{_indented(entry.good)}")
+
+
+@main.command()
+def lsp() -> None:
+    """Serve editors by the Language Server Protocol, on standard input and output.
+
+    Diagnostics while typing, hover with the type, the power of n and the limit of a name, definitions, completion, formatting.
+
+    \b
+    Example:
+      tpc lsp
+    """
+    from tensorprog.tables import optional
+
+    optional("pygls.lsp.server", "lsp", "the language server")
+    from tensorprog.language_server.server import serve
+
+    serve()
 
 
 def _indented(text: str) -> str:
