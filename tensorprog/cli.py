@@ -1,5 +1,5 @@
 """The command line: `tpc check | derive | compile | run | simulate | kernels | verify | classify | mup | scale | fmt | explain |
-lsp`.
+cache | lsp`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged or whose errors are not as small
 as `--error` wants, a limit that `verify` refutes, a power of n that `scale --measure` refutes, or text that `fmt --check`
@@ -745,6 +745,32 @@ def explain(code: str | None) -> None:
     explanation = click.wrap_text(entry.explanation.strip(), 88, preserve_paragraphs=True)
     click.echo(f"{name}: {entry.title}\n\n{explanation}\n\nInstead of\n\n{_indented(entry.bad)}\n\n"
                f"write\n\n{_indented(entry.good)}")
+
+
+@main.command()
+@click.option("--clear", is_flag=True, help="Remove everything that is kept.")
+def cache(clear: bool) -> None:
+    """Show or clear the folder in which compiled programs are kept, and crash reports.
+
+    It is kept below 300 MB, or as many as TENSORPROG_CACHE_MB says: what was not used for the longest time goes.
+
+    \b
+    Example:
+      tpc cache
+      tpc cache --clear
+    """
+    from tensorprog import cache_folder as kept
+
+    folder = kept.lasting_folder()
+    if folder is None:
+        click.echo("there is no cache folder that could be written to")
+        return
+    if clear:
+        click.echo(f"{folder}: removed {kept.clear(folder) / 1e6:.1f} MB")
+        return
+    files = kept.stored_files(folder)
+    click.echo(f"{folder}: {len(files)} files, {sum(size for _, size, _ in files) / 1e6:.1f} MB of at most "
+               f"{kept.most_bytes() / 1e6:g} MB")
 
 
 @main.command()

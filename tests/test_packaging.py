@@ -44,8 +44,9 @@ def test_every_folder_with_code_is_a_package():
 def test_files_that_are_not_code_are_packaged(setup):
     data = {path.relative_to(ROOT) for folder in ("tensorprog", "grammar") for path in (ROOT / folder).rglob("*")
             if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")}
-    packaged = {path.relative_to(ROOT) for path in (ROOT / "grammar").glob(
-        setup["options.package_data"]["tensorprog.grammar"])}
+    folders = {"tensorprog": ROOT / "tensorprog", "tensorprog.grammar": ROOT / "grammar"}
+    packaged = {path.relative_to(ROOT) for package, patterns in setup["options.package_data"].items()
+                for path in folders[package].glob(patterns)}
     assert data == packaged != set()
 
 
@@ -60,6 +61,12 @@ def test_the_grammar_is_found():
 def test_one_version(setup):
     assert setup["metadata"]["version"] == "attr: tensorprog.__version__"
     assert re.search(r"^## (\S+)", read("CHANGELOG.md"), re.M).group(1) == tensorprog.__version__
+
+
+def test_the_citation_is_of_this_version():
+    text = read("CITATION.cff")
+    assert re.search(r"^version: (\S+)$", text, re.M).group(1) == tensorprog.__version__
+    assert re.search(r"^license: (\S+)$", text, re.M).group(1) == "Apache-2.0"
 
 
 def test_the_entry_point_is_there(setup):
