@@ -21,6 +21,24 @@ from typing import TYPE_CHECKING
 import click
 
 from tensorprog import __version__
+from tensorprog.cli_options import (
+    CHECKPOINT,
+    DATA,
+    JSON,
+    LIMIT,
+    OUT,
+    PLOT,
+    PROGRAM,
+    PROGRESS,
+    SEED,
+    SEEDS,
+    SET,
+    SET_SEVERAL,
+    SHOW,
+    TO_INFINITY,
+    Widths,
+    options,
+)
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source, near_miss, render
 from tensorprog.start import INTERRUPTED, LostOutput, prepared
 
@@ -28,9 +46,6 @@ if TYPE_CHECKING:
     from tensorprog.api import CompiledProgram
     from tensorprog.progress import Bar
     from tensorprog.results import Result
-
-#: Networks of each width.
-SEEDS = 8
 
 DIVERGED = 1
 FAILED = 1
@@ -149,118 +164,6 @@ def diagnostic_dict(diagnostic: Diagnostic, file: str | None) -> dict[str, objec
             "notes": [{"message": n.message, "line": n.span.line if n.span else None} for n in diagnostic.notes]}
 
 
-# --- options shared by commands ------------------------------------------------------------------------------
-
-
-class Assignment(click.ParamType):
-    """`name=value`, the value a number if it reads as one; or several, separated by commas, as a list."""
-
-    name = "name=value"
-
-    def __init__(self, several: bool = False):
-        self.several = several
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, object]:
-        name, equals, text = str(value).partition("=")
-        if not equals or not name.strip().isidentifier() or not text.strip():
-            self.fail(f"'{value}' is not of the form name=value, as in eta=0.1", param, ctx)
-        if "," in text:
-            if not self.several:
-                self.fail(f"'{value}' gives several values, and this command takes one", param, ctx)
-            return name.strip(), [_number(part.strip()) for part in text.split(",")]
-        return name.strip(), _number(text.strip())
-
-
-class Widths(click.ParamType):
-    """A width, or several separated by commas."""
-
-    name = "n[,n...]"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        try:
-            widths = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            widths = ()
-        if not widths or min(widths) < 1:
-            self.fail(f"'{value}' is not a positive whole number, or several separated by commas", param, ctx)
-        return widths
-
-
-class Limits(click.ParamType):
-    """`name=v1,v2,...`, whole numbers."""
-
-    name = "name=v1,v2,..."
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, list[int]]:
-        name, _, text = str(value).partition("=")
-        try:
-            return {name.strip(): [int(part) for part in text.split(",")]}
-        except ValueError:
-            self.fail(f"'{value}' is not of the form name=v1,v2,..., as in L=8,16,32,64", param, ctx)
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _options(*options: Callable) -> Callable:
-    """Several options as one decorator."""
-    def decorate(command: Callable) -> Callable:
-        for option in reversed(options):
-            command = option(command)
-        return command
-    return decorate
-
-
-SET = click.option("--set", "assignments", type=Assignment(), multiple=True, metavar="NAME=VALUE",
-                   help="Set a parameter or size; repeatable.")
-SET_SEVERAL = _options(
-    click.option("--set", "assignments", type=Assignment(several=True), multiple=True, metavar="NAME=VALUE[,VALUE...]",
-                 help="Set a parameter or size; several values are a sweep; repeatable."),
-    click.option("--keep", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
-                 help="Keep the finished points of a sweep here; the same command then goes on from them."))
-JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable results and diagnostics on stdout.")
-SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-                    help="Every random choice follows from it.")
-OUT = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.npz",
-                   help="Write the results to a .npz, .csv, .json or .nc file.")
-SHOW = click.option("--show", "shown", multiple=True, metavar="'NAME[INDEX]'",
-                    help="Print this output or part of it instead, as 'loss[-1]' or 'f[::10, 0]'; repeatable.")
-PLOT = click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
-                    help="Draw the results (.png, .pdf or .svg).")
-PROGRESS = click.option("--progress/--no-progress", "progress", default=None,
-                        help="Say on stderr what takes long (default: if that is a terminal).")
-PROGRAM = click.argument("program", metavar="PROGRAM.tp")
-DATA = _options(
-    click.argument("data", nargs=-1, metavar="[DATA.npz | NAME=FILE]..."),
-    click.option("--data", "more_data", multiple=True, metavar="DATA", help="The same as a DATA argument; repeatable."))
-TO_INFINITY = click.option("--limit", "limit", type=Limits(), metavar="NAME=V1,V2,...",
-                           help="A size or integer parameter that tends to infinity too, and where to look at it.")
-LIMIT = _options(
-    click.option("--samples", type=click.IntRange(min=1), default=4096, show_default=True,
-                 help="Particles in each randomization."),
-    click.option("--replicates", type=click.IntRange(min=1), default=8, show_default=True,
-                 help="Independent randomizations; the error is their scatter."),
-    click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out."),
-    click.option("--method", default="auto", metavar="[auto|span|covariance|particles]", show_default=True,
-                 help="How to evaluate the limit."),
-    click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
-                 help="Of the coefficients that 'span' keeps."),
-    click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all)."))
-
-
-CHECKPOINT = _options(
-    click.option("--checkpoint", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-                 help="Keep the state of long loops of 'span' here; the same command then goes on from it."),
-    click.option("--every", type=click.FloatRange(min=0), default=30.0, show_default=True,
-                 help="Seconds between two states."))
-
-
 @click.group(cls=Tpc, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tpc")
 def main() -> None:
@@ -352,6 +255,9 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
         return
     target = output or Path("program_limit.py" if program == "-" else f"{os.path.splitext(program)[0]}_limit.py")
     compiled.write_module(target)
+    if compiled.program.samples and not as_json:
+        names = ", ".join(f"'{s.name}'" for s in compiled.program.samples)
+        click.echo(f"tpc: the module has the outputs that are numbers; the draws of {names} are given by `tpc run`", err=True)
     click.echo(json.dumps({"module": str(target)}) if as_json else f"wrote {target}")
 
 
@@ -364,7 +270,7 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
               help="Seconds that --error may take.")
 @click.option("--beside", type=Widths(), default=None,
               help="Networks of these widths, eight each, beside the limit in the picture.")
-@_options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, SHOW, PLOT, JSON, PROGRESS)
+@options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, SHOW, PLOT, JSON, PROGRESS)
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], error: float | None, budget: float,
         beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
         tolerance: float | None, method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float,
@@ -415,7 +321,7 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], error: 
 @click.option("--width", "widths", type=Widths(), multiple=True, required=True,
               help="The width n; repeatable, or several separated by commas.")
 @click.option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True, help="How many random networks.")
-@_options(SET_SEVERAL, TO_INFINITY, SEED, OUT, SHOW, PLOT, JSON, PROGRESS)
+@options(SET_SEVERAL, TO_INFINITY, SEED, OUT, SHOW, PLOT, JSON, PROGRESS)
 def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[tuple[int, ...], ...],
              seeds: int, assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int, output: Path | None,
              shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
@@ -484,7 +390,7 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
 @click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
               help="Of the arithmetic on pairs.")
 @click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all).")
-@_options(SET, OUT, SHOW, PLOT, JSON)
+@options(SET, OUT, SHOW, PLOT, JSON)
 def kernels(program: str, data: tuple[str, ...], more_data: tuple[str, ...], second: tuple[str, ...], dtype: str,
             threads: int | None, assignments: tuple, output: Path | None, shown: tuple[str, ...], plot: Path | None,
             as_json: bool) -> int:
@@ -519,7 +425,7 @@ def kernels(program: str, data: tuple[str, ...], more_data: tuple[str, ...], sec
               help="How many random networks of each width.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
               help="Draw the distance from the limit against the width (.png, .pdf or .svg).")
-@_options(SET, SEED, LIMIT, JSON, PROGRESS)
+@options(SET, SEED, LIMIT, JSON, PROGRESS)
 def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[int, ...], seeds: int,
            plot: Path | None, assignments: tuple, seed: int, as_json: bool, progress: bool | None,
            **limit_options: object) -> int:
@@ -691,7 +597,7 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
               help="How far a slope may be from its power besides two standard errors.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
               help="Draw sizes against the width, a panel a name (.png, .pdf or .svg); measures.")
-@_options(SET, SEED, JSON, PROGRESS)
+@options(SET, SEED, JSON, PROGRESS)
 def scale(program: str, data: tuple[str, ...], more_data: tuple[str, ...], measure: bool, widths: tuple[int, ...],
           seeds: int, tolerance: float, plot: Path | None, assignments: tuple, seed: int, as_json: bool,
           progress: bool | None) -> int:

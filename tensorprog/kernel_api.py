@@ -496,8 +496,9 @@ def _no_kernel(program: CompiledProgram, reasons: Mapping[str, str]) -> ProgramE
         why = reasons.get(name, "it has no closed equations")
         return f"the output '{name}' is not a kernel over pairs of rows: {why}"
 
-    return ProgramError([Diagnostic("TP712", message(o.name), o.span, help="use `run`")
-                         for o in program.program.outputs], program.source)
+    found = [Diagnostic("TP712", message(o.name), o.span, help="use `run`") for o in program.program.outputs]
+    return ProgramError(found or [Diagnostic("TP712", "no output is a kernel over pairs of rows", help="use `run`")],
+                        program.source)
 
 
 def _chosen(data: Mapping, names: Mapping[str, str]) -> dict:

@@ -56,6 +56,8 @@ class Sweep:
         Args:
             shown: outputs and parts of them, as in `loss[-1]`, of every point; by default all outputs but draws.
         """
+        if not self.varying:
+            return self.results[0].only(shown) if shown else self.results[0]
         chosen = [r.only(shown).numbers() if shown else r.numbers() for r in self.results]
         names = [name for name in chosen[0]]
         values, errors = ({name: self._stacked([_array(part(r), name) for r in chosen]) for name in names}

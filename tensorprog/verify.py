@@ -74,6 +74,9 @@ def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None,
         if given < fewest:
             raise mistake("TP710", f"verification needs at least {fewest} {name}, not {given}",
                           "errors and trends cannot be told apart with fewer")
+    if not compiled.program.outputs:
+        raise mistake("TP710", "verification compares outputs that are numbers, and this program has draws alone",
+                      "output moments of what is sampled as well, as in `moment(x*y) as second`")
     parts = len(widths) + 1
     with shown(progress) as report:
         limit = compiled.run_with(data, settings, replicates=replicates, seed=seed, progress=_part(report, 0, parts),

@@ -149,6 +149,28 @@ def test_a_function_named_sample_wins():
     assert tensorprog.compile(text).run()["q"] == pytest.approx(1.0)
 
 
+def test_a_program_of_draws_alone(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+    from tensorprog.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.tp").write_text(INITIAL + "output sample(x, v) as joint\n")
+
+    def tpc(*arguments: str):
+        return CliRunner().invoke(main, [*arguments[:1], "model.tp", *arguments[1:]])
+
+    for arguments in (("check",), ("run", "--samples", "64", "--keep", "points"), ("run", "--samples", "64", "-o", "o.nc"),
+                      ("simulate", "--width", "16"), ("derive",), ("scale",), ("compile", "--emit", "plan")):
+        found = tpc(*arguments)
+        assert found.exit_code == 0, found.output
+        assert arguments[0] not in ("run", "simulate") or "joint [" in found.stdout
+    written = tpc("compile", "-o", "m.py")
+    assert written.exit_code == 0 and "'joint'" in written.stderr
+    for arguments, code in ((("verify",), "TP710"), (("kernels",), "TP712")):
+        found = tpc(*arguments)
+        assert found.exit_code == 2 and code in found.stderr
+
+
 def test_results_show_draws():
     result = tensorprog.compile(INITIAL + "output sample(x, v) as joint, moment(v*v) as q").run()
     table = result.table()
