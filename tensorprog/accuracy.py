@@ -1,7 +1,8 @@
 """Accuracy on demand: more samples and replicates until errors are small enough, or a budget of time is spent.
 
-The error of particles falls at least as the root of the work, samples times replicates; how fast it does is seen from one attempt to
-the next. An attempt is a run of its own, as it would be with these samples and replicates, and each is planned to be the last.
+The error of particles falls at least as the root of the work, samples times replicates; how fast it does is seen from one
+attempt to the next. An attempt is a run of its own, as it would be with these samples and replicates, and each is planned to
+be the last.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ def reach(run: Run, error: float | Targets, samples: int, replicates: int, budge
 
 def twice_as_accurate(result: Result, seconds: float) -> str | None:
     """How to halve the errors of a run, and what it costs; None if they do not come from samples."""
-    found = [float(np.nanmax(result.error[name], initial=0.0)) for name in result.numbers() if PARTICLES in result.method[name]]
+    found = [float(np.nanmax(result.error[name], initial=0.0)) for name in result.numbers()
+             if PARTICLES in result.method[name]]
     largest = max(found, default=0.0)
     if not math.isfinite(largest) or largest <= 0.0 or "samples" not in result.settings:
         return None
@@ -145,7 +147,8 @@ def _next(attempts: list[Attempt], seconds: float) -> tuple[int, int] | None:
     """Samples and replicates for the wanted error, as far as the seconds that are left allow; None if that is not far."""
     last = attempts[-1]
     wanted = (last.ratio / AIM) ** (1.0 / _rate(attempts))
-    growth = min(max(wanted, LEAST), seconds / max(last.seconds, 1e-6), MOST if len(attempts) > 1 else MOST_UNSEEN)
+    most_work = MOST if len(attempts) > 1 else MOST_UNSEEN
+    growth = min(max(wanted, LEAST), seconds / max(last.seconds, 1e-6), most_work)
     if growth < LEAST:
         return None
     most = max(MOST_SAMPLES, last.samples)

@@ -321,7 +321,7 @@ class CompiledProgram:
                 self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,
                 threads=threads, dtype=dtype, every=every, watch=watch))
         env, missing, warnings = self._prepare(data, settings)
-        from tensorprog.jumps import run_limit
+        from tensorprog.jumps import run_draws, run_limit
         from tensorprog.progress import shown
         from tensorprog.resume import kept
 
@@ -331,18 +331,11 @@ class CompiledProgram:
             limit = run_limit(
                 compiled, env, method, self.source, samples=samples, replicates=replicates, seed=seed,
                 tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=report)
-            drawn = self._drawn(compiled, env, samples=samples, seed=seed, tolerance=tolerance, threads=threads)
+            drawn, said = run_draws(compiled, env, samples=samples, seed=seed, tolerance=tolerance, threads=threads)
         tails = _tail_warnings(compiled, limit.values, limit.errors, limit.methods)
         return self._result(limit.values | drawn, limit.errors, limit.methods | dict.fromkeys(drawn, "particles"), missing,
-                            (*warnings, *limit.warnings, *tails), unresolved=limit.unresolved,
+                            (*warnings, *limit.warnings, *said, *tails), unresolved=limit.unresolved,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
-
-    @staticmethod
-    def _drawn(compiled: Compiled, env: Mapping[str, object], **options: object) -> dict[str, np.ndarray]:
-        """The draws of the program's samples."""
-        from tensorprog.evaluate import draw
-
-        return draw(compiled, env, **options) if compiled.drawn is not None else {}
 
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
                 threads: int | None = None, dtype: str = "float64", **settings: object) -> Kernels:

@@ -11,8 +11,8 @@ _LOOP = re.compile(r"\bfor\s+(\w+)\s+in\b")
 
 
 def axes_of_outputs(program: Program) -> dict[str, tuple[str, ...]]:
-    """For each output a name for every axis: the one loop variable that an assignment has there, as t in f[t+1], or the size of a finite array;
-    else `dim_0`, `dim_1` and so on."""
+    """For each output a name for every axis: the one loop variable that an assignment has there, as t in f[t+1], or the size
+    of a finite array; else `dim_0`, `dim_1` and so on."""
     written = set(_LOOP.findall(program.source.text))
     return {o.name: _distinct([*_family_axes(program, o.cell, written), *_finite_axes(o.cell)]) for o in program.outputs}
 

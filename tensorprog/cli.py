@@ -272,7 +272,8 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
               help="Networks of these widths, eight each, beside the limit in the picture.")
 @options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, SHOW, PLOT, JSON, PROGRESS)
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], error: float | None, budget: float,
-        beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
+        beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None,
+        limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
         tolerance: float | None, method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float,
         output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.
@@ -298,7 +299,8 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], error: 
         if checkpoint or beside:
             raise click.UsageError("a sweep takes no --checkpoint and no --beside; --keep keeps its points")
         return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, seed=seed, samples=samples,
-                      replicates=replicates, tolerance=tolerance, method=method, dtype=dtype, threads=threads, limit=limit, error=wanted, budget=budget)
+                      replicates=replicates, tolerance=tolerance, method=method, dtype=dtype, threads=threads, limit=limit,
+                      error=wanted, budget=budget)
     begin = time.monotonic()
     with _bar(progress) as bar:
         result = compiled.run_with(arrays, settings, samples=samples,

@@ -70,7 +70,8 @@ def _sample(ctx: Context, call: tree.Call, name: str) -> Sample:
 def _sampled_vector(ctx: Context, arg: tree.Expr) -> Var:
     value = tensor_of(ctx, arg, "an argument of `sample`")
     if not value.type.width or value.type.shape:
-        help = "give an element of it, as in `sample(h[0], h[1])`" if value.type.width else "output it as it is, without `sample`"
+        help = ("give an element of it, as in `sample(h[0], h[1])`" if value.type.width else
+                "output it as it is, without `sample`")
         ctx.fail("TP239", f"an argument of `sample` is a vector, and this is {describe(value.type)}", arg.span, help=help)
     return value
 

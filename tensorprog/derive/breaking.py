@@ -1,8 +1,8 @@
 r"""Long formulas of LaTeX in several lines, broken at sums.
 
-A line may end before a `+` or `-` that is inside of no group (`{...}`, an environment), though inside of brackets: sums outside of
-brackets are broken first. Brackets whose sides come to stand on different lines cannot be `\left(`, `\right)`; they become `\bigl(`,
-`\bigr)`. What has no sum stays as long as it is.
+A line may end before a `+` or `-` that is inside of no group (`{...}`, an environment), though inside of brackets: sums outside
+of brackets are broken first. Brackets whose sides come to stand on different lines cannot be `\left(`, `\right)`; they become
+`\bigl(`, `\bigr)`. What has no sum stays as long as it is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 WIDTH = 66
 
 _TOKEN = re.compile(r"\\(?:left|right)\s*(?:\\[A-Za-z]+|\\.|.)|\\begin\{\w+\}|\\end\{\w+\}|\\[A-Za-z]+|\\.|[{}]| [+-] |.", re.S)
-_UNSEEN = re.compile(r"\\(?:left|right|bigl|bigr|mathbb|mathrm|mathit|mathbf|mathcal|operatorname|text|hat|dot|quad|begin\{\w+\}|end\{\w+\})"
-                     r"|[{}^_&\s]")
+_UNSEEN = re.compile(r"\\(?:left|right|bigl|bigr|mathbb|mathrm|mathit|mathbf|mathcal|operatorname|text|hat|dot|quad)"
+                     r"|\\(?:begin|end)\{\w+\}|[{}^_&\s]")
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+|.)")
 
 
