@@ -7,7 +7,7 @@ TORCH ?= torch
 READY := .venv/ready
 BIN := .venv/bin
 
-.PHONY: demo test test-torch slow bench clean
+.PHONY: demo test test-torch test-extras slow bench clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo/digits_demo.py
@@ -18,6 +18,10 @@ test: $(READY)
 test-torch: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,torch] "$(TORCH)"
 	$(BIN)/python -m pytest tests/torch
+
+test-extras: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,tables,notebook,sklearn,lsp]
+	$(BIN)/python -m pytest tests/extras
 
 slow: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow

@@ -23,6 +23,13 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
+def load_ipython_extension(ipython: object) -> None:
+    """`%load_ext tensorprog`: the cell magic `%%tp`."""
+    from tensorprog.notebook import TensorProgramMagics
+
+    ipython.register_magics(TensorProgramMagics)
+
+
 def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tensorprog.random_limit import Spread
     from tensorprog.results import Result
     from tensorprog.simulate import Simulator
+    from tensorprog.sweep import Sweep
     from tensorprog.verify_report import Verification
 
 STAGES = ("ast", "program", "limit", "plan", "kernel", "text", "markdown", "latex", "json")
@@ -46,9 +47,9 @@ Limits = Mapping[str, Sequence[int]]
 
 
 class Interrupted(KeyboardInterrupt):
-    """A simulation stopped by Ctrl-C; `result` holds the seeds that were finished."""
+    """A simulation or a sweep stopped by Ctrl-C; `result` holds the seeds or points that were finished."""
 
-    def __init__(self, result: Result):
+    def __init__(self, result: Result | Sweep):
         super().__init__("interrupted")
         self.result = result
 
@@ -134,20 +135,24 @@ class CompiledProgram:
         self._accepted = self._checker_accepted = frozenset(accepted)
         self.kept: tuple | None = None
 
-    def __getstate__(self) -> dict[str, object]:
+    def __reduce__(self) -> tuple[object, ...]:
         """What a pickle holds: the program, and nothing that was derived from it."""
-        return {name: self.__dict__[name] for name in ("source", "program", "settings", "warnings")}
+        return CompiledProgram, (self.source, self.program, self.settings, self._checker_warnings, self._checker_accepted)
 
     def __repr__(self) -> str:
         return f"<tensorprog program {self.source.name}: {', '.join(o.name for o in self.program.outputs)}>"
 
     def check_setting_names(self) -> None:
-        """Refuse settings that the program does not have."""
+        """Refuse settings that the program does not have, and values that they cannot have."""
         known = [d.name for d in (*self.program.params, *self.program.sizes)]
         unknown = [name for name in self.settings if name not in known]
         if unknown:
             raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'",
                                            help=_meant(name, known)) for name in unknown], self.source)
+        if self.settings:
+            from tensorprog.bind import bind_given
+
+            bind_given(self.program, self.settings)
 
     def _refuse_misspelt_options(self, settings: Mapping[str, object], method: Callable) -> None:
         """`run(data, sample=100)`: a setting that the program does not have and that is nearly an option."""
@@ -248,7 +253,7 @@ class CompiledProgram:
         for name, value in (*(("width", width) for width in widths), ("seeds", seeds)):
             require_positive(name, value)
         require_run_options(seed, tolerance=tolerance)
-        self._check_fixed(settings)
+        self.check_fixed(settings)
         prepared = prepare(self.program)
         found = inferred(prepared, bind_given(self.program, self.settings | dict(settings)))
         if not measure:
@@ -265,7 +270,8 @@ class CompiledProgram:
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,
             dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
             watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
-            draws: int = 0, **settings: object) -> Result:
+            error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0,
+            **settings: object) -> Result:
         """The limit of every output. One that is random is given by its mean, with `Result.spread`.
 
         Args:
@@ -282,22 +288,24 @@ class CompiledProgram:
             limit: a size or an integer parameter that tends to infinity as well, with the values to extrapolate from,
                 as in `{"L": [8, 16, 32, 64]}`; see `Result.approach`.
             draws: how many joint draws of the outputs whose limit is random are wanted; see `Result.draws`.
+            error: the errors that are wanted, of all outputs, or by output or part of one, as in `{"loss[-1]": 1e-3}`: samples
+                and replicates grow until they are reached or `budget` seconds are spent; see `Result.accuracy`.
             settings: sizes and parameters, by name.
 
         Raises:
             ProgramError: for a mistake in the data or settings, before anything is run; TP714, for the checkpoint of
-                another run.
+                another run; TP735, for an error or a budget that makes no sense.
         """
         self._refuse_misspelt_options(settings, CompiledProgram.run)
         return self.run_with(data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance,
                              method=method, threads=threads, dtype=dtype, checkpoint=checkpoint, every=every,
-                             watch=watch, progress=progress, limit=limit, draws=draws)
+                             watch=watch, progress=progress, limit=limit, error=error, budget=budget, draws=draws)
 
     def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int = 4096, replicates: int = 8,
                  seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
                  dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
                  watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
-                 draws: int = 0) -> Result:
+                 error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0) -> Result:
         """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`."""
         require_choice("TP706", "method", method, METHODS)
         require_choice("TP706", "dtype", dtype, DTYPES)
@@ -305,12 +313,19 @@ class CompiledProgram:
             require_positive(name, value)
         require_run_options(seed, threads, tolerance, every)
         require_draws(draws)
+        if error is not None:
+            from tensorprog.accuracy import reach
+
+            return reach(lambda samples, replicates: self.run_with(
+                data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance, method=method,
+                threads=threads, dtype=dtype, checkpoint=checkpoint, every=every, watch=watch, progress=progress,
+                limit=limit, draws=draws), error, samples, replicates, budget)
         if limit is not None:
             return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
                 self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,
                 threads=threads, dtype=dtype, every=every, watch=watch, draws=draws))
         env, missing, warnings = self._prepare(data, settings)
-        from tensorprog.jumps import run_limit
+        from tensorprog.jumps import run_draws, run_limit
         from tensorprog.progress import shown
         from tensorprog.resume import kept
 
@@ -326,9 +341,10 @@ class CompiledProgram:
 
                 found = run_random(compiled, env, method, self.source, draws=draws, seed=seed, **options)
                 limit, spread = found.limit, found.spread
+            drawn, said = run_draws(compiled, env, samples=samples, seed=seed, tolerance=tolerance, threads=threads)
         tails = _tail_warnings(compiled, limit.values, limit.errors, limit.methods)
-        return self._result(limit.values, limit.errors, limit.methods, missing, (*warnings, *limit.warnings, *tails),
-                            unresolved=limit.unresolved, spread=spread,
+        return self._result(limit.values | drawn, limit.errors, limit.methods | dict.fromkeys(drawn, "particles"), missing,
+                            (*warnings, *limit.warnings, *said, *tails), unresolved=limit.unresolved, spread=spread,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
 
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
@@ -348,12 +364,18 @@ class CompiledProgram:
             ProgramError: for a mistake in the data or settings; TP712, if no output has this form.
             ValueError: if an array of `out` is missing, or does not fit.
         """
+        self._refuse_misspelt_options(settings, CompiledProgram.kernels)
+        return self.kernels_with(first, second, settings, out=out, threads=threads, dtype=dtype)
+
+    def kernels_with(self, first: object, second: object, settings: Mapping[str, object], *,
+                     out: Mapping[str, object] | None = None, threads: int | None = None,
+                     dtype: str = "float64") -> Kernels:
+        """`kernels` with the settings as a mapping."""
         from tensorprog.kernel_api import kernels
 
         require_choice("TP706", "dtype", dtype, DTYPES)
         require_run_options(0, threads)
-        self._refuse_misspelt_options(settings, CompiledProgram.kernels)
-        return kernels(self, first, second, out=out, threads=threads, dtype=dtype, **settings)
+        return kernels(self, first, second, out=out, threads=threads, dtype=dtype, settings=settings)
 
     def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,
                  threads: int | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
@@ -399,6 +421,34 @@ class CompiledProgram:
                 raise
             raise Interrupted(self._averaged(runs, missing, warnings, described)) from None
         return self._averaged(runs, missing, warnings, described)
+
+    def sweep(self, data: Data | None = None, *, width: int | Sequence[int] | None = None,
+              keep: str | os.PathLike[str] | None = None, progress: Progress | None = None, **settings: object) -> Result:
+        """The limit, or networks of a width, at all combinations of several values of parameters and sizes, as one result
+        with these as its first indices: `sweep(data, eta=[0.1, 0.2], T=5)["loss"]` is [eta, t].
+
+        Args:
+            width: None for the limit; one or several widths of networks.
+            keep: a folder in which finished points are kept: the same call goes on from there, and one with more values
+                computes the new ones only.
+            progress: called with (points done, points in all), or True for a bar on stderr.
+            settings: sizes and parameters, some of them lists; and the options `samples`, `replicates`, `seed`,
+                `tolerance`, `method`, `dtype`, `threads` of `run`, or `seeds`, `seed`, `threads` of `simulate`.
+
+        Raises:
+            ProgramError: for a mistake in the data or at a point; TP734, for a sweep without values.
+            Interrupted: on Ctrl-C after the first point; its `result` is a `tensorprog.sweep.Sweep` of what was finished.
+        """
+        from tensorprog.progress import shown
+        from tensorprog.sweep import run_sweep
+
+        method = CompiledProgram.run if width is None else CompiledProgram.simulate
+        names = {d.name for d in (*self.program.params, *self.program.sizes)}
+        known = {name for name, p in inspect.signature(method).parameters.items() if p.kind == p.KEYWORD_ONLY}
+        options = {name: settings.pop(name) for name in set(settings) & known - names}
+        self._refuse_misspelt_options(settings, method)
+        with shown(progress) as report:
+            return run_sweep(self, data, settings, width=width, keep=keep, progress=report, **options).result()
 
     def verify(self, data: Data | None = None, *, widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 32,
                samples: int = 4096, replicates: int = 8, seed: int = 0, tolerance: float | None = None,
@@ -501,13 +551,14 @@ class CompiledProgram:
         from tensorprog.audit import audit_indices, unassigned_outputs
         from tensorprog.bind import bind
 
-        self._check_fixed(settings)
+        self.check_fixed(settings)
         reporter = Reporter(self.source)
         env = bind(self.program, data, self.settings | dict(settings), reporter=reporter)
         audit_indices(self.program, env)
         return Prepared(env, unassigned_outputs(self.program, env), reporter.warnings)
 
-    def _check_fixed(self, settings: Mapping[str, object]) -> None:
+    def check_fixed(self, settings: Mapping[str, object]) -> None:
+        """Refuse to change what was fixed when the program was compiled."""
         changed = [name for name, value in settings.items()
                    if name in self.settings and value != self.settings[name]]
         if changed:
@@ -523,6 +574,7 @@ class CompiledProgram:
         with np.errstate(all="ignore"):
             values = {name: drawn.mean(axis=0) for name, drawn in samples.items()}
             errors = {name: _standard_error(drawn) for name, drawn in samples.items()}
+        values |= {s.name: np.concatenate(samples[s.name]) for s in self.program.samples}
         return self._result(values, errors, dict.fromkeys(values, "finite"), missing, warnings,
                             samples=samples, settings=settings | {"seeds": len(runs)})
 
@@ -534,8 +586,11 @@ class CompiledProgram:
         """The result with elements that are never assigned as NaN, and a warning for each output that diverged."""
         import numpy as np
 
+        from tensorprog.axes import axes_of_outputs
         from tensorprog.results import Result, first_divergence
 
+        columns = {s.name: s.columns for s in self.program.samples}
+        errors = {**errors, **dict.fromkeys(columns, np.nan)}
         values = {name: _writable(value) for name, value in values.items()}
         unresolved = {name: np.array(mask) for name, mask in (unresolved or {}).items()}
         diverged = {}
@@ -550,7 +605,7 @@ class CompiledProgram:
         found = (*warnings, *self._divergence_warnings(values, diverged))
         said = (*self.warnings, *self._not_accepted(found, limit=samples is None))
         return Result(values, errors, methods, settings=settings, warnings=said, diverged=diverged, samples=samples,
-                      unresolved=unresolved, spread=spread)
+                      unresolved=unresolved, spread=spread, columns=columns, axes=axes_of_outputs(self.program))
 
     def _not_accepted(self, found: Sequence[Diagnostic], *, limit: bool) -> tuple[Diagnostic, ...]:
         """The warnings of a run without those that the source accepts, and, of a limit, acceptances of nothing."""
@@ -574,7 +629,7 @@ class CompiledProgram:
     def _divergence_warning(self, name: str, where: int | None, growing: bool) -> Diagnostic:
         from tensorprog.ir.program import For, walk
 
-        span = next(o.span for o in self.program.outputs if o.name == name)
+        span = next(o.span for o in (*self.program.outputs, *self.program.samples) if o.name == name)
         place = "" if where is None else f" from {name}[{where}] on"
         if growing:
             message = f"the output '{name}' is infinite or beyond 1e12{place}"

@@ -20,6 +20,10 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+#: Bytes of the cache folder unless TENSORPROG_CACHE_MB says otherwise; beyond, what was not used for the longest time goes.
+MOST_BYTES = 300_000_000
+SIZE_VARIABLE = "TENSORPROG_CACHE_MB"
+
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 OTHERS_WRITE = 0o022
@@ -144,3 +148,55 @@ def _digest(path: Path, content: bytes) -> bytes:
 
 def _is_ours(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & OTHERS_WRITE
+
+
+# --- room ----------------------------------------------------------------------------------------------------
+
+
+def most_bytes() -> int:
+    """How large the cache folder may be: TENSORPROG_CACHE_MB megabytes, or 300."""
+    try:
+        return max(int(float(os.environ[SIZE_VARIABLE]) * 1e6), 0)
+    except (KeyError, ValueError, OverflowError):
+        return MOST_BYTES
+
+
+def stored_files(folder: Path) -> list[tuple[float, int, str]]:
+    """The files below a folder, oldest use first: time, bytes, path."""
+    found = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            with suppress(OSError):
+                status = os.lstat(path)
+                found.append((status.st_mtime, status.st_size, path))
+    return sorted(found)
+
+
+def evict(folder: Path, most_bytes: int) -> None:
+    """Remove the oldest files below a folder until it takes no more than three quarters of `most_bytes`, if it takes
+    more than that. Other processes may do the same."""
+    found = stored_files(folder)
+    taken = sum(size for _, size, _ in found)
+    if taken <= most_bytes:
+        return
+    for _, size, path in found:
+        if taken <= most_bytes * 3 / 4:
+            return
+        with suppress(OSError):
+            os.unlink(path)
+            taken -= size
+
+
+def clear(folder: Path) -> int:
+    """Remove all files below a folder, and the folders in it; the bytes that they took."""
+    freed = 0
+    for _, size, path in stored_files(folder):
+        with suppress(OSError):
+            os.unlink(path)
+            freed += size
+    for parent, folders, _ in os.walk(folder, topdown=False):
+        for name in folders:
+            with suppress(OSError):
+                os.rmdir(os.path.join(parent, name))
+    return freed

@@ -1,8 +1,9 @@
-"""The command line: `tpc check | derive | compile | run | simulate | verify | classify | mup | scale | fmt | explain`.
+"""The command line: `tpc check | derive | compile | run | simulate | kernels | verify | classify | mup | scale | fmt | explain |
+cache | lsp`.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged, a limit that `verify`
-refutes, a power of n that `scale --measure` refutes, or text that `fmt --check` would change; 2 a mistake in the program,
-the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
+Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged or whose errors are not as small
+as `--error` wants, a limit that `verify` refutes, a power of n that `scale --measure` refutes, or text that `fmt --check`
+would change; 2 a mistake in the program, the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
 Commands return their exit code; `Tpc.main` turns every exception into a message and a code.
 """
 
@@ -12,13 +13,32 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tensorprog import __version__
+from tensorprog.cli_options import (
+    CHECKPOINT,
+    DATA,
+    JSON,
+    LIMIT,
+    OUT,
+    PLOT,
+    PROGRAM,
+    PROGRESS,
+    SEED,
+    SEEDS,
+    SET,
+    SET_SEVERAL,
+    SHOW,
+    TO_INFINITY,
+    Widths,
+    options,
+)
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source, near_miss, render
 from tensorprog.start import INTERRUPTED, LostOutput, prepared
 
@@ -144,102 +164,6 @@ def diagnostic_dict(diagnostic: Diagnostic, file: str | None) -> dict[str, objec
             "notes": [{"message": n.message, "line": n.span.line if n.span else None} for n in diagnostic.notes]}
 
 
-# --- options shared by commands ------------------------------------------------------------------------------
-
-
-class Assignment(click.ParamType):
-    """`name=value`, the value a number if it reads as one."""
-
-    name = "name=value"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, object]:
-        name, equals, text = str(value).partition("=")
-        if not equals or not name.strip().isidentifier() or not text.strip():
-            self.fail(f"'{value}' is not of the form name=value, as in eta=0.1", param, ctx)
-        return name.strip(), _number(text.strip())
-
-
-class Widths(click.ParamType):
-    """A width, or several separated by commas."""
-
-    name = "n[,n...]"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        try:
-            widths = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            widths = ()
-        if not widths or min(widths) < 1:
-            self.fail(f"'{value}' is not a positive whole number, or several separated by commas", param, ctx)
-        return widths
-
-
-class Limits(click.ParamType):
-    """`name=v1,v2,...`, whole numbers."""
-
-    name = "name=v1,v2,..."
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, list[int]]:
-        name, _, text = str(value).partition("=")
-        try:
-            return {name.strip(): [int(part) for part in text.split(",")]}
-        except ValueError:
-            self.fail(f"'{value}' is not of the form name=v1,v2,..., as in L=8,16,32,64", param, ctx)
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _options(*options: Callable) -> Callable:
-    """Several options as one decorator."""
-    def decorate(command: Callable) -> Callable:
-        for option in reversed(options):
-            command = option(command)
-        return command
-    return decorate
-
-
-SET = click.option("--set", "assignments", type=Assignment(), multiple=True, metavar="NAME=VALUE",
-                   help="Set a parameter or size; repeatable.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable results and diagnostics on stdout.")
-SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-                    help="Every random choice follows from it.")
-OUT = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.npz",
-                   help="Write the results to a .npz file.")
-PROGRESS = click.option("--progress/--no-progress", "progress", default=None,
-                        help="Say on stderr what takes long (default: if that is a terminal).")
-PROGRAM = click.argument("program", metavar="PROGRAM.tp")
-DATA = _options(
-    click.argument("data", nargs=-1, metavar="[DATA.npz | NAME=FILE]..."),
-    click.option("--data", "more_data", multiple=True, metavar="DATA", help="The same as a DATA argument; repeatable."))
-TO_INFINITY = click.option("--limit", "limit", type=Limits(), metavar="NAME=V1,V2,...",
-                           help="A size or integer parameter that tends to infinity too, and where to look at it.")
-LIMIT = _options(
-    click.option("--samples", type=click.IntRange(min=1), default=4096, show_default=True,
-                 help="Particles in each randomization."),
-    click.option("--replicates", type=click.IntRange(min=1), default=8, show_default=True,
-                 help="Independent randomizations; the error is their scatter."),
-    click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out."),
-    click.option("--method", default="auto", metavar="[auto|span|covariance|particles]", show_default=True,
-                 help="How to evaluate the limit."),
-    click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
-                 help="Of the coefficients that 'span' keeps."),
-    click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all)."))
-
-
-CHECKPOINT = _options(
-    click.option("--checkpoint", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-                 help="Keep the state of long loops of 'span' here; the same command then goes on from it."),
-    click.option("--every", type=click.FloatRange(min=0), default=30.0, show_default=True,
-                 help="Seconds between two states."))
-
-
 @click.group(cls=Tpc, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tpc")
 def main() -> None:
@@ -331,6 +255,9 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
         return
     target = output or Path("program_limit.py" if program == "-" else f"{os.path.splitext(program)[0]}_limit.py")
     compiled.write_module(target)
+    if compiled.program.samples and not as_json:
+        names = ", ".join(f"'{s.name}'" for s in compiled.program.samples)
+        click.echo(f"tpc: the module has the outputs that are numbers; the draws of {names} are given by `tpc run`", err=True)
     click.echo(json.dumps({"module": str(target)}) if as_json else f"wrote {target}")
 
 
@@ -339,11 +266,18 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 @DATA
 @click.option("--draws", type=click.IntRange(min=0), default=0, show_default=True,
               help="How many joint draws of outputs whose limit is random to write.")
-@_options(SET, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, JSON, PROGRESS)
-def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: int, assignments: tuple,
-        limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int, tolerance: float | None,
-        method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float, output: Path | None,
-        as_json: bool, progress: bool | None) -> int:
+@click.option("--error", type=click.FloatRange(min=0, min_open=True), metavar="FLOAT",
+              help="Use more samples and replicates until errors (of what --show names) are below this.")
+@click.option("--budget", type=click.FloatRange(min=0, min_open=True), default=600.0, show_default=True,
+              help="Seconds that --error may take.")
+@click.option("--beside", type=Widths(), default=None,
+              help="Networks of these widths, eight each, beside the limit in the picture.")
+@options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, SHOW, PLOT, JSON, PROGRESS)
+def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: int, error: float | None, budget: float,
+        beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None,
+        limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
+        tolerance: float | None, method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float,
+        output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.
 
     DATA are .npz files, whose arrays have names, and .npy or .csv files as NAME=FILE.
@@ -351,17 +285,39 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: 
     \b
     Example:
       tpc run model.tp data.npz y=labels.csv --set eta=0.1 -o limit.npz
+      tpc run model.tp data.npz --show 'loss[-1]' --plot limit.png --beside 64,1024
+      tpc run model.tp data.npz --set eta=0.1,0.2,0.5 --show 'loss[-1]' -o sweep.csv
+      tpc run model.tp data.npz --error 1e-3 --show 'loss[-1]'
       tpc run deep.tp data.npz --limit L=8,16,32,64
       tpc run kernel_regime.tp data.npz --draws 100 -o draws.npz
     """
+    _check_targets(output, plot)
+    if beside and plot is None:
+        raise click.UsageError("--beside is about the picture: give --plot FILE.png as well")
     compiled = _compile(program, (), show_warnings=not as_json)
     settings = _as_settings(assignments)
+    arrays = _load(compiled, data + more_data, settings, limit)
+    wanted = dict.fromkeys(shown, error) if shown and error else error
+    if _is_sweep(settings, keep):
+        if checkpoint or beside:
+            raise click.UsageError("a sweep takes no --checkpoint and no --beside; --keep keeps its points")
+        return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, seed=seed, samples=samples,
+                      replicates=replicates, tolerance=tolerance, method=method, dtype=dtype, threads=threads, limit=limit,
+                      error=wanted, budget=budget)
+    begin = time.monotonic()
     with _bar(progress) as bar:
-        result = compiled.run_with(_load(compiled, data + more_data, settings, limit), settings, samples=samples,
+        result = compiled.run_with(arrays, settings, samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
-                                   progress=bar, limit=limit, draws=draws)
-    return _finish(compiled, result, output, as_json)
+                                   progress=bar, limit=limit, error=wanted, budget=budget, draws=draws)
+    code = max(_finish(compiled, result, output, as_json, shown=shown),
+               _say_accuracy(result, time.monotonic() - begin, as_json))
+    if plot is not None:
+        networks: list[Result] = []
+        code = max(code, _simulate_widths(compiled, arrays, list(beside or ()), SEEDS, seed, settings, limit, progress,
+                                          networks))
+        result.plot(plot, beside=networks)
+    return code
 
 
 @main.command()
@@ -369,24 +325,30 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: 
 @DATA
 @click.option("--width", "widths", type=Widths(), multiple=True, required=True,
               help="The width n; repeatable, or several separated by commas.")
-@click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="How many random networks.")
-@_options(SET, TO_INFINITY, SEED, OUT, JSON, PROGRESS)
+@click.option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True, help="How many random networks.")
+@options(SET_SEVERAL, TO_INFINITY, SEED, OUT, SHOW, PLOT, JSON, PROGRESS)
 def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[tuple[int, ...], ...],
-             seeds: int, assignments: tuple, limit: dict[str, list[int]] | None, seed: int, output: Path | None,
-             as_json: bool, progress: bool | None) -> int:
+             seeds: int, assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int, output: Path | None,
+             shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
     """Run a program at finite widths: the mean over random networks, with its standard error.
 
-    With several widths, `-o out.npz` writes out_64.npz, out_256.npz and so on. Ctrl-C keeps the networks that were
-    finished.
+    With several widths, `-o out.npz` writes out_64.npz, out_256.npz and so on; a picture shows all of them. Ctrl-C keeps
+    the networks that were finished.
 
     \b
     Example:
-      tpc simulate model.tp data.npz --width 64,256,1024 --seeds 16
+      tpc simulate model.tp data.npz --width 64,256,1024 --seeds 16 --plot widths.png
+      tpc simulate model.tp data.npz --width 64,256 --set eta=0.1,0.5 --keep points -o sweep.csv
     """
+    _check_targets(output, plot)
     compiled = _compile(program, (), show_warnings=not as_json, limit=False)
     settings = _as_settings(assignments)
     arrays = _load(compiled, data + more_data, settings, limit)
     chosen = list(dict.fromkeys(width for group in widths for width in group))
+    if _is_sweep(settings, keep):
+        width = chosen if len(chosen) > 1 else chosen[0]
+        return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, width=width, seeds=seeds,
+                      seed=seed, limit=limit)
     results: list[Result] = []
     code = _simulate_widths(compiled, arrays, chosen, seeds, seed, settings, limit, progress, results)
     for result in results:
@@ -396,9 +358,11 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
             path = output and output.with_name(f"{output.stem}_{width}{output.suffix}")
             if not as_json:
                 click.echo(f"width {width}:")
-        code = max(code, _finish(compiled, result, path, as_json, quiet=as_json))
+        code = max(code, _finish(compiled, result, path, as_json, quiet=as_json, shown=shown))
     if as_json:
-        click.echo(json.dumps({"widths": [result.as_dict() for result in results]}))
+        click.echo(json.dumps({"widths": [_shown(result, shown).as_dict() for result in results]}))
+    if plot is not None and results:
+        results[0].plot(plot, beside=results[1:])
     return code
 
 
@@ -427,13 +391,46 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
 @main.command()
 @PROGRAM
 @DATA
+@click.option("--second", multiple=True, metavar="DATA", help="Data of the columns, if these are others; repeatable.")
+@click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
+              help="Of the arithmetic on pairs.")
+@click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all).")
+@options(SET, OUT, SHOW, PLOT, JSON)
+def kernels(program: str, data: tuple[str, ...], more_data: tuple[str, ...], second: tuple[str, ...], dtype: str,
+            threads: int | None, assignments: tuple, output: Path | None, shown: tuple[str, ...], plot: Path | None,
+            as_json: bool) -> int:
+    """Compute every output that is a kernel K[a, b] over rows of inputs, for all pairs of rows.
+
+    \b
+    Example:
+      tpc kernels nngp_ntk.tp X=train.npy -o kernels.npz --plot kernels.png
+      tpc kernels nngp_ntk.tp X=test.npy --second X=train.npy
+    """
+    import warnings
+
+    _check_targets(output, plot)
+    compiled = _compile(program, (), show_warnings=not as_json)
+    settings = _as_settings(assignments)
+    first = _load(compiled, data + more_data, settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # shown with their places below
+        found = compiled.kernels_with(first, _load(compiled, second, settings) or None, settings, threads=threads, dtype=dtype)
+    code = _finish(compiled, found.result(), output, as_json, shown=shown)
+    if plot is not None:
+        found.plot(plot)
+    return code
+
+
+@main.command()
+@PROGRAM
+@DATA
 @click.option("--widths", type=Widths(), default="64,128,256,512,1024", show_default=True,
               help="At least four widths, separated by commas.")
 @click.option("--seeds", type=click.IntRange(min=1), default=32, show_default=True,
               help="How many random networks of each width.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
               help="Draw the distance from the limit against the width (.png, .pdf or .svg).")
-@_options(SET, SEED, LIMIT, JSON, PROGRESS)
+@options(SET, SEED, LIMIT, JSON, PROGRESS)
 def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[int, ...], seeds: int,
            plot: Path | None, assignments: tuple, seed: int, as_json: bool, progress: bool | None,
            **limit_options: object) -> int:
@@ -605,7 +602,7 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
               help="How far a slope may be from its power besides two standard errors.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
               help="Draw sizes against the width, a panel a name (.png, .pdf or .svg); measures.")
-@_options(SET, SEED, JSON, PROGRESS)
+@options(SET, SEED, JSON, PROGRESS)
 def scale(program: str, data: tuple[str, ...], more_data: tuple[str, ...], measure: bool, widths: tuple[int, ...],
           seeds: int, tolerance: float, plot: Path | None, assignments: tuple, seed: int, as_json: bool,
           progress: bool | None) -> int:
@@ -661,6 +658,50 @@ def explain(code: str | None) -> None:
                f"write\n\n{_indented(entry.good)}")
 
 
+@main.command()
+@click.option("--clear", is_flag=True, help="Remove everything that is kept.")
+def cache(clear: bool) -> None:
+    """Show or clear the folder in which compiled programs are kept, and crash reports.
+
+    It is kept below 300 MB, or as many as TENSORPROG_CACHE_MB says: what was not used for the longest time goes.
+
+    \b
+    Example:
+      tpc cache
+      tpc cache --clear
+    """
+    from tensorprog import cache_folder as kept
+
+    folder = kept.lasting_folder()
+    if folder is None:
+        click.echo("there is no cache folder that could be written to")
+        return
+    if clear:
+        click.echo(f"{folder}: removed {kept.clear(folder) / 1e6:.1f} MB")
+        return
+    files = kept.stored_files(folder)
+    click.echo(f"{folder}: {len(files)} files, {sum(size for _, size, _ in files) / 1e6:.1f} MB of at most "
+               f"{kept.most_bytes() / 1e6:g} MB")
+
+
+@main.command()
+def lsp() -> None:
+    """Serve editors by the Language Server Protocol, on standard input and output.
+
+    Diagnostics while typing, hover with the type, the power of n and the limit of a name, definitions, completion, formatting.
+
+    \b
+    Example:
+      tpc lsp
+    """
+    from tensorprog.tables import optional
+
+    optional("pygls.lsp.server", "lsp", "the language server")
+    from tensorprog.language_server.server import serve
+
+    serve()
+
+
 def _indented(text: str) -> str:
     return "\n".join(f"    {line}".rstrip() for line in text.strip("\n").split("\n"))
 
@@ -706,7 +747,7 @@ def _as_settings(assignments: Iterable[tuple[str, object]]) -> dict[str, object]
 
 def _load(compiled: CompiledProgram, data: tuple[str, ...], settings: dict[str, object],
           limit: dict[str, list[int]] | None = None) -> dict:
-    """The data, after a check of the shapes that its files declare (with a `limit`, at its first value)."""
+    """The data, after a check of the shapes that its files declare (with a `limit` or in a sweep, at the first value)."""
     if not data:
         return {}
     from tensorprog.bind import check_headers
@@ -714,18 +755,79 @@ def _load(compiled: CompiledProgram, data: tuple[str, ...], settings: dict[str, 
 
     program = compiled.program
     given = compiled.settings | settings | {name: values[0] for name, values in (limit or {}).items()}
+    given = {name: value[0] if isinstance(value, list) else value for name, value in given.items()}
     return load_data(data, lambda headers: check_headers(program, headers, given),
                      [declared.name for declared in program.inputs])
 
 
-def _finish(compiled: CompiledProgram, result: Result, output: Path | None, as_json: bool, quiet: bool = False) -> int:
-    """Save and print a result; the exit code says whether it diverged."""
+def _is_sweep(settings: Mapping[str, object], keep: Path | None) -> bool:
+    """Whether several values are given for something, or points are to be kept."""
+    return keep is not None or any(isinstance(value, list) for value in settings.values())
+
+
+def _sweep(compiled: CompiledProgram, arrays: dict, settings: dict[str, object], keep: Path | None, output: Path | None,
+           shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None, **options: object) -> int:
+    """Run a sweep, and save, print and draw what it gives; on Ctrl-C what was finished."""
+    from tensorprog.api import Interrupted
+    from tensorprog.sweep import run_sweep
+
+    code = 0
+    try:
+        with _bar(progress, unit="points") as bar:
+            found = run_sweep(compiled, arrays, settings, keep=keep, progress=bar, **options)
+    except Interrupted as interruption:
+        found, code = interruption.result, INTERRUPTED
+        click.echo(f"tpc: interrupted after {len(found.results)} points; the others are shown as nan", err=True)
+    whole = found.result()
+    code = max(code, _finish(compiled, whole, output, as_json, quiet=bool(shown)))
+    if shown:
+        part = found.result(shown)
+        click.echo(part.to_json() if as_json else part.table())
+    if plot is not None:
+        (found.result(shown) if shown else whole).plot(plot)
+    return code
+
+
+def _say_accuracy(result: Result, seconds: float, as_json: bool) -> int:
+    """Say whether the wanted errors were reached, or else how to halve them; the exit code tells the first."""
+    from tensorprog.accuracy import twice_as_accurate
+
+    if result.accuracy is not None:
+        click.echo(f"tpc: {result.accuracy.text()}", err=True)
+        return 0 if result.accuracy.reached else FAILED
+    advice = None if as_json else twice_as_accurate(result, seconds)
+    if advice is not None:
+        click.echo(f"tpc: {advice}", err=True)
+    return 0
+
+
+def _check_targets(output: Path | None, plot: Path | None) -> None:
+    """Refuse names of files for results and pictures that could not be written, before anything is computed."""
     if output is not None:
-        from tensorprog.data import save_results
+        from tensorprog.save import result_format
+
+        result_format(output)
+    if plot is not None:
+        from tensorprog.verify_plot import picture_format
+
+        picture_format(plot)
+
+
+def _shown(result: Result, shown: tuple[str, ...]) -> Result:
+    """The parts that `--show` names; without it everything."""
+    return result.only(shown) if shown else result
+
+
+def _finish(compiled: CompiledProgram, result: Result, output: Path | None, as_json: bool, quiet: bool = False,
+            shown: tuple[str, ...] = ()) -> int:
+    """Save a result and print what is to be shown of it; the exit code says whether it diverged."""
+    if output is not None:
+        from tensorprog.save import save_results
 
         save_results(output, result)
     if not quiet:
-        click.echo(result.to_json() if as_json else result.table())
+        printed = _shown(result, shown)
+        click.echo(printed.to_json() if as_json else printed.table())
     if not as_json:
         _show_warnings(compiled, result.warnings[len(compiled.warnings):])
     return DIVERGED if result.diverged else 0

@@ -1,4 +1,4 @@
-"""Arrays from files, and results to files.
+"""Arrays from files.
 
     load_data(["data.npz", "X=features.npy", "y=labels.csv"])  ->  {"X": ..., "y": ..., and all of data.npz}
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 import re
@@ -20,15 +19,12 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import numpy as np
 
 from tensorprog.diagnostics import near_miss
-from tensorprog.files import mistake, write_whole
-
-if TYPE_CHECKING:
-    from tensorprog.results import Result
+from tensorprog.files import mistake
 
 EXTENSIONS = (".npz", ".npy", ".csv")
 DAMAGE = (ValueError, EOFError, RuntimeError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error, TokenError)
@@ -302,26 +298,3 @@ def _cell_advice(cell: str) -> str:
 
 
 # --- results -------------------------------------------------------------------------------------------------
-
-
-def save_results(path: str | os.PathLike[str], result: Result) -> None:
-    """Write a result as `.npz`: `f`, `f.error`, `f.method` for each output `f`, and `.settings` as JSON text; of an output
-    whose limit is random, also `f.factor` (its covariance is the sum over the first axis of products) and `f.draws`.
-
-    The file appears whole, or, when something fails, stays what it was.
-
-    Raises:
-        ProgramError: TP612 for another extension, TP707 when the file cannot be written.
-    """
-    if Path(path).suffix.lower() != ".npz":
-        raise mistake("TP612", f"results are written as .npz files, and '{path}' is not one",
-                      f"write `-o {Path(path).with_suffix('.npz')}`")
-    arrays = {".settings": np.array(json.dumps(result.settings))}
-    for name in result:
-        arrays |= {name: result[name], f"{name}.error": result.error[name],
-                   f"{name}.method": np.array(result.method[name])}
-        if name in result.samples:
-            arrays[f"{name}.samples"] = result.samples[name]
-        if name in result.spread:
-            arrays |= {f"{name}.factor": result.spread[name].factor, f"{name}.draws": result.draws[name]}
-    write_whole(path, lambda file: np.savez(file, **arrays))

@@ -36,10 +36,23 @@ if TYPE_CHECKING:
 Settings = Mapping[str, float | int]
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The limit program of the samples alone, the readouts among what they need, and the columns whose limit is zero."""
+
+    limit: Program
+    mirrored: frozenset[Cell]
+    vanishing: frozenset[Cell]
+
+
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """Everything between the typed program and the module. `limit` has its parallel loops marked; if it is by
-    series and has training as equations between numbers, `coefficients` names the families of these; if it is random, `gaussians` says which inputs of it hold draws, and `covariances` is the program of their covariances."""
+    """Everything between the typed program and the module.
+
+    `limit` is that of the outputs, `drawn` that of the samples, if there are any; their parallel loops are marked. If the limit
+    is by series and has training as equations between numbers, `coefficients` names the families of these; if it is
+    random, `gaussians` says which inputs of it hold draws, and `covariances` is the program of their covariances.
+    """
 
     original: Program
     differentiated: Program
@@ -48,6 +61,7 @@ class Compiled:
     vanishing: frozenset[str]
     mirrored: frozenset[Cell]
     env: Mapping[str, object]
+    drawn: Drawn | None = None
     by_series: bool = False
     coefficients: frozenset[str] = frozenset()
     gaussians: Gaussians | None = None
@@ -171,13 +185,16 @@ def compile_program(program: Program, settings: Settings | None, reporter: Repor
     """
     from tensorprog.passes.batch import mark_parallel
     from tensorprog.passes.hypotheses import check_hypotheses
+    from tensorprog.passes.simplify import remove_dead
 
     env = constants_env(program, settings or {})
     plain = differentiated(program, reporter)
     found = _leading(program, plain, env, reporter) or _by_series(program, plain, env, reporter)
     check_hypotheses(found.limit, env, reporter)
     reporter.warn_unused_acceptances()
-    return replace(found, limit=mark_parallel(_contracted(found.limit)))
+    limit = _contracted(found.limit)
+    return replace(found, limit=mark_parallel(remove_dead(replace(limit, samples=()))),
+                   drawn=_drawn(program, limit, found.powers) if program.samples else None)
 
 
 #: What is said of programs whose leading terms are not all: an output or argument that seems to blow up, powers that
@@ -207,7 +224,7 @@ def _leading(program: Program, plain: Program, env: Mapping[str, object], report
         reporter.extend(own)
         raise
     reporter.extend(own)
-    return Compiled(program, plain, simplify(limit), powers, vanishing, readouts(program), env)
+    return Compiled(program, plain, simplify(limit), powers, vanishing, readouts(replace(program, samples=())), env)
 
 
 def _by_series(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Compiled:
@@ -220,12 +237,16 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
     from tensorprog.series.build import series_limit
 
     own = Reporter(program.source)
-    found = series_limit(plain, env, own)
+    for sample in program.samples:
+        own.error("TP519", "samples are not taken of a program whose limit needs a series in powers of n", sample.span, help=(
+            "leave the sample out, or scale the program so that all outputs are leading terms"))
+    found = None if own.found else series_limit(plain, env, own)
     if found is None:
         _report_leading(plain, env, own, reporter)
     vanishing = check_outputs(plain, found.powers, reporter)
     reporter.extend(own)
-    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, True, found.coefficients, found.gaussians)
+    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, by_series=True,
+                    coefficients=found.coefficients, gaussians=found.gaussians)
 
 
 def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, reporter: Reporter) -> None:
@@ -259,6 +280,16 @@ def _contracted(limit: Program) -> Program:
     return simplify(contract_cells(limit))
 
 
+def _drawn(program: Program, limit: Program, powers: Powers) -> Drawn:
+    from tensorprog.passes.batch import mark_parallel
+    from tensorprog.passes.readouts import readouts
+    from tensorprog.passes.simplify import remove_dead
+
+    cells = [cell for sample in limit.samples for cell in sample.cells]
+    zero = frozenset(cell for cell in cells if powers[cell] is not None and powers[cell] < 0)
+    return Drawn(mark_parallel(remove_dead(replace(limit, outputs=()))), readouts(replace(program, outputs=())), zero)
+
+
 def constants_env(program: Program, settings: Settings) -> dict[str, object]:
     """Values that powers of n may depend on: settings and defaults, and 1 for whatever is known only at run time
     (no power depends on it)."""
@@ -277,6 +308,19 @@ def emit_module_text(compiled: Compiled) -> str:
                            compiled.vanishing, compiled.mirrored, compiled.env)
 
     return compiled.text("particles", emit)
+
+
+def emit_draws_text(compiled: Compiled) -> str:
+    """The source of the emitted module that draws the samples; there must be some."""
+    def emit() -> str:
+        from tensorprog.codegen.module import emit_module
+        from tensorprog.passes.schedule import readouts_late
+
+        drawn = compiled.drawn
+        return emit_module(readouts_late(drawn.limit, drawn.mirrored), compiled.original, compiled.powers,
+                           drawn.vanishing, drawn.mirrored, compiled.env)
+
+    return compiled.text("draws", emit)
 
 
 def emit_table_text(compiled: Compiled, system: System, tiles: Sequence[PairLowering] = (),
@@ -318,7 +362,8 @@ def tree_text(source: Source) -> str:
 
 def limit_text(compiled: Compiled) -> str:
     """The limit program."""
-    return program_text(compiled.limit)
+    drawn = compiled.drawn
+    return program_text(compiled.limit) + (f"\n# samples\n{program_text(drawn.limit)}" if drawn is not None else "")
 
 
 def plan_text(compiled: Compiled) -> str:
@@ -329,13 +374,20 @@ def plan_text(compiled: Compiled) -> str:
 
     plan = compiled.plan
     if not plan.names("particles"):
-        return plan_table(plan)
+        return plan_table(plan) + _samples_text(compiled)
     spaces = Spaces(compiled.limit)
     lines = [f"space {i}: width {w}" for i, w in enumerate(spaces.widths)]
     lines += [f"antithetic: {c.display}" for c in sorted(compiled.mirrored, key=lambda c: c.name)]
     for loop in (s for s in walk(compiled.limit.body) if isinstance(s, For)):
         lines.append(f"loop {loop.var}: {'one block' if loop.parallel else 'step by step'}")
-    return plan_table(plan) + "\n".join(lines) + "\n"
+    return plan_table(plan) + _samples_text(compiled) + "\n".join(lines) + "\n"
+
+
+def _samples_text(compiled: Compiled) -> str:
+    """How the samples are drawn."""
+    samples = compiled.drawn.limit.samples if compiled.drawn is not None else ()
+    return "".join(f"output {s.name}: particles\n    reason:   joint draws of {', '.join(s.columns)}\n"
+                   f"    cost:     a run of one replicate, with what the samples need\n" for s in samples)
 
 
 def kernel_text(compiled: Compiled) -> str:

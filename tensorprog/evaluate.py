@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source
-from tensorprog.driver import Compiled, emit_module_text, emit_span_text, emit_table_text, load_module, table_key
+from tensorprog.driver import (
+    Compiled,
+    emit_draws_text,
+    emit_module_text,
+    emit_span_text,
+    emit_table_text,
+    load_module,
+    table_key,
+)
 from tensorprog.progress import announce
 
 if TYPE_CHECKING:
@@ -86,6 +94,18 @@ def _by_numbers(compiled: Compiled, env: Mapping[str, object], method: str, sour
 
 #: From the most exact on.
 _EVALUATORS = ("span", "covariance", "particles")
+
+
+def draw(compiled: Compiled, env: Mapping[str, object], *, samples: int, seed: int, tolerance: float | None,
+         threads: int | None) -> dict[str, np.ndarray]:
+    """The samples, [samples, vectors] each, by name: particles of one randomization, shuffled, because every other point
+    of a quasi-random sequence is not a sample of the law as any part of independent draws is. And the outputs that
+    `compiled.drawn` has, if there are some."""
+    module = load_module(emit_draws_text(compiled))
+    announce("drawing samples")
+    found = module.run(env, samples=samples, replicates=1, seed=seed, tolerance=tolerance, threads=threads)[0]
+    drawn = {s.name for s in compiled.drawn.limit.samples}
+    return {name: np.random.default_rng(seed).permutation(value) if name in drawn else value for name, value in found.items()}
 
 
 def _require(compiled: Compiled, method: str, refused: Mapping[Cell, str], source: Source) -> None:

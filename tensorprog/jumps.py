@@ -1,6 +1,7 @@
 """Limits where a scalar tends to a jump: does the output have one?
 
     run_limit -> Limit     `evaluate`, and what is said of outputs that depend on a jump that is met
+    run_draws              `draw`, and a warning if a jump is met
 
 At a width n a moment is its limit plus a fluctuation of order n**-1/2, so that a scalar which tends to a jump lies on
 either side of it. The exact value at the point is then no limit, and the limit need not exist: sign(f) is +1 or -1 by
@@ -26,9 +27,10 @@ from types import ModuleType
 
 import numpy as np
 
+from tensorprog.audit import unassigned_outputs
 from tensorprog.diagnostics import Diagnostic, Source
 from tensorprog.driver import Compiled, emit_module_text, emit_span_text, load_module
-from tensorprog.evaluate import evaluate, evaluated_often
+from tensorprog.evaluate import draw, evaluate, evaluated_often
 from tensorprog.passes.jumps import Jump, Nudged, Probed, always_computed, find_jumps, nudge, probed
 from tensorprog.progress import announce
 from tensorprog.runtime.jumps import AT_JUMP, AT_JUMP_SINGLE, at_jump, hides_jump, largest, within_errors
@@ -135,6 +137,8 @@ class _Search:
 def run_limit(compiled: Compiled, env: Mapping[str, object], method: str, source: Source,
               **options: object) -> Limit:
     """Every output in the limit, as `evaluate` gives it, but for what depends on a jump that a scalar tends to."""
+    if not compiled.limit.outputs:
+        return Limit({}, {}, {})
     found = find_jumps(compiled.limit, env)
     with_probes = _with_probes(compiled, found) if found else None
     if with_probes is None or _refused(*with_probes, method):
@@ -151,6 +155,30 @@ def run_limit(compiled: Compiled, env: Mapping[str, object], method: str, source
         for name, verdict in _verdicts(search, judged, limit).items():
             _apply(limit, name, verdict)
     return replace(limit, warnings=tuple(_warnings(met, limit, source)))
+
+
+def run_draws(compiled: Compiled, env: Mapping[str, object],
+              **options: object) -> tuple[dict[str, np.ndarray], tuple[Diagnostic, ...]]:
+    """The draws of the program's samples, and a warning for each place where a scalar that they depend on is at a jump."""
+    drawn = compiled.drawn
+    if drawn is None:
+        return {}, ()
+    found = find_jumps(drawn.limit, env)
+    if not found:
+        return draw(compiled, env, **options), ()
+    probes = probed(drawn.limit, found)
+    whole = replace(compiled, drawn=replace(drawn, limit=probes.limit))
+    values = draw(whole, env, **options)
+    run = max([1.0, *map(largest, values.values())])
+    missing = unassigned_outputs(probes.limit, env)
+    near = {name: at_jump(values[name], [values[term] for term in probes.terms[name]], run, AT_JUMP)
+            & ~np.atleast_1d(missing.get(name, False)) for name in probes.probes}
+    names = [s.name for s in drawn.limit.samples]
+    met = {jump.span: jump for jump in probes.jumps if any(near[name].any() for name in jump.probes)}
+    return ({name: values[name] for name in names},
+            tuple(Diagnostic("TP513", f"{place_of(jump)}: the draws of {', '.join(f'`{n}`' for n in names)} may have no limit, "
+                             "because in each network fluctuations decide the side", span, help=_help(jump, compiled.original.source),
+                             severity="warning") for span, jump in met.items()))
 
 
 def _without_probes(options: Mapping[str, object], probes: Probed) -> dict[str, object]:
@@ -209,8 +237,6 @@ def _met(whole: Compiled, probes: Probed, env: Mapping[str, object], values: Map
          methods: Mapping[str, str], at: float) -> tuple[list[Jump], bool, dict[str, np.ndarray]]:
     """The jumps whose scalars are at 0 somewhere, whether that is within the noise of samples alone for one of them,
     and which elements of the probes are there up to rounding."""
-    from tensorprog.audit import unassigned_outputs
-
     run = max([1.0, *map(largest, values.values())])
     near, within = {}, {}
     for name in probes.probes:

@@ -22,12 +22,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tensorprog.cache_folder import cache_folder, recall, store
+from tensorprog.cache_folder import cache_folder, evict, most_bytes, recall, store
 from tensorprog.diagnostics import Source
 from tensorprog.ir.program import Cell
-
-#: Bytes of the cache folder; beyond, what was not used for the longest time goes.
-MOST_BYTES = 300_000_000
 
 #: Where grammars are, beside the package or in it.
 PACKAGE = Path(__file__).parent
@@ -193,25 +190,4 @@ def _make_room() -> None:
     """Once in a process: what was not used for the longest time goes, if the cache folder is too large."""
     folder = cache_folder()
     if folder is not None:
-        evict(folder, MOST_BYTES)
-
-
-def evict(folder: Path, most_bytes: int) -> None:
-    """Remove the oldest files below a folder until it takes no more than three quarters of `most_bytes`, if it takes
-    more than that. Other processes may do the same."""
-    found = []
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(parent, name)
-            with suppress(OSError):
-                stat = os.lstat(path)
-                found.append((stat.st_mtime, stat.st_size, path))
-    taken = sum(size for _, size, _ in found)
-    if taken <= most_bytes:
-        return
-    for _, size, path in sorted(found):
-        if taken <= most_bytes * 3 / 4:
-            return
-        with suppress(OSError):
-            os.unlink(path)
-            taken -= size
+        evict(folder, most_bytes())

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import warnings as python_warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -26,6 +27,7 @@ from tensorprog.diagnostics import Diagnostic, ProgramError
 from tensorprog.driver import Compiled, load_module
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from sympy import Expr, Symbol
 
     from tensorprog.api import CompiledProgram
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from tensorprog.covariance.system import System
     from tensorprog.diagnostics import Span
     from tensorprog.passes.jumps import Jump
+    from tensorprog.results import Result
     from tensorprog.runtime.careful import PairError
 
 _KNOWN: WeakKeyDictionary = WeakKeyDictionary()
@@ -60,11 +63,39 @@ class Kernels(dict):
     def __init__(self, program: CompiledProgram, values: Mapping[str, np.ndarray],
                  errors: Mapping[str, list[PairError] | np.ndarray], jumps: Sequence[Jump] = ()) -> None:
         super().__init__(values)
+        self._program = program
         self.error = _Errors(self, errors)
         self.warnings = tuple(w for o in program.program.outputs if o.name in self
                               for w in (*self._warnings(o.name, o.span), *_jump_warnings(o.name, jumps)))
         for warning in self.warnings:
             python_warnings.warn(warning.message, RuntimeWarning, stacklevel=4)
+
+    def _repr_html_(self) -> str:
+        from tensorprog.results_text import html_row, html_table
+
+        return html_table(("kernel", "shape", "value"), (html_row(name, value, self.error[name], np.False_)
+                          for name, value in self.items()))
+
+    def result(self) -> Result:
+        """The kernels as a result, which can be saved and made tables of."""
+        from tensorprog.axes import axes_of_outputs
+        from tensorprog.results import Result
+
+        return Result(self, self.error, dict.fromkeys(self, "covariance"), warnings=(*self._program.warnings, *self.warnings),
+                      axes=axes_of_outputs(self._program.program))
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw every kernel as a heat map; kernels with more indices, a panel for each of the first ones.
+
+        Args:
+            path: a .png, .pdf or .svg file to write as well.
+
+        Raises:
+            ProgramError: TP711, for another kind of file; TP707, when it cannot be written.
+        """
+        from tensorprog.plots.results import plot_kernels
+
+        return plot_kernels(self, path)
 
     def _warnings(self, name: str, span: Span) -> Iterator[Diagnostic]:
         worst = self.error.worst(name)
@@ -315,7 +346,7 @@ def _dense(errors: list[PairError], values: np.ndarray) -> np.ndarray:
 
 
 def kernels(program: CompiledProgram, first: object, second: object = None, *, out: Mapping | None = None,
-            threads: int | None = None, dtype: str = "float64", **settings: object) -> Kernels:
+            threads: int | None = None, dtype: str = "float64", settings: Mapping[str, object] = MappingProxyType({})) -> Kernels:
     """Every output that is a recursion over pairs of rows, for all pairs; see `CompiledProgram.kernels`."""
     from tensorprog.bind import check_finite
     from tensorprog.jumps import possible_jumps
@@ -465,8 +496,9 @@ def _no_kernel(program: CompiledProgram, reasons: Mapping[str, str]) -> ProgramE
         why = reasons.get(name, "it has no closed equations")
         return f"the output '{name}' is not a kernel over pairs of rows: {why}"
 
-    return ProgramError([Diagnostic("TP712", message(o.name), o.span, help="use `run`")
-                         for o in program.program.outputs], program.source)
+    found = [Diagnostic("TP712", message(o.name), o.span, help="use `run`") for o in program.program.outputs]
+    return ProgramError(found or [Diagnostic("TP712", "no output is a kernel over pairs of rows", help="use `run`")],
+                        program.source)
 
 
 def _chosen(data: Mapping, names: Mapping[str, str]) -> dict:

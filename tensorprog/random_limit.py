@@ -85,6 +85,11 @@ class Spread:
             by_noise = np.hypot(by_noise, _scatter(flat[:, :, None] * flat[:, None, :]))
         return by_noise.reshape(*self.shape, *self.shape)
 
+    def part(self, index: tuple) -> Spread:
+        """The distribution of an element or a part of the output."""
+        rest = (slice(None), *index)
+        return Spread(self.factor[rest], self.noise[rest], self.draws[rest], self.gaussian)
+
     def _flat(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(len(values), -1)
 

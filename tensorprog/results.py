@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import html
+import itertools
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensorprog.diagnostics import Diagnostic
+from tensorprog.results_text import (
+    array_lines,
+    draws_lines,
+    html_draws,
+    html_row,
+    html_table,
+    random_line,
+    sweep_lines,
+)
 
 if TYPE_CHECKING:
-    from tensorprog.random_limit import Spread
+    import pandas
+    import xarray
+    from matplotlib.figure import Figure
 
-SHOWN_ROWS = 6
-SHOWN_COLUMNS = 5
+    from tensorprog.accuracy import Accuracy
+    from tensorprog.random_limit import Spread
 
 # Elements of an output up to which its covariance is written out.
 MOST_SHOWN_PAIRED = 64
 
-# What is smaller than this is the rounding error of quantities of order one.
-ROUNDING = 1e-14
 
-# How an element without a limit is shown.
-NO_LIMIT = "no limit"
-
+    from tensorprog.accuracy import Accuracy
 
 @dataclass(frozen=True)
 class Approach:
@@ -54,6 +61,11 @@ class Result(Mapping[str, np.ndarray]):
             jump (TP513), or do not converge (TP644): the mask of these. Their values and errors are NaN.
         approach: for a second limit, the outputs at the values that it was extrapolated from.
         spread: for each output whose limit is random, its distribution; the output itself is then the mean.
+        columns: for each output that is a `sample`, what the columns of its draws [draws, vectors] are. At a finite width
+            the draws are the coordinates of all networks. They have no error: it is NaN.
+        axes: for each other output, what its indices are called in the program, as ("t", "a") for f[t, a].
+        coordinates: of a sweep, the values that its indices stand for, by the names of axes.
+        accuracy: for a run with `error=`, a `tensorprog.accuracy.Accuracy`: whether it was reached, and how; else None.
     """
 
     def __init__(self, values: Mapping[str, np.ndarray], error: Mapping[str, np.ndarray], method: Mapping[str, str], *,
@@ -61,6 +73,9 @@ class Result(Mapping[str, np.ndarray]):
                  diverged: Mapping[str, int | None] | None = None,
                  samples: Mapping[str, np.ndarray] | None = None,
                  unresolved: Mapping[str, np.ndarray] | None = None, approach: Approach | None = None,
+                 columns: Mapping[str, tuple[str, ...]] | None = None,
+                 axes: Mapping[str, tuple[str, ...]] | None = None,
+                 coordinates: Mapping[str, Sequence[float]] | None = None,
                  spread: Mapping[str, Spread] | None = None):
         self._values = {name: np.asarray(value) for name, value in values.items()}
         self.error = {name: np.broadcast_to(error[name], v.shape) for name, v in self._values.items()}
@@ -72,6 +87,10 @@ class Result(Mapping[str, np.ndarray]):
         self.unresolved = {name: mask for name, mask in (unresolved or {}).items() if mask.any()}
         self.approach = approach
         self.spread = dict(spread or {})
+        self.columns = dict(columns or {})
+        self.accuracy: Accuracy | None = None
+        self.coordinates = {name: tuple(values) for name, values in (coordinates or {}).items()}
+        self.axes = {name: _axes((axes or {}).get(name, ()), v.ndim) for name, v in self._values.items()}
 
     @property
     def draws(self) -> dict[str, np.ndarray]:
@@ -91,22 +110,114 @@ class Result(Mapping[str, np.ndarray]):
         return self.table()
 
     def table(self) -> str:
-        """Scalars as `value +- error`; larger arrays by their shape and the first entries of each row."""
+        """Scalars as `value +- error`; larger arrays by their shape and the ends of their rows; draws by their moments."""
         return "\n".join(line for name in self for line in self._lines(name))
 
     def _lines(self, name: str) -> Iterator[str]:
-        yield from _lines(name, self[name], self.error[name], self._none(name))
-        if name in self.spread:
-            yield f"  {_random(self.spread[name])}"
+        if name in self.columns:
+            return draws_lines(name, self[name], self.columns[name])
+        if any(axis in self.coordinates for axis in self.axes[name]):
+            return sweep_lines(name, self[name], self.error[name], self._none(name), self.coordinates)
+        lines = array_lines(name, self[name], self.error[name], self._none(name))
+        return itertools.chain(lines, [f"  {random_line(self.spread[name])}"]) if name in self.spread else lines
 
     def _none(self, name: str) -> np.ndarray:
         """Which elements of an output have no limit."""
         return self.unresolved.get(name, np.broadcast_to(False, self[name].shape))
 
     def _repr_html_(self) -> str:
-        rows = "".join(_html_row(name, self[name], self.error[name], self.method[name], self._none(name),
-                                 self.spread.get(name)) for name in self)
-        return f"<table><tr><th>output</th><th>shape</th><th>value</th><th>method</th></tr>{rows}</table>"
+        rows = (html_draws(name, self[name], self.columns[name], self.method[name]) if name in self.columns else
+                html_row(name, self[name], self.error[name], self._none(name), self.method[name],
+                         spread=self.spread.get(name)) for name in self)
+        return html_table(("output", "shape", "value", "method"), rows)
+
+    def only(self, wanted: Iterable[str]) -> Result:
+        """The outputs, or elements and parts of them, that texts like `loss`, `loss[-1]` and `f[::10, 0]` name.
+
+        Raises:
+            ProgramError: TP730, for what is not there.
+        """
+        from tensorprog.selection import element, select
+
+        chosen = {text.strip(): select(text, self) for text in wanted}
+
+        def part(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {text: element(text, index, arrays[name]) for text, (name, index) in chosen.items() if name in arrays}
+
+        whole = {text: name for text, (name, index) in chosen.items() if not index}
+        return Result(part(self._values), part(self.error), {text: self.method[name] for text, (name, _) in chosen.items()},
+                      settings=self.settings, warnings=self.warnings,
+                      diverged={text: self.diverged[name] for text, (name, _) in chosen.items() if name in self.diverged},
+                      unresolved=part(self.unresolved),
+                      samples={text: self.samples[name][:, *index] for text, (name, index) in chosen.items()
+                               if name in self.samples and (not index or name not in self.columns)},
+                      columns={text: self.columns[name] for text, name in whole.items() if name in self.columns},
+                      axes={text: self.axes[name] for text, name in whole.items()}, coordinates=self.coordinates,
+                      spread={text: self.spread[name].part(index) for text, (name, index) in chosen.items()
+                              if name in self.spread})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Result:
+        """A result from a `.npz` file that `save` or `-o` wrote; without its warnings.
+
+        Raises:
+            ProgramError: TP610, TP611, if it is missing, damaged, or was not written by these.
+        """
+        from tensorprog.save import load_result
+
+        return load_result(path)
+
+    def numbers(self) -> Result:
+        """The result without draws."""
+        return self.only([name for name in self if name not in self.columns]) if self.columns else self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result as `.npz`, `.csv` (one row an element), `.json` or `.nc` (netCDF), by the extension.
+
+        Raises:
+            ProgramError: TP612 for another extension, TP707 when the file cannot be written.
+        """
+        from tensorprog.save import save_results
+
+        save_results(path, self)
+
+    def to_pandas(self, name: str | None = None) -> pandas.DataFrame:
+        """A table with a row for every element: columns `output`, the indices by their names in the program, `value` and
+        `error`; of one output, without the first column. The draws of a `sample` are asked for by its name, and have a
+        column for each vector.
+
+        Raises:
+            ProgramError: TP731, without pandas; TP730, if there is no such output.
+        """
+        from tensorprog.tables import to_pandas
+
+        return to_pandas(self, name)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """A dataset: every output `f` with the dimensions that its indices are called in the program, its error as
+        `f_error`, and the settings as attributes.
+
+        Raises:
+            ProgramError: TP731, without xarray.
+        """
+        from tensorprog.tables import to_xarray
+
+        return to_xarray(self)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, beside: Sequence[Result] = ()) -> Figure:
+        """Draw every output: numbers and families over their first index with error bands, arrays over two indices as heat
+        maps, draws as histograms and scatter plots.
+
+        Args:
+            path: a .png, .pdf or .svg file to write as well.
+            beside: other results of the same program, drawn into the same panels, as networks beside their limit.
+
+        Raises:
+            ProgramError: TP711, for another kind of file; TP707, when it cannot be written.
+        """
+        from tensorprog.plots.results import plot_results
+
+        return plot_results([self, *beside], path)
 
     def to_json(self) -> str:
         """Everything but the samples, as JSON; numbers that are not finite become null. An output with elements that
@@ -125,8 +236,15 @@ class Result(Mapping[str, np.ndarray]):
                                        "draws": _plain(spread.draws)}
             if self[name].size <= MOST_SHOWN_PAIRED:
                 results[name]["random"]["covariance"] = _plain(spread.covariance)
-        return {"results": results, "settings": self.settings, "diverged": self.diverged,
+        for name, columns in self.columns.items():
+            results[name]["columns"] = list(columns)
+        swept = {"coordinates": self.coordinates, "axes": self.axes} if self.coordinates else {}
+        return {"results": results, "settings": self.settings, "diverged": self.diverged, **swept,
                 "warnings": [{"code": w.code, "message": w.message} for w in self.warnings]}
+
+
+def _axes(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+    return names if len(names) == count else tuple(f"dim_{i}" for i in range(count))
 
 
 RUNAWAY = 1e12
@@ -164,89 +282,3 @@ def _plain(array: np.ndarray) -> object:
     if np.isfinite(array).all():
         return array.tolist()
     return np.where(np.isfinite(array), array, None).tolist()
-
-
-def _lines(name: str, value: np.ndarray, error: np.ndarray, none: np.ndarray) -> Iterator[str]:
-    if value.ndim == 0:
-        yield f"{name} = {NO_LIMIT if none else with_error(float(value), float(error))}"
-        return
-    shape = ", ".join(map(str, value.shape))
-    yield f"{name} [{shape}]" + _array_error(error, none)
-    if value.ndim == 1:
-        yield "  " + _row(value, none)
-        return
-    for index in _leading(value.shape[:-1]):
-        yield f"  [{', '.join(map(str, index))}]  {_row(value[index], none[index])}"
-    hidden = math.prod(value.shape[:-1]) - SHOWN_ROWS
-    if hidden > 0:
-        yield f"  ... {hidden} more row" + ("s" if hidden > 1 else "")
-
-
-def _leading(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    for flat in range(min(SHOWN_ROWS, math.prod(shape))):
-        yield tuple(int(i) for i in np.unravel_index(flat, shape))
-
-
-def _row(values: np.ndarray, none: np.ndarray) -> str:
-    """The first entries, and the last one if some are left out."""
-    texts = [NO_LIMIT if gone else _number(v) for v, gone in zip(values[:SHOWN_COLUMNS + 1], none)]
-    if len(values) <= SHOWN_COLUMNS + 1:
-        return "  ".join(texts)
-    return "  ".join(texts[:SHOWN_COLUMNS]) + "  ...  " + (NO_LIMIT if none[-1] else _number(values[-1]))
-
-
-def _largest(error: np.ndarray) -> float:
-    finite = error[np.isfinite(error)]
-    return float(finite.max()) if finite.size else 0.0
-
-
-def _array_error(error: np.ndarray, none: np.ndarray) -> str:
-    if error.size and np.isnan(error).all() and not none.any():
-        return "  (errors unknown: a single run)"
-    largest = _largest(error)
-    return f"  (errors up to {_short(largest)})" if largest > ROUNDING else ""
-
-
-def _number(value: float) -> str:
-    """Six digits; what rounding alone makes of zero is shown as zero."""
-    return "0" if abs(value) < ROUNDING else f"{value:.6g}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.1e}"
-
-
-def with_error(value: float, error: float) -> str:
-    """`0.1234 +- 0.0021`, with the digits that the error leaves meaningful."""
-    if math.isfinite(value) and math.isnan(error):
-        return f"{value:.12g} (error unknown: a single run)"
-    if abs(value) < ROUNDING and abs(value) <= 10 * error < ROUNDING:
-        return "0"
-    if not math.isfinite(value) or not math.isfinite(error) or error <= 0:
-        return f"{value:.12g}"
-    digits = 1 - math.floor(math.log10(error))
-    if not 0 <= digits <= 15:
-        return f"{value:.12g} +- {_short(error)}"
-    return f"{value:.{digits}f} +- {error:.{digits}f}"
-
-
-def _random(spread: Spread) -> str:
-    """What is said of an output whose limit is random, below its mean."""
-    deviation = spread.deviation
-    low, high = (float(f(deviation)) if deviation.size else 0.0 for f in (np.min, np.max))
-    width = _number(high) if deviation.ndim == 0 or low == high else f"{_number(low)} to {_number(high)}"
-    law = "Gaussian over networks" if spread.gaussian else "random over networks"
-    return f"the mean; it is {law}, with standard deviation {width}"
-
-
-def _html_row(name: str, value: np.ndarray, error: np.ndarray, method: str, none: np.ndarray,
-              spread: Spread | None) -> str:
-    shape = " &times; ".join(map(str, value.shape)) or "scalar"
-    if value.ndim == 0:
-        text = NO_LIMIT if none else with_error(float(value), float(error)).replace("+-", "&plusmn;")
-    else:
-        text = _row(value.reshape(-1), none.reshape(-1)) if value.size else "empty"
-        text += _array_error(error, none)
-    if spread is not None:
-        text += f"<br>{html.escape(_random(spread))}"
-    return f"<tr><td>{html.escape(name)}</td><td>{shape}</td><td>{text}</td><td>{html.escape(method)}</td></tr>"

@@ -78,9 +78,9 @@ def at_infinity(program: Program, limit: SecondLimit, run: Callable[[int, int], 
         ProgramError: TP716, if the shapes of all outputs depend on what tends to infinity.
     """
     results = [run(i, value) for i, value in enumerate(limit.values)]
-    names = [name for name in results[0] if len({r[name].shape for r in results}) == 1]
+    names = [name for name in results[0].numbers() if len({r[name].shape for r in results}) == 1]
     left_out = [o for o in program.outputs if o.name not in names]
-    if not names:
+    if not names and left_out:
         raise ProgramError([_shape(o.name, limit, o.span, "error") for o in left_out], program.source)
     values = {name: np.stack([r[name] for r in results]) for name in names}
     errors = {name: np.stack([r.error[name] for r in results]) for name in names}
@@ -89,6 +89,7 @@ def at_infinity(program: Program, limit: SecondLimit, run: Callable[[int, int], 
     said = dict.fromkeys(w for r in results for w in r.warnings)
     spans = {o.name: o.span for o in program.outputs}
     said |= dict.fromkeys(_shape(o.name, limit, o.span, "warning") for o in left_out)
+    said |= dict.fromkeys(_no_draws(s.name, limit, s.span) for s in program.samples)
     unresolved = {}
     for name, (value, _, refused) in found.items():
         value[refused] = np.nan
@@ -102,13 +103,18 @@ def at_infinity(program: Program, limit: SecondLimit, run: Callable[[int, int], 
                   {name: ", ".join(dict.fromkeys(r.method[name] for r in results)) for name in names},
                   settings=settings | {"limit": {limit.name: list(limit.values)}}, warnings=tuple(said),
                   diverged=diverged, unresolved=unresolved,
-                  approach=Approach(limit.name, limit.values, values, errors))
+                  axes=results[0].axes, approach=Approach(limit.name, limit.values, values, errors))
 
 
 def _shape(output: str, limit: SecondLimit, span: object, severity: str) -> Diagnostic:
     return Diagnostic("TP716", f"the shape of the output '{output}' depends on {limit.name}: it has no limit for large "
                       f"{limit.name}", span, severity=severity, help="output single elements of it, as in "
                       f"`output {output}[0] as first`, or a mean")
+
+
+def _no_draws(name: str, limit: SecondLimit, span: object) -> Diagnostic:
+    return Diagnostic("TP716", f"the draws of '{name}' are not extrapolated to large {limit.name}", span, severity="warning",
+                      help=f"set a large {limit.name} to draw from, and output moments to extrapolate")
 
 
 def _no_limit(output: str, where: tuple[int, ...], limit: SecondLimit, values: np.ndarray, refused: np.ndarray,

@@ -77,12 +77,15 @@ def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None,
         if given < fewest:
             raise mistake("TP710", f"verification needs at least {fewest} {name}, not {given}",
                           "errors and trends cannot be told apart with fewer")
+    if not compiled.program.outputs:
+        raise mistake("TP710", "verification compares outputs that are numbers, and this program has draws alone",
+                      "output moments of what is sampled as well, as in `moment(x*y) as second`")
     parts = len(widths) + 1
     with shown(progress) as report:
         limit = compiled.run_with(data, settings, replicates=replicates, seed=seed, progress=_part(report, 0, parts),
-                                  **limit_options)
+                                  **limit_options).numbers()
         networks = [compiled.simulate_with(data, settings, width=width, seeds=seeds, seed=_seed_of(seed, width),
-                                           progress=_part(report, k, parts))
+                                           progress=_part(report, k, parts)).numbers()
                     for k, width in enumerate(widths, 1)]
     return judge(limit, networks, _vanishing(compiled, limit.settings))
 

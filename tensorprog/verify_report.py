@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
-from tensorprog.results import NO_LIMIT, Result, with_error
+from tensorprog.results import Result
+from tensorprog.results_text import NO_LIMIT, html_cells, html_table, with_error
 from tensorprog.verify_statistics import Power
 
 AGREES, DIFFERS, DIVERGED, UNRESOLVED = "agrees", "differs", "diverged", "not resolved"
@@ -83,6 +84,16 @@ class Verification:
     def table(self) -> str:
         """A few lines for every output: verdict, the element of largest deviation at every width, and powers of n."""
         return "\n".join(line for name in self.limit for line in self._lines(name))
+
+    def _repr_html_(self) -> str:
+        return html_table(("output", "shape", "largest deviation", "allowed", "verdict"), map(self._html_row, self.limit))
+
+    def _html_row(self, name: str) -> str:
+        finding = self.findings[name]
+        if finding.deviation is None:
+            return html_cells(name, self.limit[name], "", "", finding.verdict)
+        return html_cells(name, self.limit[name], f"{finding.deviation:.1f} standard errors", f"{finding.allowed:.1f}",
+                          finding.verdict)
 
     def as_dict(self) -> dict[str, object]:
         """Everything but single networks, as lists and dictionaries."""

@@ -119,3 +119,33 @@ def test_a_full_disk_is_no_error_and_leaves_no_rest(places, monkeypatch):
     folders.store("a", b"new")
     monkeypatch.undo()
     assert [path.name for path in (places / "cache" / "tensorprog").iterdir()] == ["a"]
+
+
+def test_the_size_and_clearing(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+    from tensorprog.cli import main
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folders._private.cache_clear()
+    monkeypatch.setenv("TENSORPROG_CACHE_MB", "0.5")
+    folders.store("programs/a", b"x" * 300_000)
+    shown = CliRunner().invoke(main, ["cache"])
+    assert "1 files, 0.3 MB of at most 0.5 MB" in shown.stdout
+    folders.store("programs/b", b"x" * 300_000)
+    folders.evict(folders.cache_folder(), folders.most_bytes())
+    assert len(folders.stored_files(folders.cache_folder())) == 1
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "tensorprog" / "link").symlink_to(tmp_path / "mine")
+    cleared = CliRunner().invoke(main, ["cache", "--clear"])
+    assert cleared.exit_code == 0 and "removed 0.3 MB" in cleared.stdout
+    assert list((tmp_path / "tensorprog").iterdir()) == []
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert folders.recall("programs/a") is None
+    folders.store("programs/a", b"again")
+    assert folders.recall("programs/a") == b"again"
+
+
+@pytest.mark.parametrize(("value", "found"), [("", 300_000_000), ("many", 300_000_000), ("nan", 300_000_000), ("-1", 0), ("2000", 2 * 10**9)])
+def test_the_limit_of_the_size(monkeypatch, value, found):
+    monkeypatch.setenv("TENSORPROG_CACHE_MB", value)
+    assert folders.most_bytes() == found

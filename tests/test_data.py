@@ -12,10 +12,12 @@ import pytest
 
 import tensorprog
 from tensorprog.bind import check_headers
-from tensorprog.data import load_data, save_results
+from tensorprog.data import load_data
 from tensorprog.diagnostics import ProgramError
 from tensorprog.files import write_text, write_whole
-from tensorprog.results import Result, first_divergence, with_error
+from tensorprog.results import Result, first_divergence
+from tensorprog.results_text import with_error
+from tensorprog.save import save_results
 
 
 @pytest.fixture(autouse=True)

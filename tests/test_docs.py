@@ -21,8 +21,8 @@ import tensorprog
 from tensorprog.cli import main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/api.md", "docs/architecture.md", "docs/derivations.md",
-             "docs/linear-limits.md", "docs/scaling.md", "docs/torch.md", "examples/README.md")
+DOCUMENTS = ("README.md", "docs/api.md", "docs/architecture.md", "docs/derivations.md", "docs/editors/README.md",
+             "docs/linear-limits.md", "docs/results.md", "docs/scaling.md", "docs/scikit-learn.md", "docs/torch.md", "examples/README.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
 INSTALLATION = {"pip install .", 'pip install -e ".[test]"'}
@@ -55,6 +55,8 @@ def test_blocks_run(document, folder):
                 exec(compile(text, document, "exec"), namespace)
             case "console":
                 run_console(text)
+            case "ipython":
+                pass  # by tests/extras
             case "sh":
                 assert set(text.strip().split("\n")) <= INSTALLATION
             case _:
@@ -69,7 +71,8 @@ def run_console(text: str) -> None:
         assert program == "tpc"
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == (2 if "error[" in expected else 0), result.output
-        assert same_text(expected, result.output), f"{command}\n{result.output}"
+        printed = result.output if result.exit_code else result.stdout
+        assert same_text(expected, printed), f"{command}\n{printed}"
 
 
 def same_text(expected: str, found: str) -> bool:

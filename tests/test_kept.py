@@ -10,7 +10,8 @@ import pytest
 
 import tensorprog
 from tensorprog.diagnostics import Source
-from tensorprog.kept import Shelf, evict
+from tensorprog.cache_folder import evict
+from tensorprog.kept import Shelf
 
 PROGRAM = """
 width n

@@ -44,8 +44,9 @@ def test_every_folder_with_code_is_a_package():
 def test_files_that_are_not_code_are_packaged(setup):
     data = {path.relative_to(ROOT) for folder in ("tensorprog", "grammar") for path in (ROOT / folder).rglob("*")
             if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")}
-    packaged = {path.relative_to(ROOT) for path in (ROOT / "grammar").glob(
-        setup["options.package_data"]["tensorprog.grammar"])}
+    folders = {"tensorprog": ROOT / "tensorprog", "tensorprog.grammar": ROOT / "grammar"}
+    packaged = {path.relative_to(ROOT) for package, patterns in setup["options.package_data"].items()
+                for path in folders[package].glob(patterns)}
     assert data == packaged != set()
 
 
@@ -62,6 +63,12 @@ def test_one_version(setup):
     assert re.search(r"^## (\S+)", read("CHANGELOG.md"), re.M).group(1) == tensorprog.__version__
 
 
+def test_the_citation_is_of_this_version():
+    text = read("CITATION.cff")
+    assert re.search(r"^version: (\S+)$", text, re.M).group(1) == tensorprog.__version__
+    assert re.search(r"^license: (\S+)$", text, re.M).group(1) == "Apache-2.0"
+
+
 def test_the_entry_point_is_there(setup):
     name, _, target = setup["options.entry_points"]["console_scripts"].strip().partition(" = ")
     module, _, function = target.partition(":")
@@ -70,14 +77,15 @@ def test_the_entry_point_is_there(setup):
 
 
 def test_what_is_imported_is_required(setup):
-    required = {re.split(r"[ <>=\[]", line)[0] for line in lines(setup["options"]["install_requires"])}
+    named = [setup["options"]["install_requires"], *setup["options.extras_require"].values()]
+    required = {re.split(r"[ <>=\[]", line)[0] for group in named for line in lines(group)}
     imported = set()
     for path in (ROOT / "tensorprog").rglob("*.py"):
         imported |= set(re.findall(r"^\s*(?:from|import) ([a-z_]\w*)", path.read_text(encoding="utf-8"), re.M))
     third_party = imported & {"lark", "numpy", "numba", "sympy", "scipy", "click", "platformdirs", "threadpoolctl",
-                              "matplotlib", "pytest", "hypothesis", "sklearn", "pandas", "networkx"}
+                              "matplotlib", "pytest", "hypothesis", "pandas", "xarray", "networkx"}
     assert third_party <= required
-    assert all(">=" in line for line in lines(setup["options"]["install_requires"]))
+    assert all(">=" in line or line.startswith("tensorprog[") for group in named for line in lines(group))
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])

@@ -35,11 +35,12 @@ def check(module: tree.Module, reporter: Reporter) -> Program:
             output(ctx, statement)
         else:
             check_block(ctx, (statement,))
-    if not ctx.outputs and not any(d.severity == "error" for d in reporter.found):
+    if not (ctx.outputs or ctx.samples) and not any(d.severity == "error" for d in reporter.found):
         ctx.error("TP232", "the program has no output", _end(statements), help="end it with `output f, loss`, say")
     reporter.raise_errors()
     program = Program(reporter.source, tuple(ctx.widths), tuple(ctx.sizes), tuple(ctx.params), tuple(ctx.inputs),
-                      tuple(ctx.initials), tuple(ctx.builder.block), tuple(ctx.outputs))
+                      tuple(ctx.initials), tuple(ctx.builder.block), tuple(ctx.outputs),
+                      tuple(ctx.samples))
     report_never_assigned(program, reporter)
     check_functions(program, reporter)
     reporter.raise_errors()

@@ -10,7 +10,7 @@ from tensorprog.check.scope import Scope
 from tensorprog.diagnostics import Note, Reporter, Span, near_miss
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntBin, IntChoice, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form, loop_names
-from tensorprog.ir.program import Cell, Initial, Input, Output, Param, Size, Store, Width
+from tensorprog.ir.program import Cell, Initial, Input, Output, Param, Sample, Size, Store, Width
 
 
 class Abandon(Exception):
@@ -39,6 +39,7 @@ class Context:
         self.later: dict[str, Span | None] = {}
         self.functions: frozenset[str] = frozenset()
         self.outputs: list[Output] = []
+        self.samples: list[Sample] = []
         self.reassigned: frozenset[str] = frozenset()
         self.zeros: dict[Cell, tuple[list, Store]] = {}
         self.extents: dict[Cell, list[IntExpr | None]] = {}

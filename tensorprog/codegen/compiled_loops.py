@@ -20,7 +20,7 @@ class CompiledLoops(FactoredTensors):
             return None
         inside = {id(s) for s in walk((loop,))}
         outside = {c for s in walk(self.program.body) if id(s) not in inside for c in touched(s)}
-        outside |= {o.cell for o in self.program.outputs}
+        outside |= self.program.results
         kernel = loop_kernel(self._unused(f"loop_{len(self.loop_kernels)}"), loop, self.program)
         if any(self._private(c) and c in outside for c in (*kernel.vectors, *kernel.scalars)):
             return None

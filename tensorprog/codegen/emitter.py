@@ -83,7 +83,7 @@ class EmitterBase:
         writes: Counter[Cell] = Counter()
         accumulated: set[Cell] = set()
         self._survey_block(self.program.body, (), private)
-        whole = self._filled_whole(self.program.body, []) - {o.cell for o in self.program.outputs}
+        whole = self._filled_whole(self.program.body, []) - self.program.results
         for s in walk(self.program.body):
             cell = written(s)
             if cell is not None:

@@ -62,7 +62,7 @@ class _Survey:
         self.loops: dict[int, Axes] = {}
         self.users: dict[Var | Cell, list[Statement]] = defaultdict(list)
         self._walk(program.body, ())
-        fixed = {o.cell for o in program.outputs} | {i.cell for i in program.initials}
+        fixed = program.results | {i.cell for i in program.initials}
         self.cells = {c: s.axes for c, s in storage.items() if s.axes and _is_tensor(c.type) and not c.rank
                       and c not in fixed}
         self.vars: dict[Var, Axes] = {}

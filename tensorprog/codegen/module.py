@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.initials import initial_lines
@@ -49,14 +49,14 @@ from tensorprog.runtime.compiling import njit, vectorize
 """
 
 
-def emit_module(program: Program, original: Program, powers: Powers, vanishing: frozenset[str],
+def emit_module(program: Program, original: Program, powers: Powers, vanishing: Collection[str | Cell],
                 mirrored: frozenset[Cell], env: Mapping[str, object]) -> str:
     """The source of the module.
 
     Args:
         program: the limit program, loops marked.
         original: the program as the user wrote it.
-        vanishing: outputs whose limit is zero.
+        vanishing: outputs whose limit is zero, and cells of samples.
         mirrored: readout vectors, sampled antithetically.
         env: values that the powers of declared constants depend on.
     """
@@ -122,7 +122,7 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]]) -> str:
 # --- one replicate -------------------------------------------------------------------------------------------
 
 
-def _replicate(program: Program, body: list[str], vanishing: frozenset[str]) -> str:
+def _replicate(program: Program, body: list[str], vanishing: Collection[str | Cell]) -> str:
     lines = ["def replicate(env, samples, seed, tolerance, tick, plain=False, part=(0, 1)):",
              '    """One randomization: output name -> array. Calls `tick` after every step of its outermost loops.',
              "    `plain` samples are independent, so that averages fluctuate like those of a network of that width.",
@@ -137,10 +137,16 @@ def unpacked_lines(program: Program) -> list[str]:
     return [f"    {python_name(n)} = env[{n!r}]" for n in names]
 
 
-def result_lines(program: Program, vanishing: frozenset[str]) -> list[str]:
+def result_lines(program: Program, vanishing: Collection[str | Cell]) -> list[str]:
     """The statement that returns the outputs by name."""
     results = [f"        {o.name!r}: {_result(o.cell, o.name in vanishing)}," for o in program.outputs]
+    results += [f"        {s.name!r}: {_draws(s.cells, vanishing)}," for s in program.samples]
     return ["    return {", *results, "    }"]
+
+
+def _draws(cells: Sequence[Cell], vanishing: Collection[str | Cell]) -> str:
+    columns = ", ".join(f"0.0 * {python_name(c.name)}" if c in vanishing else python_name(c.name) for c in cells)
+    return f"np.stack(np.broadcast_arrays({columns}, np.empty(samples))[:-1], axis=-1)"
 
 
 def _result(cell: Cell, vanishes: bool) -> str:

@@ -155,7 +155,7 @@ class Emitter(CompiledLoops):
             layout = self.layouts.get(cell)
             if layout is None or loop.var not in layout.axes:
                 continue
-            if later or any(o.cell is cell for o in self.program.outputs):
+            if later or cell in self.program.results:
                 position = layout.axes.index(loop.var)
                 self.line(f"{python_name(cell.name)} = {python_name(cell.name)}[{':, ' * position}-1]")
                 axes = tuple(a for a in layout.axes if a != loop.var)

@@ -15,6 +15,7 @@ from tensorprog.derive.common import name_common_expectations
 from tensorprog.derive.entries import Trace
 from tensorprog.derive.indices import Renaming
 from tensorprog.derive.integers import to_constant, to_integer
+from tensorprog.derive.notes import STEIN
 from tensorprog.derive.rules import Derivation, Index, Rule, Step
 from tensorprog.derive.simplify import Finding, Simplified, Vectors, simplified
 from tensorprog.derive.symbols import Atom, Cov, Hat, expectation, index, z
@@ -24,9 +25,6 @@ from tensorprog.derive.titles import placeholder_names
 from tensorprog.derive.trace import trace
 from tensorprog.driver import Compiled
 from tensorprog.ir.program import For, Initial, MatrixType, Program, walk
-
-STEIN = ("at a jump the expectation of the derivative is read by Stein's lemma: the coefficients are C^+ b with "
-         "C = Cov(Z^y, Z^y') over the earlier uses and b = E[Zhat * Z^x] (TP IV, Remark F.2)")
 
 
 class LawBase(Function):

@@ -9,6 +9,8 @@ import sympy
 from sympy import Expr, S
 from sympy.printing.latex import LatexPrinter
 
+from tensorprog.derive.breaking import WIDTH, broken, seen
+from tensorprog.derive.notes import TYPESET
 from tensorprog.derive.order import ordered_factors, ordered_terms
 from tensorprog.derive.rules import Derivation, Index, Rule
 from tensorprog.derive.symbols import Atom, E
@@ -16,6 +18,9 @@ from tensorprog.derive.text import independence
 
 GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
          "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"}
+
+# The characters that the indentation of later lines takes.
+CONTINUED = 4
 
 OUTER_NOTE = r"Here $u \otimes x$ takes $z$ to $\mathbb{E}[Z^{x} Z^{z}] Z^{u}$."
 
@@ -160,7 +165,7 @@ class FormulaPrinter(LatexPrinter):
 
 
 def name_latex(name: str) -> str:
-    r"""`h2` as `h2` in italics, `eta` as `\eta`, `c_1` with a subscript, `h.2` as `h^{(2)}`."""
+    r"""`h2` as it is, in italics, `eta` as `\eta`, `c_1` with a subscript, `h.2` as `h^{(2)}`."""
     stem, _, copy = name.partition(".")
     text = _stem_latex(stem)
     return f"{{{text}}}^{{({copy})}}" if copy else text
@@ -170,15 +175,13 @@ def _stem_latex(stem: str) -> str:
     match = re.fullmatch(r"([A-Za-z]+)(?:_(\d+)|(\d*))", stem)
     if match is None:
         return rf"\mathit{{{name_text(stem)}}}"
-    letters, number, digits = match.groups()
+    letters, number, digits = match.groups(default="")
     letters = {"lam": "lambda"}.get(letters, letters)
     if letters in GREEK:
-        core = f"\\{letters}"
+        core = f"\\{letters}" + (rf"\mathit{{{digits}}}" if digits else "")
     else:
-        core = letters if len(letters) == 1 else rf"\mathit{{{letters}}}"
-    if number:
-        return f"{{{core}_{{{number}}}}}"
-    return f"{{{core}}}^{{{digits}}}" if digits else core
+        core = letters if len(letters + digits) == 1 else rf"\mathit{{{letters}{digits}}}"
+    return f"{{{core}_{{{number}}}}}" if number else core
 
 
 def name_text(name: str) -> str:
@@ -191,11 +194,14 @@ def formula_latex(expr: Expr) -> str:
 
 
 def rule_latex(rule: Rule, mark: str = "&") -> str:
-    """One equation, with an alignment mark before the sign."""
-    text = f"{formula_latex(rule.left)} {mark}{chr(92) + 'sim' if rule.is_law else '='} {formula_latex(rule.right)}"
+    """One equation, with an alignment mark before the sign, in as many lines as it takes to fit on a page."""
+    left, right = formula_latex(rule.left), formula_latex(rule.right)
+    lines = broken(right, max(WIDTH - seen(left), WIDTH // 2), WIDTH - CONTINUED)
     if rule.condition != S.true:
-        text += rf" \quad \text{{if }} {formula_latex(rule.condition)}"
-    return text
+        condition = rf"\text{{if }} {formula_latex(rule.condition)}"
+        fits = seen(lines[-1]) + seen(condition) + (seen(left) if len(lines) == 1 else CONTINUED) <= WIDTH
+        lines = [*lines[:-1], rf"{lines[-1]} \quad {condition}"] if fits else [*lines, condition]
+    return f"{left} {mark}{chr(92) + 'sim' if rule.is_law else '='} " + f" \\\\\n{mark}\\quad ".join(lines)
 
 
 def indices_latex(indices: tuple[Index, ...]) -> str:
@@ -230,7 +236,7 @@ def derivation_latex(derivation: Derivation, steps: bool = False) -> str:
         if indices:
             lines.append(rf"\noindent For {indices_latex(indices)}:")
         lines += [r"\begin{align*}", " \\\\\n".join(rule_latex(r) for r in rules), r"\end{align*}"]
-        lines += [rf"\noindent {words_latex(note)}" for note in dict.fromkeys(r.note for r in rules if r.note)]
+        lines += [rf"\noindent {TYPESET.get(note) or words_latex(note)}" for note in dict.fromkeys(r.note for r in rules if r.note)]
     if derivation.families:
         lines.append(rf"\noindent {independence(families_latex(derivation))}")
     if steps and derivation.steps:

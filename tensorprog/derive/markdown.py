@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tensorprog.derive.latex import OUTER_NOTE, aligned, families_latex, groups, indices_latex
+from tensorprog.derive.notes import TYPESET
 from tensorprog.derive.rules import Derivation
 from tensorprog.derive.text import independence
 
@@ -23,7 +24,7 @@ def derivation_markdown(derivation: Derivation, steps: bool = False) -> str:
             lines += [f"For {indices_latex(indices)}:", ""]
         lines += ["$$", aligned(rules), "$$", ""]
         for note in dict.fromkeys(rule.note for rule in rules if rule.note):
-            lines += [f"*{_escaped(note)}*", ""]
+            lines += [TYPESET.get(note) or f"*{_escaped(note)}*", ""]
     if derivation.families:
         lines += [independence(families_latex(derivation)), ""]
     if steps and derivation.steps:

@@ -17,7 +17,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
-STAGES = ("syntax", "check", "limit", "data", "torch")
+STAGES = ("syntax", "check", "limit", "data", "results", "torch")
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,12 @@ _STATEMENTS = {
         "A family has the elements that statements assign. This one is outside of all of them, whatever the sizes are.",
         "for t in range(T):\n    f[t] = moment(v*v)\nc = f[T]",
         "for t in range(T):\n    f[t] = moment(v*v)\nc = f[T-1]"),
+    "TP239": Entry(
+        "a sample of what is no vector",
+        "`output sample(x, y)` gives joint draws of the limit variables of vectors of one width; at a finite width these "
+        "are their coordinates. Numbers and families of them are output as they are.",
+        "h = W @ v\nc = moment(h*h)\noutput sample(h, c) as joint",
+        "h = W @ v\nc = moment(h*h)\noutput sample(h, v) as joint, c"),
 }
 
 _KINDS = {

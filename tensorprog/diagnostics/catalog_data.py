@@ -39,7 +39,7 @@ _FILES = {
         'numpy.save("X.npy", numpy.array(rows, dtype=float))'),
     "TP612": Entry(
         "unknown extension",
-        "Data files are .npz, .npy or .csv; results are written as .npz.",
+        "Data files are .npz, .npy or .csv; results are written as .npz, .csv, .json or .nc.",
         "tpc run model.tp X=features.txt",
         "tpc run model.tp X=features.csv"),
     "TP613": Entry(

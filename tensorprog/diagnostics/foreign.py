@@ -77,6 +77,7 @@ _FUNCTIONS = {
     **dict.fromkeys(("zerograd", "sgd", "adam", "adamw", "optimizer"), UPDATE),
     **dict.fromkeys(("zip", "enumerate"), PLAIN_LOOP),
     "print": "write `output f` for a result",
+    "sample": "draws are an output: `output sample(x, y) as joint`",
 }
 
 _LAWS = {

@@ -73,7 +73,8 @@ def simulate(program: Program, env: Mapping[str, object], *, width: int, seeds: 
         blocks: run loops flagged `parallel` as one block (equal to the sequential run up to rounding).
 
     Returns:
-        For each output its array [seeds, *family extents, *finite shape]; NaN where a family has no element.
+        For each output its array [seeds, *family extents, *finite shape]; NaN where a family has no element. For each
+        sample the coordinates of its vectors, [seeds, n, vectors].
 
     Raises:
         ProgramError: TP601, where an element is read that has no value or does not exist.
@@ -85,7 +86,7 @@ def simulate(program: Program, env: Mapping[str, object], *, width: int, seeds: 
             runs.append(Interpreter(program, env, width, int(seed), blocks).run())
         if progress is not None:
             progress(done, len(chosen))
-    return {o.name: np.stack([run[o.name] for run in runs]) for o in program.outputs}
+    return {name: np.stack([run[name] for run in runs]) for name in runs[0]}
 
 
 class Interpreter:
@@ -125,7 +126,8 @@ class Interpreter:
     def run(self) -> dict[str, np.ndarray]:
         """Run the body; the outputs' arrays."""
         self.run_block(self.program.body)
-        return {o.name: self._output(o.cell) for o in self.program.outputs}
+        numbers = {o.name: self._output(o.cell) for o in self.program.outputs}
+        return numbers | {s.name: np.stack([self._output(c) for c in s.cells], axis=-1) for s in self.program.samples}
 
     def iterations(self, loop: For) -> range:
         """The values of a loop's variable."""

@@ -1,6 +1,6 @@
 """The typed program: the intermediate form that every later stage reads. The whole of it on one screen:
 
-    Program   = widths, sizes, params, inputs, initials (cells with their laws), body, outputs
+    Program   = widths, sizes, params, inputs, initials (cells with their laws), body, outputs, samples
     Statement = Let(var, op)                     a temporary, assigned by exactly one statement
               | Store(cell, items, value)        cell[items] = value
               | Accum(cell, items, value)        cell[items] += value
@@ -507,6 +507,17 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """A result: joint draws of the vectors in `cells` (of one width, rank 0), one row a draw. `columns` is what the user
+    wrote for each."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    columns: tuple[str, ...]
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     source: Source
     widths: tuple[Width, ...]
@@ -516,6 +527,12 @@ class Program:
     initials: tuple[Initial, ...]
     body: tuple[Statement, ...]
     outputs: tuple[Output, ...]
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def results(self) -> frozenset[Cell]:
+        """The cells of outputs and samples, as they stand at the end of the program."""
+        return frozenset(o.cell for o in self.outputs) | frozenset(c for s in self.samples for c in s.cells)
 
     def with_body(self, body: tuple[Statement, ...]) -> Program:
         return replace(self, body=body)

@@ -63,6 +63,7 @@ def program_text(program: Program) -> str:
     lines += [_initial_text(i) for i in program.initials]
     lines += block_lines(program.body, 0)
     lines += [f"output {o.cell.name} as {o.name}" for o in program.outputs]
+    lines += [f"output sample({', '.join(c.name for c in s.cells)}) as {s.name}" for s in program.samples]
     return "\n".join(lines) + "\n"
 
 

@@ -65,7 +65,7 @@ def _require(condition: bool, message: str) -> None:
 
 def _verify_names(program: Program) -> None:
     cells = {c for s in walk(program.body) for c in touched(s)}
-    cells |= {i.cell for i in program.initials} | {o.cell for o in program.outputs}
+    cells |= {i.cell for i in program.initials} | program.results
     _unique([c.name for c in cells], "cells")
     statements = list(walk(program.body))
     _unique([s.var.name for s in statements if isinstance(s, Let)], "temporaries")
@@ -73,6 +73,9 @@ def _verify_names(program: Program) -> None:
     for output in program.outputs:
         type = output.cell.type
         _require(isinstance(type, TensorType) and not type.width, f"output {output.name} is wide")
+    for sample in program.samples:
+        widths = {c.type.width for c in sample.cells if isinstance(c.type, TensorType) and not c.rank and not c.type.shape}
+        _require(len(widths) == 1 and None not in widths, f"sample {sample.name} is not of vectors of one width")
 
 
 def _unique(names: list[str], what: str) -> None:

@@ -43,7 +43,7 @@ from tensorprog.passes.rewrite import map_blocks
 def mark_parallel(program: Program) -> Program:
     """Set `For.parallel` wherever it can be proved."""
     uses = _uses(program.body)
-    uses.reads.update(o.cell for o in program.outputs)
+    uses.reads.update(program.results)
     return program.with_body(_block(program.body, uses))
 
 

@@ -16,7 +16,7 @@ from tensorprog.passes.rewrite import CellMap, map_cells
 
 def contract_cells(program: Program) -> Program:
     """Remove every family index that is the same loop variable in all accesses to the family."""
-    fixed = {o.cell for o in program.outputs} | {i.cell for i in program.initials}
+    fixed = program.results | {i.cell for i in program.initials}
     accesses: dict[Cell, list[tuple]] = {}
     zeroed: dict[Cell, set[str]] = {}
     _collect(program.body, accesses, zeroed, ())

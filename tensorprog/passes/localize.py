@@ -61,8 +61,7 @@ def localize(program: Program) -> Program:
         for cell in touched(statement):
             uses[cell] = uses.get(cell, 0) + 1
     found: dict[Cell, Cell] = {}
-    outputs = {o.cell for o in program.outputs}
-    candidates = {c for c in uses if c.role == "user" and c.rank and not isinstance(c.type, MatrixType)} - outputs
+    candidates = {c for c in uses if c.role == "user" and c.rank and not isinstance(c.type, MatrixType)} - program.results
     _search(program.body, (), candidates, uses, found)
     return program.with_body(_replace(program.body, found)) if found else program
 

@@ -41,6 +41,7 @@ from tensorprog.ir.program import (
     MatStore,
     Op,
     OuterTerm,
+    Output,
     ParamRef,
     Program,
     Statement,
@@ -439,7 +440,8 @@ def _term_sources(term: Term) -> list[Var | Cell]:
 def check_outputs(program: Program, powers: Powers, reporter: Reporter) -> frozenset[str]:
     """Report outputs that blow up (TP501); the names of those that vanish, with a warning (TP508)."""
     vanishing = set()
-    for output in program.outputs:
+    columns = [Output(column, cell, span=cell.span) for s in program.samples for cell, column in zip(s.cells, s.columns)]
+    for output in (*program.outputs, *columns):
         power = powers[output.cell]
         if power is not None and power > 0:
             place = origin(program, powers, output.cell)
@@ -447,7 +449,8 @@ def check_outputs(program: Program, powers: Powers, reporter: Reporter) -> froze
             reporter.error("TP501", f"`{output.name}` is of order {power_text(power)}: it has no limit", output.span,
                            notes=notes, help=_blow_up_help(program, power, place))
         elif power is not None and power < 0:
-            vanishing.add(output.name)
+            if output not in columns:
+                vanishing.add(output.name)
             reporter.warn("TP508", f"`{output.name}` is of order {power_text(power)}: its limit is 0", output.span,
                           help=f"to see its leading term, output it times {power_text(-power)}")
     reporter.raise_errors()

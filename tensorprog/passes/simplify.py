@@ -6,6 +6,7 @@ the gradient off them. Not done here: anything that needs powers of n or the mea
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from fractions import Fraction
 
@@ -182,21 +183,20 @@ def _original(term: MatrixTerm, known: dict) -> MatrixTerm:
 
 
 def remove_dead(program: Program) -> Program:
-    """Drop temporaries and stores that no output depends on."""
+    """Drop temporaries and stores that no result depends on."""
     body = program.body
-    outputs = {o.cell for o in program.outputs}
     while True:
-        live_vars, live_cells = _live(body, outputs)
+        live_vars, live_cells = _live(body, program.results)
         smaller = _prune(body, live_vars, live_cells)
         if smaller == body:
             return program.with_body(body)
         body = smaller
 
 
-def _live(body: tuple[Statement, ...], outputs: set[Cell]) -> tuple[set[Var], set[Cell]]:
+def _live(body: tuple[Statement, ...], results: Collection[Cell]) -> tuple[set[Var], set[Cell]]:
     """Temporaries and cells that are read by a statement which does not merely update the cell it reads."""
     live_vars: set[Var] = set()
-    live_cells = set(outputs)
+    live_cells = set(results)
     for statement in walk(body):
         live_vars.update(reads(statement))
         live_cells.update(c for c in cells_read(statement) if c is not written(statement))

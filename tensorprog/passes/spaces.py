@@ -1,6 +1,6 @@
 """Which vectors need a common sample space ("common dimension classes", TP III, App. F).
 
-Two vectors share a space if some coordinatewise operation, moment or cell mixes them; a matrix separates the space that
+Two vectors share a space if some coordinatewise operation, moment, cell or sample mixes them; a matrix separates the space that
 it maps from, from the space that it maps to, unless something else joins them. Vectors in different spaces never meet
 but through scalars, so each space gets samples of its own.
 """
@@ -42,6 +42,9 @@ class Spaces:
         self.widths: list[str] = []
         for statement in walk(program.body):
             self._statement(statement)
+        for sample in program.samples:
+            for cell in sample.cells[1:]:
+                self._join(sample.cells[0], cell)
         for initial in program.initials:
             for key, width in _keys(initial.cell):
                 self._number(key, width)

@@ -1,0 +1,1 @@
+"""Pictures of results. Nothing here is imported before something is drawn."""

@@ -1,0 +1,128 @@
+"""Runs with a wanted error: reached, or the budget is spent; and how to halve errors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from result_example import PROGRAM, X
+
+import tensorprog
+from tensorprog.accuracy import LEAST, reach, twice_as_accurate
+from tensorprog.cli import main
+from tensorprog.diagnostics import ProgramError
+from tensorprog.results import Result
+
+
+@pytest.fixture(scope="module")
+def program():
+    return tensorprog.compile(PROGRAM)
+
+
+@pytest.mark.slow_cases("3e-05")
+@pytest.mark.parametrize("wanted", [3e-3, 3e-4, 3e-5])
+def test_errors_become_as_small_as_wanted(program, wanted):
+    result = program.run({"X": X}, samples=64, error=wanted)
+    assert result.accuracy.reached
+    assert max(np.max(result.error[name]) for name in result.numbers()) <= wanted
+    assert len(result.accuracy.attempts) <= 5
+    same = program.run({"X": X}, **{k: result.settings[k] for k in ("samples", "replicates", "seed")})
+    np.testing.assert_array_equal(result["f"], same["f"])
+
+
+def test_only_what_is_asked_for(program):
+    result = program.run({"X": X}, samples=64, error={"loss[0]": 1e-3})
+    assert len(result.accuracy.attempts) == 1 and result.accuracy.reached
+    assert np.max(result.error["f"]) > 1e-3
+
+
+def test_exact_outputs_are_left_alone():
+    exact = tensorprog.compile("width n\nvector v : [n] ~ normal(0, 1)\noutput moment(tanh(v)**2) as q")
+    result = exact.run(error=1e-6)
+    assert result.accuracy.reached and len(result.accuracy.attempts) == 1
+    tiny = exact.run(error=1e-300)
+    assert not tiny.accuracy.reached and "not of samples" in tiny.accuracy.text()
+
+
+class Model:
+    """Runs that take `seconds` times the work, with errors `size` / work**power, by a clock of their own."""
+
+    def __init__(self, monkeypatch, power: float, seconds: float, size: float = 1.0):
+        self.time, self.power, self.seconds, self.size, self.runs = 0.0, power, seconds, size, []
+        monkeypatch.setattr("tensorprog.accuracy.time.monotonic", lambda: self.time)
+
+    def __call__(self, samples: int, replicates: int) -> Result:
+        self.runs.append((samples, replicates))
+        self.time += self.seconds * samples * replicates
+        return Result({"q": np.array(1.0)}, {"q": np.array(self.size * (samples * replicates) ** -self.power)},
+                      {"q": "particles"}, settings={"samples": samples, "replicates": replicates})
+
+
+@pytest.mark.parametrize("power", [0.5, 0.75, 1.0])
+def test_few_attempts(monkeypatch, power):
+    model = Model(monkeypatch, power, 1e-9)
+    result = reach(model, 1e-4, 64, 8, 600)
+    assert result.accuracy.reached and len(model.runs) <= 5
+    done = [s * r for s, r in model.runs]
+    assert done == sorted(done) and all(b >= LEAST * a * 0.99 for a, b in zip(done, done[1:]))
+    assert sum(done) <= 4 * (1e-4 ** (-1 / power))
+
+
+def test_a_budget(monkeypatch):
+    model = Model(monkeypatch, 0.5, 1e-4)
+    result = reach(model, 1e-6, 1024, 8, 60)
+    assert not result.accuracy.reached and model.time <= 66
+    assert "budget of 60 s" in result.accuracy.text()
+    assert result.accuracy.attempts[-1].ratio > 1
+
+
+def test_errors_that_do_not_fall(monkeypatch):
+    model = Model(monkeypatch, 0.0, 1e-4, 0.5)
+    assert not reach(model, 1e-3, 1024, 8, 60).accuracy.reached
+    assert model.time <= 66
+
+
+@pytest.mark.parametrize("options", [{"error": 0}, {"error": -1}, {"error": float("nan")}, {"error": {"q": "x"}}, {"error": True},
+                                     {"error": 1e-3, "budget": 0}, {"error": 1e-3, "replicates": 1}])
+def test_what_makes_no_sense(program, options):
+    with pytest.raises(ProgramError, match="TP735"):
+        program.run({"X": X}, **options)
+    with pytest.raises(ProgramError, match="TP730"):
+        program.run({"X": X}, error={"los": 1e-3}, samples=64)
+
+
+@pytest.mark.slow
+def test_four_times_the_samples_have_half_the_error(program):
+    """On average over seeds, because errors scatter."""
+    errors = []
+    for samples in (256, 1024):
+        found = [program.run({"X": X}, samples=samples, seed=seed).error["loss"] for seed in range(6)]
+        errors.append(np.sqrt(np.mean(np.square(found))))
+    assert errors[1] < 0.65 * errors[0]
+
+
+def test_the_advice(program):
+    advice = twice_as_accurate(program.run({"X": X}, samples=256), 30.0)
+    assert "--samples 1024" in advice and "2 min instead of 30 s" in advice
+
+
+def test_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("model.tp").write_text(PROGRAM)
+    np.savez("data.npz", X=X)
+
+    def tpc(*arguments: str):
+        return CliRunner().invoke(main, ["run", "model.tp", "data.npz", "--samples", "64", *arguments])
+
+    plain = tpc()
+    assert plain.exit_code == 0 and re.search(r"for half of that: --samples 256, about .* instead of", plain.stderr)
+    assert "half" not in tpc("--json").stderr
+    reached = tpc("--error", "1e-3", "--show", "loss[-1]")
+    assert reached.exit_code == 0 and "as small as wanted" in reached.stderr
+    assert float(reached.stdout.split("+-")[1]) <= 1e-3
+    spent = tpc("--error", "1e-9", "--budget", "0.001")
+    assert spent.exit_code == 1 and "budget of 0.001 s" in spent.stderr
+    assert tpc("--error", "0").exit_code == 2
