@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 MOST_SHOWN_PAIRED = 64
 
 
-    from tensorprog.accuracy import Accuracy
-
 @dataclass(frozen=True)
 class Approach:
     """What a second limit was extrapolated from: outputs [k, ...] and their errors at the k values `at` of a size."""
