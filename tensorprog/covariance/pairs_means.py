@@ -84,7 +84,8 @@ def _product(term: Expr, gaussians: list[Symbol], known: set[Symbol],
 
 
 def _separated(term: Expr, gaussians: list[Symbol]) -> tuple[Expr, dict[Symbol, Expr]]:
-    """A product as its coefficient and one function of each Gaussian."""
+    """A product as its coefficient and one function of each Gaussian, without a number that multiplies it: which of
+    the functions has the number is an accident of how a mean is written, and (u, v) and (v, u) are to be alike."""
     coefficient, functions = Integer(1), {}
     for factor in sympy.Mul.make_args(term):
         used = [g for g in gaussians if factor.has(g)]
@@ -97,7 +98,20 @@ def _separated(term: Expr, gaussians: list[Symbol]) -> tuple[Expr, dict[Symbol, 
     for z, f in functions.items():
         if f.free_symbols != {z}:
             raise NotPairs(f"a function of a Gaussian depends on numbers: {f}")
+        number, functions[z] = _monic(f, z)
+        coefficient *= number
     return coefficient, functions
+
+
+def _monic(f: Expr, z: Symbol) -> tuple[Expr, Expr]:
+    """A function as a number times one whose sums have a first term without one."""
+    number, factors = Integer(1), []
+    for factor in sympy.Mul.make_args(f):
+        terms = [t.as_independent(z, as_Add=False) for t in sympy.Add.make_args(factor)]
+        lead = min(terms, key=lambda term: sympy.default_sort_key(term[1]))[0]
+        number *= lead
+        factors.append(factor if lead == 1 else sympy.Add(*(c / lead * g for c, g in terms)))
+    return number, sympy.Mul(*factors)
 
 
 def _part(group: list[Symbol], functions: dict[Symbol, Expr]) -> Part:
