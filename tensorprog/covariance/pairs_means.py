@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import sympy
@@ -10,6 +10,9 @@ from sympy import Dummy, Expr, Integer, Symbol
 
 from tensorprog.covariance.pairs_nodes import NotPairs
 from tensorprog.covariance.system import System
+
+PROBE = sympy.Rational(3, 8)
+_PROBES = {"sigmoid": lambda x: 1 / (1 + sympy.exp(-x)), "step": sympy.Heaviside, "relu": lambda x: sympy.Max(x, 0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +107,29 @@ def _separated(term: Expr, gaussians: list[Symbol]) -> tuple[Expr, dict[Symbol, 
 
 
 def _monic(f: Expr, z: Symbol) -> tuple[Expr, Expr]:
-    """A function as a number times one whose sums have a first term without one."""
+    """A function of z as a number times one whose sums are normalised."""
     number, factors = Integer(1), []
     for factor in sympy.Mul.make_args(f):
-        terms = [t.as_independent(z, as_Add=False) for t in sympy.Add.make_args(factor)]
-        lead = min(terms, key=lambda term: sympy.default_sort_key(term[1]))[0]
-        number *= lead
-        factors.append(factor if lead == 1 else sympy.Add(*(c / lead * g for c, g in terms)))
+        if factor.is_Add:
+            coefficients: dict[Expr, Expr] = {}
+            for term in factor.args:
+                c, g = term.as_independent(z, as_Add=False)
+                coefficients[g] = coefficients.get(g, Integer(0)) + c
+            factor, scale = normalised(coefficients)
+            number *= scale
+        factors.append(factor)
     return number, sympy.Mul(*factors)
+
+
+def normalised(coefficients: Mapping[Expr, Expr]) -> tuple[Expr, Expr]:
+    """A combination of functions as one that has a coefficient 1 or -1 and is positive at a point, and the number that
+    multiplies it."""
+    scale = abs(min(coefficients.items(), key=lambda item: str(item[0]))[1])
+    f = sum(c / scale * g for g, c in coefficients.items())
+    value = f.replace(lambda e: e.func.__name__ in _PROBES, lambda e: _PROBES[e.func.__name__](*e.args))
+    (z,) = f.free_symbols
+    negative = (value.subs(z, PROBE).evalf() < 0) == sympy.true
+    return (-f, -scale) if negative else (f, scale)
 
 
 def _part(group: list[Symbol], functions: dict[Symbol, Expr]) -> Part:
