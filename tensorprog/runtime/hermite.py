@@ -304,10 +304,13 @@ def sum_series(series, call, i, c0, c, value, integral, doubt, with_integral):
         while used < count and not near[i, at + used] * far[block, at + used] * power <= tolerance:
             used += 1
             power *= ratio
-        if not near[i, at + used] * far[block, at + used] * power <= tolerance:
+        most = near[i, at + used] * far[block, at + used]
+        if not most * power <= tolerance:
+            last = starts[at + count]
+            enough = (tolerance / most) ** (1.0 / last)  # for every pair of the block
             for k in range(j0, j1):
                 left = near[i, at + count] * rest[call, c0 + k]
-                if not left * (abs(c[k]) + 0.0) ** starts[at + count] <= tolerance:
+                if not abs(c[k]) <= enough and not left * (abs(c[k]) + 0.0) ** last <= tolerance:
                     doubt[k] = 2
         if whole and with_integral:
             both_sums(first, second, weights, i, block, begin, used * CHUNK, start, step, c, value, integral, j)
