@@ -1,8 +1,8 @@
 """The pairs of a kernel that a tile cannot do: nearly equal rows, long series, numbers that are not finite.
 
-They are computed one list at a time by the same recursion in NumPy, twice: once as it is, and once with correlations moved
-by rounding errors and expectations by the errors of theirs. The difference is the error of the result. Where two rows are
-equal, the result is that of the diagonal.
+They are computed one list at a time by the same recursion in NumPy, in which every pair is twice: as it is, and with
+correlations moved by rounding errors and expectations by the errors of theirs. The difference is the error of the result.
+Where two rows are equal, the result is that of the diagonal.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ class PairError:
 
 
 class Pairs:
-    """What an emitted `listed` function asks for: of rows i on the left and j on the right, in the record's order."""
+    """What an emitted `listed` function asks for: of rows i on the left and j on the right, in the record's order. Each
+    pair is there as it is and then moved."""
 
-    def __init__(self, record: Record, i: np.ndarray, j: np.ndarray, moved: float) -> None:
+    def __init__(self, record: Record, i: np.ndarray, j: np.ndarray) -> None:
         self.record, self.i, self.j = record, i, j
-        self.factor = 1 - moved * np.finfo(float).eps
-        self.moved = moved > 0
+        self.moved = np.arange(len(i)) % 2 == 1
+        self.factor = np.where(self.moved, 1 - MOVED * np.finfo(float).eps, 1.0)
         self._row = self._call = 0
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +79,8 @@ class Pairs:
         call = self.record.calls[self._call]
         self._call += 1
         value, integral, error = call.at(self.i, self.j, np.broadcast_to(c, self.i.shape))
-        return (value + error, integral + error) if self.moved else (value, integral)
+        moved = np.where(self.moved, error, 0.0)
+        return value + moved, integral + moved
 
 
 @dataclass
@@ -161,13 +163,13 @@ class Careful:
     def _values(self, i: np.ndarray, j: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The outputs of pairs, and their errors."""
         numbers = [float(self.params[name]) for name in self.kernel.params]
-        right = j if self.own else j + self.n1
+        rows, columns = np.repeat(i, 2), np.repeat(j if self.own else j + self.n1, 2)
         with np.errstate(all="ignore"):
-            grams = [self._gram(one, two, i, j) for one, two in self.kernel.grams]
-            values, moved = ([np.broadcast_to(v, i.shape) for v in self.kernel.listed(
-                Pairs(self.record, i, right, by), grams, numbers, self.sizes)] for by in (0.0, MOVED))
-            errors = [SAFETY * np.abs(value - other) for value, other in zip(values, moved)]
-        return values, [np.where(np.isnan(error), np.inf, error) for error in errors]
+            grams = [np.repeat(self._gram(one, two, i, j), 2) for one, two in self.kernel.grams]
+            pairs = Pairs(self.record, rows, columns)
+            both = [np.broadcast_to(v, rows.shape) for v in self.kernel.listed(pairs, grams, numbers, self.sizes)]
+            errors = [SAFETY * np.abs(v[::2] - v[1::2]) for v in both]
+        return [v[::2] for v in both], [np.where(np.isnan(error), np.inf, error) for error in errors]
 
     def _gram(self, one: str, two: str, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         a, b = np.asarray(self.left[one], np.float64), np.asarray(self.right[two], np.float64)
