@@ -101,15 +101,17 @@ class _Side:
             enough = np.flatnonzero(one * two <= TOLERANCE)
         return int(enough[0]) if len(enough) else order
 
-    def coefficients(self, powers: np.ndarray) -> np.ndarray:
-        """[n, powers]."""
+    def coefficients(self, powers: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """[n, powers], times weights [powers]."""
         found = np.zeros((len(self.rows.q), len(powers)))
         for k, (own, panel) in enumerate(zip(self.rows.members, self.panels)):
             if panel is None:
                 found[own, 0] = np.where(self.rows.q[own] == 0, self.function.f(np.zeros(1))[0], np.nan)
                 continue
             there = np.count_nonzero(powers < panel.order)
-            found[own, :there] = self.rows.interpolation(k, len(panel.table)) @ panel.columns(powers[:there])
+            columns = panel.columns(powers[:there])
+            columns = columns if weights is None else columns * weights[:there]
+            found[own, :there] = self.rows.interpolation(k, len(panel.table)) @ columns
         return found
 
 
@@ -142,8 +144,10 @@ class HermiteSeries:
         return np.append(self.powers[1::CHUNK], self.powers[-1] + step)
 
     def tables(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Coefficients [n, terms] and bounds [chunks + 1, n] of both sides."""
-        made = [(side.coefficients(self.powers), side.bounds(self.starts))
+        """Coefficients [n, terms] and bounds [chunks + 1, n] of both sides; with means the coefficients of integrals, of
+        which each side has one root of 1 / (n + 1)."""
+        weights = 1 / np.sqrt(self.powers + 1) if self.means else None
+        made = [(side.coefficients(self.powers, weights), side.bounds(self.starts))
                 for side in self._sides[:1 if self._sides[0] is self._sides[1] else 2]]
         return [made[0], made[-1]]
 
@@ -256,9 +260,8 @@ def _sum_pairs(first, second, powers, i, j, c, value, integral):
 
 def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.dtype) -> tuple[np.ndarray, ...]:
     """For `sum_series`, of all calls side by side: coefficients [N1, terms] and, by blocks of columns, [blocks, terms,
-    BLOCK], the former over n + 1 where integrals are wanted, and where each call begins; bounds [N1, chunks] and, largest
-    of a block, [blocks, chunks], where each call begins, and what is left after the last terms [calls, N2]; the powers of
-    terms and bounds."""
+    BLOCK], and where each call begins; bounds [N1, chunks] and, largest of a block, [blocks, chunks], where each call
+    begins, and what is left after the last terms [calls, N2]; the powers of terms and bounds."""
     if not calls:
         none, ints = np.zeros((1, 1), dtype), np.zeros(1, np.int64)
         return (none, none[None], ints, none.astype(np.float64), none.astype(np.float64), ints,
@@ -271,11 +274,9 @@ def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.
     n1, n2 = len(sides[0][0][0][rows]), len(sides[0][1][0][columns])
     first, near = np.empty((n1, terms[-1]), dtype), np.empty((n1, chunks[-1]))
     second, far = _blocks(n2, terms[-1], dtype), _blocks(n2, chunks[-1], np.dtype(np.float64))
-    for k, (call, ((one, left), (two, right))) in enumerate(zip(calls, sides)):
+    for k, ((one, left), (two, right)) in enumerate(sides):
         own, bounds = slice(terms[k], terms[k + 1]), slice(chunks[k], chunks[k + 1])
         first[:, own], near[:, bounds] = one[rows], left[:, rows].T
-        if call.means:
-            first[:, own] /= call.powers + 1
         _fill(second[:, own], two[columns])
         _fill(far[:, bounds], right[:, columns].T)
     rest = np.array([right[-1, columns] for _, (_, right) in sides])
@@ -293,7 +294,7 @@ def _blocks(n: int, items: int, dtype: np.dtype) -> np.ndarray:
 def _fill(room: np.ndarray, table: np.ndarray) -> None:
     """Writes [n, items] to [blocks, items, BLOCK]."""
     whole, left = divmod(len(table), BLOCK)
-    room[:whole] = table[:whole * BLOCK].reshape(whole, BLOCK, -1).transpose(0, 2, 1)
+    room[:whole] = table[:whole * BLOCK].reshape(whole, BLOCK, table.shape[1]).transpose(0, 2, 1)
     if left:
         room[whole, :, :left] = table[whole * BLOCK:].T
 
