@@ -199,7 +199,11 @@ class HermiteSeries:
     def _reached(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """The errors of sums that have all of their terms."""
         a, b = self._sides
-        return (ROUNDING + 2 * TOLERANCE + a.error[i] + b.error[j]) * a.unit[i] * b.unit[j]
+        return (ROUNDING + 2 * TOLERANCE + a.error[i] + b.error[j]) * self.units(i, j)
+
+    def units(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """What errors of rows i of u and j of v are relative to."""
+        return self._sides[0].unit[i] * self._sides[1].unit[j]
 
     @property
     def error(self) -> float:
