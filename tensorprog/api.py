@@ -312,12 +312,14 @@ class CompiledProgram:
 
         with (shown(progress) as report,
               kept(checkpoint, every, self.source, env, "limit", dtype) as state):
-            compiled = self.compiled_for(env)
+            compiled, biased = self.compiled_for(env), set()
             limit = run_limit(
                 compiled, env, method, self.source, samples=samples, replicates=replicates, seed=seed,
-                tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=report)
-        tails = _tail_warnings(compiled, limit.values, limit.errors, limit.methods)
-        return self._result(limit.values, limit.errors, limit.methods, missing, (*warnings, *limit.warnings, *tails),
+                tolerance=tolerance, threads=threads, dtype=dtype, checkpoint=state, watch=watch, progress=report,
+                biased=biased)
+        doubts = (*_tail_warnings(compiled, limit.values, limit.errors, limit.methods),
+                  *self._bias_warnings(biased, limit.methods))
+        return self._result(limit.values, limit.errors, limit.methods, missing, (*warnings, *limit.warnings, *doubts),
                             unresolved=limit.unresolved,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
 
@@ -548,6 +550,12 @@ class CompiledProgram:
         by = {warning: acceptance_of(warning, self.source) for warning in found}
         idle = unused(self.source, {*self._accepted, *by.values()}, after_run=True) if limit else ()
         return (*(warning for warning, acceptance in by.items() if acceptance is None), *idle)
+
+    def _bias_warnings(self, biased: Collection[str], methods: Mapping[str, str]) -> list[Diagnostic]:
+        return [Diagnostic("TP645", f"the error of the output '{o.name}' is mostly a bias of its particles, which more "
+                           "replicates do not make smaller", o.span, severity="warning",
+                           help="take more samples: the bias falls as one over their number")
+                for o in self.program.outputs if o.name in biased and methods[o.name] == "particles"]
 
     def _divergence_warnings(self, values: Mapping[str, np.ndarray],
                              diverged: Mapping[str, int | None]) -> list[Diagnostic]:
