@@ -331,9 +331,9 @@ class CompiledProgram:
 
         with (shown(progress) as report,
               kept(checkpoint, every, self.source, env, "limit", dtype) as state):
-            compiled = self.compiled_for(env)
+            compiled, biased = self.compiled_for(env), set()
             options = {"samples": samples, "replicates": replicates, "tolerance": tolerance, "threads": threads,
-                       "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report}
+                       "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report, "biased": biased}
             if compiled.gaussians is None:
                 limit, spread = run_limit(compiled, env, method, self.source, seed=seed, **options), {}
             else:
@@ -342,9 +342,10 @@ class CompiledProgram:
                 found = run_random(compiled, env, method, self.source, draws=draws, seed=seed, **options)
                 limit, spread = found.limit, found.spread
             drawn, said = run_draws(compiled, env, samples=samples, seed=seed, tolerance=tolerance, threads=threads)
-        tails = _tail_warnings(compiled, limit.values, limit.errors, limit.methods)
+        doubts = (*_tail_warnings(compiled, limit.values, limit.errors, limit.methods),
+                  *self._bias_warnings(biased, limit.methods))
         return self._result(limit.values | drawn, limit.errors, limit.methods | dict.fromkeys(drawn, "particles"), missing,
-                            (*warnings, *limit.warnings, *said, *tails), unresolved=limit.unresolved, spread=spread,
+                            (*warnings, *limit.warnings, *said, *doubts), unresolved=limit.unresolved, spread=spread,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
 
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
@@ -614,6 +615,12 @@ class CompiledProgram:
         by = {warning: acceptance_of(warning, self.source) for warning in found}
         idle = unused(self.source, {*self._accepted, *by.values()}, after_run=True) if limit else ()
         return (*(warning for warning, acceptance in by.items() if acceptance is None), *idle)
+
+    def _bias_warnings(self, biased: Collection[str], methods: Mapping[str, str]) -> list[Diagnostic]:
+        return [Diagnostic("TP645", f"the error of the output '{o.name}' is mostly a bias of its particles, which more "
+                           "replicates do not make smaller", o.span, severity="warning",
+                           help="take more samples: the bias falls as one over their number")
+                for o in self.program.outputs if o.name in biased and methods[o.name] == "particles"]
 
     def _divergence_warnings(self, values: Mapping[str, np.ndarray],
                              diverged: Mapping[str, int | None]) -> list[Diagnostic]:

@@ -139,7 +139,7 @@ def run_limit(compiled: Compiled, env: Mapping[str, object], method: str, source
     """Every output in the limit, as `evaluate` gives it, but for what depends on a jump that a scalar tends to."""
     if not compiled.limit.outputs:
         return Limit({}, {}, {})
-    found = find_jumps(compiled.limit, env)
+    found = _places(compiled, env)
     with_probes = _with_probes(compiled, found) if found else None
     if with_probes is None or _refused(*with_probes, method):
         return Limit(*evaluate(compiled, env, method, source, **options))
@@ -189,6 +189,15 @@ def _without_probes(options: Mapping[str, object], probes: Probed) -> dict[str, 
     return {**options, "watch": lambda found: watch({n: v for n, v in found.items() if n not in probes.added})}
 
 
+def _places(compiled: Compiled, env: Mapping[str, object]) -> Sequence:
+    """The statements that may jump; looked for once for the values of parameters and sizes."""
+    numbers = {name: value for name, value in env.items() if np.ndim(value) == 0}
+    key = "places", *numbers.items()
+    if key not in compiled.probed:
+        compiled.probed[key] = find_jumps(compiled.limit, numbers)
+    return compiled.probed[key]
+
+
 def _with_probes(compiled: Compiled, found: Sequence) -> tuple[Compiled, Probed]:
     """The program with probes; made once for each set of statements that may jump."""
     key = tuple(id(statement) for statement, _ in found)
@@ -205,13 +214,13 @@ def for_module(compiled: Compiled) -> tuple[Compiled, Probed] | None:
     computed in every iteration are looked at.
     """
     every = always_computed(compiled.limit)
-    found = [(s, vars) for s, vars in find_jumps(compiled.limit, compiled.env) if every.issuperset(vars)]
+    found = [(s, vars) for s, vars in _places(compiled, compiled.env) if every.issuperset(vars)]
     return _with_probes(compiled, found) if found else None
 
 
 def possible_jumps(compiled: Compiled, env: Mapping[str, object]) -> tuple[Jump, ...]:
     """The places at which a scalar may tend to a jump."""
-    found = find_jumps(compiled.limit, env)
+    found = _places(compiled, env)
     return _with_probes(compiled, found)[1].jumps if found else ()
 
 

@@ -181,7 +181,7 @@ class PairModule:
                **options: object) -> tuple[dict[str, np.ndarray], dict[str, list[PairError]]]:
         """The outputs, [..., N1, N2], and the errors of each at all leading indices; `first` and `second` by the names
         of inputs on the left and on the right."""
-        from tensorprog.runtime.pairs import evaluate_with_error
+        from tensorprog.runtime import pairs
 
         lowering, kernel = self.lowering, self.module.KERNEL
         left = _chosen(first, lowering.left)
@@ -189,8 +189,9 @@ class PairModule:
         params = {name: float(_number(e, env)) for name, e in lowering.parameters.items()}
         params |= {name: env[name] for name in lowering.program.sizes if name in env}
         shape = tuple(int(_number(extent, env)) for _, extent in lowering.leading)
+        options["few"] = pairs.FEW_PAIRS
         if not shape:
-            found, errors = evaluate_with_error(kernel, left, right, params, **options)
+            found, errors = pairs.evaluate_with_error(kernel, left, right, params, **options)
             return found, {name: [error] for name, error in errors.items()}
         out = options.pop("out", None)
         stacked: dict[str, np.ndarray] = dict(out or {})
@@ -198,7 +199,7 @@ class PairModule:
         for index in itertools.product(*map(range, shape)):
             sizes = {name: i for (name, _), i in zip(lowering.leading, index)}
             part = {name: stacked[name][index] for name in stacked} if stacked else None
-            found, error = evaluate_with_error(kernel, left, right, params | sizes, out=part, **options)
+            found, error = pairs.evaluate_with_error(kernel, left, right, params | sizes, out=part, **options)
             for name, own in error.items():
                 errors[name].append(own)
             if not stacked:

@@ -331,3 +331,26 @@ def test_steep_functions_by_series_quadrature_and_written_modules(tmp_path):
     assert program.kernels({"X": X})["K"] == pytest.approx(found["K"], abs=1e-9)
     small = program.kernels({"X": 1e-9 * X})["K"]
     assert small == pytest.approx(1e-18 * X @ X.T / 2, rel=1e-9)
+
+
+FAMILY = """width n
+size C = 3
+vector x : [n] ~ normal(0, 1)
+vector v[C] : [n] ~ normal(0, 1)
+for c in range(C):
+    f[c] = moment((v[c] + 0.3*c*x)**2)/2 + moment(relu(v[c] - 0.2*c))
+"""
+
+
+def test_the_largest_of_a_family():
+    """E relu(Z - b) = phi(b) - b Phi(-b); the loss of a family's largest element, and what its gradient changes."""
+    f = np.array([(1 + (0.3 * c)**2) / 2 + math.exp(-(b := 0.2 * c)**2 / 2) / math.sqrt(2 * math.pi)
+                  - b * math.erfc(b / math.sqrt(2)) / 2 for c in range(3)])
+    text = FAMILY + "loss = max(f)\ng = n * grad(loss, x)\nspread = loss - min(f)\n"
+    found = tensorprog.compile(text + "output loss, spread\noutput moment(g*g) as slope").run(method="covariance")
+    assert found["loss"] == pytest.approx(f.max(), rel=1e-14)
+    assert found["spread"] == pytest.approx(f.max() - f.min(), rel=1e-12)
+    # d f[c] / d x = 0.3 c (v[c] + 0.3 c x)
+    c = int(f.argmax())
+    assert found["slope"] == pytest.approx((0.3 * c)**2 * (1 + (0.3 * c)**2), rel=1e-13)
+    assert max(error.max() for error in found.error.values()) < 1e-12

@@ -8,6 +8,7 @@ import pytest
 import tensorprog
 from tensorprog.driver import emit_module_text, load_module
 from tensorprog.passes.averages import resolutions
+from tensorprog.runtime import replicates as summary
 
 HEAD = "width n\nmatrix W : [n, n] ~ normal(0, 1/n)\nvector v : [n] ~ normal(0, 1)\nvector w : [n] ~ normal(0, 1)\n"
 
@@ -89,3 +90,35 @@ def test_heavy_tails_are_told(inside, heavy):
     program = tensorprog.compile(f"{HEAD}q = moment({inside})\noutput q\n")
     found = program.run(method="particles", samples=32, replicates=2)
     assert ("TP643" in [d.code for d in found.warnings]) == heavy
+
+
+BIASED = f"""{HEAD}f = exp(3*moment(abs(v*w)))
+g = moment(abs(v*w))
+output f, g
+"""
+
+
+@pytest.mark.parametrize("samples, replicates, told", [
+    pytest.param(64, 256, True, marks=pytest.mark.slow), (1024, 8, False)])
+def test_a_bias_above_the_standard_error_is_told(samples, replicates, told):
+    """E exp(3 m) is e**(9 var(m)/2) times exp(3 E m); with few samples that is more than hundreds of replicates scatter."""
+    program = tensorprog.compile(BIASED)
+    found = [program.run(method="particles", samples=samples, replicates=replicates, seed=seed) for seed in range(5)]
+    outputs = [[d.message.split("'")[1] for d in one.warnings if d.code == "TP645"] for one in found]
+    assert sum("f" in names for names in outputs) >= 3 if told else not any(outputs)
+    assert not any("g" in names for names in outputs)
+
+
+def test_a_bias_is_accepted_like_other_warnings():
+    accepted = BIASED.replace("output f, g", "output f, g   # accept TP645: a sketch")
+    for text, told in ((BIASED, True), (accepted, False)):
+        found = tensorprog.compile(text).run(method="particles", samples=16, replicates=64)
+        assert ("TP645" in [d.code for d in found.warnings]) == told
+
+
+def test_when_a_bias_counts():
+    scattered = 1 + 0.1 * np.random.default_rng(0).standard_normal((64, 20))
+    for parts, expected in ((1.0, False), (1.01, False), (1.6, True)):
+        names = set()
+        summary._summary([{"f": x} for x in scattered], [{"f": np.full(20, parts)}] * 32, 256, {}, names)
+        assert names == ({"f"} if expected else set())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -15,8 +16,17 @@ import tensorprog
 from tensorprog.covariance.emit import emit_module
 from tensorprog.diagnostics import ProgramError
 from tensorprog.driver import load_module
+from tensorprog.runtime import pairs
 
 TILES = [name for name in NETWORKS if name not in ("input_in_every_layer", "bias_with_a_mean", "layer_normalization")]
+
+
+@contextmanager
+def tiles_of_few_pairs():
+    """Tiles even for as few pairs as are usually computed in lists."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "FEW_PAIRS", 0)
+        yield
 
 
 def agree(found, sampled, names, errors=4.5):
@@ -58,13 +68,18 @@ def test_tiles_and_the_table(name):
     table = load_module(emit_module(compiled.limit, compiled.original, compiled.covered.system))
     for depth in (1, 2, 5):
         expected, _ = table.run({**data, "L": depth})
-        found = program.kernels(data, L=depth)
+        with tiles_of_few_pairs():
+            tiles = program.kernels(data, L=depth)
         for output in "KT":
-            scale = np.max(np.abs(expected[output]))
-            assert found[output] == pytest.approx(expected[output], rel=1e-10, abs=1e-13 * scale)
-    first, second = rows(4), rows(3, seed=1)
-    whole = program.kernels({"X": np.concatenate([first, second])}, L=2)["T"]
-    assert program.kernels({"X": first}, {"X": second}, L=2)["T"] == pytest.approx(whole[:4, 4:], rel=1e-11, abs=1e-12)
+            for found in (tiles, program.kernels(data, L=depth)):
+                scale = np.max(np.abs(expected[output]))
+                assert found[output] == pytest.approx(expected[output], rel=1e-10, abs=1e-13 * scale)
+    first, second = {"X": rows(4)}, {"X": rows(3, seed=1)}
+    whole = program.kernels({"X": np.concatenate([first["X"], second["X"]])}, L=2)["T"]
+    with tiles_of_few_pairs():
+        tiles = program.kernels(first, second, L=2)
+    for found in (tiles, program.kernels(first, second, L=2)):
+        assert found["T"] == pytest.approx(whole[:4, 4:], rel=1e-11, abs=1e-12)
 
 
 @pytest.mark.quick("residual")
@@ -216,7 +231,8 @@ def check_random_network(made, depth):
         return
     agree(found, program.run(data, L=depth, method="particles", samples=1024), "KT", errors=6)
     if "tiles of pairs" in program.emit("plan"):
-        tiles = program.kernels(data, L=depth)
+        with tiles_of_few_pairs():
+            tiles = program.kernels(data, L=depth)
         for name in tiles:
             assert tiles[name] == pytest.approx(found[name], rel=1e-9, abs=1e-12)
 

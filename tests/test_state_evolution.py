@@ -152,6 +152,12 @@ def test_a_smooth_denoiser():
     assert_evolves(program, evolution(lambda x, c: np.tanh(x / c), over_signs))
 
 
+def test_a_denoiser_whose_jump_is_filled():
+    """The derivative of the sign is a delta beside what is 0 there."""
+    program = message_passing(families(), "def denoise(x, c) = sign(x) * log(1 + abs(x) / c)")
+    assert_evolves(program, evolution(lambda x, c: np.sign(x) * np.log1p(abs(x) / c), over_signs, kinks=(0,)))
+
+
 @pytest.mark.parametrize("body, denoiser", [
     (IN_PLACE, SOFT),
     (families(), "def denoise(x, c) = sign(x) * max(abs(x) - c, 0)"),
@@ -166,8 +172,9 @@ def test_a_smooth_denoiser():
     (families(scale="tau2[t]"), """def odds(x, s) = 3 * sqrt((1 + s) / s) * exp(-x**2 / (2 * s * (1 + s)))
 def denoise(x, s) = x / (1 + s) / (1 + odds(x, s))"""),
     (families(scale="tau2[t]"), "def denoise(x, s) = tanh(x / s) / 2 + x / (2 * (1 + s))"),
+    (families(), "def denoise(x, c) = sign(x) * log(1 + abs(x) / c)"),
 ], ids=["in place", "sign and max", "max and min", "clip", "absolute values", "steps", "squared signs", "absolute signs",
-        "hard, by Stein", "smooth gate", "posterior mean", "a linear part"])
+        "hard, by Stein", "smooth gate", "posterior mean", "a linear part", "logarithm"])
 def test_every_spelling_and_denoiser_has_equations_of_one_gaussian_each(body, denoiser):
     plan = message_passing(body, denoiser).compiled.plan
     assert plan.names("particles") == []

@@ -93,7 +93,7 @@ def steps_text(program: Program) -> str:
 
 def _run(program: Program, resolution: Mapping[str, tuple[float, bool]]) -> str:
     return f'''def run(data, *, samples=4096, replicates=8, seed=0, tolerance=None, threads=None, progress=None,
-        **settings):
+        biased=None, **settings):
     """The limits of the outputs ({", ".join(o.name for o in program.outputs)}) and their standard errors.
 
     Args:
@@ -105,6 +105,7 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]]) -> str:
             starts at 1e-3 and grows with the number of directions k as 0.15*sqrt(k/samples).
         threads: replicates that run at the same time; by default as many as there are processors.
         progress: called with (steps done, steps in all) over all replicates.
+        biased: a set, which gets the names of outputs whose bias is above their standard error.
 
     Returns:
         (values, errors): output name -> array.
@@ -116,7 +117,7 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]]) -> str:
         return replicate(env, rt.part_size(samples, part[1]), child, tolerance, tick, part=part)
 
     return rt.run_replicates(one, replicates=replicates, seed=seed, steps=steps(env), threads=threads,
-                             progress=progress, samples=samples, jumps={dict(resolution)!r})'''
+                             progress=progress, samples=samples, jumps={dict(resolution)!r}, biased=biased)'''
 
 
 # --- one replicate -------------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ import numpy as np
 from tensorprog.runtime.compiling import njit
 from tensorprog.covariance import tape, tape_grams, tape_keys
 from tensorprog.covariance.runtime import {runtime}
+from tensorprog.covariance.solving import Solver
 from tensorprog.expectations.numeric import gelu, relu, sigmoid, sigmoid_slope, sign, silu, softplus, step, tanh_slope
 '''
 
@@ -202,7 +203,7 @@ class _Module:
 
     # --- run ---
 
-    def _checked(self, number: int, env: str) -> list[str]:
+    def _checked(self, number: int) -> list[str]:
         """Lines that make sure of a condition at all of its indices; its excess becomes part of the error."""
         condition = self.system.conditions[number]
         printer = Printer(self.program)
@@ -212,7 +213,7 @@ class _Module:
                   for k, b in enumerate(condition.bindings)]
         indices = ", ".join([*printer.names.values(), *["0"] * (self.width - 1 - len(printer.names))])
         inner = "    " * len(lines)
-        return [*lines, f"{inner}found = solve(({number}, {indices}), memo, stack, worst, limit, {env})",
+        return [*lines, f"{inner}found = solver.value(({number}, {indices}))",
                 f"{inner}if worst[1]:", f"{inner}    raise TooLarge",
                 f"{inner}if not found <= CANCELS:", f"{inner}    raise NotCancelling(",
                 f'{inner}        f"responses do not cancel what is carried over: {{found:.3g}} of it is left")',
@@ -256,11 +257,11 @@ class _Module:
                       "    known |= {name: np.full(value.shape, error) for name, (value, error) in tiled.items()}"]
         if self.system.conditions:
             lines.append("    excess = np.zeros(1)")
-        lines += ["", "    def at(shift):", "        memo, stack = table()",
-                  *(["        memo = memo if known is None else known"] if self.varying else []),
-                  "        worst, values = np.array([0.0, 0.0, shift]), {}"]
+        lines += [f"    solver = Solver(compute, solve, table, ({env},), limit)", "", "    def at(shift):",
+                  "        worst, values = np.array([0.0, 0.0, shift]), {}",
+                  f"        solver.begin(worst{', known' * bool(self.varying)})"]
         for number in self.system.conditions:
-            lines += ["        " + line for line in self._checked(number, env)]
+            lines += ["        " + line for line in self._checked(number)]
         for output in self.program.outputs:
             if output.cell in self.system.outputs:
                 lines += ["        " + line for line in self._output(output, extents, env)]
@@ -292,7 +293,7 @@ class _Module:
                 "    if found is None and between is None:",
                 f"        values[{name}] = np.empty({text})",
                 f"        for index in np.ndindex(values[{name}].shape):",
-                f"            values[{name}][index] = solve(({number}, *index{pad}), memo, stack, worst, limit, {env})",
+                f"            values[{name}][index] = solver.value(({number}, *index{pad}))",
                 "            if worst[1]:",
                 "                raise TooLarge"]
 

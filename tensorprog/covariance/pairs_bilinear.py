@@ -13,12 +13,11 @@ from tensorprog.covariance.nodes import Node as Atom
 from tensorprog.covariance.nodes import flat
 from tensorprog.covariance.pairs_graph import Graph, references, shift_of, shifted
 from tensorprog.covariance.pairs_graph import Node as GraphNode
+from tensorprog.covariance.pairs_means import normalised
 from tensorprog.covariance.pairs_nodes import At, Own, Two
 
 ONE = Integer(1)
 TOLERANCE = 1e-13
-PROBE = sympy.Rational(3, 8)
-_PROBES = {"sigmoid": lambda x: 1 / (1 + sympy.exp(-x)), "step": sympy.Heaviside, "relu": lambda x: sympy.Max(x, 0)}
 
 Pair = tuple[Expr, Expr]
 
@@ -37,11 +36,12 @@ class _Gathering:
         self.graph, self.duals = graph, duals
 
     def expression(self, expr: Expr, start: int | None) -> Expr:
+        read = frozenset(references(expr))
         terms: dict[Expr, dict[tuple, dict[Pair, Expr]]] = {}
         rest: dict[Expr, Expr] = {}
         for term in sympy.Add.make_args(flat(expr)):
             number, factors = term.as_coeff_mul()
-            means = {f: m for f in factors if (m := self._mean(f, start)) is not None}
+            means = {f: m for f in factors if (m := self._mean(f, start, read)) is not None}
             constants = [f for f in factors if not f.free_symbols and not f.atoms(Atom)]
             others = sympy.Mul(*(f for f in factors if f not in constants and f not in means))
             scale = number * sympy.Mul(*constants)
@@ -65,7 +65,7 @@ class _Gathering:
                 rest[others] = rest.get(others, Integer(0)) - constant
         return result + sum(c * e for e, c in rest.items()) if changed else expr
 
-    def _mean(self, factor: Expr, start: int | None) -> tuple[Pair, tuple, Expr] | None:
+    def _mean(self, factor: Expr, start: int | None, read: frozenset[Expr]) -> tuple[Pair, tuple, Expr] | None:
         """A factor as a mean of two functions: these, its covariances, and a number that multiplies it."""
         if isinstance(factor, Two):
             return self.duals[int(factor.args[0])], factor.args[1:], ONE
@@ -75,18 +75,20 @@ class _Gathering:
         node = self.graph.nodes[int(ref.args[0])]
         shift = shift_of(ref)
         number, mean = node.expr.as_coeff_Mul()
-        if node.leveled and not self._holds(node, start, shift):
+        if node.leveled and not self._holds(node, start, shift, read):
             return None
         if not isinstance(mean, Two) or len(set(mean.args[1:])) > 1:
             return None
         f, g = self.duals[int(mean.args[0])]
         return ((ONE, f * g) if side else (f * g, ONE)), shifted(mean, shift or 0).args[1:], number
 
-    def _holds(self, node: GraphNode, start: int | None, shift: int | None) -> bool:
-        """Whether a node's step can be put in at `shift` levels after those of a loop from `start` on."""
+    def _holds(self, node: GraphNode, start: int | None, shift: int | None, read: frozenset[Expr]) -> bool:
+        """Whether a node's step can be put in at `shift` levels after those of a loop from `start` on, into an
+        expression that has `read` anyway."""
         if start is None or shift is None or node.tops or start + shift < node.holds:
             return False
-        return all(shift_of(r) is not None and start + shift + shift_of(r) >= self.graph.nodes[int(r.args[0])].start
+        return all(shift_of(r) is not None and (start + shift + shift_of(r) >= self.graph.nodes[int(r.args[0])].start
+                                                or At(r.args[0], r.args[1] + shift) in read)
                    for r in references(node.expr))
 
     def _product(self, found: dict[Pair, Expr], args: tuple) -> tuple[Expr, Expr] | None:
@@ -102,8 +104,8 @@ class _Gathering:
                 target = found.get((p, g), Integer(0)) * found.get((f, q), Integer(0)) / found[pivot]
                 if (f, g) != (ONE, ONE) and abs(float(found.get((f, g), 0) - target)) > TOLERANCE * abs(float(target)):
                     return None
-        left, a = _normal({f: found.get((f, q), Integer(0)) for f in rows})
-        right, b = _normal({g: found.get((p, g), Integer(0)) for g in columns})
+        left, a = normalised({f: found.get((f, q), Integer(0)) for f in rows})
+        right, b = normalised({g: found.get((p, g), Integer(0)) for g in columns})
         both = ONE in rows and ONE in columns
         constant = found[ONE, q] * found[p, ONE] / found[pivot] - found.get((ONE, ONE), Integer(0)) if both else 0
         return a * b / found[pivot] * Two(self._number((left, right)), *args), constant
@@ -112,13 +114,3 @@ class _Gathering:
         if pair not in self.duals:
             self.duals.append(pair)
         return Integer(self.duals.index(pair))
-
-
-def _normal(coefficients: dict[Expr, Expr]) -> tuple[Expr, Expr]:
-    """A combination of functions as a multiple of one that has a coefficient 1 or -1 and is positive at a point."""
-    scale = abs(min(coefficients.items(), key=lambda item: str(item[0]))[1])
-    f = sum(c / scale * g for g, c in coefficients.items())
-    value = f.replace(lambda e: e.func.__name__ in _PROBES, lambda e: _PROBES[e.func.__name__](*e.args))
-    (x,) = f.free_symbols
-    negative = (value.subs(x, PROBE).evalf() < 0) == sympy.true
-    return (-f, -scale) if negative else (f, scale)

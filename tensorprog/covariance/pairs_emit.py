@@ -14,7 +14,8 @@ _BY_TILES = '''def by_tiles{suffix}(env, threads):
     """name -> (values, error) of {outputs} for all pairs of rows; empty for sizes that this is not for."""
 {names}    if {others}:
         return {{}}
-    found, errors = rt.evaluate_with_error(KERNEL{suffix}, {first}, {second}, {params}, threads=threads)
+    found, errors = rt.evaluate_with_error(KERNEL{suffix}, {first}, {second}, {params}, threads=threads,
+                                           few=rt.FEW_PAIRS)
     return {{name: (value, errors[name].dense(value)) for name, value in found.items()}}
 '''
 

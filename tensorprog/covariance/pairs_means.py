@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import sympy
@@ -10,6 +10,9 @@ from sympy import Dummy, Expr, Integer, Symbol
 
 from tensorprog.covariance.pairs_nodes import NotPairs
 from tensorprog.covariance.system import System
+
+PROBE = sympy.Rational(3, 8)
+_PROBES = {"sigmoid": lambda x: 1 / (1 + sympy.exp(-x)), "step": sympy.Heaviside, "relu": lambda x: sympy.Max(x, 0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ def _product(term: Expr, gaussians: list[Symbol], known: set[Symbol],
 
 
 def _separated(term: Expr, gaussians: list[Symbol]) -> tuple[Expr, dict[Symbol, Expr]]:
-    """A product as its coefficient and one function of each Gaussian."""
+    """A product as its coefficient and one function of each Gaussian, without a number that multiplies it: which of
+    the functions has the number is an accident of how a mean is written, and (u, v) and (v, u) are to be alike."""
     coefficient, functions = Integer(1), {}
     for factor in sympy.Mul.make_args(term):
         used = [g for g in gaussians if factor.has(g)]
@@ -97,7 +101,35 @@ def _separated(term: Expr, gaussians: list[Symbol]) -> tuple[Expr, dict[Symbol, 
     for z, f in functions.items():
         if f.free_symbols != {z}:
             raise NotPairs(f"a function of a Gaussian depends on numbers: {f}")
+        number, functions[z] = _monic(f, z)
+        coefficient *= number
     return coefficient, functions
+
+
+def _monic(f: Expr, z: Symbol) -> tuple[Expr, Expr]:
+    """A function of z as a number times one whose sums are normalised."""
+    number, factors = Integer(1), []
+    for factor in sympy.Mul.make_args(f):
+        if factor.is_Add:
+            coefficients: dict[Expr, Expr] = {}
+            for term in factor.args:
+                c, g = term.as_independent(z, as_Add=False)
+                coefficients[g] = coefficients.get(g, Integer(0)) + c
+            factor, scale = normalised(coefficients)
+            number *= scale
+        factors.append(factor)
+    return number, sympy.Mul(*factors)
+
+
+def normalised(coefficients: Mapping[Expr, Expr]) -> tuple[Expr, Expr]:
+    """A combination of functions as one that has a coefficient 1 or -1 and is positive at a point, and the number that
+    multiplies it."""
+    scale = abs(min(coefficients.items(), key=lambda item: str(item[0]))[1])
+    f = sum(c / scale * g for g, c in coefficients.items())
+    value = f.replace(lambda e: e.func.__name__ in _PROBES, lambda e: _PROBES[e.func.__name__](*e.args))
+    (z,) = f.free_symbols
+    negative = (value.subs(z, PROBE).evalf() < 0) == sympy.true
+    return (-f, -scale) if negative else (f, scale)
 
 
 def _part(group: list[Symbol], functions: dict[Symbol, Expr]) -> Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import sympy
 from sympy import Expr, Integer, Symbol
@@ -201,6 +202,9 @@ class Terms(Cases, ABC):
         def value(i: Symbol, j: Symbol) -> Expr:
             found = covariance.get((i, j), covariance.get((j, i)))
             if found.is_Symbol and found not in values:
+                own = self._own_variance(i, covariance, values) if i == j else None
+                if own is not None:
+                    return own
                 raise NotPairs(f"{found} is not among the arguments of {self.system.integrands[number][0]}")
             return values.get(found, found)
 
@@ -212,6 +216,22 @@ class Terms(Cases, ABC):
             if formula is None:
                 raise
             return self._algebra(formula, values, extend)
+
+    def _own_variance(self, z: Symbol, covariance: Mapping[tuple[Symbol, Symbol], Expr], values: Mapping) -> Expr | None:
+        """The variance of a Gaussian that an expectation does not depend on, as of u in E[u g(v)], if u and v are
+        elements of one family: from the covariance of both and the variance of v."""
+        for pair, symbol in covariance.items():
+            other = next((g for g in pair if g != z), z)
+            both, alone = values.get(symbol), values.get(covariance.get((other, other)))
+            if z not in pair or other == z or not isinstance(both, Call) or not isinstance(alone, Call):
+                continue
+            number, *args = both.args
+            halves = tuple(args[:len(args) // 2]), tuple(args[len(args) // 2:])
+            known = tuple(alone.args[1:])
+            if int(number) in self.system.symmetric and alone.args[0] == number and known[:len(halves[0])] in halves:
+                own = halves[known[:len(halves[0])] == halves[0]]
+                return Call(number, *own, *own)
+        return None
 
     def _algebra(self, formula: Expr, values: dict, extend: bool) -> Expr:
         return self.translated(flat(formula.xreplace(values)), extend)

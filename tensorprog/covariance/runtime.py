@@ -68,5 +68,6 @@ def with_errors(at: Callable[[float], tuple[Values, float]], inexact: list[str])
         shifted, _ = at(1.0)
         errors = {name: np.abs(shifted[name] - value) + NEGLIGIBLE * np.abs(value) for name, value in values.items()}
     else:
-        errors = {name: 4.0 * worst * np.abs(value) for name, value in values.items()}
+        # A value may be infinite, as what the largest of a family begins with.
+        errors = {name: 4.0 * worst * np.abs(value) if worst else np.zeros(value.shape) for name, value in values.items()}
     return values, {name: error if name in inexact else np.zeros(error.shape) for name, error in errors.items()}

@@ -260,9 +260,13 @@ class System:
     def _equation(self, number: int) -> Equation:
         function = self._unwound.functions[number]
         cases = tuple((guards, self._means.number(expr)) for guards, expr in self._unwound.cases(number))
-        if any(expr.has(sympy.nan, sympy.oo, sympy.zoo, -sympy.oo) for _, expr in cases):
+        # The largest of a family begins with -oo, which is a number like others; arithmetic with it is not to be trusted.
+        if any(expr.has(*_INFINITE) and expr not in (sympy.oo, -sympy.oo) for _, expr in cases):
             raise Unsupported(f"`{function.name}` begins with an infinite value")
         return Equation(number, function.name, function.params, cases)
+
+
+_INFINITE = (sympy.nan, sympy.oo, sympy.zoo, -sympy.oo)
 
 
 def _excess(condition: Condition) -> list[Case]:

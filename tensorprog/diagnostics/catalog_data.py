@@ -176,6 +176,13 @@ _BINDING = {
         "values themselves are in `Result.approach`. tpc exits with 1.",
         "x += tanh(W[l] @ x)",
         "x += tanh(W[l] @ x) / sqrt(L)"),
+    "TP645": Entry(
+        "an error that is mostly bias (warning)",
+        "Nonlinear functions of averages over particles, and directions of matrices that few particles leave out, shift all "
+        "replicates in the same way. The shift is estimated by particles in four parts and is in the reported error. Here it is "
+        "larger than the standard error: more replicates do not help, more samples do.",
+        "tpc run model.tp --method particles --samples 64",
+        "tpc run model.tp --method particles --samples 4096"),
 }
 
 _COMMAND_LINE = {

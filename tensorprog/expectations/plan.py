@@ -20,6 +20,7 @@ from tensorprog.expectations.forms import Conditional
 from tensorprog.expectations.guarded import magnitude, plain
 from tensorprog.expectations.products import Summand, forms_of, is_odd, summands
 from tensorprog.expectations.quadrature import MOST_DIMENSIONS, Integral, integral_of
+from tensorprog.expectations.sifting import sifted
 from tensorprog.expectations.source import Instead, function_source, printable
 from tensorprog.expectations.table import look_up
 
@@ -77,7 +78,7 @@ def plan_expectation(
         NoRecipe: if there is no closed form, and quadrature would need more than three dimensions.
         KeyError: if a covariance is missing.
     """
-    integrand = sympy.sympify(integrand)
+    integrand = sifted(sympy.sympify(integrand), gaussians)
     used = [g for g in gaussians if g in integrand.free_symbols]
     table = {frozenset(pair): sympy.sympify(value) for pair, value in covariance.items()}
     entries = [table[frozenset((g, h))] for g in used for h in used]

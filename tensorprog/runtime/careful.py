@@ -1,8 +1,8 @@
 """The pairs of a kernel that a tile cannot do: nearly equal rows, long series, numbers that are not finite.
 
-They are computed one list at a time by the same recursion in NumPy, twice: once as it is, and once with correlations moved
-by rounding errors and expectations by the errors of theirs. The difference is the error of the result. Where two rows are
-equal, the result is that of the diagonal.
+They are computed one list at a time by the same recursion in NumPy, in which every pair is twice: as it is, and with
+correlations moved by rounding errors and expectations by the errors of theirs. The difference is the error of the result.
+Where two rows are equal, the result is that of the diagonal.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 #: Pairs of a list, and nearly equal pairs whose error is found one by one; it is taken from a sample of more.
 LIST, MOST_NEAR = 1 << 14, 1 << 15
+#: What correlations keep from 1: beyond, rounding errors are looked at.
+NEAR = 1e-5
+#: Errors of kernels from series, relative to the roots of both rows' diagonal values.
+SERIES = 1e-12
 #: By how many units in the last place correlations are moved, and how much larger than what that does errors are.
 MOVED, SAFETY = 4.0, 2.0
 
@@ -54,12 +58,18 @@ class PairError:
 
 
 class Pairs:
-    """What an emitted `listed` function asks for: of rows i on the left and j on the right, in the record's order."""
+    """What an emitted `listed` function asks for: of rows i on the left and j on the right, in the record's order. Each
+    pair is there as it is and then moved.
 
-    def __init__(self, record: Record, i: np.ndarray, j: np.ndarray, moved: float) -> None:
+    Attributes:
+        doubt: [pairs], whether rows are nearly equal or a series has an error that the kernel's own does not cover.
+    """
+
+    def __init__(self, record: Record, i: np.ndarray, j: np.ndarray) -> None:
         self.record, self.i, self.j = record, i, j
-        self.factor = 1 - moved * np.finfo(float).eps
-        self.moved = moved > 0
+        self.moved = np.arange(len(i)) % 2 == 1
+        self.factor = np.where(self.moved, 1 - MOVED * np.finfo(float).eps, 1.0)
+        self.doubt = np.zeros(len(i) // 2, bool)
         self._row = self._call = 0
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
@@ -69,16 +79,20 @@ class Pairs:
         return values[self.i], values[self.j]
 
     def correlation(self, c: np.ndarray) -> np.ndarray:
+        self.doubt |= ~(np.abs(np.broadcast_to(c, self.i.shape)[::2]) <= 1 - NEAR)
         return c * self.factor
 
-    covariance = correlation
+    def covariance(self, k: np.ndarray) -> np.ndarray:
+        return k * self.factor
 
     def sums(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The next series at correlations c."""
         call = self.record.calls[self._call]
         self._call += 1
         value, integral, error = call.at(self.i, self.j, np.broadcast_to(c, self.i.shape))
-        return (value + error, integral + error) if self.moved else (value, integral)
+        self.doubt |= ~(error <= SERIES * call.units(self.i, self.j))[::2]
+        moved = np.where(self.moved, error, 0.0)
+        return value + moved, integral + moved
 
 
 @dataclass
@@ -159,15 +173,16 @@ class Careful:
         return values, [np.zeros(len(rows)) for _ in values]
 
     def _values(self, i: np.ndarray, j: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """The outputs of pairs, and their errors."""
+        """The outputs of pairs, and their errors where there is a doubt."""
         numbers = [float(self.params[name]) for name in self.kernel.params]
-        right = j if self.own else j + self.n1
+        rows, columns = np.repeat(i, 2), np.repeat(j if self.own else j + self.n1, 2)
         with np.errstate(all="ignore"):
-            grams = [self._gram(one, two, i, j) for one, two in self.kernel.grams]
-            values, moved = ([np.broadcast_to(v, i.shape) for v in self.kernel.listed(
-                Pairs(self.record, i, right, by), grams, numbers, self.sizes)] for by in (0.0, MOVED))
-            errors = [SAFETY * np.abs(value - other) for value, other in zip(values, moved)]
-        return values, [np.where(np.isnan(error), np.inf, error) for error in errors]
+            grams = [np.repeat(self._gram(one, two, i, j), 2) for one, two in self.kernel.grams]
+            pairs = Pairs(self.record, rows, columns)
+            both = [np.broadcast_to(v, rows.shape) for v in self.kernel.listed(pairs, grams, numbers, self.sizes)]
+            errors = [SAFETY * np.abs(v[::2] - v[1::2]) for v in both]
+            errors = [np.where(pairs.doubt | ~np.isfinite(error), error, 0.0) for error in errors]
+        return [v[::2] for v in both], [np.where(np.isnan(error), np.inf, error) for error in errors]
 
     def _gram(self, one: str, two: str, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         a, b = np.asarray(self.left[one], np.float64), np.asarray(self.right[two], np.float64)

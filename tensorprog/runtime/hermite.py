@@ -12,6 +12,7 @@ Coefficients come from tables over the variance (`hermite_tables`). Pairs whose 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import llvmlite.binding
 import numpy as np
@@ -35,6 +36,13 @@ TOLERANCE = 3e-14
 CHUNK = 8
 #: Errors of coefficients and sums, relative to the root mean squares.
 ROUNDING = 1e-14
+
+
+@lru_cache(maxsize=4096)
+def _relative_size(f: Callable, number: int) -> float:
+    """The root mean square of a function over the standard deviation, at the end of a panel."""
+    high = np.exp(np.array([(number + 1 - 1e-12) * tables.PANEL]))
+    return float(np.sqrt(np.abs(averages.product(f, f).at(tables.Rows(high)))[0] / high[0]))
 
 
 class _Side:
@@ -63,8 +71,7 @@ class _Side:
         size = panel.size if panel is not None else self._at_zero()
         if self.mean is None or panel is None:
             return size
-        high = np.exp(np.array([(panel.number + 1 - 1e-12) * tables.PANEL]))
-        own = float(np.sqrt(np.abs(averages.product(self.mean, self.mean).at(tables.Rows(high)))[0] / high[0]))
+        own = _relative_size(self.mean, panel.number)
         return min(size, own) if own > 0 else size
 
     def _at_zero(self) -> float:
@@ -94,15 +101,17 @@ class _Side:
             enough = np.flatnonzero(one * two <= TOLERANCE)
         return int(enough[0]) if len(enough) else order
 
-    def coefficients(self, powers: np.ndarray) -> np.ndarray:
-        """[n, powers]."""
+    def coefficients(self, powers: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """[n, powers], times weights [powers]."""
         found = np.zeros((len(self.rows.q), len(powers)))
         for k, (own, panel) in enumerate(zip(self.rows.members, self.panels)):
             if panel is None:
                 found[own, 0] = np.where(self.rows.q[own] == 0, self.function.f(np.zeros(1))[0], np.nan)
                 continue
             there = np.count_nonzero(powers < panel.order)
-            found[own, :there] = self.rows.interpolation(k, len(panel.table)) @ panel.columns(powers[:there])
+            columns = panel.columns(powers[:there])
+            columns = columns if weights is None else columns * weights[:there]
+            found[own, :there] = self.rows.interpolation(k, len(panel.table)) @ columns
         return found
 
 
@@ -135,8 +144,10 @@ class HermiteSeries:
         return np.append(self.powers[1::CHUNK], self.powers[-1] + step)
 
     def tables(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Coefficients [n, terms] and bounds [chunks + 1, n] of both sides."""
-        made = [(side.coefficients(self.powers), side.bounds(self.starts))
+        """Coefficients [n, terms] and bounds [chunks + 1, n] of both sides; with means the coefficients of integrals, of
+        which each side has one root of 1 / (n + 1)."""
+        weights = 1 / np.sqrt(self.powers + 1) if self.means else None
+        made = [(side.coefficients(self.powers, weights), side.bounds(self.starts))
                 for side in self._sides[:1 if self._sides[0] is self._sides[1] else 2]]
         return [made[0], made[-1]]
 
@@ -188,7 +199,11 @@ class HermiteSeries:
     def _reached(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """The errors of sums that have all of their terms."""
         a, b = self._sides
-        return (ROUNDING + 2 * TOLERANCE + a.error[i] + b.error[j]) * a.unit[i] * b.unit[j]
+        return (ROUNDING + 2 * TOLERANCE + a.error[i] + b.error[j]) * self.units(i, j)
+
+    def units(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """What errors of rows i of u and j of v are relative to."""
+        return self._sides[0].unit[i] * self._sides[1].unit[j]
 
     @property
     def error(self) -> float:
@@ -250,40 +265,51 @@ def _sum_pairs(first, second, powers, i, j, c, value, integral):
 def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.dtype) -> tuple[np.ndarray, ...]:
     """For `sum_series`, of all calls side by side: coefficients [N1, terms] and, by blocks of columns, [blocks, terms,
     BLOCK], and where each call begins; bounds [N1, chunks] and, largest of a block, [blocks, chunks], where each call
-    begins, and what is left after the last terms [calls, N2]; the powers of terms and bounds, and weights."""
+    begins, and what is left after the last terms [calls, N2]; the powers of terms and bounds."""
     if not calls:
         none, ints = np.zeros((1, 1), dtype), np.zeros(1, np.int64)
         return (none, none[None], ints, none.astype(np.float64), none.astype(np.float64), ints,
-                none.astype(np.float64), ints, ints, none[0], TOLERANCE)
-    lefts, rights = zip(*(call.tables() for call in calls))
-    first = np.concatenate([values[rows] for values, _ in lefts], axis=1).astype(dtype, copy=False)
-    second = _blocks(np.concatenate([values[columns] for values, _ in rights], axis=1)).astype(dtype, copy=False)
-    near = np.concatenate([bounds[:, rows] for _, bounds in lefts]).T
-    far = _blocks(np.concatenate([bounds[:, columns] for _, bounds in rights]).T).max(axis=2)
-    rest = np.array([bounds[-1, columns] for _, bounds in rights])
+                none.astype(np.float64), ints, ints, TOLERANCE)
     powers = np.concatenate([call.powers for call in calls])
     terms = np.cumsum([0] + [len(call.powers) for call in calls])
     chunks = np.cumsum([0] + [len(call.starts) for call in calls])
     starts = np.concatenate([call.starts for call in calls])
+    sides = [call.tables() for call in calls]
+    n1, n2 = len(sides[0][0][0][rows]), len(sides[0][1][0][columns])
+    first, near = np.empty((n1, terms[-1]), dtype), np.empty((n1, chunks[-1]))
+    second, far = _blocks(n2, terms[-1], dtype), _blocks(n2, chunks[-1], np.dtype(np.float64))
+    for k, ((one, left), (two, right)) in enumerate(sides):
+        own, bounds = slice(terms[k], terms[k + 1]), slice(chunks[k], chunks[k + 1])
+        first[:, own], near[:, bounds] = one[rows], left[:, rows].T
+        _fill(second[:, own], two[columns])
+        _fill(far[:, bounds], right[:, columns].T)
+    rest = np.array([right[-1, columns] for _, (_, right) in sides])
     tolerance = TOLERANCE if dtype == np.float64 else 1e-8
-    return (*map(np.ascontiguousarray, (first, second)), terms, *map(np.ascontiguousarray, (near, far)), chunks, rest,
-            powers, starts, (1.0 / (powers + 1)).astype(dtype), tolerance)
+    return first, second, terms, near, far.max(axis=2), chunks, rest, powers, starts, tolerance
 
 
-def _blocks(table: np.ndarray) -> np.ndarray:
-    """[n, items] as [blocks, items, BLOCK], with zeros after the last row."""
-    n, items = table.shape
-    padded = np.pad(table, ((0, -n % BLOCK), (0, 0)))
-    return padded.reshape(-1, BLOCK, items).transpose(0, 2, 1)
+def _blocks(n: int, items: int, dtype: np.dtype) -> np.ndarray:
+    """Room for [n, items] as [blocks, items, BLOCK], with zeros after the last row."""
+    room = np.empty((-(-n // BLOCK), items, BLOCK), dtype)
+    room[n // BLOCK:] = 0
+    return room
+
+
+def _fill(room: np.ndarray, table: np.ndarray) -> None:
+    """Writes [n, items] to [blocks, items, BLOCK]."""
+    whole, left = divmod(len(table), BLOCK)
+    room[:whole] = table[:whole * BLOCK].reshape(whole, BLOCK, table.shape[1]).transpose(0, 2, 1)
+    if left:
+        room[whole, :, :left] = table[whole * BLOCK:].T
 
 
 @njit(**OPTIONS)
 def sum_series(series, call, i, c0, c, value, integral, doubt, with_integral):
-    """For row i and the strip's correlations c: value = sum t_n c**n, integral = sum t_n c**n / (n + 1).
+    """For row i and the strip's correlations c: value = sum t_n c**n and, if wanted, integral = sum t_n c**n / (n + 1).
 
     `series` is what `pack` returns. Where the terms of the tables are too few, `doubt` is set to 2.
     """
-    first, second, terms, near, far, chunks, rest, powers, starts, weights, tolerance = series
+    first, second, terms, near, far, chunks, rest, powers, starts, tolerance = series
     begin, at, count = terms[call], chunks[call], chunks[call + 1] - chunks[call] - 1
     start, step = powers[begin + 1], powers[begin + 2] - powers[begin + 1]
     room = np.zeros((3, BLOCK), c.dtype)
@@ -304,16 +330,19 @@ def sum_series(series, call, i, c0, c, value, integral, doubt, with_integral):
         while used < count and not near[i, at + used] * far[block, at + used] * power <= tolerance:
             used += 1
             power *= ratio
-        if not near[i, at + used] * far[block, at + used] * power <= tolerance:
+        most = near[i, at + used] * far[block, at + used]
+        if not most * power <= tolerance:
+            last = starts[at + count]
+            enough = (tolerance / most) ** (1.0 / last)  # for every pair of the block
             for k in range(j0, j1):
                 left = near[i, at + count] * rest[call, c0 + k]
-                if not left * (abs(c[k]) + 0.0) ** starts[at + count] <= tolerance:
+                if not abs(c[k]) <= enough and not left * (abs(c[k]) + 0.0) ** last <= tolerance:
                     doubt[k] = 2
-        if whole and with_integral:
-            both_sums(first, second, weights, i, block, begin, used * CHUNK, start, step, c, value, integral, j)
-        elif whole:
-            one_sum(first, second, weights, i, block, begin, used * CHUNK, start, step, c, value, integral, j)
+        x, total, joint, place = (c, value, integral, j) if whole else (own, tried, found, 0)
+        if with_integral:
+            both_sums(first, second, i, block, begin, used * CHUNK, start, step, x, total, joint, place)
         else:
-            both_sums(first, second, weights, i, block, begin, used * CHUNK, start, step, own, tried, found, 0)
+            one_sum(first, second, i, block, begin, used * CHUNK, start, step, x, total, joint, place)
+        if not whole:
             for k in range(j0, j1):
                 value[k], integral[k] = tried[k - j], found[k - j]

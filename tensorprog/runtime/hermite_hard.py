@@ -15,8 +15,9 @@ from tensorprog.nonlinearities import NONLINEARITIES
 from tensorprog.runtime import hermite_tables as tables
 from tensorprog.runtime.compiling import njit
 
-#: Pairs that are integrated; the others keep what their series gives, with its bound.
-MOST = 256
+#: Pairs that are integrated, of which each is there twice (`careful.Pairs`); the others keep what their series gives, with
+#: its bound.
+MOST = 512
 _REACH = 2.0 ** 20
 
 #: Functions of `tensorprog.runtime.functions` that are no nonlinearities of their own.

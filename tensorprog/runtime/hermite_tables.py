@@ -34,19 +34,28 @@ _GAUSS, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 PROBES = np.array([0.137, 0.871])
 
 
+@lru_cache(maxsize=8)
 def chebyshev(count: int) -> np.ndarray:
+    """The Chebyshev nodes of the first kind."""
     return np.cos(np.pi * (np.arange(count) + 0.5) / count)
+
+
+@lru_cache(maxsize=8)
+def _weights(count: int) -> np.ndarray:
+    return (-1.0) ** np.arange(count) * np.sin(np.pi * (np.arange(count) + 0.5) / count)
 
 
 def barycentric(count: int, points: np.ndarray) -> np.ndarray:
     """The matrix [points, nodes] that interpolates from Chebyshev nodes of the first kind."""
-    nodes = chebyshev(count)
-    weights = (-1.0) ** np.arange(count) * np.sin(np.pi * (np.arange(count) + 0.5) / count)
-    gaps = points[:, None] - nodes
+    gaps = points[:, None] - chebyshev(count)
     hit = np.abs(gaps) < 1e-15
-    matrix = weights / np.where(hit, 1.0, gaps)
+    if hit.any():
+        gaps[hit] = 1.0
+    matrix = _weights(count) / gaps
     matrix /= matrix.sum(axis=1, keepdims=True)
-    return np.where(hit.any(axis=1, keepdims=True), hit, matrix)
+    hits = hit.any(axis=1)
+    matrix[hits] = hit[hits]
+    return matrix
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})

@@ -2,9 +2,10 @@
 
     t[k] = first[i, begin + k] second[block, begin + k, l]    for powers n = 0, start, start + step, ... of c = c[j + l]
 
-Of terms t[k] c**n the code gives the sum, or their sum and that of t[k] c**n / (n + 1). Both are then had from the
-second one and its derivative by Horner's rule for both, one operation a term less than by two sums. The coefficients
-of a block are contiguous: where they were as far apart as rows, address translation would take longer than the sums.
+The code gives the sum of terms t[k] c**n or, of joint series, that of t[k] (n + 1) c**n, and that of t[k] c**n as the
+integral. Both are had from the second one and its derivative by Horner's rule for both, one operation a term less than
+by two sums. The coefficients of a block are contiguous: where they were as far apart as rows, address translation would
+take longer than the sums.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ BLOCK = VECTORS * VECTOR_BYTES // 8
 
 
 def _series(joint: bool):
-    """An intrinsic for the sum to value[j:] or, if `joint`, both sums, the second one with `weights` 1 / (n + 1) to
-    integral[j:]; of the term of power 0 and `terms` others."""
+    """An intrinsic for the sum to value[j:] and, if `joint`, the integral to integral[j:]; of the term of power 0 and
+    `terms` others."""
 
     @intrinsic
-    def series(typing, first, second, weights, i, block, begin, terms, start, step, c, value, integral, j):
-        signature = types.void(first, second, weights, *[types.intp] * 6, c, value, integral, types.intp)
+    def series(typing, first, second, i, block, begin, terms, start, step, c, value, integral, j):
+        signature = types.void(first, second, *[types.intp] * 6, c, value, integral, types.intp)
         return signature, lambda context, builder, signature, arguments: _Series(
             context, builder, signature, arguments, joint).write()
 
@@ -48,30 +49,30 @@ class _Series(VectorCode):
 
     def __init__(self, context, builder, signature, arguments, joint: bool) -> None:
         super().__init__(context, builder, signature.args, signature.args[0].dtype)
-        (self.first, self.second, self.weights, self.i, self.block, self.begin, self.terms, self.start, self.step,
+        (self.first, self.second, self.i, self.block, self.begin, self.terms, self.start, self.step,
          self.c, self.value, self.integral, self.j) = arguments
         self.joint, self.vectors = joint, BLOCK // self.lanes
 
     def write(self):
         builder = self.builder
-        x = self.load(self.row(self.c, 9, self.j), self.vectors)
+        x = self.load(self.row(self.c, 8, self.j), self.vectors)
         squares = [builder.fmul(v, v) for v in x]
         y = self._choice(builder.icmp_signed("==", self.step, self.number(2)), squares, x)
         lead = self._choice(builder.icmp_signed("==", self.start, self.number(1)), x, squares)
         sums, slopes = self._polynomials(y)
         constants = self._terms(self.begin)
         if self.joint:
-            self.store(self.row(self.integral, 11, self.j), list(map(self.fused, lead, sums, constants)))
+            self.store(self.row(self.integral, 10, self.j), list(map(self.fused, lead, sums, constants)))
             sums = [self.fused(self._spread_int(self.step), builder.fmul(v, d), builder.fmul(self._following(), s))
                     for v, d, s in zip(y, slopes, sums)]
-        self.store(self.row(self.value, 10, self.j), list(map(self.fused, lead, sums, constants)))
+        self.store(self.row(self.value, 9, self.j), list(map(self.fused, lead, sums, constants)))
         return self.context.get_dummy_value()
 
     def _choice(self, condition, one: list, other: list) -> list:
         return [self.builder.select(condition, a, b) for a, b in zip(one, other)]
 
     def _following(self):
-        """start + 1: t[k] is this, and a multiple of the step, times its part of the second sum."""
+        """start + 1, which with multiples of the step is what multiplies terms."""
         return self._spread_int(self.builder.add(self.start, self.number(1)))
 
     def _spread_int(self, value):
@@ -99,12 +100,10 @@ class _Series(VectorCode):
         return totals, derivatives
 
     def _terms(self, m) -> list:
-        """The coefficients at a place, of the second sum if both are wanted."""
+        """The coefficients at a place."""
         builder = self.builder
-        factor = builder.load(self.row(self.first, 0, self.i, m))
-        if self.joint:
-            factor = builder.fmul(factor, builder.load(self.row(self.weights, 2, m)))
-        factor, columns = self.spread(factor), self.row(self.second, 1, self.block, m, self.number(0))
+        factor = self.spread(builder.load(self.row(self.first, 0, self.i, m)))
+        columns = self.row(self.second, 1, self.block, m, self.number(0))
         return [builder.fmul(factor, b, flags=("contract",)) for b in self.load(columns, self.vectors)]
 
 

@@ -20,7 +20,7 @@ from tensorprog.runtime import hermite_tables as tables
 from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
 from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
-from tensorprog.runtime.careful import Careful, PairError
+from tensorprog.runtime.careful import NEAR, SERIES, Careful, PairError
 from tensorprog.runtime.memory import keep_freed_memory
 from tensorprog.runtime.threads import available_threads, run_shared, single_threaded_blas
 
@@ -29,10 +29,12 @@ __all__ = ["OPTIONS", "PairKernel", "clamp", "erf", "evaluate", "evaluate_with_e
            "step", "sum_series", "tanh_slope"]
 
 
-#: Errors of kernels from series, and of those in single precision, relative to the roots of both rows' diagonal values.
-SERIES, SINGLE = 1e-12, 3e-6
-#: What correlations keep from 1 in a tile: beyond, rounding errors are looked at.
-NEAR, NEAR_SINGLE = 1e-5, 1e-3
+#: Errors of kernels in single precision, relative to the roots of both rows' diagonal values.
+SINGLE = 3e-6
+#: What correlations in single precision keep from 1 in a tile.
+NEAR_SINGLE = 1e-3
+#: Pairs that are few.
+FEW_PAIRS = 1_024
 
 #: Rows and columns of a tile.
 SMALLEST_TILE, LARGEST_TILE = 64, 320
@@ -152,11 +154,12 @@ def evaluate(kernel: PairKernel, first: Mapping[str, np.ndarray], second: Mappin
 def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
                         second: Mapping[str, np.ndarray] | None = None, params: Mapping[str, float] | None = None, *,
                         out: Mapping[str, np.ndarray] | None = None, threads: int | None = None,
-                        dtype: str = "float64", suspect: Callable[[], None] | None = None
+                        dtype: str = "float64", suspect: Callable[[], None] | None = None, few: int = 0
                         ) -> tuple[dict[str, np.ndarray], dict[str, PairError]]:
     """What `evaluate` returns, and the error of each output.
 
-    `suspect` is called before anything is written if an input may have entries that are not finite numbers.
+    `suspect` is called before anything is written if an input may have entries that are not finite numbers. Up to `few`
+    pairs are computed in a list, by NumPy: compiling tiles for them would take a hundred times as long.
     """
     keep_freed_memory()
     dtype, params = np.dtype(dtype), params or {}
@@ -176,14 +179,20 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
     doubtful: list[np.ndarray] = []
     records: list[Record] = []
 
-    def prepare() -> tuple:
-        """What the tiles need of single rows."""
+    def single_rows() -> Record:
+        """What there is to know of single rows."""
         record = Record(n1 if second is None else n1 + n2)
         records.append(record)
+        with single_threaded_blas():
+            diagonals.extend(_diagonal(kernel, record, first, second, params, sizes, suspect))
+        return record
+
+    def prepare() -> tuple:
+        """What the tiles need of single rows."""
+        record = single_rows()
         rows = slice(None) if second is None else slice(n1)
         columns = slice(None) if second is None else slice(n1, None)
         with single_threaded_blas():
-            diagonals.extend(_diagonal(kernel, record, first, second, params, sizes, suspect))
             series = pack(record.calls, rows, columns, dtype)
         table = np.array(record.values or [np.zeros(record.n)]).astype(dtype)
         return np.ascontiguousarray(table[:, rows]), np.ascontiguousarray(table[:, columns]), series
@@ -203,7 +212,11 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
             if doubts[0, 0]:
                 doubtful.append(_collected(doubts, r0, c0))
 
-    run_shared(worker, _corners(n1, n2, height, width, symmetric), prepare, threads or available_threads())
+    if n1 * n2 <= few:
+        single_rows()
+        doubtful.append(_all_pairs(n1, n2, symmetric))
+    else:
+        run_shared(worker, _corners(n1, n2, height, width, symmetric), prepare, threads or available_threads())
     if second is None:
         for array, values in zip(outputs, diagonals):
             np.einsum("ii->i", array)[:] = values
@@ -224,6 +237,12 @@ def _collected(doubts: np.ndarray, r0: int, c0: int) -> np.ndarray:
     found = np.stack([i + r0, j + c0, doubts[1:][i, j]], axis=1)
     doubts[:] = 0
     return found
+
+
+def _all_pairs(n1: int, n2: int, symmetric: bool) -> np.ndarray:
+    """Every pair, of a symmetric result those above the diagonal, as a tile would mark it that could not do it."""
+    i, j = np.triu_indices(n1, 1) if symmetric else np.indices((n1, n2)).reshape(2, -1)
+    return np.stack([i, j, np.full(len(i), 2)], axis=1)
 
 
 def _corners(n1: int, n2: int, height: int, width: int, symmetric: bool) -> list[tuple[int, int]]:

@@ -148,7 +148,7 @@ def _anchor(plane, row, order, chol, level, mean, z, start):
     return distance, mean + distance, width
 
 
-@njit(**_OPTIONS)
+@njit(types.int64(_TABLE, types.int64, types.float64, types.int64, types.float64), **_OPTIONS)
 def _insert(cuts, count, place, anchor, offset):
     """Puts a cut (distance from the mean, anchor, distance from it) at its place; returns the new count."""
     if count >= len(cuts):
@@ -379,7 +379,8 @@ def _expectation(addresses, covariance, determinant, planes, numbers, free):
         # A factor that reads all variables, which is the last, is met when the last of them is known.
         ordered[k] = addresses[order[k]] if addresses[0] else addresses[k]
     ordered[size] = _integral_address(_integral)
-    value, error, _ = _integral(0, _state(ordered, covariance, order, determinant, planes, numbers))
+    # By its address: called with a literal 0, all that it calls would be compiled once more.
+    value, error, _ = _integral_at(ordered[size], 0, _state(ordered, covariance, order, determinant, planes, numbers))
     return value, error
 
 
