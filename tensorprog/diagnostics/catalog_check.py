@@ -455,6 +455,12 @@ _CALLS = {
         "A function is a value: its last statement is `return`, and if that is an `if`, every branch returns.",
         "def layer(u):\n    h = tanh(W @ u)",
         "def layer(u):\n    return tanh(W @ u)"),
+    "TP431": Entry(
+        "a gradient with respect to a parameter of a law",
+        "What is drawn from a law that depends on a parameter has no derivative by it: the program's values have. Draw from "
+        "a law without the parameter, and compute with what is drawn.",
+        "param s = 1.5\nmatrix B : [n, n] ~ normal(0, s/n)\nf = moment(v * tanh(B @ v))\ng = grad(f, s)",
+        "param s = 1.5\nmatrix B : [n, n] ~ normal(0, 1/n)\nf = moment(v * tanh(sqrt(s) * (B @ v)))\ng = grad(f, s)"),
     "TP430": Entry(
         "a function that expands to too much",
         "Functions are expanded where they are called, and so are those that they call: a function that calls another one "

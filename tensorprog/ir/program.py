@@ -76,7 +76,8 @@ class Var:
 class Cell:
     """Storage of `type` elements under `rank` indices. `name` is unique; `display` is what the user wrote.
 
-    `role`: 'initial' (declared, has a law), 'user' (a name that the program assigns), 'hidden' (made by the compiler).
+    `role`: 'initial' (declared, has a law), 'user' (a name that the program assigns), 'data' (an input or parameter that
+    gradients are taken with respect to; gone after `differentiate`), 'hidden' (made by the compiler).
     `home` names the loops in whose every iteration the cell is new: those around the call of the function it is local
     to.
     """

@@ -36,6 +36,7 @@ from tensorprog.ir.program import (
     written,
 )
 from tensorprog.passes.adjoint import Sweep
+from tensorprog.passes.data import read_data
 from tensorprog.passes.factors import Record
 from tensorprog.passes.kernel_sums import kernel_statements
 from tensorprog.passes.regions import Site, plan_sweep
@@ -56,7 +57,7 @@ def differentiate(program: Program, reporter: Reporter) -> Program:
         reporter.raise_errors()
         pending = [s for s in walk(program.body) if isinstance(s, GradStmt | GradRecord)]
         if not pending:
-            return program
+            return read_data(program)
         program = _take(program, pending, names, reporter, kernels, targets)
         reporter.raise_errors()
 
