@@ -283,7 +283,7 @@ class OuterTerm:
 
 
 #: Functions of whole matrices, besides the coordinatewise primitives, which act on every entry.
-PRODUCT, POLAR = "product", "polar"
+PRODUCT, POLAR, POLAR_ADJOINT = "product", "polar", "polar_adjoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +291,8 @@ class FunctionTerm:
     """fn(args), where every matrix among `args` is made by updates (a term without a factor).
 
     `fn` is a primitive of `ir.primitives` (or its `order`-th derivative), which acts on every entry and takes numbers as
-    well, or 'product' of two matrices, or 'polar', the orthogonal polar factor of one. The checker gives every function
+    well, or 'product' of two matrices, or 'polar', the orthogonal polar factor of one, or 'polar_adjoint', of a matrix and
+    of the adjoint of its polar factor. The checker gives every function
     a hidden matrix of its own, as the only term of a `MatStore`.
     """
 
@@ -306,7 +307,7 @@ class FunctionTerm:
 
     @property
     def entrywise(self) -> bool:
-        return self.fn not in (PRODUCT, POLAR)
+        return self.fn not in (PRODUCT, POLAR, POLAR_ADJOINT)
 
     @property
     def matrices(self) -> tuple[MatrixTerm, ...]:
