@@ -32,6 +32,7 @@ matrix Q : [n, n] ~ normal(0, 1/n)
 vector v : [n] ~ normal(0, 1)
 vector w : [n] ~ normal(0, 1)
 
+W += 1/n * outer(tanh(v) - w, 1 + tanh(U @ X[0] + w))      # so that nothing vanishes by symmetry
 def net(xi) = moment(v * tanh(W @ tanh(U @ xi)))
 """
 
@@ -42,24 +43,23 @@ CASES = {
         g = grad(s, h)
         """,
     "by_an_input": """
-        def f(t) = sum(moment(v * tanh(W @ tanh(U @ X[a] + t * (U @ R[a])))) * y[a] for a in range(P))
-        Z = U @ X[0] + h*(U @ R[0])
-        s = moment(v * tanh(W @ tanh(Z))) + f(0) * h
-        g = sum(grad(s, Z) * (U @ R[0]))*1.0 if 0 > 1 else dot(grad(s, Z), U @ R[0]) + f(0)
+        def shifted(xi, t, r) = moment(v * tanh(W @ tanh(U @ xi + t*(U @ r))))
+        s = grad(shifted(X[0], h, R[1]), X[0]) @ R[2]
+        g = grad(s, h)
         """,
     "hessian_vector_product": """
-        B = outer(tanh(v), tanh(w))
+        B = outer(v, tanh(U @ X[1]))
         W1 = W + h/n * B
         for a in range(P):
             f[a] = moment(v * tanh(W1 @ tanh(U @ X[a])))
         loss = mean((f[a] - y[a])**2 for a in range(P)) / 2
         G = grad(loss, W1)
-        s = dot(G, outer(w, tanh(v)))
+        s = dot(G, outer(tanh(v), U @ X[0])) / n
         H = grad(s, W1)
         g = dot(H, B) / n
         """,
     "hessian_of_vectors": """
-        u1 = v + h*w
+        u1 = v + h*w + 0.5
         loss = moment(tanh(W @ u1)**2 * u1) + moment(u1**3)*moment(tanh(u1))
         G = n*grad(loss, u1)
         s = moment(G * tanh(v))
@@ -142,10 +142,10 @@ CASES = {
         g = grad(s, h)
         """,
     "sharpness": """
-        A = outer(v, w)
-        b = w
+        A = outer(v, tanh(U @ X[1]))
+        b = tanh(v)
         for k in range(T):
-            W1 = W + h/n * outer(w, tanh(v))
+            W1 = W + h/n * outer(v, tanh(U @ X[0]))
             v1 = v
             loss = mean((moment(v1 * tanh(W1 @ tanh(U @ X[a]))) - y[a])**2 for a in range(P)) / 2
             q = dot(grad(loss, W1), A)/n + dot(grad(loss, v1), b)
@@ -199,5 +199,15 @@ def test_limits_are_limits_of_networks(case):
     limit = program.run(data(), samples=512, replicates=8)
     networks = program.simulate(data(), width=512, seeds=8)
     for name in ("s", "g"):
-        allowed = 5 * np.hypot(limit.error[name], networks.error[name]) + 15 / 512 * max(1, abs(limit[name]))
+        allowed = 5 * np.hypot(limit.error[name], networks.error[name]) + 5 / 512 * max(1, abs(limit[name]))
         assert abs(limit[name] - networks[name]) <= allowed, (name, limit[name], networks[name], allowed)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_of_limits_are_their_finite_differences(case):
+    """With common random numbers, so that the noise of `s` cancels."""
+    program = tensorprog.compile(text_of(case))
+    run = lambda h: program.run(data(), samples=1024, replicates=4, method="particles", tolerance=1e-6, h=h)  # noqa: E731
+    found, below, above = (run(h) for h in (0.3, 0.29, 0.31))
+    difference = (above["s"] - below["s"]) / 0.02
+    assert abs(found["g"] - difference) <= found.error["g"] / 2 + abs(difference) / 100, (found["g"], difference)

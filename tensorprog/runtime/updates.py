@@ -217,7 +217,8 @@ def as_updates(matrix) -> Updates:
     if roots:
         raise ValueError("a matrix with a random part")
     parts = tuple((f.coef, Low(f.left, f.right)) for f in factors)
-    return Updates(matrix.rows, matrix.cols, matrix.ratios, parts)
+    apart = matrix.separate.parts if matrix.separate is not None else ()
+    return Updates(matrix.rows, matrix.cols, matrix.ratios, (*parts, *apart))
 
 
 # --- functions -----------------------------------------------------------------------------------------------
