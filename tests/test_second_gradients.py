@@ -31,9 +31,9 @@ matrix W : [n, n] ~ normal(0, 1/n)
 matrix Q : [n, n] ~ normal(0, 1/n)
 vector v : [n] ~ normal(0, 1)
 vector w : [n] ~ normal(0, 1)
+vector b : [n] ~ normal(0, 1)     # so that nothing vanishes by symmetry
 
-W += 1/n * outer(tanh(v) - w, 1 + tanh(U @ X[0] + w))      # so that nothing vanishes by symmetry
-def net(xi) = moment(v * tanh(W @ tanh(U @ xi)))
+def net(xi) = moment((v + b) * tanh(W @ tanh(U @ xi) + b))
 """
 
 #: `s` and `g`, the derivative of `s` by h.
@@ -43,7 +43,7 @@ CASES = {
         g = grad(s, h)
         """,
     "by_an_input": """
-        def shifted(xi, t, r) = moment(v * tanh(W @ tanh(U @ xi + t*(U @ r))))
+        def shifted(xi, t, r) = moment((v + b) * tanh(W @ tanh(U @ xi + t*(U @ r)) + b))
         s = grad(shifted(X[0], h, R[1]), X[0]) @ R[2]
         g = grad(s, h)
         """,
@@ -51,7 +51,7 @@ CASES = {
         B = outer(v, tanh(U @ X[1]))
         W1 = W + h/n * B
         for a in range(P):
-            f[a] = moment(v * tanh(W1 @ tanh(U @ X[a])))
+            f[a] = moment((v + b) * tanh(W1 @ tanh(U @ X[a]) + b))
         loss = mean((f[a] - y[a])**2 for a in range(P)) / 2
         G = grad(loss, W1)
         s = dot(G, outer(tanh(v), U @ X[0])) / n
@@ -67,7 +67,7 @@ CASES = {
         """,
     "norm_of_a_gradient": """
         W1 = W + h/n * outer(v, w)
-        loss = moment(v * tanh(W1 @ tanh(w)))
+        loss = moment((v + b) * tanh(W1 @ tanh(w) + b))
         s = norm(grad(loss, W1))**2 + norm(grad(loss, W1))
         g = grad(s, h)
         """,
@@ -143,17 +143,17 @@ CASES = {
         """,
     "sharpness": """
         A = outer(v, tanh(U @ X[1]))
-        b = tanh(v)
+        c = tanh(v)
         for k in range(T):
             W1 = W + h/n * outer(v, tanh(U @ X[0]))
             v1 = v
-            loss = mean((moment(v1 * tanh(W1 @ tanh(U @ X[a]))) - y[a])**2 for a in range(P)) / 2
-            q = dot(grad(loss, W1), A)/n + dot(grad(loss, v1), b)
+            loss = mean((moment((v1 + b) * tanh(W1 @ tanh(U @ X[a]) + b)) - y[a])**2 for a in range(P)) / 2
+            q = dot(grad(loss, W1), A)/n + dot(grad(loss, v1), c)
             A = n * grad(q, W1)
-            b = n * grad(q, v1)
-            r = sqrt(norm(A)**2/n**2 + moment(b**2))
+            c = n * grad(q, v1)
+            r = sqrt(norm(A)**2/n**2 + moment(c**2))
             A = A/r
-            b = b/r
+            c = c/r
         s = r
         g = grad(s, h)
         """,
@@ -161,7 +161,7 @@ CASES = {
         for t in range(T):
             for a in range(P):
                 x = U @ X[a]
-                f[a] = moment(v * tanh(W @ tanh(x)))
+                f[a] = moment((v + b) * tanh(W @ tanh(x) + b))
                 p[a] = n*moment(grad(f[a], x)**2)*n
             loss = mean((f[a] - y[a])**2 + h*p[a] for a in range(P))
             W -= eta * grad(loss, W)
@@ -193,6 +193,7 @@ def test_gradients_are_finite_differences_of_networks(case):
     np.testing.assert_allclose(found["g"], (values[1] - values[0]) / 2e-5, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.quick("learning_rate", "adam", "hessian_vector_product")
 @pytest.mark.parametrize("case", CASES)
 def test_limits_are_limits_of_networks(case):
     program = tensorprog.compile(text_of(case))
@@ -203,6 +204,7 @@ def test_limits_are_limits_of_networks(case):
         assert abs(limit[name] - networks[name]) <= allowed, (name, limit[name], networks[name], allowed)
 
 
+@pytest.mark.slow_cases("polar", "newton_schulz", "momentum_and_decay", "smoothed_signs", "gradient_penalty")
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_of_limits_are_their_finite_differences(case):
     """With common random numbers, so that the noise of `s` cancels."""

@@ -67,13 +67,14 @@ def _gradient(ctx: Context, node: tree.Call, scalar: Cell, items: tuple, wrt: Ce
 
 def _refuse_law(ctx: Context, param: Cell, node: tree.Expr) -> None:
     """A parameter in a declaration moves what is drawn, which is no derivative of the program's values."""
-    laws = [(c, i.cell) for i in ctx.initials for c in (i.drawn or i.law).args]
-    ratios = [(w.ratio, w) for w in ctx.widths if w.ratio is not None]
-    for constant, declared in (*laws, *ratios):
-        if holds_param(constant, param.display):
-            name = getattr(declared, "display", "") or declared.name
-            ctx.fail("TP431", f"`{param.display}` is in the declaration of `{name}`, which has no derivative", node.span,
-                     help=f"draw from a law without `{param.display}` and multiply: `sqrt({param.display}) * (W @ x)`")
+    name = param.display
+    laws = [(c, i.cell.display) for i in ctx.initials for c in (i.drawn or i.law).args]
+    ratios = [(w.ratio, w.name) for w in ctx.widths if w.ratio is not None]
+    declared = next((d for constant, d in (*laws, *ratios) if holds_param(constant, name)), None)
+    if declared is not None:
+        ctx.fail("TP431", f"`{name}` is in the declaration of `{declared}`, which has no derivative", node.span,
+                 help=f"draw from a law without `{name}` and multiply: `sqrt({name}) * (W @ x)`"
+                 if declared not in {w.name for w in ctx.widths} else "give what is differentiated a parameter of its own")
 
 
 def _require_whole(ctx: Context, wrt: CellName, node: tree.Expr) -> None:

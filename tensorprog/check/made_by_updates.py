@@ -67,10 +67,11 @@ def _refuse(function: str, statement: Statement, held: Cell, random: Cell, repor
         reporter.error("TP323", "a product of matrices that holds a random one is not a matrix of the language",
                        statement.span, notes=notes, help="apply it to a vector: `A @ (B @ x)`")
         return
-    kinds = {"dot": "the inner product of two random matrices, or the norm,", POLAR: "the polar factor",
-             POLAR_ADJOINT: "the polar factor"}
+    kinds = {POLAR: "the polar factor", POLAR_ADJOINT: "the polar factor"}
     what = kinds.get(function, "an entrywise function")
     whose = f"`{held.display}`" if held.role != "hidden" else "this matrix"
-    reporter.error("TP335", f"{what} of {whose}, which holds a random matrix", statement.span, notes=notes,
+    message = f"an inner product or norm of random matrices: {whose} holds one" if function == "dot" \
+        else f"{what} of {whose}, which holds a random matrix"
+    reporter.error("TP335", message, statement.span, notes=notes,
                    help="functions take matrices that are made by updates: gradients, outer products, accumulators; a "
                         "random matrix is scaled, added, and applied with `@`")

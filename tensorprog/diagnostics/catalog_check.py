@@ -397,9 +397,9 @@ _CALLS = {
         "c = sum(tanh(y[a]) for a in range(P))"),
     "TP335": Entry(
         "a function of a matrix that holds a random one",
-        "Entrywise functions, `polar`, `norm` and `dot` take matrices that are made by updates: sums of outer products, "
-        "gradients, accumulators that start at zero, and functions of those. A matrix that a declared random one was "
-        "added to stays linear.",
+        "Entrywise functions, `polar` and `norm` take matrices that are made by updates: sums of outer products, gradients, "
+        "accumulators that start at zero, and functions of those. A matrix that a declared random one was added to stays "
+        "linear; `dot` takes it beside one that is made by updates.",
         "A = sign(W)\nh = A @ v",
         "G = outer(v, v)\nA = tanh(G)\nh = A @ v / n"),
     "TP336": Entry(
@@ -410,7 +410,7 @@ _CALLS = {
     "TP410": Entry(
         "a gradient with respect to something that is no variable",
         "A gradient is taken with respect to a value that has a name and that the scalar was computed from: a declared "
-        "vector or matrix, or a name that the program assigned.",
+        "vector or matrix, a real input (or a part of it) or parameter, or a name that the program assigned.",
         "f = moment(v * (U @ X[0]))\ng = grad(f, 2*v)",
         "u = 2*v\nf = moment(u * (U @ X[0]))\ng = grad(f, u)"),
     "TP411": Entry(
