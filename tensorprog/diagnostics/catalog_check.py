@@ -387,7 +387,8 @@ _CALLS = {
         "c = mean(y)"),
     "TP408": Entry(
         "a dot product that does not fit",
-        "`dot` takes two vectors of one width, or two arrays of one length.",
+        "`dot` takes two vectors or two matrices of one shape, and adds up the products of their entries, or two arrays of one "
+        "length.",
         "c = dot(v, X[0])",
         "c = dot(X[0], X[1])"),
     "TP409": Entry(
