@@ -279,17 +279,27 @@ def _vectors(matrix: Updates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def matrix_dot(left: Updates, right: Updates) -> float:
     """The limit of the sum of the products of the entries: the average over pairs of particles. One of the two may have
     a random part, which is applied to what the other is made of."""
+    if left is right:
+        return max(0.0, _dot(as_updates(left), as_updates(left)))  # rounding must not make it negative
     if _is_random(left):
         left, right = right, left
-    left, right = as_updates(left), right if _is_random(right) else as_updates(right)
+    if not _is_random(right):
+        return _dot(as_updates(left), as_updates(right))
+    low = as_updates(left).compressed(APPLIED, outer=True).factors()
+    return _applied_dot(low, right)
+
+
+def _applied_dot(low: Low, other) -> float:
+    """The inner product of outer products with a matrix of `runtime.matrices`, or with another kernel."""
+    applied = other.apply(low.right) / other.ratios[1]
+    return other.ratios[0] * other.ratios[1] * float(np.sum(low.left * applied)) / low.left.shape[1]
+
+
+def _dot(left: Updates, right: Updates) -> float:
     scale = left.ratios[0] * left.ratios[1]
-    if _is_random(right):
-        low, other = left.compressed(APPLIED, outer=True).factors(), right
-    else:
-        low, other = (left.factors(), right) if left.factors() is not None else (right.factors(), left)
+    low, other = (left.factors(), right) if left.factors() is not None else (right.factors(), left)
     if low is not None:
-        applied = other.apply(low.right) / other.ratios[1]
-        return scale * float(np.sum(low.left * applied)) / low.left.shape[1]
+        return _applied_dot(low, other)
     total = sum(float(np.sum(left.entries(at) * right.entries(at), dtype=float)) for at in _blocks(left))
     return scale * total / (left.rows.samples * left.cols.samples)
 
