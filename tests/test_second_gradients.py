@@ -11,6 +11,9 @@ import textwrap
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from strategies import Generated, Generator, quick
 from test_differentiate import assert_close, both_programs
 
 import tensorprog
@@ -213,3 +216,31 @@ def test_gradients_of_limits_are_their_finite_differences(case):
     found, below, above = (run(h) for h in (0.3, 0.29, 0.31))
     difference = (above["s"] - below["s"]) / 0.02
     assert abs(found["g"] - difference) <= found.error["g"] / 2 + abs(difference) / 100, (found["g"], difference)
+
+
+@st.composite
+def second_gradients(draw):
+    """A random program with a scalar, a scalar made of its gradients, and the gradients of that."""
+    generator = Generator(lambda k: draw(st.integers(0, k - 1)), steps=3)
+    lines = [line for line in generator.program().splitlines() if not line.startswith("output")]
+    one, two, x, z = generator.scalar(), generator.scalar(), generator.vector("n", 1), generator.vector("n", 1)
+    lines += [f"first = {one} + moment(tanh(W @ u) * {x})",
+              f"second = n*moment(grad(first, u) * {z}) + dot(grad(first, W), outer({x}, tanh(u)))/n + {two}",
+              "third = moment(tanh(n*grad(second, u))) + norm(grad(second, W))**2",
+              "output first, second, third, n*moment(grad(second, u) * v) as by_vector",
+              "output dot(grad(second, W), outer(v, u))/n as by_matrix, sum(grad(second, X)) as by_input",
+              "output moment(n*grad(third, u) * v) as by_vector_again"]
+    return Generated("\n".join(lines) + "\n", draw(st.integers(0, 3)))
+
+
+@quick(25)
+@given(second_gradients())
+def test_random_second_gradients(generated):
+    checked, plain = both_programs(Source("random.tp", generated.text))
+    assume(plain is not None)
+    try:
+        expected = simulate(checked, generated.env, width=5, seeds=2)
+    except ProgramError as error:
+        assert "when the scalar was computed" in str(error)
+        assume(False)
+    assert_close(simulate(plain, generated.env, width=5, seeds=2), expected, tolerance=1e-7)
