@@ -103,19 +103,18 @@ class MatrixAdjoints:
     def _function(self, statement: Statement, term: FunctionTerm, bar: MatrixTerm) -> None:
         if not any(map(self._is_active, term.args)):
             return
-        match term.fn:
-            case "product":
-                self._product(statement, term, bar)
-            case "polar":
-                matrix, = term.args
-                self._add(matrix, self._hidden(matrix, FunctionTerm(POLAR_ADJOINT, (self._then(statement, matrix), bar))))
-            case "polar_adjoint":
-                self.sweep.reporter.error(
-                    "TP429", "a second gradient through polar is not available", statement.span,
-                    help="differentiate with respect to a copy of the updated matrix, or approximate `polar` by "
-                         "Newton-Schulz steps, which have all gradients")
-            case _:
-                self._entrywise(statement, term, bar)
+        if term.entrywise:
+            self._entrywise(statement, term, bar)
+        elif term.fn == PRODUCT:
+            self._product(statement, term, bar)
+        elif term.fn == POLAR:
+            matrix, = term.args
+            self._add(matrix, self._hidden(matrix, FunctionTerm(POLAR_ADJOINT, (self._then(statement, matrix), bar))))
+        else:
+            self.sweep.reporter.error(
+                "TP429", "a second gradient through polar is not available", statement.span,
+                help="differentiate with respect to a copy of the updated matrix, or approximate `polar` by "
+                     "Newton-Schulz steps, which have all gradients")
 
     def _product(self, statement: Statement, term: FunctionTerm, bar: MatrixTerm) -> None:
         left, right = term.args
