@@ -113,6 +113,32 @@ def test_the_rewritten_program_needs_no_change(network):
     assert tensorprog.compile(text).mup("sgd").rewritten() == text
 
 
+MATRIX_STEPS = {
+    "adam": """M = 0.9*M + 0.1*n*grad(loss[t], W2)
+    S = 0.99*S + 0.01*(n*grad(loss[t], W2))**2
+    W2 -= eta * M / sqrt(S + 1e-4)
+""",
+    "muon": "M = 0.9*M + grad(loss[t], W2)\n    W2 -= eta * polar(M)\n",
+    "newton": "M = grad(loss[t], W2) / norm(grad(loss[t], W2))\n    W2 -= eta * (1.5*M - 0.5*M @ M.T @ M)\n",
+    "lion": "W2 -= eta * sign(0.9*M + grad(loss[t], W2))\n    M = 0.9*M + grad(loss[t], W2)\n",
+}
+
+
+@pytest.mark.parametrize("step, optimizer, factor", [("adam", "adam", " / n"), ("lion", "adamw", " / n"),
+                                                     ("muon", "muon", ""), ("newton", "muon", "")])
+def test_steps_that_the_program_writes_out(step, optimizer, factor):
+    """The table is that of the network; the rewritten update is as large as it may be."""
+    text = perceptron(2).replace("    W2 -= eta * grad(loss[t], W2)\n", "    " + MATRIX_STEPS[step]).replace(
+        "vector v", "matrix M : [n, n] = 0\nmatrix S : [n, n] = 0\nvector v")
+    program = tensorprog.compile(text)
+    own, expected = found(text, optimizer), found(perceptron(2), optimizer)
+    for name in ("U", "W2", "v"):
+        assert [own[name][key] for key in ("std", "multiplier", "lr")] == [expected[name][key] for key in ("std", "multiplier", "lr")]
+    before = next(line for line in text.splitlines() if "W2 -=" in line)
+    after = next(line for line in program.mup(optimizer).rewritten().splitlines() if "W2 -=" in line)
+    assert after.replace(" ", "") == (before + factor).replace(" ", "")
+
+
 def test_momentum_and_copies_are_no_objects():
     text = perceptron(1).replace("for t in range(T):\n", "vector m : [n] = 0\nfor t in range(T):\n", 1).replace(
         "    v -= eta * grad(loss[t], v)\n",

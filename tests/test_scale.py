@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tensorprog.abc import Parametrization, classify, named
 from tensorprog.cli import main
 
 HALF = Fraction(1, 2)
+EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA = {"X": np.array([[1.0, 0.5], [-0.4, 1.2]]), "y": np.array([1.0, -1.0])}
 
 
@@ -79,6 +81,17 @@ def test_slopes_of_random_parametrizations(depth, seed):
     assert found.passed, found.to_text()
     assert all(size.settled for name in found.names.values() for size in name.changes.values())
     assert found["h1"].changes["later"].slope.exponent == pytest.approx(float(-classify(p).layers[0].moves), abs=0.3)
+
+
+@pytest.mark.parametrize("name", ["adam", pytest.param("muon", marks=pytest.mark.slow)])
+def test_slopes_of_functions_of_matrices(name):
+    program = tensorprog.compile(EXAMPLES / f"{name}.tp")
+    with np.load(EXAMPLES / "data" / "batch.npz") as data:
+        found = program.scale(dict(data), measure=True, widths=(32, 64, 128, 256), seeds=8, tolerance=0.15, T=3)
+    assert found.passed, found.to_text()
+    inferred = found["G"].sizes["later"]
+    assert inferred.power == (0 if name == "adam" else -1)
+    assert inferred.slope.exponent == pytest.approx(float(inferred.power), abs=0.05)
 
 
 def is_maximal(p: Parametrization) -> bool:

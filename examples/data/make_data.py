@@ -44,6 +44,8 @@ def synthetic() -> None:
     teacher = rng.standard_normal((20, 3)) * 0.3 + np.array([1.0, -0.5, 0.0])
     XS, XQ = points_on_sphere(rng, 40, 3).reshape(20, 2, 3), points_on_sphere(rng, 40, 3).reshape(20, 2, 3)
     save("tasks", XS=XS, yS=np.einsum("tpi,ti->tp", XS, teacher), XQ=XQ, yQ=np.einsum("tpi,ti->tp", XQ, teacher))
+    rng = np.random.default_rng(2)
+    save("random_labels", X=points_on_sphere(rng, 6, 3), y=np.sign(rng.standard_normal(6)))
 
 
 def digits() -> None:

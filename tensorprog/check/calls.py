@@ -9,7 +9,7 @@ from tensorprog.check.declarations import BUILTINS
 from tensorprog.check.indicators import where
 from tensorprog.check.integers import bool_expr
 from tensorprog.check.library import PARAMETERS, length, library_arguments, library_function, library_scope
-from tensorprog.check.matrices import outer, width_dot
+from tensorprog.check.matrices import outer, total, width_dot
 from tensorprog.check.matrix_functions import coordinatewise, is_matrix, matrix_dot, matrix_or_tensor, norm, polar
 from tensorprog.check.scope import (
     CellName,
@@ -190,12 +190,13 @@ def _dot(ctx: Context, node: tree.Call) -> Var:
     if all(is_matrix(v) for v in values):
         return matrix_dot(ctx, *values, node)
     left, right = (as_tensor(ctx, v, a, "an argument of dot") for v, a in zip(values, node.args))
-    if left.type.width and left.type.width == right.type.width and not left.type.shape + right.type.shape:
-        return width_dot(ctx, left, right)
+    if left.type.width and left.type.width == right.type.width and same_shape(left.type.shape, right.type.shape) \
+            and left.type.width_first == right.type.width_first:
+        return total(ctx, width_dot(ctx, left, right))
     if not left.type.width and not right.type.width and len(left.type.shape) == len(right.type.shape) == 1 \
             and same_shape(left.type.shape, right.type.shape):
         return ctx.builder.contract(left, "a", right, "a", "")
-    ctx.fail("TP408", f"dot takes two vectors of one width, or two arrays of one length; these are "
+    ctx.fail("TP408", f"dot takes two vectors or matrices of one shape, or two arrays of one length; these are "
                       f"{describe(left.type)} and {describe(right.type)}", node.span,
              help="numbers are multiplied by `*`, and a matrix is applied by `@`")
 
@@ -217,9 +218,8 @@ def _array_sum(ctx: Context, node: tree.Call) -> Var:
         instead = "`moment(x)` or `dot(x, y)`" if array.type.width else f"`{node.func}(... for a in range(P))`"
         ctx.fail("TP406", f"{node.func} is over a finite index, and this is {what}", node.span, help=f"write {instead}")
     count: IntExpr = IntLit(1)
-    result = array
-    for size in reversed(array.type.shape):
-        result = ctx.builder.sum_axis(result, len(result.type.shape) - 1)
+    result = total(ctx, array)
+    for size in array.type.shape:
         count = int_bin("*", count, size)
     return ctx.builder.div(result, ctx.builder.from_int(count)) if node.func == "mean" else result
 

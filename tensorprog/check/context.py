@@ -31,6 +31,8 @@ class Context:
         self.params: list[Param] = []
         self.inputs: list[Input] = []
         self.initials: list[Initial] = []
+        #: The real inputs and parameters that gradients are taken with respect to, as storage.
+        self.data: dict[str, Cell] = {}
         self.loops: list[tuple[str, IntExpr, IntExpr, int]] = []
         self.block_path: tuple[int, ...] = ()
         self.loop_paths: list[tuple[int, ...]] = []

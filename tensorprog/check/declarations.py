@@ -16,14 +16,18 @@ from tensorprog.ensembles import ENSEMBLES
 from tensorprog.ir.constants import ConstantError, holds_name, literal_value
 from tensorprog.ir.integers import IntExpr, IntSym
 from tensorprog.ir.program import (
+    SCALAR,
     Cell,
     ConstExpr,
     Initial,
     Input,
+    InputRef,
     Law,
     MatrixType,
     Param,
+    ParamRef,
     Size,
+    Store,
     TensorType,
     Width,
 )
@@ -151,6 +155,8 @@ def _param(ctx: Context, node: tree.ParamDecl) -> None:
     ctx.params.append(Param(name, node.kind, default, span=node.name.span))
     binding = IntName(IntSym(name, "param"), fixed=True) if node.kind == "int" else ParamName(name)
     ctx.scope.bind(name, binding, node.name.span)
+    if node.kind != "int":
+        _store_data(ctx, name, ParamRef(name), SCALAR, node.name.span)
 
 
 def _literal(ctx: Context, node: tree.Expr, kind: str, what: str) -> float | int:
@@ -175,6 +181,16 @@ def _input(ctx: Context, node: tree.InputDecl) -> None:
     shape = tuple(extent_expr(ctx, s, "an input's extent") for s in node.shape)
     ctx.inputs.append(Input(name, shape, node.kind, span=node.name.span))
     ctx.scope.bind(name, InputName(name, shape, node.kind), node.name.span)
+    if node.kind != "int":
+        _store_data(ctx, name, InputRef(name, ()), TensorType(None, shape), node.name.span)
+
+
+def _store_data(ctx: Context, name: str, op: InputRef | ParamRef, type: TensorType, span: Span | None) -> None:
+    """Data that gradients are taken with respect to are read from storage, until the gradients are taken
+    (`passes.data`)."""
+    if name in ctx.differentiated:
+        cell = ctx.data[name] = ctx.builder.cell(name, type, role="data", display=name, span=span)
+        ctx.builder.append(Store(cell, (), ctx.builder.let(op, type, name), span=span))
 
 
 def _matrix(ctx: Context, node: tree.MatrixDecl) -> None:

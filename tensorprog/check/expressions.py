@@ -34,6 +34,7 @@ from tensorprog.ir.program import (
     If,
     InputRef,
     Item,
+    Load,
     MatrixTerm,
     MatrixType,
     ParamRef,
@@ -139,7 +140,8 @@ def _name(ctx: Context, name: str, node: tree.Expr) -> Value:
         case IntName(expr=expr):
             return IntValue(expr)
         case ParamName(name=param):
-            return ctx.builder.let(ParamRef(param), SCALAR, param)
+            stored = ctx.data.get(param)
+            return ctx.builder.load(stored) if stored else ctx.builder.let(ParamRef(param), SCALAR, param)
         case ValueName(value=value):
             return value
         case WidthName(name=width):
@@ -170,7 +172,13 @@ def _index(ctx: Context, node: tree.Index) -> Value:
     if not isinstance(base, Var):
         ctx.fail("TP313", f"{describe_value(base)} takes no index", node.base.span,
                  help="inputs and families are indexed: assign the elements of one, as in `f[0] = ...`")
-    items = _items(ctx, node.items)
+    return pick(ctx, base, _items(ctx, node.items), node)
+
+
+def pick(ctx: Context, base: Var, items: tuple[Item, ...], node: tree.Expr) -> Var:
+    """`base[items]`."""
+    if not items:
+        return base
     type, kept = _pick_type(ctx, base.type, items, node)
     return ctx.builder.let(Pick(base, kept), type)
 
@@ -180,6 +188,8 @@ def reference(ctx: Context, node: tree.Expr) -> CellName | InputName | None:
     match node:
         case tree.Name(id=name):
             binding = ctx.scope.lookup(name)
+            if isinstance(binding, ParamName) and binding.name in ctx.data:
+                return CellName(ctx.data[binding.name])
             return binding if isinstance(binding, CellName | InputName) else None
         case tree.Index(base=base, items=items):
             inner = reference(ctx, base)
@@ -239,8 +249,8 @@ def _read_input(ctx: Context, binding: InputName, items: tuple[Item, ...], node:
         ctx.fail("TP316", "an integer input is read one entry at a time", node.span,
                  help=f"write `{binding.name}[{', '.join('tabcdefg'[: len(binding.shape)])}]`, inside a loop or a "
                       "`sum(... for t in range(T))`")
-    shape = _remaining_shape(binding.shape, items)
-    return ctx.builder.let(InputRef(binding.name, items), TensorType(None, shape), binding.name)
+    type, stored = TensorType(None, _remaining_shape(binding.shape, items)), ctx.data.get(binding.name)
+    return ctx.builder.let(Load(stored, items) if stored else InputRef(binding.name, items), type, binding.name)
 
 
 def _remaining_shape(extents: tuple[IntExpr, ...], items: tuple[Item, ...]) -> tuple[IntExpr, ...]:

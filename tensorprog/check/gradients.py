@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from tensorprog.check.context import Context
-from tensorprog.check.expressions import arity, reference, scalar_of, tensor_of, value_of
+from tensorprog.check.expressions import arity, pick, reference, scalar_of, tensor_of, value_of
 from tensorprog.check.scope import (
     CellName,
     InputName,
@@ -19,6 +19,7 @@ from tensorprog.check.scope import (
     describe,
 )
 from tensorprog.diagnostics import Note
+from tensorprog.ir.constants import holds_param
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym
 from tensorprog.ir.program import (
     SCALAR,
@@ -42,17 +43,38 @@ def grad(ctx: Context, node: tree.Call) -> Value:
     arity(ctx, node, 2, "grad(loss, v)")
     scalar, items = _scalar_place(ctx, node.args[0], "what is differentiated")
     wrt = reference(ctx, node.args[1])
+    if isinstance(wrt, InputName) and wrt.name in ctx.data:
+        whole = _gradient(ctx, node, scalar, items, CellName(ctx.data[wrt.name]))
+        return pick(ctx, whole, wrt.items, node.args[1])
     if not isinstance(wrt, CellName):
         _no_variable(ctx, node.args[1], wrt)
     if len(wrt.items) < wrt.cell.rank or any(isinstance(i, Range) for i in wrt.items):
         ctx.fail("TP411", f"`{wrt.cell.display}` is a family: take the gradient with respect to one element",
                  node.args[1].span, help=f"write `grad(..., {wrt.cell.display}[l])` in a loop over l")
     _require_whole(ctx, wrt, node.args[1])
+    if wrt.cell.role == "data":
+        _refuse_law(ctx, wrt.cell, node.args[1])
+    return _gradient(ctx, node, scalar, items, wrt)
+
+
+def _gradient(ctx: Context, node: tree.Call, scalar: Cell, items: tuple, wrt: CellName) -> Value:
     target = ctx.builder.cell(f"d_{wrt.cell.display}", wrt.cell.type, span=node.span, home=ctx.loop_names)
     ctx.builder.append(GradStmt(target, scalar, items, wrt.cell, wrt.items, span=node.span))
     if isinstance(target.type, MatrixType):
         return MatrixValue(target.type.rows, target.type.cols, (MatrixTerm(None, target, ()),))
     return ctx.builder.load(target)
+
+
+def _refuse_law(ctx: Context, param: Cell, node: tree.Expr) -> None:
+    """A parameter in a declaration moves what is drawn, which is no derivative of the program's values."""
+    name = param.display
+    laws = [(c, i.cell.display) for i in ctx.initials for c in (i.drawn or i.law).args]
+    ratios = [(w.ratio, w.name) for w in ctx.widths if w.ratio is not None]
+    declared = next((d for constant, d in (*laws, *ratios) if holds_param(constant, name)), None)
+    if declared is not None:
+        ctx.fail("TP431", f"`{name}` is in the declaration of `{declared}`, which has no derivative", node.span,
+                 help=f"draw from a law without `{name}` and multiply: `sqrt({name}) * (W @ x)`"
+                 if declared not in {w.name for w in ctx.widths} else "give what is differentiated a parameter of its own")
 
 
 def _require_whole(ctx: Context, wrt: CellName, node: tree.Expr) -> None:
@@ -66,13 +88,13 @@ _KIND_OF_NAME = {ParamName: "a parameter", IntName: "an integer", WidthName: "a 
 
 def _no_variable(ctx: Context, node: tree.Expr, wrt: InputName | None) -> NoReturn:
     if isinstance(wrt, InputName):
-        ctx.fail("TP410", f"`{wrt.name}` is an input, and data have no gradient", node.span,
-                 help="differentiate with respect to a vector, matrix or number of the program: `grad(loss, v)`")
+        ctx.fail("TP410", f"`{wrt.name}` is an input, and has no gradient here", node.span,
+                 help="gradients are taken with respect to real inputs, and kernels with respect to vectors and matrices")
     value = value_of(ctx, node)  # a misspelt name is reported as such
     binding = ctx.scope.lookup(node.id) if isinstance(node, tree.Name) else None
     if isinstance(binding, ParamName | IntName | WidthName):
         ctx.fail("TP410", f"`{node.id}` is {_KIND_OF_NAME[type(binding)]}, and gradients are taken with respect to "
-                          "values that the program computes", node.span,
+                          "real numbers, vectors and matrices", node.span,
                  help=f"compute with a copy, `{node.id}_ = 1.0*{node.id}`, and write `grad(loss, {node.id}_)`")
     if isinstance(binding, ValueName) and not isinstance(value, TupleValue):
         ctx.fail("TP410", f"`{node.id}` is a computed value without a name in this call", node.span,

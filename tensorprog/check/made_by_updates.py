@@ -7,6 +7,7 @@ from __future__ import annotations
 from tensorprog.diagnostics import Note, Reporter
 from tensorprog.ir.program import (
     POLAR,
+    POLAR_ADJOINT,
     PRODUCT,
     Cell,
     FunctionTerm,
@@ -30,9 +31,9 @@ def check_functions(program: Program, reporter: Reporter) -> None:
         function = _function(statement)
         if function is None:
             continue
-        held = next((m.cell for m in matrices_read(statement) if m.cell in random), None)
-        if held is not None:
-            _refuse(function, statement, held, random[held], reporter)
+        held = [m.cell for m in matrices_read(statement) if m.cell in random]
+        if len(held) > (function == "dot"):  # an inner product applies a random matrix to what the other is made of
+            _refuse(function, statement, held[0], random[held[0]], reporter)
 
 
 def random_matrices(program: Program) -> dict[Cell, Cell]:
@@ -66,9 +67,11 @@ def _refuse(function: str, statement: Statement, held: Cell, random: Cell, repor
         reporter.error("TP323", "a product of matrices that holds a random one is not a matrix of the language",
                        statement.span, notes=notes, help="apply it to a vector: `A @ (B @ x)`")
         return
-    kinds = {"dot": "the inner product or the norm", POLAR: "the polar factor"}
+    kinds = {POLAR: "the polar factor", POLAR_ADJOINT: "the polar factor"}
     what = kinds.get(function, "an entrywise function")
     whose = f"`{held.display}`" if held.role != "hidden" else "this matrix"
-    reporter.error("TP335", f"{what} of {whose}, which holds a random matrix", statement.span, notes=notes,
+    message = f"an inner product or norm of random matrices: {whose} holds one" if function == "dot" \
+        else f"{what} of {whose}, which holds a random matrix"
+    reporter.error("TP335", message, statement.span, notes=notes,
                    help="functions take matrices that are made by updates: gradients, outer products, accumulators; a "
                         "random matrix is scaled, added, and applied with `@`")

@@ -99,6 +99,13 @@ def width_dot(ctx: Context, left: Var, right: Var) -> Var:
     return ctx.builder.mul(ctx.builder.width(product.type.width), ctx.builder.moment(product))
 
 
+def total(ctx: Context, array: Var) -> Var:
+    """The sum over all finite axes."""
+    while array.type.shape:
+        array = ctx.builder.sum_axis(array, len(array.type.shape) - 1)
+    return array
+
+
 def matmul(ctx: Context, left: Value, right: Value, node: tree.Binary) -> Value:
     if isinstance(left, IntValue | TupleValue) or isinstance(right, IntValue | TupleValue):
         ctx.fail("TP330", "`@` multiplies matrices, vectors and arrays", node.span,

@@ -112,7 +112,7 @@ def matrix_dot(ctx: Context, left: Value, right: Value, node: tree.Call) -> Var:
 def norm(ctx: Context, node: tree.Call) -> Var:
     """norm(M): the root of the sum of the squares of the entries; of vectors and arrays as well."""
     from tensorprog.check.expressions import arity, as_tensor, value_of
-    from tensorprog.check.matrices import width_dot
+    from tensorprog.check.matrices import total, width_dot
 
     arity(ctx, node, 1, "norm(M)")
     value = value_of(ctx, node.args[0])
@@ -121,10 +121,8 @@ def norm(ctx: Context, node: tree.Call) -> Var:
         matrix = MatrixValue(matrix.rows, matrix.cols, (operand(ctx, matrix, node),))
         return ctx.builder.elementwise("sqrt", matrix_dot(ctx, matrix, matrix, node))
     tensor = as_tensor(ctx, value, node.args[0])
-    total = width_dot(ctx, tensor, tensor) if tensor.type.width else ctx.builder.mul(tensor, tensor)
-    while total.type.shape:
-        total = ctx.builder.sum_axis(total, len(total.type.shape) - 1)
-    return ctx.builder.elementwise("sqrt", total)
+    squares = width_dot(ctx, tensor, tensor) if tensor.type.width else ctx.builder.mul(tensor, tensor)
+    return ctx.builder.elementwise("sqrt", total(ctx, squares))
 
 
 def operand(ctx: Context, matrix: MatrixValue, node: tree.Expr) -> MatrixTerm:

@@ -393,7 +393,8 @@ _CALLS = {
         "c = mean(y)"),
     "TP408": Entry(
         "a dot product that does not fit",
-        "`dot` takes two vectors of one width, or two arrays of one length.",
+        "`dot` takes two vectors or two matrices of one shape, and adds up the products of their entries, or two arrays of one "
+        "length.",
         "c = dot(v, X[0])",
         "c = dot(X[0], X[1])"),
     "TP409": Entry(
@@ -403,9 +404,9 @@ _CALLS = {
         "c = sum(tanh(y[a]) for a in range(P))"),
     "TP335": Entry(
         "a function of a matrix that holds a random one",
-        "Entrywise functions, `polar`, `norm` and `dot` take matrices that are made by updates: sums of outer products, "
-        "gradients, accumulators that start at zero, and functions of those. A matrix that a declared random one was "
-        "added to stays linear.",
+        "Entrywise functions, `polar` and `norm` take matrices that are made by updates: sums of outer products, gradients, "
+        "accumulators that start at zero, and functions of those. A matrix that a declared random one was added to stays "
+        "linear; `dot` takes it beside one that is made by updates.",
         "A = sign(W)\nh = A @ v",
         "G = outer(v, v)\nA = tanh(G)\nh = A @ v / n"),
     "TP336": Entry(
@@ -416,7 +417,7 @@ _CALLS = {
     "TP410": Entry(
         "a gradient with respect to something that is no variable",
         "A gradient is taken with respect to a value that has a name and that the scalar was computed from: a declared "
-        "vector or matrix, or a name that the program assigned.",
+        "vector or matrix, a real input (or a part of it) or parameter, or a name that the program assigned.",
         "f = moment(v * (U @ X[0]))\ng = grad(f, 2*v)",
         "u = 2*v\nf = moment(u * (U @ X[0]))\ng = grad(f, u)"),
     "TP411": Entry(
@@ -461,6 +462,12 @@ _CALLS = {
         "A function is a value: its last statement is `return`, and if that is an `if`, every branch returns.",
         "def layer(u):\n    h = tanh(W @ u)",
         "def layer(u):\n    return tanh(W @ u)"),
+    "TP431": Entry(
+        "a gradient with respect to a parameter of a law",
+        "What is drawn from a law that depends on a parameter has no derivative by it: the program's values have. Draw from "
+        "a law without the parameter, and compute with what is drawn.",
+        "param s = 1.5\nmatrix B : [n, n] ~ normal(0, s/n)\nf = moment(v * tanh(B @ v))\ng = grad(f, s)",
+        "param s = 1.5\nmatrix B : [n, n] ~ normal(0, 1/n)\nf = moment(v * tanh(sqrt(s) * (B @ v)))\ng = grad(f, s)"),
     "TP430": Entry(
         "a function that expands to too much",
         "Functions are expanded where they are called, and so are those that they call: a function that calls another one "

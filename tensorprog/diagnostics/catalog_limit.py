@@ -30,13 +30,6 @@ _GRADIENTS = {
         "    v -= eta*n*grad(loss[t], v)\noutput loss",
         "for t in range(T):\n    loss[t] = mean((moment(v * (U @ X[a])) - y[a])**2 for a in range(P))\n"
         "    v -= eta*n*grad(loss[t], v)\noutput loss"),
-    "TP423": Entry(
-        "a gradient through the factor of a matrix",
-        "The derivative with respect to a number that scales a whole matrix would be a sum over all its entries. The "
-        "same number can scale the vector that the matrix gives.",
-        "c = moment(v*v)\nmatrix A : [n, n] = 0\nA = c*W\nf = moment(v * (A @ v))\ng = n*grad(f, v)\n"
-        "output moment(g*g)",
-        "c = moment(v*v)\nf = moment(v * (c*(W @ v)))\ng = n*grad(f, v)\noutput moment(g*g)"),
     "TP424": Entry(
         "a gradient that starts inside an earlier loop",
         "A gradient goes back to the last change of the variable. Here that is in the last iteration of a loop, and "
@@ -70,11 +63,13 @@ _GRADIENTS = {
         "f = moment(tanh(v))\noutput cov(f, f)",
         "x = tanh(W @ v)\nvector r : [n] ~ normal(0, 1)\nf = dot(r, x) / sqrt(n)\noutput cov(f, f)"),
     "TP429": Entry(
-        "a gradient through a function of a matrix",
-        "Gradients go through products of matrices with vectors, sums, outer products and `dot`, but not through entrywise "
-        "functions, products and polar factors of matrices.",
-        "u = 2*v\nG = outer(u, u)\nA = tanh(G)\nf = moment(v * (A @ v)) / n\ng = n*grad(f, u)\noutput moment(g*g)",
-        "u = 2*v\nG = outer(u, u)\nf = moment(v * (G @ v)) / n\ng = n*grad(f, u)\noutput moment(g*g)"),
+        "a second gradient through a polar factor",
+        "Gradients go through all functions of matrices, and again through what they are. Only the gradient through `polar` "
+        "is not differentiated once more. Newton-Schulz steps, which approximate it, have all gradients.",
+        "u = 2*v\nQ = polar(outer(u, tanh(u)))\nf = moment(v * (Q @ v))\ng = n*grad(f, u)\ns = moment(g*g)\n"
+        "output n*moment(grad(s, u)*v)",
+        "u = 2*v\nM = outer(u, tanh(u))\nZ = M / norm(M)\nfor k in range(5):\n    Z = 1.5*Z - 0.5*Z @ Z.T @ Z\n"
+        "f = moment(v * (Z @ v))\ng = n*grad(f, u)\ns = moment(g*g)\noutput n*moment(grad(s, u)*v)"),
     "TP428": Entry(
         "a gradient through an array of varying length that changes",
         "A gradient needs the values of the forward pass again. An array whose length differs from iteration to "

@@ -175,15 +175,35 @@ def transpose(m):
     return m.T
 
 
-@primitive(lambda i, g, out, m: _no_gradient("polar"))
+@primitive(lambda i, g, out, m: polar_adjoint(m, g))
 def polar(m):
     """The orthogonal polar factor: singular values below `SMALLEST` times the largest become 0, all others 1."""
     if not np.all(np.isfinite(m)):
         return np.full(m.shape, np.nan)
+    u, _, vh = _singular(m)
+    return u @ vh
+
+
+@primitive(lambda i, g, out, m, bar: _no_gradient("polar_adjoint"))
+def polar_adjoint(m, bar):
+    """The adjoint of `m` if that of its polar factor is `bar`: the differential of the polar factor U V^T of U S V^T at
+    matrices of the same rank, U K V^T + (1 - U U^T) dM V S^-1 V^T + U S^-1 U^T dM (1 - V V^T) with
+    K_ij = (Y_ij - Y_ji) / (s_i + s_j) and Y = U^T dM V, is its own adjoint."""
+    if not np.all(np.isfinite(m)):
+        return np.full(m.shape, np.nan)
+    u, s, vh = _singular(m)
+    right, left = bar @ vh.T, u.T @ bar
+    inner = left @ vh.T
+    turning = (inner - inner.T) / (s[:, None] + s)
+    return (u @ turning + (right - u @ inner) / s) @ vh + u / s @ (left - inner @ vh)
+
+
+def _singular(m):
+    """The singular vectors and values of `m` but for those that are rounding: [r, k], [k] and [k, c]."""
     basis = _range(m)
     u, s, vh = np.linalg.svd(basis.T @ m, full_matrices=False)
     kept = s > SMALLEST * s[0] if s.size and s[0] > 0 else np.zeros(len(s), bool)
-    return basis @ u[:, kept] @ vh[kept]
+    return basis @ u[:, kept], s[kept], vh[kept]
 
 
 def _range(m):

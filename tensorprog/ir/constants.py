@@ -129,6 +129,11 @@ def holds_name(expr: ConstExpr) -> bool:
     return expr.op in NAMES or any(holds_name(a) for a in expr.args)
 
 
+def holds_param(expr: ConstExpr, name: str) -> bool:
+    """Whether a real parameter is in a constant."""
+    return expr.op == "param" and expr.leaf == name or any(holds_param(a, name) for a in expr.args)
+
+
 def is_zero(expr: ConstExpr) -> bool:
     """Whether a constant is zero whatever its names are: as far as rounding shows it at three settings of them."""
     try:

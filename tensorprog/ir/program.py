@@ -76,7 +76,8 @@ class Var:
 class Cell:
     """Storage of `type` elements under `rank` indices. `name` is unique; `display` is what the user wrote.
 
-    `role`: 'initial' (declared, has a law), 'user' (a name that the program assigns), 'hidden' (made by the compiler).
+    `role`: 'initial' (declared, has a law), 'user' (a name that the program assigns), 'data' (an input or parameter that
+    gradients are taken with respect to; gone after `differentiate`), 'hidden' (made by the compiler).
     `home` names the loops in whose every iteration the cell is new: those around the call of the function it is local
     to.
     """
@@ -290,7 +291,7 @@ class OuterTerm:
 
 
 #: Functions of whole matrices, besides the coordinatewise primitives, which act on every entry.
-PRODUCT, POLAR = "product", "polar"
+PRODUCT, POLAR, POLAR_ADJOINT = "product", "polar", "polar_adjoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +299,8 @@ class FunctionTerm:
     """fn(args), where every matrix among `args` is made by updates (a term without a factor).
 
     `fn` is a primitive of `ir.primitives` (or its `order`-th derivative), which acts on every entry and takes numbers as
-    well, or 'product' of two matrices, or 'polar', the orthogonal polar factor of one. The checker gives every function
+    well, or 'product' of two matrices, or 'polar', the orthogonal polar factor of one, or 'polar_adjoint', of a matrix and
+    of the adjoint of its polar factor. The checker gives every function
     a hidden matrix of its own, as the only term of a `MatStore`.
     """
 
@@ -313,7 +315,7 @@ class FunctionTerm:
 
     @property
     def entrywise(self) -> bool:
-        return self.fn not in (PRODUCT, POLAR)
+        return self.fn not in (PRODUCT, POLAR, POLAR_ADJOINT)
 
     @property
     def matrices(self) -> tuple[MatrixTerm, ...]:

@@ -29,7 +29,6 @@ from tensorprog.ir.program import (
     Expand,
     For,
     FromInt,
-    FunctionTerm,
     If,
     InputRef,
     Item,
@@ -52,7 +51,6 @@ from tensorprog.ir.program import (
     Store,
     SumAxis,
     TensorType,
-    Term,
     Type,
     Var,
     WidthConst,
@@ -64,6 +62,7 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
+from tensorprog.passes.adjoint_matrices import MatrixAdjoints
 from tensorprog.passes.factors import Guard, LoopStep, Recorder
 from tensorprog.passes.regions import Site, written_first
 from tensorprog.passes.rewrite import map_items, map_op_indices, map_op_vars
@@ -87,6 +86,7 @@ class Sweep:
         self.tapes: dict[Var, Cell] = {}
         self.matrix_tapes: dict[int, Cell] = {}
         self.recorder = Recorder(builder, site)
+        self.matrices = MatrixAdjoints(self)
         self._survey()
 
     # --- what is where ---
@@ -128,9 +128,9 @@ class Sweep:
         with self.builder.nested() as code:
             seed = self.builder.const(1)
             if isinstance(self.site.anchor, Store) and self.site.scalar not in self.site.active.cells:
-                self._contribute(self.site.anchor.value, seed, SCALAR)
+                self.contribute(self.site.anchor.value, seed, SCALAR)
             else:
-                shadow = self._shadow(self.site.scalar)
+                shadow = self.shadow(self.site.scalar)
                 self.builder.append(Store(shadow, self.site.scalar_items, seed, span=self.builder.span))
             crossing = [v for p in self.site.parts if not p.loop for v in self._crossing_of(p.statements)]
             for part in self.site.parts:
@@ -144,7 +144,7 @@ class Sweep:
         return start + code, results
 
     def _result(self, wrt: Cell) -> Cell:
-        shadow = self._shadow(wrt)
+        shadow = self.shadow(wrt)
         extra = self.site.extra
         if not extra:
             return shadow
@@ -240,14 +240,14 @@ class Sweep:
 
     # --- adjoints of temporaries and cells ---
 
-    def _shadow(self, cell: Cell) -> Cell:
+    def shadow(self, cell: Cell) -> Cell:
         if cell not in self.shadows:
             home = () if isinstance(cell.type, MatrixType) else self.home
             self.shadows[cell] = self.builder.cell(f"{cell.display}_bar", cell.type, cell.rank, display=cell.display,
                                                    home=home)
         return self.shadows[cell]
 
-    def _contribute(self, var: Var, value: Var | None, out: TensorType) -> None:
+    def contribute(self, var: Var, value: Var | None, out: TensorType) -> None:
         """Add to the adjoint of `var` a value of (at most) type `out`, summed over the axes that `var` lacks."""
         if value is None or var not in self.site.active.vars:
             return
@@ -304,7 +304,7 @@ class Sweep:
 
     # --- values of the forward pass ---
 
-    def _fetch(self, var: Var) -> Var:
+    def fetch(self, var: Var) -> Var:
         """A forward temporary, visible at this place of the sweep."""
         definition = self.definition[var]
         reversed_here = any(loop.var in self.indices for loop in self.loops_of[var])
@@ -329,12 +329,12 @@ class Sweep:
         stores = [s for s in self.region if written(s) is op.cell] if isinstance(op, Load) else []
         simple = all(isinstance(s, Store) for s in stores)
         if len(stores) == 1 and simple and not op.cell.rank and self.block_at[id(stores[0])] == self.block_of[var]:
-            return self._fetch(stores[0].value)
+            return self.fetch(stores[0].value)
         if stores and not (op.cell.rank and simple):  # an element of a family is stored once, and is still there
             self.reporter.error("TP428", f"a gradient through `{op.cell.display}`, which changes and whose length differs "
                                 "from iteration to iteration, is not available", definition.span,
                                 help="give each of its values a name of its own")
-        return self.builder.let(map_op_vars(map_op_indices(op, self.indices), self._fetch), self._here(var.type),
+        return self.builder.let(map_op_vars(map_op_indices(op, self.indices), self.fetch), self._here(var.type),
                                 var.name)
 
     def _record(self, var: Var, definition: Let) -> Cell:
@@ -349,7 +349,7 @@ class Sweep:
     def _tape_items(self, loops: tuple[For, ...], indices: dict[str, IntExpr]) -> tuple[IntExpr, ...]:
         return tuple(substitute(_counter(loop), indices) for loop in loops if loop.var in self.reversed_loops)
 
-    def _matrix(self, statement: Statement, cell: Cell, items: tuple[IntExpr, ...]) -> tuple[Cell, tuple]:
+    def matrix(self, statement: Statement, cell: Cell, items: tuple[IntExpr, ...]) -> tuple[Cell, tuple]:
         """The matrix as the forward statement saw it: itself, or a copy if the region changes it."""
         if cell not in self.region_written:
             return cell, map_items(items, self.indices)
@@ -374,7 +374,7 @@ class Sweep:
                 self._reverse_elementwise(op, var, bar)
             case Moment(arg=arg):
                 inverse = self.builder.div(self.builder.const(1), self.builder.width(arg.type.width))
-                self._contribute(arg, self.builder.mul(inverse, bar), arg.type)
+                self.contribute(arg, self.builder.mul(inverse, bar), arg.type)
             case Contract():
                 self._reverse_contract(op, self._fit(bar, var.type))
             case SumAxis(arg=arg, axis=axis):
@@ -382,25 +382,25 @@ class Sweep:
                     size = substitute(arg.type.shape[axis], self.indices)
                     type = TensorType(bar.type.width, (*bar.type.shape[:axis], size, *bar.type.shape[axis:]))
                     bar = self.builder.let(Expand(bar, axis, size), type)
-                self._contribute(arg, bar, arg.type)
+                self.contribute(arg, bar, arg.type)
             case Expand(arg=arg, axis=axis):
-                self._contribute(arg, self.builder.sum_axis(self._fit(bar, var.type), axis), arg.type)
+                self.contribute(arg, self.builder.sum_axis(self._fit(bar, var.type), axis), arg.type)
             case Pick(arg=arg, items=()):
-                self._contribute(arg, bar, arg.type)
+                self.contribute(arg, bar, arg.type)
             case Pick(arg=arg, items=items):
                 whole = self._here(arg.type)
                 place = Place(self._fit(bar, var.type), map_items(items, self.indices), whole.shape)
-                self._contribute(arg, self.builder.let(place, whole), arg.type)
+                self.contribute(arg, self.builder.let(place, whole), arg.type)
             case Place(arg=arg, items=items):
                 pick = Pick(self._fit(bar, var.type), map_items(items, self.indices))
-                self._contribute(arg, self.builder.let(pick, self._here(arg.type)), arg.type)
+                self.contribute(arg, self.builder.let(pick, self._here(arg.type)), arg.type)
             case MatDot():
-                self._reverse_dot(statement, op, bar)
+                self.matrices.reverse_dot(statement, op, bar)
             case MatMul():
                 self._reverse_matmul(statement, op, self._fit(bar, var.type))
             case Load(cell=cell, items=items):
                 if cell in self.site.active.cells:
-                    self._reverse_load(self._shadow(cell), map_items(items, self.indices), bar, var.type)
+                    self._reverse_load(self.shadow(cell), map_items(items, self.indices), bar, var.type)
 
     def _reverse_load(self, shadow: Cell, items: tuple[Item, ...], bar: Var, type: TensorType) -> None:
         """Add the adjoint of what was loaded to a cell's shadow: of a row or slice of a family, element by element."""
@@ -427,42 +427,33 @@ class Sweep:
     def _reverse_elementwise(self, op: Elementwise, var: Var, bar: Var) -> None:
         for position, arg in enumerate(op.args):
             if arg in self.site.active.vars:
-                factor = partial(self.builder, op, var, position, self._fetch)
+                factor = partial(self.builder, op, var, position, self.fetch)
                 if factor is not None:
-                    self._contribute(arg, self.builder.mul(bar, factor), var.type)
+                    self.contribute(arg, self.builder.mul(bar, factor), var.type)
 
     def _reverse_contract(self, op: Contract, bar: Var) -> None:
         sides = ((op.left, op.left_axes, op.right, op.right_axes), (op.right, op.right_axes, op.left, op.left_axes))
         for arg, axes, other, other_axes in sides:
             if arg in self.site.active.vars:
                 if self.recorder.applied(arg):
-                    self.recorder.contraction(arg, bar, self._fetch(other))
+                    self.recorder.contraction(arg, bar, self.fetch(other))
                     continue
-                value = self.builder.contract(bar, op.out_axes, self._fetch(other), other_axes, axes)
+                value = self.builder.contract(bar, op.out_axes, self.fetch(other), other_axes, axes)
                 out = TensorType(bar.type.width or other.type.width, arg.type.shape)
-                self._contribute(arg, value, out)
-
-    def _reverse_dot(self, statement: Let, op: MatDot, bar: Var) -> None:
-        """The adjoint of each matrix is a multiple of the other."""
-        for side, other in ((op.left, op.right), (op.right, op.left)):
-            if side.cell in self.site.active.cells:
-                matrix, items = self._matrix(statement, other.cell, other.items)
-                term = MatrixTerm(bar, matrix, items, side.transposed != other.transposed)
-                self.builder.append(MatAccum(self._shadow(side.cell), map_items(side.items, self.indices), (term,),
-                                             span=self.builder.span))
+                self.contribute(arg, value, out)
 
     def _reverse_matmul(self, statement: Let, op: MatMul, bar: Var) -> None:
-        matrix, items = self._matrix(statement, op.matrix, op.items)
+        matrix, items = self.matrix(statement, op.matrix, op.items)
         if op.arg in self.site.active.vars:
             back = MatMul(matrix, items, not op.transposed, bar)
-            self._contribute(op.arg, self.builder.let(back, op.arg.type), op.arg.type)
+            self.contribute(op.arg, self.builder.let(back, op.arg.type), op.arg.type)
         if op.matrix in self.site.active.cells:
-            left, right = (self._fetch(op.arg), bar) if op.transposed else (bar, self._fetch(op.arg))
+            left, right = (self.fetch(op.arg), bar) if op.transposed else (bar, self.fetch(op.arg))
             items = map_items(op.items, self.indices)
             self.recorder.product(op.matrix, items, left, right)
             if self.recorder.adjoint_needed(op.matrix):
                 term = OuterTerm(None, left, right)
-                self.builder.append(MatAccum(self._shadow(op.matrix), items, (term,), span=self.builder.span))
+                self.builder.append(MatAccum(self.shadow(op.matrix), items, (term,), span=self.builder.span))
 
     # --- adjoint rules: writes ---
 
@@ -470,77 +461,22 @@ class Sweep:
         match statement:
             case Store(cell=cell, items=items, value=value):
                 items = map_items(items, self.indices)
-                shadow = self._shadow(cell)
+                shadow = self.shadow(cell)
                 bar = self.builder.load(shadow, items, self._here(value.type))
                 if not (cell.rank and any(cell is g.wrt for g in self.site.gradients)):
                     # A family's element is stored once: its shadow then stays, as the gradient asked for.
                     zero = self.builder.const(0, shadow.type)
                     self.builder.append(Store(shadow, items, zero, span=statement.span))
-                self._contribute(value, bar, value.type)
+                self.contribute(value, bar, value.type)
             case Accum(cell=cell, items=items, value=value):
-                bar = self.builder.load(self._shadow(cell), map_items(items, self.indices), self._here(value.type))
-                self._contribute(value, bar, value.type)
+                bar = self.builder.load(self.shadow(cell), map_items(items, self.indices), self._here(value.type))
+                self.contribute(value, bar, value.type)
             case MatStore(cell=cell, items=items, terms=terms):
-                self._reverse_matrix(statement, cell, items, terms, replace=True)
+                self.matrices.reverse_write(statement, cell, items, terms, replace=True)
             case MatAccum(cell=cell, items=items, terms=terms):
-                self._reverse_matrix(statement, cell, items, terms, replace=False)
+                self.matrices.reverse_write(statement, cell, items, terms, replace=False)
             case Zero(cell=cell):
-                self.builder.append(Zero(self._shadow(cell), span=statement.span))
-
-    def _reverse_matrix(self, statement: Statement, cell: Cell, items: tuple, terms: tuple[Term, ...],
-                        replace: bool) -> None:
-        shadow, here = self._shadow(cell), map_items(items, self.indices)
-        bar = self.builder.cell(f"{cell.display}_bar", cell.type)
-        self.builder.append(MatStore(bar, (), (MatrixTerm(None, shadow, here),), span=statement.span))
-        if replace:
-            self.builder.append(MatStore(shadow, here, (), span=statement.span))
-        for term in terms:
-            if isinstance(term, MatrixTerm):
-                self._reverse_matrix_term(statement, term, bar)
-            elif isinstance(term, FunctionTerm):
-                self._refuse_function(statement, term)
-            else:
-                self._reverse_outer(term, bar)
-
-    def _refuse_function(self, statement: Statement, term: FunctionTerm) -> None:
-        cells, vars = self.site.active.cells, self.site.active.vars
-        if any(a in vars if isinstance(a, Var) else a.cell in cells for a in term.args):
-            self.reporter.error("TP429", f"a gradient through {term.fn} of a matrix is not available", statement.span,
-                                help="differentiate with respect to what the matrix is updated from, or to a copy of the "
-                                     "updated matrix")
-
-    def _reverse_matrix_term(self, statement: Statement, term: MatrixTerm, bar: Cell) -> None:
-        if term.coef in self.site.active.vars:
-            self.reporter.error("TP423", "a gradient through the factor of a matrix is not available", statement.span,
-                                help="scale the vector instead: `s * (W @ x)`")
-        if term.cell in self.recorder.records:
-            name = term.cell.display
-            self.reporter.error("TP425", f"a kernel with respect to `{name}` cannot follow this copy of it",
-                                statement.span, help=f"apply `{name}` itself to the vectors, or write the name of the "
-                                                     "copy after the `;`")
-        if term.cell in self.site.active.cells:
-            coef = None if term.coef is None else self._fetch(term.coef)
-            back = MatrixTerm(coef, bar, (), term.transposed)
-            items = map_items(term.items, self.indices)
-            self.builder.append(MatAccum(self._shadow(term.cell), items, (back,), span=statement.span))
-
-    def _reverse_outer(self, term: OuterTerm, bar: Cell) -> None:
-        """The adjoint of coef * outer(u, x), where `bar` is the adjoint matrix."""
-        builder, active = self.builder, self.site.active.vars
-        left, right = term.left, term.right
-        coef_active = term.coef is not None and term.coef in active
-        if left in active or coef_active:
-            applied = builder.let(MatMul(bar, (), False, self._fetch(right)), left.type)
-            self._contribute(left, self._scaled(term.coef, applied), left.type)
-            if coef_active:
-                product = builder.mul(self._fetch(left), applied)
-                self._contribute(term.coef, product, TensorType(left.type.width))
-        if right in active:
-            applied = builder.let(MatMul(bar, (), True, self._fetch(left)), right.type)
-            self._contribute(right, self._scaled(term.coef, applied), right.type)
-
-    def _scaled(self, coef: Var | None, value: Var) -> Var:
-        return value if coef is None else self.builder.mul(self._fetch(coef), value)
+                self.builder.append(Zero(self.shadow(cell), span=statement.span))
 
 
 def _counter(loop: For) -> IntExpr:

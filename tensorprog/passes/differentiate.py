@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from tensorprog.check.made_by_updates import check_functions
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, Names
 from tensorprog.ir.integers import IntLit, IntSym
@@ -36,6 +37,7 @@ from tensorprog.ir.program import (
     written,
 )
 from tensorprog.passes.adjoint import Sweep
+from tensorprog.passes.data import read_data
 from tensorprog.passes.factors import Record
 from tensorprog.passes.kernel_sums import kernel_statements
 from tensorprog.passes.regions import Site, plan_sweep
@@ -56,7 +58,9 @@ def differentiate(program: Program, reporter: Reporter) -> Program:
         reporter.raise_errors()
         pending = [s for s in walk(program.body) if isinstance(s, GradStmt | GradRecord)]
         if not pending:
-            return program
+            check_functions(program, reporter)
+            reporter.raise_errors()
+            return read_data(program)
         program = _take(program, pending, names, reporter, kernels, targets)
         reporter.raise_errors()
 

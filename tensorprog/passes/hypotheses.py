@@ -238,6 +238,8 @@ class ProgramBounds:
             case FromInt(expr=expr):
                 low, high = self._ends(expr)
                 return Bound(low, high, low <= 0 <= high, fixed=True)
+            case MatDot(left=left, right=right) if left == right:
+                return Bound(0.0, inf, True, fixed=True)
             case InputRef() | MatDot():
                 return ANY_NUMBER
             case ParamRef(name=name):

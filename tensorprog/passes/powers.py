@@ -21,6 +21,7 @@ from tensorprog.ir.integers import evaluate_int, symbols
 from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE, exact
 from tensorprog.ir.program import (
     POLAR,
+    POLAR_ADJOINT,
     PRODUCT,
     Accum,
     Cell,
@@ -272,6 +273,8 @@ class _Inference:
             return total(*powers)
         if term.fn == POLAR:
             return None if powers[0] is None else Fraction(0)
+        if term.fn == POLAR_ADJOINT:
+            return None if None in powers else powers[1] - powers[0]
         return total(self._elementwise(term, entry_powers(self.powers, term)), Fraction(1))
 
     def _pow(self, op: Elementwise | FunctionTerm, base: Power, exponent: Power) -> Power:

@@ -31,6 +31,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatrixType,
@@ -71,6 +72,7 @@ from tensorprog.powers.components import (
     units,
 )
 from tensorprog.powers.matrices import Matrix, outer, total
+from tensorprog.powers.matrix_functions import dot, function
 from tensorprog.powers.numbers import known_numbers
 from tensorprog.powers.refusals import not_covered
 from tensorprog.powers.storage import Elements, mentions
@@ -219,12 +221,20 @@ class Execution:
 
     def _matrix_term(self, term: MatrixTerm | OuterTerm | FunctionTerm, span: Span | None) -> Matrix:
         if isinstance(term, FunctionTerm):
-            not_covered(self.program.source, term, span)
+            args = [self._operand(a) for a in term.args]
+            return function(term, args, FIRST_OBJECT + len(self.program.initials),
+                            lambda values: self._elementwise(term, values))
         coefficient = ONE if term.coef is None else self.of.get(term.coef, ZERO)
         if isinstance(term, OuterTerm):
             return outer(self.of.get(term.left, ZERO), self.of.get(term.right, ZERO)).times(coefficient)
         found = self.matrix(term.cell, term.items).times(coefficient)
         return found.transposed() if term.transposed else found
+
+    def _operand(self, arg: Var | MatrixTerm) -> Value | Matrix:
+        if isinstance(arg, Var):
+            return self.of.get(arg, ZERO)
+        found = self.matrix(arg.cell, arg.items)
+        return found.transposed() if arg.transposed else found
 
     def tensor(self, cell: Cell, items: tuple) -> Value:
         return joined(self.tensors.read(cell, items))
@@ -292,6 +302,8 @@ class Execution:
             case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
                 found = self.matrix(matrix, items)
                 return (found.transposed() if transposed else found).applied(get(arg))
+            case MatDot(left=left, right=right):
+                return dot(self._operand(left), self._operand(right))
             case Moment(arg=arg):
                 return averaged(get(arg))
             case SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg):
@@ -301,7 +313,7 @@ class Execution:
             case _:
                 not_covered(self.program.source, op, span)
 
-    def _elementwise(self, op: Elementwise, args: list[Value]) -> Value:
+    def _elementwise(self, op: Elementwise | FunctionTerm, args: list[Value]) -> Value:
         match op.fn:
             case "neg" if op.order == 0:
                 return args[0]

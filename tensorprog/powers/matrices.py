@@ -36,8 +36,8 @@ class Matrix:
     def applied(self, x: Value) -> Value:
         """The matrix times a vector: independent entries sum to n**(1/2) times an entry (TP IV, 7.1), an outer product
         by the inner product of its right vector with x."""
-        inner = {right: _inner(right, x) for right in {o.right for o in self.outers}}
-        sums = ({o.left | flags: p + q} for o, p in self.outers.items() for flags, q in inner[o.right].items())
+        sums_by = {right: inner(right, x) for right in {o.right for o in self.outers}}
+        sums = ({o.left | flags: p + q} for o, p in self.outers.items() for flags, q in sums_by[o.right].items())
         return joined([scaled(product(self.random, x), HALF), *sums])
 
     def entries(self) -> Value:
@@ -48,6 +48,11 @@ class Matrix:
         """The matrix as a change that training makes, or with powers that are only bounds."""
         return Matrix(flagged(self.random, flag), _largest((Outer(o.left | flag, o.right), p)
                                                            for o, p in self.outers.items()))
+
+
+def outer_parts(parts: Iterable[tuple[Outer, int]]) -> Matrix:
+    """The sum of outer products with the powers of their entries."""
+    return Matrix(ZERO, _largest(parts))
 
 
 def outer(left: Value, right: Value) -> Matrix:
@@ -62,7 +67,7 @@ def total(matrices: Iterable[Matrix]) -> Matrix:
     return Matrix(joined(m.random for m in matrices), _largest(pair for m in matrices for pair in m.outers.items()))
 
 
-def _inner(right: int, x: Value) -> Value:
+def inner(right: int, x: Value) -> Value:
     """The sum over coordinates of a vector times what is odd in `right`: a scalar, by its flags."""
     return joined({t & FLAGS: q + UNIT} if right == t & ~FLAGS else {t & FLAGS | SCATTERED: q + HALF}
                   for t, q in x.items())

@@ -18,6 +18,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatStore,
     Program,
@@ -71,6 +72,8 @@ def read_by(statement: Statement) -> list[Var | Cell]:
             return [cell]
         case Let(op=MatMul(matrix=matrix, arg=arg)):
             return [matrix, arg]
+        case Let(op=MatDot()):
+            return list(cells_read(statement))
         case Let(op=op):
             return list(operands(op))
         case Store(value=value) | Accum(value=value):

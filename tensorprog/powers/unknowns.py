@@ -23,6 +23,8 @@ from typing import NoReturn
 from tensorprog.diagnostics import Span
 from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE
 from tensorprog.ir.program import (
+    POLAR,
+    PRODUCT,
     Accum,
     Cell,
     Const,
@@ -38,6 +40,7 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
+    MatDot,
     MatMul,
     MatrixTerm,
     MatrixType,
@@ -187,7 +190,7 @@ class Calculus:
     def _matrix_term(self, term: MatrixTerm | OuterTerm | FunctionTerm, span: Span | None) -> Value:
         """A term of a matrix, the power that of its entries."""
         if isinstance(term, FunctionTerm):
-            not_covered(self.program.source, term, span)
+            return self._function(term, span)
         coef = ONE if term.coef is None else self.of.get(term.coef, ZERO)
         power = self.power(coef)
         if power is None:
@@ -196,6 +199,26 @@ class Calculus:
             return scaled(self.cell(term.cell, None), power)
         powers = [self.power(self.of.get(v, ZERO)) for v in (term.left, term.right)]
         return ZERO if None in powers else {Term(ACTIVE): power + sum(powers)}
+
+    def _function(self, term: FunctionTerm, span: Span | None) -> Value:
+        """A function of matrices that are made by updates, the power that of its entries."""
+        args = [self.of.get(a, ZERO) if isinstance(a, Var) else self.cell(a.cell, None) for a in term.args]
+        if term.entrywise:
+            return self._elementwise(term, args, None, span)
+        powers = [self.used(a, span) for a in args]
+        if None in powers:
+            return ZERO
+        if term.fn == PRODUCT:
+            return {Term(ACTIVE): sum(powers) + 1}
+        return {Term(ACTIVE): Fraction(-1) if term.fn == POLAR else powers[1] - powers[0] - 1}
+
+    def _dot(self, left: Value, right: Value, span: Span | None) -> Value:
+        """The sum over all entries: terms in step, but n for the independent ones of a random matrix."""
+        powers = [self.used(v, span) for v in (left, right)]
+        if None in powers:
+            return ZERO
+        random = any(t.random for v in (left, right) for t in v)
+        return {Term(NUMBER): sum(powers) + (Fraction(3, 2) if random else 2)}
 
     def cell(self, cell: Cell, site: Var | None) -> Value:
         """What a cell holds: for a trainable object its unknowns."""
@@ -226,6 +249,8 @@ class Calculus:
                 return self._times(get(left), get(right), var, span)
             case MatMul(matrix=matrix, arg=arg):
                 return self._applied(self.cell(matrix, var), get(arg), var, span)
+            case MatDot(left=left, right=right):
+                return self._dot(self.cell(left.cell, None), self.cell(right.cell, None), span)
             case Moment(arg=arg):
                 return averaged(get(arg))
             case SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg):
@@ -243,7 +268,7 @@ class Calculus:
         return joined({Term(ACTIVE, t.parts, site, written=t.written): p + power + (HALF if t.random else 1)}
                       for t, p in matrix.items())
 
-    def _elementwise(self, op: Elementwise, args: list[Value], var: Var, span: Span | None) -> Value:
+    def _elementwise(self, op: Elementwise | FunctionTerm, args: list[Value], var: Var | None, span: Span | None) -> Value:
         match op.fn:
             case "neg" if op.order == 0:
                 return args[0]
@@ -297,6 +322,8 @@ class Calculus:
 
     def _power_of(self, args: list[Value], op: Elementwise, span: Span | None) -> Value:
         exponent = self.numbers.get(op.args[1])
+        if exponent is None and number_power(args[0]) == 0:
+            return ONE  # a number of order one, to whatever power
         if exponent is None:
             self._undecided("a power whose exponent is computed by the program", span)
         return self._homogeneous(args[0], exponent, span)

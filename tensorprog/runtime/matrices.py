@@ -313,6 +313,10 @@ class Matrix:
         """The zero matrix of the same shape."""
         return Matrix(self.rows, self.cols, self.ratios, self.tolerance)
 
+    def turned(self) -> Matrix:
+        """The transpose."""
+        return Matrix(self.cols, self.rows, self.ratios[::-1], self.tolerance).add(1.0, self, transposed=True)
+
     def add_outer(self, coef: float, left: np.ndarray, right: np.ndarray) -> Matrix:
         """self + coef * sum_b outer(left[b], right[b]); left [..., N of rows], right [..., N of cols]."""
         factor = _Factor(float(coef), _as_block(_owned(left)), _as_block(_owned(right)))

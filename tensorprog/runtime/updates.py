@@ -128,12 +128,12 @@ class Updates:
             return self.compressed(smallest)
         return self
 
-    def compressed(self, smallest: float = EXACT) -> Updates:
+    def compressed(self, smallest: float = EXACT, outer: bool = False) -> Updates:
         """Outer products of orthogonal vectors, those below `smallest` times the largest left out; an array if they are
-        too many."""
+        too many, unless `outer` products are asked for."""
         left, sizes, right = self._singular()
         kept = _above(sizes, smallest)
-        if np.sum(kept) > DENSE_SHARE * self.cols.samples:
+        if not outer and np.sum(kept) > DENSE_SHARE * self.cols.samples:
             return self.settled(entries=True)
         low = Low(left[kept] * sizes[kept, None], right[kept])
         return self._with(((1.0, low),), int(np.sum(kept)))
@@ -205,6 +205,10 @@ def _above(sizes: np.ndarray, smallest: float) -> np.ndarray:
     return sizes > smallest * sizes[0] if len(sizes) and sizes[0] > 0 else np.zeros(len(sizes), bool)
 
 
+def _is_random(matrix) -> bool:
+    return not isinstance(matrix, Updates) and bool(matrix._parts()[0])
+
+
 def as_updates(matrix) -> Updates:
     """A state of `runtime.matrices` without a random part, as outer products; others as they are."""
     if isinstance(matrix, Updates):
@@ -213,7 +217,8 @@ def as_updates(matrix) -> Updates:
     if roots:
         raise ValueError("a matrix with a random part")
     parts = tuple((f.coef, Low(f.left, f.right)) for f in factors)
-    return Updates(matrix.rows, matrix.cols, matrix.ratios, parts)
+    apart = matrix.separate.parts if matrix.separate is not None else ()
+    return Updates(matrix.rows, matrix.cols, matrix.ratios, (*parts, *apart))
 
 
 # --- functions -----------------------------------------------------------------------------------------------
@@ -244,22 +249,57 @@ def polar(matrix: Updates) -> Updates:
     """The matrix with the same singular vectors, and 1 for the singular values that are not 0 (theory: finite linear
     algebra on moments, because outer products stay of finite rank)."""
     matrix = as_updates(matrix)
+    left, sizes, right = _vectors(matrix)
+    return matrix._with(((1.0, Low(left, right)),), len(sizes))
+
+
+def polar_adjoint(matrix: Updates, bar: Updates) -> Updates:
+    """The adjoint of a matrix if that of its polar factor is `bar` (`finite.operations.polar_adjoint`)."""
+    matrix = as_updates(matrix)
+    left, sizes, right = _vectors(matrix)
+    ahead, back = bar.apply(right), bar.apply(left, transposed=True)
+    inner = left @ ahead.T * (matrix.ratios[0] / left.shape[1])
+    turning = (inner - inner.T) / (sizes[:, None] + sizes)
+    one = turning.T @ left + (ahead - inner.T @ left) / sizes[:, None]
+    other = (back - inner @ right) / sizes[:, None]
+    return matrix._with(((1.0, Low(np.concatenate([one, left]), np.concatenate([right, other]))),))
+
+
+def _vectors(matrix: Updates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(left, sizes, right) with the matrix the sum of sizes[k] outer(left[k], right[k]), rows orthonormal in the sum over
+    coordinates for n = 1, without what is rounding."""
     left, sizes, right = matrix._singular()
     if not np.all(np.isfinite(sizes)):
         raise FloatingPointError("the polar factor of a matrix that is not finite")
     kept = _above(sizes, SMALLEST if matrix.factors() is not None else SMALLEST_ENTRY)
-    low = Low(left[kept] / np.sqrt(matrix.ratios[0] * matrix.ratios[1]), right[kept])
-    return matrix._with(((1.0, low),), len(low.left))
+    rows, cols = np.sqrt(matrix.ratios)
+    return left[kept] / rows, sizes[kept] * (rows * cols), right[kept] / cols
 
 
 def matrix_dot(left: Updates, right: Updates) -> float:
-    """The limit of the sum of the products of the entries: the average over pairs of particles."""
-    left, right = as_updates(left), as_updates(right)
+    """The limit of the sum of the products of the entries: the average over pairs of particles. One of the two may have
+    a random part, which is applied to what the other is made of."""
+    if left is right:
+        return max(0.0, _dot(as_updates(left), as_updates(left)))  # rounding must not make it negative
+    if _is_random(left):
+        left, right = right, left
+    if not _is_random(right):
+        return _dot(as_updates(left), as_updates(right))
+    low = as_updates(left).compressed(APPLIED, outer=True).factors()
+    return _applied_dot(low, right)
+
+
+def _applied_dot(low: Low, other) -> float:
+    """The inner product of outer products with a matrix of `runtime.matrices`, or with another kernel."""
+    applied = other.apply(low.right) / other.ratios[1]
+    return other.ratios[0] * other.ratios[1] * float(np.sum(low.left * applied)) / low.left.shape[1]
+
+
+def _dot(left: Updates, right: Updates) -> float:
     scale = left.ratios[0] * left.ratios[1]
     low, other = (left.factors(), right) if left.factors() is not None else (right.factors(), left)
     if low is not None:
-        applied = other.apply(low.right) / other.ratios[1]
-        return scale * float(np.sum(low.left * applied)) / low.left.shape[1]
+        return _applied_dot(low, other)
     total = sum(float(np.sum(left.entries(at) * right.entries(at), dtype=float)) for at in _blocks(left))
     return scale * total / (left.rows.samples * left.cols.samples)
 

@@ -1,0 +1,72 @@
+"""Functions of matrices that are made by updates, in the calculus of single steps (`powers.execution`).
+
+An entry of outer(u, x) is odd in what u is odd in by its row, and in what x is odd in by its column. So that a function
+of entries keeps both apart, the objects of columns are moved to bits of their own, and the rules of `components` hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tensorprog.ir.program import POLAR, PRODUCT, FunctionTerm
+from tensorprog.powers.components import FLAGS, SCATTERED, UNIT, ZERO, Value, joined
+from tensorprog.powers.matrices import Matrix, Outer, inner, outer_parts
+
+
+def function(term: FunctionTerm, args: list[Value | Matrix], shift: int, entrywise: Callable[[list[Value]], Value]) -> Matrix:
+    """A function of matrices and numbers.
+
+    Args:
+        shift: a number of bits beyond those of all declared objects.
+        entrywise: the rule of the function for values of entries.
+    """
+    if term.fn == PRODUCT:
+        return _product(*args)
+    if term.fn == POLAR:
+        return _of_size(args[0], -UNIT)
+    if not term.entrywise:  # the adjoint of polar: of the size of that of polar, over that of the matrix
+        return _of_size(args[1], _largest(args[1], 0) - _largest(args[0], -UNIT) - UNIT)
+    values = [_entries(a, shift) if isinstance(a, Matrix) else a for a in args]
+    return _matrix(entrywise(values), shift)
+
+
+def dot(left: Matrix, right: Matrix) -> Value:
+    """The sum over all entries of the products: of outer(u, x) with M, the sum over coordinates of u and M x."""
+    if left.random:
+        left, right = right, left
+    sums = []
+    for o, p in left.outers.items():
+        applied = right.applied({o.right: 0})
+        for flags, q in inner(o.left & ~FLAGS, applied).items():
+            sums.append({flags | o.left & FLAGS: p + q})
+    return joined(sums)
+
+
+def _entries(matrix: Matrix, shift: int) -> Value:
+    return joined({o.left | o.right << shift: p} for o, p in matrix.outers.items())
+
+
+def _matrix(entries: Value, shift: int) -> Matrix:
+    return outer_parts((Outer(t & ((1 << shift) - 1), t >> shift), p) for t, p in entries.items())
+
+
+def _product(left: Matrix, right: Matrix) -> Matrix:
+    found = []
+    for a, p in left.outers.items():
+        for b, q in right.outers.items():
+            shared = UNIT if a.right == b.left & ~FLAGS else UNIT // 2
+            scattered = 0 if a.right == b.left & ~FLAGS else SCATTERED
+            found.append((Outer(a.left | b.left & FLAGS | scattered, b.right), p + q + shared))
+    return outer_parts(found)
+
+
+def _of_size(matrix: Matrix, power: int) -> Matrix:
+    """The matrix with the largest of its entries of this power."""
+    if not matrix.outers:
+        return Matrix(ZERO)
+    top = max(matrix.outers.values())
+    return outer_parts((o, p - top + power) for o, p in matrix.outers.items())
+
+
+def _largest(matrix: Matrix, default: int) -> int:
+    return max(matrix.outers.values(), default=default)
