@@ -88,15 +88,16 @@ class Compiled:
     @cached_property
     def numbers(self) -> tuple[Split, Compiled, Compiled] | None:
         """Of a limit by series whose training is equations between numbers: its parts, the averages and the numbers."""
+        if not self.coefficients:
+            return None
         from tensorprog.passes.batch import mark_parallel
         from tensorprog.series.split import split
 
-        draws = frozenset(self.gaussians.inputs if self.gaussians else ())
-        found = split(self.limit, draws, self.coefficients) if self.coefficients else None
+        found = split(self.limit, frozenset(self.gaussians.inputs if self.gaussians else ()), self.coefficients)
         if found is None:
             return None
-        averages, numbers = (replace(self, limit=mark_parallel(p), vanishing=frozenset(), gaussians=None, coefficients=frozenset())
-                             for p in (found.averages, found.numbers))
+        averages, numbers = (replace(self, limit=mark_parallel(part), vanishing=frozenset(), gaussians=None,
+                                     coefficients=frozenset()) for part in (found.averages, found.numbers))
         if self.shelf is not None:
             averages.__dict__["shelf"], numbers.__dict__["shelf"] = self.shelf.part("averages"), self.shelf.part("numbers")
         return found, averages, numbers
@@ -237,10 +238,8 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
     from tensorprog.series.build import series_limit
 
     own = Reporter(program.source)
-    for sample in program.samples:
-        own.error("TP519", "samples are not taken of a program whose limit needs a series in powers of n", sample.span, help=(
-            "leave the sample out, or scale the program so that all outputs are leading terms"))
-    found = None if own.found else series_limit(plain, env, own)
+    # Samples are of leading terms, so that a program with samples has to be of these.
+    found = None if program.samples else series_limit(plain, env, own)
     if found is None:
         _report_leading(plain, env, own, reporter)
     vanishing = check_outputs(plain, found.powers, reporter)
@@ -256,19 +255,16 @@ def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, 
         ProgramError: always.
     """
     from tensorprog.passes.limit import leading_terms
-    from tensorprog.passes.powers import infer_powers
+    from tensorprog.passes.powers import check_outputs, infer_powers
 
     leading = Reporter(plain.source)
-    try:
+    with suppress(ProgramError):
         powers = infer_powers(plain, env, leading)
         leading_terms(plain, powers, leading)
-    except ProgramError:
-        if not found.found:
-            raise
-    if not found.has("TP518") and (leading.has("TP506") or leading.has("TP510")):
-        reporter.extend(leading)
-        reporter.raise_errors()
-    reporter.extend(found)
+        if not leading.has("TP506"):
+            check_outputs(plain, powers, leading)
+    plainer = leading.has("TP506") or leading.has("TP510")
+    reporter.extend(found if found.found and (found.has("TP518") or not plainer) else leading)
     reporter.raise_errors()
     raise AssertionError("a program without a limit and without a reason")
 
