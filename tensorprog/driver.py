@@ -261,7 +261,7 @@ def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, 
     with suppress(ProgramError):
         powers = infer_powers(plain, env, leading)
         leading_terms(plain, powers, leading)
-        if not leading.has("TP506"):
+        if not (leading.has("TP506") or leading.has("TP510")):
             check_outputs(plain, powers, leading)
     plainer = leading.has("TP506") or leading.has("TP510")
     reporter.extend(found if found.found and (found.has("TP518") or not plainer) else leading)
