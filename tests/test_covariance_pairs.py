@@ -467,3 +467,40 @@ def test_small_rows_of_a_function_with_a_kink(spelling):
         rows = radius * np.array([[1.0, 0.0], [0.6, 0.8]])
         found = program.kernels(rows)["nngp"] / radius**2
         assert found == pytest.approx(np.array([[1.0, 0.6], [0.6, 1.0]]), rel=2 * radius + 1e-12)
+
+
+SCALED = """
+width n
+size P, d
+param a = 1.5
+param c = 0.7
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, {first})
+matrix W : [n, n] ~ normal(0, {second})
+vector v : [n] ~ normal(0, 1)
+for p in range(P):
+    f[p] = dot(v, {phi}({layer})) / sqrt(n)
+for p in range(P):
+    for q in range(P):
+        C[p, q] = cov(f[p], f[q])
+        K[p, q] = ntk(f[p], f[q]; v)
+output C, K
+"""
+
+
+@pytest.mark.parametrize("phi", ["tanh", "relu", "silu"])
+@pytest.mark.parametrize("a, c", [(1.5, 0.7), (-2.0, 1e-3), (0.0, 1.0), (1e3, 3.0)])
+def test_numbers_in_front_of_layers_are_as_those_in_variances(phi, a, c):
+    rows = np.random.default_rng(3).standard_normal((6, 4))
+    one = SCALED.format(first="1", second="1", phi=phi, layer=f"a * (W @ {phi}(c * (U @ X[p]) / sqrt(d))) / sqrt(n)")
+    two = SCALED.format(first="c**2/d", second="a**2/n", phi=phi, layer=f"W @ {phi}(U @ X[p])")
+    found, expected = (tensorprog.compile(text).run({"X": rows}, a=a, c=c) for text in (one, two))
+    assert found.method == {"C": "covariance", "K": "covariance"}
+    for name in ("C", "K"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-14)
+
+
+def test_numbers_in_front_of_layers_leave_tiles():
+    layer = "a * (W @ tanh(c * (U @ X[p]) / sqrt(d))) / sqrt(n)"
+    program = tensorprog.compile(SCALED.format(first="1", second="1", phi="tanh", layer=layer))
+    assert all("tiles" in choice.cost for choice in program.compiled.plan.choices)

@@ -42,10 +42,14 @@ class Integrands:
             Unsupported: if it depends on too many Gaussians.
         """
         builder, integrand = self._fewest(expr)
-        covariance, values = builder.covariances()
+        integrand, scales = _rescaled(integrand, builder.gaussians, set(builder.parameters))
+        scales = {z: c.xreplace(builder.parameters) for z, c in scales.items()}
+        covariance, values = builder.covariances(scales)
         groups = _independent(integrand, covariance)
         if len(groups) > 1:
-            return sympy.Mul(*(self.expectation(group.xreplace(builder.meaning)) for group in groups))
+            meaning = builder.meaning
+            meaning |= {z: c * meaning[z] for z, c in scales.items()}
+            return sympy.Mul(*(self.expectation(group.xreplace(meaning)) for group in groups))
         for pair, value in covariance.items():
             if integrand == sympy.Mul(*pair):
                 return values.get(value, value)
@@ -185,12 +189,13 @@ class _Builder:
         """What the short names stand for."""
         return dict(zip(self.gaussians, self.atoms)) | self.parameters
 
-    def covariances(self) -> tuple[dict, dict]:
-        """(covariance of the symbols as `plan_expectation` wants it, the values of its symbols)."""
+    def covariances(self, scales: Mapping[Symbol, Expr]) -> tuple[dict, dict]:
+        """(covariance of the symbols as `plan_expectation` wants it, the values of its symbols). Some symbols stand for
+        numbers (`scales`) times their Gaussians."""
         covariance, values = {}, {}
         for i, (a, x) in enumerate(zip(self.gaussians, self.atoms)):
             for b, y in list(zip(self.gaussians, self.atoms))[i:]:
-                value = self.owner.covariance(x, y)
+                value = scales.get(a, Integer(1)) * scales.get(b, Integer(1)) * self.owner.covariance(x, y)
                 if is_constant(value):
                     covariance[a, b] = value
                     continue
@@ -198,6 +203,28 @@ class _Builder:
                 covariance[a, b] = symbol
                 values[symbol] = value
         return covariance, values
+
+
+def _rescaled(integrand: Expr, gaussians: list[Symbol], parameters: set[Symbol]) -> tuple[Expr, dict[Symbol, Expr]]:
+    """An integrand f(c*z) as f(z) of a Gaussian c times as large, wherever no function needs z otherwise: networks with
+    numbers in front of their layers are then as those with these numbers in their variances. With the numbers c."""
+    scales = {}
+    for z in gaussians:
+        factors = {c for f in integrand.atoms(sympy.Function) for arg in f.args if arg.has(z)
+                   for c in [_factor_of(arg, z, parameters)]}
+        if len(factors) != 1 or None in factors:
+            continue
+        (c,) = factors
+        found = integrand.xreplace({z: z / c}) if c != 1 else integrand
+        if c != 1 and not any(p.exp.is_negative and p.base.free_symbols & parameters for p in found.atoms(sympy.Pow)):
+            integrand, scales[z] = found, c
+    return integrand, scales
+
+
+def _factor_of(arg: Expr, z: Symbol, parameters: set[Symbol]) -> Expr | None:
+    """c, for an argument c*z with a product c of parameters and numbers; None for others."""
+    c = arg / z
+    return c if c.free_symbols and c.free_symbols <= parameters and not c.is_Add else None
 
 
 def _written_out(expr: Expr) -> Expr | None:
