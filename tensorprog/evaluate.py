@@ -69,19 +69,21 @@ def evaluate(compiled: Compiled, env: Mapping[str, object], method: str, source:
 
 def _by_numbers(compiled: Compiled, env: Mapping[str, object], method: str, source: Source, options: Mapping) -> Evaluated:
     """Outputs by equations between numbers: averages first, then, from these, the rest. Errors of the averages are carried
-    over by moving all of them, up or down by chance."""
+    over by moving all of them at once, up or down by chance: `MOVED` times what that changes."""
     parts, averages, numbers = compiled.numbers
     values, errors, methods = evaluate(averages, env, method, source, **options)
-    options = {**options, "samples": 2, "replicates": 2}
+    options = {**options, "samples": 2, "replicates": 1}
 
-    def rest(signs: float | np.random.Generator) -> dict[str, np.ndarray]:
-        known = {name: values[name] if signs == 0 else values[name] + errors[name] * signs.choice([-1, 1], values[name].shape)
-                 for name in parts.inputs}
+    def rest(known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return _particles(numbers, {**env, **known}, None, options)[0]
 
-    found = rest(0)
-    moved = [rest(np.random.default_rng(k)) for k in range(2)] if any(np.any(errors[n]) for n in parts.inputs) else []
-    error = {n: np.max([np.abs(m[n] - v) for m in moved], axis=0) if moved else np.zeros_like(v) for n, v in found.items()}
+    known = {name: values[name] for name in parts.inputs}
+    found = rest(known)
+    error = {name: np.zeros_like(value) for name, value in found.items()}
+    if any(np.any(errors[name]) for name in known):
+        rng = np.random.default_rng(0)
+        moved = rest({name: v + errors[name] * rng.choice([-1.0, 1.0], v.shape) for name, v in known.items()})
+        error = {name: MOVED * np.abs(moved[name] - value) for name, value in found.items()}
     by = max((methods[n] for n in parts.inputs), key=_EVALUATORS.index, default="covariance")
     for name, own in parts.direct.items():
         found[own], error[own] = values[name], errors[name]
@@ -91,6 +93,9 @@ def _by_numbers(compiled: Compiled, env: Mapping[str, object], method: str, sour
         found[name] = 0.0 * found[name]
     return {n: found[n] for n in names}, {n: error[n] for n in names}, {n: named.get(n, by) for n in names}
 
+
+#: How many times what errors of averages change in one trial is the error of what follows from them.
+MOVED = 3.0
 
 #: From the most exact on.
 _EVALUATORS = ("span", "covariance", "particles")
