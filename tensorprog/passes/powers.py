@@ -173,13 +173,20 @@ class _Inference:
         return self.grown is not None
 
     def _report(self, error: PowerError, statement: Statement) -> None:
-        notes = ()
+        notes, help = (), error.help
         if error.code == "TP502" and isinstance(statement, Let):
             self.powers.first = self.powers.first or dict(self.powers.of)
-            place = origin(self.program, self.powers, operands(statement.op)[0])
+            arg = operands(statement.op)[0]
+            place = origin(self.program, self.powers, arg)
             if place is not None and place != statement.span:
                 notes = (Note("the power of n enters here", place),)
-        self.reporter.error(error.code, error.message, statement.span, notes=notes, help=error.help)
+                trained = next((s for s in walk(self.program.body) if isinstance(s, Accum | MatAccum)
+                                and s.cell.role != "hidden" and s.span and s.span.line <= place.line <= s.span.end_line), None)
+                if trained is not None and (self.powers[arg] or 0) > 0:
+                    name, power = trained.cell.display, power_text(self.powers[arg])
+                    notes = (Note(f"the power of n enters here, with the first update of `{name}`", place),)
+                    help = f"after the first step, this activation grows: divide the update by {power}, or take a smaller rate"
+        self.reporter.error(error.code, error.message, statement.span, notes=notes, help=help)
         self.reporter.raise_errors()
 
     def _statement(self, statement: Statement) -> None:
