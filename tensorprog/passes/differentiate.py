@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from tensorprog.check.made_by_updates import check_functions
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, Names
 from tensorprog.ir.integers import IntLit, IntSym
@@ -58,6 +57,8 @@ def differentiate(program: Program, reporter: Reporter) -> Program:
         reporter.raise_errors()
         pending = [s for s in walk(program.body) if isinstance(s, GradStmt | GradRecord)]
         if not pending:
+            from tensorprog.check.made_by_updates import check_functions  # the checker loads the parser
+
             check_functions(program, reporter)
             reporter.raise_errors()
             return read_data(program)
