@@ -80,7 +80,8 @@ class Compiled:
         """The program of the covariances of the draws of a random limit."""
         from tensorprog.passes.batch import mark_parallel
 
-        found = replace(self, limit=mark_parallel(self.gaussians.covariances), vanishing=frozenset(), gaussians=None, coefficients=frozenset())
+        found = replace(self, limit=mark_parallel(self.gaussians.covariances), vanishing=frozenset(), gaussians=None,
+                        coefficients=frozenset())
         if self.shelf is not None:
             found.__dict__["shelf"] = self.shelf.part("covariances")
         return found

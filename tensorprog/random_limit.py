@@ -135,6 +135,9 @@ def run_random(compiled: Compiled, env: Mapping[str, object], method: str, sourc
     first = rank + 1 if affine else 0
     for name in drawn.random:
         value, error = limit.values[name], np.broadcast_to(limit.errors[name], limit.values[name].shape)
+        if name in compiled.vanishing:
+            values[name], errors[name] = value[0], error[0]
+            continue
         found, rows = (_affine, slice(0, first)) if name in affine else (_sampled, slice(first, None))
         values[name], errors[name], spread[name] = found(value[rows], error[rows], wanted)
     unresolved = {n: m.any(axis=0) if n in drawn.random else m for n, m in limit.unresolved.items()}
@@ -180,7 +183,7 @@ def _factor(compiled: Compiled, env: Mapping[str, object], source: Source, seed:
     shapes: list[tuple[int, ...]] = [()] * count
     for name, (i, j) in drawn.pairs.items():
         value = np.nan_to_num(found.values[name])
-        (loops, axes), (others, more) = drawn.ranks[i], drawn.ranks[j]
+        (loops, axes), (others, _) = drawn.ranks[i], drawn.ranks[j]
         # [loops_i, loops_j, axes_i, axes_j] -> [loops_i, axes_i, loops_j, axes_j]
         start = loops + others
         order = (*range(loops), *range(start, start + axes), *range(loops, start), *range(start + axes, value.ndim))

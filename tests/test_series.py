@@ -299,6 +299,16 @@ def test_between_regimes_there_is_a_kernel_without_randomness():
     np.testing.assert_allclose(result["f"], means, atol=4 * result.error["f"].max() + 1e-8)
 
 
+def test_exponents_are_those_of_the_run():
+    """What the power of a parameter is, decides whether the limit is random."""
+    text = READOUT.format(law="normal(0, 1)", scale="n**c").replace("input X", "param c = 0.5\ninput X") + "output f\n"
+    program = tensorprog.compile(text)
+    assert "f" in program.run({"X": X}).spread
+    later = program.run({"X": X}, c=0.75)
+    assert not later.spread and not later["f"].any()
+    assert "f" in program.run({"X": X}, c=0.5).spread
+
+
 def test_losses_that_are_not_squares():
     text = """\
 width n

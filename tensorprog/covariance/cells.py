@@ -10,7 +10,7 @@ from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.elements import in_order, one_iteration, summed
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.nodes import Call, flat, fresh_index, index_symbol
+from tensorprog.covariance.nodes import Call, fresh_index, index_symbol
 from tensorprog.covariance.scope import Scope
 from tensorprog.covariance.writes import (
     Binding,

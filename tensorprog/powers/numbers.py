@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from tensorprog.ir.integers import evaluate_int, symbols
 from tensorprog.ir.primitives import exact
-from tensorprog.ir.program import Const, Elementwise, FromInt, Let, ParamRef, Program, Var, walk
+from tensorprog.ir.program import Const, Elementwise, FromInt, Let, ParamRef, Program, Var, operands, walk
 
 # Parameters are floats; an exponent is a fraction with a small denominator.
 LARGEST_DENOMINATOR = 1000
@@ -36,3 +36,24 @@ def _number(statement: Let, known: Mapping[Var, Fraction], env: Mapping[str, obj
             return exact(fn, [known[a] for a in args])
         case _:
             return None
+
+
+def names_in_exponents(program: Program) -> set[str]:
+    """The parameters and sizes that exponents are made of: powers of n may depend on them."""
+    makers = {s.var: s.op for s in walk(program.body) if isinstance(s, Let)}
+    waiting = [op.args[1] for op in makers.values() if isinstance(op, Elementwise) and op.fn == "pow"]
+    found: set[str] = set()
+    seen: set[Var] = set()
+    while waiting:
+        var = waiting.pop()
+        if var in seen:
+            continue
+        seen.add(var)
+        match makers[var]:
+            case ParamRef(name=name):
+                found.add(name)
+            case FromInt(expr=expr):
+                found |= {s.name for s in symbols(expr) if s.kind != "loop"}
+            case op:
+                waiting += operands(op)
+    return found

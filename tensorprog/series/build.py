@@ -15,6 +15,7 @@ from tensorprog.passes.hoist import hoist
 from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared_names, initial_power, power_text
 from tensorprog.passes.pull_numbers import pull_numbers
 from tensorprog.passes.simplify import simplify
+from tensorprog.powers.numbers import names_in_exponents
 from tensorprog.series.superpose import superposed
 from tensorprog.series.draws import Gaussians, NestedDraws, with_draws
 from tensorprog.series.orders import Unfollowed, find_needed, find_orders, without_effect
@@ -36,7 +37,8 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     """The limit of a program without gradients; None if something is reported, or if its series is not followed for a
     reason that the inference of leading powers reports.
 
-    Reports: an output that blows up (TP501), a correction of finite width (TP518), operations without rules (TP519), a covariance that is random (TP520).
+    Reports: an output that blows up (TP501), a correction of finite width (TP518), operations without rules (TP519), a
+    covariance that is random (TP520).
     """
     try:
         orders = find_orders(program, env)
@@ -79,7 +81,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
         limit = gaussians.program
     powers.of |= {i.cell: Fraction(0) if i.cell in orders.initial else None for i in program.initials}
     powers.of |= {i.cell: initial_power(limit, i, env) for i in limit.initials}
-    powers.fixed |= declared_names(program)
+    powers.fixed |= declared_names(program) | names_in_exponents(program)
     return SeriesLimit(_without_idle(_simplified(limit)), powers, coefficients, gaussians)
 
 

@@ -16,7 +16,6 @@ from tensorprog.ir.program import (
     For,
     If,
     Let,
-    Load,
     MatAccum,
     MatMul,
     MatrixType,

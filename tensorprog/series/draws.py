@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.integers import BoolExpr, IntBin, IntExpr, IntLit, IntLoad, IntSym, int_bin, loop_names, substitute, substitute_bool
+from tensorprog.ir.integers import BoolExpr, IntExpr, IntLit, IntSym, int_bin, loop_names, substitute, substitute_bool
 from tensorprog.ir.program import (
     Cell,
     Fluctuation,
@@ -22,7 +22,6 @@ from tensorprog.ir.program import (
     Input,
     InputRef,
     Let,
-    Load,
     MatrixTerm,
     MatrixType,
     MatStore,
@@ -32,16 +31,14 @@ from tensorprog.ir.program import (
     Statement,
     Store,
     TensorType,
-    Var,
     cells_written,
-    touched,
     walk,
 )
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.hoist import hoisted, spread
 from tensorprog.passes.gaussian import affine_in_inputs
-from tensorprog.passes.rewrite import map_blocks, map_cells, map_indices
+from tensorprog.passes.rewrite import map_blocks, map_cells
 from tensorprog.passes.simplify import remove_unused, simplify
 
 
