@@ -78,12 +78,15 @@ class Compiled:
     @cached_property
     def covariances(self) -> Compiled:
         """The program of the covariances of the draws of a random limit."""
+        return self._made("covariances", self.gaussians.covariances)
+
+    def _made(self, part: str, limit: Program) -> Compiled:
+        """A limit program that was made of this one, with a shelf of its own; `part` names it."""
         from tensorprog.passes.batch import mark_parallel
 
-        found = replace(self, limit=mark_parallel(self.gaussians.covariances), vanishing=frozenset(), gaussians=None,
-                        coefficients=frozenset())
+        found = replace(self, limit=mark_parallel(limit), vanishing=frozenset(), gaussians=None, coefficients=frozenset())
         if self.shelf is not None:
-            found.__dict__["shelf"] = self.shelf.part("covariances")
+            found.__dict__["shelf"] = self.shelf.part(part)
         return found
 
     @cached_property
@@ -91,17 +94,12 @@ class Compiled:
         """Of a limit by series whose training is equations between numbers: its parts, the averages and the numbers."""
         if not self.coefficients:
             return None
-        from tensorprog.passes.batch import mark_parallel
         from tensorprog.series.split import split
 
         found = split(self.limit, frozenset(self.gaussians.inputs if self.gaussians else ()), self.coefficients)
         if found is None:
             return None
-        averages, numbers = (replace(self, limit=mark_parallel(part), vanishing=frozenset(), gaussians=None,
-                                     coefficients=frozenset()) for part in (found.averages, found.numbers))
-        if self.shelf is not None:
-            averages.__dict__["shelf"], numbers.__dict__["shelf"] = self.shelf.part("averages"), self.shelf.part("numbers")
-        return found, averages, numbers
+        return found, self._made("averages", found.averages), self._made("numbers", found.numbers)
 
     @cached_property
     def plan(self) -> Plan:

@@ -1,7 +1,10 @@
-"""Which arguments of a law are lengths and which are variances: what scales with the entries."""
+"""Which arguments of a law scale with the entries."""
 
-#: Arguments that are multiplied by c where the entries are.
-LENGTHS = {"uniform": (0, 1), "constant": (0,), "orthogonal": (0,), "normal": (0,)}
+from __future__ import annotations
 
-#: Arguments that are then multiplied by c**2.
-VARIANCES = {"normal": (1,), "sparse_normal": (1,), "symmetric_normal": (1,)}
+#: By law, the arguments that are multiplied by a power of c where the spread of the entries is multiplied by c: lengths by
+#: the first, variances by the second.
+SPREADS = {"uniform": {0: 1, 1: 1}, "constant": {0: 1}, "orthogonal": {0: 1}, "normal": {1: 2}, "sparse_normal": {1: 2}}
+
+#: The same where the entries are multiplied by c, their means included.
+ENTRIES = SPREADS | {"normal": {0: 1, 1: 2}, "symmetric_normal": {1: 2}}

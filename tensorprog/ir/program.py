@@ -632,6 +632,11 @@ def written(statement: Statement) -> Cell | None:
             return None
 
 
+def defined(statement: Statement) -> Var | Cell | None:
+    """The temporary or the cell that a statement itself computes or writes."""
+    return statement.var if isinstance(statement, Let) else written(statement)
+
+
 def cells_written(body: tuple[Statement, ...]) -> set[Cell]:
     """Every cell written in a block, nested blocks included."""
     return {cell for s in walk(body) if (cell := written(s)) is not None}

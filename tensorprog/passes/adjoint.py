@@ -65,7 +65,7 @@ from tensorprog.ir.program import (
 from tensorprog.passes.adjoint_matrices import MatrixAdjoints
 from tensorprog.passes.factors import Guard, LoopStep, Recorder
 from tensorprog.passes.regions import Site, written_first
-from tensorprog.passes.rewrite import map_items, map_op_indices, map_op_vars
+from tensorprog.passes.rewrite import map_items, map_op_indices, map_op_vars, over_elements
 
 _REPEATABLE = (Const, FromInt, ParamRef, WidthConst, InputRef)
 
@@ -411,17 +411,16 @@ class Sweep:
             value = self._fit(bar, type)
             builder.append(Accum(shadow, items, value, span=builder.span))
             return
-        loops = [(builder.names.fresh("i"), substitute(size, self.indices)) for size in type.shape[:len(sliced)]]
-        entries = tuple(IntSym(name, "loop") for name, _ in loops)
+        sizes = [substitute(size, self.indices) for size in type.shape[:len(sliced)]]
+        loops = [builder.names.fresh("i") for _ in sizes]
+        entries = tuple(IntSym(name, "loop") for name in loops)
         for position, entry in zip(sliced, entries, strict=True):
             family[position] = int_bin("+", family[position].start or IntLit(0), entry)
         rest = TensorType(type.width, type.shape[len(sliced):])
         with builder.nested() as body:
             value = builder.let(Pick(bar, entries), TensorType(bar.type.width, rest.shape)) if bar.type.shape else bar
             builder.append(Accum(shadow, (*family, *items[shadow.rank:]), self._fit(value, rest), span=builder.span))
-        for name, size in reversed(loops):
-            body = [For(name, IntLit(0), size, 1, tuple(body), span=builder.span)]
-        for statement in body:
+        for statement in over_elements(loops, sizes, tuple(body), builder.span):
             builder.append(statement)
 
     def _reverse_elementwise(self, op: Elementwise, var: Var, bar: Var) -> None:

@@ -16,7 +16,7 @@ from collections import defaultdict
 
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, Names
-from tensorprog.ir.integers import IntLit, IntSym
+from tensorprog.ir.integers import IntSym
 from tensorprog.ir.program import (
     Cell,
     For,
@@ -40,7 +40,7 @@ from tensorprog.passes.data import read_data
 from tensorprog.passes.factors import Record
 from tensorprog.passes.kernel_sums import kernel_statements
 from tensorprog.passes.regions import Site, plan_sweep
-from tensorprog.passes.rewrite import map_blocks
+from tensorprog.passes.rewrite import map_blocks, over_elements
 
 
 def differentiate(program: Program, reporter: Reporter) -> Program:
@@ -173,9 +173,7 @@ def _keep_whole(program: Program, gradient: GradRecord, result: Cell, names: Nam
     items = tuple(IntSym(var, "loop") for var in loops)
     value = builder.let(Load(result, items), gradient.wrt.type, gradient.target.name)
     body = (*builder.block, Store(gradient.target, (*gradient.scalar_items, *items), value, span=gradient.span))
-    for var, extent in reversed(list(zip(loops, extents))):
-        body = (For(var, IntLit(0), extent, 1, body, span=gradient.span),)
-    return list(body)
+    return list(over_elements(loops, extents, body, gradient.span))
 
 
 Insertions = dict[int, tuple[list[Statement], list[Statement]]]

@@ -34,9 +34,9 @@ from tensorprog.ir.program import (
     MatAccum,
     MatDot,
     MatMul,
+    MatStore,
     MatrixTerm,
     MatrixType,
-    MatStore,
     Op,
     Output,
     Program,
@@ -46,9 +46,9 @@ from tensorprog.ir.program import (
     Var,
     Variable,
     cells_written,
+    defined,
     operands,
     walk,
-    written,
 )
 from tensorprog.passes.regions import activity
 from tensorprog.passes.rewrite import map_blocks, without_kernels
@@ -210,7 +210,7 @@ def _degrees(body: tuple[Statement, ...], found: dict[Var | Cell, Degrees],
     while changed:
         changed = False
         for statement in flat:
-            key = statement.var if isinstance(statement, Let) else written(statement)
+            key = defined(statement)
             if key is None:
                 continue
             drawn = isinstance(statement, Let) and isinstance(statement.op, InputRef) and statement.op.name in inputs

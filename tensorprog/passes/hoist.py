@@ -13,7 +13,7 @@ no iteration reads what an earlier one wrote (`Cell.home`). What is moved is com
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
@@ -163,7 +163,7 @@ class _Same:
 
 def _same(loop: For, is_new: Callable[[Cell, For], bool]) -> _Same:
     """Begin with all that may be, and take away what depends on something else until nothing is left to take."""
-    flat = list(_with_conditions(loop.body, (), loop.var))
+    flat = list(_with_conditions(loop.body, loop.var))
     local = {s.var for s, _ in flat if isinstance(s, Let)}
     vars = set(local)
     own = cells_written(loop.body)
@@ -194,16 +194,16 @@ def _is_split(cell: Cell, reader: Statement, loop: For) -> bool:
                and any(s is reader for s in walk(inner.body)))
 
 
-def _with_conditions(body: tuple[Statement, ...], inner: tuple[str, ...], loop: str):
+def _with_conditions(body: tuple[Statement, ...], loop: str) -> Iterator[tuple[Statement, bool]]:
     """The statements without blocks of their own, and whether a loop or condition around one depends on `loop`."""
     for statement in body:
         match statement:
             case For(start=start, stop=stop, body=block):
                 depends = loop in loop_names(start) | loop_names(stop)
-                yield from ((s, v or depends) for s, v in _with_conditions(block, inner, loop))
+                yield from ((s, v or depends) for s, v in _with_conditions(block, loop))
             case If(condition=condition, then=then, orelse=orelse):
                 depends = loop in loop_names(condition)
-                yield from ((s, v or depends) for s, v in _with_conditions((*then, *orelse), inner, loop))
+                yield from ((s, v or depends) for s, v in _with_conditions((*then, *orelse), loop))
             case _:
                 yield statement, False
 
@@ -218,6 +218,9 @@ def _mentions(statement: Statement, loop: str) -> bool:
     return any(isinstance(e, IntExpr) and loop in loop_names(e) for e in (*ends, *lengths))
 
 
+_Sides = tuple[tuple[Statement, ...], tuple[Statement, ...]]
+
+
 class _Split:
     """Splits blocks; temporaries that are needed on both sides are kept in families over the loops around them."""
 
@@ -225,7 +228,7 @@ class _Split:
         self.same, self.builder = same, builder
         self.renamed: dict[str, str] = {}
 
-    def block(self, body: tuple[Statement, ...], loops: tuple[str, ...]) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
+    def block(self, body: tuple[Statement, ...], loops: tuple[str, ...]) -> _Sides:
         first: list[Statement] = []
         rest: list[Statement] = []
         for statement in body:
@@ -256,8 +259,7 @@ class _Split:
         new = IntSym(name, "loop")
         return replace(loop, var=name, body=tuple(map_indices(s, {loop.var: new}) for s in loop.body))
 
-    def _joined(self, first: list[Statement], rest: list[Statement],
-                loops: tuple[str, ...]) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
+    def _joined(self, first: list[Statement], rest: list[Statement], loops: tuple[str, ...]) -> _Sides:
         """Both sides, with what the second needs of the first: cheap numbers again, others from where they are kept."""
         made = {s.var: s for s in first if isinstance(s, Let)}
         wanted = [v for s in walk(tuple(rest)) for v in reads(s) if v in made]

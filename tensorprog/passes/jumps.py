@@ -45,11 +45,11 @@ from tensorprog.ir.program import (
     Var,
     blocks,
     cells_read,
+    defined,
     names_used,
     operands,
     reads,
     walk,
-    written,
 )
 from tensorprog.passes.bounds import Bound
 from tensorprog.passes.hypotheses import ProgramBounds
@@ -191,7 +191,7 @@ def _moments_behind(program: Program, scalars: Iterable[Var]) -> dict[Var, int]:
     while count != len(wanted):
         count = len(wanted)
         for s in statements:
-            target = s.var if isinstance(s, Let) else written(s)
+            target = defined(s)
             if target in wanted and isinstance(s, Let) and isinstance(s.op, Moment):
                 moments.setdefault(s.var, len(moments))
             if target in wanted:
@@ -258,7 +258,7 @@ def _forward(program: Program, roots: set[Var | Cell]) -> set[Var | Cell]:
 def _reach(body: tuple[Statement, ...], reached: set[Var | Cell]) -> None:
     for s in body:
         if not reached.isdisjoint((*reads(s), *cells_read(s))):
-            reached |= {s.var if isinstance(s, Let) else written(s)} - {None}
+            reached |= {defined(s)} - {None}
         count = -1
         while count != len(reached):
             count = len(reached)

@@ -9,12 +9,11 @@ front of the kernel first, and entries `f[a, k]` of stored arrays become a famil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tensorprog.diagnostics import Reporter, Span
+from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder
-from tensorprog.ir.integers import IntLit, IntSym
+from tensorprog.ir.integers import IntSym
 from tensorprog.ir.program import (
     SCALAR,
     Cell,
@@ -28,7 +27,7 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
-from tensorprog.passes.rewrite import map_blocks
+from tensorprog.passes.rewrite import map_blocks, over_elements
 
 
 def plan_kernels(program: Program, reporter: Reporter) -> Program:
@@ -129,7 +128,7 @@ class _Planner:
                 out += self._after(statement)
         return tuple(out)
 
-    def _after(self, store: Store) -> Iterator[Statement]:
+    def _after(self, store: Store) -> tuple[Statement, ...]:
         """The records of what a statement stored, in loops over the entries of an array."""
         builder, scalar, plan = self.builder, store.cell, self.plans[store.cell]
         number = self.seen[scalar]
@@ -145,13 +144,4 @@ class _Planner:
             for variable, targets in plan.targets.items():
                 mask = plan.masks[number] if plan.masks else None
                 builder.append(GradRecord(targets[number], plan.numbers, items, variable, mask, span=store.span))
-        return _looped(out, loops, scalar, store.span)
-
-
-def _looped(statements: list[Statement], loops: list[str], scalar: Cell, span: Span | None) -> Iterator[Statement]:
-    body = tuple(statements)
-    for var, size in reversed(list(zip(loops, scalar.type.shape))):
-        body = (For(var, IntLit(0), size, 1, body, span=span),)
-    return iter(body)
-
-
+        return over_elements(loops, scalar.type.shape, tuple(out), store.span)

@@ -19,7 +19,6 @@ from tensorprog.ir.program import (
     GradStmt,
     If,
     KernelStmt,
-    Let,
     MatStore,
     Program,
     Statement,
@@ -30,6 +29,7 @@ from tensorprog.ir.program import (
     blocks,
     cells_read,
     cells_written,
+    defined,
     reads,
     touched,
     walk,
@@ -118,10 +118,7 @@ def _uses(statement: Statement) -> set:
 
 
 def _defines(statement: Statement) -> set:
-    if isinstance(statement, Let):
-        return {statement.var}
-    cell = written(statement)
-    return set() if cell is None else {cell}
+    return {defined(statement)} - {None}
 
 
 def _forward(statement: Statement, found: set) -> set:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from tensorprog.ir.integers import IntExpr, substitute, substitute_bool
+from tensorprog.diagnostics import Span
+from tensorprog.ir.build import Names
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, substitute, substitute_bool
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -162,6 +164,30 @@ def map_blocks(statement: Statement, block_map: BlockMap) -> Statement:
             return replace(statement, then=block_map(then), orelse=block_map(orelse))
         case _:
             return statement
+
+
+def with_own_variables(loops: Iterable[For], names: Names) -> tuple[tuple[For, ...], dict[str, IntExpr]]:
+    """Nested loops, outermost first, with variables of their own and without bodies; and these by the old ones."""
+    found, values = [], {}
+    for loop in loops:
+        name = names.fresh(loop.var)
+        found.append(replace(loop, var=name, start=substitute(loop.start, values), stop=substitute(loop.stop, values),
+                             body=(), parallel=False))
+        values[loop.var] = IntSym(name, "loop")
+    return tuple(found), values
+
+
+def in_loops(loops: Sequence[For], body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """Statements in nested loops, outermost first, whatever the bodies of these are."""
+    for loop in reversed(loops):
+        body = (replace(loop, body=body),)
+    return body
+
+
+def over_elements(names: Iterable[str], sizes: Iterable[IntExpr], body: tuple[Statement, ...],
+                  span: Span | None = None) -> tuple[Statement, ...]:
+    """Statements in loops over all indices below some sizes, outermost first; `names` are the loops' variables."""
+    return in_loops([For(name, IntLit(0), size, 1, (), span=span) for name, size in zip(names, sizes)], body)
 
 
 CellMap = dict[Cell, tuple[Cell, Callable[[tuple[Item, ...]], tuple[Item, ...]]]]

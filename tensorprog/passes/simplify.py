@@ -26,8 +26,8 @@ from tensorprog.ir.program import (
     MatAccum,
     MatDot,
     MatMul,
-    MatrixTerm,
     MatStore,
+    MatrixTerm,
     Program,
     Range,
     Statement,
@@ -37,7 +37,9 @@ from tensorprog.ir.program import (
     blocks,
     cells_read,
     cells_written,
+    defined,
     reads,
+    touched,
     walk,
     written,
 )
@@ -225,9 +227,8 @@ def remove_unused(program: Program) -> Program:
     beside what initialization decides. There are no gradients any more."""
     makers: dict[Var | Cell, list[Statement]] = {}
     for statement in walk(program.body):
-        made = statement.var if isinstance(statement, Let) else written(statement)
-        if made is not None:
-            makers.setdefault(made, []).append(statement)
+        if (value := defined(statement)) is not None:
+            makers.setdefault(value, []).append(statement)
     live: set[Var | Cell] = set()
     waiting: list[Var | Cell] = [o.cell for o in program.outputs]
     while waiting:
@@ -236,3 +237,9 @@ def remove_unused(program: Program) -> Program:
             live.add(value)
             waiting += [v for s in makers.get(value, ()) for v in (*reads(s), *cells_read(s))]
     return program.with_body(_prune(program.body, live, live))
+
+
+def without_idle(program: Program) -> Program:
+    """The program without declared objects that nothing touches."""
+    used = {c for s in walk(program.body) for c in touched(s)} | {o.cell for o in program.outputs}
+    return replace(program, initials=tuple(i for i in program.initials if i.cell in used))

@@ -12,14 +12,11 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, Span
+from tensorprog.ir.laws import SPREADS
 from tensorprog.ir.program import Initial, MatrixType
 from tensorprog.passes.powers import initial_power
 from tensorprog.powers.entries import HALF, Mup
 from tensorprog.syntax import parse, tree
-
-# Which arguments of a law are lengths (a factor n**p) and which are variances (n**2p).
-LENGTHS = {"uniform": (0, 1), "constant": (0,), "orthogonal": (0,)}
-VARIANCES = {"normal": (1,), "sparse_normal": (1,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +59,11 @@ def _law_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
             continue
         law = declared[entry.name].law
         change = entry.spread - power
-        if law.name not in LENGTHS | VARIANCES:
+        if law.name not in SPREADS:
             raise _refuse(found, f"the entries of `{entry.name}` must be n^({change}) times as large, and `{law.name}` "
                                  "has no scale", law.span, "declare it as `normal(0, variance)`")
-        for k in LENGTHS.get(law.name, ()) + VARIANCES.get(law.name, ()):
-            yield _edit(law.args[k], change * (2 if law.name in VARIANCES else 1), whole=True)
+        for k, power in SPREADS[law.name].items():
+            yield _edit(law.args[k], change * power, whole=True)
 
 
 def _declared_spread(found: Mup, initial: Initial) -> Fraction | None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from tensorprog.diagnostics import ProgramError, Reporter
-from tensorprog.ir.program import Fluctuation, Let, Program, touched, walk
+from tensorprog.ir.program import Fluctuation, Let, Program, walk
 from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.hoist import hoist
 from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared_names, initial_power, power_text
 from tensorprog.passes.pull_numbers import pull_numbers
-from tensorprog.passes.simplify import simplify
+from tensorprog.passes.simplify import simplify, without_idle
 from tensorprog.powers.numbers import names_in_exponents
-from tensorprog.series.superpose import superposed
 from tensorprog.series.draws import Gaussians, NestedDraws, with_draws
 from tensorprog.series.orders import Unfollowed, find_needed, find_orders, without_effect
+from tensorprog.series.superpose import superposed
 from tensorprog.series.write import write
 
 
@@ -71,25 +71,17 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     gaussians = None
     if any(isinstance(s, Let) and isinstance(s.op, Fluctuation) for s in walk(limit.body)):
         try:
-            gaussians = with_draws(limit)
-            gaussians = replace(gaussians, covariances=_without_idle(gaussians.covariances))
+            limit, gaussians = with_draws(limit)
         except NestedDraws as reason:
             reporter.error("TP520", "the covariance of this random number depends on other random numbers",
                            reason.statement.span, help="make what the first numbers are used for deterministic: attention "
                            "logits divided by the width instead of its root, for example")
             return None
-        limit = gaussians.program
     powers.of |= {i.cell: Fraction(0) if i.cell in orders.initial else None for i in program.initials}
     powers.of |= {i.cell: initial_power(limit, i, env) for i in limit.initials}
     powers.fixed |= declared_names(program) | names_in_exponents(program)
-    return SeriesLimit(_without_idle(_simplified(limit)), powers, coefficients, gaussians)
+    return SeriesLimit(without_idle(_simplified(limit)), powers, coefficients, gaussians)
 
 
 def _simplified(program: Program) -> Program:
     return simplify(contract_cells(simplify(program)))
-
-
-def _without_idle(program: Program) -> Program:
-    """The program without declared objects that nothing touches."""
-    used = {c for s in walk(program.body) for c in touched(s)} | {o.cell for o in program.outputs}
-    return replace(program, initials=tuple(i for i in program.initials if i.cell in used))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.integers import IntExpr, IntLit, IntSym, loop_names, same_int, substitute
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, loop_names, same_int
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -16,20 +16,21 @@ from tensorprog.ir.program import (
     Let,
     Load,
     MatAccum,
-    MatrixTerm,
     MatStore,
+    MatrixTerm,
     Pick,
     Statement,
     Store,
     Var,
     Zero,
     cells_read,
+    defined,
     integers,
     operands,
     reads,
     written,
 )
-from tensorprog.passes.rewrite import map_indices
+from tensorprog.passes.rewrite import in_loops, map_indices, with_own_variables
 from tensorprog.series.linear import NONE, STATE, At, Linear, NotLinear, has_width
 
 
@@ -109,7 +110,16 @@ class Flow:
     load: Var | None = None
 
 
-def flows_of(linear: Linear, at: At) -> list[Flow]:
+def all_flows(linear: Linear) -> dict[int, list[Flow]]:
+    """By statement that adds to a sum (its `id`), the names whose sums it adds, with their numbers.
+
+    Raises:
+        NotLinear: as `_flows_of`.
+    """
+    return {id(at.statement): _flows_of(linear, at) for at in linear.places if linear.is_landing(at.statement)}
+
+
+def _flows_of(linear: Linear, at: At) -> list[Flow]:
     """The names whose sums a statement adds to another, with their numbers.
 
     Raises:
@@ -155,12 +165,11 @@ def flows_of(linear: Linear, at: At) -> list[Flow]:
 
 def _is_stale(linear: Linear, load: Var, cell: Cell, at: At) -> bool:
     """Whether a name changes between a load of it and a statement."""
-    numbers = {id(p.statement): k for k, p in enumerate(linear.places)}
-    first, last = numbers[id(linear.makers[load].statement)], numbers[id(at.statement)]
+    first, last = linear.position(linear.makers[load].statement), linear.position(at.statement)
     return any(written(p.statement) is cell for p in linear.places[first:last])
 
 
-def sources_of(linear: Linear, builder: Builder) -> list[Source]:
+def sources_of(linear: Linear, flows: Mapping[int, list[Flow]], builder: Builder) -> list[Source]:
     """The sources of a program that get to sums, with the families of their numbers.
 
     Raises:
@@ -178,8 +187,8 @@ def sources_of(linear: Linear, builder: Builder) -> list[Source]:
             source.axes = tuple(For(builder.names.fresh("k"), IntLit(0), size, 1, ()) for size in shape)
             if source.landed:
                 found.append(source)
-    landings = [at for at in linear.places if linear.is_landing(at.statement)]
-    added = [(at.statement.cell, {flow.cell for flow in flows_of(linear, at)}) for at in landings]
+    added = [(at.statement.cell, {flow.cell for flow in flows[id(at.statement)]}) for at in linear.places
+             if id(at.statement) in flows]
     for source in found:
         for origin in source.landed:
             reached = {origin}
@@ -211,11 +220,10 @@ def _follow(linear: Linear, source: Source) -> None:
     while True:
         size = len(source.closure)
         for place in within:
-            s = place.statement
-            made = s.var if isinstance(s, Let) else written(s)
-            if made is not None and has_width(made) and not linear.is_landing(s) and any(
+            s, value = place.statement, defined(place.statement)
+            if value is not None and has_width(value) and not linear.is_landing(s) and any(
                     v in source.closure for v in (*reads(s), *cells_read(s))):
-                source.closure.add(made)
+                source.closure.add(value)
         if len(source.closure) == size:
             break
     for place in within:
@@ -226,15 +234,13 @@ def _follow(linear: Linear, source: Source) -> None:
 class SumsAsNumbers:
     """Rewrites what depends on states: sums become their numbers, averages sums over numbers times kernels."""
 
-    def __init__(self, linear: Linear, sources: list[Source], readings: Mapping[Var, At],
+    def __init__(self, linear: Linear, flows: Mapping[int, list[Flow]], sources: list[Source], readings: Mapping[Var, At],
                  kernels: Mapping[tuple[Var, Source, Cell], Cell], extents: Mapping[Cell, tuple[IntExpr, ...]],
                  builder: Builder):
-        self.linear, self.sources, self.readings, self.kernels = linear, sources, readings, kernels
+        self.linear, self.flows, self.sources, self.readings, self.kernels = linear, flows, sources, readings, kernels
         self.extents, self.builder = extents, builder
         self.kept: dict[tuple[Source, Var], Cell] = {}
-        stale = [f for at in linear.places if linear.is_landing(at.statement) for f in flows_of(linear, at)
-                 if f.load is not None]
-        self.stale = {f.load: f.cell for f in stale}
+        self.stale = {f.load: f.cell for found in flows.values() for f in found if f.load is not None}
 
     def block(self, body: tuple[Statement, ...], loops: tuple[For, ...] = ()) -> tuple[Statement, ...]:
         with self.builder.nested() as out:
@@ -259,9 +265,9 @@ class SumsAsNumbers:
                 if statement.cell in source.coefficients:
                     self.builder.append(Zero(source.coefficients[statement.cell], span=statement.span))
         elif self.linear.is_landing(statement) and not self._context(loops):
-            self._add_flows(statement, flows_of(self.linear, At(statement, loops)), {})
+            self._add_flows(statement, self.flows[id(statement)], {})
         elif self.linear.is_landing(statement) and not self._is_elementwise(statement, loops) \
-                and (isinstance(statement, Store | MatStore) or flows_of(self.linear, At(statement, loops))):
+                and (isinstance(statement, Store | MatStore) or self.flows[id(statement)]):
             raise NotLinear("a sum that is replaced or changed in a loop")
         for source in self.sources:
             if source.at.statement is statement:
@@ -289,21 +295,18 @@ class SumsAsNumbers:
                     builder.append(Accum(total, (*here, *entry), value, span=let.span))
                 with builder.nested() as made:
                     self._for_all(source, term)
-                loops_over = tuple(For(name, IntLit(0), size, 1, ()) for name, size in zip(axes, let.var.type.shape))
-                for statement in _over(made, loops_over, builder):
+                # Every kernel has loops of its own.
+                own = [For(name, IntLit(0), size, 1, ()) for name, size in zip(axes, let.var.type.shape)]
+                for statement in _over(made, own, builder):
                     builder.append(statement)
         builder.append(replace(let, op=Load(total, here)))
 
     def _for_all(self, source: Source, make) -> None:
         """Statements for all numbers of a source, in loops of their own."""
-        names = {loop.var: IntSym(self.builder.names.fresh(loop.var), "loop") for loop in source.loops}
+        own, values = with_own_variables(source.loops, self.builder.names)
         with self.builder.nested() as made:
-            make(tuple(names[loop.var] for loop in source.loops))
-        body = tuple(made)
-        for loop in reversed(source.loops):
-            body = (For(names[loop.var].name, substitute(loop.start, names), substitute(loop.stop, names), loop.step,
-                        body, span=self.builder.span),)
-        for statement in body:
+            make(tuple(values[loop.var] for loop in source.loops))
+        for statement in in_loops(own, tuple(made)):
             self.builder.append(statement)
 
     # --- sums ---
@@ -375,7 +378,7 @@ class SumsAsNumbers:
                 s.at in inside or any(p in inside for places in s.landed.values() for p in places) for s in self.sources):
             raise NotLinear("a loop over elements that does more")
         for place in moving:
-            flows = flows_of(self.linear, place)
+            flows = self.flows[id(place.statement)]
             again: dict[Var, Var] = {}
             if any(f.load is not None for f in flows):
                 raise NotLinear("an element that changes before it is added")
@@ -407,10 +410,7 @@ class SumsAsNumbers:
         return self.builder.let(at.statement.op, var.type, var.name)
 
 
-def _over(body: list[Statement], loops: tuple[For, ...], builder: Builder) -> tuple[Statement, ...]:
+def _over(body: list[Statement], loops: Iterable[For], builder: Builder) -> tuple[Statement, ...]:
     """Statements in loops, whose variables become others."""
-    made = tuple(body)
-    for loop in reversed(loops):
-        name = builder.names.fresh(loop.var)
-        made = (replace(loop, var=name, body=tuple(map_indices(s, {loop.var: IntSym(name, "loop")}) for s in made)),)
-    return made
+    own, values = with_own_variables(loops, builder.names)
+    return in_loops(own, tuple(map_indices(s, values) for s in body))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.integers import IntSym, loop_names, substitute
+from tensorprog.ir.integers import IntExpr, IntSym, loop_names, substitute
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -18,8 +18,8 @@ from tensorprog.ir.program import (
     Let,
     MatAccum,
     MatMul,
-    MatrixType,
     MatStore,
+    MatrixType,
     OuterTerm,
     Pick,
     Place,
@@ -30,13 +30,24 @@ from tensorprog.ir.program import (
     Var,
     Zero,
     cells_read,
+    defined,
     integers,
     operands,
     reads,
     walk,
     written,
 )
-from tensorprog.passes.rewrite import map_cells, map_indices, map_op_indices, map_op_vars
+from tensorprog.passes.rewrite import (
+    BlockMap,
+    CellMap,
+    IndexMap,
+    in_loops,
+    map_cells,
+    map_indices,
+    map_op_indices,
+    map_op_vars,
+    with_own_variables,
+)
 from tensorprog.series.coefficients import Source
 from tensorprog.series.linear import NONE, At, Linear, NotLinear, has_width
 
@@ -57,8 +68,8 @@ class Copier:
     def __init__(self, linear: Linear, builder: Builder):
         self.linear, self.builder = linear, builder
         self.vars: dict[Var, Var] = {}
-        self.names: dict[str, IntSym] = {}
-        self.cells: dict[Cell, tuple[Cell, object]] = {}
+        self.names: dict[str, IntExpr] = {}
+        self.cells: CellMap = {}
 
     # --- readings ---
 
@@ -67,9 +78,8 @@ class Copier:
         region = self.linear.region(at)
         writers: dict[Var | Cell, list[Statement]] = {}
         for statement in walk(region):
-            made = statement.var if isinstance(statement, Let) else written(statement)
-            if made is not None:
-                writers.setdefault(made, []).append(statement)
+            if (value := defined(statement)) is not None:
+                writers.setdefault(value, []).append(statement)
         found: set[Var | Cell] = set()
         waiting: list[Var | Cell] = [at.statement.var]
         while waiting:
@@ -87,14 +97,14 @@ class Copier:
 
     def states_of(self, at: At) -> list[Cell]:
         """The states that a reading reads."""
-        found = self.needed(at) & self.linear.states
-        self._require_unchanged(at, found)
+        needed = self.needed(at)
+        found = needed & self.linear.states
+        self._require_unchanged(at, needed, found)
         return sorted(found, key=lambda c: c.name)
 
-    def _require_unchanged(self, at: At, states: set[Cell]) -> None:
+    def _require_unchanged(self, at: At, needed: set[Var | Cell], states: set[Cell]) -> None:
         """Between a state's load and the reading, nothing may change the state."""
-        needed, places = self.needed(at), self.linear.places
-        end = next(k for k, p in enumerate(places) if p.statement is at.statement)
+        places, end = self.linear.places, self.linear.position(at.statement)
         loads = [k for k, p in enumerate(places) if isinstance(p.statement, Let) and p.statement.var in needed
                  and set(cells_read(p.statement)) & states and p.loops[:len(at.loops)][:1] == at.loops[:1]]
         first = min(loads, default=end)
@@ -105,9 +115,9 @@ class Copier:
         """Statements that compute a reading in its loops and store it."""
         needed = self.needed(at)
 
-        def emit(statement: Statement, loops: tuple[For, ...]) -> None:
-            made = statement.var if isinstance(statement, Let) else written(statement)
-            if made not in needed or made in self.linear.states:
+        def emit(statement: Statement) -> None:
+            value = defined(statement)
+            if value not in needed or value in self.linear.states:
                 return
             self._emit(statement, needed)
             if statement is at.statement:
@@ -123,8 +133,8 @@ class Copier:
         the number one with a state, and store it."""
         builder, at = self.builder, source.at
         region = source.around[-1].body if source.around else self.linear.region(at)
-        names = {loop.var: IntSym(builder.names.fresh(loop.var), "loop") for loop in source.loops}
-        home = tuple(n.name for n in names.values())
+        loops, names = with_own_variables(source.loops, builder.names)
+        home = tuple(loop.var for loop in loops)
         landings = {id(p.statement): p for p in source.landed[source.origin[state]]}
         # Where nothing is added up, the number is stored as it is, which makes for simpler equations.
         once = len(landings) == 1 and all(p.loops == at.loops for p in landings.values())
@@ -133,7 +143,7 @@ class Copier:
         total = None if once else builder.cell(f"{target.name}_sum", kind, home=home)
         own = tuple(names.values())
 
-        def emit(statement: Statement, loops: tuple[For, ...]) -> None:
+        def emit(statement: Statement) -> None:
             if statement is at.statement and source.term is None:
                 self.vars[statement.var] = self._unit(statement, tuple(names[loop.var] for loop in source.axes))
             elif id(statement) in landings and common is not None:
@@ -143,7 +153,7 @@ class Copier:
                 for value in self._landed(statement, source, state):
                     builder.append(Store(target, own, value, span=statement.span) if once else
                                    Accum(total, (), value, span=statement.span))
-            elif (statement.var if isinstance(statement, Let) else written(statement)) in source.closure:
+            elif defined(statement) in source.closure:
                 self._emit(statement, source.closure)
 
         with builder.nested() as made:
@@ -157,13 +167,9 @@ class Copier:
                     self.vars, self.names = {}, names
                     value = self._applied(value, common, state, ())
                 builder.append(Store(target, own, value, span=at.statement.span))
-        body = tuple(made)
-        for loop in reversed(source.loops):
-            body = (For(names[loop.var].name, substitute(loop.start, names), substitute(loop.stop, names), loop.step, body,
-                        span=loop.span),)
-        return body
+        return in_loops(loops, tuple(made))
 
-    def _unit(self, statement: Let, entry: tuple[IntSym, ...]) -> Var:
+    def _unit(self, statement: Let, entry: tuple[IntExpr, ...]) -> Var:
         """A source's result for the number one, or for an array of numbers that is one in one entry."""
         op, var, builder = statement.op, statement.var, self.builder
         if isinstance(op, Elementwise):
@@ -258,41 +264,36 @@ class Copier:
 
     # --- copying ---
 
-    def _copied(self, region: tuple[Statement, ...], kept: set[Var | Cell], emit,
-                names: Mapping[str, IntSym] | None = None) -> tuple[Statement, ...]:
+    def _copied(self, region: tuple[Statement, ...], kept: set[Var | Cell], emit: Callable[[Statement], None],
+                names: IndexMap | None = None) -> tuple[Statement, ...]:
         """The statements of a region that `emit` copies, in their loops."""
         self.vars, self.names = {}, dict(names or {})
         self.cells = {c: (self.builder.cell(c.name, c.type, c.rank, role=c.role), lambda items: items)
                       for c in kept if isinstance(c, Cell) and c not in self.linear.states}
 
-        def block(body: tuple[Statement, ...], loops: tuple[For, ...]) -> tuple[Statement, ...]:
+        def block(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
             with self.builder.nested() as out:
                 for statement in body:
                     self.builder.span = getattr(statement, "span", None)
                     if isinstance(statement, For):
-                        self._loop(statement, loops, block)
+                        self._loop(statement, block)
                     else:
-                        emit(statement, loops)
+                        emit(statement)
             return tuple(out)
 
-        return block(region, ())
+        return block(region)
 
-    def _loop(self, loop: For, loops: tuple[For, ...], block) -> None:
+    def _loop(self, loop: For, block: BlockMap) -> None:
+        """A loop with what `block` copies of it; temporaries of its body are not visible after it."""
         self.names[loop.var] = IntSym(self.builder.names.fresh(loop.var), "loop")
-        body = self._scoped(lambda: block(loop.body, (*loops, loop)))
+        outer = dict(self.vars)
+        body = block(loop.body)
+        self.vars = outer
         if body:
             made = replace(loop, var=self.names[loop.var].name, start=substitute(loop.start, self.names),
                            stop=substitute(loop.stop, self.names), body=body)
             self._require_no_step(made)
             self.builder.append(made)
-
-    def _scoped(self, make):
-        """Temporaries of a block are not visible after it."""
-        outer = dict(self.vars)
-        try:
-            return make()
-        finally:
-            self.vars = outer
 
     def _emit(self, statement: Statement, kept: set[Var | Cell]) -> None:
         """Copy a statement; what it reads besides `kept` and what does not depend on states is zero."""

@@ -36,10 +36,10 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.differentiate import used_names
-from tensorprog.passes.hoist import hoisted, spread
 from tensorprog.passes.gaussian import affine_in_inputs
-from tensorprog.passes.rewrite import map_blocks, map_cells
-from tensorprog.passes.simplify import remove_unused, simplify
+from tensorprog.passes.hoist import hoisted, spread
+from tensorprog.passes.rewrite import map_blocks, map_cells, over_elements
+from tensorprog.passes.simplify import remove_unused, simplify, without_idle
 
 
 class NestedDraws(Exception):
@@ -67,20 +67,18 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Gaussians:
-    """A limit with draws.
+    """The Gaussian numbers that a limit program reads from inputs.
 
     Attributes:
-        program: the limit program; outputs in `random` have the number of the draw as their first index.
         covariances: the program whose output (i, j) of `pairs`, [*loops_i, *loops_j, *axes_i, *axes_j], is a covariance of
             numbers.
         inputs: the names of the inputs of draws.
         ranks: of each of them, the number of loops, and of axes of what is drawn in these at once.
         size: the name of the size that is the number of draws.
-        random: the outputs that depend on draws.
+        random: the outputs that depend on draws; they have the number of the draw as their first index.
         affine: those that are affine in the draws, and so jointly Gaussian.
     """
 
-    program: Program
     covariances: Program
     inputs: tuple[str, ...]
     ranks: tuple[tuple[int, int], ...]
@@ -90,8 +88,8 @@ class Gaussians:
     affine: frozenset[str]
 
 
-def with_draws(program: Program) -> Gaussians:
-    """Put inputs in the place of the fluctuations of a limit program; there must be one.
+def with_draws(program: Program) -> tuple[Program, Gaussians]:
+    """The limit program with inputs in the place of its fluctuations, of which there must be one, and what they are.
 
     Raises:
         NestedDraws: a covariance depends on a draw.
@@ -104,7 +102,8 @@ def with_draws(program: Program) -> Gaussians:
     names = tuple(s.input for s in sites)
     degrees = affine_in_inputs(limit, set(names))
     affine = frozenset(o.name for o in limit.outputs if o.name in random and o.cell in degrees)
-    return Gaussians(limit, covariances, names, tuple((len(s.loops), len(s.let.var.type.shape)) for s in sites), pairs, size, random, affine)
+    ranks = tuple((len(s.loops), len(s.let.var.type.shape)) for s in sites)
+    return limit, Gaussians(covariances, names, ranks, pairs, size, random, affine)
 
 
 def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iterator[Site]:
@@ -162,7 +161,7 @@ def _covariance_program(program: Program, sites: list[Site], builder: Builder) -
     nested = next((s for s in walk(made.body) if isinstance(s, Let) and isinstance(s.op, Fluctuation)), None)
     if nested is not None:
         raise NestedDraws(nested)
-    return simplify(contract_cells(made)), pairs
+    return without_idle(simplify(contract_cells(made))), pairs
 
 
 def _pair(one: Site, two: Site, first: Cell, second: Cell, result: Cell, builder: Builder) -> tuple[Statement, ...]:
@@ -261,7 +260,4 @@ def _copy(initial: Initial, copy: Cell, builder: Builder) -> tuple[Statement, ..
             builder.append(MatStore(copy, items, (MatrixTerm(None, initial.cell, items),), span=initial.cell.span))
         else:
             builder.append(Store(copy, items, builder.load(initial.cell, items, copy.type), span=initial.cell.span))
-    body = tuple(made)
-    for name, extent in reversed(list(zip(names, initial.extents))):
-        body = (For(name, IntLit(0), extent, 1, body),)
-    return body
+    return over_elements(names, initial.extents, tuple(made))

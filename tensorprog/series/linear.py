@@ -85,6 +85,7 @@ class Linear:
     body: tuple[Statement, ...]
     states: frozenset[Cell]
     places: list[At] = field(default_factory=list)
+    positions: dict[int, int] = field(default_factory=dict)
     makers: dict[Var, At] = field(default_factory=dict)
     kinds: dict[Var | Cell, Kinds] = field(default_factory=dict)
     steps: set[str] = field(default_factory=set)
@@ -93,6 +94,7 @@ class Linear:
 
     def __post_init__(self) -> None:
         self.places = list(_places(self.body, ()))
+        self.positions = {id(p.statement): k for k, p in enumerate(self.places)}
         self.makers = {p.statement.var: p for p in self.places if isinstance(p.statement, Let)}
         averages = [p for p in self.places if isinstance(p.statement, Let) and isinstance(p.statement.op, Moment)]
         for loop in (s for s in walk(self.body) if isinstance(s, For)):
@@ -101,6 +103,10 @@ class Linear:
                 self.steps.add(loop.var)
         self._find_sums()
         self._find_kinds()
+
+    def position(self, statement: Statement) -> int:
+        """How many statements come before one."""
+        return self.positions[id(statement)]
 
     # --- names ---
 

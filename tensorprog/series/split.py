@@ -25,13 +25,14 @@ from tensorprog.ir.program import (
     Store,
     Var,
     cells_read,
+    defined,
     reads,
     touched,
     walk,
     written,
 )
 from tensorprog.passes.rewrite import map_blocks
-from tensorprog.passes.simplify import remove_unused, simplify
+from tensorprog.passes.simplify import remove_unused, simplify, without_idle
 from tensorprog.series.draws import extent
 from tensorprog.series.linear import has_width
 
@@ -65,11 +66,13 @@ def split(program: Program, draws: frozenset[str], coefficients: frozenset[str])
         return None
     names = {cell: f"{cell.name}_known" for cell in sorted(ends, key=lambda c: c.name)}
     direct = {names[o.cell]: o.name for o in program.outputs if o.cell in ends}
-    averages = _used(replace(program, outputs=tuple(Output(name, c, span=c.span) for c, name in names.items())))
+    outputs = tuple(Output(name, c, span=c.span) for c, name in names.items())
+    averages = without_idle(simplify(remove_unused(replace(program, outputs=outputs))))
     inputs = tuple(Input(name, (*shapes[c], *c.type.shape), "real") for c, name in names.items())
     outputs = tuple(o for o in program.outputs if o.cell not in ends)
     body = _reading(program.body, names)
-    numbers = _used(replace(program, body=body, outputs=outputs, inputs=(*program.inputs, *inputs)))
+    whole = replace(program, body=body, outputs=outputs, inputs=(*program.inputs, *inputs))
+    numbers = without_idle(simplify(remove_unused(whole)))
     if any(has_width(c) for s in walk(numbers.body) for c in touched(s)) or not outputs:
         return None
     return Split(averages, numbers, tuple(names.values()), direct)
@@ -78,7 +81,7 @@ def split(program: Program, draws: frozenset[str], coefficients: frozenset[str])
 def _ends(program: Program, moving: set[Var | Cell], averaged: set[Var | Cell]) -> set[Var | Cell]:
     """What is made of averages and read by what moves, or an output: names, or averages themselves."""
     makers = {s.var: s for s in walk(program.body) if isinstance(s, Let)}
-    waiting = [c for s in walk(program.body) if _made(s) in moving for c in (*cells_read(s), *reads(s))]
+    waiting = [c for s in walk(program.body) if defined(s) in moving for c in (*cells_read(s), *reads(s))]
     waiting += [o.cell for o in program.outputs]
     found: set[Var | Cell] = set()
     while waiting:
@@ -92,23 +95,12 @@ def _ends(program: Program, moving: set[Var | Cell], averaged: set[Var | Cell]) 
     return found
 
 
-def _used(program: Program) -> Program:
-    """The program without what its outputs do not need, declared objects included."""
-    program = simplify(remove_unused(program))
-    cells = {c for s in walk(program.body) for c in touched(s)}
-    return replace(program, initials=tuple(i for i in program.initials if i.cell in cells))
-
-
-def _made(statement: Statement) -> Var | Cell | None:
-    return statement.var if isinstance(statement, Let) else written(statement)
-
-
 def _dependent(body: tuple[Statement, ...], begins: Callable[[Statement], bool]) -> set[Var | Cell]:
     """The temporaries and names that depend on what some statements make."""
-    flat = [s for s in walk(body) if _made(s) is not None]
-    found = {_made(s) for s in flat if begins(s)}
+    flat = [s for s in walk(body) if defined(s) is not None]
+    found = {defined(s) for s in flat if begins(s)}
     while True:
-        more = {_made(s) for s in flat if any(v in found for v in (*reads(s), *cells_read(s)))} - found
+        more = {defined(s) for s in flat if any(v in found for v in (*reads(s), *cells_read(s)))} - found
         if not more:
             return found
         found |= more

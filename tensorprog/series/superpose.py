@@ -43,9 +43,9 @@ from tensorprog.passes.kernels import plan_kernels
 from tensorprog.passes.limit import leading_terms
 from tensorprog.passes.localize import localize
 from tensorprog.passes.powers import infer_powers
-from tensorprog.passes.rewrite import map_cells, map_indices, map_vars
+from tensorprog.passes.rewrite import in_loops, map_cells, map_indices, map_vars, with_own_variables
 from tensorprog.passes.simplify import remove_unused
-from tensorprog.series.coefficients import Source, SumsAsNumbers, sources_of
+from tensorprog.series.coefficients import Source, SumsAsNumbers, all_flows, sources_of
 from tensorprog.series.copies import Copier
 from tensorprog.series.linear import At, Linear, NotLinear, has_width
 
@@ -70,7 +70,8 @@ class _Superposition:
         self.builder = Builder(used_names(program))
         self.before, self.rest = self._split(states)
         self.linear = Linear(self.rest, states)
-        self.sources = sources_of(self.linear, self.builder)
+        self.flows = all_flows(self.linear)
+        self.sources = sources_of(self.linear, self.flows, self.builder)
         self.readings = {at.statement.var: at for at in self.linear.readings()}
         self.copier = Copier(self.linear, self.builder)
 
@@ -95,7 +96,8 @@ class _Superposition:
         made = self._limit_of((*self.before, *self._kernel_code(kernels)), tuple(kernels.values()))
         extents = {i.cell: i.extents for i in self.whole.initials}
         zeros = tuple(Zero(c) for s in self.sources for c in s.coefficients.values())
-        numbers = SumsAsNumbers(self.linear, self.sources, self.readings, kernels, extents, self.builder).block(self.rest)
+        numbers = SumsAsNumbers(self.linear, self.flows, self.sources, self.readings, kernels, extents,
+                                self.builder).block(self.rest)
         numbers = _without_clashes((*zeros, *numbers), self.whole.with_body(made))
         names = frozenset(s.cell.name for s in numbers[: len(zeros)])
         found = remove_unused(replace(self.whole, body=(*made, *numbers)))
@@ -147,9 +149,10 @@ class _Superposition:
                 target: Cell) -> tuple[Statement, ...]:
         """n times `ntk` of two numbers, or, with respect to a matrix, as many times as its rows are to n."""
         builder = self.builder
-        outer, first = self._own(loops)
-        inner, second = self._own(source.loops)
-        home = tuple(i.name for i in (*first, *second))
+        # Each by itself: a reading and a source may stand in the same loop.
+        (outer, first), (inner, second) = (with_own_variables(around, builder.names) for around in (loops, source.loops))
+        first, second = tuple(first.values()), tuple(second.values())
+        home = tuple(loop.var for loop in (*outer, *inner))
         with builder.nested() as made:
             value = builder.cell("tangent", SCALAR, home=home)
             builder.append(KernelStmt(value, "ntk", read, first, added, second, (Variable(state),)))
@@ -161,20 +164,7 @@ class _Superposition:
             if matrix and rows != base:
                 number = builder.div(number, builder.width(base))
             builder.append(Store(target, (*first, *second), number))
-        body = tuple(made)
-        for loop in reversed((*outer, *inner)):
-            body = (replace(loop, body=body),)
-        return body
-
-    def _own(self, loops: tuple[For, ...]) -> tuple[list[For], tuple[IntExpr, ...]]:
-        """Loops with variables of their own, and these."""
-        names: dict[str, IntExpr] = {}
-        found = []
-        for loop in loops:
-            name = self.builder.names.fresh(loop.var)
-            found.append(For(name, substitute(loop.start, names), substitute(loop.stop, names), loop.step, ()))
-            names[loop.var] = IntSym(name, "loop")
-        return found, tuple(names.values())
+        return in_loops((*outer, *inner), tuple(made))
 
 
 def _without_clashes(body: tuple[Statement, ...], other: Program) -> tuple[Statement, ...]:

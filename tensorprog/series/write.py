@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from tensorprog.ir.build import Builder
+from tensorprog.ir.laws import ENTRIES
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -23,7 +24,6 @@ from tensorprog.ir.program import (
     Zero,
 )
 from tensorprog.passes.differentiate import used_names
-from tensorprog.ir.laws import LENGTHS, VARIANCES
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.series.orders import Needed, Orders, recipes_for
 from tensorprog.series.parts import Part
@@ -79,10 +79,13 @@ class _Writer(Writer):
         if not power:
             return initial
         base = self.orders.program.widths[0].name
-        laws = [law and replace(law, args=tuple(_scaled(a, -power * (2 if k in VARIANCES.get(law.name, ()) else 1), base)
-                                                if k in (*VARIANCES.get(law.name, ()), *LENGTHS.get(law.name, ())) else a
-                                                for k, a in enumerate(law.args))) for law in (initial.law, initial.drawn)]
-        return replace(initial, law=laws[0], drawn=laws[1])
+
+        def scaled(law: Law) -> Law:
+            powers = ENTRIES.get(law.name, {})
+            return replace(law, args=tuple(_scaled(a, -power * powers[k], base) if k in powers else a
+                                           for k, a in enumerate(law.args)))
+
+        return replace(initial, law=scaled(initial.law), drawn=initial.drawn and scaled(initial.drawn))
 
     def block(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         with self.builder.nested() as out:
