@@ -133,7 +133,7 @@ def _covariance(compiled: Compiled, env: Mapping[str, object], names: list[str],
     (`tiled`), others by a table of values, but none of the latter if they would take too many numbers."""
     if not names:
         return {}, {}, {}
-    from tensorprog.covariance.runtime import NotCancelling, TooLarge
+    from tensorprog.runtime.table import NotCancelling, TooLarge
 
     values: dict[str, np.ndarray] = {}
     errors: dict[str, np.ndarray] = {}
@@ -185,7 +185,7 @@ def evaluated_often(compiled: Compiled, names: list[str], threads: int | None,
                     varying: tuple[str, ...]) -> Callable[[Mapping[str, object]], dict[str, np.ndarray]]:
     """A function from environments to the values of outputs for which there are equations, by the table, for runs that
     differ in some parameters alone: what does not depend on these is computed once."""
-    from tensorprog.covariance.runtime import forget
+    from tensorprog.runtime.table import forget
 
     module = load_module(emit_table_text(compiled, compiled.covered.system, varying=varying))
     known, _ = module.table()

@@ -50,7 +50,7 @@ from tensorprog.expectations.functions import (
     softplus,
     step,
 )
-from tensorprog.ir.primitives import UNARY
+from tensorprog.ir.functions import NONLINEARITIES as UNARY
 
 z1, z2, z3, a, b, eps = symbols("z1 z2 z3 a b eps")
 k11, k12, k13, k22, k23, k33 = symbols("k11 k12 k13 k22 k23 k33")

@@ -13,7 +13,8 @@ from tensorprog.diagnostics import Reporter, Source
 from tensorprog.driver import compile_program, front
 from tensorprog.finite.functions import BINARY as BINARY_VALUES
 from tensorprog.finite.functions import apply_unary
-from tensorprog.ir.primitives import BINARY, UNARY
+from tensorprog.ir.functions import NONLINEARITIES as UNARY
+from tensorprog.ir.primitives import BINARY
 from tensorprog.passes.bounds import Bound, Problems, of_primitive
 
 HEAD = "width n\nparam eps = 0.01\nmatrix W : [n, n] ~ normal(0, 1/n)\nvector u : [n] ~ normal(0, 1)\n" \

@@ -9,8 +9,8 @@ import pytest
 from known_answers import KNOWN
 
 import tensorprog
-from tensorprog.covariance import solving
-from tensorprog.covariance.solving import Solver, interpreted
+from tensorprog.runtime import solving
+from tensorprog.runtime.solving import Solver, interpreted
 from tensorprog.runtime.compiling import njit
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

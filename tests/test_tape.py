@@ -9,7 +9,7 @@ import pytest
 from tape_programs import KERNELS, RECURRENT
 
 import tensorprog
-from tensorprog.covariance import tape
+from tensorprog.runtime import tape
 from tensorprog.diagnostics import ProgramError
 
 CONVOLUTION = """

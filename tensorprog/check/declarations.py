@@ -14,6 +14,7 @@ from tensorprog.diagnostics import Note, Span, near_miss
 from tensorprog.diagnostics.foreign import instead_of_law
 from tensorprog.ensembles import ENSEMBLES
 from tensorprog.ir.constants import ConstantError, holds_name, literal_value
+from tensorprog.ir.functions import nonlinearity_names
 from tensorprog.ir.integers import IntExpr, IntSym
 from tensorprog.ir.program import (
     SCALAR,
@@ -38,9 +39,12 @@ VECTOR_LAWS = {"normal": ("mean", "variance"), "rademacher": (), "uniform": ("lo
                "sparse_normal": ("rho", "variance"), "constant": ("c",)}
 LAWS = VECTOR_LAWS | {name: ensemble.parameters for name, ensemble in ENSEMBLES.items()}
 
-BUILTINS = frozenset(
-    "relu abs sign step tanh erf sigmoid gelu silu softplus exp log sqrt sin cos square max min clip moment dot sum "
-    "mean prod outer grad ntk cov range".split())
+_BUILTINS = frozenset("max min clip moment dot sum mean prod outer grad ntk cov range".split())
+
+
+def builtin_names() -> frozenset[str]:
+    """Functions whose names a program cannot take."""
+    return _BUILTINS | frozenset(nonlinearity_names())
 
 
 def declare(ctx: Context, node: tree.Statement) -> bool:
@@ -67,7 +71,7 @@ def declare(ctx: Context, node: tree.Statement) -> bool:
 
 
 def _check_new(ctx: Context, name: tree.Declared) -> None:
-    if name.name in BUILTINS:
+    if name.name in builtin_names():
         ctx.fail("TP203", f"`{name.name}` is a function of the language and cannot be declared", name.span,
                  help="choose another name")
     if ctx.scope.lookup(name.name) is not None:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Container
 from fractions import Fraction
 
-from tensorprog.ir.primitives import Expr, derivative
-from tensorprog.nonlinearities import NONLINEARITIES
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.expr import Expr
+from tensorprog.ir.primitives import derivative
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
-
-# Where NumPy's own function, or an operator, is the NumPy form of the table of record.
-_NUMPY = {"neg": "-{x}", "abs": "np.abs({x})", "sign": "np.sign({x})", "tanh": "np.tanh({x})", "exp": "np.exp({x})",
-          "log": "np.log({x})", "sqrt": "np.sqrt({x})", "sin": "np.sin({x})", "cos": "np.cos({x})",
-          "square": "np.square({x})"}
 
 
 def number_text(value: Fraction | float) -> str:
@@ -30,9 +26,7 @@ def numpy_text(fn: str, args: list[str]) -> str:
         return f"{args[0]} {_INFIX[fn]} {args[1]}"
     if fn in ("max", "min"):
         return f"np.{fn}imum({args[0]}, {args[1]})"
-    if fn in _NUMPY:
-        return _NUMPY[fn].format(x=args[0])
-    return f"rt.{fn}({args[0]})"
+    return (NONLINEARITIES[fn].numpy or f"rt.{fn}({{x}})").format(x=args[0])
 
 
 def numpy_derivative(fn: str, order: int, arg: str) -> str:

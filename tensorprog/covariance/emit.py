@@ -24,10 +24,10 @@ from tensorprog.covariance.pairs import PairLowering
 from tensorprog.covariance.pairs_emit import tile_sections
 from tensorprog.covariance.printer import Printer, key_text
 from tensorprog.covariance.rows import find_rows
-from tensorprog.covariance.runtime import KEY_LENGTH
 from tensorprog.covariance.system import Equation, System
 from tensorprog.covariance.tape_emit import tape_sections
 from tensorprog.ir.program import Output, Program
+from tensorprog.runtime.table import KEY_LENGTH
 
 _HEADER = '''"""Infinite-width limit of {name}, by covariances.
 
@@ -46,10 +46,10 @@ import numpy as np
 
 {imports}from tensorprog.runtime import integers
 from tensorprog.runtime.compiling import njit
-from tensorprog.covariance import tape, tape_grams, tape_keys
-from tensorprog.covariance.runtime import {runtime}
-from tensorprog.covariance.solving import Solver
-from tensorprog.expectations.numeric import gelu, relu, sigmoid, sigmoid_slope, sign, silu, softplus, step, tanh_slope
+from tensorprog.runtime import tape, tape_grams, tape_keys
+from tensorprog.runtime.table import {runtime}
+from tensorprog.runtime.solving import Solver
+from tensorprog.runtime.expectations import gelu, relu, sigmoid, sigmoid_slope, sign, silu, softplus, step, tanh_slope
 '''
 
 _TABLE = '''from numba import types
@@ -170,7 +170,7 @@ class _Module:
         return self.width > KEY_LENGTH
 
     def _runtime(self) -> list[str]:
-        """What the module takes from `covariance.runtime`."""
+        """What the module takes from `runtime.table`."""
         conditions = ["CANCELS", "NotCancelling"] if self.system.conditions else []
         return [*conditions, "TooLarge", *(() if self.long_keys else ("get", "table")), "with_errors"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tensorprog.ir.primitives import Expr, derivative
-from tensorprog.nonlinearities import NONLINEARITIES
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.expr import Expr
+from tensorprog.ir.primitives import derivative
 
 BINARY = {
     "add": np.add,
@@ -21,7 +22,7 @@ BINARY = {
 def apply_unary(fn: str, order: int, x):
     """The `order`-th derivative of the primitive `fn` at `x`; the shape of `x`."""
     if order == 0:
-        return NONLINEARITIES[fn].array(x)
+        return NONLINEARITIES[fn].values(x)
     return np.broadcast_to(_evaluate(derivative(fn, order), x), np.shape(x))
 
 
@@ -31,4 +32,4 @@ def _evaluate(expr: Expr, x):
     if expr.fn == "num":
         return np.float64(expr.value)
     args = [_evaluate(a, x) for a in expr.args]
-    return BINARY[expr.fn](*args) if len(args) == 2 else NONLINEARITIES[expr.fn].array(*args)
+    return BINARY[expr.fn](*args) if len(args) == 2 else NONLINEARITIES[expr.fn].values(*args)

@@ -12,7 +12,7 @@ from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, S
 from tensorprog.ir.integers import int_text
 from tensorprog.ir.program import Cell, Program, cells_written
 from tensorprog.language_server.definitions import Definition, definition_of, definitions
-from tensorprog.language_server.words import WORDS
+from tensorprog.language_server.words import words
 
 _WORD = re.compile(r"[^\W\d][\w\u0300-\u036f]*")
 
@@ -105,7 +105,7 @@ class Analysis:
             return None
         found = definition_of(self.definitions, word.text, line, column)
         if found is None:
-            return (f"`{word.text}`: {WORDS[word.text]}", word.span) if word.text in WORDS else None
+            return (f"`{word.text}`: {words()[word.text]}", word.span) if word.text in words() else None
         return "\n\n".join(self._about(found)), word.span
 
     def _about(self, found: Definition) -> Iterator[str]:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tensorprog.diagnostics import Span
+from tensorprog.ir.functions.bounds import Bound
+from tensorprog.ir.primitives import kink
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -29,8 +31,7 @@ from tensorprog.ir.program import (
     operands,
     walk,
 )
-from tensorprog.passes.bounds import Bound
-from tensorprog.passes.hypotheses import JUMPS, ProgramBounds
+from tensorprog.passes.hypotheses import ProgramBounds
 
 DISCRETE_LAWS = ("bernoulli", "rademacher", "sparse_normal")
 # The power of a Gaussian from which a few hundred particles do not have the mean's share of the largest.
@@ -79,7 +80,7 @@ class _Jumps:
     def _operation(self, var: Var, op: Op) -> None:
         jumps = [self.vars[a] for a in operands(op) if a in self.vars]
         match op:
-            case Elementwise(fn=fn, order=0) if fn in JUMPS and var.type.width is not None:
+            case Elementwise(fn=fn, order=0) if kink(fn) == "jump" and var.type.width is not None:
                 self.vars[var] = UNKNOWN
             case Moment(arg=arg) if jumps:
                 bound = self.bounds.get(arg)

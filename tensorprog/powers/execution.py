@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import isfinite
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.constants import constant
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.bounds import BOUNDED, GAUSSIAN, Problems
 from tensorprog.ir.integers import symbols
-from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE, parity
+from tensorprog.ir.primitives import degree, parity
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -80,10 +83,6 @@ from tensorprog.powers.storage import Elements, mentions
 LATER = 2
 MOST_ITERATIONS = 10
 
-NONZERO = ("exp", "sigmoid", "softplus", "cos")
-BOUNDED = ("tanh", "erf", "sigmoid", "sin", "cos")
-# Functions that are as large as their argument where that is large.
-GROWING = ("gelu", "silu", "softplus")
 SYMMETRIC_LAWS = ("normal", "rademacher", "uniform", "sparse_normal")
 
 
@@ -333,8 +332,8 @@ class Execution:
                 return product(args[0], args[0]) if op.order == 0 else args[0]
             case "sqrt" if op.order == 0:
                 return homogeneous(args[0], Fraction(1, 2), "none")
-        if op.fn in HOMOGENEOUS_DEGREE:
-            return homogeneous(args[0], Fraction(HOMOGENEOUS_DEGREE[op.fn] - op.order), parity(op.fn, op.order))
+        if (own := degree(op.fn)) is not None:
+            return homogeneous(args[0], Fraction(own - op.order), parity(op.fn, op.order))
         return self._nonlinear(op, args[0])
 
     def _is_difference(self, op: Elementwise) -> bool:
@@ -359,16 +358,18 @@ class Execution:
 
     @staticmethod
     def _nonlinear(op: Elementwise, arg: Value) -> Value:
+        function = NONLINEARITIES[op.fn]
+        constant = op.order > 0 or isfinite(function.at(0.0)) and not function.vanishes_at_zero
         if not arg:
-            return ONE if op.order or op.fn in NONZERO else ZERO
-        constant = op.order > 0 or op.fn in NONZERO
+            return ONE if constant else ZERO
         if largest(arg) <= 0:
             return function_of(arg, parity(op.fn, op.order), constant)
-        if op.fn in GROWING and op.order == 0:
+        size = function.bound(GAUSSIAN, Problems()).size
+        if size == GAUSSIAN.size and op.order == 0:  # as large as its argument where that is large
             return homogeneous(arg, Fraction(1), "none")
         found = function_of({t: min(p, 0) for t, p in arg.items()}, parity(op.fn, op.order), constant)
         # How often a derivative is not small there is a matter of the argument's density at zero.
-        return found if op.fn in BOUNDED and op.order == 0 else flagged(found, UNSURE)
+        return found if size == BOUNDED and op.order == 0 and function.lipschitz else flagged(found, UNSURE)
 
 
 def step_loops(body: tuple[Statement, ...], steps: Steps) -> set[str]:

@@ -21,7 +21,7 @@ from fractions import Fraction
 from typing import NoReturn
 
 from tensorprog.diagnostics import Span
-from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE
+from tensorprog.ir.primitives import degree
 from tensorprog.ir.program import (
     POLAR,
     PRODUCT,
@@ -282,8 +282,8 @@ class Calculus:
                 return self._power_of(args, op, span)
             case "sqrt" if op.order == 0:
                 return self._homogeneous(args[0], HALF, span)
-        if op.fn in HOMOGENEOUS_DEGREE:
-            return self._homogeneous(args[0], Fraction(HOMOGENEOUS_DEGREE[op.fn] - op.order), span)
+        if (own := degree(op.fn)) is not None:
+            return self._homogeneous(args[0], Fraction(own - op.order), span)
         if all(not a or number_power(a) is not None for a in args):
             return ONE
         self.used(args[0], span, exactly=f"the argument of {op.fn}" + "'" * op.order)

@@ -17,11 +17,10 @@ from functools import lru_cache
 import llvmlite.binding
 import numpy as np
 
-from tensorprog.runtime.compiling import njit
-
 from tensorprog.runtime import hermite_averages as averages
 from tensorprog.runtime import hermite_hard as hard
 from tensorprog.runtime import hermite_tables as tables
+from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.horner import BLOCK, both_sums, largest, one_sum
 
 # Blocks read and write more rows of scratch than LLVM checks for overlap by default before it vectorizes a loop.

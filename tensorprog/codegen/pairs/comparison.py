@@ -13,7 +13,7 @@ import numpy as np
 import sympy
 
 from tensorprog.codegen.pairs.pieces import KINKED, has_kink
-from tensorprog.codegen.pairs.univariate import RUNTIME, X
+from tensorprog.codegen.pairs.univariate import X, runtime_names
 
 #: Differences that are rounding errors, relative to the largest value that is not further out.
 TOLERANCE = 1e-12
@@ -148,7 +148,7 @@ def _root(switch: sympy.Expr) -> set[float] | None:
 def _values(phi: sympy.Expr, points: np.ndarray) -> np.ndarray:
     from tensorprog import runtime
 
-    own = {name: getattr(runtime, name) for name in RUNTIME}
+    own = {name: getattr(runtime, name) for name in runtime_names()}
     own["normal_cdf"] = lambda x: 0.5 + 0.5 * runtime.erf(x * np.sqrt(0.5))
     with np.errstate(all="ignore"):
         return sympy.lambdify(X, phi, [own, "numpy"])(points) + 0.0 * points

@@ -10,6 +10,8 @@ from typing import Literal
 
 import sympy
 
+from tensorprog.ir.functions import NONLINEARITIES
+
 Kind = Literal["power", "sign", "erf", "xerf", "gauss", "xgauss", "exp", "sin", "cos"]
 
 #: Functions without a derivative somewhere, for which series and quadrature converge slowly.
@@ -66,13 +68,11 @@ def decompose(phi: sympy.Expr) -> dict[Piece, float] | None:
 def _expanded(phi: sympy.Expr) -> sympy.Expr:
     half = sympy.Rational(1, 2)
     sign, erf, exp = sympy.sign, sympy.erf, sympy.exp
-    rules = {
-        "relu": lambda e: (e + abs(e)) * half,
-        "step": lambda e: (1 + sign(e)) * half,
+    rules = {name: function.formula for name, function in NONLINEARITIES.items() if function.formula is not None}
+    rules |= {
         "Heaviside": lambda e, *_: (1 + sign(e)) * half,
         "leaky_relu": lambda e, slope: ((1 + slope) * e + (1 - slope) * abs(e)) * half,
         "normal_cdf": lambda e: (1 + erf(e / sympy.sqrt(2))) * half,
-        "gelu": lambda e: e * (1 + erf(e / sympy.sqrt(2))) * half,
         "erfc": lambda e: 1 - erf(e),
         "sinh": lambda e: (exp(e) - exp(-e)) * half,
         "cosh": lambda e: (exp(e) + exp(-e)) * half,

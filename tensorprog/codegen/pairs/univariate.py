@@ -8,6 +8,8 @@ import numpy as np
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 
+from tensorprog.ir.functions import NONLINEARITIES
+
 #: The symbol that every function is written in.
 X = sympy.Symbol("x", real=True)
 
@@ -15,8 +17,12 @@ _NO_SERIES = ("DiracDelta", "floor", "ceiling", "Derivative", "Subs")
 _T = sympy.Symbol("t")
 #: Functions with two limits: a polynomial that vanishes at these, as a function of their value, and its name.
 _SATURATING = {"tanh": (1 - _T**2, "tanh_slope"), "sigmoid": (_T - _T**2, "sigmoid_slope")}
-#: Functions that NumPy lacks, which `tensorprog.runtime` has.
-RUNTIME = ("erf", "gelu", "relu", "sigmoid", "sigmoid_slope", "silu", "softplus", "step", "tanh_slope")
+
+
+def runtime_names() -> tuple[str, ...]:
+    """Functions that NumPy lacks, which `tensorprog.runtime` has."""
+    lacking = (name for name, function in NONLINEARITIES.items() if function.numpy is None)
+    return (*lacking, "sigmoid_slope", "tanh_slope")
 
 
 class UnsupportedDual(Exception):
@@ -33,7 +39,7 @@ class _Printer(NumPyPrinter):
             return f"(0.5 + 0.5*rt.erf({arguments}*{np.sqrt(0.5)!r}))"
         if name == "expm1":
             return f"np.expm1({arguments})"
-        if name in RUNTIME:
+        if name in runtime_names():
             return f"rt.{name}({arguments})"
         raise UnsupportedDual(f"no NumPy form of {name}")
 
@@ -114,7 +120,7 @@ def _bounded(phi: sympy.Expr) -> sympy.Expr:
         return whole
 
     # Numbers are printed by their values, which would write these functions out.
-    phi = phi.replace(lambda e: e.func.__name__ in RUNTIME and e.func is not sympy.erf,
+    phi = phi.replace(lambda e: e.func.__name__ in runtime_names() and e.func is not sympy.erf,
                       lambda e: sympy.Function(e.func.__name__)(*e.args))
     phi = phi.replace(sympy.log, logarithm).replace(sympy.Pow, power).replace(sympy.Mul, product)
     return phi.replace(sympy.Add, total)

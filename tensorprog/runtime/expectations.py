@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 
-from tensorprog.expectations.bivariate import upper_orthant
-from tensorprog.expectations.nodes import kink_points, refinement_error, trapezoid_points
-from tensorprog.nonlinearities import NONLINEARITIES
+from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.runtime.accurate import minor, product_error
+from tensorprog.runtime.bivariate import upper_orthant
 from tensorprog.runtime.compiling import njit
+from tensorprog.runtime.functions import function
+from tensorprog.runtime.nodes import kink_points, refinement_error, trapezoid_points
 
 __all__ = ["arc0", "arc1", "arc2", "arc_mixed", "arc_mixed2", "arcsine", "cosine", "decay", "density", "determinant",
            "exact_sum", "gelu", "growth", "growth_less_one", "kink_points", "noisy_arcsine", "noisy_determinant",
@@ -26,11 +27,18 @@ def _of_record(name):
     """The scalar form of a nonlinearity, compiled."""
     scope = {**vars(math)}
     exec(compile(f"def {name}(x):\n    return {NONLINEARITIES[name].scalar.format(x='x')}\n", __file__, "exec"), scope)
-    return njit(cache=True)(scope[name])
+    return njit(cache=name in _BUILT_IN)(scope[name])
 
 
-relu, step, sign, sigmoid, gelu, silu, softplus = map(
-    _of_record, ("relu", "step", "sign", "sigmoid", "gelu", "silu", "softplus"))
+_BUILT_IN = ("relu", "step", "sign", "sigmoid", "gelu", "silu", "softplus")
+relu, step, sign, sigmoid, gelu, silu, softplus = map(_of_record, _BUILT_IN)
+
+
+def __getattr__(name):
+    """Functions that were registered from outside of tensorprog, by their names."""
+    function(name)  # or say that there is none
+    globals()[name] = _of_record(name)
+    return globals()[name]
 
 
 @njit(cache=True)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tensorprog.covariance.runtime import TooLarge
-from tensorprog.covariance.tape_grams import Factor, Products, take
 from tensorprog.runtime.compiling import njit
+from tensorprog.runtime.table import TooLarge
+from tensorprog.runtime.tape_grams import Factor, Products, take
 from tensorprog.runtime.threads import available_threads, run_shared, single_threaded_blas
 
 #: Pairs that are computed at a time, and bytes that their table should fit in.

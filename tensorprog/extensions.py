@@ -1,0 +1,97 @@
+"""What is added from outside of tensorprog: functions, laws of matrices, formats of derivations and of results.
+
+    import tensorprog
+
+    tensorprog.register(tensorprog.Nonlinearity(name="mish", ...))
+
+A module that registers when it is imported can be named in the environment variable TENSORPROG_EXTENSIONS (several, with commas),
+or be an entry point of the group `tensorprog.extensions`; then `tpc` knows what it adds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import MutableMapping
+from dataclasses import fields
+from functools import cache
+from importlib import import_module
+from types import CodeType
+from typing import Any
+
+GROUP = "tensorprog.extensions"
+VARIABLE = "TENSORPROG_EXTENSIONS"
+
+_registered: list[Any] = []
+
+
+def register(extension: Any) -> None:
+    """Make an extension known: a `Nonlinearity`, an `Ensemble`, a `DerivationFormat` or a `ResultFormat`, in this Python process.
+
+    Raises:
+        ValueError: its name is taken, or what it says of itself is not true.
+        TypeError: it is none of these.
+    """
+    table = _table(extension)
+    if extension.name in table:
+        raise ValueError(f"`{extension.name}` is there already")
+    extension.check()
+    table[extension.name] = extension
+    _registered.append(extension)
+
+
+def unregister(extension: Any) -> None:
+    """Take an extension out again."""
+    _registered.remove(extension)
+    del _table(extension)[extension.name]
+
+
+def _table(extension: Any) -> MutableMapping[str, Any]:
+    from tensorprog.display.formats import FORMATS, DerivationFormat
+    from tensorprog.ensembles import ENSEMBLES, Ensemble
+    from tensorprog.ir.functions import NONLINEARITIES, Nonlinearity
+    from tensorprog.save import WRITERS, ResultFormat
+
+    kinds: tuple[tuple[type, MutableMapping[str, Any]], ...] = (
+        (Nonlinearity, NONLINEARITIES), (Ensemble, ENSEMBLES), (DerivationFormat, FORMATS), (ResultFormat, WRITERS))
+    for kind, table in kinds:
+        if isinstance(extension, kind):
+            return table
+    names = ", ".join(f"`{kind.__name__}`" for kind, _ in kinds)
+    raise TypeError(f"an extension is one of {names}, not {extension!r}")
+
+
+@cache
+def load() -> None:
+    """Import the modules of extensions, once a process.
+
+    Raises:
+        ImportError: one of those in the environment variable cannot be imported.
+    """
+    from importlib.metadata import entry_points
+
+    for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        import_module(name.strip())
+    for entry in entry_points(group=GROUP):
+        entry.load()
+
+
+def digest() -> str:
+    """A text that changes with what is registered: what is kept on disk depends on it."""
+    load()
+    found = hashlib.sha256()
+    for extension in _registered:
+        found.update(repr([(f.name, _described(getattr(extension, f.name))) for f in fields(extension)]).encode())
+    return found.hexdigest() if _registered else ""
+
+
+def _described(value: Any) -> object:
+    code = getattr(value, "__code__", None)
+    if code is not None:
+        return _code(code), repr(value.__defaults__), [_described(c.cell_contents) for c in value.__closure__ or ()]
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+
+
+def _code(code: CodeType) -> object:
+    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return code.co_code.hex(), constants, code.co_names

@@ -1,0 +1,93 @@
+"""What the compiler has to know of a coordinatewise function of one argument: the table of record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tensorprog.ir.functions.bounds import BoundOf
+from tensorprog.ir.functions.expr import Expr
+
+if TYPE_CHECKING:
+    from tensorprog.expectations.table import Row
+
+Parity = Literal["odd", "even", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Nonlinearity:
+    """A function of one real number. A NaN stays a NaN in every form.
+
+    Attributes:
+        name: as in the language; derivatives are `name'`, `name''`.
+        description: a few words for editors.
+        scalar: its value at a number of the name `{x}`, as Python source that Numba compiles, with the functions of `math`
+            by their names.
+        derivative: an expression in primitives over `x`, itself included; derivatives of any order follow. Where it jumps,
+            that is left to Stein's lemma in the limit: step' = sign' = 0 here.
+        bound: its bound, from that of the argument (`functions.bounds`).
+        array: its NumPy form, of arrays or numbers; None: `scalar`, vectorized by Numba.
+        numpy: NumPy source of an array `{x}`, where a function of NumPy or an operator is the whole of it; emitted modules
+            call `array` by `rt.name` otherwise.
+        sympy: the function in SymPy, if SymPy knows it and has its derivatives and its closed forms.
+        formula: else, an expression for it in functions that SymPy knows. Without one, it is a SymPy function of its own of which
+            its derivative and its values are known. Kinks that are not at 0 are found in `sympy` or `formula`.
+        parity: whether it is odd or even.
+        degree: f(c x) = c**degree f(x) for every c > 0: such functions commute with powers of n (docs/language.md, section 6).
+        kink: whether it jumps at 0, or has a derivative that does.
+        lipschitz: whether its derivative is bounded.
+        slope: its derivative as an expression over its own value, where backpropagation writes it so: 1 - x**2 of tanh.
+        closed_forms: makes rows of the table of expectations (`expectations.table`).
+    """
+
+    name: str
+    description: str
+    scalar: str
+    derivative: Expr
+    bound: BoundOf
+    array: Callable[[Any], Any] | None = None
+    numpy: str | None = None
+    sympy: Callable[[Any], Any] | None = None
+    formula: Callable[[Any], Any] | None = None
+    parity: Parity = "none"
+    degree: int | None = None
+    kink: Literal["jump", "kink"] | None = None
+    lipschitz: bool = False
+    slope: Expr | None = None
+    closed_forms: Callable[[], Sequence[Row]] | None = None
+
+    def at(self, x: float) -> float:
+        """Its value at a number; NaN or infinite where it has none."""
+        scope = {name: getattr(math, name) for name in dir(math)}
+        try:
+            return float(eval(self.scalar.format(x="x"), {**scope, "x": x}))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            return math.nan
+
+    def values(self, x: Any) -> Any:
+        """Its NumPy form at arrays or numbers; the shape of `x`."""
+        return self.array(x) if self.array is not None else _vectorized(self)(x)
+
+    @property
+    def vanishes_at_zero(self) -> bool:
+        """Whether f(0) = 0."""
+        return self.at(0.0) == 0.0
+
+
+_VECTORIZED: dict[str, Callable[[Any], Any]] = {}
+
+
+def _vectorized(function: Nonlinearity) -> Callable[[Any], Any]:
+    text = function.scalar.format(x="x")
+    if text not in _VECTORIZED:
+        from numba import vectorize
+
+        scope = {name: getattr(math, name) for name in dir(math) if not name.startswith("_")}
+        exec(f"def _f(x):\n    return {text}\n", scope)
+        made = vectorize(["float32(float32)", "float64(float64)"])(scope["_f"])
+        _VECTORIZED[text] = lambda x: made(np.asarray(x, dtype=None if np.asarray(x).dtype.kind == "f" else float))
+    return _VECTORIZED[text]
