@@ -17,14 +17,14 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, near_miss
-from tensorprog.files import mistake, read_program, write_text
+from tensorprog.files import meant, mistake, read_program, require_choice, write_text
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from tensorprog.derive import Limit
     from tensorprog.diagnostics.acceptances import Acceptance
+    from tensorprog.display.limit import Limit
     from tensorprog.driver import Compiled
     from tensorprog.ir.program import Program
     from tensorprog.kernel_api import Kernels
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tensorprog.sweep import Sweep
     from tensorprog.verify_report import Verification
 
-STAGES = ("ast", "program", "limit", "plan", "kernel", "text", "markdown", "latex", "json")
+STAGES = ("ast", "program", "limit", "plan", "kernel")
 METHODS = ("auto", "span", "covariance", "particles")
 DTYPES = ("float64", "float32")
 
@@ -88,8 +88,10 @@ def _meant_as_path(text: str) -> bool:
 
 def compile_source(source: Source, settings: Mapping[str, object] | None = None) -> CompiledProgram:
     """`compile` for a text that was read already."""
+    from tensorprog.extensions import load
     from tensorprog.kept import Shelf
 
+    load()
     given = dict(settings or {})
     shelf = Shelf(source, given)
     kept = shelf.program()
@@ -148,7 +150,7 @@ class CompiledProgram:
         unknown = [name for name in self.settings if name not in known]
         if unknown:
             raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'",
-                                           help=_meant(name, known)) for name in unknown], self.source)
+                                           help=meant(name, known)) for name in unknown], self.source)
         if self.settings:
             from tensorprog.bind import bind_given
 
@@ -166,15 +168,21 @@ class CompiledProgram:
 
     def emit(self, stage: str) -> str:
         """The text of one stage: 'ast', 'program', 'limit', 'plan' or 'kernel'; or the limit as formulas: 'text',
-        'markdown', 'latex' or 'json'."""
-        require_choice("TP704", "stage", stage, STAGES)
+        'markdown', 'latex', 'json' or a format that was registered.
+
+        Raises:
+            ProgramError: TP704, for another stage.
+        """
         from tensorprog import driver
 
         if stage == "ast":
             return driver.tree_text(self.source)
         if stage == "program":
             return driver.program_text(self.program)
-        if stage not in driver.EMITTERS:
+        if stage not in STAGES:
+            from tensorprog.display import FORMATS
+
+            require_choice("TP704", "stage", stage, (*STAGES, *FORMATS))
             return self.limit.show(stage)
         return driver.EMITTERS[stage](self.compiled)
 
@@ -185,7 +193,8 @@ class CompiledProgram:
         Raises:
             ProgramError: for a program without a limit.
         """
-        from tensorprog.derive import Limit, derive
+        from tensorprog.derive import derive
+        from tensorprog.display.limit import Limit
 
         return Limit(derive(self.compiled))
 
@@ -673,12 +682,6 @@ def _tail_warnings(compiled: Compiled, values: Mapping[str, np.ndarray], errors:
 # --- small things --------------------------------------------------------------------------------------------
 
 
-def require_choice(code: str, what: str, given: str, known: tuple[str, ...]) -> None:
-    """Refuse a word that is not in a short list."""
-    if given not in known:
-        raise mistake(code, f"there is no {what} '{given}'", _meant(given, known))
-
-
 def require_positive(name: str, value: object) -> None:
     """Refuse a count that is not a positive integer."""
     try:
@@ -710,12 +713,6 @@ def require_run_options(seed: object, threads: object = None, tolerance: object 
         if value is not None and not (isinstance(value, numbers.Real) and least <= value < float("inf")):
             raise mistake("TP708", f"'{name}' must be a finite number from 0, not {value!r}",
                           f"give a number like `{name}=1e-3`, or leave it out")
-
-
-def _meant(name: str, known: list[str] | tuple[str, ...]) -> str:
-    meant = near_miss(name, known)
-    listed = ", ".join(known) if known else "nothing"
-    return f"did you mean '{meant}'?" if meant else f"there is: {listed}"
 
 
 def _part_of(progress: Progress, done: int, total: int) -> Progress:

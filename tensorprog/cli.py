@@ -208,8 +208,8 @@ def check(programs: tuple[str, ...], as_json: bool) -> int:
 
 @main.command()
 @PROGRAM
-@click.option("--format", "style", type=click.Choice(["text", "markdown", "latex", "json"]), default="text",
-              show_default=True, help="How to write the formulas.")
+@click.option("--format", "style", metavar="FORMAT", default="text", show_default=True,
+              help="How to write the formulas: text, markdown, latex or json.")
 @click.option("--steps", is_flag=True, help="Show the simplifications that were made.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write to a file instead.")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tensorprog.cache_folder import cache_folder
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source
+from tensorprog.extensions import digest
 from tensorprog.ir.program import Cell, Program
 from tensorprog.ir.text import program_text
 from tensorprog.passes.powers import Powers
@@ -148,7 +149,9 @@ class Compiled:
         """The text of an emitted module, written when it is first asked for. `key` names the module; if it is a text,
         the same one names it in every process, and the module is kept on disk."""
         if key not in self._texts:
-            self._texts[key] = self.kept(f"text {key}", emit) if isinstance(key, str) else emit()
+            text = self.kept(f"text {key}", emit) if isinstance(key, str) else emit()
+            # Kernels are compiled anew where a function from outside has changed.
+            self._texts[key] = f"{text}\n# with extensions {found}\n" if (found := digest()) else text
         return self._texts[key]
 
 

@@ -37,17 +37,26 @@ def register(extension: Any) -> None:
         raise ValueError(f"`{extension.name}` is there already")
     extension.check()
     table[extension.name] = extension
+    if callable(getattr(extension, "operator", None)):
+        _operators()[extension.name] = extension.operator
     _registered.append(extension)
 
 
 def unregister(extension: Any) -> None:
     """Take an extension out again."""
     _registered.remove(extension)
+    _operators().pop(extension.name, None)
     del _table(extension)[extension.name]
 
 
+def _operators() -> MutableMapping[str, Any]:
+    from tensorprog.runtime.operators import OPERATORS
+
+    return OPERATORS
+
+
 def _table(extension: Any) -> MutableMapping[str, Any]:
-    from tensorprog.display.formats import FORMATS, DerivationFormat
+    from tensorprog.display import FORMATS, DerivationFormat
     from tensorprog.ensembles import ENSEMBLES, Ensemble
     from tensorprog.ir.functions import NONLINEARITIES, Nonlinearity
     from tensorprog.save import WRITERS, ResultFormat
@@ -77,8 +86,7 @@ def load() -> None:
 
 
 def digest() -> str:
-    """A text that changes with what is registered: what is kept on disk depends on it."""
-    load()
+    """A text that changes with what is registered, on which what is kept on disk depends; empty if nothing is."""
     found = hashlib.sha256()
     for extension in _registered:
         found.update(repr([(f.name, _described(getattr(extension, f.name))) for f in fields(extension)]).encode())

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tensorprog.cache_folder import cache_folder, evict, most_bytes, recall, store
 from tensorprog.diagnostics import Source
+from tensorprog.extensions import digest
 from tensorprog.ir.program import Cell
 
 #: Where grammars are, beside the package or in it.
@@ -38,7 +39,7 @@ class Shelf:
 
     def __init__(self, source: Source, settings: Mapping[str, object]):
         described = sorted((name, type(value).__name__, repr(value)) for name, value in settings.items())
-        self._name = hashlib.sha256(repr((source.name, source.text, described, _versions())).encode()
+        self._name = hashlib.sha256(repr((source.name, source.text, described, _versions(), digest())).encode()
                                     + _package_digest()).hexdigest()[:32]
         self._cells: list[Cell] = []
 

@@ -10,8 +10,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import MathTextParser
 
 import tensorprog
-from tensorprog.derive.breaking import WIDTH, broken, seen
-from tensorprog.derive.latex import name_latex
+from tensorprog.display.breaking import WIDTH, broken, seen
+from tensorprog.display.latex import name_latex
 
 #: Points of a line in the article class, at 10 points.
 PAGE = 345.0

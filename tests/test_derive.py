@@ -18,7 +18,7 @@ from declarations import WITHOUT_FORMULAS
 
 import tensorprog
 from tensorprog.cli import main
-from tensorprog.derive.json import SCHEMA
+from tensorprog.display.json import SCHEMA
 from tensorprog.derive.rules import KINDS
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tensorprog.codegen.matrix_kinds import MatrixKinds
 from tensorprog.codegen.names import int_text, python_name
-from tensorprog.ensembles import ensemble_of
+from tensorprog.ensembles import Ensemble, ensemble_of
 from tensorprog.ir.constants import constant
 from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
 from tensorprog.passes.powers import Powers
@@ -62,12 +62,17 @@ def _matrix(initial: Initial, program: Program, spaces: Spaces, env: Mapping, ze
         made = f"rt.{zero}({sides}, {ratios}, tolerance)"
     else:
         variance = _coefficient(initial.law.args[1], env, program)[0]
-        made = f"rt.{ensemble_of(initial).operator}({sides}, {variance}, {ratios}, tolerance)"
+        made = f"{_operator(ensemble_of(initial))}({sides}, {variance}, {ratios}, tolerance)"
     if not extents:
         return [f"    {name} = {made}"]
     indices = [f"i{k}" for k in range(len(extents))]
     loops = " ".join(f"for {i} in range({e})" for i, e in zip(indices, extents))
     return [f"    {name} = {{({', '.join(indices)},): {made} {loops}}}"]
+
+
+def _operator(ensemble: Ensemble) -> str:
+    """What makes the lazily sampled operator, as source text."""
+    return f"rt.operator({ensemble.name!r})" if callable(ensemble.operator) else f"rt.{ensemble.operator}"
 
 
 def _law_arguments(initial: Initial, program: Program, powers: Powers, env: Mapping) -> list[str]:

@@ -9,6 +9,7 @@ from tensorprog.codegen.initials import initial_lines
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.codegen.particles import emit_body
 from tensorprog.codegen.quoting import quoted, quoted_name
+from tensorprog.ir.functions.nonlinearity import MATH
 from tensorprog.ir.integers import symbols
 from tensorprog.ir.program import Cell, For, Program
 from tensorprog.ir.text import program_text
@@ -41,7 +42,7 @@ from collections import defaultdict
 import tensorprog.runtime as rt
 '''
 
-_KERNEL_IMPORTS = """from math import cos, erf, erfc, exp, inf, log, log1p, sin, sqrt, tanh
+_KERNEL_IMPORTS = f"""from math import {", ".join(MATH)}
 
 import numpy as np
 

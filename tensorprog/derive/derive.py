@@ -13,6 +13,7 @@ from sympy import Expr, Function, S
 from tensorprog.derive.arrays import Binder
 from tensorprog.derive.common import name_common_expectations
 from tensorprog.derive.entries import Trace
+from tensorprog.derive.formula import formula
 from tensorprog.derive.indices import Renaming
 from tensorprog.derive.integers import to_constant, to_integer
 from tensorprog.derive.notes import STEIN
@@ -20,10 +21,10 @@ from tensorprog.derive.rules import Derivation, Index, Rule, Step
 from tensorprog.derive.simplify import Finding, Simplified, Vectors, simplified
 from tensorprog.derive.symbols import Atom, Cov, Hat, expectation, index, z
 from tensorprog.derive.system import HatSite, build_system
-from tensorprog.derive.text import formula
 from tensorprog.derive.titles import placeholder_names
 from tensorprog.derive.trace import trace
 from tensorprog.driver import Compiled
+from tensorprog.ir.laws import centre
 from tensorprog.ir.program import For, Initial, MatrixType, Program, walk
 
 
@@ -86,15 +87,8 @@ def initial_vectors(limit: Program, read: Trace) -> Vectors:
 
 
 def _is_symmetric(limit: Program, initial: Initial) -> bool:
-    args = [to_constant(limit, a) for a in initial.law.args]
-    match initial.law.name:
-        case "normal":
-            return args[0] == 0
-        case "rademacher" | "sparse_normal":
-            return True
-        case "uniform":
-            return sympy.expand(args[0] + args[1]) == 0
-    return False
+    about = centre(initial.law)
+    return about is not None and sympy.expand(to_constant(limit, about)) == 0
 
 
 class _Writer:

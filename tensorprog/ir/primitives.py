@@ -7,11 +7,13 @@ delta is left to Stein's lemma in the limit).
 from __future__ import annotations
 
 import math
+import operator
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 
-from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions import NONLINEARITIES, Nonlinearity
 from tensorprog.ir.functions.expr import Expr, X, add, call, compose, div, mul, num, sub
 
 BINARY = ("add", "sub", "mul", "div", "pow", "max", "min")
@@ -73,6 +75,26 @@ def differentiate_expr(expr: Expr) -> Expr:
         case _:
             (inner,) = expr.args
             return mul(compose(NONLINEARITIES[expr.fn].derivative, inner), differentiate_expr(inner))
+
+
+def value_at(expr: Expr, x: float, known: Callable[[str], Nonlinearity | None] = NONLINEARITIES.get) -> float:
+    """The value of an expression at a number; NaN where it has none. `known` looks up functions first."""
+    if expr.fn == "x":
+        return x
+    if expr.fn == "num":
+        return float(expr.value)
+    args = [value_at(a, x, known) for a in expr.args]
+    if len(args) == 1:
+        return (known(expr.fn) or NONLINEARITIES[expr.fn]).at(args[0])
+    try:
+        return float(_OF_TWO[expr.fn](*args))
+    except (ZeroDivisionError, OverflowError):
+        return math.nan
+
+
+_OF_TWO: dict[str, Callable[[float, float], float]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow, "max": max,
+    "min": min}
 
 
 _LARGEST = Fraction(sys.float_info.max)

@@ -173,7 +173,7 @@ class Analysis:
     def _limit(self) -> list[str]:
         """The equations of the limit (`tpc derive`) in a line each; none if there is no limit or no formula for it."""
         from tensorprog.derive import derive
-        from tensorprog.derive.text import formula
+        from tensorprog.derive.formula import formula
         from tensorprog.driver import compile_program
 
         if self.program is None:

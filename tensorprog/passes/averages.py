@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.functions.bounds import Bound
+from tensorprog.ir.laws import LAWS
 from tensorprog.ir.primitives import kink
 from tensorprog.ir.program import (
     Accum,
@@ -33,7 +34,6 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.hypotheses import ProgramBounds
 
-DISCRETE_LAWS = ("bernoulli", "rademacher", "sparse_normal")
 # The power of a Gaussian from which a few hundred particles do not have the mean's share of the largest.
 HEAVY = 4.0
 
@@ -45,7 +45,7 @@ UNKNOWN: Jump = (0.0, True)
 
 def resolutions(limit: Program, env: Mapping[str, object]) -> dict[str, Jump]:
     """For each output that averages of something with jumps enter, how much it may jump."""
-    found = _Jumps(_bounds(limit, env), {i.cell for i in limit.initials if i.law.name in DISCRETE_LAWS})
+    found = _Jumps(_bounds(limit, env), {i.cell for i in limit.initials if i.law.name in LAWS and LAWS[i.law.name].atoms})
     statements = list(walk(limit.body))
     for _ in range(2):  # once more for what loops carry
         for statement in statements:

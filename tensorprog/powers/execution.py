@@ -17,6 +17,7 @@ from tensorprog.ir.constants import constant
 from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.functions.bounds import BOUNDED, GAUSSIAN, Problems
 from tensorprog.ir.integers import symbols
+from tensorprog.ir.laws import centre
 from tensorprog.ir.primitives import degree, parity
 from tensorprog.ir.program import (
     Accum,
@@ -83,7 +84,6 @@ from tensorprog.powers.storage import Elements, mentions
 LATER = 2
 MOST_ITERATIONS = 10
 
-SYMMETRIC_LAWS = ("normal", "rademacher", "uniform", "sparse_normal")
 
 
 @dataclass(slots=True)
@@ -155,12 +155,8 @@ class Execution:
 
     def _is_symmetric(self, initial: Initial) -> bool:
         """Whether the law is that of the object with its sign changed."""
-        law = initial.law
-        if law.name not in SYMMETRIC_LAWS:
-            return False
-        numbers = [constant(self.program, a, self.env)[0] for a in law.args]
-        return law.name in ("rademacher", "sparse_normal") or (
-            numbers[0] == 0 if law.name == "normal" else numbers[0] == -numbers[1])
+        about = centre(initial.law)
+        return about is not None and constant(self.program, about, self.env)[0] == 0
 
     def _record(self, cell: Cell, value: Value | None = None) -> None:
         """Note what a cell holds at this stage."""

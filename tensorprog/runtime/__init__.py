@@ -14,6 +14,7 @@ from tensorprog.runtime.functions import erf, function, gelu, relu, sigmoid, sig
 from tensorprog.runtime.haar import haar_matrix
 from tensorprog.runtime.loops import LoopRun, cast, real_vector, team_sum, worth_compiling
 from tensorprog.runtime.matrices import Matrix, gaussian_matrix, zero_matrix
+from tensorprog.runtime.operators import operator
 from tensorprog.runtime.replicates import part_size, run_replicates
 from tensorprog.runtime.sampling import Space
 from tensorprog.runtime.updates import entrywise, matrix_dot, polar, polar_adjoint, product, update_matrix
@@ -21,7 +22,7 @@ from tensorprog.runtime.updates import entrywise, matrix_dot, polar, polar_adjoi
 __all__ = ["Factored", "LoopRun", "Matrix", "Space", "Unwatched", "averaged", "cast", "common_dimension",
            "common_tolerance",
            "common_dtype", "contract", "dimension", "entrywise", "erf", "gaussian_matrix", "gelu", "haar_matrix",
-           "integers", "matrix_dot", "mean_product", "part_size", "polar", "polar_adjoint", "product", "real_vector", "relu", "run_in_basis",
+           "integers", "matrix_dot", "mean_product", "operator", "part_size", "polar", "polar_adjoint", "product", "real_vector", "relu", "run_in_basis",
            "run_replicates", "sigmoid", "sigmoid_slope", "silu", "softplus", "step", "tanh_slope", "team_sum",
            "update_matrix", "worth_compiling", "zero_matrix"]
 

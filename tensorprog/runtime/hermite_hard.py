@@ -12,6 +12,7 @@ import numpy as np
 from numba import types
 
 from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.nonlinearity import MATH
 from tensorprog.runtime import hermite_tables as tables
 from tensorprog.runtime.compiling import njit
 
@@ -29,7 +30,7 @@ _SLOPES = {"sigmoid_slope": "exp(-abs(x)) / (1.0 + exp(-abs(x)))**2",
 def _scalars(names: tuple[str, ...]) -> dict[str, Callable]:
     """What functions of kernels call by `rt`, the nonlinearities among these, compiled for one number."""
     texts = _SLOPES | {name: NONLINEARITIES[name].scalar.format(x="x") for name in names}
-    scope = {name: getattr(math, name) for name in ("exp", "log", "sqrt", "sin", "cos", "tanh", "erf", "erfc", "log1p")}
+    scope = {name: getattr(math, name) for name in MATH}
     return {f"_rt_{name}": njit(error_model="numpy")(eval(f"lambda x: {text}", dict(scope)))
             for name, text in texts.items()}
 

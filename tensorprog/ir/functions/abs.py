@@ -1,7 +1,5 @@
 """abs(x), with abs'(0) = 0."""
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -19,5 +17,5 @@ def _sympy(x):
 
 
 ABS = Nonlinearity(
-    name="abs", description="the absolute value", scalar="abs({x})", array=np.abs, numpy="np.abs({x})", derivative=call("sign"),
+    name="abs", description="the absolute value", scalar="abs({x})", numpy="np.abs({x})", derivative=call("sign"),
     bound=_bound, sympy=_sympy, parity="even", degree=1, kink="kink", lipschitz=True)

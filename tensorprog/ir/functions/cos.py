@@ -1,7 +1,5 @@
 """The cosine."""
 
-import numpy as np
-
 from tensorprog.ir.functions.expr import call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 from tensorprog.ir.functions.sin import wave
@@ -14,5 +12,5 @@ def _sympy(x):
 
 
 COS = Nonlinearity(
-    name="cos", description="the cosine", scalar="cos({x})", array=np.cos, numpy="np.cos({x})",
+    name="cos", description="the cosine", scalar="cos({x})", numpy="np.cos({x})",
     derivative=call("neg", call("sin")), bound=wave, sympy=_sympy, parity="even", lipschitz=True)

@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import MOST, Bound, Problems
 from tensorprog.ir.functions.expr import X, call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -26,5 +24,5 @@ def _sympy(x):
 
 
 EXP = Nonlinearity(
-    name="exp", description="the exponential function", scalar="exp({x})", array=np.exp, numpy="np.exp({x})",
+    name="exp", description="the exponential function", scalar="exp({x})", numpy="np.exp({x})",
     derivative=call("exp"), slope=X, bound=_bound, sympy=_sympy)

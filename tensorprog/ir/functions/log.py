@@ -2,8 +2,6 @@
 
 from math import inf
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import Expr, X, num
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -22,5 +20,5 @@ def _sympy(x):
 
 
 LOG = Nonlinearity(
-    name="log", description="the natural logarithm", scalar="log({x})", array=np.log, numpy="np.log({x})",
+    name="log", description="the natural logarithm", scalar="log({x})", numpy="np.log({x})",
     derivative=Expr("div", (num(1), X)), bound=_bound, sympy=_sympy)

@@ -1,7 +1,5 @@
 """-x."""
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import num
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -13,5 +11,5 @@ def negative(a: Bound, problems: Problems | None = None) -> Bound:
 
 
 NEG = Nonlinearity(
-    name="neg", description="-x", scalar="-{x}", array=np.negative, numpy="-{x}", derivative=num(-1), bound=negative,
+    name="neg", description="-x", scalar="-{x}", numpy="-{x}", derivative=num(-1), bound=negative,
     sympy=lambda x: -x, parity="odd", degree=1, lipschitz=True)

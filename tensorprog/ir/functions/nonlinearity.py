@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from tensorprog.ir.functions.bounds import BoundOf
 from tensorprog.ir.functions.expr import Expr
 
 if TYPE_CHECKING:
     from tensorprog.expectations.table import Row
+
+#: Functions of `math` that `Nonlinearity.scalar` may use, which emitted modules import.
+MATH = ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor", "gamma", "inf",
+        "lgamma", "log", "log1p", "pi", "sin", "sinh", "sqrt", "tan", "tanh")
 
 Parity = Literal["odd", "even", "none"]
 
@@ -25,14 +28,14 @@ class Nonlinearity:
     Attributes:
         name: as in the language; derivatives are `name'`, `name''`.
         description: a few words for editors.
-        scalar: its value at a number of the name `{x}`, as Python source that Numba compiles, with the functions of `math`
-            by their names.
+        scalar: its value at a number of the name `{x}`, as Python source that Numba compiles, with functions of `math`
+            (`MATH`), `abs`, `max` and `min`.
         derivative: an expression in primitives over `x`, itself included; derivatives of any order follow. Where it jumps,
             that is left to Stein's lemma in the limit: step' = sign' = 0 here.
         bound: its bound, from that of the argument (`functions.bounds`).
-        array: its NumPy form, of arrays or numbers; None: `scalar`, vectorized by Numba.
-        numpy: NumPy source of an array `{x}`, where a function of NumPy or an operator is the whole of it; emitted modules
-            call `array` by `rt.name` otherwise.
+        numpy: NumPy source of an array or number `{x}`, where a function of NumPy or an operator is the whole of it.
+        array: else, its NumPy form, which emitted modules call by `rt.name`; None: `scalar`, vectorized by Numba. It imports
+            NumPy itself: checking a program does without.
         sympy: the function in SymPy, if SymPy knows it and has its derivatives and its closed forms.
         formula: else, an expression for it in functions that SymPy knows. Without one, it is a SymPy function of its own of which
             its derivative and its values are known. Kinks that are not at 0 are found in `sympy` or `formula`.
@@ -49,8 +52,8 @@ class Nonlinearity:
     scalar: str
     derivative: Expr
     bound: BoundOf
-    array: Callable[[Any], Any] | None = None
     numpy: str | None = None
+    array: Callable[[Any], Any] | None = None
     sympy: Callable[[Any], Any] | None = None
     formula: Callable[[Any], Any] | None = None
     parity: Parity = "none"
@@ -62,7 +65,7 @@ class Nonlinearity:
 
     def at(self, x: float) -> float:
         """Its value at a number; NaN or infinite where it has none."""
-        scope = {name: getattr(math, name) for name in dir(math)}
+        scope = {name: getattr(math, name) for name in MATH}
         try:
             return float(eval(self.scalar.format(x="x"), {**scope, "x": x}))
         except (ValueError, ZeroDivisionError, OverflowError):
@@ -70,7 +73,7 @@ class Nonlinearity:
 
     def values(self, x: Any) -> Any:
         """Its NumPy form at arrays or numbers; the shape of `x`."""
-        return self.array(x) if self.array is not None else _vectorized(self)(x)
+        return (self.array or _array(self.numpy, self.scalar))(x)
 
     @property
     def vanishes_at_zero(self) -> bool:
@@ -78,16 +81,70 @@ class Nonlinearity:
         return self.at(0.0) == 0.0
 
 
-_VECTORIZED: dict[str, Callable[[Any], Any]] = {}
+    def check(self) -> None:
+        """Raises ValueError where what a record says of its function is not true, as far as values can tell."""
+        if not self.name.isidentifier():
+            raise ValueError(f"the name of a function is a word, not {self.name!r}")
+        self._check_values()
+        if self.kink is not None and self.sympy is None and self.formula is None:
+            raise ValueError(f"`{self.name}` has a kink: say what it is in functions that SymPy knows (`sympy` or `formula`)")
+        points = [x for x in _POINTS if math.isfinite(self.at(x))]
+        if self.parity != "none":
+            sign = 1 if self.parity == "even" else -1
+            self._require(f"is {self.parity}", points, lambda x: sign * self.at(-x))
+        if self.degree is not None:
+            self._require(f"has the degree {self.degree}", points, lambda x: self.at(3 * x) / 3**self.degree)
+        for what, form in (("sympy", self.sympy), ("formula", self.formula)):
+            if form is not None:
+                self._require(f"is its `{what}`", points, lambda x, form=form: float(form(_sympy_number(x))))
+        self._check_slope(points)
+
+    def _check_values(self) -> None:
+        try:
+            compile(self.scalar.format(x="x"), "<scalar>", "eval")
+            values = [self.at(x) for x in _POINTS]
+        except Exception as error:
+            raise ValueError(f"`scalar` of `{self.name}` is not the value at a number {{x}} in Python: {error}") from error
+        if not any(map(math.isfinite, values)):
+            raise ValueError(f"`{self.name}` has no values")
+
+    def _check_slope(self, points: Sequence[float]) -> None:
+        from tensorprog.ir.primitives import value_at
+
+        known = lambda name: self if name == self.name else None  # noqa: E731
+        for x in points:
+            step = 1e-5 * max(1.0, abs(x))
+            around = self.at(x - step), self.at(x + step)
+            if x == 0.0 or not all(map(math.isfinite, around)):
+                continue
+            slope, measured = value_at(self.derivative, x, known), (around[1] - around[0]) / (2 * step)
+            if math.isfinite(slope) and not math.isclose(slope, measured, rel_tol=1e-5, abs_tol=1e-6):
+                raise ValueError(f"`derivative` of `{self.name}` is {slope:.6g} at {x:g}, where its values rise by {measured:.6g}")
+
+    def _require(self, what: str, points: Sequence[float], other: Callable[[float], float]) -> None:
+        for x in points:
+            if math.isfinite(value := other(x)) and not math.isclose(self.at(x), value, rel_tol=1e-9, abs_tol=1e-12):
+                raise ValueError(f"it is not true at {x:g} that `{self.name}` {what}: {self.at(x):.6g} beside {value:.6g}")
 
 
-def _vectorized(function: Nonlinearity) -> Callable[[Any], Any]:
-    text = function.scalar.format(x="x")
-    if text not in _VECTORIZED:
-        from numba import vectorize
+_POINTS = (-2.3, -1.1, -0.4, -0.07, 0.0, 0.06, 0.3, 0.9, 1.7, 2.6)
 
-        scope = {name: getattr(math, name) for name in dir(math) if not name.startswith("_")}
-        exec(f"def _f(x):\n    return {text}\n", scope)
-        made = vectorize(["float32(float32)", "float64(float64)"])(scope["_f"])
-        _VECTORIZED[text] = lambda x: made(np.asarray(x, dtype=None if np.asarray(x).dtype.kind == "f" else float))
-    return _VECTORIZED[text]
+
+def _sympy_number(x: float) -> Any:
+    import sympy
+
+    return sympy.Float(x)
+
+
+@cache
+def _array(numpy: str | None, scalar: str) -> Callable[[Any], Any]:
+    import numpy as np
+
+    if numpy is not None:
+        return eval(f"lambda x: {numpy.format(x='x')}", {"np": np})
+    from numba import vectorize
+
+    scope = {name: getattr(math, name) for name in MATH}
+    exec(f"def f(x):\n    return {scalar.format(x='x')}\n", scope)
+    made = vectorize(["float32(float32)", "float64(float64)"])(scope["f"])
+    return lambda x: made(np.asarray(x, dtype=None if np.asarray(x).dtype.kind == "f" else float))

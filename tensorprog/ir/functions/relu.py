@@ -1,13 +1,13 @@
 """relu(x) = max(x, 0), with relu'(0) = 0."""
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import rectified
 from tensorprog.ir.functions.expr import call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
 def relu(x):
+    import numpy as np
+
     return np.maximum(x, 0.0)
 
 

@@ -1,7 +1,5 @@
 """The sine."""
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -19,5 +17,5 @@ def _sympy(x):
 
 
 SIN = Nonlinearity(
-    name="sin", description="the sine", scalar="sin({x})", array=np.sin, numpy="np.sin({x})", derivative=call("cos"), bound=wave,
+    name="sin", description="the sine", scalar="sin({x})", numpy="np.sin({x})", derivative=call("cos"), bound=wave,
     sympy=_sympy, parity="odd", lipschitz=True)

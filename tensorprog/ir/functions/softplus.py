@@ -2,14 +2,14 @@
 
 from math import inf
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
 def softplus(x):
+    import numpy as np
+
     return np.logaddexp(0.0, x)
 
 

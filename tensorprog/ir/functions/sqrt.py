@@ -1,7 +1,5 @@
 """The square root."""
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import Expr, call, num
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -18,5 +16,5 @@ def _sympy(x):
 
 
 SQRT = Nonlinearity(
-    name="sqrt", description="the square root", scalar="sqrt({x})", array=np.sqrt, numpy="np.sqrt({x})",
+    name="sqrt", description="the square root", scalar="sqrt({x})", numpy="np.sqrt({x})",
     derivative=Expr("div", (num(0.5), call("sqrt"))), bound=_bound, sympy=_sympy)

@@ -1,7 +1,5 @@
 """x**2."""
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import Bound, Problems, grown
 from tensorprog.ir.functions.expr import X, mul, num
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -13,5 +11,5 @@ def _bound(a: Bound, problems: Problems) -> Bound:
 
 
 SQUARE = Nonlinearity(
-    name="square", description="x**2", scalar="{x} * {x}", array=np.square, numpy="np.square({x})",
+    name="square", description="x**2", scalar="{x} * {x}", numpy="np.square({x})",
     derivative=mul(num(2), X), bound=_bound, sympy=lambda x: x**2, parity="even", degree=2)

@@ -1,13 +1,13 @@
 """step(x): 1 for x > 0, otherwise 0."""
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import num
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
 def step(x):
+    import numpy as np
+
     return np.heaviside(x, 0.0)
 
 

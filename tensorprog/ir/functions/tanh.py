@@ -1,7 +1,5 @@
 """The hyperbolic tangent."""
 
-import numpy as np
-
 from tensorprog.ir.functions.bounds import between
 from tensorprog.ir.functions.expr import X, call, num, sub
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -14,6 +12,6 @@ def _sympy(x):
 
 
 TANH = Nonlinearity(
-    name="tanh", description="the hyperbolic tangent", scalar="tanh({x})", array=np.tanh, numpy="np.tanh({x})",
+    name="tanh", description="the hyperbolic tangent", scalar="tanh({x})", numpy="np.tanh({x})",
     derivative=sub(num(1), call("square", call("tanh"))), slope=sub(num(1), call("square", X)),
     bound=between(-1.0, 1.0, zero_at_zero=True), sympy=_sympy, parity="odd", lipschitz=True)

@@ -18,9 +18,10 @@ import json
 import sympy
 from sympy import S
 
-from tensorprog.derive.latex import formula_latex
+from tensorprog.derive.formula import condition_text, formula
 from tensorprog.derive.rules import Derivation, Rule, Step
-from tensorprog.derive.text import condition_text, formula
+from tensorprog.display.formats import DerivationFormat
+from tensorprog.display.latex import formula_latex
 
 SCHEMA = "tensorprog.derivation/1"
 
@@ -48,3 +49,6 @@ def _rule(rule: Rule) -> dict[str, object]:
 
 def _step(step: Step) -> dict[str, str]:
     return {"name": step.name, "text": step.text}
+
+
+JSON = DerivationFormat("json", "for other programs, always with the simplifications", lambda derivation, steps: derivation_json(derivation))

@@ -9,12 +9,13 @@ import sympy
 from sympy import Expr, S
 from sympy.printing.latex import LatexPrinter
 
-from tensorprog.derive.breaking import WIDTH, broken, seen
 from tensorprog.derive.notes import TYPESET
 from tensorprog.derive.order import ordered_factors, ordered_terms
 from tensorprog.derive.rules import Derivation, Index, Rule
 from tensorprog.derive.symbols import Atom, E
-from tensorprog.derive.text import independence
+from tensorprog.display.breaking import WIDTH, broken, seen
+from tensorprog.display.formats import DerivationFormat
+from tensorprog.display.text import independence
 
 GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
          "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"}
@@ -255,3 +256,6 @@ def families_latex(derivation: Derivation) -> str:
 def words_latex(text: str) -> str:
     """A sentence with formulas in the notation of the text output, in typewriter where it has any."""
     return text.translate(SPECIAL)
+
+
+LATEX = DerivationFormat("latex", "a document that needs amsmath and amssymb", derivation_latex)

@@ -7,11 +7,13 @@ from functools import cached_property
 
 import sympy
 
-from tensorprog.derive.json import derivation_dict, derivation_json
-from tensorprog.derive.latex import derivation_latex
-from tensorprog.derive.markdown import derivation_markdown
 from tensorprog.derive.rules import Derivation, Rule, Step
-from tensorprog.derive.text import derivation_text
+from tensorprog.display import FORMATS
+from tensorprog.display.json import derivation_dict, derivation_json
+from tensorprog.display.latex import derivation_latex
+from tensorprog.display.markdown import derivation_markdown
+from tensorprog.display.text import derivation_text
+from tensorprog.files import require_choice
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Limit:
         return derivation_latex(self.derivation, steps)
 
     def json(self) -> dict[str, object]:
-        """The equations as dictionaries and lists; the schema is in `derive.json`."""
+        """The equations as dictionaries and lists; the schema is in `display.json`."""
         return derivation_dict(self.derivation)
 
     def json_text(self) -> str:
@@ -45,8 +47,14 @@ class Limit:
         return derivation_json(self.derivation)
 
     def show(self, style: str, steps: bool = False) -> str:
-        """The equations as 'text', 'markdown', 'latex' or 'json' (which always has the steps)."""
-        return self.json_text() if style == "json" else getattr(self, style)(steps)
+        """The equations in one of `display.FORMATS`: 'text', 'markdown', 'latex', 'json' (which always has the steps), or one
+        that was registered.
+
+        Raises:
+            ProgramError: TP704, for another one.
+        """
+        require_choice("TP704", "format", style, tuple(FORMATS))
+        return FORMATS[style].render(self.derivation, steps)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -73,6 +81,6 @@ class Limit:
         return self.markdown()
 
     def _repr_latex_(self) -> str:
-        from tensorprog.derive.latex import aligned
+        from tensorprog.display.latex import aligned
 
         return f"$${aligned(list(self.rules))}$$"

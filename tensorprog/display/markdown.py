@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from tensorprog.derive.latex import OUTER_NOTE, aligned, families_latex, groups, indices_latex
 from tensorprog.derive.notes import TYPESET
 from tensorprog.derive.rules import Derivation
-from tensorprog.derive.text import independence
+from tensorprog.display.formats import DerivationFormat
+from tensorprog.display.latex import OUTER_NOTE, aligned, families_latex, groups, indices_latex
+from tensorprog.display.text import independence
 
 
 def derivation_markdown(derivation: Derivation, steps: bool = False) -> str:
@@ -42,3 +43,6 @@ def _code(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return "".join(f"\\{c}" if c in "*_[]<>`{}" else c for c in text)
+
+
+MARKDOWN = DerivationFormat("markdown", "formulas between dollar signs, as notebooks and web pages show them", derivation_markdown)
