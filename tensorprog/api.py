@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from tensorprog.diagnostics.acceptances import Acceptance
     from tensorprog.display.limit import Limit
-    from tensorprog.driver import Compiled
+    from tensorprog.evaluators.analysis import Analysis
+    from tensorprog.evaluators.plan import Plan
     from tensorprog.ir.program import Program
-    from tensorprog.kernel_api import Kernels
+    from tensorprog.kernels import Kernels
     from tensorprog.powers.entries import Mup
     from tensorprog.powers.scale import Scale
     from tensorprog.random_limit import Spread
@@ -100,7 +101,7 @@ def compile_source(source: Source, settings: Mapping[str, object] | None = None)
         compiled = CompiledProgram(source, program, given, warnings, accepted)
         compiled.kept = (shelf, *found)
     else:
-        from tensorprog.driver import front
+        from tensorprog.check import front
 
         reporter = Reporter(source)
         program = front(source, reporter)
@@ -381,7 +382,7 @@ class CompiledProgram:
                      out: Mapping[str, object] | None = None, threads: int | None = None,
                      dtype: str = "float64") -> Kernels:
         """`kernels` with the settings as a mapping."""
-        from tensorprog.kernel_api import kernels
+        from tensorprog.kernels import kernels
 
         require_choice("TP706", "dtype", dtype, DTYPES)
         require_run_options(0, threads)
@@ -515,41 +516,53 @@ class CompiledProgram:
     @cached_property
     def _simulator(self) -> Simulator:
         """What runs finite networks: the program with its gradients written out."""
-        from tensorprog.driver import differentiated
+        from tensorprog.pipeline import differentiated
         from tensorprog.simulate import Simulator
 
         return Simulator(differentiated(self.program, Reporter(self.source)), self.program)
 
     @cached_property
-    def compiled(self) -> Compiled:
-        """What the passes make of the program: powers of n, limit program, plan. Its warnings join `warnings`.
+    def compiled(self) -> Analysis:
+        """What the passes make of the program: powers of n, limit program; and what evaluators find out about it. Its warnings
+        join `warnings`.
 
         Raises:
             ProgramError: for a program without a limit.
         """
-        compiled, warnings, accepted = self._compiled(self.settings)
+        analysis, warnings, accepted = self._compiled(self.settings)
         self._accepted |= accepted
         self.warnings = (*self.warnings, *warnings)
-        return compiled
+        return analysis
 
-    def _compiled(self, settings: Mapping[str, object]) -> tuple[Compiled, tuple[Diagnostic, ...], Collection[Acceptance]]:
+    @property
+    def plan(self) -> Plan:
+        """The evaluator of every output, and why.
+
+        Raises:
+            ProgramError: for a program without a limit.
+        """
+        from tensorprog.evaluators.plan import plan_of
+
+        return plan_of(self.compiled)
+
+    def _compiled(self, settings: Mapping[str, object]) -> tuple[Analysis, tuple[Diagnostic, ...], Collection[Acceptance]]:
         """The passes' work, the warnings, and what of the source accepted some; kept on disk."""
+        from tensorprog.evaluators.analysis import Analysis
         from tensorprog.kept import Shelf
 
         if self.kept is not None and settings == self.settings:
             shelf, compiled, warnings, accepted = self.kept
         else:
-            from tensorprog.driver import compile_program
+            from tensorprog.pipeline import compile_program
 
             reporter = Reporter(self.source, accepted=set(self._checker_accepted))
             compiled = compile_program(self.program, settings, reporter)
             warnings, accepted = reporter.warnings, frozenset(reporter.accepted)
             shelf = Shelf(self.source, settings)
             shelf.keep_program(self.program, self._checker_warnings, self._checker_accepted, compiled, warnings, accepted)
-        compiled.__dict__["shelf"] = shelf
-        return compiled, warnings, accepted
+        return Analysis.of(compiled, shelf), warnings, accepted
 
-    def compiled_for(self, env: Mapping[str, object]) -> Compiled:
+    def compiled_for(self, env: Mapping[str, object]) -> Analysis:
         """`compiled`; made anew if `env` changes a parameter that powers of n depend on."""
         limit = self.compiled
         if any(env[name] != limit.env[name] for name in limit.powers.fixed):
@@ -664,7 +677,7 @@ class CompiledProgram:
 COARSE = 1e-3
 
 
-def _tail_warnings(compiled: Compiled, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray],
+def _tail_warnings(compiled: Analysis, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray],
                    methods: Mapping[str, str]) -> list[Diagnostic]:
     """A warning for each average with a heavy tail, if an output of the particles is not precise."""
     import numpy as np

@@ -92,7 +92,7 @@ def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None,
 
 def _vanishing(compiled: CompiledProgram, settings: Mapping[str, object]) -> dict[str, float]:
     """The outputs whose limit is 0 because they carry a negative power of n: that power of 1/n."""
-    from tensorprog.driver import compile_program
+    from tensorprog.pipeline import compile_program
 
     limit = compiled.compiled
     if limit.powers.fixed:

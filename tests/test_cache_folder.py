@@ -123,6 +123,7 @@ def test_a_full_disk_is_no_error_and_leaves_no_rest(places, monkeypatch):
 
 def test_the_size_and_clearing(tmp_path, monkeypatch):
     from click.testing import CliRunner
+
     from tensorprog.cli import main
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -102,7 +102,8 @@ def fake_limit(monkeypatch):
         return fake.values, {name: np.zeros(np.shape(v)) for name, v in fake.values.items()}
 
     module = types.SimpleNamespace(run=run)
-    monkeypatch.setattr("tensorprog.evaluate.load_module", lambda text: module)
+    for evaluator in ("span", "covariance", "particles"):
+        monkeypatch.setattr(f"tensorprog.evaluators.{evaluator}.load_module", lambda text: module)
     return fake
 
 

@@ -11,8 +11,8 @@ from tensorprog import ProgramError
 from tensorprog.bind import bind
 from tensorprog.covariance.emit import emit_module
 from tensorprog.covariance.pairs import PairLowering, pair_kernels
-from tensorprog.driver import load_module
-from tensorprog.kernel_api import pair_kernel_text
+from tensorprog.evaluators.tiles import tiles_of
+from tensorprog.modules import load_module
 
 HEADER = """width n
 size P, Q, d, L
@@ -351,7 +351,7 @@ def test_tangent_kernels_agree_with_the_table(body, functions, ending, rectangul
 
 def test_a_derivative_that_equations_multiply_out_is_one_series():
     program = tangent_program("biases", ("tanh", "tanh"), "one")
-    text = pair_kernel_text(program.compiled, program.compiled.covered.system)
+    text = tiles_of(program.compiled, program.compiled.covered.system).text()
     assert text.count("rt.sum_series(") == text.count(", True)") > 0
     assert text.count("\ndef phi") == 2  # tanh and its slope, which equations also multiply out to 1 - tanh**2
     expected = by_table(program, data(), L=2)["K"]
@@ -503,4 +503,4 @@ def test_numbers_in_front_of_layers_are_as_those_in_variances(phi, a, c):
 def test_numbers_in_front_of_layers_leave_tiles():
     layer = "a * (W @ tanh(c * (U @ X[p]) / sqrt(d))) / sqrt(n)"
     program = tensorprog.compile(SCALED.format(first="1", second="1", phi="tanh", layer=layer))
-    assert all("tiles" in choice.cost for choice in program.compiled.plan.choices)
+    assert all("tiles" in choice.cost for choice in program.plan.choices)

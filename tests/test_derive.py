@@ -18,8 +18,8 @@ from declarations import WITHOUT_FORMULAS
 
 import tensorprog
 from tensorprog.cli import main
-from tensorprog.display.json import SCHEMA
 from tensorprog.derive.rules import KINDS
+from tensorprog.display.json import SCHEMA
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = sorted(path for folder in (ROOT / "examples", ROOT / "tests" / "programs") for path in folder.glob("*.tp")

@@ -12,7 +12,7 @@ import pytest
 from pygments.token import Comment, Error, Keyword, Name, Number, Operator, Text
 
 from tensorprog import highlighting
-from tensorprog.check.declarations import builtin_names, LAWS
+from tensorprog.check.declarations import LAWS, builtin_names
 from tensorprog.check.library import PARAMETERS
 from tensorprog.highlighting import TensorProgramLexer
 from tensorprog.syntax.tokens import KEYWORDS

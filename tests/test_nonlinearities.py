@@ -11,9 +11,10 @@ import pytest
 import tensorprog
 import tensorprog.runtime as rt
 from tensorprog.codegen.expressions import numpy_text
-from tensorprog.runtime import expectations as numeric
 from tensorprog.finite.functions import apply_unary
 from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.runtime import expectations as numeric
+from tensorprog.runtime.functions import array_form
 
 RIGHT = {
     "neg": lambda x: -x, "relu": lambda x: max(x, mpmath.mpf(0)), "abs": abs, "sign": mpmath.sign,
@@ -33,7 +34,7 @@ def forms(name):
     def scalar(x):
         return np.array([eval(NONLINEARITIES[name].scalar.format(x="x"), {**vars(math), "x": float(v)}) for v in x])
 
-    found = [NONLINEARITIES[name].values, emitted, lambda x: apply_unary(name, 0, x), scalar]
+    found = [array_form(NONLINEARITIES[name]), emitted, lambda x: apply_unary(name, 0, x), scalar]
     compiled = getattr(numeric, name, None)
     return found if compiled is None else [*found, lambda x: np.array([compiled(float(v)) for v in x])]
 

@@ -10,8 +10,8 @@ from known_answers import KNOWN
 
 import tensorprog
 from tensorprog.runtime import solving
-from tensorprog.runtime.solving import Solver, interpreted
 from tensorprog.runtime.compiling import njit
+from tensorprog.runtime.solving import Solver, interpreted
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RECURSION = """width n

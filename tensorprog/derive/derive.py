@@ -10,6 +10,7 @@ from functools import cache
 import sympy
 from sympy import Expr, Function, S
 
+from tensorprog.compiled import Compiled
 from tensorprog.derive.arrays import Binder
 from tensorprog.derive.common import name_common_expectations
 from tensorprog.derive.entries import Trace
@@ -23,7 +24,6 @@ from tensorprog.derive.symbols import Atom, Cov, Hat, expectation, index, z
 from tensorprog.derive.system import HatSite, build_system
 from tensorprog.derive.titles import placeholder_names
 from tensorprog.derive.trace import trace
-from tensorprog.driver import Compiled
 from tensorprog.ir.laws import centre
 from tensorprog.ir.program import For, Initial, MatrixType, Program, walk
 

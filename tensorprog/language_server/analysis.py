@@ -48,7 +48,7 @@ class Analysis:
         """What `tpc check` says."""
         reporter = Reporter(self.source)
         try:
-            from tensorprog.driver import compile_program
+            from tensorprog.pipeline import compile_program
 
             compile_program(self._front(reporter), None, reporter)
         except ProgramError as error:
@@ -174,7 +174,7 @@ class Analysis:
         """The equations of the limit (`tpc derive`) in a line each; none if there is no limit or no formula for it."""
         from tensorprog.derive import derive
         from tensorprog.derive.formula import formula
-        from tensorprog.driver import compile_program
+        from tensorprog.pipeline import compile_program
 
         if self.program is None:
             return []

@@ -366,3 +366,10 @@ def _jumps(op: Elementwise, args: list[Bound]) -> bool:
             whole = exponent.low == exponent.high and float(exponent.low).is_integer()
             return not (exponent.low >= 0 and (whole or base.low >= 0))
     return jumps(op.fn, op.order)
+
+
+def place_of(jump: Jump) -> str:
+    """What happens at a jump that is met."""
+    what = {"div": "a denominator tends to 0 here", "log": "the argument of a logarithm tends to 0 here",
+            "sqrt": "the argument of a square root tends to 0 here", "pow": "the base of a power tends to 0 here"}
+    return what.get(jump.fn.rstrip("'")) or f"the argument of `{jump.fn}` tends to 0 here, where it jumps"

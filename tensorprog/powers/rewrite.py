@@ -150,7 +150,7 @@ def _with_factor(text: str, edit: Edit, width: str) -> str:
 
 def _require_done(found: Mup, source: Source) -> None:
     """The changed program must be in muP: what it declares, multiplies by and adds is what the calculus asks for."""
-    from tensorprog.driver import front
+    from tensorprog.check import front
     from tensorprog.powers.mup import maximal_update
 
     program = front(source, Reporter(source))

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from tensorprog.diagnostics import Reporter
-from tensorprog.driver import constants_env
+from tensorprog.ir.constants import constants_env
 from tensorprog.ir.program import Cell, MatrixType, Program, Type
 from tensorprog.passes.rewrite import without_kernels
 from tensorprog.powers.components import ZERO, Value, change, fraction, is_sure, joined, largest, scattered

@@ -208,7 +208,7 @@ def test_every_example_opens_and_can_be_hovered_over():
 
 
 def test_the_words_are_those_of_the_language():
-    from tensorprog.check.declarations import builtin_names, LAWS
+    from tensorprog.check.declarations import LAWS, builtin_names
     from tensorprog.check.library import PARAMETERS
 
     assert (builtin_names() | set(LAWS) | set(PARAMETERS)) <= set(words())
@@ -216,6 +216,7 @@ def test_the_words_are_those_of_the_language():
 
 def test_without_pygls(monkeypatch):
     from click.testing import CliRunner
+
     from tensorprog.cli import main
 
     monkeypatch.setitem(sys.modules, "pygls.lsp.server", None)

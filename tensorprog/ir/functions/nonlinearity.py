@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from tensorprog.ir.functions.bounds import BoundOf
@@ -71,10 +70,6 @@ class Nonlinearity:
         except (ValueError, ZeroDivisionError, OverflowError):
             return math.nan
 
-    def values(self, x: Any) -> Any:
-        """Its NumPy form at arrays or numbers; the shape of `x`."""
-        return (self.array or _array(self.numpy, self.scalar))(x)
-
     @property
     def vanishes_at_zero(self) -> bool:
         """Whether f(0) = 0."""
@@ -134,17 +129,3 @@ def _sympy_number(x: float) -> Any:
     import sympy
 
     return sympy.Float(x)
-
-
-@cache
-def _array(numpy: str | None, scalar: str) -> Callable[[Any], Any]:
-    import numpy as np
-
-    if numpy is not None:
-        return eval(f"lambda x: {numpy.format(x='x')}", {"np": np})
-    from numba import vectorize
-
-    scope = {name: getattr(math, name) for name in MATH}
-    exec(f"def f(x):\n    return {scalar.format(x='x')}\n", scope)
-    made = vectorize(["float32(float32)", "float64(float64)"])(scope["f"])
-    return lambda x: made(np.asarray(x, dtype=None if np.asarray(x).dtype.kind == "f" else float))
