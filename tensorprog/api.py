@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tensorprog.results import Result
     from tensorprog.simulate import Simulator
     from tensorprog.sweep import Sweep
-    from tensorprog.verify_report import Verification
+    from tensorprog.verify.report import Verification
 
 STAGES = ("ast", "program", "limit", "plan", "kernel")
 METHODS = ("auto", "span", "covariance", "particles")
@@ -472,7 +472,7 @@ class CompiledProgram:
         Raises:
             ProgramError: for a mistake in the data or settings; TP710, for too few widths, seeds or replicates.
         """
-        from tensorprog.verify import verify_program
+        from tensorprog.verify.verify import verify_program
 
         self._refuse_misspelt_options(settings, CompiledProgram.verify)
         return verify_program(self, data, settings, widths=widths, seeds=seeds, seed=seed, progress=progress,

@@ -443,8 +443,8 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     Example:
       tpc verify model.tp data.npz --seeds 32 --plot convergence.png
     """
-    from tensorprog.verify import verify_program
-    from tensorprog.verify_plot import picture_format
+    from tensorprog.files import picture_format
+    from tensorprog.verify.verify import verify_program
 
     if plot is not None:
         picture_format(plot)
@@ -616,7 +616,7 @@ def scale(program: str, data: tuple[str, ...], more_data: tuple[str, ...], measu
       tpc scale model.tp
       tpc scale model.tp data.npz --measure --plot scales.png
     """
-    from tensorprog.verify_plot import picture_format
+    from tensorprog.files import picture_format
 
     if plot is not None:
         picture_format(plot)
@@ -808,7 +808,7 @@ def _check_targets(output: Path | None, plot: Path | None) -> None:
 
         result_format(output)
     if plot is not None:
-        from tensorprog.verify_plot import picture_format
+        from tensorprog.files import picture_format
 
         picture_format(plot)
 

@@ -10,19 +10,16 @@ or be an entry point of the group `tensorprog.extensions`; then `tpc` knows what
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import MutableMapping
-from dataclasses import fields
 from functools import cache
 from importlib import import_module
-from types import CodeType
 from typing import Any
+
+from tensorprog.registry import REGISTERED
 
 GROUP = "tensorprog.extensions"
 VARIABLE = "TENSORPROG_EXTENSIONS"
-
-_registered: list[Any] = []
 
 
 def register(extension: Any) -> None:
@@ -39,12 +36,12 @@ def register(extension: Any) -> None:
     table[extension.name] = extension
     if callable(getattr(extension, "operator", None)):
         _operators()[extension.name] = extension.operator
-    _registered.append(extension)
+    REGISTERED.append(extension)
 
 
 def unregister(extension: Any) -> None:
     """Take an extension out again."""
-    _registered.remove(extension)
+    REGISTERED.remove(extension)
     _operators().pop(extension.name, None)
     del _table(extension)[extension.name]
 
@@ -83,23 +80,3 @@ def load() -> None:
         import_module(name.strip())
     for entry in entry_points(group=GROUP):
         entry.load()
-
-
-def digest() -> str:
-    """A text that changes with what is registered, on which what is kept on disk depends; empty if nothing is."""
-    found = hashlib.sha256()
-    for extension in _registered:
-        found.update(repr([(f.name, _described(getattr(extension, f.name))) for f in fields(extension)]).encode())
-    return found.hexdigest() if _registered else ""
-
-
-def _described(value: Any) -> object:
-    code = getattr(value, "__code__", None)
-    if code is not None:
-        return _code(code), repr(value.__defaults__), [_described(c.cell_contents) for c in value.__closure__ or ()]
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
-
-
-def _code(code: CodeType) -> object:
-    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return code.co_code.hex(), constants, code.co_names

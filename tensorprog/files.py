@@ -112,3 +112,19 @@ def _mode(target: str) -> int:
     umask = os.umask(0)
     os.umask(umask)
     return NEW_FILE_MODE & ~umask
+
+
+PICTURES = ("png", "pdf", "svg")
+
+
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """The format that a file's extension names.
+
+    Raises:
+        ProgramError: TP711, for another one.
+    """
+    extension = os.path.splitext(path)[1].lower().removeprefix(".")
+    if extension not in PICTURES:
+        raise mistake("TP711", f"'{os.fspath(path)}' does not end in {', '.join('.' + f for f in PICTURES)}",
+                      "name the picture like `convergence.png`")
+    return extension

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from tensorprog.cache_folder import cache_folder, evict, most_bytes, recall, store
 from tensorprog.diagnostics import Source
-from tensorprog.extensions import digest
 from tensorprog.ir.program import Cell
+from tensorprog.registry import digest
 
 #: Where grammars are, beside the package or in it.
 PACKAGE = Path(__file__).parent

@@ -13,10 +13,10 @@ from scipy.integrate import quad
 import tensorprog
 from tensorprog import DerivationFormat, Ensemble, Nonlinearity, ResultFormat
 from tensorprog.ensembles.ensemble import number
-from tensorprog.extensions import digest
 from tensorprog.ir.functions.bounds import between, rectified
 from tensorprog.ir.functions.expr import X, add, call, div, mul, num, sub
 from tensorprog.ir.program import ConstExpr
+from tensorprog.registry import digest
 
 
 @pytest.fixture

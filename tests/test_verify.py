@@ -18,8 +18,7 @@ from tensorprog.cli import main
 from tensorprog.diagnostics import ProgramError
 from tensorprog.results import Result
 from tensorprog.runtime.replicates import standard_error
-from tensorprog.verify import judge
-from tensorprog.verify_statistics import (
+from tensorprog.verify.statistics import (
     Estimate,
     distance_of_means,
     distance_of_networks,
@@ -28,6 +27,7 @@ from tensorprog.verify_statistics import (
     keeps_scattering,
     significance,
 )
+from tensorprog.verify.verify import judge
 
 WIDTHS = (64, 128, 256, 512, 1024)
 SEEDS = 16

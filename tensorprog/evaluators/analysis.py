@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from tensorprog.compiled import Compiled
-from tensorprog.extensions import digest
 from tensorprog.ir.program import Cell, Program
 from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.linear import Linear, linear_outputs
 from tensorprog.progress import announce
+from tensorprog.registry import digest
 from tensorprog.series.split import Split, split
 
 if TYPE_CHECKING:

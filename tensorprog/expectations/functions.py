@@ -130,12 +130,15 @@ _SLOPES: dict[str, Callable[[Expr], Expr]] = {
 _OWN: dict[str, Callable[[Expr], Expr]] = {"relu": relu, "step": step}
 
 
-@cache
 def unary(name: str) -> Callable[[Expr], Expr]:
     """A primitive of one argument: SymPy's own function, or a class made of its record."""
-    record = NONLINEARITIES[name]
-    known = _OWN.get(name) or record.sympy or (record.formula if record.kink else None)
-    return known or type(name, (_OfRecord,), {"record": record, "__module__": __name__, "nargs": 1})
+    return _unary(NONLINEARITIES[name])
+
+
+@cache
+def _unary(record: Nonlinearity) -> Callable[[Expr], Expr]:
+    known = _OWN.get(record.name) or record.sympy or (record.formula if record.kink else None)
+    return known or type(record.name, (_OfRecord,), {"record": record, "__module__": __name__, "nargs": 1})
 
 
 def __getattr__(name: str) -> type:

@@ -47,10 +47,14 @@ def slope_of_kink(fn: str) -> str | None:
     return expr.fn if expr is not None and expr.args == (X,) else None
 
 
-@cache
 def derivative(fn: str, order: int) -> Expr:
     """The `order`-th derivative of a unary primitive as an expression over `x`."""
-    expr = call(fn, X)
+    return _derivative(NONLINEARITIES[fn], order)
+
+
+@cache
+def _derivative(function: Nonlinearity, order: int) -> Expr:
+    expr = call(function.name, X)
     for _ in range(order):
         expr = differentiate_expr(expr)
     return expr

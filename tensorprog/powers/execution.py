@@ -55,6 +55,7 @@ from tensorprog.ir.program import (
     Zero,
     walk,
 )
+from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import initial_power
 from tensorprog.powers.components import (
     FIRST_OBJECT,
@@ -77,7 +78,6 @@ from tensorprog.powers.components import (
 )
 from tensorprog.powers.matrices import Matrix, outer, total
 from tensorprog.powers.matrix_functions import dot, function
-from tensorprog.powers.numbers import known_numbers
 from tensorprog.powers.refusals import not_covered
 from tensorprog.powers.storage import Elements, mentions
 

@@ -60,8 +60,8 @@ from tensorprog.ir.program import (
     Zero,
     walk,
 )
+from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import initial_power
-from tensorprog.powers.numbers import known_numbers
 from tensorprog.powers.refusals import not_covered, undecided
 from tensorprog.powers.terms import (
     ACTIVE,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from tensorprog.results import Result
 from tensorprog.results_text import NO_LIMIT, html_cells, html_table, with_error
-from tensorprog.verify_statistics import Power
+from tensorprog.verify.statistics import Power
 
 AGREES, DIFFERS, DIVERGED, UNRESOLVED = "agrees", "differs", "diverged", "not resolved"
 
@@ -111,7 +111,7 @@ class Verification:
         Raises:
             ProgramError: TP711, for another kind of file; TP707, when it cannot be written.
         """
-        from tensorprog.verify_plot import plot
+        from tensorprog.verify.plot import plot
 
         plot(self, path)
 

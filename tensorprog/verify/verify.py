@@ -3,7 +3,7 @@
     verify_program -> Verification     runs the limit and the networks
     judge(limit, networks)             compares their results
 
-The means over networks are extrapolated to infinite width without the limit (`verify_statistics.py`), and an output
+The means over networks are extrapolated to infinite width without the limit (`verify/statistics.py`), and an output
 fails if the limit is further from that than noise explains. What is allowed is such that, were all numbers right and
 the noise normal, one of them would fail with probability `LEVEL`: Student's t, Bonferroni's correction for their count.
 Besides single numbers, the projection of each array onto its limit is tested, where errors that elements share add up.
@@ -20,8 +20,8 @@ import numpy as np
 from tensorprog.diagnostics import Reporter
 from tensorprog.files import mistake
 from tensorprog.results import Result, first_divergence
-from tensorprog.verify_report import AGREES, DIFFERS, DIVERGED, NO_LIMIT, UNRESOLVED, Finding, Verification
-from tensorprog.verify_statistics import (
+from tensorprog.verify.report import AGREES, DIFFERS, DIVERGED, NO_LIMIT, UNRESOLVED, Finding, Verification
+from tensorprog.verify.statistics import (
     Estimate,
     concentrates,
     distance_of_means,

@@ -8,30 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensorprog.files import mistake, write_whole
-from tensorprog.verify_statistics import ROUNDING, Power
+from tensorprog.files import picture_format, write_whole
+from tensorprog.verify.statistics import ROUNDING, Power
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from tensorprog.verify_report import Verification
+    from tensorprog.verify.report import Verification
 
-FORMATS = ("png", "pdf", "svg")
 COLUMNS = 3
 NETWORK, MEAN, LIMIT = "#4477aa", "#ee6677", "#777777"
-
-
-def picture_format(path: str | os.PathLike[str]) -> str:
-    """The format that a file's extension names.
-
-    Raises:
-        ProgramError: TP711, for another one.
-    """
-    extension = os.path.splitext(path)[1].lower().removeprefix(".")
-    if extension not in FORMATS:
-        raise mistake("TP711", f"'{os.fspath(path)}' does not end in {', '.join('.' + f for f in FORMATS)}",
-                      "name the picture like `convergence.png`")
-    return extension
 
 
 def plot(verification: Verification, path: str | os.PathLike[str]) -> None:
