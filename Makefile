@@ -7,7 +7,7 @@ TORCH ?= torch
 READY := .venv/ready
 BIN := .venv/bin
 
-.PHONY: demo test test-torch test-extras slow bench clean
+.PHONY: demo test test-torch test-extras slow check types goldens bench clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo/digits_demo.py
@@ -22,6 +22,21 @@ test-torch: $(READY)
 test-extras: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,tables,notebook,sklearn,lsp]
 	$(BIN)/python -m pytest tests/extras
+
+# Style, layers of imports, and types (of which those on record may stay, and no others may come).
+check: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[check]
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy | $(BIN)/mypy-baseline filter
+
+# Record the types that are missing, after there are fewer of them.
+types: $(READY)
+	$(BIN)/mypy | $(BIN)/mypy-baseline sync
+
+# What every stage makes of every example, written anew (tests/goldens).
+goldens: $(READY)
+	$(BIN)/python tests/goldens.py
 
 slow: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow

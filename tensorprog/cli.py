@@ -723,7 +723,7 @@ def _compile(path: str, assignments: Iterable[tuple[str, object]], *, show_warni
 
     compiled = compile_source(_read(path), _as_settings(assignments))
     if limit:
-        compiled.compiled  # noqa: B018 (taken for its errors and warnings)
+        compiled.compiled
     if show_warnings:
         _show_warnings(compiled, compiled.warnings)
     return compiled

@@ -11,7 +11,7 @@ or be an entry point of the group `tensorprog.extensions`; then `tpc` knows what
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -29,10 +29,10 @@ def register(extension: Any) -> None:
         ValueError: its name is taken, or what it says of itself is not true.
         TypeError: it is none of these.
     """
-    table = _table(extension)
+    table, check = _kind(extension)
     if extension.name in table:
         raise ValueError(f"`{extension.name}` is there already")
-    extension.check()
+    check(extension)
     table[extension.name] = extension
     if callable(getattr(extension, "operator", None)):
         _operators()[extension.name] = extension.operator
@@ -43,7 +43,8 @@ def unregister(extension: Any) -> None:
     """Take an extension out again."""
     REGISTERED.remove(extension)
     _operators().pop(extension.name, None)
-    del _table(extension)[extension.name]
+    table, _ = _kind(extension)
+    del table[extension.name]
 
 
 def _operators() -> MutableMapping[str, Any]:
@@ -52,18 +53,21 @@ def _operators() -> MutableMapping[str, Any]:
     return OPERATORS
 
 
-def _table(extension: Any) -> MutableMapping[str, Any]:
+def _kind(extension: Any) -> tuple[MutableMapping[str, Any], Callable[[Any], None]]:
+    """The table of the extensions of its kind, and what checks them."""
     from tensorprog.display import FORMATS, DerivationFormat
     from tensorprog.ensembles import ENSEMBLES, Ensemble
+    from tensorprog.ir.function_checks import check_function
     from tensorprog.ir.functions import NONLINEARITIES, Nonlinearity
     from tensorprog.save import WRITERS, ResultFormat
 
-    kinds: tuple[tuple[type, MutableMapping[str, Any]], ...] = (
-        (Nonlinearity, NONLINEARITIES), (Ensemble, ENSEMBLES), (DerivationFormat, FORMATS), (ResultFormat, WRITERS))
-    for kind, table in kinds:
+    kinds: tuple[tuple[type, MutableMapping[str, Any], Callable[[Any], None]], ...] = (
+        (Nonlinearity, NONLINEARITIES, check_function), (Ensemble, ENSEMBLES, Ensemble.check),
+        (DerivationFormat, FORMATS, DerivationFormat.check), (ResultFormat, WRITERS, ResultFormat.check))
+    for kind, table, check in kinds:
         if isinstance(extension, kind):
-            return table
-    names = ", ".join(f"`{kind.__name__}`" for kind, _ in kinds)
+            return table, check
+    names = ", ".join(f"`{kind.__name__}`" for kind, *_ in kinds)
     raise TypeError(f"an extension is one of {names}, not {extension!r}")
 
 

@@ -59,7 +59,7 @@ class Sweep:
         if not self.varying:
             return self.results[0].only(shown) if shown else self.results[0]
         chosen = [r.only(shown).numbers() if shown else r.numbers() for r in self.results]
-        names = [name for name in chosen[0]]
+        names = list(chosen[0])
         values, errors = ({name: self._stacked([_array(part(r), name) for r in chosen]) for name in names}
                           for part in (lambda r: r, lambda r: r.error))
         diverged = {name: None for r in chosen for name in r.diverged}

@@ -114,7 +114,8 @@ def test_lines_fit_on_a_page():
 def measured(formula: str) -> float:
     if not formula.strip():
         return 0.0
-    known = re.sub(r"\\big[lr](.)", r"\1", formula).replace(r"\top", "T").replace(r"\operatorname", r"\mathrm").replace(r"\text", r"\mathrm")
+    known = re.sub(r"\\big[lr](.)", r"\1", formula).replace(r"\top", "T")
+    known = known.replace(r"\operatorname", r"\mathrm").replace(r"\text", r"\mathrm")
     return MathTextParser("path").parse(f"${known.strip()}$", dpi=72, prop=FontProperties(size=10, math_fontfamily="cm")).width
 
 

@@ -139,7 +139,7 @@ def test_the_package_exports_lazily():
     assert tensorprog.compile(MODEL).program.outputs[0].name == "f"
     assert "compile" in dir(tensorprog)
     with pytest.raises(AttributeError):
-        tensorprog.nothing  # noqa: B018
+        tensorprog.nothing
 
 
 # --- usage ---------------------------------------------------------------------------------------------------

@@ -19,10 +19,11 @@ from click.testing import CliRunner
 
 import tensorprog
 from tensorprog.cli import main
+from tensorprog.registry import REGISTERED
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/api.md", "docs/architecture.md", "docs/derivations.md", "docs/editors/README.md",
-             "docs/linear-limits.md", "docs/results.md", "docs/scaling.md", "docs/scikit-learn.md", "docs/second-derivatives.md",
+             "docs/extending.md",             "docs/linear-limits.md", "docs/results.md", "docs/scaling.md", "docs/scikit-learn.md", "docs/second-derivatives.md",
              "docs/torch.md", "examples/README.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
@@ -39,8 +40,11 @@ def folder(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    before = list(REGISTERED)
     yield tmp_path
     sys.modules.pop("first_limit", None)
+    for extension in [e for e in REGISTERED if e not in before]:
+        tensorprog.unregister(extension)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -127,7 +131,7 @@ def test_programs_of_the_reference_run(text):
 
 
 def test_links_lead_somewhere():
-    for document in (*DOCUMENTS, "docs/language.md"):
+    for document in (*DOCUMENTS, "docs/language.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text(encoding="utf-8")):
             if "://" not in target:
                 assert ((ROOT / document).parent / target).exists(), f"{document}: {target}"

@@ -36,10 +36,10 @@ def registered():
 
 def gudermann(**changed):
     """atan(sinh(x)): bounded, odd, smooth, and in no table; its derivative is 1/cosh(x)."""
-    known = dict(
-        name="gudermann", description="atan(sinh(x))", scalar="atan(sinh({x}))",
-        derivative=div(num(2), add(call("exp"), call("exp", call("neg")))), bound=between(-1.5708, 1.5708, zero_at_zero=True),
-        parity="odd", lipschitz=True)
+    known = {
+        "name": "gudermann", "description": "atan(sinh(x))", "scalar": "atan(sinh({x}))",
+        "derivative": div(num(2), add(call("exp"), call("exp", call("neg")))), "bound": between(-1.5708, 1.5708, zero_at_zero=True),
+        "parity": "odd", "lipschitz": True}
     return Nonlinearity(**known | changed)
 
 
@@ -48,9 +48,10 @@ def leaky(**changed):
     def formula(x):
         return (5 * x + 3 * abs(x)) / 8
 
-    known = dict(
-        name="leaky", description="x or x/4", scalar="{x} if {x} > 0.0 else 0.25 * {x}", formula=formula, degree=1, kink="kink",
-        derivative=add(num(0.25), mul(num(0.75), call("step"))), bound=rectified(-np.inf, 1.0), lipschitz=True)
+    known = {
+        "name": "leaky", "description": "x or x/4", "scalar": "{x} if {x} > 0.0 else 0.25 * {x}", "formula": formula, "degree": 1,
+        "kink": "kink",
+        "derivative": add(num(0.25), mul(num(0.75), call("step"))), "bound": rectified(-np.inf, 1.0), "lipschitz": True}
     return Nonlinearity(**known | changed)
 
 

@@ -79,7 +79,7 @@ def _with_quotient(key, memo, stack, worst, x):
 @njit(error_model="numpy")
 def _with_loop(key, memo, stack, worst, x):
     total = 0.0
-    for k in range(3):
+    for k in range(3):  # noqa: B007
         total += x
     return total
 

@@ -58,7 +58,7 @@ class Cases:
             return None
         if any(s.name in self.rows.names for s in e.free_symbols):
             return None
-        large = e.subs({s: LARGE for s in e.free_symbols})
+        large = e.subs(dict.fromkeys(e.free_symbols, LARGE))
         if isinstance(guard, AtLeastZero):
             return e if large >= 0 else flat(-e - 1)
         return flat(abs(large) / large * e - 1) if large != 0 else None

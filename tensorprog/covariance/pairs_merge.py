@@ -111,7 +111,7 @@ def _merged(graph: Graph) -> Graph:
                 tuple((level, classes[base]) for level, base in sorted(node.bases.items())),
                 tuple((level, classes[top]) for level, top in sorted(node.tops.items(), key=str)))
 
-    classes = {number: 0 for number in graph.nodes}
+    classes = dict.fromkeys(graph.nodes, 0)
     while True:
         ids: dict[tuple, int] = {}
         refined = {}

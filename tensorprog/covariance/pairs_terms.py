@@ -263,7 +263,7 @@ class Terms(Cases, ABC):
 
     def _functions(self, phi: Expr, psi: Expr) -> int:
         x = Symbol("x", real=True)
-        pair = tuple(f.subs({s: x for s in f.free_symbols}) for f in (phi, psi))
+        pair = tuple(f.subs(dict.fromkeys(f.free_symbols, x)) for f in (phi, psi))
         if pair not in self.duals:
             self.duals.append(pair)
         return self.duals.index(pair)

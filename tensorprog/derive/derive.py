@@ -139,7 +139,7 @@ class _Writer:
               steps: tuple[Step, ...] = (), note: str = "") -> Rule:
         mapping = self.renaming.free(tuple(b.symbol for b in loops))
         used = frozenset(s.name for s in mapping.values())
-        show = lambda e: self.renaming.apply(e.xreplace(self.names), mapping, used)  # noqa: E731
+        show = lambda e: self.renaming.apply(e.xreplace(self.names), mapping, used)
         indices = tuple(Index(mapping[b.symbol], show(b.low), show(b.high)) for b in loops)
         return Rule(kind, show(left), show(right), indices, condition.xreplace(mapping), note, steps)
 

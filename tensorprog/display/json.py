@@ -51,4 +51,5 @@ def _step(step: Step) -> dict[str, str]:
     return {"name": step.name, "text": step.text}
 
 
-JSON = DerivationFormat("json", "for other programs, always with the simplifications", lambda derivation, steps: derivation_json(derivation))
+JSON = DerivationFormat("json", "for other programs, always with the simplifications",
+                        lambda derivation, steps: derivation_json(derivation))

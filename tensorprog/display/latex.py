@@ -111,7 +111,7 @@ class FormulaPrinter(LatexPrinter):
             value, condition, otherwise = otherwise.args
             rows.append(rf"{self._print(value)} & \text{{if }} {self._print(condition)}")
         rows.append(rf"{self._print(otherwise)} & \text{{otherwise}}")
-        return rf"\begin{{cases}} {' {} '.format(chr(92) * 2).join(rows)} \end{{cases}}{power}"
+        return rf"\begin{{cases}} {f' {chr(92) * 2} '.join(rows)} \end{{cases}}{power}"
 
     def _print_Pow(self, expr):
         if not isinstance(expr.base, Atom | E | sympy.Sum | sympy.Indexed | sympy.KroneckerDelta):

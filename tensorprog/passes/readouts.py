@@ -1,7 +1,7 @@
 """Readout vectors: initial vectors that the program uses only linearly, inside moments.
 
-Training may change them. Their sign may be flipped particle by particle, so the particles evaluator samples them antithetically: the output at
-initialization is then exactly zero, and so is the error that it would feed into training (docs/architecture.md).
+Training may change them. Their sign may be flipped particle by particle, so the particles evaluator samples them antithetically: the
+output at initialization is then exactly zero, and so is the error that it would feed into training (docs/architecture.md).
 """
 
 from __future__ import annotations

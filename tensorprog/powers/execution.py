@@ -282,7 +282,7 @@ class Execution:
     # --- operations ---
 
     def _op(self, op: Op, span: Span | None) -> Value:
-        get = lambda v: self.of.get(v, ZERO)  # noqa: E731
+        get = lambda v: self.of.get(v, ZERO)
         match op:
             case Const(value=value):
                 return ZERO if value == 0 else ONE

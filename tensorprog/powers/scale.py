@@ -180,7 +180,7 @@ def inferred(prepared: Prepared, settings: Mapping[str, object] | None = None) -
     """The powers of a prepared program."""
     execution = Execution(prepared.differentiated, constants_env(prepared.program, settings or {}), prepared.updates)
     execution.run()
-    order = sorted({n for n in prepared.shown.values()}, key=_first_record(prepared, execution))
+    order = sorted(set(prepared.shown.values()), key=_first_record(prepared, execution))
     return Scale(prepared.program, {name: _name(name, prepared, execution) for name in order})
 
 

@@ -231,7 +231,7 @@ class Calculus:
     # --- operations ---
 
     def _op(self, op: Op, var: Var, span: Span | None) -> Value:
-        get = lambda v: self.of.get(v, ZERO)  # noqa: E731
+        get = lambda v: self.of.get(v, ZERO)
         match op:
             case Const(value=value):
                 return ZERO if value == 0 else ONE

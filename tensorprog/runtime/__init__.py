@@ -19,12 +19,47 @@ from tensorprog.runtime.replicates import part_size, run_replicates
 from tensorprog.runtime.sampling import Space
 from tensorprog.runtime.updates import entrywise, matrix_dot, polar, polar_adjoint, product, update_matrix
 
-__all__ = ["Factored", "LoopRun", "Matrix", "Space", "Unwatched", "averaged", "cast", "common_dimension",
-           "common_tolerance",
-           "common_dtype", "contract", "dimension", "entrywise", "erf", "gaussian_matrix", "gelu", "haar_matrix",
-           "integers", "matrix_dot", "mean_product", "operator", "part_size", "polar", "polar_adjoint", "product", "real_vector", "relu", "run_in_basis",
-           "run_replicates", "sigmoid", "sigmoid_slope", "silu", "softplus", "step", "tanh_slope", "team_sum",
-           "update_matrix", "worth_compiling", "zero_matrix"]
+__all__ = [
+    "Factored",
+    "LoopRun",
+    "Matrix",
+    "Space",
+    "Unwatched",
+    "averaged",
+    "cast",
+    "common_dimension",
+    "common_dtype",
+    "common_tolerance",
+    "contract",
+    "dimension",
+    "entrywise",
+    "erf",
+    "gaussian_matrix",
+    "gelu",
+    "haar_matrix",
+    "integers",
+    "matrix_dot",
+    "mean_product",
+    "operator",
+    "part_size",
+    "polar",
+    "polar_adjoint",
+    "product",
+    "real_vector",
+    "relu",
+    "run_in_basis",
+    "run_replicates",
+    "sigmoid",
+    "sigmoid_slope",
+    "silu",
+    "softplus",
+    "step",
+    "tanh_slope",
+    "team_sum",
+    "update_matrix",
+    "worth_compiling",
+    "zero_matrix",
+]
 
 
 def __getattr__(name: str) -> object:

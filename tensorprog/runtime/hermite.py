@@ -27,7 +27,7 @@ from tensorprog.runtime.horner import BLOCK, both_sums, largest, one_sum
 llvmlite.binding.set_option("tensorprog", "-runtime-memory-check-threshold=128")
 
 #: How kernels are compiled: arguments are clamped, so that no infinities or NaN occur.
-OPTIONS = dict(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 
 #: Terms that are left out, relative to the root mean squares of the functions.
 TOLERANCE = 3e-14

@@ -115,7 +115,7 @@ def _grow(orders: Orders, statement: Statement) -> bool:
         return False
     series = orders.series.setdefault(node, Series())
     try:
-        return any([series.add(r.part) for recipes in orders.terms(statement) for r in recipes])
+        return any(series.add(r.part) for recipes in orders.terms(statement) for r in recipes)
     except (PowerError, NoSeries) as error:
         raise Unfollowed(error, statement) from None
 

@@ -37,7 +37,7 @@ def program_of(traced: Traced, kind: str = "kernels", **options: object) -> Comp
     for power in (0, 1, 2):
         program = tensorprog.compile(program_text(traced, kind, ntk_power=power, **options))
         try:
-            program.compiled  # noqa: B018  (powers of n are known from here on)
+            program.compiled
         except ProgramError as error:
             if power == 2 or not _grows(error):
                 raise

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("pygls")
 
-from tensorprog.language_server.words import words  # noqa: E402
+from tensorprog.language_server.words import words
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 URI = "file:///work/model.tp"

@@ -54,7 +54,7 @@ def decompose(phi: sympy.Expr) -> dict[Piece, float] | None:
     """The function's coefficients, or None if it is not a combination of pieces."""
     phi = sympy.sympify(phi)
     x = sympy.Dummy("x", real=True)
-    phi = _expanded(phi.subs({symbol: x for symbol in phi.free_symbols}))
+    phi = _expanded(phi.subs(dict.fromkeys(phi.free_symbols, x)))
     pieces: dict[Piece, float] = {}
     for term in sympy.Add.make_args(phi):
         found = _piece(term, x)

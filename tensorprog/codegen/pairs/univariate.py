@@ -56,7 +56,7 @@ class _Printer(NumPyPrinter):
 def canonical(phi: sympy.Expr) -> sympy.Expr:
     """The function written in `X`, with the slopes of what saturates by their names."""
     phi = sympy.sympify(phi)
-    phi = phi.subs({symbol: X for symbol in phi.free_symbols})
+    phi = phi.subs(dict.fromkeys(phi.free_symbols, X))
     for call in sorted(phi.atoms(sympy.Function), key=str):
         if call.func.__name__ in _SATURATING:
             phi = _with_slope(phi, call)
