@@ -4,7 +4,7 @@
     p.kernels(X)                  {"K": [N, N]}
     p.kernels(X1, X2)             {"K": [N1, N2]}
 
-`covariance/pairs.py` and `covariance/rows.py` decide which outputs have these forms; `run` uses them too.
+`pairs/lower.py` and `covariance/rows.py` decide which outputs have these forms; `run` uses them too.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tensorprog.api import CompiledProgram
-    from tensorprog.covariance.pairs import PairLowering
     from tensorprog.diagnostics import Span
+    from tensorprog.pairs.lower import PairLowering
     from tensorprog.passes.jumps import Jump
     from tensorprog.results import Result
     from tensorprog.runtime.careful import PairError

@@ -10,9 +10,10 @@ import tensorprog
 from tensorprog import ProgramError
 from tensorprog.bind import bind
 from tensorprog.covariance.emit import emit_module
-from tensorprog.covariance.pairs import PairLowering, pair_kernels
+from tensorprog.evaluators.plan import plan_of
 from tensorprog.evaluators.tiles import tiles_of
 from tensorprog.modules import load_module
+from tensorprog.pairs.lower import PairLowering, pair_kernels
 
 HEADER = """width n
 size P, Q, d, L
@@ -101,13 +102,13 @@ def data(d=4):
 def lowered(program):
     """The lowerings, or reasons, of a program's outputs."""
     compiled = program.compiled
-    return pair_kernels(compiled.plan.system, compiled.limit, list(compiled.limit.outputs))
+    return pair_kernels(plan_of(compiled).system, compiled.limit, list(compiled.limit.outputs))
 
 
 def by_table(program, values, **settings):
     """The outputs by the table evaluator."""
     compiled = program.compiled
-    module = load_module(emit_module(compiled.limit, compiled.original, compiled.plan.system))
+    module = load_module(emit_module(compiled.limit, compiled.original, plan_of(compiled).system))
     return module.run(bind(program.program, values, settings))[0]
 
 

@@ -23,8 +23,8 @@ from tensorprog.registry import REGISTERED
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/api.md", "docs/architecture.md", "docs/derivations.md", "docs/editors/README.md",
-             "docs/extending.md",             "docs/linear-limits.md", "docs/results.md", "docs/scaling.md", "docs/scikit-learn.md", "docs/second-derivatives.md",
-             "docs/torch.md", "examples/README.md")
+             "docs/extending.md", "docs/linear-limits.md", "docs/results.md", "docs/scaling.md", "docs/scikit-learn.md",
+             "docs/second-derivatives.md", "docs/torch.md", "examples/README.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
 INSTALLATION = {"pip install .", 'pip install -e ".[test]"'}

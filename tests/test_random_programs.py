@@ -19,6 +19,7 @@ import tensorprog
 from tensorprog.codegen.finite import emit_finite_module
 from tensorprog.diagnostics import ProgramError
 from tensorprog.evaluators import covariance, particles, span
+from tensorprog.evaluators.plan import plan_of
 from tensorprog.evaluators.tiles import tiles_of
 
 WIDTH, SEEDS = 800, 8
@@ -134,7 +135,7 @@ def test_every_emitted_module_is_python(generated):
     texts = [particles.emit(compiled), emit_finite_module(compiled.differentiated, compiled.original)]
     if compiled.linear.program is not None:
         texts.append(span.emit(compiled))
-    system = compiled.plan.system
+    system = plan_of(compiled).system
     if system is not None:
         texts += [covariance.emit(compiled, system),
                   covariance.emit(compiled, system, tiles_of(compiled, system).for_module())]

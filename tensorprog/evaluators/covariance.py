@@ -16,8 +16,8 @@ from tensorprog.modules import load_module
 from tensorprog.progress import announce
 
 if TYPE_CHECKING:
-    from tensorprog.covariance.pairs import PairLowering
     from tensorprog.covariance.system import System
+    from tensorprog.pairs.lower import PairLowering
 
 NAME = "covariance"
 
@@ -54,8 +54,9 @@ def emit(analysis: Analysis, system: System, tiles: Sequence[PairLowering] = (),
     differ in the parameters `varying`; see `covariance.emit.emit_module`."""
     def text() -> str:
         from tensorprog.covariance.emit import emit_module
+        from tensorprog.pairs.sections import tiles as texts
 
-        return emit_module(analysis.limit, analysis.original, system, tiles, varying)
+        return emit_module(analysis.limit, analysis.original, system, texts(tiles), varying)
 
     names = [o.name for o in analysis.limit.outputs if o.cell in system.outputs]
     key = (system, *map(id, tiles)) if tiles else table_key(names) + "".join(f" for each {v}" for v in varying)

@@ -119,7 +119,7 @@ def _without_kernels(analysis: Analysis) -> Linear:
 
 
 def _are_pairs_of_rows(analysis: Analysis, outputs: list[Output]) -> bool:
-    from tensorprog.covariance.pairs import pairs_of_rows  # a planned program does without SymPy
+    from tensorprog.pairs.lower import pairs_of_rows  # a planned program does without SymPy
 
     return all(pairs_of_rows(analysis.limit, o.cell) for o in outputs)
 

@@ -17,8 +17,8 @@ from tensorprog.modules import load_module
 if TYPE_CHECKING:
     from sympy import Expr, Symbol
 
-    from tensorprog.covariance.pairs import PairLowering
     from tensorprog.covariance.system import System
+    from tensorprog.pairs.lower import PairLowering
     from tensorprog.runtime.careful import PairError
 
 #: Values of kernels that are computed by quadrature where series have too few terms.
@@ -109,7 +109,7 @@ class Tiles:
 
     @cached_property
     def lowerings(self) -> dict[str, PairLowering | str]:
-        from tensorprog.covariance.pairs import pair_kernels
+        from tensorprog.pairs.lower import pair_kernels
 
         limit = self.analysis.limit
         outputs = [o for o in limit.outputs if o.cell in self.system.outputs and o.name not in self.analysis.vanishing]
@@ -187,7 +187,7 @@ class Tiles:
         return values, errors
 
     def _module(self, lowering: PairLowering) -> PairModule | str:
-        from tensorprog.codegen.pairs import UnsupportedDual, emit_pair_kernel
+        from tensorprog.pairs.codegen import UnsupportedDual, emit_pair_kernel
 
         if id(lowering) not in self._modules:
             try:
@@ -197,7 +197,7 @@ class Tiles:
         return self._modules[id(lowering)]
 
     def _for_sizes(self, env: Mapping[str, object], lowering: PairLowering) -> PairModule | str:
-        from tensorprog.covariance.pairs import NotPairs, lower
+        from tensorprog.pairs.lower import NotPairs, lower
 
         known = {s: int(env[s.name]) for s in _level_sizes(lowering) if s.name in env}
         key = id(lowering), *known.items()

@@ -14,8 +14,8 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from tensorprog.codegen.pairs.program import PairProgram, Ref
-from tensorprog.codegen.pairs.steps import (
+from tensorprog.ir.integers import IntBin, IntExpr, IntLit
+from tensorprog.pairs.codegen.steps import (
     Block,
     For,
     Let,
@@ -31,7 +31,7 @@ from tensorprog.codegen.pairs.steps import (
     scalar_name,
     size_name,
 )
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit
+from tensorprog.pairs.program import PairProgram, Ref
 
 #: Characters of a line of numbers or names.
 WIDTH = 100

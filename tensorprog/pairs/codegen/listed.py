@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 
-from tensorprog.codegen.pairs.program import PairProgram
-from tensorprog.codegen.pairs.rows import place, vectorized
-from tensorprog.codegen.pairs.steps import (
+from tensorprog.pairs.codegen.rows import place, vectorized
+from tensorprog.pairs.codegen.steps import (
     Block,
     For,
     Let,
@@ -26,6 +25,7 @@ from tensorprog.codegen.pairs.steps import (
     scalar_name,
     size_name,
 )
+from tensorprog.pairs.program import PairProgram
 
 
 def listed_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> str:

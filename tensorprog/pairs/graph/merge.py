@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from sympy import Expr, Integer
 
-from tensorprog.covariance.pairs_graph import Graph, Node, references, restricted, shift_of
-from tensorprog.covariance.pairs_nodes import At, Inner, Item, Own, Two
+from tensorprog.pairs.graph.graph import Graph, Node, references, restricted, shift_of
+from tensorprog.pairs.nodes import At, Inner, Item, Own, Two
 
 
 def simplified(graph: Graph) -> Graph:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tensorprog.codegen.pairs.program import PairProgram, Ref
-from tensorprog.codegen.pairs.steps import (
+from tensorprog.pairs.codegen.steps import (
     Block,
     For,
     Let,
@@ -28,6 +27,7 @@ from tensorprog.codegen.pairs.steps import (
     scalar_name,
     size_name,
 )
+from tensorprog.pairs.program import PairProgram, Ref
 
 
 def rows_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> str:

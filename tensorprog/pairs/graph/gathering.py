@@ -11,10 +11,10 @@ from sympy import Expr, Integer
 
 from tensorprog.covariance.nodes import Node as Atom
 from tensorprog.covariance.nodes import flat
-from tensorprog.covariance.pairs_graph import Graph, references, shift_of, shifted
-from tensorprog.covariance.pairs_graph import Node as GraphNode
-from tensorprog.covariance.pairs_means import normalised
-from tensorprog.covariance.pairs_nodes import At, Own, Two
+from tensorprog.pairs.graph.graph import Graph, references, shift_of, shifted
+from tensorprog.pairs.graph.graph import Node as GraphNode
+from tensorprog.pairs.nodes import At, Own, Two
+from tensorprog.pairs.recognise.means import normalised
 
 ONE = Integer(1)
 TOLERANCE = 1e-13

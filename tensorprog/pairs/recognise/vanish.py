@@ -12,8 +12,8 @@ from sympy import Expr
 
 from tensorprog.covariance.guards import known, simplify_guards
 from tensorprog.covariance.nodes import Call, IsZero, flat
-from tensorprog.covariance.pairs_levels import Levels
 from tensorprog.covariance.system import System
+from tensorprog.pairs.recognise.level_arguments import Levels
 
 MOST_STEPS = 6
 

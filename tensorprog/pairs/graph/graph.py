@@ -13,8 +13,8 @@ from functools import lru_cache
 from sympy import Expr
 
 from tensorprog.covariance.nodes import flat
-from tensorprog.covariance.pairs_levels import components
-from tensorprog.covariance.pairs_nodes import LEVEL, At, NotPairs
+from tensorprog.pairs.nodes import LEVEL, At, NotPairs
+from tensorprog.pairs.recognise.level_arguments import components
 
 #: Literal levels up to this one are written out.
 MOST_LITERAL = 8

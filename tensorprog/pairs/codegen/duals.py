@@ -18,10 +18,10 @@ from typing import Protocol
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 
-from tensorprog.codegen.pairs.arcsine import SERIES, SINH, horner
-from tensorprog.codegen.pairs.pieces import Piece
-from tensorprog.codegen.pairs.program import Side
-from tensorprog.codegen.pairs.steps import Near
+from tensorprog.pairs.codegen.arcsine import SERIES, SINH, horner
+from tensorprog.pairs.codegen.pieces import Piece
+from tensorprog.pairs.codegen.steps import Near
+from tensorprog.pairs.program import Side
 
 
 class NoClosedForm(Exception):

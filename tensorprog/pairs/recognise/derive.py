@@ -7,10 +7,10 @@ import itertools
 from sympy import Expr, Integer
 
 from tensorprog.covariance.nodes import AtLeastZero, Call, Total, flat
-from tensorprog.covariance.pairs_nodes import LEVEL, At, Definition, Key, NotPairs, Rows, Undecided
-from tensorprog.covariance.pairs_terms import Terms
-from tensorprog.covariance.pairs_vanish import Vanishing
 from tensorprog.covariance.system import System
+from tensorprog.pairs.nodes import LEVEL, At, Definition, Key, NotPairs, Rows, Undecided
+from tensorprog.pairs.recognise.terms import Terms
+from tensorprog.pairs.recognise.vanish import Vanishing
 
 MOST_DEFINITIONS = 400
 MOST_BASES = 4

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from sympy import Expr, Integer
 
 from tensorprog.covariance.nodes import flat
-from tensorprog.covariance.pairs_derive import Derivation
-from tensorprog.covariance.pairs_graph import MOST_LITERAL, Graph, Node, Roles, references, roles, shift_of
-from tensorprog.covariance.pairs_nodes import At, Inner, Item, NotPairs
+from tensorprog.pairs.graph.graph import MOST_LITERAL, Graph, Node, Roles, references, roles, shift_of
+from tensorprog.pairs.nodes import At, Inner, Item, NotPairs
+from tensorprog.pairs.recognise.derive import Derivation
 
 MOST_LITERALS = 300
 MOST_TOPS = 4

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import sympy
 from sympy import Expr, Integer, Symbol
 
-from tensorprog.codegen.pairs import (
+from tensorprog.covariance.nodes import flat
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin
+from tensorprog.pairs.codegen import (
     Diagonal,
     Dual,
     Gram,
@@ -25,11 +27,9 @@ from tensorprog.codegen.pairs import (
     Set,
     Sum,
 )
-from tensorprog.covariance.nodes import flat
-from tensorprog.covariance.pairs_graph import Graph, Node, references, shift_of
-from tensorprog.covariance.pairs_levelled import ends, highest
-from tensorprog.covariance.pairs_nodes import LEVEL, At, Inner, Item, NotPairs, Own, Two
-from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin
+from tensorprog.pairs.graph.alignment import ends, highest
+from tensorprog.pairs.graph.graph import Graph, Node, references, shift_of
+from tensorprog.pairs.nodes import LEVEL, At, Inner, Item, NotPairs, Own, Two
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """Kernels over all pairs of inputs: from a pair program to a Python module of tiled Numba code."""
 
-from tensorprog.codegen.pairs.emit import IMPORTS, emit_pair_kernel, pair_kernel_sections
-from tensorprog.codegen.pairs.program import (
+from tensorprog.pairs.codegen.emit import IMPORTS, emit_pair_kernel, pair_kernel_sections
+from tensorprog.pairs.codegen.univariate import UnsupportedDual
+from tensorprog.pairs.program import (
                                               AddTo,
                                               Array,
                                               Diagonal,
@@ -20,7 +21,6 @@ from tensorprog.codegen.pairs.program import (
                                               Sum,
                                               restrict,
 )
-from tensorprog.codegen.pairs.univariate import UnsupportedDual
 
 __all__ = ["IMPORTS", "AddTo", "Array", "Diagonal", "Dual", "Gram", "Input", "Loop", "Number", "PairProgram", "Param",
            "Power", "Product", "Quotient", "Ref", "Set", "Sum", "UnsupportedDual", "emit_pair_kernel",

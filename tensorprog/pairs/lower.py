@@ -1,8 +1,8 @@
-"""Outputs that are recursions over pairs of rows of the data, lowered to pair programs (`codegen/pairs`).
+"""Outputs that are recursions over pairs of rows of the data, lowered to pair programs (`pairs/program.py`).
 
 An output K[..., a, b] whose last two indices are rows of inputs is one if every equation that it needs, specialised to
 the arguments that occur, is a function of the pair and of at most one level. This is found from what the equations
-depend on (`pairs_derive`), not from the network they come from.
+depend on (`recognise.derive`), not from the network they come from.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from dataclasses import dataclass, replace
 from sympy import Expr, Symbol
 
 from tensorprog.codegen.extents import family_extents
-from tensorprog.codegen.pairs import PairProgram
 from tensorprog.covariance.integers import integer, size_symbol
 from tensorprog.covariance.nodes import Call
-from tensorprog.covariance.pairs_bilinear import gathered
-from tensorprog.covariance.pairs_collect import graph_of
-from tensorprog.covariance.pairs_derive import Derivation
-from tensorprog.covariance.pairs_graph import restricted
-from tensorprog.covariance.pairs_levelled import levelled
-from tensorprog.covariance.pairs_merge import simplified
-from tensorprog.covariance.pairs_nodes import NotPairs, Rows
-from tensorprog.covariance.pairs_schedule import scheduled
-from tensorprog.covariance.pairs_transpose import transposed
 from tensorprog.covariance.system import System
 from tensorprog.ir.integers import int_text
 from tensorprog.ir.program import Cell, Output, Program
+from tensorprog.pairs.codegen import PairProgram
+from tensorprog.pairs.graph.alignment import levelled
+from tensorprog.pairs.graph.gathering import gathered
+from tensorprog.pairs.graph.graph import restricted
+from tensorprog.pairs.graph.merge import simplified
+from tensorprog.pairs.graph.transpose import transposed
+from tensorprog.pairs.nodes import NotPairs, Rows
+from tensorprog.pairs.recognise.collect import graph_of
+from tensorprog.pairs.recognise.derive import Derivation
+from tensorprog.pairs.schedule import scheduled
 
 __all__ = ["NotPairs", "PairLowering", "lower", "pair_kernels"]
 

@@ -1,4 +1,4 @@
-"""Expressions in calls, entries, sums and expectations as expressions in values of pairs (`pairs_nodes`)."""
+"""Expressions in calls, entries, sums and expectations as expressions in values of pairs (`nodes`)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sympy
 from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, IsZero, Total, flat, fresh_index, total
-from tensorprog.covariance.pairs_cases import Cases
-from tensorprog.covariance.pairs_levels import Levels
-from tensorprog.covariance.pairs_means import Part, algebra, polynomial, products
-from tensorprog.covariance.pairs_nodes import LEVEL, At, Inner, Item, Key, NotPairs, Own, Rows, Two, Undecided
 from tensorprog.covariance.system import System
+from tensorprog.pairs.nodes import LEVEL, At, Inner, Item, Key, NotPairs, Own, Rows, Two, Undecided
+from tensorprog.pairs.recognise.cases import Cases
+from tensorprog.pairs.recognise.level_arguments import Levels
+from tensorprog.pairs.recognise.means import Part, algebra, polynomial, products
 
 MOST_LITERAL = 8
 
@@ -50,7 +50,7 @@ class Terms(Cases, ABC):
     # --- expressions ---
 
     def translated(self, expr: Expr, extend: bool) -> Expr:
-        """An expression in calls, entries and expectations in the nodes of `pairs_nodes`."""
+        """An expression in calls, entries and expectations in the nodes of `nodes`."""
         expr = self._decided(expr)
         if isinstance(expr, AtLeastZero | IsZero):
             raise Undecided(expr)

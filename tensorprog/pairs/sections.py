@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sympy import Expr, Symbol, pycode
 
 from tensorprog.codegen.names import python_name
-from tensorprog.codegen.pairs import pair_kernel_sections
-from tensorprog.covariance.pairs import PairLowering
+from tensorprog.covariance.emit import Tile
+from tensorprog.pairs.codegen import IMPORTS, pair_kernel_sections
+from tensorprog.pairs.lower import PairLowering
 
 _BY_TILES = '''def by_tiles{suffix}(env, threads):
     """name -> (values, error) of {outputs} for all pairs of rows; empty for sizes that this is not for."""
@@ -18,6 +19,11 @@ _BY_TILES = '''def by_tiles{suffix}(env, threads):
                                            few=rt.FEW_PAIRS)
     return {{name: (value, errors[name].dense(value)) for name, value in found.items()}}
 '''
+
+
+def tiles(lowerings: Iterable[PairLowering]) -> list[Tile]:
+    """The text of kernels, by their numbers."""
+    return [Tile(IMPORTS, tuple(tile_sections(lowering, f"_{k}"))) for k, lowering in enumerate(lowerings)]
 
 
 def tile_sections(lowering: PairLowering, suffix: str) -> list[str]:

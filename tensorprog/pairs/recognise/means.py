@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import sympy
 from sympy import Dummy, Expr, Integer, Symbol
 
-from tensorprog.covariance.pairs_nodes import NotPairs
 from tensorprog.covariance.system import System
+from tensorprog.pairs.nodes import NotPairs
 
 PROBE = sympy.Rational(3, 8)
 _PROBES = {"sigmoid": lambda x: 1 / (1 + sympy.exp(-x)), "step": sympy.Heaviside, "relu": lambda x: sympy.Max(x, 0)}

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tensorprog.codegen.names import int_text
-from tensorprog.codegen.pairs.program import Loop, Ref
 from tensorprog.ir.integers import (
     BoolExpr,
     Comparison,
@@ -26,6 +25,7 @@ from tensorprog.ir.integers import (
     Logic,
     linear_form,
 )
+from tensorprog.pairs.program import Loop, Ref
 
 _LITERAL = re.compile(r"f8\(([^()]*)\)")
 

@@ -8,10 +8,26 @@ from functools import lru_cache
 
 import sympy
 
-from tensorprog.codegen.pairs.comparison import multiple, slope_of
-from tensorprog.codegen.pairs.duals import NoClosedForm, correlation, expectation, number
-from tensorprog.codegen.pairs.pieces import decompose
-from tensorprog.codegen.pairs.program import (
+from tensorprog.pairs.codegen.comparison import multiple, slope_of
+from tensorprog.pairs.codegen.duals import NoClosedForm, correlation, expectation, number
+from tensorprog.pairs.codegen.pieces import decompose
+from tensorprog.pairs.codegen.steps import (
+    Block,
+    For,
+    Let,
+    Load,
+    Near,
+    Row,
+    SeriesCall,
+    Step,
+    Store,
+    input_name,
+    int_source,
+    param_name,
+    same_place,
+)
+from tensorprog.pairs.codegen.univariate import canonical, check_series
+from tensorprog.pairs.program import (
     AddTo,
     Diagonal,
     Dual,
@@ -32,22 +48,6 @@ from tensorprog.codegen.pairs.program import (
     reads,
     walk,
 )
-from tensorprog.codegen.pairs.steps import (
-    Block,
-    For,
-    Let,
-    Load,
-    Near,
-    Row,
-    SeriesCall,
-    Step,
-    Store,
-    input_name,
-    int_source,
-    param_name,
-    same_place,
-)
-from tensorprog.codegen.pairs.univariate import canonical, check_series
 
 Pair = tuple[sympy.Expr, sympy.Expr]
 _decomposed = lru_cache(maxsize=1024)(decompose)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from sympy import Expr, Integer
 
 from tensorprog.covariance.nodes import flat
-from tensorprog.covariance.pairs_graph import Graph, Node, references, restricted, shift_of
-from tensorprog.covariance.pairs_levels import components
-from tensorprog.covariance.pairs_nodes import LEVEL, At, NotPairs, Two
+from tensorprog.pairs.graph.graph import Graph, Node, references, restricted, shift_of
+from tensorprog.pairs.nodes import LEVEL, At, NotPairs, Two
+from tensorprog.pairs.recognise.level_arguments import components
 
 MOST_AFTER = 4
 

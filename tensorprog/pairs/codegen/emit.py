@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tensorprog.codegen.pairs.build import build
-from tensorprog.codegen.pairs.listed import listed_source
-from tensorprog.codegen.pairs.program import PairProgram
-from tensorprog.codegen.pairs.rows import rows_source
-from tensorprog.codegen.pairs.strip import scratch_source, tile_source
-from tensorprog.codegen.pairs.univariate import numpy_source
 from tensorprog.codegen.quoting import quoted_name
+from tensorprog.pairs.codegen.build import build
+from tensorprog.pairs.codegen.listed import listed_source
+from tensorprog.pairs.codegen.rows import rows_source
+from tensorprog.pairs.codegen.strip import scratch_source, tile_source
+from tensorprog.pairs.codegen.univariate import numpy_source
+from tensorprog.pairs.program import PairProgram
 
 _HEADER = '''"""Infinite-width kernels of {name} over all pairs of two data sets: {outputs}."""
 

@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 import sympy
 
-from tensorprog.codegen.pairs.pieces import KINKED, has_kink
-from tensorprog.codegen.pairs.univariate import X, runtime_names
+from tensorprog.pairs.codegen.pieces import KINKED, has_kink
+from tensorprog.pairs.codegen.univariate import X, runtime_names
 
 #: Differences that are rounding errors, relative to the largest value that is not further out.
 TOLERANCE = 1e-12

@@ -22,8 +22,8 @@ from sympy import Dummy, Expr, Integer
 
 from tensorprog.covariance.nodes import Node as Atom
 from tensorprog.covariance.nodes import flat
-from tensorprog.covariance.pairs_graph import Graph, Node, references, restricted, roles, shift_of, shifted, summand
-from tensorprog.covariance.pairs_nodes import LEVEL, At, NotPairs
+from tensorprog.pairs.graph.graph import Graph, Node, references, restricted, roles, shift_of, shifted, summand
+from tensorprog.pairs.nodes import LEVEL, At, NotPairs
 
 
 @dataclass(slots=True)

@@ -7,8 +7,8 @@ from sympy import Expr
 
 from tensorprog.covariance.guards import known, simplify_guards
 from tensorprog.covariance.nodes import AtLeastZero, Call, IsZero, Total, flat
-from tensorprog.covariance.pairs_nodes import NotPairs, Rows, Undecided
 from tensorprog.covariance.system import System
+from tensorprog.pairs.nodes import NotPairs, Rows, Undecided
 
 MOST_UNFOLDINGS = 8
 LARGE = 10**6
