@@ -21,6 +21,7 @@ from torch import nn
 
 from tensorprog.torch.errors import module_error
 from tensorprog.torch.multipliers import products_scaled
+from tensorprog.torch.optimizers import Settings, optimizers
 
 if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable
@@ -173,16 +174,16 @@ def _measure(
         table.init_(model)
     if "multiplier" not in constant:
         table.apply(model)
-    optimizers = list(_optimizers(table, model, lr, eps, constant))
+    chosen = list(optimizers(table, model, lr, Settings(eps=eps), _left_constant(constant, lr, eps)))
     watched = _Watched(table, model)
     inputs = batch[0] if isinstance(batch[0], tuple) else (batch[0],)
     found: dict[tuple[str, str], list[float]] = {}
     for step in range(steps):
         old = {name: p.detach().clone() for name, p in watched.params.items()}
-        for optimizer in optimizers:
+        for optimizer in chosen:
             optimizer.zero_grad()
         loss(model(*inputs), batch[1]).backward()
-        for optimizer in optimizers:
+        for optimizer in chosen:
             optimizer.step()
         if step >= skip:
             for name, size in watched.contributions(old):
@@ -193,17 +194,14 @@ def _measure(
     return sizes | {key: math.exp(np.mean(np.log(np.maximum(values, TINY)))) for key, values in found.items()}
 
 
-def _optimizers(
-    table: MuTable, model: nn.Module, lr: float, eps: float, constant: set[str]
-) -> Iterator[torch.optim.Optimizer]:
-    kinds = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "muon": getattr(torch.optim, "Muon", None)}
-    for part in dict.fromkeys(row.optimizer for row in table.rows):
-        groups = table.param_groups(model, lr, 0.0, eps, part)
-        for group in groups:
-            group |= {"lr": lr} if "lr" in constant else {}
-            group |= {"eps": eps} if "eps" in constant and "eps" in group else {}
-        options = {"adjust_lr_fn": table.adjust} if part == "muon" and table.adjust != "none" else {}
-        yield kinds[part](groups, lr=lr, weight_decay=0.0, **options)
+def _left_constant(constant: set[str], lr: float, eps: float) -> Callable[[dict], dict]:
+    """Groups with settings as at the base width."""
+
+    def change(group: dict) -> dict:
+        group |= {"lr": lr} if "lr" in constant else {}
+        return group | ({"eps": eps} if "eps" in constant and "eps" in group else {})
+
+    return change
 
 
 class _Watched:

@@ -89,7 +89,7 @@ class Reader:
     def _param(self, v: Value, index: Index) -> str:
         own = self.flat(index)
         name = self.names.declared(v.name) + (f"[{', '.join(own)}]" if own else "")
-        return name if v.width_count else f"sqrt(n) * moment({name})"
+        return name if v.width_count or self.names.numbers else f"sqrt(n) * moment({name})"
 
     def _number(self, v: Value, index: Index) -> str:
         first, second = v.pair

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from tensorprog.api import CompiledProgram
     from tensorprog.torch.parametrize import MuTable
+    from tensorprog.verify_report import Verification
 
 Make = Callable[[int], nn.Module]
 
@@ -53,8 +54,12 @@ class InitialLaw:
 
 @dataclass(eq=False)
 class Traced:
-    """A module of any width, understood: its graph, initial laws and what to warn of. `tables` are constants of the
-    module that its programs take as inputs, by name."""
+    """A module of any width, understood: its graph, initial laws and what to warn of.
+
+    Attributes:
+        tables: of the program that was made last: arrays of the module that it takes as inputs, by their names there.
+        starts: of the same, the initial numbers of parameters without an axis that grows, by their names in the module.
+    """
 
     make: Make
     inputs: tuple[torch.Tensor, ...]
@@ -64,6 +69,7 @@ class Traced:
     warnings: tuple[ProgramWarning, ...]
     module: nn.Module = field(repr=False)
     tables: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    starts: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
     def parametrize(self, optimizer: str = "sgd", base: int = 64, **options: object) -> MuTable:
         """Widths' exponents for every parameter, see `parametrize.parametrize`."""
@@ -76,6 +82,14 @@ class Traced:
         from tensorprog.torch.emit import program_of
 
         return program_of(self, kind, **options)
+
+    def verify(
+        self, kind: str = "kernels", data: Mapping[str, object] | None = None, **options: object
+    ) -> Verification:
+        """A limit beside this module at several widths, see `verification.verify_traced`."""
+        from tensorprog.torch.verification import verify_traced
+
+        return verify_traced(self, kind, data, **options)
 
     @cached_property
     def aliases(self) -> dict[str, str]:
