@@ -114,7 +114,7 @@ def _kernels(traced: Traced, names: Names, component: Sequence[int] | None, laws
     statements = Statements(Reader(traced, names, rows=("a",)), indent=1)
     body = statements.lines(("f[a]", output, where))
     wanted = ", ".join(names.declared(name) for name in traced.graph.params)
-    divided = {0: "", 1: " / n"}.get(ntk_power, f" / n**{ntk_power}")
+    divided = {0: "", 1: "1/n * "}.get(ntk_power, f"1/n**{ntk_power} * ")
     return "\n".join(
         [
             *declarations(traced, names, laws),
@@ -125,7 +125,7 @@ def _kernels(traced: Traced, names: Names, component: Sequence[int] | None, laws
             "for a in range(P):",
             "    for c in range(P):",
             "        nngp[a, c] = cov(f[a], f[c])",
-            *wrapped(f"        theta[a, c] = ntk(f[a], f[c]; {wanted}){divided}"),
+            *wrapped(f"        theta[a, c] = {divided}ntk(f[a], f[c]; {wanted})"),
             "",
             "output nngp, theta",
             "",

@@ -181,7 +181,9 @@ class Reader:
         return self.read(v.args[0], [*index[: v.dim], split(at, axis), *index[v.dim + 1 : -1]])
 
     def _step(self, v: Value, index: Index) -> str:
-        return self.read(v.args[0], [[self.clock()] if leaves(v.time) else [], *index])
+        time = leaves(v.time)
+        at = f"{time[0].sizes[0] - 1} - {self.clock()}" if v.backwards and time else self.clock()
+        return self.read(v.args[0], [[at] if time else [], *index])
 
     def _carry(self, v: Value, index: Index) -> str:
         following = v.attrs["next"]
@@ -192,7 +194,11 @@ class Reader:
         time, inner = joined(index[0], leaves(v.time)) if leaves(v.time) else "0", index[1:]
         own = self.flat(inner)
         self.reads.append((v.args[0], ("another time", *own)))
-        return f"{self.stored[v.args[0]]}[{', '.join((*self.rows, _sum(time, 1), *own))}]"
+        at = _sum(time, 1)
+        if v.backwards and leaves(v.time):
+            last = leaves(v.time)[0].sizes[0]
+            at = str(last - int(time)) if time.isdigit() else f"{last} - {_term(time)}"
+        return f"{self.stored[v.args[0]]}[{', '.join((*self.rows, at, *own))}]"
 
     def clock(self) -> str:
         """The variable of a loop over time inside of the module."""
@@ -463,6 +469,11 @@ def _times(text: str, number: int) -> str:
     if text.isdigit():
         return str(int(text) * number)
     return text if number == 1 else f"{number}*{text}" if text.isidentifier() else f"{number}*({text})"
+
+
+def _term(text: str) -> str:
+    """What can stand behind a minus sign."""
+    return text if text.isidentifier() or text.isdigit() else f"({text})"
 
 
 def _add(left: str, right: str) -> str:

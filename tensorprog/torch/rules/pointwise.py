@@ -138,6 +138,16 @@ def _clamp(
     return low.map("clamp", x, ends=(bounds.get("min", low_end), bounds.get("max", high_end)))
 
 
+@rule("clamp_min", "clamp_min_")
+def _clamp_min(low: Lowering, x: Value, low_end: float) -> Value:
+    return low.map("clamp", x, ends=(low_end, None))
+
+
+@rule("clamp_max", "clamp_max_")
+def _clamp_max(low: Lowering, x: Value, high_end: float) -> Value:
+    return low.map("clamp", x, ends=(None, high_end))
+
+
 @rule("masked_fill", "masked_fill_")
 def _masked_fill(low: Lowering, x: Value, mask: Value, value: float) -> Value:
     if mask.op != "buffer":
