@@ -169,7 +169,7 @@ def _measure(
 ) -> dict[tuple[str, str], float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = table.traced.make(width).eval()
+        model = table.traced.make(width).train(table.traced.train)
     if "std" not in constant:
         table.init_(model)
     if "multiplier" not in constant:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ class Names:
             v: self.fresh("X" if k == 0 else f"X{k + 1}", True) for k, v in enumerate(traced.graph.of("input"))
         }
         self.tables: dict[str, torch.Tensor] = {}
+        self._noises: dict[Value, str] = {}
         self._widths: dict[tuple[int, int], str] = {traced.widths: "n"}
 
     def fresh(self, wanted: str, allowed: bool = False) -> str:
@@ -72,6 +73,20 @@ class Names:
         name = next(known, None) or self.fresh(value.base)
         self.tables[name] = table
         return name
+
+    def noise(self, value: Value) -> str:
+        """The random vectors that entries are kept by."""
+        if value not in self._noises:
+            self._noises[value] = self.fresh(value.base)
+        return self._noises[value]
+
+    def noises(self, rows: Sequence[str]) -> Iterator[str]:
+        """Their declarations, independent in every row (and step); `rows` are how many there are."""
+        for value, name in self._noises.items():
+            atoms = [atom for axis in value.leaves() for atom in axis]
+            family = [*rows, *(str(atom.sizes[0]) for atom in atoms if not atom.is_width)]
+            width = next(self.width(atom) for atom in atoms if atom.is_width)
+            yield f"vector {name}[{', '.join(family)}] : [{width}] ~ bernoulli({value.keep!r})"
 
     def width(self, atom: Atom) -> str:
         """The width of an axis' factor, declared when it is first met."""

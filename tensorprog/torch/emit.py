@@ -29,27 +29,55 @@ KINDS = ("kernels", "train")
 
 def program_of(traced: Traced, kind: str = "kernels", **options: object) -> CompiledProgram:
     """The compiled program; its text is `program.source.text`. Options are those of `program_text`."""
-    import tensorprog
-
     if kind == "kernels":
         return kernels_of(traced, **options)[0]
-    return tensorprog.compile(program_text(traced, kind, **options))
+    return _compiled(traced, program_text(traced, kind, **options))
 
 
 def kernels_of(traced: Traced, ntk_power: int | None = None, **options: object) -> tuple[CompiledProgram, int]:
     """The program of kernels, and the power of n that its tangent kernel is divided by."""
-    import tensorprog
-
     for power in (0, 1, 2) if ntk_power is None else (ntk_power,):
-        program = tensorprog.compile(program_text(traced, "kernels", ntk_power=power, **options))
         try:
-            program.compiled  # noqa: B018  (powers of n are known from here on)
+            return _compiled(traced, program_text(traced, "kernels", ntk_power=power, **options)), power
         except ProgramError as error:
             if power == 2 or ntk_power is not None or not _grows(error):
                 raise
-        else:
-            return program, power
     raise AssertionError("unreachable")
+
+
+def _compiled(traced: Traced, text: str) -> CompiledProgram:
+    """The program, whose powers of n are known.
+
+    Raises:
+        ProgramError: for what has no limit, at the module's line.
+    """
+    import tensorprog
+
+    try:
+        program = tensorprog.compile(text)
+        program.compiled  # noqa: B018  (powers of n are known from here on)
+    except ProgramError as error:
+        raise _at_module(traced, error) from error
+    return program
+
+
+def _at_module(traced: Traced, error: ProgramError) -> ProgramError:
+    """A mistake in a statement as one of the module's line that the statement comes from."""
+    first = error.diagnostics[0]
+    line = "" if first.span is None or error.source is None else error.source.line(first.span.line).strip()
+    origin = traced.origins.get(line)
+    if origin is None or origin.place is None:
+        return error
+    said = f"{first.message}, in `{line}`"
+    if first.code == "TP502" and origin.op == "softmax" and "blows up" in first.message:
+        said = "what goes into this softmax grows as n^(1/2), and there is no limit"
+        return module_error(
+            first.code, said, origin.place, "scale logits by 1/d, not by d^(-1/2), or let the number of heads grow"
+        )
+    small = [line for line in traced.parametrize().lint(constant=()) if "vanishes" in line]
+    if first.code == "TP502" and "vanishes" in first.message and small:
+        return module_error(first.code, said, origin.place, "; ".join(small[:3]))
+    return module_error(first.code, said, origin.place, first.help)
 
 
 def _grows(error: ProgramError) -> bool:
@@ -87,7 +115,7 @@ def program_text(
         raise module_error("TP805", f"there is no kind of program {kind!r}", help=f"there is: {', '.join(KINDS)}")
     if kind == "kernels" and settings:
         raise module_error("TP805", f"kernels have no setting {next(iter(settings))!r}")
-    single = trace(traced.make, tuple(x[:1] for x in traced.inputs), traced.widths)
+    single = trace(traced.make, tuple(x[:1] for x in traced.inputs), traced.widths, traced.train)
     if single.graph.output.width_count:
         raise module_error(
             "TP807",
@@ -100,7 +128,7 @@ def program_text(
     else:
         text, tables = training_text(single, laws, loss, optimizer, base, **settings)
     traced.tables = {name: table.numpy() for name, table in tables.items()}
-    traced.starts = single.starts
+    traced.starts, traced.origins = single.starts, single.origins
     return text
 
 
@@ -113,11 +141,13 @@ def _kernels(traced: Traced, names: Names, component: Sequence[int] | None, laws
     where = [i for k, axis in zip(component, axes, strict=True) for i in split(str(k), axis)]
     statements = Statements(Reader(traced, names, rows=("a",)), indent=1)
     body = statements.lines(("f[a]", output, where))
+    traced.origins = statements.origins
     wanted = ", ".join(names.declared(name) for name in traced.graph.params)
     divided = {0: "", 1: "1/n * "}.get(ntk_power, f"1/n**{ntk_power} * ")
     return "\n".join(
         [
             *declarations(traced, names, laws),
+            *names.noises(("P",)),
             "",
             "for a in range(P):",
             *body,

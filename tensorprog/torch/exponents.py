@@ -308,7 +308,7 @@ class Counting:
                 found = [(v.attrs["next"], ZERO)]
             case _:
                 found = [(a, ZERO) for a in v.args]
-        return [(a, f) for a, f in found if a.op not in ("number", "buffer", "input")]
+        return [(a, f) for a, f in found if a.op not in ("number", "buffer", "input", "noise")]
 
     def _through(self, v: Value, x: Value, w: Value) -> Fraction:
         """The cotangent of one factor is a sum over the axes of the result that it lacks."""

@@ -102,6 +102,16 @@ class Reader:
             )
         return f"{_plain(first / self.traced.widths[0] ** float(power))} * n**({power})"
 
+    def _noise(self, v: Value, index: Index) -> str:
+        if not v.width_count:
+            raise module_error(
+                "TP807",
+                "dropout of what does not grow with the width leaves the limit random",
+                v.place,
+                help="trace the module in eval mode",
+            )
+        return f"{self.names.noise(v)}[{', '.join((*self.rows, *self.flat(index)))}]"
+
     def _buffer(self, v: Value, index: Index) -> str:
         table = v.pair[0]
         value = uniform_value(table)
@@ -121,7 +131,7 @@ class Reader:
             "TP807",
             "a table of constants along an axis that grows has no place in a program",
             v.place or next(users, None),
-            help="pass it as an input of the module",
+            help="keep that axis at a fixed size, as by a number of heads that grows",
         )
 
     # --- moves -----------------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ def training_text(
     where = [i for letter, axis in zip(letters, _kept(output), strict=True) for i in split(letter, axis)]
     target = f"f[{', '.join(('t', 'a', *letters))}]"
     body = statements.lines((target, output, where), tuple(zip(letters, sizes, strict=True)))
+    traced.origins = statements.origins
     updates = Updates(names, table, chosen)
     states, starts, steps = list(updates.declarations()), list(updates.starts()), list(updates.statements())
     goal, targets = _loss(loss, letters, sizes)
@@ -65,6 +66,7 @@ def training_text(
         "param eta = 0.1",
         "param T : int = 10",
         targets,
+        *names.noises(("T", "P")),
         *states,
         "",
         *([loss_named(loss).definition, ""] if loss_named(loss).definition else []),

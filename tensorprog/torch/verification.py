@@ -97,7 +97,7 @@ def _simulated(networks: Callable[[nn.Module], Arrays], shapes: Mapping, width: 
     for drawn in np.random.SeedSequence((seed, width)).generate_state(seeds):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(drawn))
-            found.append(networks(networks.traced.make(width).eval()))
+            found.append(networks(networks.traced.make(width).train(networks.traced.train)))
     samples = {name: np.stack([f[name].reshape(shape) for f in found]) for name, shape in shapes.items()}
     values = {name: drawn.mean(axis=0) for name, drawn in samples.items()}
     errors = {name: drawn.std(axis=0, ddof=1) / math.sqrt(seeds) for name, drawn in samples.items()}

@@ -93,6 +93,8 @@ def _layer_rule(name: str) -> None:
         bidirectional: bool,
         batch_first: bool,
     ) -> tuple[Value, ...]:
+        if dropout and train and layers > 1:
+            raise low.refuse("dropout between recurrent layers has no rule", "write the layers one by one")
         states = state if isinstance(state, list) else [state]
         sequence = permuted(low, x, [1, 0, 2]) if batch_first and len(x.axes) == 3 else x
         each, directions = (4 if biased else 2), (2 if bidirectional else 1)

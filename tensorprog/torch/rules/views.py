@@ -25,6 +25,11 @@ def regroup(low: Lowering, x: Value, *_: object, **__: object) -> Value:
     return low.emit("view", (x,), axes)
 
 
+@rule("view_as_complex", "view_as_real")
+def _complex(low: Lowering, x: Value) -> Value:
+    raise low.refuse("complex numbers have no rule", "write rotations with cosines and sines")
+
+
 @rule("permute")
 def _permute(low: Lowering, x: Value, order: list[int]) -> Value:
     return permuted(low, x, [k % len(x.axes) for k in order])
