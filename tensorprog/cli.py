@@ -2,8 +2,8 @@
 cache | lsp`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged or whose errors are not as small
-as `--error` wants, a limit that `verify` refutes, a power of n that `scale --measure` refutes, or text that `fmt --check`
-would change; 2 a mistake in the program, the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
+as `--error` wants, a limit that `verify` refutes, a power of n that `scale --measure` or `mup --coordcheck` refutes, or text
+that `fmt --check` would change; 2 a mistake in the program, the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
 Commands return their exit code; `Tpc.main` turns every exception into a message and a code.
 """
 
@@ -550,9 +550,17 @@ def classify(name: str | None, depth: int, adaptive: bool, a: str | None, b: str
               help="How to write the tables.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--lint", is_flag=True, help="Say what in a PyTorch module contradicts the table.")
+@click.option("--why", metavar="PARAMETER", help="Derive one row of a PyTorch module's table.")
+@click.option("--coordcheck", is_flag=True, help="Train a PyTorch module at several widths, and measure; exit code 1 if "
+                                                 "an update does not stay of order one.")
+@click.option("--widths", type=Widths(), default="64,128,256,512", show_default=True,
+              help="Of --coordcheck, separated by commas.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
+              help="Of --coordcheck: draw sizes against the width (.png, .pdf or .svg).")
 @SET
 def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | None, style: str, as_json: bool,
-        lint: bool, assignments: tuple) -> None:
+        lint: bool, why: str | None, coordcheck: bool, widths: tuple[int, ...], plot: Path | None,
+        assignments: tuple) -> int | None:
     """Determine the maximal update parametrization of a program, by the powers of the width n.
 
     For every object that is trained: the power of its initial spread, multiplier, learning rate, weight decay and
@@ -566,18 +574,23 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
       tpc mup model.tp --optimizer muon --base-width 256
       tpc mup model.tp --rewrite model_mup.tp
       tpc mup mymodel.py:make --optimizer adamw --lint
+      tpc mup mymodel.py:make --optimizer adamw --coordcheck
     """
     as_json = as_json or style == "json"
     if program.rpartition(":")[0].endswith(".py"):
         if rewrite is not None or assignments or style == "latex":
             raise click.UsageError("--rewrite, --set and --format latex are for programs, not for PyTorch modules")
-        from tensorprog.torch import mup_command
+        from tensorprog.torch import coordcheck_command, mup_command
 
-        click.echo(mup_command(program, optimizer, base_width or 64, "json" if as_json else "text",
-                               lint=lint))
-        return
-    if lint:
-        raise click.UsageError("--lint is for PyTorch modules, as in `tpc mup mymodel.py:make --lint`")
+        if coordcheck:
+            text, passed = coordcheck_command(program, optimizer, base_width or 64, widths, plot)
+            click.echo(text)
+            return None if passed else FAILED
+        click.echo(mup_command(program, optimizer, base_width or 64, "json" if as_json else "text", why, lint=lint))
+        return None
+    for option, given in (("lint", lint), ("why", why is not None), ("coordcheck", coordcheck)):
+        if given:
+            raise click.UsageError(f"--{option} is for PyTorch modules, as in `tpc mup mymodel.py:make --{option}`")
     found = _compile(program, assignments, show_warnings=not as_json, limit=False).mup(optimizer)
     if rewrite is not None:
         from tensorprog.files import write_text
@@ -588,6 +601,7 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
         click.echo(found.to_json())
     else:
         click.echo(found.to_latex() if style == "latex" else found.to_text(base_width))
+    return None
 
 
 @main.command()
