@@ -32,7 +32,7 @@ def draw(found: dict, figure) -> None:
         name = f"{law}_second"
         axes.plot(found["depths"], [float(limit[name]) for limit in found["limits"]], color=color, label=law)
         axes.errorbar(found["depths"], [float(network[name]) for network in found["networks"]], fmt="o", color=color,
-                      yerr=[2 * float(network.error[name]) for network in found["networks"]], label=f"width {WIDTH}")
+                      yerr=[2 * float(network.error[name]) for network in found["networks"]], label=f"{law}, width {WIDTH}")
     axes.set(xlabel="depth L", xscale="log", yscale="log")
     axes.set_xticks(found["depths"], labels=map(str, found["depths"]))
     axes.minorticks_off()

@@ -59,6 +59,6 @@ def draw(found: dict, figure) -> None:
         for sign, color in ((1, COLORS[0]), (-1, COLORS[1])):
             chosen = neurons[:, 4] == sign
             axes.plot(first[chosen], second[chosen], ".", markersize=2, color=color, label=f"readout {sign:+d}")
-        axes.set(xlabel="along the first feature", aspect="equal", xlim=(-3.6, 3.6), ylim=(-3.6, 3.6))
+        axes.set(xlabel="along the first feature", aspect="equal", xlim=(-5, 5), ylim=(-5, 5))
     figure.axes[0].set_ylabel("along the second")
     figure.axes[0].legend(frameon=False, fontsize="small")
