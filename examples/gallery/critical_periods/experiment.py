@@ -10,10 +10,10 @@ from drawing import COLORS, panels
 from tables import table
 
 PANELS = 2
-WINDOW, RECOVERY = 100, 150
-ONSETS = (0, 50, 75, 100, 125, 150)
+WINDOW, RECOVERY = 50, 75
+ONSETS = (0, 25, 40, 50, 60, 75)
 #: How much is trained, and the learning rate with which this takes about the same time.
-DEPTHS = {"deep": {"deep": 1, "eta": 0.05, "spread": 0.25}, "first layers alone": {"deep": 0, "eta": 0.1, "spread": 0.5}}
+DEPTHS = {"deep": {"deep": 1, "eta": 0.1, "spread": 0.25}, "first layers alone": {"deep": 0, "eta": 0.2, "spread": 0.5}}
 
 
 def data(steps: int, onset: int | None, points: int = 8, noise: float = 0.5) -> dict[str, np.ndarray]:
@@ -41,7 +41,7 @@ def experiment(onsets: tuple[int, ...] = ONSETS) -> dict:
 
 
 def report(found: dict) -> str:
-    return table(["missing for 100 steps from step", *map(str, found["onsets"])],
+    return table([f"missing for {WINDOW} steps from step", *map(str, found["onsets"])],
                  [[name, *values] for name, values in found["relative"].items()])
 
 

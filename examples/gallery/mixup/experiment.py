@@ -21,7 +21,7 @@ def data(part: float | None) -> dict[str, np.ndarray]:
     label = np.where(points % 2 == 0, 1.0, -1.0)
     feature = np.where(points >= POINTS - RARE, 2, 0) + (label < 0)
     one, two = (points, points) if part is None else np.divmod(np.arange(POINTS**2), POINTS)
-    return {"F": space[feature], "E": NOISE * space[4:], "y": label, "one": one, "two": two,
+    return {"F": space[feature], "N": NOISE * space[4:], "y": label, "one": one, "two": two,
             "part": np.full(len(one), 1.0 if part is None else part), "common": space[:2], "rare": space[2:4]}
 
 

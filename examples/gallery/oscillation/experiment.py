@@ -20,7 +20,7 @@ def data(steps: int) -> dict[str, np.ndarray]:
     label = np.where(np.arange(POINTS) % 2 == 0, 1.0, -1.0)
     kind = (label < 0).astype(int)
     strong = STRONG * space[kind] * (np.arange(POINTS) < POINTS - WITHOUT_STRONG)[:, None]
-    return {"S": strong, "W": WEAK * space[2 + kind], "E": NOISE * space[4:], "y": label,
+    return {"S": strong, "W": WEAK * space[2 + kind], "N": NOISE * space[4:], "y": label,
             "order": np.random.default_rng(0).integers(0, POINTS, steps),
             "strong": STRONG * space[:2], "weak": WEAK * space[2:4]}
 

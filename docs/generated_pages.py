@@ -1,0 +1,87 @@
+"""Pages that are written from the code before every build: the diagnostics, and the gallery.
+
+Sphinx runs this as an extension. The files go to `docs/generated/`, which git ignores.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.util.typing import ExtensionMetadata
+
+from tensorprog.diagnostics.catalog import CATALOG, Entry
+
+DOCS = Path(__file__).resolve().parent
+GALLERY = DOCS.parent / "examples" / "gallery"
+
+#: What the hundreds of the codes are about.
+CHAPTERS = {
+    "TP1": "Reading the text",
+    "TP2": "Names",
+    "TP3": "Kinds and shapes",
+    "TP4": "Functions, and gradients",
+    "TP5": "Powers of n and the limit",
+    "TP6": "Data, settings and accuracy",
+    "TP7": "Files and the command line",
+    "TP8": "Modules of PyTorch",
+}
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    app.connect("builder-inited", write_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def write_pages(app: Sphinx | None = None) -> None:
+    """Write the pages; files that would not change keep their date, so that they are not built again."""
+    folder = DOCS / "generated"
+    folder.mkdir(exist_ok=True)
+    for name, text in {"diagnostics.md": diagnostics_page(), **gallery_pages()}.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def diagnostics_page() -> str:
+    """Every code with its explanation, an example of it, and the example put right: what `tpc explain CODE` says."""
+    lines = ["# Diagnostics", "",
+             "Mistakes and warnings have codes. `tpc explain CODE` says the same as this page, on which every first example",
+             "gets the diagnostic, and every second one does not; the tests see to that. A warning can be accepted for a line:",
+             "`# accept TP512: the reason` ([language](../language.md)).", ""]
+    chapter = ""
+    for code, entry in CATALOG.items():
+        if code[:3] != chapter:
+            chapter = code[:3]
+            lines += [f"## {chapter}xx: {CHAPTERS[chapter]}", ""]
+        lines += diagnostic(code, entry)
+    return "\n".join(lines)
+
+
+def diagnostic(code: str, entry: Entry) -> list[str]:
+    lines = [f"({code.lower()})=", f"### {code}: {entry.title}", "", entry.explanation, ""]
+    for heading, example in (("Not:", entry.bad), ("But:", entry.good)):
+        if example:
+            lines += [heading, "", "```text", example.rstrip("\n"), "```", ""]
+    return lines
+
+
+def gallery_pages() -> dict[str, str]:
+    """A page for each entry of the gallery, and one with all pictures."""
+    pages, overview = {}, ["# Gallery", "",
+                           "What papers say about feature learning, looked at in the limit of infinite width. Each entry is a",
+                           "program, its data, the formula that matters, numbers and a picture: `python examples/gallery/run.py NAME`.", ""]
+    names = sorted(path.parent.name for path in GALLERY.glob("*/README.md"))
+    for name in names:
+        text = (GALLERY / name / "README.md").read_text(encoding="utf-8")
+        title = text.partition("\n")[0].removeprefix("# ")
+        # Programs are shown below, and links to them are not needed.
+        body = re.sub(r"\[([\w./]+\.tp)\]\([^)]*\)", r"`\1`", text).replace(f"]({name}.png)", f"](../../examples/gallery/{name}/{name}.png)")
+        body = re.sub(r"\[(\w+)\]\(\.\./\.\./\w+/README\.md\)", r"`examples/\1`", body)
+        programs = [f"```{{literalinclude}} ../../examples/gallery/{name}/{path.name}\n:language: tp\n```\n"
+                    for path in sorted((GALLERY / name).glob("*.tp"))]
+        pages[f"gallery_{name}.md"] = "\n".join([body, "## The program" + "s" * (len(programs) > 1), "", *programs])
+        overview += [f"## [{title}](gallery_{name}.md)", "", f"![{title}](../../examples/gallery/{name}/{name}.png)", ""]
+    toctree = ["```{toctree}", ":hidden:", "", *(f"gallery_{name}" for name in names), "```", ""]
+    return pages | {"gallery.md": "\n".join([*overview, *toctree])}
