@@ -1,4 +1,4 @@
-"""Sphinx configuration: `make docs` builds these pages, executes the notebooks among them, and takes warnings for errors."""
+"""Sphinx configuration: `make docs` builds these pages and executes notebooks; warnings are errors."""
 
 from __future__ import annotations
 

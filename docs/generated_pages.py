@@ -47,9 +47,8 @@ def write_pages(app: Sphinx | None = None) -> None:
 def diagnostics_page() -> str:
     """Every code with its explanation, an example of it, and the example put right: what `tpc explain CODE` says."""
     lines = ["# Diagnostics", "",
-             "Mistakes and warnings have codes. `tpc explain CODE` says the same as this page, on which every first example",
-             "gets the diagnostic, and every second one does not; the tests see to that. A warning can be accepted for a line:",
-             "`# accept TP512: the reason` ([language](../language.md)).", ""]
+             "Mistakes and warnings have codes. `tpc explain CODE` says what this page says; the tests run the examples of",
+             "programs. A warning can be accepted for a line: `# accept TP512: the reason` ([language](../language.md)).", ""]
     chapter = ""
     for code, entry in CATALOG.items():
         if code[:3] != chapter:
@@ -70,18 +69,21 @@ def diagnostic(code: str, entry: Entry) -> list[str]:
 def gallery_pages() -> dict[str, str]:
     """A page for each entry of the gallery, and one with all pictures."""
     pages, overview = {}, ["# Gallery", "",
-                           "What papers say about feature learning, looked at in the limit of infinite width. Each entry is a",
-                           "program, its data, the formula that matters, numbers and a picture: `python examples/gallery/run.py NAME`.", ""]
+                           "What papers say about learning, looked at in the limit of infinite width. Each entry is a program,",
+                           "its data, the formula that matters, numbers and a picture: `python examples/gallery/run.py",
+                           "NAME` computes it anew.", ""]
     names = sorted(path.parent.name for path in GALLERY.glob("*/README.md"))
     for name in names:
         text = (GALLERY / name / "README.md").read_text(encoding="utf-8")
         title = text.partition("\n")[0].removeprefix("# ")
         # Programs are shown below, and links to them are not needed.
-        body = re.sub(r"\[([\w./]+\.tp)\]\([^)]*\)", r"`\1`", text).replace(f"]({name}.png)", f"](../../examples/gallery/{name}/{name}.png)")
+        body = re.sub(r"\[([\w./]+\.tp)\]\([^)]*\)", r"`\1`", text)
+        body = body.replace(f"]({name}.png)", f"](../../examples/gallery/{name}/{name}.png)")
         body = re.sub(r"\[(\w+)\]\(\.\./\.\./\w+/README\.md\)", r"`examples/\1`", body)
-        programs = [f"```{{literalinclude}} ../../examples/gallery/{name}/{path.name}\n:language: tp\n```\n"
+        programs = [f"`{path.name}`\n\n```{{literalinclude}} ../../examples/gallery/{name}/{path.name}\n:language: tp\n```\n"
                     for path in sorted((GALLERY / name).glob("*.tp"))]
         pages[f"gallery_{name}.md"] = "\n".join([body, "## The program" + "s" * (len(programs) > 1), "", *programs])
-        overview += [f"## [{title}](gallery_{name}.md)", "", f"![{title}](../../examples/gallery/{name}/{name}.png)", ""]
+        overview += [f"## [{title}](gallery_{name}.md)", "",
+                     f"![{title}](../../examples/gallery/{name}/{name}.png)", ""]
     toctree = ["```{toctree}", ":hidden:", "", *(f"gallery_{name}" for name in names), "```", ""]
     return pages | {"gallery.md": "\n".join([*overview, *toctree])}

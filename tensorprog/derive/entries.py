@@ -52,8 +52,8 @@ class State:
 
 @dataclass(slots=True)
 class Trace:
-    """`placeholders` are values without a name, with the variables that hold them; `adjoints` tells of those that a cell of a
-    gradient's sweep has collected what they are the adjoints of."""
+    """`placeholders` are values without a name, with the variables that hold them; `adjoints` tells of those that a
+    cell of a gradient's sweep has collected what they are the adjoints of."""
 
     entries: list[Equation | Site] = field(default_factory=list)
     states: dict[tuple[str, int], State] = field(default_factory=dict)

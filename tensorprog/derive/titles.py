@@ -43,14 +43,14 @@ def _stem(name: str, trace: Trace, sites: list[Site], matrices: list[Matrix]) ->
 
 
 def _is_backward(name: str, trace: Trace, sites: list[Site]) -> bool:
-    """Whether backpropagation made it: what a cell of a sweep has collected, or a value without a name on its way through
-    a transposed matrix."""
+    """Whether backpropagation made it: what a cell of a sweep has collected, or a value without a name on its way
+    through a transposed matrix."""
     return name in trace.adjoints or (_is_nameless(trace.placeholders[name])
                                       and any(s.transposed and _is_named(s.arg, name) for s in sites))
 
 
 def _is_recorded(argument: Expr, right: Expr, trace: Trace) -> bool:
-    """Whether a factor of an update is the argument of a product: the same expression, or the record of one variable."""
+    """Whether a factor of an update is the argument of a product: the same expression, or a variable's record."""
     if isinstance(argument, Z) and isinstance(right, Z):
         one, other = (trace.placeholders.get(str(z.args[0])) for z in (argument, right))
         if one is not None and other is not None:

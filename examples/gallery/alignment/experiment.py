@@ -20,7 +20,8 @@ def experiment(samples: int = 512, replicates: int = 4) -> dict:
     folder = Path(__file__).parent
     images, labels = (array[:POINTS] for array in digits.load())
     initial = tensorprog.compile(folder / "initial.tp")
-    exact = {layers: _alignments(initial.run({"X": images}, L=layers)["tangent"], labels) for layers in (LAYERS, *DEEPER)}
+    exact = {layers: _alignments(initial.run({"X": images}, L=layers)["tangent"], labels)
+             for layers in (LAYERS, *DEEPER)}
     trained = tensorprog.compile(folder / "alignment.tp").run({"X": images, "y": labels}, L=LAYERS, T=SHOWN[-1],
                                                               samples=samples, replicates=replicates)
     return {"exact": exact, "trained": {step: _alignments(trained["tangent"][step], labels) for step in SHOWN},

@@ -1,4 +1,4 @@
-"""A target that is a square of a quadratic: errors on points not trained on, and what the hidden layer has of the quadratic."""
+"""A square of a quadratic as target: errors on new points, and what the hidden layer has of the quadratic."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ def experiment(depths: tuple[int, ...] = DEPTHS) -> dict:
 
 
 def report(found: dict) -> str:
-    rows = [[law, *(float(limit[f"{law}_second"]) for limit in found["limits"])] for law in ("orthogonal", "gaussian")]
+    rows = [[law, *(float(limit[f"{law}_second"]) for limit in found["limits"])]
+            for law in ("orthogonal", "gaussian")]
     return table(["depth", *map(str, found["depths"])], rows)
 
 

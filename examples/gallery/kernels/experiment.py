@@ -24,7 +24,8 @@ def experiment(samples: int = 1024, replicates: int = 4) -> dict:
     muP = tensorprog.compile(folder / "features.tp").run(
         {"X": images[:TRAINED], "y": known, "Z": images[TRAINED:]}, samples=samples, replicates=replicates)
     said = {name: prediction(kernels[output], known) for name, output in NAMES.items()} | {"muP": muP["g"]}
-    learned = {name: kernels[output][:TRAINED, :TRAINED] for name, output in NAMES.items()} | {"muP": muP["kernel_after"]}
+    learned = {name: kernels[output][:TRAINED, :TRAINED] for name, output in NAMES.items()}
+    learned["muP"] = muP["kernel_after"]
     return {"said": said, "kernels": learned, "labels": labels,
             "right": {name: float((np.sign(values) == labels[TRAINED:]).mean()) for name, values in said.items()},
             "error": {name: float(((values - labels[TRAINED:])**2).mean()) for name, values in said.items()},

@@ -16,7 +16,7 @@ MIXTURES = {"without mixup": None, "mixup, 0.3 and 0.7": 0.3, "midpoint mixup": 
 
 
 def data(part: float | None) -> dict[str, np.ndarray]:
-    """Points with a common or a rare feature of their class and noise of their own, all orthogonal; and which are mixed."""
+    """Points with a common or a rare feature of their class and noise of their own, all orthogonal; and what is mixed."""
     space, points = np.eye(4 + POINTS), np.arange(POINTS)
     label = np.where(points % 2 == 0, 1.0, -1.0)
     feature = np.where(points >= POINTS - RARE, 2, 0) + (label < 0)

@@ -40,7 +40,8 @@ def report(found: dict) -> str:
 
 
 def draw(found: dict, figure) -> None:
-    for axes, name in zip(panels(figure, "effective rank of the last layer", "alignment with the labels"), ("rank", "alignment")):
+    titles = ("effective rank of the last layer", "alignment with the labels")
+    for axes, name in zip(panels(figure, *titles), ("rank", "alignment")):
         for color, (weight, values) in zip(COLORS, found[name].items()):
             axes.plot(found["loss"][weight], values, ".-", color=color, label=f"shortcuts from 1 to {weight:g}")
         axes.set(xlabel="loss (training goes to the right)", xscale="log")

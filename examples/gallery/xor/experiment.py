@@ -35,8 +35,8 @@ def experiment(samples: int = 4096, replicates: int = 4, width: int = 1024) -> d
 
 
 def concentration(neurons: np.ndarray) -> np.ndarray:
-    """The mean over neurons of cos(2 angle)**2 in the plane of the features, weighted by their squares, before and after
-    training: 1/2 for uniform angles, 1 if every neuron has one feature only."""
+    """The mean over neurons of cos(2 angle)**2 in the plane of the features, weighted by their squares, before and
+    after training: 1/2 for uniform angles, 1 if every neuron has one feature only."""
     plane = neurons[:, :4].reshape(-1, 2, 2)
     squares = plane**2
     size = squares.sum(-1)
@@ -53,7 +53,8 @@ def report(found: dict) -> str:
 
 def draw(found: dict, figure) -> None:
     titles = ("neurons before training", "after training", "a network of width 1024")
-    for k, (axes, result) in enumerate(zip(panels(figure, *titles), [found["limit"], found["limit"], found["network"]])):
+    shown = (found["limit"], found["limit"], found["network"])
+    for k, (axes, result) in enumerate(zip(panels(figure, *titles), shown)):
         neurons = result["neurons"][:1024]
         first, second = (neurons[:, :2] if k == 0 else neurons[:, 2:4]).T
         for sign, color in ((1, COLORS[0]), (-1, COLORS[1])):
