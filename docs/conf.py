@@ -42,9 +42,7 @@ napoleon_numpy_docstring = False
 
 html_theme = "furo"
 html_title = f"tensorprog {release}"
-html_static_path = ["_static"]
 html_show_sourcelink = False
-templates_path = ["_templates"]
 
 # Notebooks run with the options that the tests use: few threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""Pages that are written from the code before every build: the diagnostics, and the gallery.
+"""Pages that are written before every build: the README, the diagnostics, and the gallery.
 
 Sphinx runs this as an extension. The files go to `docs/generated/`, which git ignores.
 """
@@ -15,6 +15,7 @@ from tensorprog.diagnostics.catalog import CATALOG, Entry
 
 DOCS = Path(__file__).resolve().parent
 GALLERY = DOCS.parent / "examples" / "gallery"
+README = DOCS.parent / "README.md"
 
 #: What the hundreds of the codes are about.
 CHAPTERS = {
@@ -31,6 +32,7 @@ CHAPTERS = {
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("builder-inited", write_pages)
+    app.connect("source-read", rewrite_links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -38,10 +40,16 @@ def write_pages(app: Sphinx | None = None) -> None:
     """Write the pages; files that would not change keep their date, so that they are not built again."""
     folder = DOCS / "generated"
     folder.mkdir(exist_ok=True)
-    for name, text in {"diagnostics.md": diagnostics_page(), **gallery_pages()}.items():
+    for name, text in {"overview.md": overview_page(), "diagnostics.md": diagnostics_page(), **gallery_pages()}.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+
+
+def overview_page() -> str:
+    """The README, whose links to pages become links from here, and to other files become their names."""
+    text = README.read_text(encoding="utf-8").replace("](docs/", "](../")
+    return re.sub(r"\[([^\]]+)\]\((?!\.\./|\w+://)([^)]+)\)", r"\1 (`\2`)", text)
 
 
 def diagnostics_page() -> str:
@@ -87,3 +95,11 @@ def gallery_pages() -> dict[str, str]:
                      f"![{title}](../../examples/gallery/{name}/{name}.png)", ""]
     toctree = ["```{toctree}", ":hidden:", "", *(f"gallery_{name}" for name in names), "```", ""]
     return pages | {"gallery.md": "\n".join([*overview, *toctree])}
+
+
+def rewrite_links(app: Sphinx, page: str, source: list[str]) -> None:
+    """Links out of `docs/`, which readers of the files can follow, lead to what these pages have instead."""
+    text = re.sub(r"\]\((?:\.\./)+examples/README\.md\)", "](/generated/gallery.md)", source[0])
+    text = re.sub(r"\]\((?:\.\./)+README\.md\)", "](/generated/overview.md)", text)
+    source[0] = re.sub(r"\[([^\]]+)\]\(((?:\.\./)+examples/\w+)/README\.md\)|\[(vscode)\]\(vscode\)",
+                       lambda link: f"{link[1]} (`{link[2].lstrip('./')}`)" if link[1] else "`docs/editors/vscode`", text)
