@@ -35,6 +35,10 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
 
+# Docstrings use Markdown's backticks for code.
+default_role = "code"
+smartquotes = False
+
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autoclass_content = "class"
