@@ -1,10 +1,11 @@
-"""The same jobs in scikit-learn, neural-tangents and here: lines of code, time and result of each script of `same_jobs/`.
+"""The same jobs in scikit-learn, neural-tangents and here: lines of code, time and result of each script.
 
     python benchmarks/same_jobs.py [--peer-python PEER/bin/python]
 
-PEER is an environment with neural-tangents: `pip install neural-tangents==0.6.5 jax==0.5.3 jaxlib==0.5.3 tf2jax==0.3.7`; without it, its
-scripts are left out. Every script runs in a process of its own, twice: the first time compiles. Times are processor
-and wall seconds of the whole process, imports included. Needs scikit-learn.
+The scripts are those of `same_jobs/`. PEER is an environment with neural-tangents: `pip install neural-tangents==0.6.5
+jax==0.5.3 jaxlib==0.5.3 tf2jax==0.3.7`; without it, its scripts are left out. Every script runs in a process of its
+own, twice: the first time compiles. Times are processor and wall seconds of the whole process, imports included. Needs
+scikit-learn.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_click",
-    "generated_pages",
+    "generated_pages",  # in this folder
 ]
 exclude_patterns = ["_build", "editors/vscode/**"]
 

@@ -1,21 +1,45 @@
 """Pages that are written before every build: the README, the diagnostics, and the gallery.
 
-Sphinx runs this as an extension. The files go to `docs/generated/`, which git ignores.
+Sphinx runs this as an extension; it also mends what these pages take from elsewhere. The files go to `docs/generated/`, which git ignores.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-
-from sphinx.application import Sphinx
-from sphinx.util.typing import ExtensionMetadata
+from typing import TYPE_CHECKING
 
 from tensorprog.diagnostics.catalog import CATALOG, Entry
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.util.typing import ExtensionMetadata
 
 DOCS = Path(__file__).resolve().parent
 GALLERY = DOCS.parent / "examples" / "gallery"
 README = DOCS.parent / "README.md"
+
+DIAGNOSTICS_HEAD = """\
+# Diagnostics
+
+Mistakes and warnings have codes. `tpc explain CODE` says what this page says; the tests run the examples of programs.
+A warning can be accepted for a line: `# accept TP512: the reason` ([language](../language.md)).
+"""
+
+GALLERY_HEAD = """\
+# Gallery
+
+What papers say about learning, looked at in the limit of infinite width. Each entry is a program, its data, the formula
+that matters, numbers and a picture: `python examples/gallery/run.py NAME` computes it anew.
+"""
+
+PROGRAM = """\
+`{name}`
+
+```{{literalinclude}} ../../examples/gallery/{folder}/{name}
+:language: tp
+```
+"""
 
 #: What the hundreds of the codes are about.
 CHAPTERS = {
@@ -33,6 +57,7 @@ CHAPTERS = {
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("builder-inited", write_pages)
     app.connect("source-read", rewrite_links)
+    app.connect("sphinx-click-process-description", escape_help)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -54,10 +79,7 @@ def overview_page() -> str:
 
 def diagnostics_page() -> str:
     """Every code with its explanation, an example of it, and the example put right: what `tpc explain CODE` says."""
-    lines = ["# Diagnostics", "",
-             "Mistakes and warnings have codes. `tpc explain CODE` says what this page says; the tests run the examples of",
-             "programs. A warning can be accepted for a line: `# accept TP512: the reason` ([language](../language.md)).", ""]
-    chapter = ""
+    lines, chapter = [DIAGNOSTICS_HEAD], ""
     for code, entry in CATALOG.items():
         if code[:3] != chapter:
             chapter = code[:3]
@@ -76,10 +98,7 @@ def diagnostic(code: str, entry: Entry) -> list[str]:
 
 def gallery_pages() -> dict[str, str]:
     """A page for each entry of the gallery, and one with all pictures."""
-    pages, overview = {}, ["# Gallery", "",
-                           "What papers say about learning, looked at in the limit of infinite width. Each entry is a program,",
-                           "its data, the formula that matters, numbers and a picture: `python examples/gallery/run.py",
-                           "NAME` computes it anew.", ""]
+    pages, overview = {}, [GALLERY_HEAD]
     names = sorted(path.parent.name for path in GALLERY.glob("*/README.md"))
     for name in names:
         text = (GALLERY / name / "README.md").read_text(encoding="utf-8")
@@ -88,8 +107,7 @@ def gallery_pages() -> dict[str, str]:
         body = re.sub(r"\[([\w./]+\.tp)\]\([^)]*\)", r"`\1`", text)
         body = body.replace(f"]({name}.png)", f"](../../examples/gallery/{name}/{name}.png)")
         body = re.sub(r"\[(\w+)\]\(\.\./\.\./\w+/README\.md\)", r"`examples/\1`", body)
-        programs = [f"`{path.name}`\n\n```{{literalinclude}} ../../examples/gallery/{name}/{path.name}\n:language: tp\n```\n"
-                    for path in sorted((GALLERY / name).glob("*.tp"))]
+        programs = [PROGRAM.format(folder=name, name=path.name) for path in sorted((GALLERY / name).glob("*.tp"))]
         pages[f"gallery_{name}.md"] = "\n".join([body, "## The program" + "s" * (len(programs) > 1), "", *programs])
         overview += [f"## [{title}](gallery_{name}.md)", "",
                      f"![{title}](../../examples/gallery/{name}/{name}.png)", ""]
@@ -101,5 +119,10 @@ def rewrite_links(app: Sphinx, page: str, source: list[str]) -> None:
     """Links out of `docs/`, which readers of the files can follow, lead to what these pages have instead."""
     text = re.sub(r"\]\((?:\.\./)+examples/README\.md\)", "](/generated/gallery.md)", source[0])
     text = re.sub(r"\]\((?:\.\./)+README\.md\)", "](/generated/overview.md)", text)
-    source[0] = re.sub(r"\[([^\]]+)\]\(((?:\.\./)+examples/\w+)/README\.md\)|\[(vscode)\]\(vscode\)",
-                       lambda link: f"{link[1]} (`{link[2].lstrip('./')}`)" if link[1] else "`docs/editors/vscode`", text)
+    text = text.replace("[vscode](vscode)", "`docs/editors/vscode`")
+    source[0] = re.sub(r"\[([^\]]+)\]\((?:\.\./)+(examples/\w+)/README\.md\)", r"\1 (`\2`)", text)
+
+
+def escape_help(app: Sphinx, context: object, lines: list[str]) -> None:
+    """Help texts are not reStructuredText: `*.tp` is a file name there."""
+    lines[:] = [line.replace("*", "\\*") for line in lines]
