@@ -7,7 +7,7 @@ TORCH ?= torch
 READY := .venv/ready
 BIN := .venv/bin
 
-.PHONY: demo test test-torch test-extras slow check types goldens bench clean
+.PHONY: demo test test-torch test-extras slow check types goldens bench docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo/digits_demo.py
@@ -44,8 +44,12 @@ slow: $(READY)
 bench: $(READY)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,docs]
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
 clean:
-	rm -rf .venv build dist out *.egg-info .pytest_cache .hypothesis
+	rm -rf docs/_build docs/generated .venv build dist out *.egg-info .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): setup.cfg pyproject.toml

@@ -19,6 +19,12 @@ class TextPrinter(StrPrinter):
         super().__init__({})
         self.label = label
 
+    def parenthesize(self, item, level, strict=False):
+        # A sum is written without parentheses where it ends a product, and so has to have them in a power.
+        if isinstance(item, sympy.Sum | sympy.Product) and level > PRECEDENCE["Mul"]:
+            return f"({self._print(item)})"
+        return super().parenthesize(item, level, strict)
+
     def _print_Z(self, expr):
         name, *indices = expr.args
         text = str(name) + (f"[{','.join(map(self._print, indices))}]" if indices else "")

@@ -55,7 +55,7 @@ def _compiled(traced: Traced, text: str) -> CompiledProgram:
 
     try:
         program = tensorprog.compile(text)
-        program.compiled  # noqa: B018  (powers of n are known from here on)
+        program.compiled
     except ProgramError as error:
         raise _at_module(traced, error) from error
     return program

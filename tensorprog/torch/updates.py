@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from tensorprog.torch.axes import Axis, sizes_of
+from tensorprog.torch.axes import sizes_of
 from tensorprog.torch.declarations import Names, scale_text
 from tensorprog.torch.graph import Value
 from tensorprog.torch.optimizers import Settings

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from tensorprog.results import Result
-from tensorprog.torch.axes import sizes_of
 from tensorprog.torch.emit import KINDS, kernels_of, program_of
 from tensorprog.torch.errors import module_error
 from tensorprog.torch.graph import MOVES, Value
@@ -45,7 +44,7 @@ def verify_traced(
     samples: int = 2048,
     replicates: int = 4,
     eta: float = 0.1,
-    T: int = 5,  # noqa: N803  (as in the program)
+    T: int = 5,
     **options: object,
 ) -> Verification:
     """Run the limit, and `seeds` modules of each width; compare them.

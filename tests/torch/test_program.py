@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from test_verify import normal
 from torch import nn
 from torch.nn import functional as F
-from test_verify import normal
 from torch_networks import ROWS, SEQUENCES, TOKENS, Block, ManyHeads, Recurrent, mlp
 
 import tensorprog
