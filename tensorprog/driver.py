@@ -171,9 +171,9 @@ def differentiated(program: Program, reporter: Reporter) -> Program:
     from tensorprog.passes.differentiate import differentiate
     from tensorprog.passes.kernels import plan_kernels
     from tensorprog.passes.localize import localize
-    from tensorprog.passes.simplify import simplify
+    from tensorprog.passes.simplify import simplify, without_unused_gradients
 
-    program = localize(plan_kernels(program, reporter))
+    program = localize(without_unused_gradients(plan_kernels(program, reporter)))
     return mark_parallel(simplify(differentiate(simplify(program), reporter)))
 
 

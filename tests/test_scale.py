@@ -43,7 +43,7 @@ def stable_parametrization(depth: int, seed: int) -> Parametrization:
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(15))
 def test_random_parametrizations_are_as_the_classification_says(depth, seed):
     p = stable_parametrization(depth, seed)
     found = classify(p)
@@ -81,6 +81,17 @@ def test_slopes_of_random_parametrizations(depth, seed):
     assert found.passed, found.to_text()
     assert all(size.settled for name in found.names.values() for size in name.changes.values())
     assert found["h1"].changes["later"].slope.exponent == pytest.approx(float(-classify(p).layers[0].moves), abs=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("seed", range(15))
+def test_slopes_of_thirty_parametrizations_at_large_widths(depth, seed):
+    """Widths 128 to 4096: every slope is the inferred power, or on its way there from that of a named smaller part."""
+    p = stable_parametrization(depth, seed)
+    program = tensorprog.compile(parametrized(p.a, p.b, p.c[0]))
+    found = program.scale(DATA, measure=True, widths=(128, 256, 512, 1024, 2048, 4096), seeds=4, tolerance=0.15, T=3)
+    assert found.passed, found.to_text()
 
 
 @pytest.mark.parametrize("name", ["adam", pytest.param("muon", marks=pytest.mark.slow)])

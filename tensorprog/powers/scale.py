@@ -36,8 +36,9 @@ class Size:
     'grows' from step to step, 'negligible' of a change, 'undecided'. And the measured slope, if there is one.
 
     `least` is the smallest power among the parts of a value that may be seen at small widths: what there would be
-    without training, and averages whose expectation is zero, have slopes of their own until a part with a larger power
-    has outgrown them (attention logits, at initialization sums of independent terms, are of this kind).
+    without training, what the first step alone has changed, and averages whose expectation is zero, have slopes of
+    their own until a part with a larger power has outgrown them (attention logits, at initialization sums of independent
+    terms, are of this kind).
     """
 
     power: Fraction | None
@@ -202,7 +203,7 @@ def _name(name: str, prepared: Prepared, execution: Execution) -> Name:
         if values:
             sizes[label] = _size(joined(values), grows, _without_training(cells, execution))
         if values and stage:
-            moved = _size(joined(map(change, values)), grows, None)
+            moved = _size(joined(map(change, values)), grows, _after_one_step(cells, execution, stage))
             changes[label] = replace(moved, verdict="negligible") if moved.verdict == "zero" else moved
     return Name(name, _kind(cells[0].type), sizes, changes)
 
@@ -210,6 +211,13 @@ def _name(name: str, prepared: Prepared, execution: Execution) -> Name:
 def _without_training(cells: list[Cell], execution: Execution) -> int | None:
     """The power at initialization."""
     return largest(joined(execution.records.get((c, 0), ZERO) for c in cells))
+
+
+def _after_one_step(cells: list[Cell], execution: Execution, stage: int) -> int | None:
+    """The power of what the first step alone has changed: a part of all later changes, which larger ones outgrow."""
+    if stage != LATER:
+        return None
+    return largest(joined(change(execution.records[c, 1]) for c in cells if (c, 1) in execution.records))
 
 
 def _size(value: Value, grows: bool, still: int | None) -> Size:
