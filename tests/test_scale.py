@@ -105,6 +105,18 @@ def test_slopes_of_functions_of_matrices(name):
     assert inferred.slope.exponent == pytest.approx(float(inferred.power), abs=0.05)
 
 
+@pytest.mark.parametrize("update", [
+    "W2 *= 1 - eta/10\n    W2 -= eta * grad(loss[t], W2)", "W2 -= eta * (grad(loss[t], W2) + 0.1*W2)",
+    "W2 = (1 - 0.1*eta)*W2 - eta * grad(loss[t], W2)", "W2 *= 0.9999\n    W2 -= eta * grad(loss[t], W2)"])
+def test_weight_decay_is_a_change(update):
+    """A shrinking matrix changes by as much as its entries are, and a small decay shows late beside the gradients."""
+    text = tensorprog.compile(perceptron(2)).mup("sgd").rewritten()
+    program = tensorprog.compile(text.replace("W2 -= eta * grad(loss[t], W2)", update))
+    found = program.scale(DATA, measure=True, widths=(32, 64, 128, 256), seeds=4, tolerance=0.2, T=3)
+    assert found["W2"].changes["later"].power == -HALF and found["h2"].changes["later"].power == 0
+    assert found.passed, found.to_text()
+
+
 def is_maximal(p: Parametrization) -> bool:
     """Whether a one-hidden-layer network is stable, updated and initialized maximally, by its inferred scales."""
     found = tensorprog.compile(parametrized(p.a, p.b, p.c[0])).scale()

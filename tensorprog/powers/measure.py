@@ -137,7 +137,7 @@ class _Recorder(Interpreter):
                  still: Mapping[Place, list[np.ndarray]]):
         super().__init__(prepared.differentiated, env, width, seed, blocks=False)
         self.shown, self.frozen, self.still = prepared.shown, frozen, still
-        self.steps = Steps(prepared.updates)
+        self.steps = Steps(prepared.updates, prepared.decays)
         self.around: list[str] = []
         self.seen: dict[Place, int] = defaultdict(int)
         self.values: dict[Place, list[np.ndarray]] = defaultdict(list)
@@ -156,7 +156,7 @@ class _Recorder(Interpreter):
 
     def _run_statement(self, statement: Statement) -> None:
         update = self.steps.is_update(statement)
-        if not (update and self.frozen):
+        if not (self.frozen and (update or self.steps.is_decay(statement))):
             super()._run_statement(statement)
         if update:
             self.steps.count(statement, {var: self.indices.values[var] for var in self.around})
