@@ -60,6 +60,19 @@ def test_tables_of_networks(network):
     assert tables["sgd"]["gradient clipping"]["threshold"] == ("0" if network == "tied transformer" else "1/2")
 
 
+@pytest.mark.parametrize("law, scaled", [
+    ("orthogonal(2)", "orthogonal(2)"), ("orthogonal(n)", "orthogonal(n / n)"),
+    ("symmetric_normal(0, 1/n)", "symmetric_normal(0, 1/n)"), ("symmetric_normal(0, 3)", "symmetric_normal(0, 3 / n)"),
+    ("uniform(-1, 1)", "uniform((-1) / n**(1/2), 1 / n**(1/2))"), ("sparse_normal(0.5, 1/n)", "sparse_normal(0.5, 1/n)")])
+def test_ensembles_are_hidden_matrices(law, scaled):
+    text = perceptron(2).replace("W2 : [n, n] ~ normal(0, 1/n)", f"W2 : [n, n] ~ {law}")
+    for optimizer in OPTIMIZERS:
+        rows = [{name: (e["std"], e["lr"], e["decay"]) for name, e in found(t, optimizer).items() if name in "UW2v"}
+                for t in (text, perceptron(2))]
+        assert rows[0] == rows[1]
+    assert f"matrix W2 : [n, n] ~ {scaled}\n" in tensorprog.compile(text).mup("adam").rewritten()
+
+
 @pytest.mark.parametrize("logit", ["dot(q[i], k[j])", "dot(q[i], k[j]) / sqrt(n)", "moment(q[i] * k[j])"])
 def test_attention_logits_are_divided_by_the_width(logit):
     table = found(transformer(False, logit), "adam")

@@ -117,6 +117,16 @@ def test_weight_decay_is_a_change(update):
     assert found.passed, found.to_text()
 
 
+@pytest.mark.parametrize("law", ["orthogonal(1)", "symmetric_normal(0, 1/n)"])
+def test_slopes_of_ensembles(law):
+    text = tensorprog.compile(perceptron(2)).mup("sgd").rewritten()
+    program = tensorprog.compile(text.replace("W2 : [n, n] ~ normal(0, 1/n)", f"W2 : [n, n] ~ {law}"))
+    found = program.scale(DATA, measure=True, widths=(32, 64, 128, 256), seeds=6, tolerance=0.2, T=3)
+    change = found["W2"].changes["later"]
+    assert found.passed, found.to_text()
+    assert change.power == -1 and change.slope.exponent == pytest.approx(-1, abs=0.1)
+
+
 def is_maximal(p: Parametrization) -> bool:
     """Whether a one-hidden-layer network is stable, updated and initialized maximally, by its inferred scales."""
     found = tensorprog.compile(parametrized(p.a, p.b, p.c[0])).scale()

@@ -20,6 +20,7 @@ from tensorprog.driver import constants_env
 from tensorprog.files import mistake
 from tensorprog.ir.program import Cell, GradStmt, Let, MatrixType, Program, Statement, walk
 from tensorprog.passes.rewrite import without_kernels
+from tensorprog.powers.declared import with_symmetric_objects
 from tensorprog.powers.entries import Constant, Entry, Mup, Update, Use
 from tensorprog.powers.multiply import with_multipliers
 from tensorprog.powers.terms import BARE
@@ -40,6 +41,7 @@ def maximal_update(program: Program, optimizer: str, settings: Mapping[str, obje
         raise mistake("TP722", f"there is no optimizer '{optimizer}'",
                       f"did you mean '{meant}'?" if meant else f"there is: {', '.join(OPTIMIZERS)}")
     env = constants_env(program, settings or {})
+    program = with_symmetric_objects(program)
     plain = program.with_body(without_kernels(program.body))
     trainable = trainable_objects(plain)
     _require_trained(plain, trainable)

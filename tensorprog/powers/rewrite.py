@@ -175,9 +175,8 @@ def _require_done(found: Mup, source: Source) -> None:
     from tensorprog.driver import front
     from tensorprog.powers.mup import maximal_update
 
-    program = front(source, Reporter(source))
-    again = maximal_update(program, found.optimizer, found.env)
-    initials = {i.cell: i for i in program.initials}
+    again = maximal_update(front(source, Reporter(source)), found.optimizer, found.env)
+    initials = {i.cell: i for i in again.program.initials}
     for entry in again.entries:
         initial = initials.get(entry.cell)
         power = _declared_spread(again, initial) if initial else None

@@ -17,6 +17,7 @@ from tensorprog.driver import constants_env
 from tensorprog.ir.program import Cell, MatrixType, Program, Type
 from tensorprog.passes.rewrite import without_kernels
 from tensorprog.powers.components import ZERO, Value, change, fraction, is_sure, joined, largest, scattered
+from tensorprog.powers.declared import with_symmetric_objects
 from tensorprog.powers.execution import LATER, Execution, decay_places, update_places
 from tensorprog.powers.tables import aligned, excerpt
 from tensorprog.powers.trainable import trainable_objects
@@ -164,7 +165,7 @@ def prepare(program: Program) -> Prepared:
     reporter = Reporter(program.source)
     written_out = differentiate(plan_kernels(program, reporter), reporter)
     reporter.raise_errors()
-    updates = trainable_objects(plain)
+    updates = trainable_objects(with_symmetric_objects(plain))
     return Prepared(program, written_out, update_places(updates), _names_of_cells(plain), decay_places(plain, updates))
 
 
