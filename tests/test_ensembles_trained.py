@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,35 @@ def test_the_ensemble_matters():
     haar, normal = (trained(law, 1, SQUARE["there and back"], "m").run(DATA, samples=512, replicates=4)
                     for law in ("orthogonal(1.5)", "normal(0, 2.25/n)"))
     assert np.abs(haar["f"] - normal["f"]).max() > 0.05
+
+
+# --- dynamical isometry --------------------------------------------------------------------------------------
+
+
+def singular_moments(depth: int, g: float, q: float, growth: float) -> list[float]:
+    """E s^2 and E s^4 over the singular values s of a tanh network's Jacobian (arXiv 1711.04735, equations 16 and 17): each
+    layer adds to the relative variance of s^2 that of tanh'^2 and `growth`, 0 for orthogonal weights, 1 for Gaussian."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(101)
+    weights /= weights.sum()
+    first, relative = 1.0, 1.0
+    for _ in range(depth):
+        h = np.sqrt(q) * nodes
+        slopes = (1 - np.tanh(h)**2)**2
+        first *= g**2 * (weights @ slopes)
+        relative += (weights @ slopes**2) / (weights @ slopes)**2 - 1 + growth
+        q = g**2 * (weights @ np.tanh(h)**2)
+    return [first, first**2 * relative]
+
+
+@pytest.mark.parametrize("L, g, q", [(3, 1.02, 0.02), (3, 1.5, 1.0)])
+def test_orthogonal_weights_keep_singular_values_together(L, g, q):
+    program = tensorprog.compile(Path(__file__).parents[1] / "examples" / "isometry.tp")
+    found = program.run(L=L, g=g, q=q, samples=1024, replicates=4)
+    for name, growth in (("haar", 0), ("gaussian", 1)):
+        expected = singular_moments(L, g, q, growth)
+        room = 3 * found.error[name] + 2e-3 * np.abs(expected)
+        assert np.all(np.abs(found[name] - expected) < room), (name, found[name], expected)
+    assert found["haar"][1] < 0.6 * found["gaussian"][1]
 
 
 # --- adjoints ------------------------------------------------------------------------------------------------

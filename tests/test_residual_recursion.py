@@ -31,6 +31,31 @@ output f, size_of_last
 """
 
 
+TANH = """
+width n
+size P, d
+size L = 8
+param T : int = 4
+input X : [P, d]
+input y : [P]
+matrix U : [n, d] ~ normal(0, 1/d)
+matrix W[L] : [n, n] ~ normal(0, 1/n)
+vector v : [n] ~ normal(0, 1)
+for t in range(T):
+    for a in range(P):
+        x = U @ X[a]
+        for l in range(L):
+            x += tanh(W[l] @ x) / sqrt(L)
+        f[t, a] = moment(v * x)
+    loss = mean((f[t, a] - y[a])**2 for a in range(P)) / 2
+    U -= 0.2 * n * grad(loss, U)
+    v -= 0.2 * n * grad(loss, v)
+    for l in range(L):
+        W[l] -= 0.2 * grad(loss, W[l])
+output f
+"""
+
+
 class Coefficients:
     """Vectors as coefficients of u, v and the Gaussian parts h[l, t] of W[l] @ x[l] and g[l, t] of W[l].T @ d[l + 1]."""
 
@@ -93,3 +118,15 @@ def test_ten_steps_of_a_linear_residual_network(depth):
     assert found.method == {"f": "span", "size_of_last": "span"}
     np.testing.assert_allclose(found["f"], f, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(found["size_of_last"], squares, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_tanh_networks_as_their_depth_grows():
+    """Depth-muP: L = 8 to 128 tend to a limit, which networks of width 256 and L = 8 to 64 tend to as well."""
+    program = tensorprog.compile(TANH)
+    data = {"X": np.array([[1.0, 0.5], [-0.4, 1.2]]), "y": np.array([1.0, -1.0])}
+    limit = program.run(data, limit={"L": [8, 16, 32, 64, 128]}, samples=1024, replicates=4)
+    network = program.simulate(data, limit={"L": [8, 16, 32, 64]}, width=256, seeds=64)
+    assert limit.error["f"].max() < 0.05
+    room = 3 * np.hypot(limit.error["f"], network.error["f"]) + 0.01
+    assert np.all(np.abs(limit["f"] - network["f"]) < room), (limit["f"], network["f"])
