@@ -1,7 +1,8 @@
 """Adam in the limit: cost against particles, steps and examples, and 100 steps on 100 digits.
 
-A hidden matrix's moments and updates are functions of entries: an array over pairs of particles each, so that a step costs
-a multiple of the particles squared (and of the examples), whatever the step. Networks of the same widths stand beside it.
+A hidden matrix's moments are functions of entries: an array over pairs of particles each, so that a step costs a multiple
+of the particles squared (and of the examples), whatever the step. Its updates are outer products by cross approximation.
+Networks of the same widths stand beside it.
 
     python benchmarks/adam.py
 """
@@ -82,8 +83,8 @@ def main() -> None:
     for size, replicates in ((1024, 8), (2048, 4)):
         seconds, found = timed(program.run, digits, samples=size, replicates=replicates)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(f"100 steps on 100 digits, {replicates} x {size} particles: {seconds:.0f} s, peak memory {memory:.2f} GB, errors of "
-              f"the loss up to {found.error['loss'].max():.1e}, of f up to {found.error['f'].max():.1e}")
+        print(f"100 steps on 100 digits, {replicates} x {size} particles: {seconds:.0f} s, peak memory {memory:.2f} GB, "
+              f"errors of the loss up to {found.error['loss'].max():.1e}, of f up to {found.error['f'].max():.1e}")
 
 
 if __name__ == "__main__":

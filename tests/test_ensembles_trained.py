@@ -72,8 +72,9 @@ def test_the_ensemble_matters():
 
 
 def singular_moments(depth: int, g: float, q: float, growth: float) -> list[float]:
-    """E s^2 and E s^4 over the singular values s of a tanh network's Jacobian (arXiv 1711.04735, equations 16 and 17): each
-    layer adds to the relative variance of s^2 that of tanh'^2 and `growth`, 0 for orthogonal weights, 1 for Gaussian."""
+    """E s^2 and E s^4 over the singular values s of a tanh network's Jacobian (arXiv 1711.04735, equations 16 and 17).
+    Each layer adds to the relative variance of s^2 that of tanh'^2 and `growth`: 0 for orthogonal weights, 1 for
+    Gaussian ones."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(101)
     weights /= weights.sum()
     first, relative = 1.0, 1.0

@@ -63,7 +63,8 @@ def test_tables_of_networks(network):
 @pytest.mark.parametrize("law, scaled", [
     ("orthogonal(2)", "orthogonal(2)"), ("orthogonal(n)", "orthogonal(n / n)"),
     ("symmetric_normal(0, 1/n)", "symmetric_normal(0, 1/n)"), ("symmetric_normal(0, 3)", "symmetric_normal(0, 3 / n)"),
-    ("uniform(-1, 1)", "uniform((-1) / n**(1/2), 1 / n**(1/2))"), ("sparse_normal(0.5, 1/n)", "sparse_normal(0.5, 1/n)")])
+    ("uniform(-1, 1)", "uniform((-1) / n**(1/2), 1 / n**(1/2))"),
+    ("sparse_normal(0.5, 1/n)", "sparse_normal(0.5, 1/n)")])
 def test_ensembles_are_hidden_matrices(law, scaled):
     text = perceptron(2).replace("W2 : [n, n] ~ normal(0, 1/n)", f"W2 : [n, n] ~ {law}")
     for optimizer in OPTIMIZERS:

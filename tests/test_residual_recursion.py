@@ -57,7 +57,7 @@ output f
 
 
 class Coefficients:
-    """Vectors as coefficients of u, v and the Gaussian parts h[l, t] of W[l] @ x[l] and g[l, t] of W[l].T @ d[l + 1]."""
+    """Vectors as coefficients of u, v and the Gaussian parts of W[l] @ x[l] and W[l].T @ d[l + 1] at every step."""
 
     def __init__(self, depth: int, steps: int):
         self.depth, self.steps = depth, steps

@@ -1,5 +1,5 @@
-"""The law of the Gaussian numbers that a random limit is a function of (TP I, Corollary 5.5): their covariances, from the
-program of these, as equations of the limit."""
+"""The law of the Gaussian numbers that a random limit is a function of (TP I, Corollary 5.5): their covariances, from
+the program of these, as equations of the limit."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ def with_law_of_draws(limit: Derivation, law: Derivation, drawn: Gaussians) -> D
     covariances, others = [], []
     for rule in law_rules:
         pair = drawn.pairs.get(_name(rule.left))
-        covariances += [replace(rule, kind="draws", left=_covariance(rule.left, pair, drawn), note=NOTE)] if pair else []
-        others += [] if pair or _is_known(rule, limit.rules) else [rule]
+        if pair is not None:
+            covariances.append(replace(rule, kind="draws", left=_covariance(rule.left, pair, drawn), note=NOTE))
+        elif not any(_is_same(r, rule) for r in limit.rules):
+            others.append(rule)
     merged = sorted((*limit.rules, *others), key=lambda r: ORDER.index(r.section))
     families = tuple(sorted({*limit.families, *law.families}))
     steps = tuple(dict.fromkeys((*limit.steps, *law.steps)))
@@ -79,15 +81,11 @@ def _renamed(rule: Rule, names: dict[Expr, Expr]) -> Rule:
     return replace(rule, left=of(rule.left), right=of(rule.right)) if names else rule
 
 
-def _is_known(rule: Rule, known: tuple[Rule, ...]) -> bool:
-    return any(_is_same(r, rule) for r in known)
-
-
 def _is_same(one: Rule, two: Rule, known_left: bool = True) -> bool:
     """Whether two rules say the same, but for the names of their indices and, perhaps, of what they define."""
     if one.kind != two.kind or len(one.indices) != len(two.indices):
         return False
     names = {b.symbol: a.symbol for a, b in zip(one.indices, two.indices)}
-    ranges = [(i.low, i.high) for i in one.indices] == [(i.low.xreplace(names), i.high.xreplace(names)) for i in two.indices]
-    lefts = not known_left or one.left == two.left.xreplace(names)
-    return ranges and lefts and one.right == two.right.xreplace(names) and one.condition == two.condition.xreplace(names)
+    pairs = [(one.right, two.right), (one.condition, two.condition), *([(one.left, two.left)] if known_left else [])]
+    pairs += [(getattr(a, end), getattr(b, end)) for a, b in zip(one.indices, two.indices) for end in ("low", "high")]
+    return all(a == b.xreplace(names) for a, b in pairs)

@@ -1,5 +1,5 @@
-"""Declared symmetric matrices as what they are for powers of n: normal entries. The typed program makes them of a hidden
-matrix and its transpose (`check/ensembles.py`)."""
+"""Declared symmetric matrices as what they are for powers of n: normal entries. The typed program makes them of a
+hidden matrix and its transpose (`check/ensembles.py`)."""
 
 from __future__ import annotations
 
