@@ -21,7 +21,7 @@ from tensorprog.passes.kernels import plan_kernels
 from tensorprog.passes.limit import leading_terms
 from tensorprog.passes.powers import Powers, check_outputs, has_vanishing_argument, infer_powers
 from tensorprog.passes.readouts import readouts
-from tensorprog.passes.simplify import remove_dead, simplify
+from tensorprog.passes.simplify import remove_dead, simplify, without_unused_gradients
 from tensorprog.passes.without_gradients import without_gradients
 from tensorprog.series.build import series_limit
 
@@ -29,7 +29,7 @@ from tensorprog.series.build import series_limit
 def differentiated(program: Program, reporter: Reporter) -> Program:
     """The typed program without gradients and kernels, simplified, its parallel loops marked: what a finite network
     runs."""
-    return without_gradients(plan_kernels(program, reporter), reporter)
+    return without_gradients(without_unused_gradients(plan_kernels(program, reporter)), reporter)
 
 
 def compile_program(program: Program, settings: Mapping[str, float | int] | None, reporter: Reporter) -> Compiled:

@@ -51,6 +51,38 @@ def of_text(text):
     return tensorprog.compile(text).limit
 
 
+# --- limits that are random ------------------------------------------------------------------------------------
+
+RANDOM = """width n
+size P, d
+param eta = 0.1
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1/d)
+matrix W : [n, n] ~ normal(0, 1)
+matrix V : [2, n] ~ normal(0, 1/n)
+vector b : [n] ~ normal(0, 1)
+for t in range(3):
+    for a in range(P):
+        z = W @ tanh(U @ X[a]) / sqrt(n) + b
+        f[t, a] = V @ relu(z)
+        g[t, a] = dot(b, erf(U @ X[a])) / sqrt(n)
+    W -= eta * grad(f[t, 0, 0], W)
+output f, g
+"""
+
+
+def test_the_law_of_draws():
+    """Every covariance that `tpc run` draws from, by the names of the equations above it."""
+    text = of_text(RANDOM).text()
+    laws = text[text.index("Gaussian numbers"):]
+    assert ("Cov(f_drawn[draw,a,i], f_drawn[draw,c,j]) = "
+            "E[Z^{V[i]}*Z^{V[j]}*relu(Z^{W z[a]} + Z^{b})*relu(Z^{W z[c]} + Z^{b})]") in laws
+    assert "Cov(g_drawn[draw,a], f_drawn[draw,c,i]) = 0" in laws
+    assert "Cov(g_drawn[draw,a], g_drawn[draw,c]) = E[Z^{b}**2*erf(" in laws
+    assert text.count("Z^{z[a]} = tanh(") == 1 and text.count("Z^{b} ~ normal(0, 1)") == 1
+    assert text.count("Cov(Zhat^{W z[a]}") == 1
+
+
 # --- the papers' equations -----------------------------------------------------------------------------------
 
 

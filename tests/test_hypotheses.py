@@ -43,6 +43,7 @@ def warnings(body: str) -> list[str]:
     ("sigmoid''(h) * gelu''(h)", None), ("abs(u) / sqrt(u*u + h*h)", None), ("u*h / (u**2 + h**2)", None),
     ("(u*u - 3*h*h) / (2*square(u) + h*h)", None), ("tanh(u) / (abs(u) + abs(h))", None),
     ("u*u / sqrt(u**4 + 0.5*h**4)", None), ("v / sqrt(u*u + h*h)", "TP512"), ("(u + v) / sqrt(u*u + h*h)", "TP512"),
+    ("u / max(0.1*h, eps)", None), ("u / max(h, 0)", "TP512"), ("u / min(h*h, 1)", "TP512"), ("u / min(h, -eps)", None),
     ("u / (u*u + h*h)", "TP512"), ("u / (u + h)", "TP512"), ("u / (u*u - h*h)", "TP512")])
 def test_warnings(expression, code):
     found = set(warnings(f"output moment({expression} * 1.0) as q\n"))
@@ -60,6 +61,33 @@ def test_warnings(expression, code):
     ("c = p\nfor t in range(5):\n    c = c - 0.5*p\noutput moment(v / c) as q\n", ["TP512"])])
 def test_loops(body, expected):
     assert warnings(body) == expected
+
+
+ADAPTIVE = """matrix S : [n, n] = 0
+vector s2 : [n] = 0
+vector m2 : [n] = 0
+b = 0*u
+for t in range(3):
+    f = moment(tanh(v) * tanh(W @ tanh(u)))
+    g = n * grad(f, v)
+    G = n * grad(f, W)
+    STEP
+output f
+"""
+
+
+@pytest.mark.parametrize("step", [
+    "s2 = 0.99*s2 + 0.01*g**2; S = 0.99*S + 0.01*G**2; v -= g / (sqrt(s2) + eps); W -= G/n / (S**0.5 + eps)",
+    "s2 = 0.9*s2 + 0.1*g*g; m2 = max(m2, s2); v -= g / max(sqrt(m2), eps); W -= G/n / sqrt(max(G*G, eps**2))",
+    "s2 = max(0.9*s2, abs(g)); v -= 0.1 / (1 - 0.9**(t+1)) * g * (s2 + eps)**(-1); W -= G / (abs(G) + eps) / n",
+    "s2 = s2 - 0.1*(s2 - g**2); v -= clip(g / max(0.1*s2, eps), -1, 1); W -= G / (norm(G) + 1e-7)",
+    "s2 += square(g); v -= g / sqrt(s2 + 1e-10); W -= 0.1*W + G/n / (1 + abs(G))",
+    "q = g / (sqrt(g*g) + eps); v -= sqrt(moment(v*v)) / sqrt(moment(q*q) + eps) * q",
+    "s2 = s2 - 0.1*sign(s2 - g**2)*g**2; v -= g / (sqrt(abs(s2)) + eps)",
+    "r[t] = 0.9*b + 0.1*g**2; b = r[t]; v -= (g / (1 - 0.9**(t+1))) / (sqrt(r[t]) / sqrt(1 - 0.9**(t+1)) + eps)"])
+def test_adaptive_optimizers_keep_their_denominators_away_from_zero(step):
+    """AMSGrad, AdaMax, Sophia, AdaGrad, LARS, Yogi and others as people write them; most leave W's gradient unused."""
+    assert warnings(ADAPTIVE.replace("STEP", step.replace("; ", "\n    "))) == []
 
 
 QUARTERS = st.integers(-12, 12).map(lambda k: k / 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from scaled_programs import RNN, perceptron, transformer
@@ -59,6 +60,20 @@ def test_tables_of_networks(network):
     assert tables["sgd"]["gradient clipping"]["threshold"] == ("0" if network == "tied transformer" else "1/2")
 
 
+@pytest.mark.parametrize("law, scaled", [
+    ("orthogonal(2)", "orthogonal(2)"), ("orthogonal(n)", "orthogonal(n / n)"),
+    ("symmetric_normal(0, 1/n)", "symmetric_normal(0, 1/n)"), ("symmetric_normal(0, 3)", "symmetric_normal(0, 3 / n)"),
+    ("uniform(-1, 1)", "uniform((-1) / n**(1/2), 1 / n**(1/2))"),
+    ("sparse_normal(0.5, 1/n)", "sparse_normal(0.5, 1/n)")])
+def test_ensembles_are_hidden_matrices(law, scaled):
+    text = perceptron(2).replace("W2 : [n, n] ~ normal(0, 1/n)", f"W2 : [n, n] ~ {law}")
+    for optimizer in OPTIMIZERS:
+        rows = [{name: (e["std"], e["lr"], e["decay"]) for name, e in found(t, optimizer).items() if name in "UW2v"}
+                for t in (text, perceptron(2))]
+        assert rows[0] == rows[1]
+    assert f"matrix W2 : [n, n] ~ {scaled}\n" in tensorprog.compile(text).mup("adam").rewritten()
+
+
 @pytest.mark.parametrize("logit", ["dot(q[i], k[j])", "dot(q[i], k[j]) / sqrt(n)", "moment(q[i] * k[j])"])
 def test_attention_logits_are_divided_by_the_width(logit):
     table = found(transformer(False, logit), "adam")
@@ -111,6 +126,54 @@ def test_the_rewritten_program_needs_no_change(network):
     text = tensorprog.compile(NETWORKS[network][0]).mup("sgd").rewritten()
     assert text != NETWORKS[network][0]
     assert tensorprog.compile(text).mup("sgd").rewritten() == text
+
+
+CLIPPED = """s = dot(gU, gU) + dot(gW, gW) + dot(gv, gv)
+    c = CLIP
+    U -= eta * c * gU
+    W2 -= eta * c * gW
+    v -= eta * c * gv
+"""
+
+
+def _with_steps(steps: str, defined: str = "") -> str:
+    text = perceptron(2)
+    updates = text[text.index("    U -= "):text.index("output")]
+    gradients = "    gU = grad(loss[t], U)\n    gW = grad(loss[t], W2)\n    gv = grad(loss[t], v)\n"
+    return text.replace(updates, gradients + "    " + steps).replace("def net", f"{defined}\ndef net")
+
+
+@pytest.mark.parametrize("step", ["g / (sqrt(g**2) + eps)", "g / (eps + abs(g))", "g / max(abs(g), eps)",
+                                  "g / sqrt(g*g + eps**2)"])
+def test_an_epsilon_goes_with_the_gradient(step):
+    """Beside gradients of entries 1/n the epsilon of W and U gets 1/n, and the rates are those of Adam."""
+    text = _with_steps("".join(f"{w} -= eta * {step.replace('g', g).replace('s' + g + 'rt', 'sqrt')}\n    "
+                               for w, g in (("U", "gU"), ("W2", "gW"), ("v", "gv"))).rstrip() + "\n")
+    text = text.replace("param eta = 0.1", "param eta = 0.1\nparam eps = 1e-8")
+    found = tensorprog.compile(text).mup("adam")
+    assert [c.power for c in found.constants] == ([-2, -2] if "eps**2" in step else [-1, -1])
+    new = found.rewritten()
+    rates = {line.split()[0]: line for line in new.splitlines() if "-= eta" in line}
+    assert rates["W2"].endswith(" / n") and rates["v"].endswith(" / n") and "n * eta" not in new
+    data = {"X": np.array([[1.0, 0.5], [-0.4, 1.2]]), "y": np.array([1.0, -1.0])}
+    scale = tensorprog.compile(new).scale(data, measure=True, widths=(32, 64, 128), seeds=4, tolerance=0.2, T=2)
+    assert scale.passed, scale.to_text()
+
+
+@pytest.mark.parametrize("clip", ["min(1, 3/sqrt(s))", "3 / max(3, sqrt(s))", "1 / sqrt(1 + s/9)"])
+def test_a_threshold_goes_with_the_gradients_norm(clip):
+    found = tensorprog.compile(_with_steps(CLIPPED.replace("CLIP", clip))).mup("sgd")
+    power = {"min(1, 3/sqrt(s))": Fraction(-1, 2), "3 / max(3, sqrt(s))": Fraction(1, 2), "1 / sqrt(1 + s/9)": 1}[clip]
+    assert [c.power for c in found.constants] == [power]
+    again = tensorprog.compile(found.rewritten()).mup("sgd")
+    assert not again.constants and all(u.power == again[u.name].update for u in again.updates)
+
+
+def test_one_number_for_gradients_of_different_sizes_is_refused():
+    text = _with_steps("U -= eta * unit(gU)\n    W2 -= eta * unit(gW)\n    v -= eta * unit(gv)\n",
+                       "def unit(g):\n    return g / (sqrt(g*g) + 1e-8)")
+    with pytest.raises(ProgramError, match="different sizes"):
+        tensorprog.compile(text).mup("adam").rewritten()
 
 
 MATRIX_STEPS = {

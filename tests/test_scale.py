@@ -43,7 +43,7 @@ def stable_parametrization(depth: int, seed: int) -> Parametrization:
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(15))
 def test_random_parametrizations_are_as_the_classification_says(depth, seed):
     p = stable_parametrization(depth, seed)
     found = classify(p)
@@ -83,6 +83,17 @@ def test_slopes_of_random_parametrizations(depth, seed):
     assert found["h1"].changes["later"].slope.exponent == pytest.approx(float(-classify(p).layers[0].moves), abs=0.3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("seed", range(15))
+def test_slopes_of_thirty_parametrizations_at_large_widths(depth, seed):
+    """Widths 128 to 4096: every slope is the inferred power, or on its way there from that of a named smaller part."""
+    p = stable_parametrization(depth, seed)
+    program = tensorprog.compile(parametrized(p.a, p.b, p.c[0]))
+    found = program.scale(DATA, measure=True, widths=(128, 256, 512, 1024, 2048, 4096), seeds=4, tolerance=0.15, T=3)
+    assert found.passed, found.to_text()
+
+
 @pytest.mark.parametrize("name", ["adam", pytest.param("muon", marks=pytest.mark.slow)])
 def test_slopes_of_functions_of_matrices(name):
     program = tensorprog.compile(EXAMPLES / f"{name}.tp")
@@ -92,6 +103,28 @@ def test_slopes_of_functions_of_matrices(name):
     inferred = found["G"].sizes["later"]
     assert inferred.power == (0 if name == "adam" else -1)
     assert inferred.slope.exponent == pytest.approx(float(inferred.power), abs=0.05)
+
+
+@pytest.mark.parametrize("update", [
+    "W2 *= 1 - eta/10\n    W2 -= eta * grad(loss[t], W2)", "W2 -= eta * (grad(loss[t], W2) + 0.1*W2)",
+    "W2 = (1 - 0.1*eta)*W2 - eta * grad(loss[t], W2)", "W2 *= 0.9999\n    W2 -= eta * grad(loss[t], W2)"])
+def test_weight_decay_is_a_change(update):
+    """A shrinking matrix changes by as much as its entries are, and a small decay shows late beside the gradients."""
+    text = tensorprog.compile(perceptron(2)).mup("sgd").rewritten()
+    program = tensorprog.compile(text.replace("W2 -= eta * grad(loss[t], W2)", update))
+    found = program.scale(DATA, measure=True, widths=(32, 64, 128, 256), seeds=4, tolerance=0.2, T=3)
+    assert found["W2"].changes["later"].power == -HALF and found["h2"].changes["later"].power == 0
+    assert found.passed, found.to_text()
+
+
+@pytest.mark.parametrize("law", ["orthogonal(1)", "symmetric_normal(0, 1/n)"])
+def test_slopes_of_ensembles(law):
+    text = tensorprog.compile(perceptron(2)).mup("sgd").rewritten()
+    program = tensorprog.compile(text.replace("W2 : [n, n] ~ normal(0, 1/n)", f"W2 : [n, n] ~ {law}"))
+    found = program.scale(DATA, measure=True, widths=(32, 64, 128, 256), seeds=6, tolerance=0.2, T=3)
+    change = found["W2"].changes["later"]
+    assert found.passed, found.to_text()
+    assert change.power == -1 and change.slope.exponent == pytest.approx(-1, abs=0.1)
 
 
 def is_maximal(p: Parametrization) -> bool:

@@ -112,8 +112,7 @@ def _extremum(ctx: Context, node: tree.Call) -> Value:
         for value in values[1:]:
             result = int_bin(node.func, result, value.expr)
         return IntValue(result)
-    if not any(is_matrix(v) for v in values):
-        values = [as_tensor(ctx, v, a) for v, a in zip(values, node.args)]
+    values = [v if is_matrix(v) else as_tensor(ctx, v, a) for v, a in zip(values, node.args)]
     result = values[0]
     for other in values[1:]:
         result = coordinatewise(ctx, node.func, result, other, node=node)

@@ -77,7 +77,11 @@ def tensor_of(ctx: Context, node: tree.Expr, what: str = "this") -> Var:
 def as_tensor(ctx: Context, value: Value, node: tree.Expr, what: str = "this") -> Var:
     match value:
         case IntValue(expr=expr):
-            return ctx.builder.from_int(expr)
+            outer, ctx.builder.span = ctx.builder.span, node.span
+            try:
+                return ctx.builder.from_int(expr)
+            finally:
+                ctx.builder.span = outer
         case MatrixValue() | ChainValue():
             ctx.fail("TP307", f"{what} must be a number, array or vector, and this is a matrix", node.span,
                      help="apply the matrix to a vector with `@`")
@@ -405,6 +409,8 @@ def _matrix_binary(ctx: Context, node: tree.Binary, left: Value, right: Value) -
         case "**", MatrixValue(), IntValue(expr=IntLit(value=(1 | 2) as power)):
             return left if power == 1 else entrywise(ctx, "square", (left,), node)
         case "+" | "-" | "*" | "/" | "**", _, _:
+            left, right = (as_tensor(ctx, v, n) if isinstance(v, IntValue) else v
+                           for v, n in ((left, node.left), (right, node.right)))
             return entrywise(ctx, _ARITHMETIC[node.op], (left, right), node)
         case _:
             ctx.fail("TP324", f"`{node.op}` is for integers, and here is a matrix", node.span,

@@ -13,6 +13,7 @@ from sympy import Expr, Function, S
 from tensorprog.compiled import Compiled
 from tensorprog.derive.arrays import Binder
 from tensorprog.derive.common import name_common_expectations
+from tensorprog.derive.draws import with_law_of_draws
 from tensorprog.derive.entries import Trace
 from tensorprog.derive.formula import formula
 from tensorprog.derive.indices import Renaming
@@ -49,8 +50,11 @@ def _law_class(name: str) -> type[LawBase]:
 def derive(compiled: Compiled) -> Derivation:
     """The limit of a compiled program as equations (TP IV, Definition 7.3 and Theorem 7.4)."""
     written = written_out(compiled)
+    if compiled.gaussians is not None:
+        law = written_out(replace(compiled, limit=compiled.gaussians.covariances))
+        written = with_law_of_draws(written, law, compiled.gaussians)
     words = set(re.findall(r"\w+", compiled.original.source.text))
-    rules = name_common_expectations(written.rules, words)
+    rules = tuple(dict.fromkeys(name_common_expectations(written.rules, words)))
     return replace(written, rules=rules, steps=steps_of(rules))
 
 

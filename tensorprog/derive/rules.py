@@ -19,9 +19,11 @@ KINDS = {
     "start": "what a loop starts from",
     "matrix": "a matrix with its updates so far",
     "update": "what a loop makes of it in one iteration",
+    "draws": "the covariance of Gaussian numbers that a random limit is a function of",
 }
 
-SECTIONS = {"initial": "Initial vectors", "covariance": "Gaussian families", "matrix": "Matrices"}
+SECTIONS = {"initial": "Initial vectors", "covariance": "Gaussian families", "matrix": "Matrices",
+            "draws": "Gaussian numbers"}
 OTHER_SECTION = "Equations, in program order"
 
 

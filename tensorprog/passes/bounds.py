@@ -106,8 +106,11 @@ def _of_one_sign(a: Bound, sign: int) -> Bound:
 
 
 def _either(pick: Callable[[float, float], float]) -> Callable[[Bound, Bound], Bound]:
-    return lambda a, b: Bound(pick(a.low, b.low), pick(a.high, b.high), a.zero or b.zero, max(a.up, b.up),
-                              max(a.down, b.down))
+    def of(a: Bound, b: Bound) -> Bound:
+        low, high = pick(a.low, b.low), pick(a.high, b.high)
+        return Bound(low, high, low <= 0 <= high and (a.zero or b.zero), max(a.up, b.up), max(a.down, b.down))
+
+    return of
 
 
 _TOTAL: dict[str, Callable[..., Bound]] = {

@@ -6,7 +6,7 @@ the gradient off them. Not done here: anything that needs powers of n or the mea
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -205,11 +205,15 @@ def _live(body: tuple[Statement, ...], results: Collection[Cell]) -> tuple[set[V
     return live_vars, live_cells
 
 
-def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cell]) -> tuple[Statement, ...]:
+def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cell],
+           gradients: Collection[Cell] = ()) -> tuple[Statement, ...]:
+    """A block without what is not live, and without the gradients that are named."""
     out = []
     for statement in body:
-        statement = map_blocks(statement, lambda b: _prune(b, live_vars, live_cells))
+        statement = map_blocks(statement, lambda b: _prune(b, live_vars, live_cells, gradients))
         match statement:
+            case GradStmt(target=target) if target in gradients:
+                continue
             case Let(var=var) if var not in live_vars:
                 continue
             case For(body=()) | If(then=(), orelse=()):
@@ -225,18 +229,33 @@ def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cel
 def remove_unused(program: Program) -> Program:
     """Drop all that outputs do not depend on: also names that only each other's updates read, as a training loop is
     beside what initialization decides. There are no gradients any more."""
+    live = _reached(program.body, (o.cell for o in program.outputs))
+    return program.with_body(_prune(program.body, live, live))
+
+
+def without_unused_gradients(program: Program) -> Program:
+    """If there are gradients that no result depends on, the program without all that none depends on: the reverse sweep
+    of such a gradient may go back through a whole training."""
+    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt) for c in touched(s)]
+    live = _reached(program.body, [*program.results, *kept])
+    unused = {s.target for s in walk(program.body) if isinstance(s, GradStmt)} - live
+    return program.with_body(_prune(program.body, live, live, unused)) if unused else program
+
+
+def _reached(body: tuple[Statement, ...], results: Iterable[Cell]) -> set[Var | Cell]:
+    """The temporaries and cells that results depend on."""
     makers: dict[Var | Cell, list[Statement]] = {}
-    for statement in walk(program.body):
+    for statement in walk(body):
         if (value := defined(statement)) is not None:
             makers.setdefault(value, []).append(statement)
     live: set[Var | Cell] = set()
-    waiting: list[Var | Cell] = [o.cell for o in program.outputs]
+    waiting: list[Var | Cell] = list(results)
     while waiting:
         value = waiting.pop()
         if value not in live:
             live.add(value)
             waiting += [v for s in makers.get(value, ()) for v in (*reads(s), *cells_read(s))]
-    return program.with_body(_prune(program.body, live, live))
+    return live
 
 
 def without_idle(program: Program) -> Program:

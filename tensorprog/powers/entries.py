@@ -131,6 +131,15 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Constant:
+    """A number that the program adds to gradients or compares with them, as an epsilon in a denominator or a threshold
+    for a norm, and the power of n that gives it their size."""
+
+    span: Span | None
+    power: Fraction
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """A statement that updates an object, and the power of what it adds to an entry as the program computes it, with
     the spreads and multipliers of muP (None: nothing)."""
@@ -150,6 +159,7 @@ class Mup:
     entries: tuple[Entry, ...]
     uses: tuple[Use, ...]
     updates: tuple[Update, ...]
+    constants: tuple[Constant, ...] = ()
 
     @property
     def source(self) -> Source:

@@ -67,6 +67,7 @@ from tensorprog.powers.components import (
     ZERO,
     Value,
     averaged,
+    change,
     flagged,
     function_of,
     homogeneous,
@@ -88,13 +89,18 @@ MOST_ITERATIONS = 10
 
 @dataclass(slots=True)
 class Steps:
-    """How many updates each trainable object has had. An update in a loop over the elements of a family is one."""
+    """How many updates each trainable object has had. An update in a loop over the elements of a family is one; what
+    else training does to an object, as weight decay, is no step of its own."""
 
     updates: Mapping[tuple[Cell, Span | None], frozenset[str]]
+    decays: frozenset[tuple[Cell, Span | None]] = frozenset()
     seen: dict[Cell, set[tuple]] = field(default_factory=dict)
 
     def is_update(self, statement: Statement) -> bool:
         return (getattr(statement, "cell", None), getattr(statement, "span", None)) in self.updates
+
+    def is_decay(self, statement: Statement) -> bool:
+        return (getattr(statement, "cell", None), getattr(statement, "span", None)) in self.decays
 
     def count(self, statement: Statement, iterations: Mapping[str, int]) -> None:
         """An update with the loops around it in these iterations."""
@@ -113,18 +119,32 @@ def update_places(updates: Mapping[Cell, tuple[Statement, ...]]) -> dict[tuple[C
             for cell, statements in updates.items() for s in statements}
 
 
+def decay_places(program: Program,
+                 updates: Mapping[Cell, tuple[Statement, ...]]) -> frozenset[tuple[Cell, Span | None]]:
+    """The places where a training loop changes a trained object by something else than gradients."""
+    made_by = {(cell, s.span) for cell, statements in updates.items() for s in statements}
+    found = set()
+    for loop in (s for s in program.body if isinstance(s, For)):
+        writes = {(s.cell, s.span) for s in walk(loop.body) if isinstance(s, Store | Accum | MatStore | MatAccum)}
+        trained = {cell for cell, _ in writes & made_by}
+        found |= {(cell, span) for cell, span in writes - made_by if cell in trained}
+    return frozenset(found)
+
+
 class Execution:
     """One execution of a differentiated program.
 
     Attributes:
         records: for each cell and stage what has been stored in it.
         grown: cells whose powers grow from iteration to iteration.
+        gained: for each trainable object what gradients have added to it, where that is written apart from its decay.
     """
 
     def __init__(self, program: Program, env: Mapping[str, object],
-                 updates: Mapping[tuple[Cell, Span | None], frozenset[str]]):
+                 updates: Mapping[tuple[Cell, Span | None], frozenset[str]],
+                 decays: frozenset[tuple[Cell, Span | None]] = frozenset()):
         self.program, self.env = program, env
-        self.steps = Steps(updates)
+        self.steps = Steps(updates, decays)
         self.trainable = {cell for cell, _ in updates}
         self.tensors: Elements[Value] = Elements(joined)
         self.matrices: Elements[Matrix] = Elements(total)
@@ -132,6 +152,7 @@ class Execution:
         self.made: dict[Var, Op] = {}
         self.records: dict[tuple[Cell, int], Value] = {}
         self.grown: set[Cell] = set()
+        self.gained: dict[Cell, Value] = {}
         self.iterations: dict[str, int] = {}
         self.numbers = known_numbers(program, env)
         for bit, initial in enumerate(program.initials, FIRST_OBJECT):
@@ -197,20 +218,31 @@ class Execution:
         if update:
             value = joined([{t: p for t, p in value.items() if not add and before.get(t) == p},
                             flagged({t: p for t, p in value.items() if add or before.get(t) != p}, MOVED)])
+        elif self.steps.is_decay(statement):
+            value = joined([value, flagged(value, MOVED)])
         self.tensors.put(cell, items, joined([before, value]) if add else value)
         if update:
+            self._gain(cell, change(value))
             self.steps.count(statement, self.iterations)
         self._record(cell, joined([before, value]) if add else value)
+
+    def _gain(self, cell: Cell, value: Value) -> None:
+        self.gained[cell] = joined([self.gained.get(cell, ZERO), value])
 
     def _write_matrix(self, statement: MatStore | MatAccum) -> None:
         cell, items = statement.cell, statement.items
         update, add = self.steps.is_update(statement), isinstance(statement, MatAccum)
         terms = [(t, self._matrix_term(t, statement.span)) for t in statement.terms]
         if update:
-            terms = [(t, m if isinstance(t, MatrixTerm) and t.cell is cell else m.flagged(MOVED)) for t, m in terms]
+            kept = [not add and isinstance(t, MatrixTerm) and t.cell is cell and t.coef is None for t, _ in terms]
+            terms = [(t, m if still else _also_moved(m) if isinstance(t, MatrixTerm) and t.cell is cell
+                      else m.flagged(MOVED)) for still, (t, m) in zip(kept, terms)]
+        elif self.steps.is_decay(statement):
+            terms = [(t, _also_moved(m)) for t, m in terms]
         value = total([*([self.matrix(cell, items)] if add else []), *(m for _, m in terms)])
         self.matrices.put(cell, items, value)
         if update:
+            self._gain(cell, total(m for t, m in terms if not (isinstance(t, MatrixTerm) and t.cell is cell)).entries())
             self.steps.count(statement, self.iterations)
         self._record(cell, value.entries())
 
@@ -366,6 +398,11 @@ class Execution:
         found = function_of({t: min(p, 0) for t, p in arg.items()}, parity(op.fn, op.order), constant)
         # How often a derivative is not small there is a matter of the argument's density at zero.
         return found if size == BOUNDED and op.order == 0 and function.lipschitz else flagged(found, UNSURE)
+
+
+def _also_moved(matrix: Matrix) -> Matrix:
+    """A multiple of what a matrix was: of the same size, and so is the change."""
+    return total([matrix, matrix.flagged(MOVED)])
 
 
 def step_loops(body: tuple[Statement, ...], steps: Steps) -> set[str]:

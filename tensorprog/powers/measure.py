@@ -137,13 +137,13 @@ class _Recorder(Interpreter):
                  still: Mapping[Place, list[np.ndarray]]):
         super().__init__(prepared.differentiated, env, width, seed, blocks=False)
         self.shown, self.frozen, self.still = prepared.shown, frozen, still
-        self.steps = Steps(prepared.updates)
+        self.steps = Steps(prepared.updates, prepared.decays)
         self.around: list[str] = []
         self.seen: dict[Place, int] = defaultdict(int)
         self.values: dict[Place, list[np.ndarray]] = defaultdict(list)
         self.squares: dict[Key, list[float]] = defaultdict(lambda: [0.0, 0])
-        trained = {cell for cell, _ in prepared.updates}
-        self.initial = {(cell, key): np.array(value) for cell in trained
+        self.trained = {cell for cell, _ in prepared.updates}
+        self.initial = {(cell, key): np.array(value) for cell in self.trained
                         for key, value in self.storage.elements(cell).items()}
         for cell in (i.cell for i in self.program.initials):
             for value in self.storage.elements(cell).values():
@@ -156,7 +156,7 @@ class _Recorder(Interpreter):
 
     def _run_statement(self, statement: Statement) -> None:
         update = self.steps.is_update(statement)
-        if not (update and self.frozen):
+        if not (self.frozen and (update or self.steps.is_decay(statement))):
             super()._run_statement(statement)
         if update:
             self.steps.count(statement, {var: self.indices.values[var] for var in self.around})
@@ -177,6 +177,8 @@ class _Recorder(Interpreter):
                 self.values[place].append(np.array(value))
             return
         self._add(cell, STAGES[stage], value)
+        if cell in self.trained and not stage:
+            self.initial.setdefault((cell, key), np.array(value))
         before = self.initial.get((cell, key), self._without_training(place))
         if stage and before is not None:
             difference = value - before

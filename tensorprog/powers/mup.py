@@ -20,10 +20,11 @@ from tensorprog.files import mistake
 from tensorprog.ir.constants import constants_env
 from tensorprog.ir.program import Cell, GradStmt, Let, MatrixType, Program, Statement, walk
 from tensorprog.passes.rewrite import without_kernels
-from tensorprog.powers.entries import Entry, Mup, Update, Use
+from tensorprog.powers.declared import with_symmetric_objects
+from tensorprog.powers.entries import Constant, Entry, Mup, Update, Use
 from tensorprog.powers.multiply import with_multipliers
 from tensorprog.powers.terms import BARE
-from tensorprog.powers.trainable import trainable_objects
+from tensorprog.powers.trainable import made_of_gradients, trainable_objects
 from tensorprog.powers.unknowns import Calculus, Solution
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
@@ -40,6 +41,7 @@ def maximal_update(program: Program, optimizer: str, settings: Mapping[str, obje
         raise mistake("TP722", f"there is no optimizer '{optimizer}'",
                       f"did you mean '{meant}'?" if meant else f"there is: {', '.join(OPTIMIZERS)}")
     env = constants_env(program, settings or {})
+    program = with_symmetric_objects(program)
     plain = program.with_body(without_kernels(program.body))
     trainable = trainable_objects(plain)
     _require_trained(plain, trainable)
@@ -52,7 +54,7 @@ def maximal_update(program: Program, optimizer: str, settings: Mapping[str, obje
     entries = tuple(_entry(cell, optimizer, solution, gradients.get(cell), uses) for cell in trainable)
     updates = tuple(Update(cell.display, s.span, backward.power(backward.written.get((cell, s.span), {})))
                     for cell, statements in trainable.items() for s in statements)
-    return Mup(optimizer, program, env, entries, uses, updates)
+    return Mup(optimizer, program, env, entries, uses, updates, _constants(plain, backward))
 
 
 def _require_trained(program: Program, trainable: Mapping[Cell, tuple[Statement, ...]]) -> None:
@@ -81,7 +83,8 @@ def _with_gradients(program: Program, env: Mapping[str, object], trainable: Mapp
     written_out = differentiate(with_multipliers(program, solution.multipliers), reporter)
     reporter.raise_errors()
     known = replace(solution, multipliers={})
-    calculus = Calculus(written_out, env, trainable, known, solving=False)
+    calculus = Calculus(written_out, env, trainable, known, solving=False,
+                        gradients=made_of_gradients(program, trainable))
     calculus.run()
     return calculus
 
@@ -95,6 +98,15 @@ def _gradient_powers(program: Program, backward: Calculus, trainable: Mapping[Ce
         for cell in held & set(trainable) if power is not None else ():
             found[cell] = max(power, found.get(cell, power))
     return found
+
+
+def _constants(program: Program, backward: Calculus) -> tuple[Constant, ...]:
+    """The numbers beside gradients whose power of n is not theirs, in program order; of a number in a function that is
+    called more than once, all calls if one of them is such."""
+    spans = {s.var: s.span for s in walk(program.body) if isinstance(s, Let)}
+    found = [Constant(spans[var], power) for var, power in backward.constants.items() if var in spans]
+    changed = {c.span for c in found if c.power}
+    return tuple(dict.fromkeys(c for c in found if c.span in changed))
 
 
 def _entry(cell: Cell, optimizer: str, solution: Solution, gradient: Fraction | None, uses: tuple[Use, ...]) -> Entry:

@@ -36,7 +36,8 @@ def rewritten(found: Mup) -> str:
         ProgramError: TP723, for what cannot be changed at its place.
     """
     module = parse(found.source)
-    edits = [*_law_edits(found, module), *_multiplier_edits(found, module), *_update_edits(found, module)]
+    edits = [*_law_edits(found, module), *_multiplier_edits(found, module), *_constant_edits(found, module),
+             *_update_edits(found, module)]
     text = _edited(found.source, edits, found.program.widths[0].name)
     _require_done(found, Source(found.source.name, text))
     return text
@@ -81,6 +82,19 @@ def _multiplier_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
                           "write the operation as an expression of its own")
         if use.missing:
             yield _edit(expressions[use.span], use.missing, whole=use.span in alone)
+
+
+def _constant_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
+    expressions = {n.span: n for n in _nodes(module) if isinstance(n, tree.Expr)}
+    powers: dict[Span, set[Fraction]] = {}
+    for constant in found.constants:
+        powers.setdefault(constant.span, set()).add(constant.power)
+    for span, (power, *others) in powers.items():
+        if others or span not in expressions:
+            raise _refuse(found, "this number meets gradients of different sizes" if others else
+                          f"a number that meets gradients must be n^({power}) times as large here", span,
+                          "hand it to the function as an argument" if others else "write the number at its place")
+        yield _edit(expressions[span], power, whole=True)
 
 
 def _update_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
@@ -132,20 +146,28 @@ def _edited(source: Source, edits: list[Edit], width: str) -> str:
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line) + 1)
-    text = source.text
-    for edit in sorted(edits, key=lambda e: (e.span.line, e.span.column), reverse=True):
+    inserted: list[tuple[int, int, str]] = []
+    for edit in edits:
         a = starts[edit.span.line - 1] + edit.span.column - 1
         b = starts[edit.span.end_line - 1] + edit.span.end_column - 1
-        text = text[:a] + _with_factor(text[a:b], edit, width) + text[b:]
+        before, after = _factor_around(source.text[a:b], edit, width)
+        # Of edits inside of each other, the longer one begins first and ends last.
+        inserted += [(a, a - b, before), (b, b - a, after)]
+    text = source.text
+    for place, _, piece in sorted(inserted, reverse=True):
+        text = text[:place] + piece + text[place:]
     return text
 
 
-def _with_factor(text: str, edit: Edit, width: str) -> str:
-    inner = f"({text})" if edit.loose else text
+def _factor_around(text: str, edit: Edit, width: str) -> tuple[str, str]:
+    """What an edit puts before and after its text."""
+    before, after = ("(", ")") if edit.loose else ("", "")
     power = abs(edit.power)
     factor = width if power == 1 else f"{width}**{power}" if power.denominator == 1 else f"{width}**({power})"
-    scaled = f"{factor} * {inner}" if edit.power > 0 else f"{inner} / {factor}"
-    return scaled if edit.whole or (edit.power > 0 and not edit.loose and "@" not in text) else f"({scaled})"
+    before, after = (f"{factor} * {before}", after) if edit.power > 0 else (before, f"{after} / {factor}")
+    if edit.whole or (edit.power > 0 and not edit.loose and "@" not in text):
+        return before, after
+    return f"({before}", f"{after})"
 
 
 def _require_done(found: Mup, source: Source) -> None:
@@ -153,9 +175,8 @@ def _require_done(found: Mup, source: Source) -> None:
     from tensorprog.check import front
     from tensorprog.powers.mup import maximal_update
 
-    program = front(source, Reporter(source))
-    again = maximal_update(program, found.optimizer, found.env)
-    initials = {i.cell: i for i in program.initials}
+    again = maximal_update(front(source, Reporter(source)), found.optimizer, found.env)
+    initials = {i.cell: i for i in again.program.initials}
     for entry in again.entries:
         initial = initials.get(entry.cell)
         power = _declared_spread(again, initial) if initial else None
@@ -166,6 +187,9 @@ def _require_done(found: Mup, source: Source) -> None:
         if use.missing:
             raise _refuse(again, "this value needs different multipliers in different calls", use.span,
                           "write the calls out, or use two functions")
+    for constant in again.constants:
+        raise _refuse(again, f"this number must be n^({constant.power}) times as large beside gradients", constant.span,
+                      "hand it to the function as an argument")
     for update in again.updates:
         if update.power not in (None, again[update.name].update):
             raise _refuse(again, f"a factor of this update of `{update.name}` does not change its size", update.span,

@@ -17,7 +17,8 @@ from tensorprog.ir.constants import constants_env
 from tensorprog.ir.program import Cell, MatrixType, Program, Type
 from tensorprog.passes.rewrite import without_kernels
 from tensorprog.powers.components import ZERO, Value, change, fraction, is_sure, joined, largest, scattered
-from tensorprog.powers.execution import LATER, Execution, update_places
+from tensorprog.powers.declared import with_symmetric_objects
+from tensorprog.powers.execution import LATER, Execution, decay_places, update_places
 from tensorprog.powers.tables import aligned, excerpt
 from tensorprog.powers.trainable import trainable_objects
 
@@ -36,8 +37,9 @@ class Size:
     'grows' from step to step, 'negligible' of a change, 'undecided'. And the measured slope, if there is one.
 
     `least` is the smallest power among the parts of a value that may be seen at small widths: what there would be
-    without training, and averages whose expectation is zero, have slopes of their own until a part with a larger power
-    has outgrown them (attention logits, at initialization sums of independent terms, are of this kind).
+    without training, what the first step alone has changed, or gradients beside weight decay, and averages whose
+    expectation is zero, have slopes of their own until a part with a larger power has outgrown them (attention logits,
+    at initialization sums of independent terms, are of this kind).
     """
 
     power: Fraction | None
@@ -151,6 +153,7 @@ class Prepared:
     differentiated: Program
     updates: Mapping[tuple[Cell, Span | None], frozenset[str]]
     shown: Mapping[Cell, str] = field(default_factory=dict)
+    decays: frozenset[tuple[Cell, Span | None]] = frozenset()
 
 
 def prepare(program: Program) -> Prepared:
@@ -162,7 +165,8 @@ def prepare(program: Program) -> Prepared:
     reporter = Reporter(program.source)
     written_out = differentiate(plan_kernels(program, reporter), reporter)
     reporter.raise_errors()
-    return Prepared(program, written_out, update_places(trainable_objects(plain)), _names_of_cells(plain))
+    updates = trainable_objects(with_symmetric_objects(plain))
+    return Prepared(program, written_out, update_places(updates), _names_of_cells(plain), decay_places(plain, updates))
 
 
 def _names_of_cells(program: Program) -> dict[Cell, str]:
@@ -178,7 +182,8 @@ def _names_of_cells(program: Program) -> dict[Cell, str]:
 
 def inferred(prepared: Prepared, settings: Mapping[str, object] | None = None) -> Scale:
     """The powers of a prepared program."""
-    execution = Execution(prepared.differentiated, constants_env(prepared.program, settings or {}), prepared.updates)
+    execution = Execution(prepared.differentiated, constants_env(prepared.program, settings or {}), prepared.updates,
+                          prepared.decays)
     execution.run()
     order = sorted(set(prepared.shown.values()), key=_first_record(prepared, execution))
     return Scale(prepared.program, {name: _name(name, prepared, execution) for name in order})
@@ -202,7 +207,8 @@ def _name(name: str, prepared: Prepared, execution: Execution) -> Name:
         if values:
             sizes[label] = _size(joined(values), grows, _without_training(cells, execution))
         if values and stage:
-            moved = _size(joined(map(change, values)), grows, None)
+            parts = [_after_one_step(cells, execution, stage), *(largest(execution.gained.get(c, ZERO)) for c in cells)]
+            moved = _size(joined(map(change, values)), grows, *parts)
             changes[label] = replace(moved, verdict="negligible") if moved.verdict == "zero" else moved
     return Name(name, _kind(cells[0].type), sizes, changes)
 
@@ -212,7 +218,14 @@ def _without_training(cells: list[Cell], execution: Execution) -> int | None:
     return largest(joined(execution.records.get((c, 0), ZERO) for c in cells))
 
 
-def _size(value: Value, grows: bool, still: int | None) -> Size:
+def _after_one_step(cells: list[Cell], execution: Execution, stage: int) -> int | None:
+    """The power of what the first step alone has changed: a part of all later changes, which larger ones outgrow."""
+    if stage != LATER:
+        return None
+    return largest(joined(change(execution.records[c, 1]) for c in cells if (c, 1) in execution.records))
+
+
+def _size(value: Value, grows: bool, *smaller: int | None) -> Size:
     power = fraction(largest(value))
     if grows:
         return Size(None, "grows")
@@ -220,7 +233,7 @@ def _size(value: Value, grows: bool, still: int | None) -> Size:
         return Size(None, "zero")
     if not is_sure(value):
         return Size(None, "undecided")
-    parts = [power, *(fraction(p) for p in (still, largest(scattered(value))) if p is not None)]
+    parts = [power, *(fraction(p) for p in (*smaller, largest(scattered(value))) if p is not None)]
     return Size(power, "inferred", min(parts))
 
 

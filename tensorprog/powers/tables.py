@@ -77,7 +77,7 @@ def to_text(found: Mup, base: int | None = None) -> str:
     if any(e.multiplier for e in found.entries):
         lines += ["for the program as it is written, with its own powers of n",
                   *_indented(_columns(found, lambda e: e.as_written)), ""]
-    lines += _use_lines(found)
+    lines += [*_use_lines(found), *_constant_lines(found)]
     clipping = found.clipping()
     if clipping is not None:
         lines += [f"clipping of the gradient's norm (no multipliers): a threshold times {power_of('r', clipping)}", ""]
@@ -132,6 +132,12 @@ def _use_lines(found: Mup) -> list[str]:
     for use in found.uses:
         lines.append(f"line {use.span.line}: `{excerpt(found.source, use.span)}` is multiplied by "
                      f"{power_of('n', use.relative)}{_already(use)}")
+    return [*lines, ""] if lines else []
+
+
+def _constant_lines(found: Mup) -> list[str]:
+    lines = [f"line {c.span.line}: `{excerpt(found.source, c.span)}`, which meets gradients, is multiplied by "
+             f"{power_of('n', c.power)}" for c in found.constants]
     return [*lines, ""] if lines else []
 
 
@@ -200,6 +206,9 @@ def to_json(found: Mup) -> str:
         table[excerpt(found.source, use.span)] = {
             "std": None, "multiplier": _exponent(use.relative), "lr": None, "line": use.span.line,
             "missing": _exponent(use.missing)}
+    for constant in found.constants:
+        table[f"{excerpt(found.source, constant.span)} (line {constant.span.line})"] = {
+            "std": None, "multiplier": _exponent(constant.power), "lr": None, "line": constant.span.line}
     table["gradient clipping"] = {"std": None, "multiplier": None, "lr": None,
                                   "threshold": _exponent(found.clipping())}
     return json.dumps(table)

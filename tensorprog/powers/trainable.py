@@ -7,6 +7,7 @@ and no object of its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tensorprog.ir.constants import is_zero
@@ -82,6 +83,13 @@ def read_by(statement: Statement) -> list[Var | Cell]:
             return [*term_operands(terms), *cells_read(statement)]
         case _:
             return []
+
+
+def made_of_gradients(program: Program, trainable: Mapping[Cell, object]) -> frozenset[Var | Cell]:
+    """The temporaries and cells that are gradients, or functions of gradients; trained objects are none."""
+    flow = _Flow(frozenset(trainable), frozenset(trainable))
+    flow.run(program)
+    return frozenset(flow.gradients)
 
 
 def trainable_objects(program: Program) -> dict[Cell, tuple[Statement, ...]]:

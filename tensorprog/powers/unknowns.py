@@ -15,7 +15,7 @@ of activations is too large, and the largest update that no use forbids. What is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NoReturn
@@ -117,14 +117,21 @@ class Solution:
 
 
 class Calculus:
-    """The values of a program. With `solving`, requirements determine unknowns; without, all of them are known."""
+    """The values of a program. With `solving`, requirements determine unknowns; without, all of them are known.
+
+    Numbers that are added to or compared with `gradients`, or what is made of them, go with the size of these:
+    `constants` has the powers of n that they are multiplied by, as a threshold for the gradient's norm is, or the
+    epsilon in a denominator.
+    """
 
     def __init__(self, program: Program, env: Mapping[str, object], trainable: Iterable[Cell], solution: Solution,
-                 solving: bool = True):
+                 solving: bool = True, gradients: Collection[Var | Cell] = ()):
         self.program = program
         self.trainable = frozenset(trainable)
         self.solution = solution
         self.solving = solving
+        self.gradients = gradients
+        self.constants: dict[Var, Fraction] = {}
         self.of: dict[Var | Cell, Value] = {}
         self.written: dict[tuple[Cell, Span | None], Value] = {}
         self.numbers = known_numbers(program, env)
@@ -273,7 +280,7 @@ class Calculus:
             case "neg" if op.order == 0:
                 return args[0]
             case _ if op.fn in LINEAR:
-                return joined(args)
+                return joined(self._with_constants(op.args, args))
             case "mul":
                 return self._times(*args, var, span)
             case "div":
@@ -288,6 +295,18 @@ class Calculus:
             return ONE
         self.used(args[0], span, exactly=f"the argument of {op.fn}" + "'" * op.order)
         return {Term(ACTIVE): Fraction(0)}
+
+    def _with_constants(self, operands: tuple[Var | MatrixTerm, ...], args: list[Value]) -> list[Value]:
+        """The terms of a sum; a number beside what is made of gradients gets the power of that."""
+        made = [(a.cell if isinstance(a, MatrixTerm) else a) in self.gradients for a in operands]
+        if sum(made) != 1:
+            return args
+        k = made.index(False)
+        number, power = number_power(args[k]), self.power(args[1 - k])
+        if number is None or power is None:
+            return args if number is None else [ZERO, ZERO]
+        self.constants[operands[k]] = power - number
+        return [args[1 - k]]
 
     def _times(self, left: Value, right: Value, site: Var, span: Span | None) -> Value:
         for one, other in ((left, right), (right, left)):

@@ -335,6 +335,7 @@ class Matrix:
     def _with_separate(self, coef: float, other: Updates, transposed: bool) -> Matrix:
         """self + coef * other, which stays apart: functions of updates enter no list of directions."""
         before = self.separate or Updates(self.rows, self.cols, self.ratios)
+        other = other.applied() if before.factors() is not None else other
         found = before.add(coef, other, transposed).settled(smallest=APPLIED)
         return Matrix(self.rows, self.cols, self.ratios, self.tolerance, self.roots, self.images, self.factors, found)
 

@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
+from tensorprog.runtime.cross import crossed
 from tensorprog.runtime.sampling import Space
 
 #: Arrays are float32: an entry's rounding is far below the error of an average over particles.
@@ -26,6 +27,13 @@ BLOCK = 2**16
 SMALLEST, SMALLEST_ENTRY = 1e-8, 1e-5
 #: What may be left out of outer products that functions are taken of, and of those that are only applied.
 EXACT, APPLIED = 1e-11, 1e-4
+#: A function of entries that is only applied becomes outer products up to this tolerance times 1/sqrt(N): what is left
+#: out changes averages by its square, as much as finitely many particles do. More than this share of the particles are
+#: an array.
+CROSSED, CROSSED_SHARE = 2.0, 1 / 16
+#: Moments of gradients stay functions of outer products (of at most so many each) while an entry takes fewer operations
+#: than this share of the particles: rows and columns of them are cheaper than an array then.
+FEW, LIGHT_SHARE = 16, 0.09
 #: Outer products become an array when they are more than this share of the particles.
 DENSE_SHARE = 0.5
 
@@ -37,7 +45,7 @@ class Low:
     left: np.ndarray
     right: np.ndarray
 
-    def rows(self, at: slice) -> np.ndarray:
+    def rows(self, at: slice | np.ndarray) -> np.ndarray:
         return self._single[0][:, at].T @ self._single[1]
 
     @cached_property
@@ -47,6 +55,11 @@ class Low:
     def turned(self) -> Low:
         return Low(self.right, self.left)
 
+    @property
+    def work(self) -> float:
+        """Operations for an entry."""
+        return len(self.left)
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -54,11 +67,16 @@ class Dense:
 
     array: np.ndarray
 
-    def rows(self, at: slice) -> np.ndarray:
+    def rows(self, at: slice | np.ndarray) -> np.ndarray:
         return self.array[at]
 
     def turned(self) -> Dense:
         return Dense(self.array.T)
+
+    @property
+    def work(self) -> float:
+        """That of an array is done: nothing is gained by leaving it out."""
+        return np.inf
 
 
 @dataclass(frozen=True)
@@ -68,11 +86,19 @@ class Entries:
     function: Callable[..., np.ndarray]
     args: tuple[float | Updates, ...]
 
-    def rows(self, at: slice) -> np.ndarray:
+    def rows(self, at: slice | np.ndarray) -> np.ndarray:
         return self.function(*(a.entries(at) if isinstance(a, Updates) else ENTRY(a) for a in self.args))
 
     def turned(self) -> Entries:
         return Entries(self.function, tuple(a.turned() if isinstance(a, Updates) else a for a in self.args))
+
+    @property
+    def work(self) -> float:
+        """Operations for an entry; infinite for functions of many outer products, which have no low rank."""
+        parts = [part for a in self.args if isinstance(a, Updates) for _, part in a.parts]
+        if any(isinstance(part, Low) and part.work > FEW for part in parts):
+            return np.inf
+        return 1 + len(self.args) + sum(part.work for part in parts)
 
 
 Part = Low | Dense | Entries
@@ -118,8 +144,10 @@ class Updates:
     # --- representations ---
 
     def settled(self, entries: bool = False, smallest: float = EXACT) -> Updates:
-        """The same matrix in a form that does not grow from update to update: an array if one is in it (or `entries`
-        will be asked for), else outer products, of which those below `smallest` of the largest are left out."""
+        """The same matrix in a form that does not grow from update to update: an array if one is in it (or many
+        `entries` will be asked for), else outer products, of which those below `smallest` of the largest are left out."""
+        if entries and self._is_light():
+            return self
         if entries or any(not isinstance(part, Low) for _, part in self.parts):
             alone = len(self.parts) == 1 and isinstance(self.parts[0][1], Dense)
             return self if alone or not self.parts else self._with(((1.0, Dense(self.array())),))
@@ -127,6 +155,23 @@ class Updates:
         if len(self.parts) > 1 and count > 2 * self._rank + 8:
             return self.compressed(smallest)
         return self
+
+    def _is_light(self) -> bool:
+        """Whether rows and columns of entries, as cross approximation takes them, cost less than an array."""
+        return sum(part.work for _, part in self.parts) <= LIGHT_SHARE * self.cols.samples
+
+    def applied(self) -> Updates:
+        """The matrix as outer products if it is close enough to few, for products with vectors alone."""
+        rest = tuple(entry for entry in self.parts if not isinstance(entry[1], Low))
+        if not rest:
+            return self
+        whole, turned = self._with(rest), self._with(rest).turned()
+        samples = min(self.rows.samples, self.cols.samples)
+        found = crossed(whole.entries, turned.entries, (self.rows.samples, self.cols.samples),
+                        CROSSED / np.sqrt(samples), int(CROSSED_SHARE * samples))
+        if found is None:
+            return self
+        return self._with((*(e for e in self.parts if isinstance(e[1], Low)), (1.0, Low(*found))))
 
     def compressed(self, smallest: float = EXACT, outer: bool = False) -> Updates:
         """Outer products of orthogonal vectors, those below `smallest` times the largest left out; an array if they are
@@ -145,11 +190,11 @@ class Updates:
             out[at] = matrix.entries(at)
         return out
 
-    def entries(self, at: slice) -> np.ndarray:
+    def entries(self, at: slice | np.ndarray) -> np.ndarray:
         """Some rows of entries, which the caller may not change."""
         if len(self.parts) == 1 and self.parts[0][0] == 1.0:
             return self.parts[0][1].rows(at)
-        total = np.zeros((len(range(*at.indices(self.rows.samples))), self.cols.samples), ENTRY)
+        total = np.zeros((len(np.arange(self.rows.samples)[at]), self.cols.samples), ENTRY)
         for coef, part in self.parts:
             total += ENTRY(coef) * part.rows(at)
         return total

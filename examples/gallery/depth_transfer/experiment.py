@@ -40,7 +40,7 @@ def report(found: dict) -> str:
 
 
 def draw(found: dict, figure) -> None:
-    for axes, (name, curves) in zip(panels(figure, *found), found.items()):
+    for axes, curves in zip(panels(figure, *found), found.values()):
         for color, (depth, losses) in zip(COLORS, curves.items()):
             axes.plot(2.0**POWERS, losses, ".-", color=color, label=f"L = {depth}")
         axes.set(xlabel="learning rate", yscale="log", ylim=(2e-3, 0.7))
