@@ -268,7 +268,7 @@ class CompiledProgram:
 
     def run(self, data: Data | None = None, *, samples: int = 4096, replicates: int = 8, seed: int = 0,
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,
-            dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
+            dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
             watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
             error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0,
             **settings: object) -> Result:
@@ -279,7 +279,8 @@ class CompiledProgram:
             samples: particles in each of the `replicates` independent randomizations; the error is their scatter.
             tolerance: how small a new direction is left out; None for the evaluator's own.
             method: the evaluator of all outputs; 'auto' takes the most exact one that applies to each.
-            dtype: of the coefficients that the method 'span' keeps, 'float64' or 'float32'.
+            dtype: of vectors, 'float64' or 'float32'; by default float64, but for particles float32 where a small part of
+                a replicate, run in both, shows that it is as good.
             checkpoint: a file for the state of the long loops of 'span'; a run that was stopped goes on from it.
             every: seconds between two states.
             watch: called now and then with the outputs that a long loop of 'span' fills, as they are, by name.
@@ -303,12 +304,12 @@ class CompiledProgram:
 
     def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int = 4096, replicates: int = 8,
                  seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
-                 dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
+                 dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
                  watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
                  error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0) -> Result:
         """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`."""
         require_choice("TP706", "method", method, METHODS)
-        require_choice("TP706", "dtype", dtype, DTYPES)
+        require_choice("TP706", "dtype", dtype or "float64", DTYPES)
         for name, value in (("samples", samples), ("replicates", replicates)):
             require_positive(name, value)
         require_run_options(seed, threads, tolerance, every)

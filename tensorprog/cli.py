@@ -276,7 +276,7 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: int, error: float | None, budget: float,
         beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None,
         limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
-        tolerance: float | None, method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float,
+        tolerance: float | None, method: str, dtype: str | None, threads: int | None, checkpoint: Path | None, every: float,
         output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.
 

@@ -108,8 +108,8 @@ LIMIT = options(
     click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out."),
     click.option("--method", default="auto", metavar="[auto|span|covariance|particles]", show_default=True,
                  help="How to evaluate the limit."),
-    click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
-                 help="Of the coefficients that 'span' keeps."),
+    click.option("--dtype", metavar="[float64|float32]",
+                 help="Of vectors (default: float64, for particles float32 where it is as good)."),
     click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all)."))
 
 

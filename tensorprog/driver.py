@@ -364,6 +364,7 @@ def limit_text(compiled: Compiled) -> str:
 def plan_text(compiled: Compiled) -> str:
     """The evaluator of each output, and the spaces that the particles live in."""
     from tensorprog.ir.program import For, walk
+    from tensorprog.passes.initial_features import initial_features
     from tensorprog.passes.spaces import Spaces
     from tensorprog.planner import plan_table
 
@@ -372,7 +373,9 @@ def plan_text(compiled: Compiled) -> str:
         return plan_table(plan) + _samples_text(compiled)
     spaces = Spaces(compiled.limit)
     lines = [f"space {i}: width {w}" for i, w in enumerate(spaces.widths)]
-    lines += [f"antithetic: {c.display}" for c in sorted(compiled.mirrored, key=lambda c: c.name)]
+    features = initial_features(compiled.limit, compiled.mirrored)
+    how = "antithetic" if features is None else "orthogonal to its initial features"
+    lines += [f"{how}: {c.display}" for c in sorted(compiled.mirrored, key=lambda c: c.name)]
     for loop in (s for s in walk(compiled.limit.body) if isinstance(s, For)):
         lines.append(f"loop {loop.var}: {'one block' if loop.parallel else 'step by step'}")
     return plan_table(plan) + _samples_text(compiled) + "\n".join(lines) + "\n"

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 Evaluated = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, str]]
 
-# Options of the coefficients alone.
-COEFFICIENTS = ("dtype", "checkpoint", "watch")
+# Options of the coefficients alone, and of all that `span` knows.
+STATES = ("checkpoint", "watch")
+COEFFICIENTS = ("dtype", *STATES)
 
 
 def evaluate(compiled: Compiled, env: Mapping[str, object], method: str, source: Source,
@@ -35,7 +36,7 @@ def evaluate(compiled: Compiled, env: Mapping[str, object], method: str, source:
 
     Args:
         method: 'auto' for the plan's choice, or the evaluator for all outputs.
-        options: samples, replicates, seed, tolerance, of the particles; dtype, checkpoint, watch, of coefficients;
+        options: samples, replicates, seed, tolerance, of the particles; checkpoint, watch, of coefficients; dtype,
             threads, progress.
 
     Raises:
@@ -123,7 +124,8 @@ def _require(compiled: Compiled, method: str, refused: Mapping[Cell, str], sourc
 
 def _span(compiled: Compiled, env: Mapping[str, object], options: Mapping) -> Evaluated:
     module = load_module(emit_span_text(compiled))
-    values, errors = module.run(env, **{name: options[name] for name in (*COEFFICIENTS, "threads", "progress")})
+    given = {name: options[name] for name in (*COEFFICIENTS, "threads", "progress")}
+    values, errors = module.run(env, **given | {"dtype": given["dtype"] or "float64"})
     return values, errors, dict.fromkeys(values, "span")
 
 
@@ -199,6 +201,6 @@ def evaluated_often(compiled: Compiled, names: list[str], threads: int | None,
 
 def _particles(compiled: Compiled, env: Mapping[str, object], names: list[str] | None, options: Mapping) -> Evaluated:
     module = load_module(emit_module_text(compiled))
-    values, errors = module.run(env, **{name: value for name, value in options.items() if name not in COEFFICIENTS})
+    values, errors = module.run(env, **{name: value for name, value in options.items() if name not in STATES})
     kept = list(values) if names is None else names
     return {n: values[n] for n in kept}, {n: errors[n] for n in kept}, dict.fromkeys(kept, "particles")

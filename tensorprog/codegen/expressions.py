@@ -96,7 +96,8 @@ class KernelPool:
         self._taken = taken
         self.sources: list[str] = []
 
-    def name(self, params: int, body: KernelBody, result: str) -> str:
+    def name(self, params: tuple[bool, ...], body: KernelBody, result: str) -> str:
+        """The kernel with a body; `params` tell which arguments are vectors, and not numbers."""
         key = (str(params), *body.lines, result)
         if key not in self._names:
             name = self._names[key] = self._fresh()
@@ -110,9 +111,10 @@ class KernelPool:
         return name
 
 
-def _kernel_source(name: str, params: int, body: KernelBody, result: str) -> str:
-    args = ", ".join(f"a{i}" for i in range(params))
-    types = ", ".join(["float64"] * params)
-    lines = [f'@vectorize(["float64({types})"], cache=True)', f"def {name}({args}):"]
+def _kernel_source(name: str, params: tuple[bool, ...], body: KernelBody, result: str) -> str:
+    args = ", ".join(f"a{i}" for i in range(len(params)))
+    single = ", ".join("float32" if wide else "float64" for wide in params)
+    double = ", ".join(["float64"] * len(params))
+    lines = [f'@vectorize(["float32({single})", "float64({double})"], cache=True)', f"def {name}({args}):"]
     lines += [f"    {line}" for line in body.lines]
     return "\n".join([*lines, f"    return {result}"])

@@ -52,6 +52,8 @@ class Basis:
     def __init__(self, samples: int, dtype: str = "float64", tolerance: float = TOLERANCE, size: float = 1.0,
                  jitter: tuple[float, np.random.Generator] | None = None):
         self.samples, self.dtype, self.tolerance = samples, np.dtype(dtype), tolerance
+        # Of what matrices keep: directions that differ by little more than rounding have to be told apart.
+        self.entry = np.dtype(float)
         self.jitter = jitter
         self._entry = size * np.sqrt(samples)
         self._used = 0
