@@ -14,6 +14,8 @@ import operator
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, near_miss
@@ -281,7 +283,8 @@ class CompiledProgram:
             method: the evaluator of all outputs; 'auto' takes the most exact one that applies to each.
             dtype: of vectors, 'float64' or 'float32'; by default float64, but for particles float32 where a small part of
                 a replicate, run in both, shows that it is as good.
-            checkpoint: a file for the state of the long loops of 'span'; a run that was stopped goes on from it.
+            checkpoint: a file for the state of the long loops of 'span'; finished replicates of particles are kept in a folder
+                beside it, `<checkpoint>.replicates`. A run that was stopped goes on from both, to the same result.
             every: seconds between two states.
             watch: called now and then with the outputs that a long loop of 'span' fills, as they are, by name.
             progress: called with (steps done, steps in all), and its method `stage`, if it has one, with what is done
@@ -306,8 +309,10 @@ class CompiledProgram:
                  seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
                  dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
                  watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
-                 error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0) -> Result:
-        """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`."""
+                 error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0,
+                 replicates_in: str | os.PathLike[str] | None = None) -> Result:
+        """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`. Replicates that are
+        kept in `replicates_in` are taken from there, as from a checkpoint."""
         require_choice("TP706", "method", method, METHODS)
         require_choice("TP706", "dtype", dtype or "float64", DTYPES)
         for name, value in (("samples", samples), ("replicates", replicates)):
@@ -317,10 +322,12 @@ class CompiledProgram:
         if error is not None:
             from tensorprog.accuracy import reach
 
-            return reach(lambda samples, replicates: self.run_with(
-                data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance, method=method,
-                threads=threads, dtype=dtype, checkpoint=checkpoint, every=every, watch=watch, progress=progress,
-                limit=limit, draws=draws), error, samples, replicates, budget)
+            with TemporaryDirectory() as folder:
+                return reach(lambda samples, replicates: self.run_with(
+                    data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance, method=method,
+                    threads=threads, dtype=dtype, checkpoint=checkpoint, every=every, watch=watch, progress=progress,
+                    limit=limit, draws=draws, replicates_in=None if limit else Path(folder, "run")),
+                    error, samples, replicates, budget)
         if limit is not None:
             return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
                 self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,
@@ -328,13 +335,14 @@ class CompiledProgram:
         env, missing, warnings = self._prepare(data, settings)
         from tensorprog.jumps import run_draws, run_limit
         from tensorprog.progress import shown
-        from tensorprog.resume import kept
+        from tensorprog.resume import finished, kept
 
-        with (shown(progress) as report,
-              kept(checkpoint, every, self.source, env, "limit", dtype) as state):
-            compiled, biased = self.compiled_for(env), set()
+        with (shown(progress) as report, kept(checkpoint, every, self.source, env, "limit", dtype) as state,
+              finished(checkpoint or replicates_in, self.source, env) as results):
+            compiled, biased, crowded = self.compiled_for(env), set(), []
             options = {"samples": samples, "replicates": replicates, "tolerance": tolerance, "threads": threads,
-                       "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report, "biased": biased}
+                       "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report, "biased": biased, "crowded": crowded,
+                       "finished": results}
             if compiled.gaussians is None:
                 limit, spread = run_limit(compiled, env, method, self.source, seed=seed, **options), {}
             else:
@@ -344,7 +352,7 @@ class CompiledProgram:
                 limit, spread = found.limit, found.spread
             drawn, said = run_draws(compiled, env, samples=samples, seed=seed, tolerance=tolerance, threads=threads)
         doubts = (*_tail_warnings(compiled, limit.values, limit.errors, limit.methods),
-                  *self._bias_warnings(biased, limit.methods))
+                  *self._bias_warnings(biased, limit.methods), *_crowded_warnings(crowded))
         return self._result(limit.values | drawn, limit.errors, limit.methods | dict.fromkeys(drawn, "particles"), missing,
                             (*warnings, *limit.warnings, *said, *doubts), unresolved=limit.unresolved, spread=spread,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
@@ -654,6 +662,16 @@ class CompiledProgram:
 
 # Relative errors of particles from which the tails of averages are looked at.
 COARSE = 1e-3
+
+
+def _crowded_warnings(crowded: Collection[tuple[int, int]]) -> list[Diagnostic]:
+    """TP646, where matrices have been applied to nearly as many directions as there are particles."""
+    if not crowded:
+        return []
+    rank, samples = max(crowded)
+    return [Diagnostic("TP646", f"a matrix is applied to vectors of {rank} independent directions, but a replicate has only "
+                       f"{samples} particles", None, severity="warning",
+                       help=f"take more samples: {2 ** max(1, (4 * rank - 1).bit_length())} would do")]
 
 
 def _tail_warnings(compiled: Compiled, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray],

@@ -115,6 +115,6 @@ LIMIT = options(
 
 CHECKPOINT = options(
     click.option("--checkpoint", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-                 help="Keep the state of long loops of 'span' here; the same command then goes on from it."),
+                 help="Keep the state of long loops, and finished replicates of particles beside it; the same command then goes on from there."),
     click.option("--every", type=click.FloatRange(min=0), default=30.0, show_default=True,
                  help="Seconds between two states."))

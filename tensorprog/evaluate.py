@@ -200,7 +200,13 @@ def evaluated_often(compiled: Compiled, names: list[str], threads: int | None,
 
 
 def _particles(compiled: Compiled, env: Mapping[str, object], names: list[str] | None, options: Mapping) -> Evaluated:
-    module = load_module(emit_module_text(compiled))
-    values, errors = module.run(env, **{name: value for name, value in options.items() if name not in STATES})
+    text = emit_module_text(compiled)
+    given = {name: value for name, value in options.items() if name not in STATES}
+    if given.get("finished") is not None:
+        from tensorprog.resume import digest_of
+
+        described = (text, *(given.get(name) for name in ("samples", "seed", "tolerance", "dtype")))
+        given["finished"] = given["finished"].of(digest_of(env, *described))
+    values, errors = load_module(text).run(env, **given)
     kept = list(values) if names is None else names
     return {n: values[n] for n in kept}, {n: errors[n] for n in kept}, dict.fromkeys(kept, "particles")

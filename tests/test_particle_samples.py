@@ -106,3 +106,11 @@ def test_when_precisions_agree():
     assert close(x, x + 1e-6, 1.1 * x) and close(x, 1.2 * x, 1.5 * x)
     assert not close(x, 1.2 * x, 1.21 * x) and not close(np.full(3, np.inf), np.ones(3), np.ones(3))
     assert not close(np.zeros(50), 1e-60 * x[:50], 1e-60 * x[:50])
+
+
+@pytest.mark.parametrize("samples, told", [(64, True), (1024, False)])
+def test_too_few_particles_for_a_matrix_are_told(samples, told):
+    X = np.random.default_rng(0).standard_normal((60, 20))
+    text = HEAD + "for a in range(P):\n    f[a] = moment(tanh(W @ relu(U @ X[a]))**4)\noutput f\n"
+    found = tensorprog.compile(text).run({"X": X}, method="particles", samples=samples, replicates=2)
+    assert ("TP646" in [d.code for d in found.warnings]) == told

@@ -102,7 +102,7 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]], refused
     single = refused is None
     why = f"here it is not: {refused}" if refused else "which a small part of a replicate is run in both for"
     return f'''def run(data, *, samples=4096, replicates=8, seed=0, tolerance=None, dtype=None, threads=None,
-        progress=None, biased=None, **settings):
+        progress=None, biased=None, crowded=None, finished=None, remote=None, **settings):
     """The limits of the outputs ({", ".join(o.name for o in program.outputs)}) and their standard errors.
 
     Args:
@@ -116,6 +116,9 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]], refused
         threads: replicates that run at the same time; by default as many as there are processors.
         progress: called with (steps done, steps in all) over all replicates.
         biased: a set, which gets the names of outputs whose bias is above their standard error.
+        finished: a `tensorprog.runtime.checkpoints.Finished`, which keeps replicates.
+        remote: runs replicates elsewhere, as `tensorprog.runtime.replicates` says.
+        crowded: a list, which gets (directions, samples) where matrices were applied to too many directions.
 
     Returns:
         (values, errors): output name -> array.
@@ -124,24 +127,28 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]], refused
     samples += samples % 2
 
     def one(child, tick, part=(0, 1), dtype="float64"):
-        return replicate(env, rt.part_size(samples, part[1]), child, tolerance, tick, part=part, dtype=dtype)
+        return replicate(env, rt.part_size(samples, part[1]), child, tolerance, tick, part=part, dtype=dtype,
+                         crowded=crowded if part == (0, 1) else None)
 
     single = {single} and (tolerance is None or tolerance > rt.LEAST_SINGLE)
     one = rt.in_precision(one, dtype, single, samples, seed)
     return rt.run_replicates(one, replicates=replicates, seed=seed, steps=steps(env), threads=threads,
-                             progress=progress, samples=samples, jumps={dict(resolution)!r}, biased=biased)'''
+                             progress=progress, samples=samples, jumps={dict(resolution)!r}, biased=biased,
+                             finished=finished, remote=remote)'''
 
 
 # --- one replicate -------------------------------------------------------------------------------------------
 
 
 def _replicate(program: Program, body: list[str], vanishing: Collection[str | Cell]) -> str:
-    lines = ["def replicate(env, samples, seed, tolerance, tick, plain=False, part=(0, 1), dtype='float64'):",
+    lines = ["def replicate(env, samples, seed, tolerance, tick, plain=False, part=(0, 1), dtype='float64',",
+             "              crowded=None):",
              '    """One randomization: output name -> array. Calls `tick` after every step of its outermost loops.',
              "    `plain` samples are independent, so that averages fluctuate like those of a network of that width.",
              "    `part` (i, k): by the i-th of k parts of the particles that there are with k times as many samples.",
              '    """']
-    return "\n".join([*lines, *unpacked_lines(program), *body, *result_lines(program, vanishing)])
+    noted = "    rt.note_ranks(crowded, spaces)"
+    return "\n".join([*lines, *unpacked_lines(program), *body, noted, *result_lines(program, vanishing)])
 
 
 def result_lines(program: Program, vanishing: Collection[str | Cell]) -> list[str]:

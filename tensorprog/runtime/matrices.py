@@ -154,6 +154,7 @@ class Side:
         if len(directions):
             self.inputs.append(directions)
             self.source.remember(directions)
+            self.source.note_rank(self.inputs.count)
             if self.owner is not None:
                 self.owner.extend(self, directions)
 

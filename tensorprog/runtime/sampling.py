@@ -20,6 +20,8 @@ LATER_BLOCK = 128
 
 # What is smaller than this, relative to the largest, is rounding.
 NEGLIGIBLE = {np.dtype("float64"): 1e-14, np.dtype("float32"): 1e-6}
+# The share of directions in particles beyond which truncation and noise are no longer small.
+CROWDED = 0.5
 # A space by itself, and not a part of a larger one.
 WHOLE = (0, 1)
 
@@ -50,6 +52,7 @@ class Space:
         self._block: np.ndarray | None = None
         self._used = 0
         self._blocks = 0
+        self.rank = 0
         # What fresh normals are made orthogonal to: the constant, the earlier normals, and what was `remember`ed.
         self._basis = np.ones((1, samples), self.entry)
         self._count = 1
@@ -148,6 +151,10 @@ class Space:
         kept = values > 1e-6
         self._append((vectors[:, kept] / np.sqrt(values[kept])).T.astype(head.dtype) @ head)
 
+    def note_rank(self, count: int) -> None:
+        """A matrix has been applied to vectors of so many independent directions of this space."""
+        self.rank = max(self.rank, count)
+
     def _leading(self, rows: np.ndarray) -> np.ndarray:
         """Orthonormal directions of the parts of vectors outside the basis, at most a quarter of N: by QR with pivoting, which
         takes the longest first and what is only rounding last."""
@@ -199,6 +206,13 @@ def principal_axes(size: int, inputs: Sequence[tuple[np.ndarray, int]], only: bo
     values, vectors = np.linalg.eigh(energy)
     count = max(1, int(np.sum(values > 1e-14 * values[-1]))) if only else size
     return vectors[:, ::-1][:, :count].T
+
+
+def note_ranks(crowded: list[tuple[int, int]] | None, spaces: Sequence[Space]) -> None:
+    """Add (directions, particles) to a list, if matrices have been applied to more directions than particles resolve."""
+    rank = max((space.rank for space in spaces), default=0)
+    if crowded is not None and rank > CROWDED * spaces[0].samples:
+        crowded.append((rank, spaces[0].samples))
 
 
 def _orthonormal(rows: np.ndarray) -> np.ndarray:
