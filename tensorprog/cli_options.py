@@ -94,6 +94,8 @@ PLOT = click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), m
                     help="Draw the results (.png, .pdf or .svg).")
 PROGRESS = click.option("--progress/--no-progress", "progress", default=None,
                         help="Say on stderr what takes long (default: if that is a terminal).")
+SCHEDULER = click.option("--scheduler", metavar="ADDRESS", help=(
+    "Let workers of dask.distributed do it, by the scheduler at this address, as in tcp://127.0.0.1:8786."))
 PROGRAM = click.argument("program", metavar="PROGRAM.tp")
 DATA = options(
     click.argument("data", nargs=-1, metavar="[DATA.npz | NAME=FILE]..."),

@@ -202,6 +202,9 @@ def evaluated_often(compiled: Compiled, names: list[str], threads: int | None,
 def _particles(compiled: Compiled, env: Mapping[str, object], names: list[str] | None, options: Mapping) -> Evaluated:
     text = emit_module_text(compiled)
     given = {name: value for name, value in options.items() if name not in STATES}
+    cluster = given.pop("cluster", None)
+    if cluster is not None:
+        given["remote"] = cluster.replicates(text, env, given["samples"] + given["samples"] % 2, given["tolerance"])
     if given.get("finished") is not None:
         from tensorprog.resume import digest_of
 
