@@ -270,7 +270,7 @@ class CompiledProgram:
             return measured(prepared, found, env, widths=widths, seeds=_seeds(seed, seeds), tolerance=tolerance,
                             progress=report)
 
-    def run(self, data: Data | None = None, *, samples: int = 4096, replicates: int = 8, seed: int = 0,
+    def run(self, data: Data | None = None, *, samples: int | None = None, replicates: int = 8, seed: int = 0,
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,
             dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
             watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
@@ -280,7 +280,8 @@ class CompiledProgram:
 
         Args:
             data: a mapping from input names to arrays.
-            samples: particles in each of the `replicates` independent randomizations; the error is their scatter.
+            samples: particles in each of the `replicates` independent randomizations, whose scatter is the error; by default
+                4096, or 1024 where that would take long, as counted by the multiplications of a small run.
             tolerance: how small a new direction is left out; None for the evaluator's own.
             method: the evaluator of all outputs; 'auto' takes the most exact one that applies to each.
             dtype: of vectors, 'float64' or 'float32'; by default float64, but for particles float32 where a small part of
@@ -309,7 +310,7 @@ class CompiledProgram:
                              watch=watch, progress=progress, limit=limit, error=error, budget=budget, draws=draws,
                              scheduler=scheduler)
 
-    def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int = 4096, replicates: int = 8,
+    def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int | None = None, replicates: int = 8,
                  seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
                  dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
                  watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
@@ -319,33 +320,36 @@ class CompiledProgram:
         kept in `replicates_in` are taken from there, as from a checkpoint."""
         require_choice("TP706", "method", method, METHODS)
         require_choice("TP706", "dtype", dtype or "float64", DTYPES)
-        for name, value in (("samples", samples), ("replicates", replicates)):
+        for name, value in (("samples", 1 if samples is None else samples), ("replicates", replicates)):
             require_positive(name, value)
         require_run_options(seed, threads, tolerance, every)
         require_draws(draws)
         if error is not None:
-            from tensorprog.accuracy import reach
+            from tensorprog.accuracy import PILOT, reach
 
             with connected(scheduler) as cluster, TemporaryDirectory() as folder:
                 return reach(lambda samples, replicates: self.run_with(
                     data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                     threads=threads, dtype=dtype, checkpoint=checkpoint, every=every, watch=watch, progress=progress,
                     limit=limit, draws=draws, scheduler=cluster, replicates_in=None if limit else Path(folder, "run")),
-                    error, samples, replicates, budget)
+                    error, samples or PILOT, replicates, budget)
         if limit is not None:
             return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
                 self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,
                 threads=threads, dtype=dtype, every=every, watch=watch, draws=draws, scheduler=scheduler))
         env, missing, warnings = self._prepare(data, settings)
+        from tensorprog.effort import USUAL, usual_samples
         from tensorprog.jumps import run_draws, run_limit
         from tensorprog.progress import shown
         from tensorprog.resume import finished, kept
+        from tensorprog.runtime.sampling import Notes
 
         with (shown(progress) as report, kept(checkpoint, every, self.source, env, "limit", dtype) as state,
               finished(checkpoint or replicates_in, self.source, env) as results, connected(scheduler) as cluster):
-            compiled, biased, crowded = self.compiled_for(env), set(), []
+            compiled, biased, notes = self.compiled_for(env), set(), Notes()
+            given, samples = samples or USUAL, samples or usual_samples(compiled, env, method, tolerance)
             options = {"samples": samples, "replicates": replicates, "tolerance": tolerance, "threads": threads,
-                       "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report, "biased": biased, "crowded": crowded,
+                       "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report, "biased": biased, "notes": notes,
                        "finished": results, "cluster": cluster}
             if compiled.gaussians is None:
                 limit, spread = run_limit(compiled, env, method, self.source, seed=seed, **options), {}
@@ -354,9 +358,9 @@ class CompiledProgram:
 
                 found = run_random(compiled, env, method, self.source, draws=draws, seed=seed, **options)
                 limit, spread = found.limit, found.spread
-            drawn, said = run_draws(compiled, env, samples=samples, seed=seed, tolerance=tolerance, threads=threads)
+            drawn, said = run_draws(compiled, env, samples=given, seed=seed, tolerance=tolerance, threads=threads)
         doubts = (*_tail_warnings(compiled, limit.values, limit.errors, limit.methods),
-                  *self._bias_warnings(biased, limit.methods), *_crowded_warnings(crowded))
+                  *self._bias_warnings(biased, limit.methods), *_crowded_warnings(notes.crowded))
         return self._result(limit.values | drawn, limit.errors, limit.methods | dict.fromkeys(drawn, "particles"), missing,
                             (*warnings, *limit.warnings, *said, *doubts), unresolved=limit.unresolved, spread=spread,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
@@ -474,7 +478,7 @@ class CompiledProgram:
                              **options).result()
 
     def verify(self, data: Data | None = None, *, widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 32,
-               samples: int = 4096, replicates: int = 8, seed: int = 0, tolerance: float | None = None,
+               samples: int | None = None, replicates: int = 8, seed: int = 0, tolerance: float | None = None,
                method: str = "auto", threads: int | None = None, progress: Progress | None = None,
                scheduler: Scheduler | None = None, **settings: object) -> Verification:
         """The limit beside `seeds` random networks of each of several widths: does what they tend to agree with it?

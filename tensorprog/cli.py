@@ -276,7 +276,7 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
 @options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, SCHEDULER, OUT, SHOW, PLOT, JSON, PROGRESS)
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: int, error: float | None, budget: float,
         beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None,
-        limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
+        limit: dict[str, list[int]] | None, seed: int, samples: int | None, replicates: int,
         tolerance: float | None, method: str, dtype: str | None, threads: int | None, checkpoint: Path | None, every: float,
         scheduler: str | None, output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.

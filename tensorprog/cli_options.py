@@ -103,8 +103,8 @@ DATA = options(
 TO_INFINITY = click.option("--limit", "limit", type=Limits(), metavar="NAME=V1,V2,...",
                            help="A size or integer parameter that tends to infinity too, and where to look at it.")
 LIMIT = options(
-    click.option("--samples", type=click.IntRange(min=1), default=4096, show_default=True,
-                 help="Particles in each randomization."),
+    click.option("--samples", type=click.IntRange(min=1),
+                 help="Particles in each randomization (default: 4096, or 1024 where that would take long)."),
     click.option("--replicates", type=click.IntRange(min=1), default=8, show_default=True,
                  help="Independent randomizations; the error is their scatter."),
     click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out."),

@@ -102,7 +102,7 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]], refused
     single = refused is None
     why = f"here it is not: {refused}" if refused else "which a small part of a replicate is run in both for"
     return f'''def run(data, *, samples=4096, replicates=8, seed=0, tolerance=None, dtype=None, threads=None,
-        progress=None, biased=None, crowded=None, finished=None, remote=None, **settings):
+        progress=None, biased=None, notes=None, finished=None, remote=None, **settings):
     """The limits of the outputs ({", ".join(o.name for o in program.outputs)}) and their standard errors.
 
     Args:
@@ -111,14 +111,14 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]], refused
         replicates: independent randomizations, from which the errors come.
         seed: of all randomness.
         tolerance: relative size below which a vector's new part adds no direction to a matrix's memory; by default it
-            starts at 1e-3 and grows with the number of directions k as 0.25*sqrt(k/samples).
+            starts at 1e-3 and grows with the number of directions k as 0.1 to 0.25 times sqrt(k/samples).
         dtype: of vectors, 'float64' or 'float32'; by default float32 where that is as good ({why}).
         threads: replicates that run at the same time; by default as many as there are processors.
         progress: called with (steps done, steps in all) over all replicates.
         biased: a set, which gets the names of outputs whose bias is above their standard error.
         finished: a `tensorprog.runtime.checkpoints.Finished`, which keeps replicates.
         remote: runs replicates elsewhere, as `tensorprog.runtime.replicates` says.
-        crowded: a list, which gets (directions, samples) where matrices were applied to too many directions.
+        notes: a `tensorprog.runtime.Notes` for what else replicates tell.
 
     Returns:
         (values, errors): output name -> array.
@@ -128,7 +128,7 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]], refused
 
     def one(child, tick, part=(0, 1), dtype="float64"):
         return replicate(env, rt.part_size(samples, part[1]), child, tolerance, tick, part=part, dtype=dtype,
-                         crowded=crowded if part == (0, 1) else None)
+                         notes=notes if part == (0, 1) else None)
 
     single = {single} and (tolerance is None or tolerance > rt.LEAST_SINGLE)
     one = rt.in_precision(one, dtype, single, samples, seed)
@@ -142,13 +142,13 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]], refused
 
 def _replicate(program: Program, body: list[str], vanishing: Collection[str | Cell]) -> str:
     lines = ["def replicate(env, samples, seed, tolerance, tick, plain=False, part=(0, 1), dtype='float64',",
-             "              crowded=None):",
+             "              notes=None):",
              '    """One randomization: output name -> array. Calls `tick` after every step of its outermost loops.',
              "    `plain` samples are independent, so that averages fluctuate like those of a network of that width.",
              "    `part` (i, k): by the i-th of k parts of the particles that there are with k times as many samples.",
              '    """']
-    noted = "    rt.note_ranks(crowded, spaces)"
-    return "\n".join([*lines, *unpacked_lines(program), *body, noted, *result_lines(program, vanishing)])
+    noted = ["    if notes is not None:", "        notes.take(spaces)"]
+    return "\n".join([*lines, *unpacked_lines(program), *body, *noted, *result_lines(program, vanishing)])
 
 
 def result_lines(program: Program, vanishing: Collection[str | Cell]) -> list[str]:

@@ -16,11 +16,11 @@ from tensorprog.runtime.loops import LoopRun, cast, real_vector, team_sum, worth
 from tensorprog.runtime.matrices import LEAST_SINGLE, Matrix, gaussian_matrix, zero_matrix
 from tensorprog.runtime.precision import in_precision
 from tensorprog.runtime.replicates import part_size, run_replicates
-from tensorprog.runtime.sampling import Space, note_ranks
+from tensorprog.runtime.sampling import Notes, Space
 from tensorprog.runtime.updates import entrywise, matrix_dot, polar, polar_adjoint, product, update_matrix
 
-__all__ = ["LEAST_SINGLE", "Factored", "LoopRun", "Matrix", "Space", "Unwatched", "cast", "averaged", "common_dimension",
+__all__ = ["LEAST_SINGLE", "Factored", "LoopRun", "Matrix", "Notes", "Space", "Unwatched", "cast", "averaged", "common_dimension",
            "common_dtype", "contract", "copied", "dimension", "entrywise", "erf", "gaussian_matrix", "gelu", "haar_matrix", "in_precision",
-           "integers", "matrix_dot", "mean_product", "narrow", "note_ranks", "part_size", "polar", "polar_adjoint", "product", "real_vector", "relu", "run_in_basis",
+           "integers", "matrix_dot", "mean_product", "narrow", "part_size", "polar", "polar_adjoint", "product", "real_vector", "relu", "run_in_basis",
            "run_replicates", "sigmoid", "sigmoid_slope", "silu", "softplus", "step", "tanh_slope", "team_sum",
            "update_matrix", "worth_compiling", "zero_matrix"]

@@ -86,7 +86,7 @@ class Basis:
     def remember(self, rows: np.ndarray) -> None:
         """Fresh directions are orthogonal to everything before them anyway."""
 
-    def note_rank(self, count: int) -> None:
+    def note(self, vectors: int, count: int) -> None:
         """A basis has room for all directions."""
 
     def draw(self, law: str, count: int, args: tuple[float, ...]) -> np.ndarray:

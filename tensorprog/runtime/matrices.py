@@ -23,8 +23,9 @@ from tensorprog.runtime.updates import APPLIED, Updates
 HYSTERESIS = 0.7
 # A difference of squared sizes smaller than this, relative to them, is rounding.
 CANCELLED = 1e-9
-# The tolerance, relative to the square root of the share of directions in particles.
-BALANCE = 0.25
+# The tolerance, relative to the square root of the share of directions in particles: of a few directions, which cost little,
+# and of many, from the share `MANY` on.
+OF_FEW, OF_MANY, MANY = 0.1, 0.25, 0.1
 # The smallest tolerance with float32, whose rounding in squared sizes is a tenth of its square.
 LEAST_SINGLE = 2e-3
 DOUBLE = np.dtype(float)
@@ -135,6 +136,7 @@ class Side:
             self._extend(x[far], coefficients[far], size[far], tolerance)
             new = self.inputs.array[coefficients.shape[1]:]
             coefficients = np.concatenate([coefficients, x @ new.T / samples], axis=1)
+        self.source.note(len(x), self.inputs.count)
         self._seen = (x, self.inputs.count, coefficients)
         return coefficients
 
@@ -154,7 +156,6 @@ class Side:
         if len(directions):
             self.inputs.append(directions)
             self.source.remember(directions)
-            self.source.note_rank(self.inputs.count)
             if self.owner is not None:
                 self.owner.extend(self, directions)
 
@@ -170,8 +171,10 @@ def effective_tolerance(tolerance: float | None, count: int, samples: int, dtype
     A dropped part of relative size r changes moments by about r**2, a direction more by about 1/N: the default lets the
     first grow with the second, so that the rank stays a small part of N.
     """
+    share = count / samples
+    balance = OF_FEW + (OF_MANY - OF_FEW) * min(1.0, share / MANY)
     least = 1e-3 if dtype == DOUBLE else LEAST_SINGLE
-    return max(least, BALANCE * (count / samples) ** 0.5) if tolerance is None else tolerance
+    return max(least, balance * share**0.5) if tolerance is None else tolerance
 
 
 def _padded(coefficients: np.ndarray, count: int) -> np.ndarray:

@@ -52,7 +52,7 @@ class Space:
         self._block: np.ndarray | None = None
         self._used = 0
         self._blocks = 0
-        self.rank = 0
+        self.rank = self.work = 0
         # What fresh normals are made orthogonal to: the constant, the earlier normals, and what was `remember`ed.
         self._basis = np.ones((1, samples), self.entry)
         self._count = 1
@@ -151,9 +151,10 @@ class Space:
         kept = values > 1e-6
         self._append((vectors[:, kept] / np.sqrt(values[kept])).T.astype(head.dtype) @ head)
 
-    def note_rank(self, count: int) -> None:
-        """A matrix has been applied to vectors of so many independent directions of this space."""
+    def note(self, vectors: int, count: int) -> None:
+        """A matrix that knows so many directions of this space is applied to vectors."""
         self.rank = max(self.rank, count)
+        self.work += vectors * count
 
     def _leading(self, rows: np.ndarray) -> np.ndarray:
         """Orthonormal directions of the parts of vectors outside the basis, at most a quarter of N: by QR with pivoting, which
@@ -208,11 +209,21 @@ def principal_axes(size: int, inputs: Sequence[tuple[np.ndarray, int]], only: bo
     return vectors[:, ::-1][:, :count].T
 
 
-def note_ranks(crowded: list[tuple[int, int]] | None, spaces: Sequence[Space]) -> None:
-    """Add (directions, particles) to a list, if matrices have been applied to more directions than particles resolve."""
-    rank = max((space.rank for space in spaces), default=0)
-    if crowded is not None and rank > CROWDED * spaces[0].samples:
-        crowded.append((rank, spaces[0].samples))
+class Notes:
+    """What replicates tell beside their results. `crowded` has (directions, particles) of those in which matrices were
+    applied to more directions than particles resolve; `work` is the number of products of vectors with directions, times
+    particles, of the last one."""
+
+    def __init__(self) -> None:
+        self.crowded: list[tuple[int, int]] = []
+        self.work = 0
+
+    def take(self, spaces: Sequence[Space]) -> None:
+        """Note what the spaces of a replicate have seen."""
+        rank = max((space.rank for space in spaces), default=0)
+        if rank > CROWDED * spaces[0].samples:
+            self.crowded.append((rank, spaces[0].samples))
+        self.work = sum(space.work * space.samples for space in spaces)
 
 
 def _orthonormal(rows: np.ndarray) -> np.ndarray:
