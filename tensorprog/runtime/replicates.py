@@ -102,10 +102,13 @@ def _run_all(runs: list[Callable[[Tick], Values]], counter: Counter, threads: in
     from threadpoolctl import threadpool_limits
 
     workers = min(threads or os.cpu_count() or 1, len(runs))
+    # One BLAS thread a replicate: the replicates are the parallel work, and BLAS rounds differently with other numbers of
+    # threads. A replicate that is the only one has all of them.
+    blas = threadpool_limits(None if counter.total == counter.steps else 1)
     if workers <= 1:
-        return [_counted(run, counter) for run in runs]
-    # One BLAS thread a replicate: the replicates are the parallel work.
-    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+        with blas:
+            return [_counted(run, counter) for run in runs]
+    with blas, ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(_counted, run, counter) for run in runs]
         try:
             return [future.result() for future in futures]
