@@ -316,7 +316,7 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: 
     if plot is not None:
         networks: list[Result] = []
         code = max(code, _simulate_widths(compiled, arrays, list(beside or ()), SEEDS, seed, settings, limit, progress,
-                                          networks))
+                                          networks, scheduler))
         result.plot(plot, beside=networks)
     return code
 

@@ -221,7 +221,7 @@ class Notes:
     def take(self, spaces: Sequence[Space]) -> None:
         """Note what the spaces of a replicate have seen."""
         rank = max((space.rank for space in spaces), default=0)
-        if rank > CROWDED * spaces[0].samples:
+        if spaces and rank > CROWDED * spaces[0].samples:
             self.crowded.append((rank, spaces[0].samples))
         self.work = sum(space.work * space.samples for space in spaces)
 
