@@ -17,6 +17,7 @@ Tick = Callable[[], None]
 Replicate = Callable[..., Values]
 Progress = Callable[[int, int], None]
 # A seed and (i, k), the part of the particles.
+WHOLE = (0, 1)
 Unit = tuple[np.random.SeedSequence, tuple[int, int]]
 Remote = Callable[..., list[Callable[[], Values]]]
 # Threads that wait for results from elsewhere.
@@ -63,7 +64,7 @@ def run_replicates(replicate: Replicate, *, replicates: int, seed: int, steps: i
     """
     divided = max(1, replicates // REPLICATES_FOR_BIAS) if replicates > 1 and part_size(samples, PARTS) else 0
     seeds = np.random.SeedSequence(seed).spawn(replicates)
-    units = {f"{r}": (seed, (0, 1)) for r, seed in enumerate(seeds)}
+    units: dict[str, Unit] = {f"{r}": (seed, WHOLE) for r, seed in enumerate(seeds)}
     units |= {f"{r}-{i}": (_unspawned(seeds[r]), (i, PARTS)) for r in range(divided) for i in range(PARTS)}
     known = {name: finished.get(name) for name in units} if finished is not None else dict.fromkeys(units)
     missing = {name: unit for name, unit in units.items() if known[name] is None}
@@ -80,7 +81,9 @@ def _run_units(replicate: Replicate, units: Mapping[str, Unit], finished: Finish
 
     def run(name: str, number: int) -> Callable[[Tick], Values]:
         def one(tick: Tick) -> Values:
-            values = replicate(units[name][0], tick, units[name][1]) if waiting is None else waiting[number]()
+            seed, part = units[name]
+            part = () if part == WHOLE else (part,)
+            values = replicate(seed, tick, *part) if waiting is None else waiting[number]()
             if finished is not None:
                 finished.put(name, values)
             return values
