@@ -64,7 +64,8 @@ def emit_module(program: Program, original: Program, powers: Powers, vanishing: 
         mirrored: readout vectors, sampled so that outputs at initialization are zero.
         env: values that the powers of declared constants depend on.
     """
-    spaces, pool = Spaces(program), KernelPool(local_names(program))
+    refused = not_single(program)
+    spaces, pool = Spaces(program), KernelPool(local_names(program), single=refused is None)
     sampling = Sampling(program, spaces, mirrored)
     functions = sampling.functions(pool, env)
     body = emit_body(program, spaces, pool=pool)
@@ -72,7 +73,7 @@ def emit_module(program: Program, original: Program, powers: Powers, vanishing: 
              sampling.draws(powers, env)), *sampling.later_lines(powers, env)]
     parts = [header_text(_HEADER, program, original, bool(body.functions)), *body.functions, *functions, bind_text(program),
              _replicate(program, [*setup, *body.lines], vanishing), steps_text(program),
-             _run(program, resolutions(program, env), not_single(program))]
+             _run(program, resolutions(program, env), refused)]
     return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
 
