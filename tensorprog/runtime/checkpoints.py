@@ -84,30 +84,32 @@ class Finished:
     """Results of replicates, each in a file of its own in a folder, so that a run which was stopped computes the others only.
 
     Args:
-        folder: made if need be.
+        folder: made when there is something to keep.
         identity: of program and data; a folder of another identity is refused.
-        described: what else the results depend on: the text of the module, the particles, the seed.
-
-    Raises:
-        OtherRun: if the folder is not of this run.
-        NotWritten: if it cannot be made.
+        own: the name of the folder in it for replicates that depend on something else besides, which `of` gives.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], identity: str, described: object = None):
+    def __init__(self, folder: str | os.PathLike[str], identity: str, own: str = ""):
         self.folder, self.identity = Path(folder), identity
-        self._own = self.folder / hashlib.blake2b(repr(described).encode(), digest_size=12).hexdigest()
-        mark = self.folder / "identity"
-        try:
-            self._own.mkdir(parents=True, exist_ok=True)
-            if mark.exists() and mark.read_text() != identity:
-                raise OtherRun(str(self.folder))
-            mark.write_text(identity)
-        except OSError as error:
-            raise NotWritten(error.strerror or str(error)) from error
+        self._own = self.folder / own
 
     def of(self, *described: object) -> Finished:
-        """The results of the same run that depend on this."""
-        return Finished(self.folder, self.identity, described)
+        """The results of the same run that depend on this: the text of the module, the particles, the seed.
+
+        Raises:
+            OtherRun: if the folder is not of this run.
+            NotWritten: if it cannot be made.
+        """
+        found = Finished(self.folder, self.identity, hashlib.blake2b(repr(described).encode(), digest_size=12).hexdigest())
+        mark = self.folder / "identity"
+        try:
+            found._own.mkdir(parents=True, exist_ok=True)
+            if mark.exists() and mark.read_text() != self.identity:
+                raise OtherRun(str(self.folder))
+            mark.write_text(self.identity)
+        except OSError as error:
+            raise NotWritten(error.strerror or str(error)) from error
+        return found
 
     def get(self, name: str) -> dict[str, np.ndarray] | None:
         """A result; None if it is not there or damaged."""
