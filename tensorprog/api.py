@@ -344,7 +344,7 @@ class CompiledProgram:
         from tensorprog.resume import finished, kept
         from tensorprog.runtime.sampling import Notes
 
-        with (shown(progress) as report, kept(checkpoint, every, self.source, env, "limit", dtype) as state,
+        with (shown(progress) as report, kept(checkpoint, every, self.source, env, "limit", dtype or "float64") as state,
               finished(checkpoint or replicates_in, self.source, env) as results, connected(scheduler) as cluster):
             compiled, biased, notes = self.compiled_for(env), set(), Notes()
             given, samples = samples or USUAL, samples or usual_samples(compiled, env, method, tolerance)

@@ -50,15 +50,15 @@ def finished(path: str | os.PathLike[str] | None, source: Source, env: Mapping[s
     if path is None:
         yield None
         return
-    from tensorprog.runtime.checkpoints import Finished, NotWritten, OtherRun
+    from tensorprog.runtime.checkpoints import Finished, OtherReplicates, ReplicatesNotWritten
 
     folder = f"{os.fspath(path)}.replicates"
     try:
         yield Finished(folder, _identity(source, env, ("replicates",)))
-    except OtherRun:
+    except OtherReplicates:
         raise mistake("TP714", f"'{folder}' does not hold replicates of this run",
                       "name another checkpoint, or delete this folder to begin anew") from None
-    except NotWritten as error:
+    except ReplicatesNotWritten as error:
         raise _not_written(folder, str(error)) from None
 
 

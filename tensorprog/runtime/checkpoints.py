@@ -20,6 +20,14 @@ class NotWritten(Exception):
     """A checkpoint that cannot be written; the message says why."""
 
 
+class OtherReplicates(Exception):
+    """A folder of replicates that are not of this run."""
+
+
+class ReplicatesNotWritten(Exception):
+    """A folder of replicates that cannot be written; the message says why."""
+
+
 class Checkpoint:
     """A file that holds the arrays of one loop after some of its iterations.
 
@@ -97,18 +105,18 @@ class Finished:
         """The results of the same run that depend on this: the text of the module, the particles, the seed.
 
         Raises:
-            OtherRun: if the folder is not of this run.
-            NotWritten: if it cannot be made.
+            OtherReplicates: if the folder is not of this run.
+            ReplicatesNotWritten: if it cannot be made.
         """
         found = Finished(self.folder, self.identity, hashlib.blake2b(repr(described).encode(), digest_size=12).hexdigest())
         mark = self.folder / "identity"
         try:
             found._own.mkdir(parents=True, exist_ok=True)
             if mark.exists() and mark.read_text() != self.identity:
-                raise OtherRun(str(self.folder))
+                raise OtherReplicates(str(self.folder))
             mark.write_text(self.identity)
         except OSError as error:
-            raise NotWritten(error.strerror or str(error)) from error
+            raise ReplicatesNotWritten(error.strerror or str(error)) from error
         return found
 
     def get(self, name: str) -> dict[str, np.ndarray] | None:
@@ -123,7 +131,7 @@ class Finished:
         """Keep a result: the whole file, or none if the process is killed.
 
         Raises:
-            NotWritten: if the file cannot be written.
+            ReplicatesNotWritten: if the file cannot be written.
         """
         temporary = self._own / f"{name}.{os.getpid()}.part"
         try:
@@ -131,6 +139,6 @@ class Finished:
                 np.savez(file, **values)
             os.replace(temporary, self._own / f"{name}.npz")
         except OSError as error:
-            raise NotWritten(error.strerror or str(error)) from error
+            raise ReplicatesNotWritten(error.strerror or str(error)) from error
         finally:
             temporary.unlink(missing_ok=True)
