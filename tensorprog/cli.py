@@ -30,6 +30,7 @@ from tensorprog.cli_options import (
     PLOT,
     PROGRAM,
     PROGRESS,
+    SCHEDULER,
     SEED,
     SEEDS,
     SET,
@@ -272,12 +273,13 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
               help="Seconds that --error may take.")
 @click.option("--beside", type=Widths(), default=None,
               help="Networks of these widths, eight each, beside the limit in the picture.")
-@options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, SHOW, PLOT, JSON, PROGRESS)
+@options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, SCHEDULER, OUT, SHOW, PLOT, JSON, PROGRESS)
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: int, error: float | None, budget: float,
         beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None,
-        limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
-        tolerance: float | None, method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float,
-        output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
+        limit: dict[str, list[int]] | None, seed: int, samples: int | None, replicates: int,
+        tolerance: float | None, method: str, dtype: str | None, threads: int | None, checkpoint: Path | None, every: float,
+        scheduler: str | None, output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool,
+             progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.
 
     DATA are .npz files, whose arrays have names, and .npy or .csv files as NAME=FILE.
@@ -303,19 +305,19 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: 
             raise click.UsageError("a sweep takes no --checkpoint and no --beside; --keep keeps its points")
         return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, seed=seed, samples=samples,
                       replicates=replicates, tolerance=tolerance, method=method, dtype=dtype, threads=threads, limit=limit,
-                      error=wanted, budget=budget)
+                      error=wanted, budget=budget, scheduler=scheduler)
     begin = time.monotonic()
     with _bar(progress) as bar:
         result = compiled.run_with(arrays, settings, samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
-                                   progress=bar, limit=limit, error=wanted, budget=budget, draws=draws)
+                                   progress=bar, limit=limit, error=wanted, budget=budget, draws=draws, scheduler=scheduler)
     code = max(_finish(compiled, result, output, as_json, shown=shown),
                _say_accuracy(result, time.monotonic() - begin, as_json))
     if plot is not None:
         networks: list[Result] = []
         code = max(code, _simulate_widths(compiled, arrays, list(beside or ()), SEEDS, seed, settings, limit, progress,
-                                          networks))
+                                          networks, scheduler))
         result.plot(plot, beside=networks)
     return code
 
@@ -326,10 +328,11 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: 
 @click.option("--width", "widths", type=Widths(), multiple=True, required=True,
               help="The width n; repeatable, or several separated by commas.")
 @click.option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True, help="How many random networks.")
-@options(SET_SEVERAL, TO_INFINITY, SEED, OUT, SHOW, PLOT, JSON, PROGRESS)
+@options(SET_SEVERAL, TO_INFINITY, SEED, SCHEDULER, OUT, SHOW, PLOT, JSON, PROGRESS)
 def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[tuple[int, ...], ...],
-             seeds: int, assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int, output: Path | None,
-             shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
+             seeds: int, assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int,
+             scheduler: str | None, output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool,
+             progress: bool | None) -> int:
     """Run a program at finite widths: the mean over random networks, with its standard error.
 
     With several widths, `-o out.npz` writes out_64.npz, out_256.npz and so on; a picture shows all of them. Ctrl-C keeps
@@ -348,9 +351,9 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
     if _is_sweep(settings, keep):
         width = chosen if len(chosen) > 1 else chosen[0]
         return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, width=width, seeds=seeds,
-                      seed=seed, limit=limit)
+                      seed=seed, limit=limit, scheduler=scheduler)
     results: list[Result] = []
-    code = _simulate_widths(compiled, arrays, chosen, seeds, seed, settings, limit, progress, results)
+    code = _simulate_widths(compiled, arrays, chosen, seeds, seed, settings, limit, progress, results, scheduler)
     for result in results:
         width = result.settings["width"]
         path = output
@@ -368,7 +371,7 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
 
 def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int], seeds: int, seed: int,
                      settings: dict[str, object], limit: dict[str, list[int]] | None, progress: bool | None,
-                     results: list[Result]) -> int:
+                     results: list[Result], scheduler: str | None) -> int:
     """Append the result of each width; on Ctrl-C what was finished, and the code of an interruption."""
     from tensorprog.api import Interrupted
 
@@ -376,7 +379,7 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
         for width in widths:
             with _bar(progress, f"width {width} ", "networks") as bar:
                 results.append(compiled.simulate_with(arrays, settings, width=width, seeds=seeds, seed=seed,
-                                                      progress=bar, limit=limit))
+                                                      progress=bar, limit=limit, scheduler=scheduler))
     except Interrupted as interruption:
         results.append(interruption.result)
         finished = interruption.result.settings["seeds"]
@@ -430,7 +433,7 @@ def kernels(program: str, data: tuple[str, ...], more_data: tuple[str, ...], sec
               help="How many random networks of each width.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
               help="Draw the distance from the limit against the width (.png, .pdf or .svg).")
-@options(SET, SEED, LIMIT, JSON, PROGRESS)
+@options(SET, SEED, LIMIT, SCHEDULER, JSON, PROGRESS)
 def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[int, ...], seeds: int,
            plot: Path | None, assignments: tuple, seed: int, as_json: bool, progress: bool | None,
            **limit_options: object) -> int:
@@ -708,7 +711,7 @@ def lsp() -> None:
     Example:
       tpc lsp
     """
-    from tensorprog.tables import optional
+    from tensorprog.optional import optional
 
     optional("pygls.lsp.server", "lsp", "the language server")
     from tensorprog.language_server.server import serve

@@ -33,6 +33,7 @@ def limit_text(analysis: Analysis) -> str:
 
 def plan_text(analysis: Analysis) -> str:
     """The evaluator of each output, and the spaces that the particles live in."""
+    from tensorprog.passes.initial_features import initial_features
     from tensorprog.passes.spaces import Spaces
 
     plan = plan_of(analysis)
@@ -40,7 +41,9 @@ def plan_text(analysis: Analysis) -> str:
         return plan_table(plan) + _samples_text(analysis)
     spaces = Spaces(analysis.limit)
     lines = [f"space {i}: width {w}" for i, w in enumerate(spaces.widths)]
-    lines += [f"antithetic: {c.display}" for c in sorted(analysis.mirrored, key=lambda c: c.name)]
+    features = initial_features(analysis.limit, analysis.mirrored)
+    how = "antithetic" if features is None else "orthogonal to its initial features"
+    lines += [f"{how}: {c.display}" for c in sorted(analysis.mirrored, key=lambda c: c.name)]
     for loop in (s for s in walk(analysis.limit.body) if isinstance(s, For)):
         lines.append(f"loop {loop.var}: {'one block' if loop.parallel else 'step by step'}")
     return plan_table(plan) + _samples_text(analysis) + "\n".join(lines) + "\n"

@@ -148,6 +148,7 @@ def run_limit(analysis: Analysis, env: Mapping[str, object], method: str, source
     if with_probes is None or _refused(*with_probes, method):
         return Limit(*evaluate(analysis, env, method, source, **options))
     whole, probes = with_probes
+    options["dtype"] = options.get("dtype") or "float64"
     values, errors, methods = evaluate(whole, env, method, source, **_without_probes(options, probes))
     at = AT_JUMP if options.get("dtype") != "float32" else AT_JUMP_SINGLE
     met, noisy, near = _met(whole, probes, env, values, errors, methods, at)

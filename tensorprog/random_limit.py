@@ -175,7 +175,8 @@ def _sampled_draws(analysis: Analysis) -> int:
 def _factor(analysis: Analysis, env: Mapping[str, object], source: Source, seed: int,
             options: Mapping[str, object]) -> tuple[np.ndarray, list[tuple[int, ...]], tuple[Diagnostic, ...]]:
     """A matrix F with F F.T the covariance of all numbers, [R, rank], and the shape of each input of draws."""
-    options = {**options, "dtype": "float64", "checkpoint": None, "watch": None, "biased": set()}
+    options = {**options, "dtype": "float64", "checkpoint": None, "watch": None, "biased": set(), "notes": None,
+               "finished": None}
     found = run_limit(analysis.covariances, env, "auto", source, seed=seed, **options)
     drawn = analysis.gaussians
     count = len(drawn.inputs)

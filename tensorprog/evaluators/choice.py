@@ -14,8 +14,9 @@ from tensorprog.ir.program import Cell, Output
 #: Values, errors and the evaluator's name, by output.
 Evaluated = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, str]]
 
-#: Options of the coefficients alone.
-COEFFICIENTS = ("dtype", "checkpoint", "watch")
+#: Options of the coefficients alone, and of all that `span` knows.
+STATES = ("checkpoint", "watch")
+COEFFICIENTS = ("dtype", *STATES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ def evaluate(analysis: Analysis, env: Mapping[str, object], method: str, source:
 
     Args:
         method: 'auto' for the plan's choice, or the evaluator for all outputs.
-        options: samples, replicates, seed, tolerance, of the particles; dtype, checkpoint, watch, of coefficients;
+        options: samples, replicates, seed, tolerance, of the particles; checkpoint, watch, of coefficients; dtype,
             threads, progress.
 
     Raises:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from tensorprog.evaluators.analysis import Analysis
-from tensorprog.evaluators.choice import COEFFICIENTS, Choice, Evaluated
+from tensorprog.evaluators.choice import STATES, Choice, Evaluated
 from tensorprog.ir.program import Output
 from tensorprog.modules import load_module
 from tensorprog.progress import announce
+from tensorprog.resume import digest_of
 
 NAME = "particles"
 
@@ -35,8 +36,15 @@ def emit(analysis: Analysis) -> str:
 
 def run(analysis: Analysis, env: Mapping[str, object], names: list[str] | None, options: Mapping) -> Evaluated:
     """Some outputs (None: all), by the module of all."""
-    module = load_module(emit(analysis))
-    values, errors = module.run(env, **{name: value for name, value in options.items() if name not in COEFFICIENTS})
+    text = emit(analysis)
+    given = {name: value for name, value in options.items() if name not in STATES}
+    cluster = given.pop("cluster", None)
+    if cluster is not None:
+        given["remote"] = cluster.replicates(text, env, given["samples"] + given["samples"] % 2, given["tolerance"])
+    if given.get("finished") is not None:
+        described = (text, *(given.get(name) for name in ("samples", "seed", "tolerance", "dtype")))
+        given["finished"] = given["finished"].of(digest_of(env, *described))
+    values, errors = load_module(text).run(env, **given)
     kept = list(values) if names is None else names
     return {n: values[n] for n in kept}, {n: errors[n] for n in kept}, dict.fromkeys(kept, NAME)
 

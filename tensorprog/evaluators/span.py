@@ -37,5 +37,6 @@ def emit(analysis: Analysis) -> str:
 def run(analysis: Analysis, env: Mapping[str, object], options: Mapping) -> Evaluated:
     """The outputs that are linear."""
     module = load_module(emit(analysis))
-    values, errors = module.run(env, **{name: options[name] for name in (*COEFFICIENTS, "threads", "progress")})
+    given = {name: options[name] for name in (*COEFFICIENTS, "threads", "progress")}
+    values, errors = module.run(env, **given | {"dtype": given["dtype"] or "float64"})
     return values, errors, dict.fromkeys(values, NAME)

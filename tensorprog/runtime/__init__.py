@@ -1,6 +1,6 @@
 """What an emitted module needs at run time: NumPy, Numba and SciPy, nothing of the compiler."""
 
-from tensorprog.runtime.algebra import averaged, contract, integers, mean_product
+from tensorprog.runtime.algebra import averaged, contract, copied, integers, mean_product, narrow
 from tensorprog.runtime.basis import (
     Unwatched,
     common_dimension,
@@ -13,16 +13,19 @@ from tensorprog.runtime.factored import Factored
 from tensorprog.runtime.functions import erf, function, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
 from tensorprog.runtime.haar import haar_matrix
 from tensorprog.runtime.loops import LoopRun, cast, real_vector, team_sum, worth_compiling
-from tensorprog.runtime.matrices import Matrix, gaussian_matrix, zero_matrix
+from tensorprog.runtime.matrices import LEAST_SINGLE, Matrix, gaussian_matrix, zero_matrix
 from tensorprog.runtime.operators import operator
+from tensorprog.runtime.precision import in_precision
 from tensorprog.runtime.replicates import part_size, run_replicates
-from tensorprog.runtime.sampling import Space
+from tensorprog.runtime.sampling import Notes, Space
 from tensorprog.runtime.updates import entrywise, matrix_dot, polar, polar_adjoint, product, update_matrix
 
 __all__ = [
+    "LEAST_SINGLE",
     "Factored",
     "LoopRun",
     "Matrix",
+    "Notes",
     "Space",
     "Unwatched",
     "averaged",
@@ -31,15 +34,18 @@ __all__ = [
     "common_dtype",
     "common_tolerance",
     "contract",
+    "copied",
     "dimension",
     "entrywise",
     "erf",
     "gaussian_matrix",
     "gelu",
     "haar_matrix",
+    "in_precision",
     "integers",
     "matrix_dot",
     "mean_product",
+    "narrow",
     "operator",
     "part_size",
     "polar",

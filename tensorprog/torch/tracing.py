@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tensorprog.api import CompiledProgram
     from tensorprog.torch.parametrize import MuTable
-    from tensorprog.verify_report import Verification
+    from tensorprog.verify.report import Verification
 
 Make = Callable[[int], nn.Module]
 

@@ -22,12 +22,12 @@ from tensorprog.torch.graph import MOVES, Value
 from tensorprog.torch.losses import loss_named
 from tensorprog.torch.optimizers import Settings, optimizers, settings_of
 from tensorprog.torch.parametrize import parametrize
-from tensorprog.verify import FEWEST_SEEDS, FEWEST_WIDTHS, judge
+from tensorprog.verify.verify import FEWEST_SEEDS, FEWEST_WIDTHS, judge
 
 if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable
     from tensorprog.torch.tracing import Traced
-    from tensorprog.verify_report import Verification
+    from tensorprog.verify.report import Verification
 
 Arrays = dict[str, np.ndarray]
 LINEAR = ("add", "sub", "neg")

@@ -20,6 +20,7 @@ import numpy as np
 from tensorprog.diagnostics import Reporter
 from tensorprog.files import mistake
 from tensorprog.results import Result, first_divergence
+from tensorprog.scheduler import Scheduler, connected
 from tensorprog.verify.report import AGREES, DIFFERS, DIVERGED, NO_LIMIT, UNRESOLVED, Finding, Verification
 from tensorprog.verify.statistics import (
     Estimate,
@@ -56,11 +57,13 @@ Progress = Callable[[int, int], None]
 
 def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None, settings: Mapping[str, object], *,
                    widths: Sequence[int], seeds: int, replicates: int, seed: int = 0,
-                   progress: Progress | None = None, **limit_options: object) -> Verification:
+                   progress: Progress | None = None, scheduler: Scheduler | None = None,
+                   **limit_options: object) -> Verification:
     """Run the limit, and `seeds` independent networks of each width; compare them.
 
     Args:
         widths: at least four different ones; a geometric sequence says most.
+        scheduler: as for `CompiledProgram.run`.
         limit_options: what `CompiledProgram.run_with` takes: samples, tolerance, method, threads.
 
     Raises:
@@ -81,11 +84,11 @@ def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None,
         raise mistake("TP710", "verification compares outputs that are numbers, and this program has draws alone",
                       "output moments of what is sampled as well, as in `moment(x*y) as second`")
     parts = len(widths) + 1
-    with shown(progress) as report:
+    with shown(progress) as report, connected(scheduler) as cluster:
         limit = compiled.run_with(data, settings, replicates=replicates, seed=seed, progress=_part(report, 0, parts),
-                                  **limit_options).numbers()
+                                  scheduler=cluster, **limit_options).numbers()
         networks = [compiled.simulate_with(data, settings, width=width, seeds=seeds, seed=_seed_of(seed, width),
-                                           progress=_part(report, k, parts)).numbers()
+                                           progress=_part(report, k, parts), scheduler=cluster).numbers()
                     for k, width in enumerate(widths, 1)]
     return judge(limit, networks, _vanishing(compiled, limit.settings))
 
