@@ -208,10 +208,10 @@ def test_every_example_opens_and_can_be_hovered_over():
 
 
 def test_the_words_are_those_of_the_language():
-    from tensorprog.check.declarations import LAWS, builtin_names
+    from tensorprog.check.declarations import builtin_names, law_parameters
     from tensorprog.check.library import PARAMETERS
 
-    assert (builtin_names() | set(LAWS) | set(PARAMETERS)) <= set(words())
+    assert (builtin_names() | set(law_parameters()) | set(PARAMETERS)) <= set(words())
 
 
 def test_without_pygls(monkeypatch):
