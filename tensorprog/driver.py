@@ -82,6 +82,7 @@ def _module_of_all(analysis: Analysis) -> str:
             return span.emit(analysis)
         case "covariance":
             system = plan_of(analysis).system
+            assert system is not None
             return covariance.emit(analysis, system, tiles_of(analysis, system).for_module())
         case _:
             return particles.emit(analysis)

@@ -84,6 +84,7 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
     found = None if program.samples else series_limit(plain, env, own)
     if found is None:
         _report_leading(plain, env, own, reporter)
+    assert found is not None
     vanishing = check_outputs(plain, found.powers, reporter)
     reporter.extend(own)
     return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, by_series=True,
@@ -114,5 +115,5 @@ def _contracted(limit: Program) -> Program:
 
 def _drawn(program: Program, limit: Program, powers: Powers) -> Drawn:
     cells = [cell for sample in limit.samples for cell in sample.cells]
-    zero = frozenset(cell for cell in cells if powers[cell] is not None and powers[cell] < 0)
+    zero = frozenset(cell for cell in cells if (power := powers[cell]) is not None and power < 0)
     return Drawn(mark_parallel(remove_dead(replace(limit, outputs=()))), readouts(replace(program, outputs=())), zero)

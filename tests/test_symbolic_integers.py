@@ -104,7 +104,7 @@ def test_an_element_at_a_symbol_is_written_where_guards_say():
     k, = [Symbol("k", integer=True)]
     values, guards, free = solve((Binding(I, Integer(0), T),), (I + 1,), (k,))
     assert values == {I: k - 1} and not free
-    assert {g for g in guards} == {AtLeastZero(k - 1), AtLeastZero(T - k)}
+    assert set(guards) == {AtLeastZero(k - 1), AtLeastZero(T - k)}
 
 
 # --- reach and signs -----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import groupby
+from typing import Any
 
 import sympy
 from sympy import Expr, S
@@ -38,18 +39,18 @@ class FormulaPrinter(LatexPrinter):
         super().__init__({})
         self.label = label
 
-    def _print_Symbol(self, expr, style="plain"):
+    def _print_Symbol(self, expr: Any, style: str = "plain") -> str:
         return name_latex(expr.name)
 
     def _indexed(self, name: str, indices: tuple[Expr, ...]) -> str:
         text = name_latex(name)
         return f"{text}_{{{', '.join(map(self._print, indices))}}}" if indices else text
 
-    def _print_Z(self, expr):
+    def _print_Z(self, expr: Any) -> str:
         text = FormulaPrinter(label=True)._indexed(str(expr.args[0]), expr.args[1:])
         return text if self.label else f"Z^{{{text}}}"
 
-    def _product(self, expr) -> str:
+    def _product(self, expr: Any) -> str:
         matrix, transposed, arg = expr.args
         inner = FormulaPrinter(label=True)
         text = inner._print(arg)
@@ -58,50 +59,50 @@ class FormulaPrinter(LatexPrinter):
         top = f"{{{inner._print(matrix)}}}^{{\\top}}" if transposed == 1 else inner._print(matrix)
         return f"{top} {text}"
 
-    def _print_Prod(self, expr):
+    def _print_Prod(self, expr: Any) -> str:
         return self._product(expr) if self.label else f"Z^{{{self._product(expr)}}}"
 
-    def _print_Hat(self, expr):
+    def _print_Hat(self, expr: Any) -> str:
         return rf"\hat{{Z}}^{{{self._product(expr)}}}"
 
-    def _print_Dot(self, expr):
+    def _print_Dot(self, expr: Any) -> str:
         return rf"\dot{{Z}}^{{{self._product(expr)}}}"
 
-    def _print_E(self, expr):
+    def _print_E(self, expr: Any) -> str:
         return rf"\mathbb{{E}}\left[{self._print(expr.args[0])}\right]"
 
-    def _print_Cov(self, expr):
+    def _print_Cov(self, expr: Any) -> str:
         return rf"\operatorname{{Cov}}\left({', '.join(map(self._print, expr.args))}\right)"
 
-    def _print_Response(self, expr):
+    def _print_Response(self, expr: Any) -> str:
         return rf"\frac{{\partial {self._print(expr.args[0])}}}{{\partial {self._print(expr.args[1])}}}"
 
-    def _print_LawBase(self, expr):
+    def _print_LawBase(self, expr: Any) -> str:
         args = ", ".join(map(self._print, expr.args))
         name = expr.func.__name__
         head = r"\mathcal{N}" if name == "normal" else rf"\mathrm{{{name_text(name)}}}"
         return rf"{head}\left({args}\right)"
 
-    def _print_OuterProduct(self, expr):
+    def _print_OuterProduct(self, expr: Any) -> str:
         left, right = (FormulaPrinter(label=True)._print(a) for a in expr.args)
         return rf"{left} \otimes {right}"
 
-    def _print_Transpose(self, expr):
+    def _print_Transpose(self, expr: Any) -> str:
         return f"{{{self._print(expr.args[0])}}}^{{\\top}}"
 
-    def _print_Indexed(self, expr):
+    def _print_Indexed(self, expr: Any) -> str:
         return self._indexed(str(expr.base.label), expr.indices)
 
-    def _print_NonlinearityBase(self, expr, exp=None):
+    def _print_NonlinearityBase(self, expr: Any, exp: str | None = None) -> str:
         power = f"^{{{exp}}}" if exp else ""
         args = ", ".join(map(self._print, expr.args))
         return rf"\mathrm{{{expr.fn}}}{chr(39) * expr.order}\left({args}\right){power}"
 
-    def _print_KroneckerDelta(self, expr, exp=None):
+    def _print_KroneckerDelta(self, expr: Any, exp: str | None = None) -> str:
         left, right = sorted(expr.args, key=lambda a: a.is_number)
         return rf"\mathbf{{1}}\left[{self._print(left)} = {self._print(right)}\right]"
 
-    def _print_Cases(self, expr, exp=None):
+    def _print_Cases(self, expr: Any, exp: str | None = None) -> str:
         value, condition, otherwise = expr.args
         power = f"^{{{exp}}}" if exp else ""
         if value == 1 and otherwise == 0:
@@ -113,7 +114,7 @@ class FormulaPrinter(LatexPrinter):
         rows.append(rf"{self._print(otherwise)} & \text{{otherwise}}")
         return rf"\begin{{cases}} {f' {chr(92) * 2} '.join(rows)} \end{{cases}}{power}"
 
-    def _print_Pow(self, expr):
+    def _print_Pow(self, expr: Any) -> str:
         if not isinstance(expr.base, Atom | E | sympy.Sum | sympy.Indexed | sympy.KroneckerDelta):
             return super()._print_Pow(expr)
         base = self._print(expr.base)
@@ -122,11 +123,11 @@ class FormulaPrinter(LatexPrinter):
         base = base if isinstance(expr.base, E) else rf"\left({base}\right)"
         return f"{base}^{{{self._print(expr.exp)}}}"
 
-    def _print_Sum(self, expr):
+    def _print_Sum(self, expr: Any) -> str:
         heads = " ".join(f"\\sum_{{{self._range(*limit)}}}" for limit in reversed(expr.limits))
         return f"{heads} {self._body(expr.function)}"
 
-    def _print_Product(self, expr):
+    def _print_Product(self, expr: Any) -> str:
         heads = " ".join(f"\\prod_{{{self._range(*limit)}}}" for limit in reversed(expr.limits))
         return f"{heads} {self._body(expr.function)}"
 
@@ -134,12 +135,12 @@ class FormulaPrinter(LatexPrinter):
         text = self._print(expr)
         return rf"\left({text}\right)" if expr.is_Add else text
 
-    def _range(self, symbol, low, high) -> str:
+    def _range(self, symbol: Expr, low: Expr, high: Expr) -> str:
         if low == 0:
             return f"{self._print(symbol)} < {self._print(high + 1)}"
         return f"{self._print(low)} \\le {self._print(symbol)} \\le {self._print(high)}"
 
-    def _print_Add(self, expr, order=None):
+    def _print_Add(self, expr: Any, order: Any = None) -> str:
         text = ""
         for term in ordered_terms(expr):
             negative = term.could_extract_minus_sign()
@@ -147,7 +148,7 @@ class FormulaPrinter(LatexPrinter):
             text += f" {'-' if negative else '+'} {body}" if text else f"-{body}" if negative else body
         return text
 
-    def _print_Mul(self, expr):
+    def _print_Mul(self, expr: Any) -> str:
         if expr.could_extract_minus_sign():
             return f"-{self._factor(-expr)}"
         top, bottom = sympy.fraction(expr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tensorprog.compiled import Compiled
 from tensorprog.ir.program import Cell, Program
@@ -61,12 +61,13 @@ class Analysis(Compiled):
 
     def kept(self, part: str, make: Callable[[], Part]) -> Part:
         """Something that was found out about the program: from the disk, if it was kept there."""
-        found = self.shelf.recall(part) if self.shelf is not None else None
+        found: Any = self.shelf.recall(part) if self.shelf is not None else None
         if found is None:
             found = make()
             if self.shelf is not None:
                 self.shelf.keep(part, found)
-        return found
+        result: Part = found
+        return result
 
     # --- parts ---
 
@@ -99,6 +100,7 @@ class Analysis(Compiled):
     @cached_property
     def covariances(self) -> Analysis:
         """The program of the covariances of the draws of a random limit."""
+        assert self.gaussians is not None
         return self._made("covariances", self.gaussians.covariances)
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def table_key(names: Iterable[str]) -> str:
     return "table " + " ".join(names)
 
 
-def run(analysis: Analysis, env: Mapping[str, object], names: list[str], system: Callable[[], System],
+def run(analysis: Analysis, env: Mapping[str, Any], names: list[str], system: Callable[[], System | None],
         tiled: bool, method: str, source: Source, threads: int | None) -> Evaluated:
     """The outputs that the plan gives to it: kernels over pairs of rows by tiles, if there may be such
     (`tiled`), others by a table of values, but none of the latter if they would take too many numbers.
@@ -83,11 +83,11 @@ def run(analysis: Analysis, env: Mapping[str, object], names: list[str], system:
     values: dict[str, np.ndarray] = {}
     errors: dict[str, np.ndarray] = {}
     if tiled:
-        values, errors = tiles_of(analysis, system()).values(env, threads)
+        values, errors = tiles_of(analysis, _found(system)).values(env, threads)
     rest = [name for name in names if name not in values]
     try:
         if rest:
-            module = load_module(analysis.text(table_key(names), lambda: emit(analysis, system())))
+            module = load_module(analysis.text(table_key(names), lambda: emit(analysis, _found(system))))
             announce("evaluating equations")
             more = module.run(env, only=rest, threads=threads)
             values, errors = values | more[0], errors | more[1]
@@ -103,7 +103,13 @@ def run(analysis: Analysis, env: Mapping[str, object], names: list[str], system:
     return values, errors, dict.fromkeys(values, NAME)
 
 
-def _unconditional(analysis: Analysis, env: Mapping[str, object], names: list[str], not_true: str, method: str,
+def _found(system: Callable[[], System | None]) -> System:
+    found = system()
+    assert found is not None
+    return found
+
+
+def _unconditional(analysis: Analysis, env: Mapping[str, Any], names: list[str], not_true: str, method: str,
                    source: Source, threads: int | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Those of some outputs that have equations for which nothing has to cancel. `not_true` says what does not.
 
@@ -121,15 +127,15 @@ def _unconditional(analysis: Analysis, env: Mapping[str, object], names: list[st
 
 
 def evaluated_often(analysis: Analysis, names: list[str], threads: int | None,
-                    varying: tuple[str, ...]) -> Callable[[Mapping[str, object]], dict[str, np.ndarray]]:
+                    varying: tuple[str, ...]) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
     """A function from environments to the values of outputs for which there are equations, by the table, for runs that
     differ in some parameters alone: what does not depend on these is computed once."""
     from tensorprog.runtime.table import forget
 
-    module = load_module(emit(analysis, analysis.covered.system, varying=varying))
+    module = load_module(emit(analysis, _found(lambda: analysis.covered.system), varying=varying))
     known, _ = module.table()
 
-    def values(env: Mapping[str, object]) -> dict[str, np.ndarray]:
+    def values(env: Mapping[str, Any]) -> dict[str, np.ndarray]:
         forget(known, module.VARYING)
         return module.run(env, only=names, threads=threads, known=known)[0]
 

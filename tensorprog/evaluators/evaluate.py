@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tensorprog.diagnostics import Source
 from tensorprog.evaluators import covariance, numbers, particles, span
@@ -11,8 +12,8 @@ from tensorprog.evaluators.choice import Evaluated, require
 from tensorprog.evaluators.plan import plan_of
 
 
-def evaluate(analysis: Analysis, env: Mapping[str, object], method: str, source: Source,
-             **options: object) -> Evaluated:
+def evaluate(analysis: Analysis, env: Mapping[str, Any], method: str, source: Source,
+             **options: Any) -> Evaluated:
     """Values, errors and the evaluator's name, by output.
 
     Args:
@@ -26,6 +27,7 @@ def evaluate(analysis: Analysis, env: Mapping[str, object], method: str, source:
     if method == particles.NAME:
         return particles.run(analysis, env, None, options)
     if method != span.NAME and _is_by_numbers(analysis, method):
+        assert analysis.numbers is not None
         return numbers.run(analysis, env, evaluate(analysis.numbers[1], env, method, source, **options), options)
     threads = options.get("threads")
     if method == span.NAME:
@@ -44,14 +46,13 @@ def _is_by_numbers(analysis: Analysis, method: str) -> bool:
     return method == covariance.NAME or not plan_of(analysis.numbers[1]).names(particles.NAME)
 
 
-def _planned(analysis: Analysis, env: Mapping[str, object], source: Source, options: Mapping) -> Evaluated:
+def _planned(analysis: Analysis, env: Mapping[str, Any], source: Source, options: Mapping[str, Any]) -> Evaluated:
     """Every output by the evaluator that it has in the plan."""
     plan = plan_of(analysis)
     linear: Evaluated = span.run(analysis, env, options) if plan.linear.program is not None else ({}, {}, {})
     exact = covariance.run(analysis, env, list(plan.covered), lambda: plan.system, plan.tiled, "auto", source, options.get("threads"))
-    found = tuple(a | b for a, b in zip(linear, exact))
     names = [o.name for o in analysis.limit.outputs]
-    remaining = [name for name in names if name not in found[0]]
-    if remaining:
-        found = tuple(a | b for a, b in zip(found, particles.run(analysis, env, remaining, options)))
-    return tuple({n: part[n] for n in names} for part in found)
+    remaining = [name for name in names if name not in linear[0] and name not in exact[0]]
+    rest: Evaluated = particles.run(analysis, env, remaining, options) if remaining else ({}, {}, {})
+    values, errors, methods = linear[0] | exact[0] | rest[0], linear[1] | exact[1] | rest[1], linear[2] | exact[2] | rest[2]
+    return {n: values[n] for n in names}, {n: errors[n] for n in names}, {n: methods[n] for n in names}

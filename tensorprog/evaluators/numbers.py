@@ -4,6 +4,7 @@ the numbers that training moves (`series.split`)."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +30,10 @@ def choice(output: Output, analysis: Analysis, averages: tuple[Choice, ...]) -> 
                   f"{len(averages)} families of averages; a step moves numbers alone")
 
 
-def run(analysis: Analysis, env: Mapping[str, object], averages: Evaluated, options: Mapping) -> Evaluated:
+def run(analysis: Analysis, env: Mapping[str, Any], averages: Evaluated, options: Mapping[str, Any]) -> Evaluated:
     """All outputs, from the averages. Errors of these are carried over by moving all of them at once, up or down by chance:
     `MOVED` times what that changes."""
+    assert analysis.numbers is not None
     parts, _, numbers = analysis.numbers
     values, errors, methods = averages
     options = {**options, "samples": 2, "replicates": 1}

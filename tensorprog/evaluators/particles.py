@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def emit(analysis: Analysis) -> str:
     return analysis.text("particles", text)
 
 
-def run(analysis: Analysis, env: Mapping[str, object], names: list[str] | None, options: Mapping) -> Evaluated:
+def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, options: Mapping[str, Any]) -> Evaluated:
     """Some outputs (None: all), by the module of all."""
     text = emit(analysis)
     given = {name: value for name, value in options.items() if name not in STATES}
@@ -56,17 +57,19 @@ def emit_draws(analysis: Analysis) -> str:
         from tensorprog.passes.schedule import readouts_late
 
         drawn = analysis.drawn
+        assert drawn is not None
         return emit_module(readouts_late(drawn.limit, drawn.mirrored), analysis.original, analysis.powers,
                            drawn.vanishing, drawn.mirrored, analysis.env)
 
     return analysis.text("draws", text)
 
 
-def draw(analysis: Analysis, env: Mapping[str, object], *, samples: int, seed: int, tolerance: float | None,
+def draw(analysis: Analysis, env: Mapping[str, Any], *, samples: int, seed: int, tolerance: float | None,
          threads: int | None) -> dict[str, np.ndarray]:
     """The samples, [samples, vectors] each, by name: particles of one randomization, shuffled, because every other point
     of a quasi-random sequence is not a sample of the law as any part of independent draws is. And the outputs that
     `analysis.drawn` has, if there are some."""
+    assert analysis.drawn is not None
     module = load_module(emit_draws(analysis))
     announce("drawing samples")
     found = module.run(env, samples=samples, replicates=1, seed=seed, tolerance=tolerance, threads=threads)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tensorprog.evaluators import covariance, numbers, particles, span
 from tensorprog.evaluators.analysis import Analysis
@@ -51,7 +51,7 @@ def plan_of(analysis: Analysis) -> Plan:
 
 
 def _kept(analysis: Analysis) -> Plan:
-    kept = analysis.shelf.recall("plan") if analysis.shelf is not None else None
+    kept: Any = analysis.shelf.recall("plan") if analysis.shelf is not None else None
     if kept is not None:
         choices, linear, names, tiled = kept
         return Plan(choices, linear, names, tiled, lambda: _covered(analysis, linear))
@@ -115,7 +115,7 @@ def _without_kernels(analysis: Analysis) -> Linear:
     system = analysis.covered.system
     if system is None or not all(tiles_of(analysis, system).has(o.name) for o in outputs):
         return linear
-    return Linear(None, linear.reasons | dict.fromkeys((o.cell for o in outputs), "it is a kernel over pairs of rows"))
+    return Linear(None, {**linear.reasons} | dict.fromkeys((o.cell for o in outputs), "it is a kernel over pairs of rows"))
 
 
 def _are_pairs_of_rows(analysis: Analysis, outputs: list[Output]) -> bool:

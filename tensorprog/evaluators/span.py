@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import COEFFICIENTS, Choice, Evaluated
@@ -28,13 +29,14 @@ def emit(analysis: Analysis) -> str:
     def text() -> str:
         from tensorprog.codegen.span import emit_span_module
 
+        assert analysis.linear.program is not None
         return emit_span_module(analysis.linear.program, analysis.original, analysis.powers, analysis.vanishing,
                                 analysis.env)
 
     return analysis.text("span", text)
 
 
-def run(analysis: Analysis, env: Mapping[str, object], options: Mapping) -> Evaluated:
+def run(analysis: Analysis, env: Mapping[str, Any], options: Mapping[str, Any]) -> Evaluated:
     """The outputs that are linear."""
     module = load_module(emit(analysis))
     given = {name: options[name] for name in (*COEFFICIENTS, "threads", "progress")}

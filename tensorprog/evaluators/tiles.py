@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,14 +55,14 @@ class PairModule:
         read = {name for gram in program.grams for name in (gram.left, gram.right)} | set(program.inputs)
         return {given for name, given in names.items() if name in read}
 
-    def applies(self, env: Mapping[str, object]) -> bool:
+    def applies(self, env: Mapping[str, Any]) -> bool:
         """Whether the sizes are such that the recursion has begun."""
         corners = itertools.product(*(((name, 0), (name, int(_number(extent, env)) - 1))
                                       for name, extent in self.lowering.leading))
         return all(_number(e, {**env, **dict(corner)}) >= 0 for corner in corners for e in self.lowering.required)
 
-    def values(self, env: Mapping[str, object], first: Mapping, second: Mapping | None,
-               **options: object) -> tuple[dict[str, np.ndarray], dict[str, list[PairError]]]:
+    def values(self, env: Mapping[str, Any], first: Mapping, second: Mapping | None,
+               **options: Any) -> tuple[dict[str, np.ndarray], dict[str, list[PairError]]]:
         """The outputs, [..., N1, N2], and the errors of each at all leading indices; `first` and `second` by the names
         of inputs on the left and on the right."""
         from tensorprog.runtime import pairs
@@ -75,8 +75,8 @@ class PairModule:
         shape = tuple(int(_number(extent, env)) for _, extent in lowering.leading)
         options["few"] = pairs.FEW_PAIRS
         if not shape:
-            found, errors = pairs.evaluate_with_error(kernel, left, right, params, **options)
-            return found, {name: [error] for name, error in errors.items()}
+            found, single = pairs.evaluate_with_error(kernel, left, right, params, **options)
+            return found, {name: [error] for name, error in single.items()}
         out = options.pop("out", None)
         stacked: dict[str, np.ndarray] = dict(out or {})
         errors: dict[str, list[PairError]] = {name: [] for name in kernel.outputs}
@@ -142,7 +142,7 @@ class Tiles:
         """The source of the kernels of all outputs that are recursions over pairs; empty if there are none."""
         return "\n\n".join(module.text for module in self.modules()[0])
 
-    def applicable(self, env: Mapping[str, object]) -> tuple[list[PairModule], dict[str, str]]:
+    def applicable(self, env: Mapping[str, Any]) -> tuple[list[PairModule], dict[str, str]]:
         """The kernels for the sizes of a run: where a recursion over levels has not begun, one for the sizes at hand."""
         modules, reasons = self.modules()
         found = []
@@ -171,7 +171,7 @@ class Tiles:
                     found += [] if isinstance(made, str) else [made.lowering]
         return found
 
-    def values(self, env: Mapping[str, object],
+    def values(self, env: Mapping[str, Any],
                threads: int | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Values and errors of a run's outputs that are recursions over pairs, but for small ones for which a series has
         too few terms: their expectations are left to quadrature."""
@@ -196,7 +196,7 @@ class Tiles:
                 self._modules[id(lowering)] = str(reason)
         return self._modules[id(lowering)]
 
-    def _for_sizes(self, env: Mapping[str, object], lowering: PairLowering) -> PairModule | str:
+    def _for_sizes(self, env: Mapping[str, Any], lowering: PairLowering) -> PairModule | str:
         from tensorprog.pairs.lower import NotPairs, lower
 
         known = {s: int(env[s.name]) for s in _level_sizes(lowering) if s.name in env}
@@ -251,7 +251,7 @@ def _chosen(data: Mapping, names: Mapping[str, str]) -> dict:
     return {name: data[given] for name, given in names.items() if given in data}
 
 
-def _number(expr: Expr, env: Mapping[str, object]) -> float:
+def _number(expr: Expr, env: Mapping[str, Any]) -> float:
     names, function = _function(expr)
     return function(*(env[name] for name in names))
 

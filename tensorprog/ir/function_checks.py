@@ -23,11 +23,11 @@ def check_function(function: Nonlinearity) -> None:
     if function.parity != "none":
         sign = 1 if function.parity == "even" else -1
         _require(function, f"is {function.parity}", points, lambda x: sign * function.at(-x))
-    if function.degree is not None:
-        _require(function, f"has the degree {function.degree}", points, lambda x: function.at(3 * x) / 3**function.degree)
+    if (degree := function.degree) is not None:
+        _require(function, f"has the degree {degree}", points, lambda x: function.at(3 * x) / 3.0**degree)
     for what, form in (("sympy", function.sympy), ("formula", function.formula)):
         if form is not None:
-            _require(function, f"is its `{what}`", points, lambda x, form=form: float(form(_sympy_number(x))))
+            _require(function, f"is its `{what}`", points, _at_numbers(form))
     _check_slope(function, points)
 
 
@@ -59,7 +59,8 @@ def _require(function: Nonlinearity, what: str, points: Sequence[float], other: 
             raise ValueError(f"it is not true at {x:g} that `{function.name}` {what}: {function.at(x):.6g} beside {value:.6g}")
 
 
-def _sympy_number(x: float) -> Any:
+def _at_numbers(form: Callable[[Any], Any]) -> Callable[[float], float]:
+    """A form in SymPy as a function of numbers."""
     import sympy
 
-    return sympy.Float(x)
+    return lambda x: float(form(sympy.Float(x)))

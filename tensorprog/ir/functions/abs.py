@@ -1,5 +1,7 @@
 """abs(x), with abs'(0) = 0."""
 
+from typing import Any
+
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -9,7 +11,7 @@ def _bound(a: Bound, problems: Problems) -> Bound:
     return Bound(max(a.low, -a.high, 0.0), max(abs(a.low), abs(a.high)), a.zero, a.size)
 
 
-def _sympy(x):
+def _sympy(x: Any) -> Any:
     """That of a sign is its square, for which SymPy's `Abs` of a large expression does not end."""
     import sympy
 

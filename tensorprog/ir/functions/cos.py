@@ -1,11 +1,13 @@
 """The cosine."""
 
+from typing import Any
+
 from tensorprog.ir.functions.expr import call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 from tensorprog.ir.functions.sin import wave
 
 
-def _sympy(x):
+def _sympy(x: Any) -> Any:
     import sympy
 
     return sympy.cos(x)

@@ -1,19 +1,20 @@
 """The error function."""
 
 from math import pi, sqrt
+from typing import Any
 
 from tensorprog.ir.functions.bounds import between
 from tensorprog.ir.functions.expr import X, call, mul, num
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
-def erf(x):
+def erf(x: Any) -> Any:
     from scipy.special import erf as special_erf
 
     return special_erf(x)
 
 
-def _sympy(x):
+def _sympy(x: Any) -> Any:
     import sympy
 
     return sympy.erf(x)

@@ -1,6 +1,7 @@
 """The exponential function."""
 
 import math
+from typing import Any
 
 from tensorprog.ir.functions.bounds import MOST, Bound, Problems
 from tensorprog.ir.functions.expr import X, call
@@ -17,7 +18,7 @@ def _exp(x: float) -> float:
     return math.exp(x) if x < 700 else math.inf
 
 
-def _sympy(x):
+def _sympy(x: Any) -> Any:
     import sympy
 
     return sympy.exp(x)

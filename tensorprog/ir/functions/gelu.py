@@ -1,19 +1,20 @@
 """gelu(x) = x Phi(x), with the normal distribution function Phi (Hendrycks and Gimpel, arXiv:1606.08415)."""
 
 from math import pi, sqrt
+from typing import Any
 
 from tensorprog.ir.functions.bounds import rectified
 from tensorprog.ir.functions.expr import X, add, call, mul, num
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
-def gelu(x):
+def gelu(x: Any) -> Any:
     from scipy.special import ndtr
 
     return x * ndtr(x)
 
 
-def _formula(x):
+def _formula(x: Any) -> Any:
     import sympy
 
     return x * (1 + sympy.erf(x / sympy.sqrt(2))) / 2

@@ -1,6 +1,7 @@
 """The natural logarithm."""
 
 from math import inf
+from typing import Any
 
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import Expr, X, num
@@ -13,7 +14,7 @@ def _bound(a: Bound, problems: Problems) -> Bound:
     return Bound(-inf, inf, True, order, order)
 
 
-def _sympy(x):
+def _sympy(x: Any) -> Any:
     import sympy
 
     return sympy.log(x)

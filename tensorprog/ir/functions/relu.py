@@ -1,11 +1,13 @@
 """relu(x) = max(x, 0), with relu'(0) = 0."""
 
+from typing import Any
+
 from tensorprog.ir.functions.bounds import rectified
 from tensorprog.ir.functions.expr import call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
-def relu(x):
+def relu(x: Any) -> Any:
     import numpy as np
 
     return np.maximum(x, 0.0)

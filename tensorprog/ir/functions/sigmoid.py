@@ -1,17 +1,19 @@
 """sigmoid(x) = 1 / (1 + exp(-x))."""
 
+from typing import Any
+
 from tensorprog.ir.functions.bounds import between
 from tensorprog.ir.functions.expr import X, call, compose, mul, num, sub
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
-def sigmoid(x):
+def sigmoid(x: Any) -> Any:
     from scipy.special import expit
 
     return expit(x)
 
 
-def _formula(x):
+def _formula(x: Any) -> Any:
     import sympy
 
     return 1 / (1 + sympy.exp(-x))

@@ -1,11 +1,13 @@
 """sign(x), with sign(0) = 0."""
 
+from typing import Any
+
 from tensorprog.ir.functions.bounds import between
 from tensorprog.ir.functions.expr import num
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
-def _sympy(x):
+def _sympy(x: Any) -> Any:
     import sympy
 
     return sympy.sign(x)

@@ -1,16 +1,18 @@
 """silu(x) = x sigmoid(x)."""
 
+from typing import Any
+
 from tensorprog.ir.functions.bounds import rectified
 from tensorprog.ir.functions.expr import X, add, call, mul
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 from tensorprog.ir.functions.sigmoid import SIGMOID, sigmoid
 
 
-def silu(x):
+def silu(x: Any) -> Any:
     return x * sigmoid(x)
 
 
-def _formula(x):
+def _formula(x: Any) -> Any:
     import sympy
 
     return x / (1 + sympy.exp(-x))

@@ -1,5 +1,7 @@
 """The sine."""
 
+from typing import Any
+
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -10,7 +12,7 @@ def wave(a: Bound, problems: Problems) -> Bound:
     return Bound(-1.0, 1.0, True)
 
 
-def _sympy(x):
+def _sympy(x: Any) -> Any:
     import sympy
 
     return sympy.sin(x)

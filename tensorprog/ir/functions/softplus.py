@@ -1,13 +1,14 @@
 """softplus(x) = log(1 + exp(x))."""
 
 from math import inf
+from typing import Any
 
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import call
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
-def softplus(x):
+def softplus(x: Any) -> Any:
     import numpy as np
 
     return np.logaddexp(0.0, x)
@@ -17,7 +18,7 @@ def _bound(a: Bound, problems: Problems) -> Bound:
     return Bound(0.0, inf, False, a.up)
 
 
-def _formula(x):
+def _formula(x: Any) -> Any:
     import sympy
 
     return sympy.log(1 + sympy.exp(x))

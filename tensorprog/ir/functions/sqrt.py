@@ -1,5 +1,7 @@
 """The square root."""
 
+from typing import Any
+
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import Expr, call, num
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
@@ -9,7 +11,7 @@ def _bound(a: Bound, problems: Problems) -> Bound:
     return Bound(max(a.low, 0.0)**0.5, max(a.high, 0.0)**0.5, a.zero, (a.up[0], a.up[1] / 2))
 
 
-def _sympy(x):
+def _sympy(x: Any) -> Any:
     import sympy
 
     return sympy.sqrt(x)

@@ -1,11 +1,13 @@
 """step(x): 1 for x > 0, otherwise 0."""
 
+from typing import Any
+
 from tensorprog.ir.functions.bounds import Bound, Problems
 from tensorprog.ir.functions.expr import num
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
-def step(x):
+def step(x: Any) -> Any:
     import numpy as np
 
     return np.heaviside(x, 0.0)
@@ -15,7 +17,7 @@ def _bound(a: Bound, problems: Problems) -> Bound:
     return Bound(float(a.low > 0), float(a.high > 0), a.low <= 0)
 
 
-def _formula(x):
+def _formula(x: Any) -> Any:
     import sympy
 
     return (1 + sympy.sign(x)) / 2

@@ -1,11 +1,13 @@
 """The hyperbolic tangent."""
 
+from typing import Any
+
 from tensorprog.ir.functions.bounds import between
 from tensorprog.ir.functions.expr import X, call, num, sub
 from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
-def _sympy(x):
+def _sympy(x: Any) -> Any:
     import sympy
 
     return sympy.tanh(x)
