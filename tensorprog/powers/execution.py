@@ -77,11 +77,11 @@ from tensorprog.powers.matrix_functions import dot, function
 from tensorprog.powers.numbers import known_numbers
 from tensorprog.powers.refusals import not_covered
 from tensorprog.powers.storage import Elements, mentions
+from tensorprog.powers.unknowns import NONZERO
 
 LATER = 2
 MOST_ITERATIONS = 10
 
-NONZERO = ("exp", "sigmoid", "softplus", "cos")
 BOUNDED = ("tanh", "erf", "sigmoid", "sin", "cos")
 # Functions that are as large as their argument where that is large.
 GROWING = ("gelu", "silu", "softplus")

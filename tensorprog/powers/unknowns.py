@@ -86,6 +86,8 @@ from tensorprog.powers.terms import (
 
 HALF = Fraction(1, 2)
 LINEAR = ("add", "sub", "max", "min")
+#: Functions that are not zero at zero.
+NONZERO = ("exp", "sigmoid", "softplus", "cos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +295,10 @@ class Calculus:
             return self._homogeneous(args[0], Fraction(HOMOGENEOUS_DEGREE[op.fn] - op.order), span)
         if all(not a or number_power(a) is not None for a in args):
             return ONE
-        self.used(args[0], span, exactly=f"the argument of {op.fn}" + "'" * op.order)
-        return {Term(ACTIVE): Fraction(0)}
+        power = self.used(args[0], span, exactly=f"the argument of {op.fn}" + "'" * op.order)
+        if power is None or power >= 0 or op.order or op.fn in NONZERO:
+            return {Term(ACTIVE): Fraction(0)}
+        return {Term(ACTIVE): power}  # of gradients that vanish: f(x) is about f'(0) x
 
     def _with_constants(self, operands: tuple[Var | MatrixTerm, ...], args: list[Value]) -> list[Value]:
         """The terms of a sum; a number beside what is made of gradients gets the power of that."""
