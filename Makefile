@@ -7,7 +7,7 @@ TORCH ?= torch
 READY := .venv/ready
 BIN := .venv/bin
 
-.PHONY: demo test test-torch test-extras slow bench clean
+.PHONY: demo test test-torch test-extras slow check types goldens bench docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo/digits_demo.py
@@ -20,8 +20,23 @@ test-torch: $(READY)
 	$(BIN)/python -m pytest tests/torch
 
 test-extras: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,tables,notebook,sklearn,lsp]
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,tables,notebook,sklearn,lsp,dask]
 	$(BIN)/python -m pytest tests/extras
+
+# Style, layers of imports, and types (of which those on record may stay, and no others may come).
+check: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[check]
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy | $(BIN)/mypy-baseline filter
+
+# Record the types that are missing, after there are fewer of them.
+types: $(READY)
+	$(BIN)/mypy | $(BIN)/mypy-baseline sync
+
+# What every stage makes of every example, written anew (tests/goldens).
+goldens: $(READY)
+	$(BIN)/python tests/goldens.py
 
 slow: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
@@ -29,8 +44,12 @@ slow: $(READY)
 bench: $(READY)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,docs]
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
 clean:
-	rm -rf .venv build dist out *.egg-info .pytest_cache .hypothesis
+	rm -rf docs/_build docs/generated .venv build dist out *.egg-info .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): setup.cfg pyproject.toml

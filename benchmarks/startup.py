@@ -61,14 +61,15 @@ program = api.compile(sys.argv[1])
 lap("parse and check, or from disk")
 compiled = program.compiled
 lap("passes, or from disk")
-plan = compiled.plan
+plan = program.plan
 lap("plan, or from disk")
-from tensorprog import driver
-text = driver.emit_module_text(compiled)
+from tensorprog.modules import load_module
+from tensorprog.evaluators import particles
+text = particles.emit(compiled)
 lap("emit, or from disk")
 import tensorprog.runtime
 lap("import Numba and the runtime")
-module = driver.load_module(text)
+module = load_module(text)
 lap("compile kernels, or from disk")
 program.run(data.load_data(sys.argv[2:]))
 lap("run")

@@ -18,6 +18,12 @@ _HOMES = {
     "Interrupted": "tensorprog.api",
     "Result": "tensorprog.results",
     "ProgramError": "tensorprog.diagnostics",
+    "register": "tensorprog.extensions",
+    "unregister": "tensorprog.extensions",
+    "Nonlinearity": "tensorprog.ir.functions",
+    "Ensemble": "tensorprog.ensembles",
+    "DerivationFormat": "tensorprog.display",
+    "ResultFormat": "tensorprog.save",
 }
 
 __all__ = [*_HOMES, "__version__"]

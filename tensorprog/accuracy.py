@@ -16,12 +16,15 @@ from numbers import Real
 import numpy as np
 
 from tensorprog.files import mistake
+from tensorprog.progress import announce
 from tensorprog.results import Result
 
 PARTICLES = "particles"
 
 #: Seconds that are spent at most, unless the user says otherwise.
 BUDGET = 600.0
+#: Samples of the first attempt, unless the user says otherwise.
+PILOT = 512
 #: Beyond so many samples, which take memory, more replicates follow.
 MOST_SAMPLES = 2 ** 15
 #: An error that is aimed at, in units of the wanted one.
@@ -103,6 +106,8 @@ def reach(run: Run, error: float | Targets, samples: int, replicates: int, budge
             result.accuracy = Accuracy(dict(targets), tuple(attempts), ratio <= 1.0, budget)
             return result
         samples, replicates = more
+        forecast = attempts[-1].seconds * samples * replicates / attempts[-1].work
+        announce(f"{samples} samples, {replicates} replicates: about {_seconds(forecast)}")
 
 
 def twice_as_accurate(result: Result, seconds: float) -> str | None:

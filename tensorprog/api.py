@@ -14,29 +14,34 @@ import operator
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, near_miss
-from tensorprog.files import mistake, read_program, write_text
+from tensorprog.files import meant, mistake, read_program, require_choice, write_text
+from tensorprog.scheduler import connected
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from tensorprog.derive import Limit
     from tensorprog.diagnostics.acceptances import Acceptance
-    from tensorprog.driver import Compiled
+    from tensorprog.display.limit import Limit
+    from tensorprog.evaluators.analysis import Analysis
+    from tensorprog.evaluators.plan import Plan
     from tensorprog.ir.program import Program
-    from tensorprog.kernel_api import Kernels
+    from tensorprog.kernels import Kernels
     from tensorprog.powers.entries import Mup
     from tensorprog.powers.scale import Scale
     from tensorprog.random_limit import Spread
     from tensorprog.results import Result
+    from tensorprog.scheduler import Cluster, Scheduler
     from tensorprog.simulate import Simulator
     from tensorprog.sweep import Sweep
-    from tensorprog.verify_report import Verification
+    from tensorprog.verify.report import Verification
 
-STAGES = ("ast", "program", "limit", "plan", "kernel", "text", "markdown", "latex", "json")
+STAGES = ("ast", "program", "limit", "plan", "kernel")
 METHODS = ("auto", "span", "covariance", "particles")
 DTYPES = ("float64", "float32")
 
@@ -88,8 +93,10 @@ def _meant_as_path(text: str) -> bool:
 
 def compile_source(source: Source, settings: Mapping[str, object] | None = None) -> CompiledProgram:
     """`compile` for a text that was read already."""
+    from tensorprog.extensions import load
     from tensorprog.kept import Shelf
 
+    load()
     given = dict(settings or {})
     shelf = Shelf(source, given)
     kept = shelf.program()
@@ -98,7 +105,7 @@ def compile_source(source: Source, settings: Mapping[str, object] | None = None)
         compiled = CompiledProgram(source, program, given, warnings, accepted)
         compiled.kept = (shelf, *found)
     else:
-        from tensorprog.driver import front
+        from tensorprog.check import front
 
         reporter = Reporter(source)
         program = front(source, reporter)
@@ -148,7 +155,7 @@ class CompiledProgram:
         unknown = [name for name in self.settings if name not in known]
         if unknown:
             raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'",
-                                           help=_meant(name, known)) for name in unknown], self.source)
+                                           help=meant(name, known)) for name in unknown], self.source)
         if self.settings:
             from tensorprog.bind import bind_given
 
@@ -166,15 +173,21 @@ class CompiledProgram:
 
     def emit(self, stage: str) -> str:
         """The text of one stage: 'ast', 'program', 'limit', 'plan' or 'kernel'; or the limit as formulas: 'text',
-        'markdown', 'latex' or 'json'."""
-        require_choice("TP704", "stage", stage, STAGES)
+        'markdown', 'latex', 'json' or a format that was registered.
+
+        Raises:
+            ProgramError: TP704, for another stage.
+        """
         from tensorprog import driver
 
         if stage == "ast":
             return driver.tree_text(self.source)
         if stage == "program":
             return driver.program_text(self.program)
-        if stage not in driver.EMITTERS:
+        if stage not in STAGES:
+            from tensorprog.display import FORMATS
+
+            require_choice("TP704", "stage", stage, (*STAGES, *FORMATS))
             return self.limit.show(stage)
         return driver.EMITTERS[stage](self.compiled)
 
@@ -185,7 +198,8 @@ class CompiledProgram:
         Raises:
             ProgramError: for a program without a limit.
         """
-        from tensorprog.derive import Limit, derive
+        from tensorprog.derive import derive
+        from tensorprog.display.limit import Limit
 
         return Limit(derive(self.compiled))
 
@@ -266,21 +280,24 @@ class CompiledProgram:
             return measured(prepared, found, env, widths=widths, seeds=_seeds(seed, seeds), tolerance=tolerance,
                             progress=report)
 
-    def run(self, data: Data | None = None, *, samples: int = 4096, replicates: int = 8, seed: int = 0,
+    def run(self, data: Data | None = None, *, samples: int | None = None, replicates: int = 8, seed: int = 0,
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,
-            dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
+            dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
             watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
             error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0,
-            **settings: object) -> Result:
+            scheduler: Scheduler | None = None, **settings: object) -> Result:
         """The limit of every output. One that is random is given by its mean, with `Result.spread`.
 
         Args:
             data: a mapping from input names to arrays.
-            samples: particles in each of the `replicates` independent randomizations; the error is their scatter.
+            samples: particles in each of the `replicates` independent randomizations, whose scatter is the error; by default
+                4096, or 1024 where that would take long, as counted by the multiplications of a small run.
             tolerance: how small a new direction is left out; None for the evaluator's own.
             method: the evaluator of all outputs; 'auto' takes the most exact one that applies to each.
-            dtype: of the coefficients that the method 'span' keeps, 'float64' or 'float32'.
-            checkpoint: a file for the state of the long loops of 'span'; a run that was stopped goes on from it.
+            dtype: of vectors, 'float64' or 'float32'; by default float64, but for particles float32 where a small part of
+                a replicate, run in both, shows that it is as good.
+            checkpoint: a file for the state of the long loops of 'span'; finished replicates of particles are kept in a folder
+                beside it, `<checkpoint>.replicates`. A run that was stopped goes on from both, to the same result.
             every: seconds between two states.
             watch: called now and then with the outputs that a long loop of 'span' fills, as they are, by name.
             progress: called with (steps done, steps in all), and its method `stage`, if it has one, with what is done
@@ -290,6 +307,7 @@ class CompiledProgram:
             draws: how many joint draws of the outputs whose limit is random are wanted; see `Result.draws`.
             error: the errors that are wanted, of all outputs, or by output or part of one, as in `{"loss[-1]": 1e-3}`: samples
                 and replicates grow until they are reached or `budget` seconds are spent; see `Result.accuracy`.
+            scheduler: the address of a scheduler of `dask.distributed`, or a client of one, whose workers run the replicates.
             settings: sizes and parameters, by name.
 
         Raises:
@@ -299,41 +317,50 @@ class CompiledProgram:
         self._refuse_misspelt_options(settings, CompiledProgram.run)
         return self.run_with(data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance,
                              method=method, threads=threads, dtype=dtype, checkpoint=checkpoint, every=every,
-                             watch=watch, progress=progress, limit=limit, error=error, budget=budget, draws=draws)
+                             watch=watch, progress=progress, limit=limit, error=error, budget=budget, draws=draws,
+                             scheduler=scheduler)
 
-    def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int = 4096, replicates: int = 8,
+    def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int | None = None, replicates: int = 8,
                  seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
-                 dtype: str = "float64", checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
+                 dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
                  watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
-                 error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0) -> Result:
-        """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`."""
+                 error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0,
+                 scheduler: Scheduler | None = None, replicates_in: str | os.PathLike[str] | None = None) -> Result:
+        """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`. Replicates that are
+        kept in `replicates_in` are taken from there, as from a checkpoint."""
         require_choice("TP706", "method", method, METHODS)
-        require_choice("TP706", "dtype", dtype, DTYPES)
-        for name, value in (("samples", samples), ("replicates", replicates)):
+        require_choice("TP706", "dtype", dtype or "float64", DTYPES)
+        for name, value in (("samples", 1 if samples is None else samples), ("replicates", replicates)):
             require_positive(name, value)
         require_run_options(seed, threads, tolerance, every)
         require_draws(draws)
         if error is not None:
-            from tensorprog.accuracy import reach
+            from tensorprog.accuracy import PILOT, reach
 
-            return reach(lambda samples, replicates: self.run_with(
-                data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance, method=method,
-                threads=threads, dtype=dtype, checkpoint=checkpoint, every=every, watch=watch, progress=progress,
-                limit=limit, draws=draws), error, samples, replicates, budget)
+            with connected(scheduler) as cluster, TemporaryDirectory() as folder:
+                return reach(lambda samples, replicates: self.run_with(
+                    data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance, method=method,
+                    threads=threads, dtype=dtype, checkpoint=checkpoint, every=every, watch=watch, progress=progress,
+                    limit=limit, draws=draws, scheduler=cluster, replicates_in=None if limit else Path(folder, "run")),
+                    error, samples or PILOT, replicates, budget)
         if limit is not None:
             return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
                 self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,
-                threads=threads, dtype=dtype, every=every, watch=watch, draws=draws))
+                threads=threads, dtype=dtype, every=every, watch=watch, draws=draws, scheduler=scheduler))
         env, missing, warnings = self._prepare(data, settings)
+        from tensorprog.effort import USUAL, usual_samples
         from tensorprog.jumps import run_draws, run_limit
         from tensorprog.progress import shown
-        from tensorprog.resume import kept
+        from tensorprog.resume import finished, kept
+        from tensorprog.runtime.sampling import Notes
 
-        with (shown(progress) as report,
-              kept(checkpoint, every, self.source, env, "limit", dtype) as state):
-            compiled, biased = self.compiled_for(env), set()
+        with (shown(progress) as report, kept(checkpoint, every, self.source, env, "limit", dtype or "float64") as state,
+              finished(checkpoint or replicates_in, self.source, env) as results, connected(scheduler) as cluster):
+            compiled, biased, notes = self.compiled_for(env), set(), Notes()
+            given, samples = samples or USUAL, samples or usual_samples(compiled, env, method, tolerance)
             options = {"samples": samples, "replicates": replicates, "tolerance": tolerance, "threads": threads,
-                       "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report, "biased": biased}
+                       "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report, "biased": biased, "notes": notes,
+                       "finished": results, "cluster": cluster}
             if compiled.gaussians is None:
                 limit, spread = run_limit(compiled, env, method, self.source, seed=seed, **options), {}
             else:
@@ -341,9 +368,9 @@ class CompiledProgram:
 
                 found = run_random(compiled, env, method, self.source, draws=draws, seed=seed, **options)
                 limit, spread = found.limit, found.spread
-            drawn, said = run_draws(compiled, env, samples=samples, seed=seed, tolerance=tolerance, threads=threads)
+            drawn, said = run_draws(compiled, env, samples=given, seed=seed, tolerance=tolerance, threads=threads)
         doubts = (*_tail_warnings(compiled, limit.values, limit.errors, limit.methods),
-                  *self._bias_warnings(biased, limit.methods))
+                  *self._bias_warnings(biased, limit.methods), *_crowded_warnings(notes.crowded))
         return self._result(limit.values | drawn, limit.errors, limit.methods | dict.fromkeys(drawn, "particles"), missing,
                             (*warnings, *limit.warnings, *said, *doubts), unresolved=limit.unresolved, spread=spread,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
@@ -372,7 +399,7 @@ class CompiledProgram:
                      out: Mapping[str, object] | None = None, threads: int | None = None,
                      dtype: str = "float64") -> Kernels:
         """`kernels` with the settings as a mapping."""
-        from tensorprog.kernel_api import kernels
+        from tensorprog.kernels import kernels
 
         require_choice("TP706", "dtype", dtype, DTYPES)
         require_run_options(0, threads)
@@ -381,7 +408,7 @@ class CompiledProgram:
     def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,
                  threads: int | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
                  watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
-                 **settings: object) -> Result:
+                 scheduler: Scheduler | None = None, **settings: object) -> Result:
         """Every output at a finite width: the mean over `seeds` random networks, the standard error of that mean as
         `.error`, and each network's own value in `.samples[name]`.
 
@@ -389,6 +416,7 @@ class CompiledProgram:
             checkpoint, every, watch: as for `run`, in programs with long loops on single vectors. With several seeds,
                 each has a file of its own, with its number behind the name.
             limit: as for `run`, extrapolated from the means.
+            scheduler: as for `run`; its workers run the networks, without checkpoints.
 
         Raises:
             ProgramError: for a mistake in the data or settings; TP714, for the checkpoint of another run.
@@ -396,27 +424,32 @@ class CompiledProgram:
         """
         self._refuse_misspelt_options(settings, CompiledProgram.simulate)
         return self.simulate_with(data, settings, width=width, seeds=seeds, seed=seed, threads=threads,
-                                  checkpoint=checkpoint, every=every, watch=watch, progress=progress, limit=limit)
+                                  checkpoint=checkpoint, every=every, watch=watch, progress=progress, limit=limit,
+                                  scheduler=scheduler)
 
     def simulate_with(self, data: Data | None, settings: Mapping[str, object], *, width: int, seeds: int = 8,
                       seed: int = 0, threads: int | None = None, checkpoint: str | os.PathLike[str] | None = None,
                       every: float = 30.0, watch: Watch | None = None, progress: Progress | None = None,
-                      limit: Limits | None = None) -> Result:
+                      limit: Limits | None = None, scheduler: Scheduler | None = None) -> Result:
         """`simulate` with the settings as a mapping."""
         for name, value in (("width", width), ("seeds", seeds)):
             require_positive(name, value)
         require_run_options(seed, threads, every=every)
         if limit is not None:
             return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
-                self.simulate_with, data, width=width, seeds=seeds, threads=threads, every=every, watch=watch))
+                self.simulate_with, data, width=width, seeds=seeds, threads=threads, every=every, watch=watch,
+                scheduler=scheduler))
         env, missing, warnings = self._prepare(data, settings)
         from tensorprog.progress import shown
 
         runs: list[dict[str, np.ndarray]] = []
         described = _scalars(env) | {"width": width, "seed": seed}
         try:
-            with shown(progress) as report:
-                self._simulate_each(env, width, _seeds(seed, seeds), threads, (checkpoint, every, watch), report, runs)
+            with shown(progress) as report, connected(scheduler) as cluster:
+                if cluster is not None:
+                    self._simulate_there(cluster, env, width, _seeds(seed, seeds), report, runs)
+                else:
+                    self._simulate_each(env, width, _seeds(seed, seeds), threads, (checkpoint, every, watch), report, runs)
         except KeyboardInterrupt:
             if not runs:
                 raise
@@ -424,7 +457,8 @@ class CompiledProgram:
         return self._averaged(runs, missing, warnings, described)
 
     def sweep(self, data: Data | None = None, *, width: int | Sequence[int] | None = None,
-              keep: str | os.PathLike[str] | None = None, progress: Progress | None = None, **settings: object) -> Result:
+              keep: str | os.PathLike[str] | None = None, progress: Progress | None = None,
+              scheduler: Scheduler | None = None, **settings: object) -> Result:
         """The limit, or networks of a width, at all combinations of several values of parameters and sizes, as one result
         with these as its first indices: `sweep(data, eta=[0.1, 0.2], T=5)["loss"]` is [eta, t].
 
@@ -433,6 +467,7 @@ class CompiledProgram:
             keep: a folder in which finished points are kept: the same call goes on from there, and one with more values
                 computes the new ones only.
             progress: called with (points done, points in all), or True for a bar on stderr.
+            scheduler: as for `run`; its workers run the points.
             settings: sizes and parameters, some of them lists; and the options `samples`, `replicates`, `seed`,
                 `tolerance`, `method`, `dtype`, `threads` of `run`, or `seeds`, `seed`, `threads` of `simulate`.
 
@@ -449,12 +484,13 @@ class CompiledProgram:
         options = {name: settings.pop(name) for name in set(settings) & known - names}
         self._refuse_misspelt_options(settings, method)
         with shown(progress) as report:
-            return run_sweep(self, data, settings, width=width, keep=keep, progress=report, **options).result()
+            return run_sweep(self, data, settings, width=width, keep=keep, progress=report, scheduler=scheduler,
+                             **options).result()
 
     def verify(self, data: Data | None = None, *, widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 32,
-               samples: int = 4096, replicates: int = 8, seed: int = 0, tolerance: float | None = None,
+               samples: int | None = None, replicates: int = 8, seed: int = 0, tolerance: float | None = None,
                method: str = "auto", threads: int | None = None, progress: Progress | None = None,
-               **settings: object) -> Verification:
+               scheduler: Scheduler | None = None, **settings: object) -> Verification:
         """The limit beside `seeds` random networks of each of several widths: does what they tend to agree with it?
 
         `verify.verify_program` takes the settings as a mapping.
@@ -462,12 +498,12 @@ class CompiledProgram:
         Raises:
             ProgramError: for a mistake in the data or settings; TP710, for too few widths, seeds or replicates.
         """
-        from tensorprog.verify import verify_program
+        from tensorprog.verify.verify import verify_program
 
         self._refuse_misspelt_options(settings, CompiledProgram.verify)
         return verify_program(self, data, settings, widths=widths, seeds=seeds, seed=seed, progress=progress,
                               samples=samples, replicates=replicates, tolerance=tolerance, method=method,
-                              threads=threads)
+                              threads=threads, scheduler=scheduler)
 
     def _at_infinity(self, limit: Limits, settings: Mapping[str, object], seed: int,
                      checkpoint: str | os.PathLike[str] | None, progress: Progress | None,
@@ -503,44 +539,71 @@ class CompiledProgram:
             if progress is not None:
                 progress(done + 1, len(seeds))
 
+    def _simulate_there(self, cluster: Cluster, env: dict[str, object], width: int, seeds: list[int],
+                        progress: Progress | None, runs: list[dict[str, np.ndarray]]) -> None:
+        """Append one run a seed, by the workers of a cluster."""
+        from tensorprog.scheduler import network
+
+        program, shared = cluster.shared(self), cluster.shared(env)
+        for done, wait in enumerate([cluster.submit(network, program, shared, width, seed) for seed in seeds], 1):
+            runs.append(wait())
+            if progress is not None:
+                progress(done, len(seeds))
+
+    def network(self, env: dict[str, object], width: int, seed: int) -> dict[str, np.ndarray]:
+        """The outputs of one network, on one thread; `env` are validated sizes, parameters and inputs."""
+        return self._simulator.run(env, width=width, seed=seed, threads=1)
+
     @cached_property
     def _simulator(self) -> Simulator:
         """What runs finite networks: the program with its gradients written out."""
-        from tensorprog.driver import differentiated
+        from tensorprog.pipeline import differentiated
         from tensorprog.simulate import Simulator
 
         return Simulator(differentiated(self.program, Reporter(self.source)), self.program)
 
     @cached_property
-    def compiled(self) -> Compiled:
-        """What the passes make of the program: powers of n, limit program, plan. Its warnings join `warnings`.
+    def compiled(self) -> Analysis:
+        """What the passes make of the program: powers of n, limit program; and what evaluators find out about it. Its warnings
+        join `warnings`.
 
         Raises:
             ProgramError: for a program without a limit.
         """
-        compiled, warnings, accepted = self._compiled(self.settings)
+        analysis, warnings, accepted = self._compiled(self.settings)
         self._accepted |= accepted
         self.warnings = (*self.warnings, *warnings)
-        return compiled
+        return analysis
 
-    def _compiled(self, settings: Mapping[str, object]) -> tuple[Compiled, tuple[Diagnostic, ...], Collection[Acceptance]]:
+    @property
+    def plan(self) -> Plan:
+        """The evaluator of every output, and why.
+
+        Raises:
+            ProgramError: for a program without a limit.
+        """
+        from tensorprog.evaluators.plan import plan_of
+
+        return plan_of(self.compiled)
+
+    def _compiled(self, settings: Mapping[str, object]) -> tuple[Analysis, tuple[Diagnostic, ...], Collection[Acceptance]]:
         """The passes' work, the warnings, and what of the source accepted some; kept on disk."""
+        from tensorprog.evaluators.analysis import Analysis
         from tensorprog.kept import Shelf
 
         if self.kept is not None and settings == self.settings:
             shelf, compiled, warnings, accepted = self.kept
         else:
-            from tensorprog.driver import compile_program
+            from tensorprog.pipeline import compile_program
 
             reporter = Reporter(self.source, accepted=set(self._checker_accepted))
             compiled = compile_program(self.program, settings, reporter)
             warnings, accepted = reporter.warnings, frozenset(reporter.accepted)
             shelf = Shelf(self.source, settings)
             shelf.keep_program(self.program, self._checker_warnings, self._checker_accepted, compiled, warnings, accepted)
-        compiled.__dict__["shelf"] = shelf
-        return compiled, warnings, accepted
+        return Analysis.of(compiled, shelf), warnings, accepted
 
-    def compiled_for(self, env: Mapping[str, object]) -> Compiled:
+    def compiled_for(self, env: Mapping[str, object]) -> Analysis:
         """`compiled`; made anew if `env` changes a parameter that powers of n depend on."""
         limit = self.compiled
         if any(env[name] != limit.env[name] for name in limit.powers.fixed):
@@ -655,7 +718,17 @@ class CompiledProgram:
 COARSE = 1e-3
 
 
-def _tail_warnings(compiled: Compiled, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray],
+def _crowded_warnings(crowded: Collection[tuple[int, int]]) -> list[Diagnostic]:
+    """TP646, where matrices have been applied to nearly as many directions as there are particles."""
+    if not crowded:
+        return []
+    rank, samples = max(crowded)
+    return [Diagnostic("TP646", f"a matrix is applied to vectors of {rank} independent directions, but a replicate has only "
+                       f"{samples} particles", None, severity="warning",
+                       help=f"take more samples: {2 ** max(1, (4 * rank - 1).bit_length())} would do")]
+
+
+def _tail_warnings(compiled: Analysis, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray],
                    methods: Mapping[str, str]) -> list[Diagnostic]:
     """A warning for each average with a heavy tail, if an output of the particles is not precise."""
     import numpy as np
@@ -671,12 +744,6 @@ def _tail_warnings(compiled: Compiled, values: Mapping[str, np.ndarray], errors:
 
 
 # --- small things --------------------------------------------------------------------------------------------
-
-
-def require_choice(code: str, what: str, given: str, known: tuple[str, ...]) -> None:
-    """Refuse a word that is not in a short list."""
-    if given not in known:
-        raise mistake(code, f"there is no {what} '{given}'", _meant(given, known))
 
 
 def require_positive(name: str, value: object) -> None:
@@ -710,12 +777,6 @@ def require_run_options(seed: object, threads: object = None, tolerance: object 
         if value is not None and not (isinstance(value, numbers.Real) and least <= value < float("inf")):
             raise mistake("TP708", f"'{name}' must be a finite number from 0, not {value!r}",
                           f"give a number like `{name}=1e-3`, or leave it out")
-
-
-def _meant(name: str, known: list[str] | tuple[str, ...]) -> str:
-    meant = near_miss(name, known)
-    listed = ", ".join(known) if known else "nothing"
-    return f"did you mean '{meant}'?" if meant else f"there is: {listed}"
 
 
 def _part_of(progress: Progress, done: int, total: int) -> Progress:

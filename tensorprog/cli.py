@@ -2,8 +2,8 @@
 cache | lsp`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 a run that diverged or whose errors are not as small
-as `--error` wants, a limit that `verify` refutes, a power of n that `scale --measure` refutes, or text that `fmt --check`
-would change; 2 a mistake in the program, the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
+as `--error` wants, a limit that `verify` refutes, a power of n that `scale --measure` or `mup --coordcheck` refutes, or text
+that `fmt --check` would change; 2 a mistake in the program, the data or the command line; 70 a bug in tpc; 130 Ctrl-C.
 Commands return their exit code; `Tpc.main` turns every exception into a message and a code.
 """
 
@@ -30,6 +30,7 @@ from tensorprog.cli_options import (
     PLOT,
     PROGRAM,
     PROGRESS,
+    SCHEDULER,
     SEED,
     SEEDS,
     SET,
@@ -208,8 +209,8 @@ def check(programs: tuple[str, ...], as_json: bool) -> int:
 
 @main.command()
 @PROGRAM
-@click.option("--format", "style", type=click.Choice(["text", "markdown", "latex", "json"]), default="text",
-              show_default=True, help="How to write the formulas.")
+@click.option("--format", "style", metavar="FORMAT", default="text", show_default=True,
+              help="How to write the formulas: text, markdown, latex or json.")
 @click.option("--steps", is_flag=True, help="Show the simplifications that were made.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write to a file instead.")
@@ -272,12 +273,13 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
               help="Seconds that --error may take.")
 @click.option("--beside", type=Widths(), default=None,
               help="Networks of these widths, eight each, beside the limit in the picture.")
-@options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, OUT, SHOW, PLOT, JSON, PROGRESS)
+@options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, SCHEDULER, OUT, SHOW, PLOT, JSON, PROGRESS)
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: int, error: float | None, budget: float,
         beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None,
-        limit: dict[str, list[int]] | None, seed: int, samples: int, replicates: int,
-        tolerance: float | None, method: str, dtype: str, threads: int | None, checkpoint: Path | None, every: float,
-        output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
+        limit: dict[str, list[int]] | None, seed: int, samples: int | None, replicates: int,
+        tolerance: float | None, method: str, dtype: str | None, threads: int | None, checkpoint: Path | None, every: float,
+        scheduler: str | None, output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool,
+             progress: bool | None) -> int:
     """Compute the infinite-width limit of a program's outputs.
 
     DATA are .npz files, whose arrays have names, and .npy or .csv files as NAME=FILE.
@@ -303,19 +305,19 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: 
             raise click.UsageError("a sweep takes no --checkpoint and no --beside; --keep keeps its points")
         return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, seed=seed, samples=samples,
                       replicates=replicates, tolerance=tolerance, method=method, dtype=dtype, threads=threads, limit=limit,
-                      error=wanted, budget=budget)
+                      error=wanted, budget=budget, scheduler=scheduler)
     begin = time.monotonic()
     with _bar(progress) as bar:
         result = compiled.run_with(arrays, settings, samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
-                                   progress=bar, limit=limit, error=wanted, budget=budget, draws=draws)
+                                   progress=bar, limit=limit, error=wanted, budget=budget, draws=draws, scheduler=scheduler)
     code = max(_finish(compiled, result, output, as_json, shown=shown),
                _say_accuracy(result, time.monotonic() - begin, as_json))
     if plot is not None:
         networks: list[Result] = []
         code = max(code, _simulate_widths(compiled, arrays, list(beside or ()), SEEDS, seed, settings, limit, progress,
-                                          networks))
+                                          networks, scheduler))
         result.plot(plot, beside=networks)
     return code
 
@@ -326,10 +328,11 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: 
 @click.option("--width", "widths", type=Widths(), multiple=True, required=True,
               help="The width n; repeatable, or several separated by commas.")
 @click.option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True, help="How many random networks.")
-@options(SET_SEVERAL, TO_INFINITY, SEED, OUT, SHOW, PLOT, JSON, PROGRESS)
+@options(SET_SEVERAL, TO_INFINITY, SEED, SCHEDULER, OUT, SHOW, PLOT, JSON, PROGRESS)
 def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[tuple[int, ...], ...],
-             seeds: int, assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int, output: Path | None,
-             shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None) -> int:
+             seeds: int, assignments: tuple, keep: Path | None, limit: dict[str, list[int]] | None, seed: int,
+             scheduler: str | None, output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool,
+             progress: bool | None) -> int:
     """Run a program at finite widths: the mean over random networks, with its standard error.
 
     With several widths, `-o out.npz` writes out_64.npz, out_256.npz and so on; a picture shows all of them. Ctrl-C keeps
@@ -348,9 +351,9 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
     if _is_sweep(settings, keep):
         width = chosen if len(chosen) > 1 else chosen[0]
         return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, width=width, seeds=seeds,
-                      seed=seed, limit=limit)
+                      seed=seed, limit=limit, scheduler=scheduler)
     results: list[Result] = []
-    code = _simulate_widths(compiled, arrays, chosen, seeds, seed, settings, limit, progress, results)
+    code = _simulate_widths(compiled, arrays, chosen, seeds, seed, settings, limit, progress, results, scheduler)
     for result in results:
         width = result.settings["width"]
         path = output
@@ -368,7 +371,7 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
 
 def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int], seeds: int, seed: int,
                      settings: dict[str, object], limit: dict[str, list[int]] | None, progress: bool | None,
-                     results: list[Result]) -> int:
+                     results: list[Result], scheduler: str | None) -> int:
     """Append the result of each width; on Ctrl-C what was finished, and the code of an interruption."""
     from tensorprog.api import Interrupted
 
@@ -376,7 +379,7 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
         for width in widths:
             with _bar(progress, f"width {width} ", "networks") as bar:
                 results.append(compiled.simulate_with(arrays, settings, width=width, seeds=seeds, seed=seed,
-                                                      progress=bar, limit=limit))
+                                                      progress=bar, limit=limit, scheduler=scheduler))
     except Interrupted as interruption:
         results.append(interruption.result)
         finished = interruption.result.settings["seeds"]
@@ -430,7 +433,7 @@ def kernels(program: str, data: tuple[str, ...], more_data: tuple[str, ...], sec
               help="How many random networks of each width.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
               help="Draw the distance from the limit against the width (.png, .pdf or .svg).")
-@options(SET, SEED, LIMIT, JSON, PROGRESS)
+@options(SET, SEED, LIMIT, SCHEDULER, JSON, PROGRESS)
 def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[int, ...], seeds: int,
            plot: Path | None, assignments: tuple, seed: int, as_json: bool, progress: bool | None,
            **limit_options: object) -> int:
@@ -443,8 +446,8 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     Example:
       tpc verify model.tp data.npz --seeds 32 --plot convergence.png
     """
-    from tensorprog.verify import verify_program
-    from tensorprog.verify_plot import picture_format
+    from tensorprog.files import picture_format
+    from tensorprog.verify.verify import verify_program
 
     if plot is not None:
         picture_format(plot)
@@ -550,9 +553,17 @@ def classify(name: str | None, depth: int, adaptive: bool, a: str | None, b: str
               help="How to write the tables.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--lint", is_flag=True, help="Say what in a PyTorch module contradicts the table.")
+@click.option("--why", metavar="PARAMETER", help="Derive one row of a PyTorch module's table.")
+@click.option("--coordcheck", is_flag=True, help="Train a PyTorch module at several widths, and measure; exit code 1 if "
+                                                 "an update does not stay of order one.")
+@click.option("--widths", type=Widths(), default="64,128,256,512", show_default=True,
+              help="Of --coordcheck, separated by commas.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
+              help="Of --coordcheck: draw sizes against the width (.png, .pdf or .svg).")
 @SET
 def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | None, style: str, as_json: bool,
-        lint: bool, assignments: tuple) -> None:
+        lint: bool, why: str | None, coordcheck: bool, widths: tuple[int, ...], plot: Path | None,
+        assignments: tuple) -> int | None:
     """Determine the maximal update parametrization of a program, by the powers of the width n.
 
     For every object that is trained: the power of its initial spread, multiplier, learning rate, weight decay and
@@ -566,18 +577,23 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
       tpc mup model.tp --optimizer muon --base-width 256
       tpc mup model.tp --rewrite model_mup.tp
       tpc mup mymodel.py:make --optimizer adamw --lint
+      tpc mup mymodel.py:make --optimizer adamw --coordcheck
     """
     as_json = as_json or style == "json"
     if program.rpartition(":")[0].endswith(".py"):
         if rewrite is not None or assignments or style == "latex":
             raise click.UsageError("--rewrite, --set and --format latex are for programs, not for PyTorch modules")
-        from tensorprog.torch import mup_command
+        from tensorprog.torch import coordcheck_command, mup_command
 
-        click.echo(mup_command(program, optimizer, base_width or 64, "json" if as_json else "text",
-                               lint=lint))
-        return
-    if lint:
-        raise click.UsageError("--lint is for PyTorch modules, as in `tpc mup mymodel.py:make --lint`")
+        if coordcheck:
+            text, passed = coordcheck_command(program, optimizer, base_width or 64, widths, plot)
+            click.echo(text)
+            return None if passed else FAILED
+        click.echo(mup_command(program, optimizer, base_width or 64, "json" if as_json else "text", why, lint=lint))
+        return None
+    for option, given in (("lint", lint), ("why", why is not None), ("coordcheck", coordcheck)):
+        if given:
+            raise click.UsageError(f"--{option} is for PyTorch modules, as in `tpc mup mymodel.py:make --{option}`")
     found = _compile(program, assignments, show_warnings=not as_json, limit=False).mup(optimizer)
     if rewrite is not None:
         from tensorprog.files import write_text
@@ -588,6 +604,7 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
         click.echo(found.to_json())
     else:
         click.echo(found.to_latex() if style == "latex" else found.to_text(base_width))
+    return None
 
 
 @main.command()
@@ -616,7 +633,7 @@ def scale(program: str, data: tuple[str, ...], more_data: tuple[str, ...], measu
       tpc scale model.tp
       tpc scale model.tp data.npz --measure --plot scales.png
     """
-    from tensorprog.verify_plot import picture_format
+    from tensorprog.files import picture_format
 
     if plot is not None:
         picture_format(plot)
@@ -694,7 +711,7 @@ def lsp() -> None:
     Example:
       tpc lsp
     """
-    from tensorprog.tables import optional
+    from tensorprog.optional import optional
 
     optional("pygls.lsp.server", "lsp", "the language server")
     from tensorprog.language_server.server import serve
@@ -723,7 +740,7 @@ def _compile(path: str, assignments: Iterable[tuple[str, object]], *, show_warni
 
     compiled = compile_source(_read(path), _as_settings(assignments))
     if limit:
-        compiled.compiled  # noqa: B018 (taken for its errors and warnings)
+        compiled.compiled
     if show_warnings:
         _show_warnings(compiled, compiled.warnings)
     return compiled
@@ -808,7 +825,7 @@ def _check_targets(output: Path | None, plot: Path | None) -> None:
 
         result_format(output)
     if plot is not None:
-        from tensorprog.verify_plot import picture_format
+        from tensorprog.files import picture_format
 
         picture_format(plot)
 

@@ -94,6 +94,8 @@ PLOT = click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), m
                     help="Draw the results (.png, .pdf or .svg).")
 PROGRESS = click.option("--progress/--no-progress", "progress", default=None,
                         help="Say on stderr what takes long (default: if that is a terminal).")
+SCHEDULER = click.option("--scheduler", metavar="ADDRESS", help=(
+    "Let workers of dask.distributed do it, by the scheduler at this address, as in tcp://127.0.0.1:8786."))
 PROGRAM = click.argument("program", metavar="PROGRAM.tp")
 DATA = options(
     click.argument("data", nargs=-1, metavar="[DATA.npz | NAME=FILE]..."),
@@ -101,20 +103,21 @@ DATA = options(
 TO_INFINITY = click.option("--limit", "limit", type=Limits(), metavar="NAME=V1,V2,...",
                            help="A size or integer parameter that tends to infinity too, and where to look at it.")
 LIMIT = options(
-    click.option("--samples", type=click.IntRange(min=1), default=4096, show_default=True,
-                 help="Particles in each randomization."),
+    click.option("--samples", type=click.IntRange(min=1),
+                 help="Particles in each randomization (default: 4096, or 1024 where that would take long)."),
     click.option("--replicates", type=click.IntRange(min=1), default=8, show_default=True,
                  help="Independent randomizations; the error is their scatter."),
     click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out."),
     click.option("--method", default="auto", metavar="[auto|span|covariance|particles]", show_default=True,
                  help="How to evaluate the limit."),
-    click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
-                 help="Of the coefficients that 'span' keeps."),
+    click.option("--dtype", metavar="[float64|float32]",
+                 help="Of vectors (default: float64, for particles float32 where it is as good)."),
     click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all)."))
 
 
 CHECKPOINT = options(
     click.option("--checkpoint", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-                 help="Keep the state of long loops of 'span' here; the same command then goes on from it."),
+                 help="Keep the state of long loops, and finished replicates of particles beside it; the same command then "
+                       "goes on from there."),
     click.option("--every", type=click.FloatRange(min=0), default=30.0, show_default=True,
                  help="Seconds between two states."))

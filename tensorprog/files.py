@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,19 @@ NEW_FILE_MODE = 0o666
 def mistake(code: str, message: str, help: str | None = None) -> ProgramError:
     """An error that is not about a place in a program."""
     return ProgramError([Diagnostic(code, message, help=help)])
+
+
+def require_choice(code: str, what: str, given: str, known: Sequence[str]) -> None:
+    """Refuse a word that is not in a short list."""
+    if given not in known:
+        raise mistake(code, f"there is no {what} '{given}'", meant(given, known))
+
+
+def meant(name: str, known: Sequence[str]) -> str:
+    """What to write instead of a name that is not in a list."""
+    meant = near_miss(name, known)
+    listed = ", ".join(known) if known else "nothing"
+    return f"did you mean '{meant}'?" if meant else f"there is: {listed}"
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -99,3 +112,19 @@ def _mode(target: str) -> int:
     umask = os.umask(0)
     os.umask(umask)
     return NEW_FILE_MODE & ~umask
+
+
+PICTURES = ("png", "pdf", "svg")
+
+
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """The format that a file's extension names.
+
+    Raises:
+        ProgramError: TP711, for another one.
+    """
+    extension = os.path.splitext(path)[1].lower().removeprefix(".")
+    if extension not in PICTURES:
+        raise mistake("TP711", f"'{os.fspath(path)}' does not end in {', '.join('.' + f for f in PICTURES)}",
+                      "name the picture like `convergence.png`")
+    return extension

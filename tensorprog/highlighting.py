@@ -23,12 +23,12 @@ class TensorProgramLexer(RegexLexer):
     """Tensor Programs: infinite-width limits (tensorprog)."""
 
     name = "Tensor Program"
-    aliases = ["tp", "tensorprog"]  # noqa: RUF012 (as Pygments wants it)
-    filenames = ["*.tp"]  # noqa: RUF012
+    aliases = ["tp", "tensorprog"]
+    filenames = ["*.tp"]
     url = "https://arxiv.org/abs/2011.14522"
     version_added = ""
 
-    tokens = {  # noqa: RUF012
+    tokens = {
         "root": [
             (r"\s+", Whitespace),
             (r"#.*$", Comment.Single),

@@ -29,9 +29,13 @@ import numpy as np
 
 from tensorprog.audit import unassigned_outputs
 from tensorprog.diagnostics import Diagnostic, Source
-from tensorprog.driver import Compiled, emit_module_text, emit_span_text, load_module
-from tensorprog.evaluate import draw, evaluate, evaluated_often
-from tensorprog.passes.jumps import Jump, Nudged, Probed, always_computed, find_jumps, nudge, probed
+from tensorprog.evaluators import particles, span
+from tensorprog.evaluators.analysis import Analysis
+from tensorprog.evaluators.covariance import evaluated_often
+from tensorprog.evaluators.evaluate import evaluate
+from tensorprog.evaluators.particles import draw
+from tensorprog.modules import load_module
+from tensorprog.passes.jumps import Jump, Nudged, Probed, always_computed, find_jumps, nudge, place_of, probed
 from tensorprog.progress import announce
 from tensorprog.runtime.jumps import AT_JUMP, AT_JUMP_SINGLE, at_jump, hides_jump, largest, within_errors
 
@@ -117,7 +121,7 @@ class _Search:
         methods: the evaluators of outputs and probes.
     """
 
-    whole: Compiled
+    whole: Analysis
     env: Mapping[str, object]
     met: Sequence[Jump]
     noisy: bool
@@ -134,21 +138,22 @@ class _Search:
         return dict(self.scalars) if all(self.methods[name] == method for name in self.scalars) else {}
 
 
-def run_limit(compiled: Compiled, env: Mapping[str, object], method: str, source: Source,
+def run_limit(analysis: Analysis, env: Mapping[str, object], method: str, source: Source,
               **options: object) -> Limit:
     """Every output in the limit, as `evaluate` gives it, but for what depends on a jump that a scalar tends to."""
-    if not compiled.limit.outputs:
+    if not analysis.limit.outputs:
         return Limit({}, {}, {})
-    found = _places(compiled, env)
-    with_probes = _with_probes(compiled, found) if found else None
+    found = _places(analysis, env)
+    with_probes = _with_probes(analysis, found) if found else None
     if with_probes is None or _refused(*with_probes, method):
-        return Limit(*evaluate(compiled, env, method, source, **options))
+        return Limit(*evaluate(analysis, env, method, source, **options))
     whole, probes = with_probes
+    options["dtype"] = options.get("dtype") or "float64"
     values, errors, methods = evaluate(whole, env, method, source, **_without_probes(options, probes))
     at = AT_JUMP if options.get("dtype") != "float32" else AT_JUMP_SINGLE
     met, noisy, near = _met(whole, probes, env, values, errors, methods, at)
     limit = Limit(*({n: v for n, v in part.items() if n not in probes.added} for part in (values, errors, methods)))
-    judged = set().union(*(jump.outputs for jump in met)) - compiled.vanishing
+    judged = set().union(*(jump.outputs for jump in met)) - analysis.vanishing
     if judged:
         scalars = {name: near[name] for jump in met for name in jump.probes if near[name].any()}
         search = _Search(whole, env, met, noisy, scalars, methods, options)
@@ -157,17 +162,17 @@ def run_limit(compiled: Compiled, env: Mapping[str, object], method: str, source
     return replace(limit, warnings=tuple(_warnings(met, limit, source)))
 
 
-def run_draws(compiled: Compiled, env: Mapping[str, object],
+def run_draws(analysis: Analysis, env: Mapping[str, object],
               **options: object) -> tuple[dict[str, np.ndarray], tuple[Diagnostic, ...]]:
     """The draws of the program's samples, and a warning for each place where a scalar that they depend on is at a jump."""
-    drawn = compiled.drawn
+    drawn = analysis.drawn
     if drawn is None:
         return {}, ()
     found = find_jumps(drawn.limit, env)
     if not found:
-        return draw(compiled, env, **options), ()
+        return draw(analysis, env, **options), ()
     probes = probed(drawn.limit, found)
-    whole = replace(compiled, drawn=replace(drawn, limit=probes.limit))
+    whole = replace(analysis, drawn=replace(drawn, limit=probes.limit), shelf=None)
     values = draw(whole, env, **options)
     run = max([1.0, *map(largest, values.values())])
     missing = unassigned_outputs(probes.limit, env)
@@ -177,7 +182,7 @@ def run_draws(compiled: Compiled, env: Mapping[str, object],
     met = {jump.span: jump for jump in probes.jumps if any(near[name].any() for name in jump.probes)}
     return ({name: values[name] for name in names},
             tuple(Diagnostic("TP513", f"{place_of(jump)}: the draws of {', '.join(f'`{n}`' for n in names)} may have no limit, "
-                             "because in each network fluctuations decide the side", span, help=_help(jump, compiled.original.source),
+                             "because in each network fluctuations decide the side", span, help=_help(jump, analysis.original.source),
                              severity="warning") for span, jump in met.items()))
 
 
@@ -189,49 +194,42 @@ def _without_probes(options: Mapping[str, object], probes: Probed) -> dict[str, 
     return {**options, "watch": lambda found: watch({n: v for n, v in found.items() if n not in probes.added})}
 
 
-def _places(compiled: Compiled, env: Mapping[str, object]) -> Sequence:
+def _places(analysis: Analysis, env: Mapping[str, object]) -> Sequence:
     """The statements that may jump; looked for once for the values of parameters and sizes."""
     numbers = {name: value for name, value in env.items() if np.ndim(value) == 0}
-    key = "places", *numbers.items()
-    if key not in compiled.probed:
-        compiled.probed[key] = find_jumps(compiled.limit, numbers)
-    return compiled.probed[key]
+    places, key = analysis.made.places, tuple(numbers.items())
+    if key not in places:
+        places[key] = find_jumps(analysis.limit, numbers)
+    return places[key]
 
 
-def _with_probes(compiled: Compiled, found: Sequence) -> tuple[Compiled, Probed]:
+def _with_probes(analysis: Analysis, found: Sequence) -> tuple[Analysis, Probed]:
     """The program with probes; made once for each set of statements that may jump."""
-    key = tuple(id(statement) for statement, _ in found)
-    if key not in compiled.probed:
-        probes = probed(compiled.limit, found)
-        compiled.probed[key] = replace(compiled, limit=probes.limit), probes
-    return compiled.probed[key]
+    made, key = analysis.made.probed, tuple(id(statement) for statement, _ in found)
+    if key not in made:
+        probes = probed(analysis.limit, found)
+        made[key] = analysis.changed(probes.limit), probes
+    return made[key]
 
 
-def for_module(compiled: Compiled) -> tuple[Compiled, Probed] | None:
+def for_module(analysis: Analysis) -> tuple[Analysis, Probed] | None:
     """The program with probes for a module that is written, and the probes; None if nothing jumps.
 
     Elements that are never assigned would look like zeros. A run knows them from the data; here only scalars that are
     computed in every iteration are looked at.
     """
-    every = always_computed(compiled.limit)
-    found = [(s, vars) for s, vars in _places(compiled, compiled.env) if every.issuperset(vars)]
-    return _with_probes(compiled, found) if found else None
+    every = always_computed(analysis.limit)
+    found = [(s, vars) for s, vars in _places(analysis, analysis.env) if every.issuperset(vars)]
+    return _with_probes(analysis, found) if found else None
 
 
-def possible_jumps(compiled: Compiled, env: Mapping[str, object]) -> tuple[Jump, ...]:
+def possible_jumps(analysis: Analysis, env: Mapping[str, object]) -> tuple[Jump, ...]:
     """The places at which a scalar may tend to a jump."""
-    found = _places(compiled, env)
-    return _with_probes(compiled, found)[1].jumps if found else ()
+    found = _places(analysis, env)
+    return _with_probes(analysis, found)[1].jumps if found else ()
 
 
-def place_of(jump: Jump) -> str:
-    """What happens at a jump that is met."""
-    what = {"div": "a denominator tends to 0 here", "log": "the argument of a logarithm tends to 0 here",
-            "sqrt": "the argument of a square root tends to 0 here", "pow": "the base of a power tends to 0 here"}
-    return what.get(jump.fn.rstrip("'")) or f"the argument of `{jump.fn}` tends to 0 here, where it jumps"
-
-
-def _refused(whole: Compiled, probes: Probed, method: str) -> bool:
+def _refused(whole: Analysis, probes: Probed, method: str) -> bool:
     """Whether the method that is asked for does not cover a probe."""
     if method not in ("span", "covariance"):
         return False
@@ -242,7 +240,7 @@ def _refused(whole: Compiled, probes: Probed, method: str) -> bool:
 # --- which jumps are met -----------------------------------------------------------------------------------------
 
 
-def _met(whole: Compiled, probes: Probed, env: Mapping[str, object], values: Mapping, errors: Mapping,
+def _met(whole: Analysis, probes: Probed, env: Mapping[str, object], values: Mapping, errors: Mapping,
          methods: Mapping[str, str], at: float) -> tuple[list[Jump], bool, dict[str, np.ndarray]]:
     """The jumps whose scalars are at 0 somewhere, whether that is within the noise of samples alone for one of them,
     and which elements of the probes are there up to rounding."""
@@ -278,7 +276,7 @@ def _verdicts(search: _Search, names: set[str], limit: Limit) -> dict[str, _Verd
 
 
 def _by_basis(search: _Search, names: list[str]) -> dict[str, _Verdict]:
-    module = _loaded(emit_span_text(search.whole))
+    module = _loaded(span.emit(search.whole))
 
     def run(size: float, seed: int) -> Mapping[str, np.ndarray]:
         return module.run(search.env, jitter=(size, seed), threads=search.threads)[0]
@@ -314,23 +312,24 @@ def _by_nudges(search: _Search, names: list[str]) -> dict[str, _Verdict]:
     return found | (_by_same_samples(search, whole, environment, rest) if rest else {})
 
 
-def _nudged_program(search: _Search, names: list[str]) -> tuple[Compiled, Nudged]:
+def _nudged_program(search: _Search, names: list[str]) -> tuple[Analysis, Nudged]:
     """The program with nudges; made once for each set of jumps."""
     whole, key = search.whole, (tuple(names), tuple(jump.scalars for jump in search.met))
-    if key not in whole.probed:
+    made = whole.made.nudged
+    if key not in made:
         nudged = nudge(whole.limit, {scalar for jump in search.met for scalar in jump.scalars}, names)
-        whole.probed[key] = replace(whole, limit=nudged.limit), nudged
-    return whole.probed[key]
+        made[key] = whole.changed(nudged.limit), nudged
+    return made[key]
 
 
-def _by_same_samples(search: _Search, whole: Compiled, environment: Callable[[float, int], dict[str, object]],
+def _by_same_samples(search: _Search, whole: Analysis, environment: Callable[[float, int], dict[str, object]],
                      names: list[str]) -> dict[str, _Verdict]:
     """The verdicts of nudged samples: the values are those of a whole run. A scatter between nudges counts if it is
     more than the noise of few samples, on which both sides of a jump differ a little where they are the same in the
     limit."""
     from tensorprog.runtime.replicates import run_each
 
-    module, options = _loaded(emit_module_text(whole)), search.options
+    module, options = _loaded(particles.emit(whole)), search.options
 
     def run(size: float, seed: int) -> Mapping[str, np.ndarray]:
         bound = module.bind(environment(size, seed), {})
@@ -425,7 +424,7 @@ def _sharpened(samples: _Verdict, nudged: _Verdict, deviation: np.ndarray | floa
 def _by_samples(search: _Search, names: list[str]) -> dict[str, _Verdict]:
     from tensorprog.runtime.replicates import coverage_factor, run_each, standard_error
 
-    module, options = _loaded(emit_module_text(search.whole)), search.options
+    module, options = _loaded(particles.emit(search.whole)), search.options
     bound, tolerance = module.bind(search.env, {}), options.get("tolerance")
 
     def runs(samples: int) -> dict[str, np.ndarray]:

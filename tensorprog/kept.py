@@ -25,6 +25,7 @@ from pathlib import Path
 from tensorprog.cache_folder import cache_folder, evict, most_bytes, recall, store
 from tensorprog.diagnostics import Source
 from tensorprog.ir.program import Cell
+from tensorprog.registry import digest
 
 #: Where grammars are, beside the package or in it.
 PACKAGE = Path(__file__).parent
@@ -38,7 +39,7 @@ class Shelf:
 
     def __init__(self, source: Source, settings: Mapping[str, object]):
         described = sorted((name, type(value).__name__, repr(value)) for name, value in settings.items())
-        self._name = hashlib.sha256(repr((source.name, source.text, described, _versions())).encode()
+        self._name = hashlib.sha256(repr((source.name, source.text, described, _versions(), digest())).encode()
                                     + _package_digest()).hexdigest()[:32]
         self._cells: list[Cell] = []
 

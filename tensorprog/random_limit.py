@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tensorprog.diagnostics import Diagnostic, Source
-from tensorprog.driver import Compiled
+from tensorprog.evaluators.analysis import Analysis
 from tensorprog.ir.integers import IntSym
 from tensorprog.ir.program import For, Let, walk
 from tensorprog.jumps import Limit, run_limit
@@ -109,7 +109,7 @@ class RandomLimit:
     spread: dict[str, Spread] = field(default_factory=dict)
 
 
-def run_random(compiled: Compiled, env: Mapping[str, object], method: str, source: Source, *, draws: int, seed: int,
+def run_random(analysis: Analysis, env: Mapping[str, object], method: str, source: Source, *, draws: int, seed: int,
                **options: object) -> RandomLimit:
     """The outputs of a program with a random limit.
 
@@ -117,9 +117,9 @@ def run_random(compiled: Compiled, env: Mapping[str, object], method: str, sourc
         draws: how many joint draws of the outputs are wanted.
         options: those of `jumps.run_limit`.
     """
-    drawn = compiled.gaussians
+    drawn = analysis.gaussians
     given = {**env, drawn.size: 1}
-    factor, shapes, uncertain = _factor(compiled, given, source, seed, options)
+    factor, shapes, uncertain = _factor(analysis, given, source, seed, options)
     rng = np.random.default_rng([STREAM, seed])
     rank = factor.shape[1]
     affine = drawn.affine if rank <= MOST_DIRECTIONS else frozenset()
@@ -127,15 +127,15 @@ def run_random(compiled: Compiled, env: Mapping[str, object], method: str, sourc
     if affine:
         normal = np.concatenate([np.zeros((1, rank)), np.eye(rank)])
     if drawn.random - affine:
-        half = rng.standard_normal((max(_sampled_draws(compiled), draws) // 2 + 1, rank))
+        half = rng.standard_normal((max(_sampled_draws(analysis), draws) // 2 + 1, rank))
         normal = np.concatenate([normal, half, -half])
-    limit = run_limit(compiled, _with_draws(given, drawn, normal @ factor.T, shapes), method, source, seed=seed, **options)
+    limit = run_limit(analysis, _with_draws(given, drawn, normal @ factor.T, shapes), method, source, seed=seed, **options)
     wanted = rng.standard_normal((draws, rank)) if not drawn.random - affine else half[:draws]
     values, errors, spread = dict(limit.values), dict(limit.errors), {}
     first = rank + 1 if affine else 0
     for name in drawn.random:
         value, error = limit.values[name], np.broadcast_to(limit.errors[name], limit.values[name].shape)
-        if name in compiled.vanishing:
+        if name in analysis.vanishing:
             values[name], errors[name] = value[0], error[0]
             continue
         found, rows = (_affine, slice(0, first)) if name in affine else (_sampled, slice(first, None))
@@ -162,9 +162,9 @@ def _sampled(value: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> tuple[
     return mean, np.hypot(pairs.std(axis=0, ddof=1) / np.sqrt(half), error.mean(axis=0)), spread
 
 
-def _sampled_draws(compiled: Compiled) -> int:
+def _sampled_draws(analysis: Analysis) -> int:
     """How many draws to take."""
-    loops = [s for s in compiled.limit.body if isinstance(s, For) and s.stop == IntSym(compiled.gaussians.size, "size")]
+    loops = [s for s in analysis.limit.body if isinstance(s, For) and s.stop == IntSym(analysis.gaussians.size, "size")]
     vectors = any(isinstance(s, Let) and s.var.type.width for loop in loops for s in walk(loop.body))
     return SAMPLED if vectors else SAMPLED_NUMBERS
 
@@ -172,12 +172,13 @@ def _sampled_draws(compiled: Compiled) -> int:
 # --- the draws -----------------------------------------------------------------------------------------------
 
 
-def _factor(compiled: Compiled, env: Mapping[str, object], source: Source, seed: int,
+def _factor(analysis: Analysis, env: Mapping[str, object], source: Source, seed: int,
             options: Mapping[str, object]) -> tuple[np.ndarray, list[tuple[int, ...]], tuple[Diagnostic, ...]]:
     """A matrix F with F F.T the covariance of all numbers, [R, rank], and the shape of each input of draws."""
-    options = {**options, "dtype": "float64", "checkpoint": None, "watch": None, "biased": set()}
-    found = run_limit(compiled.covariances, env, "auto", source, seed=seed, **options)
-    drawn = compiled.gaussians
+    options = {**options, "dtype": "float64", "checkpoint": None, "watch": None, "biased": set(), "notes": None,
+               "finished": None}
+    found = run_limit(analysis.covariances, env, "auto", source, seed=seed, **options)
+    drawn = analysis.gaussians
     count = len(drawn.inputs)
     blocks: list[list[np.ndarray]] = [[np.zeros(0)] * count for _ in range(count)]
     shapes: list[tuple[int, ...]] = [()] * count

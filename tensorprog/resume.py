@@ -13,7 +13,7 @@ from tensorprog.diagnostics import ProgramError, Source
 from tensorprog.files import mistake
 
 if TYPE_CHECKING:
-    from tensorprog.runtime.checkpoints import Checkpoint
+    from tensorprog.runtime.checkpoints import Checkpoint, Finished
 
 
 @contextmanager
@@ -40,6 +40,28 @@ def kept(path: str | os.PathLike[str] | None, every: float, source: Source, env:
         raise _not_written(path, str(error)) from None
 
 
+@contextmanager
+def finished(path: str | os.PathLike[str] | None, source: Source, env: Mapping[str, object]) -> Iterator[Finished | None]:
+    """Where replicates of particles are kept for the checkpoint `path`: a folder beside it.
+
+    Raises:
+        ProgramError: TP714, if the folder belongs to another run; TP707, if it cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    from tensorprog.runtime.checkpoints import Finished, OtherReplicates, ReplicatesNotWritten
+
+    folder = f"{os.fspath(path)}.replicates"
+    try:
+        yield Finished(folder, _identity(source, env, ("replicates",)))
+    except OtherReplicates:
+        raise mistake("TP714", f"'{folder}' does not hold replicates of this run",
+                      "name another checkpoint, or delete this folder to begin anew") from None
+    except ReplicatesNotWritten as error:
+        raise _not_written(folder, str(error)) from None
+
+
 def _not_written(path: str | os.PathLike[str], why: str) -> ProgramError:
     return mistake("TP707", f"the checkpoint '{path}' cannot be written: {why}",
                    "check that its folder exists and has room")
@@ -54,9 +76,14 @@ def numbered(path: str | os.PathLike[str] | None, number: int, count: int) -> Pa
 
 def _identity(source: Source, env: Mapping[str, object], kind: tuple) -> str:
     """A digest of the program's text, its data and settings."""
+    return digest_of(env, source.text, kind)
+
+
+def digest_of(env: Mapping[str, object], *described: object) -> str:
+    """A digest of arrays and numbers by name, and of what else is described."""
     import numpy as np
 
-    digest = hashlib.blake2b(repr((source.text, kind)).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr(described).encode(), digest_size=16)
     for name in sorted(env):
         array = np.ascontiguousarray(env[name])
         digest.update(f"{name} {array.dtype} {array.shape}".encode())

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,6 +18,26 @@ from tensorprog.files import mistake, write_whole
 
 if TYPE_CHECKING:
     from tensorprog.results import Result
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFormat:
+    """A kind of file for results.
+
+    Attributes:
+        name: the extension, with its dot.
+        description: a few words.
+        write: writes a result to a binary file.
+    """
+
+    name: str
+    description: str
+    write: Callable[[Result, BinaryIO], None]
+
+    def check(self) -> None:
+        """Raises ValueError for a name that is no extension."""
+        if not (self.name.startswith(".") and self.name[1:].isalnum() and self.name == self.name.lower()):
+            raise ValueError(f"the name of a format of files is an extension like '.txt', not {self.name!r}")
 
 
 def save_results(path: str | os.PathLike[str], result: Result) -> None:
@@ -32,7 +53,7 @@ def save_results(path: str | os.PathLike[str], result: Result) -> None:
     Raises:
         ProgramError: TP612 for another extension, TP707 when the file cannot be written.
     """
-    write = WRITERS[result_format(path)]
+    write = WRITERS[result_format(path)].write
     write_whole(path, lambda file: write(result, file))
 
 
@@ -112,4 +133,9 @@ def _netcdf(result: Result, file: BinaryIO) -> None:
     write_netcdf(result, file)
 
 
-WRITERS: dict[str, Callable[[Result, BinaryIO], None]] = {".npz": _npz, ".csv": _csv, ".json": _json, ".nc": _netcdf}
+#: By extension.
+WRITERS: dict[str, ResultFormat] = {f.name: f for f in (
+    ResultFormat(".npz", "arrays by name; the one that can be read back", _npz),
+    ResultFormat(".csv", "a row for every element", _csv),
+    ResultFormat(".json", "for other programs", _json),
+    ResultFormat(".nc", "netCDF, with the program's indices as dimensions", _netcdf))}

@@ -57,7 +57,7 @@ class Simulator:
 
     def _emitted(self) -> ModuleType | None:
         from tensorprog.codegen.finite import emit_finite_module
-        from tensorprog.driver import load_module
+        from tensorprog.modules import load_module
         from tensorprog.passes.batch import mark_parallel
         from tensorprog.passes.contract_cells import contract_cells
         from tensorprog.passes.simplify import simplify

@@ -17,7 +17,7 @@ from tensorprog.api import CompiledProgram, compile
 from tensorprog.diagnostics import ProgramError, near_miss
 from tensorprog.files import mistake
 from tensorprog.ir.integers import IntExpr, evaluate_int, int_text, symbols
-from tensorprog.tables import optional
+from tensorprog.optional import optional
 
 kernels = optional("sklearn.gaussian_process.kernels", "sklearn", "`tensorprog.sklearn`")
 

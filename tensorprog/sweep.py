@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ from tensorprog.diagnostics import ProgramError
 from tensorprog.files import mistake
 from tensorprog.results import Result
 from tensorprog.save import load_result, save_results
+from tensorprog.scheduler import Cluster, Scheduler, connected
+from tensorprog.scheduler import point as run_point
 
 if TYPE_CHECKING:
     from tensorprog.api import CompiledProgram
@@ -59,7 +62,7 @@ class Sweep:
         if not self.varying:
             return self.results[0].only(shown) if shown else self.results[0]
         chosen = [r.only(shown).numbers() if shown else r.numbers() for r in self.results]
-        names = [name for name in chosen[0]]
+        names = list(chosen[0])
         values, errors = ({name: self._stacked([_array(part(r), name) for r in chosen]) for name in names}
                           for part in (lambda r: r, lambda r: r.error))
         diverged = {name: None for r in chosen for name in r.diverged}
@@ -106,7 +109,7 @@ def is_list(value: object) -> bool:
 
 def run_sweep(program: CompiledProgram, data: Mapping[str, object] | None, settings: Mapping[str, object], *,
               width: int | Sequence[int] | None = None, keep: str | os.PathLike[str] | None = None,
-              progress: Progress | None = None, **options: object) -> Sweep:
+              progress: Progress | None = None, scheduler: Scheduler | None = None, **options: object) -> Sweep:
     """Run every point.
 
     Args:
@@ -114,6 +117,7 @@ def run_sweep(program: CompiledProgram, data: Mapping[str, object] | None, setti
         width: None for the limit, or one or several widths of networks.
         keep: a folder for the results of points, made if need be.
         progress: called with (points done, points in all).
+        scheduler: of `dask.distributed`, whose workers run the points.
         options: of `CompiledProgram.run_with`, or with a width of `simulate_with`.
 
     Raises:
@@ -129,10 +133,11 @@ def run_sweep(program: CompiledProgram, data: Mapping[str, object] | None, setti
     points = [fixed | dict(zip(varying, values)) for values in itertools.product(*varying.values())]
     done: list[Result] = []
     try:
-        for point in points:
-            done.append(_point(program, data, point, keep, width is not None, options))
-            if progress is not None:
-                progress(len(done), len(points))
+        with connected(scheduler) as cluster:
+            for wait in _points(program, data, points, keep, width is not None, options, cluster):
+                done.append(wait())
+                if progress is not None:
+                    progress(len(done), len(points))
     except KeyboardInterrupt:
         if not done:
             raise
@@ -140,18 +145,31 @@ def run_sweep(program: CompiledProgram, data: Mapping[str, object] | None, setti
     return Sweep(varying, tuple(done))
 
 
-def _point(program: CompiledProgram, data: Mapping[str, object] | None, point: Point, keep: str | os.PathLike[str] | None,
-           finite: bool, options: Mapping[str, object]) -> Result:
-    """The result of one point, from the folder if it is there."""
-    path = None if keep is None else Path(keep) / f"point-{_digest(program, data, point, finite, options)}.npz"
-    if path is not None:
-        with suppress(ProgramError, OSError):
-            return load_result(path)
-    settings = {name: value for name, value in point.items() if not (finite and name == WIDTH)}
-    if finite:
-        result = program.simulate_with(data, settings, width=point[WIDTH], **options)
-    else:
-        result = program.run_with(data, settings, **options)
+def _points(program: CompiledProgram, data: Mapping[str, object] | None, points: list[Point],
+            keep: str | os.PathLike[str] | None, finite: bool, options: Mapping[str, object],
+            cluster: Cluster | None) -> list[Callable[[], Result]]:
+    """A function for every point that gives its result, from the folder if it is there; those that are not are asked of a
+    cluster at once."""
+    shared = None if cluster is None else (cluster.shared(program), cluster.shared(data))
+
+    def prepared(point: Point) -> Callable[[], Result]:
+        path = None if keep is None else Path(keep) / f"point-{_digest(program, data, point, finite, options)}.npz"
+        if path is not None:
+            with suppress(ProgramError, OSError):
+                result = load_result(path)
+                return lambda: result
+        width = point[WIDTH] if finite else None
+        settings = {name: value for name, value in point.items() if not (finite and name == WIDTH)}
+        if shared is None:
+            run = partial(run_point, program, data, settings, width, options)
+        else:
+            run = cluster.submit(run_point, *shared, settings, width, options)
+        return lambda: _kept(run(), path)
+
+    return [prepared(point) for point in points]
+
+
+def _kept(result: Result, path: Path | None) -> Result:
     if path is not None:
         _make_folder(path.parent)
         save_results(path, result)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from tensorprog.files import mistake
+from tensorprog.optional import optional
 from tensorprog.selection import select
 
 if TYPE_CHECKING:
@@ -22,19 +20,6 @@ if TYPE_CHECKING:
 DRAW, VECTOR = "draw", "vector"
 
 Row = dict[str, object]
-
-
-def optional(name: str, extra: str, what: str) -> ModuleType:
-    """A package that an extra installs.
-
-    Raises:
-        ProgramError: TP731, if it is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError:
-        raise mistake("TP731", f"{what} needs the package '{name.partition('.')[0]}', which is not installed",
-                      f"pip install tensorprog[{extra}]") from None
 
 
 def tidy_rows(result: Result) -> Iterator[Row]:

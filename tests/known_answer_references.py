@@ -347,7 +347,7 @@ def copy_diverges():
     a, b, c, d = W @ u, W1 @ u, W @ v, W1 @ v
     W1 = W1.plus(-1, b, v)
     e, r, s = W1 @ (u + v), W.transposed(a), W1.transposed(a)
-    names = dict(a=a, b=b, c=c, d=d, e=e, r=r, s=s, u=u, v=v)
+    names = {"a": a, "b": b, "c": c, "d": d, "e": e, "r": r, "s": s, "u": u, "v": v}
     keys = "aa ab bb av cd cc dd ee ea rr rs ss ru su".split()
     return {key: space.mean(names[key[0]], names[key[1]]) for key in keys}
 

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import known_answer_references as references
 import numpy as np
 from scipy.special import erf
-
-import known_answer_references as references
 
 PROGRAMS = Path(__file__).parent / "programs"
 

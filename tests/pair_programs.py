@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import sympy
 
-from tensorprog.codegen.pairs import (
+from tensorprog.ir.integers import IntLit, IntSym, evaluate_int, int_bin
+from tensorprog.pairs.codegen import (
     AddTo,
     Array,
     Diagonal,
@@ -29,7 +30,6 @@ from tensorprog.codegen.pairs import (
     Sum,
     emit_pair_kernel,
 )
-from tensorprog.ir.integers import IntLit, IntSym, evaluate_int, int_bin
 
 X = sympy.Symbol("x", real=True)
 RELU, ERF, GELU = (X + abs(X)) / 2, sympy.erf(X), X * (1 + sympy.erf(X / sympy.sqrt(2))) / 2

@@ -10,7 +10,7 @@ HEAD = "width n\nvector u : [n] ~ normal(0, 1)\nvector w : [n] ~ normal(0, 1)\n"
 
 
 def codes(compiled) -> list[str]:
-    compiled.compiled  # noqa: B018 (taken for its warnings)
+    compiled.compiled
     return [w.code for w in compiled.warnings]
 
 

@@ -14,6 +14,7 @@ import tensorprog
 from tensorprog.accuracy import LEAST, reach, twice_as_accurate
 from tensorprog.cli import main
 from tensorprog.diagnostics import ProgramError
+from tensorprog.effort import usual_samples
 from tensorprog.results import Result
 
 
@@ -126,3 +127,14 @@ def test_commands(tmp_path, monkeypatch):
     spent = tpc("--error", "1e-9", "--budget", "0.001")
     assert spent.exit_code == 1 and "budget of 0.001 s" in spent.stderr
     assert tpc("--error", "0").exit_code == 2
+
+
+@pytest.mark.parametrize("width, samples", [(4, 4096), (400, 1024)])
+def test_long_runs_have_fewer_samples(width, samples):
+    """By what is counted, not by time: many rows with many directions."""
+    text = "width n\nsize P, d\ninput X : [P, d]\nmatrix U : [n, d] ~ normal(0, 1/d)\nmatrix W[30] : [n, n] ~ normal(0, 1/n)\n"
+    text += "for a in range(P):\n    h[a] = U @ X[a]\n    for l in range(30):\n        h[a] = tanh(W[l] @ relu(h[a]))\n"
+    text += "    f[a] = moment(h[a]**4)\n"
+    program = tensorprog.compile(text + "output f\n")
+    env, _, _ = program._prepare({"X": np.random.default_rng(0).standard_normal((width, 40))}, {})
+    assert usual_samples(program.compiled, env, "particles", None) == samples

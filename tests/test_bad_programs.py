@@ -17,9 +17,10 @@ import pytest
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tensorprog.check import front
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, render
 from tensorprog.diagnostics.catalog import CATALOG
-from tensorprog.driver import compile_program, front
+from tensorprog.pipeline import compile_program
 from tensorprog.syntax import parse
 
 ROOT = Path(__file__).parents[1]

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import assume, given
 from strategies import QUICK, programs
 
-from tensorprog import driver
+from tensorprog.check import front
 from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.finite import simulate
 from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.simplify import simplify
+from tensorprog.pipeline import differentiated
 
 
 def assert_same_runs(found, expected):
@@ -24,7 +25,7 @@ def assert_same_runs(found, expected):
 @given(programs(steps=6, gradients=False))
 def test_forward_programs(generated):
     source = Source("random", generated.text)
-    checked = driver.front(source, Reporter(source))
+    checked = front(source, Reporter(source))
     expected = simulate(checked, generated.env, width=7, seeds=[1], blocks=False)
     marked = mark_parallel(simplify(checked))
     assert_same_runs(simulate(marked, generated.env, width=7, seeds=[1], blocks=False), expected)
@@ -35,9 +36,9 @@ def test_forward_programs(generated):
 @given(programs(steps=6))
 def test_programs_with_gradients(generated):
     reporter = Reporter(Source("random", generated.text))
-    checked = driver.front(reporter.source, reporter)
+    checked = front(reporter.source, reporter)
     try:
-        plain = driver.differentiated(checked, reporter)
+        plain = differentiated(checked, reporter)
         expected = simulate(plain, generated.env, width=7, seeds=[1], blocks=False)
     except ProgramError:
         assume(False)
@@ -63,7 +64,7 @@ output s, moment(x*u) as q
 @pytest.mark.parametrize("bounds", ["P", "1, P", "0, P, 2", "P-1, 0, -2"])
 def test_last_values_after_a_loop(bounds):
     source = Source("last", LAST_VALUES.format(bounds=bounds))
-    checked = driver.front(source, Reporter(source))
+    checked = front(source, Reporter(source))
     env = {"y": np.array([1.0, 2.0, 4.0]), "P": 3}
     expected = simulate(checked, env, width=5, seeds=[1], blocks=False)
     assert_same_runs(simulate(mark_parallel(simplify(checked)), env, width=5, seeds=[1], blocks=True), expected)

@@ -10,8 +10,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import MathTextParser
 
 import tensorprog
-from tensorprog.derive.breaking import WIDTH, broken, seen
-from tensorprog.derive.latex import name_latex
+from tensorprog.display.breaking import WIDTH, broken, seen
+from tensorprog.display.latex import name_latex
 
 #: Points of a line in the article class, at 10 points.
 PAGE = 345.0
@@ -114,7 +114,8 @@ def test_lines_fit_on_a_page():
 def measured(formula: str) -> float:
     if not formula.strip():
         return 0.0
-    known = re.sub(r"\\big[lr](.)", r"\1", formula).replace(r"\top", "T").replace(r"\operatorname", r"\mathrm").replace(r"\text", r"\mathrm")
+    known = re.sub(r"\\big[lr](.)", r"\1", formula).replace(r"\top", "T")
+    known = known.replace(r"\operatorname", r"\mathrm").replace(r"\text", r"\mathrm")
     return MathTextParser("path").parse(f"${known.strip()}$", dpi=72, prop=FontProperties(size=10, math_fontfamily="cm")).width
 
 

@@ -123,6 +123,7 @@ def test_a_full_disk_is_no_error_and_leaves_no_rest(places, monkeypatch):
 
 def test_the_size_and_clearing(tmp_path, monkeypatch):
     from click.testing import CliRunner
+
     from tensorprog.cli import main
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -145,7 +146,8 @@ def test_the_size_and_clearing(tmp_path, monkeypatch):
     assert folders.recall("programs/a") == b"again"
 
 
-@pytest.mark.parametrize(("value", "found"), [("", 300_000_000), ("many", 300_000_000), ("nan", 300_000_000), ("-1", 0), ("2000", 2 * 10**9)])
+@pytest.mark.parametrize(("value", "found"), [
+    ("", 300_000_000), ("many", 300_000_000), ("nan", 300_000_000), ("-1", 0), ("2000", 2 * 10**9)])
 def test_the_limit_of_the_size(monkeypatch, value, found):
     monkeypatch.setenv("TENSORPROG_CACHE_MB", value)
     assert folders.most_bytes() == found

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tensorprog import cache_folder, driver
+from tensorprog import cache_folder, modules
+from tensorprog.modules import load_module
 from tensorprog.runtime import compiling
 
 SOURCE = '''
@@ -120,15 +121,15 @@ def test_a_full_disk_is_no_error(load, tmp_path, monkeypatch):
 
 
 def test_a_module_is_its_text_whatever_its_file_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(modules, "cache_folder", lambda: tmp_path)
     text = "VALUE = 'the text of the module'\n"
-    module = driver.load_module(text)
+    module = load_module(text)
     path = tmp_path / "modules" / f"{module.__name__}.py"
     assert path.read_text() == text
     for rest in ("raise SystemExit('planted')\n", ""):
         path.write_text(rest)
         monkeypatch.delitem(sys.modules, module.__name__)
-        assert driver.load_module(text).VALUE == "the text of the module"
+        assert load_module(text).VALUE == "the text of the module"
         assert path.read_text() == text
 
 

@@ -9,10 +9,11 @@ import pytest
 from tape_programs import KERNELS, RECURRENT
 
 import tensorprog
-from tensorprog.covariance import emit, tape
+from tensorprog.covariance import emit
 from tensorprog.covariance.contraction import contracted
 from tensorprog.covariance.naming import named
 from tensorprog.covariance.nodes import Call, Entry, Expectation, Total
+from tensorprog.runtime import tape
 
 RESIDUAL = """
 width n

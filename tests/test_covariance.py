@@ -11,8 +11,9 @@ import pytest
 from known_answers import KNOWN
 
 import tensorprog
-from tensorprog import ProgramError, driver
+from tensorprog import ProgramError
 from tensorprog.covariance import system
+from tensorprog.evaluators import covariance
 
 PROGRAMS = Path(__file__).parent / "programs"
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -46,7 +47,7 @@ def test_untied_matrices_leave_only_the_inputs_correlations():
 
 def test_layernorm_kernel():
     found = tensorprog.compile(PROGRAMS / "k09_layernorm.tp")
-    assert found.compiled.plan.names("particles") == []
+    assert found.plan.names("particles") == []
 
 
 def test_wishart_moments_are_the_catalan_numbers():
@@ -81,7 +82,7 @@ def test_onsager_term_cancels_the_response():
 
 def test_z2_synchronization_is_a_scalar_recursion():
     program = tensorprog.compile(EXAMPLES / "z2_amp.tp")
-    assert program.compiled.plan.system.cancelling
+    assert program.plan.system.cancelling
     found = program.run()
     expected = [0.1, .2055163527, .3894012821, .6539770301, .9499329493, 1.2019651124, 1.3707558941, 1.4659019458]
     assert found["gamma"][:8] == pytest.approx(expected, abs=1e-9)
@@ -91,7 +92,7 @@ def test_z2_synchronization_is_a_scalar_recursion():
 @pytest.mark.slow
 def test_lasso_amp_reaches_its_fixed_point():
     program = tensorprog.compile(EXAMPLES / "lasso_amp.tp")
-    assert program.compiled.plan.system.cancelling
+    assert program.plan.system.cancelling
     found = program.run(T=30)
     assert found["tau2"][-1] == pytest.approx(.35021441747, abs=2e-9)
     assert found["mse"][-1] == pytest.approx(.09613722718, abs=2e-9)
@@ -100,7 +101,7 @@ def test_lasso_amp_reaches_its_fixed_point():
 
 def test_training_a_nonlinear_network_goes_to_particles_and_says_why():
     program = tensorprog.compile(PROGRAMS / "k25_tanh_mup.tp")
-    (choice, *_) = program.compiled.plan.choices
+    (choice, *_) = program.plan.choices
     assert choice.evaluator == "particles"
     assert "nonlinear" in choice.reason
     with pytest.raises(ProgramError) as error:
@@ -184,10 +185,10 @@ def test_known_answers(case, method):
 
 EMIT = """
 import sys, tensorprog
-from tensorprog.driver import emit_table_text
+from tensorprog.evaluators import covariance
 for path in sys.argv[1:]:
     compiled = tensorprog.compile(path).compiled
-    print(emit_table_text(compiled, compiled.covered.system))
+    print(covariance.emit(compiled, compiled.covered.system))
 """
 
 
@@ -198,7 +199,7 @@ def test_modules_have_the_same_text_in_every_process():
                             capture_output=True, text=True, check=True).stdout for seed in "12"}
     assert len(texts) == 1
     compiled = tensorprog.compile(paths[1]).compiled
-    assert driver.emit_table_text(compiled, compiled.covered.system) in texts.pop()
+    assert covariance.emit(compiled, compiled.covered.system) in texts.pop()
 
 
 def test_a_module_is_written_once(monkeypatch):

@@ -10,9 +10,10 @@ import tensorprog
 from tensorprog import ProgramError
 from tensorprog.bind import bind
 from tensorprog.covariance.emit import emit_module
-from tensorprog.covariance.pairs import PairLowering, pair_kernels
-from tensorprog.driver import load_module
-from tensorprog.kernel_api import pair_kernel_text
+from tensorprog.evaluators.plan import plan_of
+from tensorprog.evaluators.tiles import tiles_of
+from tensorprog.modules import load_module
+from tensorprog.pairs.lower import PairLowering, pair_kernels
 
 HEADER = """width n
 size P, Q, d, L
@@ -101,13 +102,13 @@ def data(d=4):
 def lowered(program):
     """The lowerings, or reasons, of a program's outputs."""
     compiled = program.compiled
-    return pair_kernels(compiled.plan.system, compiled.limit, list(compiled.limit.outputs))
+    return pair_kernels(plan_of(compiled).system, compiled.limit, list(compiled.limit.outputs))
 
 
 def by_table(program, values, **settings):
     """The outputs by the table evaluator."""
     compiled = program.compiled
-    module = load_module(emit_module(compiled.limit, compiled.original, compiled.plan.system))
+    module = load_module(emit_module(compiled.limit, compiled.original, plan_of(compiled).system))
     return module.run(bind(program.program, values, settings))[0]
 
 
@@ -283,7 +284,7 @@ def test_a_deep_network_at_its_smallest_depths():
     program = tensorprog.compile(text)
     angles = np.array([0.3, 1.2, 2.9])
     rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    assert any(e.subs({s: 1 for s in e.free_symbols}) < 0 for e in lowered(program)["Theta"].required)
+    assert any(e.subs(dict.fromkeys(e.free_symbols, 1)) < 0 for e in lowered(program)["Theta"].required)
     for depth in (1, 2, 3):
         sigma, theta = arc_cosine(np.cos(angles[:, None] - angles), depth)
         found = program.kernels(rows, L=depth)
@@ -351,7 +352,7 @@ def test_tangent_kernels_agree_with_the_table(body, functions, ending, rectangul
 
 def test_a_derivative_that_equations_multiply_out_is_one_series():
     program = tangent_program("biases", ("tanh", "tanh"), "one")
-    text = pair_kernel_text(program.compiled, program.compiled.covered.system)
+    text = tiles_of(program.compiled, program.compiled.covered.system).text()
     assert text.count("rt.sum_series(") == text.count(", True)") > 0
     assert text.count("\ndef phi") == 2  # tanh and its slope, which equations also multiply out to 1 - tanh**2
     expected = by_table(program, data(), L=2)["K"]
@@ -503,4 +504,4 @@ def test_numbers_in_front_of_layers_are_as_those_in_variances(phi, a, c):
 def test_numbers_in_front_of_layers_leave_tiles():
     layer = "a * (W @ tanh(c * (U @ X[p]) / sqrt(d))) / sqrt(n)"
     program = tensorprog.compile(SCALED.format(first="1", second="1", phi="tanh", layer=layer))
-    assert all("tiles" in choice.cost for choice in program.compiled.plan.choices)
+    assert all("tiles" in choice.cost for choice in program.plan.choices)

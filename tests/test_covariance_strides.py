@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tensorprog
+from tensorprog.check import front
 from tensorprog.diagnostics import Reporter, Source
-from tensorprog.driver import front
 from tensorprog.finite import simulate
 from tensorprog.passes.unit_steps import unit_steps
 

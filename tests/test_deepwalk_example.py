@@ -118,8 +118,8 @@ def test_steps_follow_the_definition_of_node2vec(p, q):
     walks = random_walks(graph, 3000, 6, p=p, q=q, seed=11)
     steps = Counter(tuple(walk[i:i + 3]) for walk in walks.tolist() for i in range(4))
     firsts = Counter(map(tuple, walks[:, :2].tolist()))
-    cases = [({x: 1.0 for x in near[v]}, {x: firsts[v, x] for x in near[v]}) for v in range(len(graph))]
-    for t, v in ((t, v) for v in range(len(graph)) for t in near[v]):
+    cases = [(dict.fromkeys(near[v], 1.0), {x: firsts[v, x] for x in near[v]}) for v in range(len(graph))]
+    for t, v in ((before, now) for now in range(len(graph)) for before in near[now]):
         weight = {x: 1 / p if x == t else 1.0 if x in near[t] else 1 / q for x in near[v]}
         cases.append((weight, {x: steps[t, v, x] for x in near[v]}))
     for weight, found in cases:

@@ -18,8 +18,8 @@ from declarations import WITHOUT_FORMULAS
 
 import tensorprog
 from tensorprog.cli import main
-from tensorprog.derive.json import SCHEMA
 from tensorprog.derive.rules import KINDS
+from tensorprog.display.json import SCHEMA
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = sorted(path for folder in (ROOT / "examples", ROOT / "tests" / "programs") for path in folder.glob("*.tp")
@@ -336,3 +336,48 @@ def test_the_document_is_current():
     for text, name, shown in blocks:
         derived = of_text(text).text(steps=True).replace("<text>", name)
         assert shown == f"$ tpc derive {name} --steps\n{derived}"
+
+
+TWO_PLACES = """
+width n
+size P, d
+param T : int = 3
+input X : [P, d]
+input Y : [P, d]
+input y : [P]
+matrix U : [n, d] ~ normal(0, 1/d)
+matrix W : [n, n] ~ normal(0, 1/n)
+vector v : [n] ~ normal(0, 1)
+def features(x):
+    return tanh(W @ tanh(U @ x))
+for t in range(T):
+    for a in range(P):
+        f[t, a] = moment(v * features(X[a]))
+        held[t, a] = moment(v * features(Y[a]))
+    loss = mean((f[t, a] - y[a])**2 for a in range(P)) / 2
+    U -= n * grad(loss, U)
+    W -= grad(loss, W)
+output f, held
+"""
+
+
+def test_what_goes_backwards_has_the_name_of_a_derivative():
+    text = of_text(TWO_PLACES).text()
+    assert "outer(dh[" in text
+    assert "Z^{W[t].T dh[t,a]} = " in text
+    assert not re.search(r"Z\^\{x\.\d", text)
+
+
+def test_what_a_gradient_gives_has_the_name_of_what_it_is_taken_by():
+    text = of_text(TWO_PLACES.replace(
+        "        held[t, a] = moment(v * features(Y[a]))\n",
+        "        z[a] = W @ tanh(U @ X[a])\n        g = moment(v * tanh(z[a]))\n"
+        "        held[t, a] = moment((W.T @ (n*grad(g, z[a])))**2)\n")).text()
+    assert "Z^{W[t].T dz[t,a]}" in text
+
+
+def test_a_power_of_a_sum_has_parentheses():
+    text = of_text(
+        "width n\nsize d\ninput x : [d]\nmatrix U : [n, d] ~ normal(0, 1)\n"
+        "output moment(tanh(U[:, 0])**2 * (U @ x)**2) as r").text()
+    assert "(sum_{i<d} x[i]*Z^{U[i]})**2" in text

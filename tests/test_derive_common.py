@@ -13,11 +13,11 @@ from sympy import preorder_traversal, symbols
 import tensorprog
 from tensorprog.derive.common import STEP, name_common_expectations
 from tensorprog.derive.derive import written_out
+from tensorprog.derive.formula import formula
 from tensorprog.derive.instances import canonical, skeleton, values_of
 from tensorprog.derive.rules import Index
 from tensorprog.derive.spans import joined
 from tensorprog.derive.symbols import E, Z, nonlinearity
-from tensorprog.derive.text import formula
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = sorted(path for folder in (ROOT / "examples", ROOT / "tests" / "programs") for path in folder.glob("*.tp")

@@ -12,10 +12,11 @@ from hypothesis import assume, given
 from strategies import QUICK, SIZES, programs, random_program
 
 import tensorprog
-from tensorprog import driver
+from tensorprog.check import front
 from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.finite import simulate
 from tensorprog.ir.program import Program
+from tensorprog.pipeline import differentiated
 
 HEADER = DECLARATIONS + """
 matrix Q : [n, n] ~ normal(0, 1/n)
@@ -187,9 +188,9 @@ CASES = {
 def both_programs(source: Source) -> tuple[Program, Program | None]:
     """The checked program, and the one without gradients; None where a diagnostic says why there is none."""
     reporter = Reporter(source)
-    checked = driver.front(source, reporter)
+    checked = front(source, reporter)
     try:
-        plain = driver.differentiated(checked, reporter)
+        plain = differentiated(checked, reporter)
     except ProgramError as error:
         assert {d.code for d in error.diagnostics} <= {"TP420", "TP421"}
         return checked, None

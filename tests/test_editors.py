@@ -12,7 +12,7 @@ import pytest
 from pygments.token import Comment, Error, Keyword, Name, Number, Operator, Text
 
 from tensorprog import highlighting
-from tensorprog.check.declarations import BUILTINS, LAWS
+from tensorprog.check.declarations import builtin_names, law_parameters
 from tensorprog.check.library import PARAMETERS
 from tensorprog.highlighting import TensorProgramLexer
 from tensorprog.syntax.tokens import KEYWORDS
@@ -20,7 +20,7 @@ from tensorprog.syntax.tokens import KEYWORDS
 ROOT = Path(__file__).parents[1]
 PROGRAMS = sorted((ROOT / "examples").rglob("*.tp"))
 VSCODE = ROOT / "docs" / "editors" / "vscode"
-WORDS = BUILTINS | set(PARAMETERS) | {"where", "len", "norm", "polar", "sample"}
+WORDS = builtin_names() | set(PARAMETERS) | {"where", "len", "norm", "polar", "sample"}
 
 
 def tokens(text: str) -> list[tuple[object, str]]:
@@ -56,7 +56,7 @@ def test_the_words_are_those_of_the_language():
     listed = {*highlighting.DECLARATIONS, *highlighting.CONTROL, *highlighting.LOGIC, *highlighting.TYPES}
     assert listed == KEYWORDS - {"range"}
     assert WORDS <= set(highlighting.FUNCTIONS)
-    assert set(highlighting.LAWS) == set(LAWS)
+    assert set(highlighting.LAWS) == set(law_parameters())
 
 
 def test_the_grammar_has_the_same_words():

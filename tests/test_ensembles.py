@@ -127,7 +127,8 @@ x1 = O @ v
 x2 = O.T @ tanh(x1)
 x3 = O @ relu(x2)
 x4 = O.T @ tanh(x3 + x1)
-output moment(x2*x2) as a, moment(x3*x3) as b, moment(x4*x4) as c, moment(x4*v) as d, {ratio}*moment(x3*tanh(x1)) - moment(relu(x2)*x2) as adjoint
+output moment(x2*x2) as a, moment(x3*x3) as b, moment(x4*x4) as c, moment(x4*v) as d
+output {ratio}*moment(x3*tanh(x1)) - moment(relu(x2)*x2) as adjoint
 """
 
 

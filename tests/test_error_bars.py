@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import tensorprog
-from tensorprog.driver import emit_module_text, load_module
+from tensorprog.evaluators import particles
+from tensorprog.modules import load_module
 from tensorprog.passes.averages import resolutions
 from tensorprog.runtime import replicates as summary
 
@@ -16,7 +17,7 @@ HEAD = "width n\nmatrix W : [n, n] ~ normal(0, 1/n)\nvector v : [n] ~ normal(0, 
 def runs(program, seeds, **options):
     """Values and errors for many seeds, without what a run does beside the particles."""
     env, _, _ = program._prepare({}, {})
-    module = load_module(emit_module_text(program.compiled_for(env)))
+    module = load_module(particles.emit(program.compiled_for(env)))
     return [module.run(env, seed=seed, **options) for seed in range(seeds)]
 
 

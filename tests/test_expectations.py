@@ -50,7 +50,7 @@ from tensorprog.expectations.functions import (
     softplus,
     step,
 )
-from tensorprog.ir.primitives import UNARY
+from tensorprog.ir.functions import NONLINEARITIES as UNARY
 
 z1, z2, z3, a, b, eps = symbols("z1 z2 z3 a b eps")
 k11, k12, k13, k22, k23, k33 = symbols("k11 k12 k13 k22 k23 k33")
@@ -297,7 +297,7 @@ def test_kinks_in_three_dimensions():
     """A norm in three dimensions: E max(|z1|, z2, z3) / |z| is a mean over the sphere."""
     norm = sqrt(z1**2 + z2**2 + z3**2)
     recipe = planned(Max(Abs(z1), z2, z3) / norm)
-    found, error = evaluate(recipe, **{"k11": 1, "k22": 1, "k33": 1, "k12": 0, "k13": 0, "k23": 0})
+    found, error = evaluate(recipe, k11=1, k22=1, k33=1, k12=0, k13=0, k23=0)
     same = value(Max(Abs(z1), z2, z3), k11=1, k22=1, k33=1, k12=0, k13=0, k23=0)
     mean_norm = math.sqrt(8 / math.pi)
     assert found == pytest.approx(same / mean_norm, abs=1e-9) and error < 1e-9

@@ -13,8 +13,8 @@ from tensorprog.finite.blockable import blockable
 from tensorprog.finite.initials import draw_initial
 from tensorprog.finite.interpreter import Interpreter
 from tensorprog.finite.tape import Node, plain
+from tensorprog.ir.functions import NONLINEARITIES as UNARY
 from tensorprog.ir.integers import Comparison, IntLit, IntLoad, IntSym, int_bin
-from tensorprog.ir.primitives import UNARY
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -39,8 +39,8 @@ from tensorprog.ir.program import (
     MatrixType,
     MatStore,
     Moment,
-    Output,
     OuterTerm,
+    Output,
     ParamRef,
     Pick,
     Place,

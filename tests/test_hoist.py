@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tensorprog.check import front
 from tensorprog.diagnostics import Reporter, Source
-from tensorprog.driver import differentiated, front
 from tensorprog.finite import simulate
 from tensorprog.ir.program import For, Let, MatMul, walk
 from tensorprog.ir.text import program_text
@@ -16,6 +16,7 @@ from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.hoist import hoist
 from tensorprog.passes.pull_numbers import pull_numbers
 from tensorprog.passes.simplify import remove_unused, simplify
+from tensorprog.pipeline import differentiated
 
 HEAD = """\
 width n

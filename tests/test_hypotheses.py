@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tensorprog.check import front
 from tensorprog.diagnostics import Reporter, Source
-from tensorprog.driver import compile_program, front
 from tensorprog.finite.functions import BINARY as BINARY_VALUES
 from tensorprog.finite.functions import apply_unary
-from tensorprog.ir.primitives import BINARY, UNARY
+from tensorprog.ir.functions import NONLINEARITIES as UNARY
+from tensorprog.ir.primitives import BINARY
 from tensorprog.passes.bounds import Bound, Problems, of_primitive
+from tensorprog.pipeline import compile_program
 
 HEAD = "width n\nparam eps = 0.01\nmatrix W : [n, n] ~ normal(0, 1/n)\nvector u : [n] ~ normal(0, 1)\n" \
     "vector v : [n] ~ normal(0, 1)\nvector s : [n] ~ rademacher()\nvector p : [n] ~ uniform(1, 2)\nh = W @ v\n"

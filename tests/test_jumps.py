@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import tensorprog
-from tensorprog.driver import load_module
-from tensorprog.evaluate import evaluated_often
+from tensorprog.evaluators.covariance import evaluated_often
 from tensorprog.jumps import SIDES, _all_sides
+from tensorprog.modules import load_module
 from tensorprog.passes.jumps import find_jumps
 
 HEAD = "width n\nmatrix W : [n, n] ~ normal(0, 1/n)\nvector a : [n] ~ normal(0, {s})\nvector b : [n] ~ normal(0, 1)\n" \

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tensorprog
-from tensorprog.diagnostics import Source
 from tensorprog.cache_folder import evict
+from tensorprog.diagnostics import Source
 from tensorprog.kept import Shelf
 
 PROGRAM = """
@@ -74,14 +74,14 @@ def test_a_shelf_depends_on_the_compiler(cache, monkeypatch):
 
 def test_what_is_kept_is_what_was_found(cache):
     made = tensorprog.compile(PROGRAM)
-    made.compiled.plan
+    made.plan
     kept = tensorprog.compile(PROGRAM)
     assert kept.kept is not None
     for stage in ("ast", "program", "limit", "plan", "text"):
         assert kept.emit(stage) == made.emit(stage)
     assert list(kept.compiled.covered.system.equations) == list(made.compiled.covered.system.equations)
     assert kept.compiled.original is kept.program
-    (output, *_) = kept.compiled.plan.choices
+    (output, *_) = kept.plan.choices
     assert output.output.cell is kept.compiled.limit.outputs[0].cell
 
 
@@ -97,7 +97,7 @@ def test_warnings_are_kept(cache):
 
 def test_nothing_is_kept_where_that_is_not_wanted(cache, monkeypatch):
     monkeypatch.setenv("TENSORPROG_NO_CACHE", "1")
-    tensorprog.compile(PROGRAM).compiled.plan
+    tensorprog.compile(PROGRAM).plan
     assert not cache.exists()
 
 

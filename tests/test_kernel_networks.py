@@ -15,7 +15,7 @@ from kernel_networks import CONVOLUTION, FOOTER, HEADER, NETWORKS, network, rows
 import tensorprog
 from tensorprog.covariance.emit import emit_module
 from tensorprog.diagnostics import ProgramError
-from tensorprog.driver import load_module
+from tensorprog.modules import load_module
 from tensorprog.runtime import pairs
 
 TILES = [name for name in NETWORKS if name not in ("input_in_every_layer", "bias_with_a_mean", "layer_normalization")]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tensorprog
-from tensorprog.kernel_api import pair_kernel_text
+from tensorprog.evaluators.tiles import tiles_of
 
 NETWORK = """width n
 size P, d
@@ -39,7 +39,7 @@ output K, T
 def test_one_series_a_layer_for_one_half_of_the_pairs(phi):
     """In the first layer, in the loop, and after it; a sum with a constant is one function."""
     compiled = tensorprog.compile(NETWORK.format(phi=phi)).compiled
-    text = pair_kernel_text(compiled, compiled.covered.system)
+    text = tiles_of(compiled, compiled.covered.system).text()
     assert text.count("rt.sum_series(") == 3
     assert "symmetric=True" in text
 
@@ -74,7 +74,7 @@ def test_a_linear_part_is_no_hindrance(text, phi, slope):
     program = tensorprog.compile(NETWORK.format(phi=text))
     rows = 0.5 * np.random.default_rng(0).standard_normal((3, 2))
     found = program.kernels(rows)
-    assert "rt.sum_series(" in pair_kernel_text(program.compiled, program.compiled.covered.system)
+    assert "rt.sum_series(" in tiles_of(program.compiled, program.compiled.covered.system).text()
     for a, b in ((0, 1), (1, 2)):
         expected = reference(phi, slope, rows[a], rows[b])
         assert (found["K"][a, b], found["T"][a, b]) == pytest.approx(expected, rel=1e-8)

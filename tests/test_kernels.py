@@ -8,12 +8,13 @@ from declarations import DECLARATIONS
 from strategies import random_program
 
 import tensorprog
-from tensorprog import driver
+from tensorprog.check import front
 from tensorprog.diagnostics import Reporter, Source
 from tensorprog.finite import simulate
 from tensorprog.finite.interpreter import Interpreter
 from tensorprog.ir.program import GradRecord, KernelStmt, walk
 from tensorprog.ir.verify import verify
+from tensorprog.pipeline import differentiated
 
 HEADER = DECLARATIONS + """
 width m = 2*n
@@ -228,8 +229,8 @@ def lowered(text):
     """The program as checked, and without kernels and gradients."""
     source = Source("case.tp", HEADER + textwrap.dedent(text))
     reporter = Reporter(source)
-    checked = driver.front(source, reporter)
-    plain = driver.differentiated(checked, reporter)
+    checked = front(source, reporter)
+    plain = differentiated(checked, reporter)
     verify(checked)
     verify(plain)
     assert not any(isinstance(s, KernelStmt | GradRecord) for s in walk(plain.body))

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from known_answers import KNOWN
 
 import tensorprog
-from known_answers import KNOWN
 
 WIDTH, SEEDS = 1000, 16
 

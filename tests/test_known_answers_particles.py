@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from known_answers import KNOWN, disagreements
 
 import tensorprog
-from known_answers import KNOWN, disagreements
 
 F2_RIGHT, F2_MISPRINTED, F2_DECOUPLED = 0.8123104, 0.81693, 0.72056
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import sympy
 
-from tensorprog.codegen.pairs.comparison import breaks, multiple, slope_of
-from tensorprog.codegen.pairs.univariate import X, canonical, numpy_source
 from tensorprog.expectations.functions import gelu, relu, sigmoid, sigmoid_slope, silu, step, tanh_slope
+from tensorprog.pairs.codegen.comparison import breaks, multiple, slope_of
+from tensorprog.pairs.codegen.univariate import X, canonical, numpy_source
 
 MAX, MIN, EXP, TANH = sympy.Max, sympy.Min, sympy.exp, sympy.tanh
 ELU = MAX(X, 0) + EXP(MIN(X, 0)) - 1

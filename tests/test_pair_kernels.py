@@ -26,7 +26,8 @@ from pair_programs import (
     two_point,
 )
 
-from tensorprog.codegen.pairs import (
+from tensorprog.ir.integers import IntLit, IntSym, int_bin
+from tensorprog.pairs.codegen import (
     AddTo,
     Array,
     Diagonal,
@@ -46,8 +47,7 @@ from tensorprog.codegen.pairs import (
     emit_pair_kernel,
     restrict,
 )
-from tensorprog.codegen.pairs.arcsine import SERIES
-from tensorprog.ir.integers import IntLit, IntSym, int_bin
+from tensorprog.pairs.codegen.arcsine import SERIES
 from tensorprog.runtime import pairs as runtime_pairs
 
 NTP = {"sw2": 2.0, "sb2": 0.0, "scale": 0.5}

@@ -62,7 +62,7 @@ def spent(program, monkeypatch) -> float:
 def test_planning_gives_up_at_the_first_expectation_that_cannot_be_closed(monkeypatch):
     program = tensorprog.compile(GRU)
     steps = spent(program, monkeypatch)
-    plan = {c.output.name: c.evaluator for c in program.compiled.plan.choices}
+    plan = {c.output.name: c.evaluator for c in program.plan.choices}
     assert plan == {"nngp": "particles", "theta": "particles", "simple": "covariance"}
     assert steps < build.MOST_STEPS / 10
     assert spent(tensorprog.compile(GRU), monkeypatch) == steps
@@ -152,7 +152,7 @@ def test_outputs_are_judged_linear_one_by_one():
     lines = [f"q{k} = moment({'tanh(v)*v' if k % 2 else 'v*v'} * {k + 1})" for k in range(30)]
     text = "width n\nvector v : [n] ~ normal(0, 1)\n" + "\n".join(lines)
     program = tensorprog.compile(f"{text}\noutput {', '.join(f'q{k}' for k in range(30))}\n")
-    evaluators = [c.evaluator for c in program.compiled.plan.choices]
+    evaluators = [c.evaluator for c in program.plan.choices]
     assert evaluators == ["span", "covariance"] * 15
 
 
@@ -165,6 +165,6 @@ matrix W : [n, n] ~ normal(0, 1/n)
 h = W @ tanh(a)
 output moment(tanh(h*b[0] + b[1]*b[2]) * relu(b[3]*s + a*b[1])) as q
 """)
-    (choice,) = program.compiled.plan.choices
+    (choice,) = program.plan.choices
     assert choice.evaluator == "particles" and "`W @ ...`" in choice.reason and "`s`" in choice.reason
     assert "z0" not in choice.reason

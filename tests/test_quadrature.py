@@ -12,9 +12,10 @@ import sympy
 from sympy import Abs, Max, Min, cos, erf, exp, sin, symbols, tanh
 
 import tensorprog
-from tensorprog.driver import emit_table_text, load_module
+from tensorprog.evaluators import covariance
 from tensorprog.expectations import from_primitive, plan_expectation
 from tensorprog.expectations.functions import gelu, relu, sigmoid, step
+from tensorprog.modules import load_module
 from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.pointers import address_of
 from tensorprog.runtime.quadrature import pair_expectation
@@ -292,7 +293,7 @@ output nngp, theta
 @cache
 def kernels(phi):
     compiled = tensorprog.compile(KERNELS.format(phi)).compiled
-    return load_module(emit_table_text(compiled, compiled.covered.system))
+    return load_module(covariance.emit(compiled, compiled.covered.system))
 
 
 def table(phi, x):

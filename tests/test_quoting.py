@@ -6,11 +6,11 @@ import os
 import pytest
 
 import tensorprog
-from tensorprog import driver
 from tensorprog.codegen.finite import emit_finite_module
 from tensorprog.codegen.quoting import quoted
+from tensorprog.evaluators import covariance, particles, span
+from tensorprog.evaluators.tiles import tiles_of
 from tensorprog.files import shown
-from tensorprog.kernel_api import tile_lowerings
 from tensorprog.passes.batch import mark_parallel
 
 # Each would run code, end a literal or break a line, if it were pasted.
@@ -37,13 +37,13 @@ def file_name(text):
 def modules(program):
     """The texts of all kinds of modules, by kind."""
     compiled = program.compiled_for({})
-    found = {"kernel": program.emit("kernel"), "particles": driver.emit_module_text(compiled)}
+    found = {"kernel": program.emit("kernel"), "particles": particles.emit(compiled)}
     if compiled.linear.program is not None:
-        found["span"] = driver.emit_span_text(compiled)
+        found["span"] = span.emit(compiled)
     system = compiled.covered.system
     if system is not None:
-        found["table"] = driver.emit_table_text(compiled, system)
-        found["tiles"] = driver.emit_table_text(compiled, system, tile_lowerings(compiled, system))
+        found["table"] = covariance.emit(compiled, system)
+        found["tiles"] = covariance.emit(compiled, system, tiles_of(compiled, system).for_module())
     return found
 
 

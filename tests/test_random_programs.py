@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from strategies import SIZES, Generator, programs, quick, random_program
 
 import tensorprog
-from tensorprog import driver
 from tensorprog.codegen.finite import emit_finite_module
 from tensorprog.diagnostics import ProgramError
-from tensorprog.kernel_api import tile_lowerings
+from tensorprog.evaluators import covariance, particles, span
+from tensorprog.evaluators.plan import plan_of
+from tensorprog.evaluators.tiles import tiles_of
 
 WIDTH, SEEDS = 800, 8
 
@@ -56,7 +57,7 @@ def test_forward_programs(generated):
 @given(programs(steps=3, gradients=False))
 def test_covariances_particles_and_networks_agree(generated):
     program = tensorprog.compile(generated.text, SIZES)
-    names = program.compiled.plan.names("covariance")
+    names = program.plan.names("covariance")
     assume(names)
     assert_limit(generated.text, generated.data, method="auto")
     exact, sampled = program.run(generated.data), program.run(generated.data, method="particles", samples=2048)
@@ -131,13 +132,13 @@ def test_every_emitted_module_is_python(generated):
         compiled = tensorprog.compile(generated.text, SIZES).compiled_for({})
     except ProgramError:
         assume(False)
-    texts = [driver.emit_module_text(compiled), emit_finite_module(compiled.differentiated, compiled.original)]
+    texts = [particles.emit(compiled), emit_finite_module(compiled.differentiated, compiled.original)]
     if compiled.linear.program is not None:
-        texts.append(driver.emit_span_text(compiled))
-    system = compiled.plan.system
+        texts.append(span.emit(compiled))
+    system = plan_of(compiled).system
     if system is not None:
-        texts += [driver.emit_table_text(compiled, system),
-                  driver.emit_table_text(compiled, system, tile_lowerings(compiled, system))]
+        texts += [covariance.emit(compiled, system),
+                  covariance.emit(compiled, system, tiles_of(compiled, system).for_module())]
     for text in texts:
         ast.parse(text or "")
 

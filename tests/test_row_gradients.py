@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tensorprog
-from tensorprog import driver
+from tensorprog.evaluators import particles, span
 
 HEAD = """width n
 size P, d
@@ -80,11 +80,11 @@ def _renamed(line, name, number):
                          ids=["rows", "tables"])
 def test_a_gradient_of_a_row_is_that_of_its_elements(body, pairs, steps, phi):
     compiled = tensorprog.compile(program(body, pairs, phi, steps))
-    ast.parse(driver.emit_module_text(compiled.compiled_for({})))
+    ast.parse(particles.emit(compiled.compiled_for({})))
     runs = [compiled.run(DATA, method="particles", samples=64, replicates=2),
             compiled.simulate(DATA, width=16, seeds=2)]
     if not phi:
-        ast.parse(driver.emit_span_text(compiled.compiled_for({})))
+        ast.parse(span.emit(compiled.compiled_for({})))
         runs += [compiled.run(DATA, method="span")]
     for run in runs:
         for number in range(len(pairs)):

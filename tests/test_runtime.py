@@ -203,7 +203,8 @@ def test_zero_and_non_finite_vectors_add_no_direction():
 
 def test_the_default_tolerance_grows_with_the_rank():
     assert effective_tolerance(None, 0, N) == 1e-3
-    assert effective_tolerance(None, N // 4, N) == pytest.approx(0.075)
+    assert effective_tolerance(None, N // 4, N) == pytest.approx(0.125)
+    assert effective_tolerance(None, N // 64, N) == pytest.approx(0.0154, rel=0.01)
     assert effective_tolerance(1e-6, N, N) == 1e-6
 
 

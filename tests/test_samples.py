@@ -162,6 +162,7 @@ def test_a_scalar_at_a_jump_is_told_of():
 
 def test_a_program_of_draws_alone(tmp_path, monkeypatch):
     from click.testing import CliRunner
+
     from tensorprog.cli import main
 
     monkeypatch.chdir(tmp_path)

@@ -212,7 +212,7 @@ def test_limits_are_limits_of_networks(case):
 def test_gradients_of_limits_are_their_finite_differences(case):
     """With common random numbers, so that the noise of `s` cancels."""
     program = tensorprog.compile(text_of(case))
-    run = lambda h: program.run(data(), samples=1024, replicates=4, method="particles", tolerance=1e-6, h=h)  # noqa: E731
+    run = lambda h: program.run(data(), samples=1024, replicates=4, method="particles", tolerance=1e-6, h=h)
     found, below, above = (run(h) for h in (0.3, 0.29, 0.31))
     difference = (above["s"] - below["s"]) / 0.02
     assert abs(found["g"] - difference) <= found.error["g"] / 2 + abs(difference) / 100, (found["g"], difference)

@@ -347,7 +347,7 @@ def test_verification_compares_means_and_covariances():
     found = program.verify(DATA, widths=(32, 64, 128, 256), seeds=60, samples=256, replicates=4, T=2)
     assert found.passed and set(found.findings) == {"f", "covariance of f"}
     wrong = tensorprog.compile(HEAD + NETWORKS["momentum"].replace("f[t, a] = dot(v, tanh", "f[t, a] = dot(1.5*v, tanh"))
-    from tensorprog.verify import judge
+    from tensorprog.verify.verify import judge
 
     networks = [wrong.simulate(DATA, width=width, seeds=60, seed=width, T=2) for width in (32, 64, 128, 256)]
     limit = program.run(DATA, samples=256, replicates=4, T=2)

@@ -9,9 +9,9 @@ import pytest
 from known_answers import KNOWN
 
 import tensorprog
-from tensorprog.covariance import solving
-from tensorprog.covariance.solving import Solver, interpreted
+from tensorprog.runtime import solving
 from tensorprog.runtime.compiling import njit
+from tensorprog.runtime.solving import Solver, interpreted
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RECURSION = """width n
@@ -79,7 +79,7 @@ def _with_quotient(key, memo, stack, worst, x):
 @njit(error_model="numpy")
 def _with_loop(key, memo, stack, worst, x):
     total = 0.0
-    for k in range(3):
+    for k in range(3):  # noqa: B007
         total += x
     return total
 

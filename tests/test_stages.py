@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tensorprog import driver
+from tensorprog.check import front
 from tensorprog.diagnostics import Reporter, Source
+from tensorprog.evaluators import particles
+from tensorprog.evaluators.analysis import Analysis
+from tensorprog.ir.constants import constants_env
 from tensorprog.ir.program import For, GradStmt, walk
 from tensorprog.ir.verify import verify
 from tensorprog.passes.batch import mark_parallel
@@ -14,6 +17,7 @@ from tensorprog.passes.differentiate import differentiate
 from tensorprog.passes.limit import leading_terms
 from tensorprog.passes.powers import infer_powers
 from tensorprog.passes.simplify import simplify
+from tensorprog.pipeline import compile_program
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = sorted([*(ROOT / "examples").glob("*.tp"), *(ROOT / "tests" / "programs").glob("*.tp")])
@@ -26,7 +30,7 @@ def source(path):
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda p: p.stem)
 def test_every_pass_keeps_the_program_well_formed(path):
     reporter = Reporter(source(path))
-    program = driver.front(reporter.source, reporter)
+    program = front(reporter.source, reporter)
     verify(program)
     program = simplify(program)
     verify(program)
@@ -35,7 +39,7 @@ def test_every_pass_keeps_the_program_well_formed(path):
     assert not any(isinstance(s, GradStmt) for s in walk(program.body))
     program = mark_parallel(simplify(program))
     verify(program)
-    powers = infer_powers(program, driver.constants_env(program, {}), reporter)
+    powers = infer_powers(program, constants_env(program, {}), reporter)
     program = leading_terms(program, powers, reporter)
     verify(program)
     for step in (simplify, contract_cells, simplify, mark_parallel):
@@ -43,11 +47,15 @@ def test_every_pass_keeps_the_program_well_formed(path):
         verify(program)
 
 
+def analysed(*args):
+    return Analysis.of(compile_program(*args))
+
+
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda p: p.stem)
 def test_the_module_is_the_same_each_time(path):
     def emitted():
         reporter = Reporter(source(path))
-        return driver.emit_module_text(driver.compile_program(driver.front(reporter.source, reporter), {}, reporter))
+        return particles.emit(analysed(front(reporter.source, reporter), {}, reporter))
 
     text = emitted()
     assert text == emitted()
@@ -59,14 +67,14 @@ def test_the_size_of_the_module_does_not_depend_on_loop_bounds():
     sizes = []
     for steps in (5, 5000):
         reporter = Reporter(Source("mlp", text.replace("int = 50", f"int = {steps}")))
-        compiled = driver.compile_program(driver.front(reporter.source, reporter), {}, reporter)
-        sizes.append(len(driver.emit_module_text(compiled).replace(str(steps), "T")))
+        compiled = analysed(front(reporter.source, reporter), {}, reporter)
+        sizes.append(len(particles.emit(compiled).replace(str(steps), "T")))
     assert sizes[0] == sizes[1]
 
 
 def test_the_points_of_a_batch_run_as_blocks():
     reporter = Reporter(source(ROOT / "examples" / "digits.tp"))
-    compiled = driver.compile_program(driver.front(reporter.source, reporter), {}, reporter)
+    compiled = compile_program(front(reporter.source, reporter), {}, reporter)
     loops = {s.var: s.parallel for s in walk(compiled.limit.body) if isinstance(s, For)}
     assert loops.pop("t") is False
     assert all(loops.values())

@@ -176,7 +176,7 @@ def denoise(x, s) = x / (1 + s) / (1 + odds(x, s))"""),
 ], ids=["in place", "sign and max", "max and min", "clip", "absolute values", "steps", "squared signs", "absolute signs",
         "hard, by Stein", "smooth gate", "posterior mean", "a linear part", "logarithm"])
 def test_every_spelling_and_denoiser_has_equations_of_one_gaussian_each(body, denoiser):
-    plan = message_passing(body, denoiser).compiled.plan
+    plan = message_passing(body, denoiser).plan
     assert plan.names("particles") == []
     assert plan.system.cancelling
     assert max(recipe.dimension for recipe in plan.system.recipes) <= 1
@@ -185,7 +185,7 @@ def test_every_spelling_and_denoiser_has_equations_of_one_gaussian_each(body, de
 @pytest.mark.parametrize("law", ["sparse_normal(0.1, 1)", "uniform(-1, 1)", "uniform(0, 2)", "constant(0.3)",
                                  "rademacher()"])
 def test_signals_of_every_law_have_equations(law):
-    plan = message_passing(families(), signal=f"vector signal : [n] ~ {law}").compiled.plan
+    plan = message_passing(families(), signal=f"vector signal : [n] ~ {law}").plan
     assert plan.names("particles") == []
 
 
@@ -193,7 +193,7 @@ def test_a_condition_that_does_not_hold_is_found_when_it_runs():
     # With a threshold c below zero, relu(x - c) - relu(-x - c) has slope 2 between c and -c, where |x| > c is counted
     # once: the correction is not the response, and there is no state evolution.
     program = message_passing(families(COUNTED))
-    assert program.compiled.plan.system.conditions
+    assert program.plan.system.conditions
     found = program.run(alpha=-0.2, T=2, samples=64, replicates=2)
     assert set(found.method.values()) == {"particles"}
     with pytest.raises(ProgramError) as error:
@@ -203,7 +203,7 @@ def test_a_condition_that_does_not_hold_is_found_when_it_runs():
 
 
 def test_wrong_corrections_have_no_equations():
-    plan = message_passing(families("0.0")).compiled.plan
+    plan = message_passing(families("0.0")).plan
     assert set(plan.names("particles")) == {"tau2", "mse"}
 
 

@@ -9,8 +9,8 @@ import pytest
 from tape_programs import KERNELS, RECURRENT
 
 import tensorprog
-from tensorprog.covariance import tape
 from tensorprog.diagnostics import ProgramError
+from tensorprog.runtime import tape
 
 CONVOLUTION = """
 width n

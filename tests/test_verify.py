@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from known_answers import KNOWN
 
 import tensorprog
-from known_answers import KNOWN
 from tensorprog.cli import main
 from tensorprog.diagnostics import ProgramError
 from tensorprog.results import Result
 from tensorprog.runtime.replicates import standard_error
-from tensorprog.verify import judge
-from tensorprog.verify_statistics import (
+from tensorprog.verify.statistics import (
     Estimate,
     distance_of_means,
     distance_of_networks,
@@ -28,6 +27,7 @@ from tensorprog.verify_statistics import (
     keeps_scattering,
     significance,
 )
+from tensorprog.verify.verify import judge
 
 WIDTHS = (64, 128, 256, 512, 1024)
 SEEDS = 16
@@ -279,11 +279,11 @@ def scaled(limit, output, factor, offset=0.0):
 
 def test_two_per_cent_are_found_out(monkeypatch):
     """The evaluator itself is made wrong, where networks are precise enough to tell."""
-    from tensorprog import evaluate
+    from tensorprog.evaluators import covariance, particles, span
 
     program = tensorprog.compile(LEARNING)
     assert program.verify(DATA).passed
-    load = evaluate.load_module
+    load = particles.load_module
 
     def wrong(limit):
         module = load(limit)
@@ -292,7 +292,8 @@ def test_two_per_cent_are_found_out(monkeypatch):
             {name: value * 1.02 for name, value in part.items()} for part in run(*args, **options)))
         return module
 
-    monkeypatch.setattr(evaluate, "load_module", wrong)
+    for evaluator in (span, covariance, particles):
+        monkeypatch.setattr(evaluator, "load_module", wrong)
     found = program.verify(DATA).findings
     assert found["f"].verdict == "differs"
     assert found["norm"].smallest_seen > 0.02

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tensorprog.check.context import Abandon, Context
-from tensorprog.check.declarations import BUILTINS
+from tensorprog.check.declarations import builtin_names
 from tensorprog.check.expressions import as_tensor, read, tensor_of, value_of
 from tensorprog.check.integers import int_expr
 from tensorprog.check.matrices import scale_matrix
@@ -108,7 +108,7 @@ def _check_assignable(ctx: Context, name: str, span: Span | None) -> None:
         what = kinds[binding.expr.kind] if isinstance(binding.expr, IntSym) else "an integer"
     if type(binding).__name__ == "WidthName":
         what = "a width"
-    if name in BUILTINS:
+    if name in builtin_names():
         what = "a function of the language"
     if what:
         notes = (Note("it is declared here", ctx.scope.place(name)),) if ctx.scope.place(name) else ()

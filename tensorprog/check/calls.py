@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tensorprog.check.context import Abandon, Context
+from tensorprog.check.declarations import builtin_names
 from tensorprog.check.expressions import arity, as_tensor, reference, tensor_of, value_of
 from tensorprog.check.gradients import cov, grad, ntk
-from tensorprog.check.declarations import BUILTINS
 from tensorprog.check.indicators import where
 from tensorprog.check.integers import bool_expr
 from tensorprog.check.library import PARAMETERS, length, library_arguments, library_function, library_scope
@@ -27,8 +27,8 @@ from tensorprog.diagnostics import Note, near_miss
 from tensorprog.diagnostics.foreign import instead_of_function
 from tensorprog.ir.build import same_shape
 from tensorprog.ir.calculus import forward_derivative
+from tensorprog.ir.functions import nonlinearity_names
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, loop_names
-from tensorprog.ir.primitives import UNARY
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -41,7 +41,6 @@ from tensorprog.ir.program import (
 )
 from tensorprog.syntax import tree
 
-NONLINEARITIES = tuple(f for f in UNARY if f != "neg")
 MAX_PRIMES = 6
 #: Operations that one call expands to.
 MOST_EXPANDED = 10_000
@@ -51,9 +50,9 @@ def call(ctx: Context, node: tree.Call) -> Value:
     binding = ctx.scope.lookup(node.func)
     if isinstance(binding, FunctionName):
         return _call_user(ctx, node, binding.definition)
-    if node.func in NONLINEARITIES:
+    if node.func in nonlinearity_names():
         return _nonlinearity(ctx, node)
-    own = node.func not in BUILTINS and (binding is not None or _defined_later(ctx, node))
+    own = node.func not in builtin_names() and (binding is not None or _defined_later(ctx, node))
     handler = None if own else _SPECIAL.get(node.func)
     if handler is None and not own and node.func in PARAMETERS:
         return _call_library(ctx, node)
@@ -80,7 +79,7 @@ def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
     if binding is not None:
         ctx.fail("TP403", f"`{node.func}` is not a function", span, help="products are written with `*` or `@`")
     defined = (n for n in ctx.scope.names() if isinstance(ctx.scope.lookup(n), FunctionName))
-    known = [*NONLINEARITIES, *_SPECIAL, *PARAMETERS, *defined]
+    known = [*nonlinearity_names(), *_SPECIAL, *PARAMETERS, *defined]
     guess = near_miss(node.func, known)
     later = ctx.later.get(node.func)
     notes = (Note("it is defined only here", later),) if later else ()

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tensorprog.check.context import Context
-from tensorprog.check.made_by_updates import check_functions
 from tensorprog.check.never_assigned import report_never_assigned
 from tensorprog.check.outputs import output
 from tensorprog.check.statements import assigned_places, check_block, reassigned_names
 from tensorprog.diagnostics import Reporter, Span
+from tensorprog.ir.made_by_updates import check_functions
 from tensorprog.ir.program import Program
 from tensorprog.syntax import tree
 

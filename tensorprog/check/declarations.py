@@ -14,7 +14,9 @@ from tensorprog.diagnostics import Note, Span, near_miss
 from tensorprog.diagnostics.foreign import instead_of_law
 from tensorprog.ensembles import ENSEMBLES
 from tensorprog.ir.constants import ConstantError, holds_name, literal_value
+from tensorprog.ir.functions import nonlinearity_names
 from tensorprog.ir.integers import IntExpr, IntSym
+from tensorprog.ir.laws import LAWS
 from tensorprog.ir.program import (
     SCALAR,
     Cell,
@@ -34,13 +36,17 @@ from tensorprog.ir.program import (
 from tensorprog.syntax import tree
 from tensorprog.syntax.unparse import expression as expression_text
 
-VECTOR_LAWS = {"normal": ("mean", "variance"), "rademacher": (), "uniform": ("lo", "hi"), "bernoulli": ("p",),
-               "sparse_normal": ("rho", "variance"), "constant": ("c",)}
-LAWS = VECTOR_LAWS | {name: ensemble.parameters for name, ensemble in ENSEMBLES.items()}
+_BUILTINS = frozenset("max min clip moment dot sum mean prod outer grad ntk cov range".split())
 
-BUILTINS = frozenset(
-    "relu abs sign step tanh erf sigmoid gelu silu softplus exp log sqrt sin cos square max min clip moment dot sum "
-    "mean prod outer grad ntk cov range".split())
+
+def builtin_names() -> frozenset[str]:
+    """Functions whose names a program cannot take."""
+    return _BUILTINS | frozenset(nonlinearity_names())
+
+
+def law_parameters() -> dict[str, tuple[str, ...]]:
+    """The parameters of every law."""
+    return {name: law.parameters for table in (LAWS, ENSEMBLES) for name, law in table.items()}
 
 
 def declare(ctx: Context, node: tree.Statement) -> bool:
@@ -67,7 +73,7 @@ def declare(ctx: Context, node: tree.Statement) -> bool:
 
 
 def _check_new(ctx: Context, name: tree.Declared) -> None:
-    if name.name in BUILTINS:
+    if name.name in builtin_names():
         ctx.fail("TP203", f"`{name.name}` is a function of the language and cannot be declared", name.span,
                  help="choose another name")
     if ctx.scope.lookup(name.name) is not None:
@@ -246,23 +252,25 @@ def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type:
 
 
 def _law(ctx: Context, node: tree.Law, of_matrix: bool) -> Law:
-    if node.name in ENSEMBLES and node.name not in VECTOR_LAWS and not of_matrix:
-        ctx.fail("TP214", f"`{node.name}` is a law of width x width matrices", _start(node.span, len(node.name)),
+    laws, name = law_parameters(), node.name
+    if name in ENSEMBLES and name not in LAWS and not of_matrix:
+        ctx.fail("TP214", f"`{name}` is a law of width x width matrices", _start(node.span, len(name)),
                  help="write `normal(0, 1)`; with variance 1/n, a finite number of such vectors is orthonormal in the limit"
-                 if node.name == "orthogonal" else "write `normal(0, 1)`")
-    if node.name not in LAWS:
-        instead, guess = instead_of_law(node.name), near_miss(node.name, LAWS)
-        ctx.fail("TP214", f"`{node.name}` is not a law", _start(node.span, len(node.name)),
-                 help=instead or f"did you mean `{guess}`?" if instead or guess else "laws are " + ", ".join(_law_texts()))
-    if len(node.args) != len(LAWS[node.name]):
-        takes = counted(len(LAWS[node.name]), "argument") if LAWS[node.name] else "no argument"
-        ctx.fail("TP215", f"`{node.name}` takes {takes}, this has {len(node.args)}", node.span,
-                 help=f"write `{node.name}({', '.join(LAWS[node.name])})`")
+                 if name == "orthogonal" else "write `normal(0, 1)`")
+    if name not in laws:
+        instead, guess = instead_of_law(name), near_miss(name, laws)
+        ctx.fail("TP214", f"`{name}` is not a law", _start(node.span, len(name)),
+                 help=instead or (f"did you mean `{guess}`?" if guess else "laws are " + ", ".join(_law_texts())))
+    parameters = laws[name]
+    if len(node.args) != len(parameters):
+        takes = counted(len(parameters), "argument") if parameters else "no argument"
+        ctx.fail("TP215", f"`{name}` takes {takes}, this has {len(node.args)}", node.span,
+                 help=f"write `{name}({', '.join(parameters)})`")
     args = tuple(const_expr(ctx, a) for a in node.args)
-    if "variance" in LAWS[node.name] and args[variance := LAWS[node.name].index("variance")].op == "neg":
+    if "variance" in parameters and args[variance := parameters.index("variance")].op == "neg":
         ctx.fail("TP216", "a variance is not negative", node.args[variance].span,
                  help="the second argument is the variance, sigma**2")
-    return Law(node.name, args)
+    return Law(name, args)
 
 
 def _start(span: Span | None, length: int) -> Span | None:
@@ -270,7 +278,7 @@ def _start(span: Span | None, length: int) -> Span | None:
 
 
 def _law_texts() -> list[str]:
-    return [f"{name}({', '.join(args)})" for name, args in LAWS.items()]
+    return [f"{name}({', '.join(args)})" for name, args in law_parameters().items()]
 
 
 _HANDLERS = {tree.WidthDecl: _width, tree.SizeDecl: _size, tree.ParamDecl: _param, tree.InputDecl: _input,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensorprog.check.assignments import PARAMETER, fit, storable
 from tensorprog.check.context import Context
-from tensorprog.check.declarations import BUILTINS
+from tensorprog.check.declarations import builtin_names
 from tensorprog.check.expressions import as_tensor, value_of
 from tensorprog.check.integers import bool_expr
 from tensorprog.check.scope import (
@@ -28,7 +28,7 @@ def define(ctx: Context, node: tree.FuncDef) -> None:
     if ctx.calls or ctx.block_path:
         ctx.fail("TP416", "functions are defined at the top level of a program", node.name.span,
                  help="move the definition above, out of the loop or function")
-    if node.name.name in BUILTINS:
+    if node.name.name in builtin_names():
         ctx.fail("TP203", f"`{node.name.name}` is a function of the language and cannot be defined again",
                  node.name.span, help="choose another name")
     if ctx.scope.lookup(node.name.name) is not None:

@@ -1,7 +1,7 @@
 """Functions of matrices that are made by updates: entrywise functions, products, `polar`, `norm`, `dot` (language, 8).
 
 Each becomes a hidden matrix, or a number, that a statement of its own computes. That no random matrix is in them is
-checked when the whole program is known (`check.made_by_updates`).
+checked when the whole program is known (`ir.made_by_updates`).
 """
 
 from __future__ import annotations

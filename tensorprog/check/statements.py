@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tensorprog.check.assignments import assign
 from tensorprog.check.context import Abandon, Context
-from tensorprog.check.declarations import BUILTINS, declare
+from tensorprog.check.declarations import builtin_names, declare
 from tensorprog.check.integers import bool_expr, int_expr
 from tensorprog.check.scope import IntName, Pending, Poison
 from tensorprog.diagnostics import Note, Span
@@ -80,7 +80,7 @@ def _for(ctx: Context, node: tree.For) -> None:
             and not isinstance(binding, Poison):
         ctx.fail("TP231", f"the loop variable `{node.var}` already names something else", node.var_span,
                  notes=(Note("it is defined here", ctx.scope.place(node.var)),), help="choose another name")
-    if node.var in BUILTINS:
+    if node.var in builtin_names():
         ctx.fail("TP203", f"`{node.var}` is a function of the language and cannot be a loop variable", node.var_span,
                  help="choose another name")
     var = ctx.builder.names.fresh(node.var)

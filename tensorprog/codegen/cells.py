@@ -207,7 +207,7 @@ class Cells(MatrixStates):
 
     def _zeros(self, cell: Cell) -> str:
         shape = self._shape(cell)
-        return f"np.zeros({shape})" if shape != "()" else "0.0"
+        return f"np.zeros({shape}{_type(cell)})" if shape != "()" else "0.0"
 
     def _shape(self, cell: Cell) -> str:
         lead = [int_text(self.every_axis[a].length) for a in self._lead(self.storage[cell])]
@@ -232,8 +232,14 @@ class Cells(MatrixStates):
             extents = self.extents.get(cell, ("0",) * cell.rank)
             shape = tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
             only_added = all(isinstance(s, Accum) for s in walk(self.program.body) if written(s) is cell)
-            fill = "np.zeros(" + shape + ")" if only_added and cell.role == "hidden" else f"np.full({shape}, np.nan)"
+            zero = only_added and cell.role == "hidden"
+            fill = f"np.zeros({shape}{_type(cell)})" if zero else f"np.full({shape}, np.nan{_type(cell)})"
             self.line(f"{python_name(cell.name)} = {fill}")
+
+
+def _type(cell: Cell) -> str:
+    """The argument that says of what type the entries of an array are: vectors may be float32, numbers are float64."""
+    return ", dtype" if cell.type.width else ""
 
 
 def _finite_left(cell: Cell, items: tuple) -> int:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Container
 from fractions import Fraction
 
-from tensorprog.ir.primitives import Expr, derivative
-from tensorprog.nonlinearities import NONLINEARITIES
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.expr import Expr
+from tensorprog.ir.primitives import derivative
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
-
-# Where NumPy's own function, or an operator, is the NumPy form of the table of record.
-_NUMPY = {"neg": "-{x}", "abs": "np.abs({x})", "sign": "np.sign({x})", "tanh": "np.tanh({x})", "exp": "np.exp({x})",
-          "log": "np.log({x})", "sqrt": "np.sqrt({x})", "sin": "np.sin({x})", "cos": "np.cos({x})",
-          "square": "np.square({x})"}
 
 
 def number_text(value: Fraction | float) -> str:
@@ -30,9 +26,7 @@ def numpy_text(fn: str, args: list[str]) -> str:
         return f"{args[0]} {_INFIX[fn]} {args[1]}"
     if fn in ("max", "min"):
         return f"np.{fn}imum({args[0]}, {args[1]})"
-    if fn in _NUMPY:
-        return _NUMPY[fn].format(x=args[0])
-    return f"rt.{fn}({args[0]})"
+    return (NONLINEARITIES[fn].numpy or f"rt.{fn}({{x}})").format(x=args[0])
 
 
 def numpy_derivative(fn: str, order: int, arg: str) -> str:
@@ -89,18 +83,21 @@ class KernelBody:
 
 
 class KernelPool:
-    """The kernels of one module; equal bodies share one kernel. `taken` names are those of the program."""
+    """The kernels of one module; equal bodies share one kernel. `taken` names are those of the program; with `single`
+    kernels take float32 vectors as well."""
 
-    def __init__(self, taken: Container[str]) -> None:
+    def __init__(self, taken: Container[str], single: bool = False) -> None:
+        self._single = single
         self._names: dict[tuple[str, ...], str] = {}
         self._taken = taken
         self.sources: list[str] = []
 
-    def name(self, params: int, body: KernelBody, result: str) -> str:
+    def name(self, params: tuple[bool, ...], body: KernelBody, result: str) -> str:
+        """The kernel with a body; `params` tell which arguments are vectors, and not numbers."""
         key = (str(params), *body.lines, result)
         if key not in self._names:
             name = self._names[key] = self._fresh()
-            self.sources.append(_kernel_source(name, params, body, result))
+            self.sources.append(_kernel_source(name, params, body, result, self._single))
         return self._names[key]
 
     def _fresh(self) -> str:
@@ -110,9 +107,12 @@ class KernelPool:
         return name
 
 
-def _kernel_source(name: str, params: int, body: KernelBody, result: str) -> str:
-    args = ", ".join(f"a{i}" for i in range(params))
-    types = ", ".join(["float64"] * params)
-    lines = [f'@vectorize(["float64({types})"], cache=True)', f"def {name}({args}):"]
+def _kernel_source(name: str, params: tuple[bool, ...], body: KernelBody, result: str, single: bool) -> str:
+    args = ", ".join(f"a{i}" for i in range(len(params)))
+    types = [f"float64({', '.join(['float64'] * len(params))})"]
+    if single:  # first, because double precision takes float32, too
+        types.insert(0, f"float32({', '.join('float32' if wide else 'float64' for wide in params)})")
+    listed = ", ".join(f'"{each}"' for each in types)
+    lines = [f"@vectorize([{listed}], cache=True)", f"def {name}({args}):"]
     lines += [f"    {line}" for line in body.lines]
     return "\n".join([*lines, f"    return {result}"])

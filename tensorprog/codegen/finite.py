@@ -6,7 +6,8 @@ The statements are those of `codegen.particles`, with the n coordinates of a vec
 
 from __future__ import annotations
 
-from tensorprog.codegen.module import header_text, result_lines, steps_text, unpacked_lines
+from tensorprog.codegen.initials import unpacked_lines
+from tensorprog.codegen.module import header_text, result_lines, steps_text
 from tensorprog.codegen.names import python_name
 from tensorprog.codegen.particles import emit_body
 from tensorprog.ir.program import MatrixType, Program, cells_written

@@ -41,6 +41,8 @@ class Fusion(EmitterBase):
         text = value.text if value.layout.dims else f"float({value.text})"
         if shape == "()":
             return value.text, target
+        if target.width and not value.layout.width:
+            text = f"rt.narrow({text}, dtype)"
         return f"np.broadcast_to({aligned(text, value.layout, target)}, {shape})", target
 
     # --- coordinatewise expressions ---
@@ -71,7 +73,7 @@ class Fusion(EmitterBase):
         params = [leaf for leaf in leaves if not _is_literal(self.values[leaf].text)]
         names = {leaf: self.values[leaf].text for leaf in leaves} | {leaf: f"a{i}" for i, leaf in enumerate(params)}
         result = self._kernel_expression(op, body, names)
-        kernel = self.pool.name(len(params), body, result)
+        kernel = self.pool.name(tuple(self.values[p].layout.width for p in params), body, result)
         args = [aligned(self.values[p].text, self.values[p].layout, layout) for p in params]
         return f"{kernel}({', '.join(args)})"
 
@@ -96,6 +98,8 @@ class Fusion(EmitterBase):
             else:
                 value = self.values[arg]
                 text = aligned(value.text, value.layout, target)
+                if target.width and not value.layout.width and not _is_literal(value.text):
+                    text = f"rt.narrow({text}, dtype)"
                 args.append(f"({text})" if text.startswith("-") else text)
         if op.order:
             return numpy_derivative(op.fn, op.order, args[0])
@@ -233,7 +237,8 @@ class Fusion(EmitterBase):
             return text, out
         axis = str(positions[0] - len(own)) if len(positions) == 1 else str(tuple(positions))
         function = "mean" if mean and labels == ("N",) else "sum"
-        result = f"np.{function}({text}, axis={axis})"
+        double = ", dtype=float" if "N" in labels else ""
+        result = f"np.{function}({text}, axis={axis}{double})"
         if mean and "N" in labels and labels != ("N",):
             result += " / samples"
         return result, out

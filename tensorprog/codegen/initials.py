@@ -6,24 +6,33 @@ from collections.abc import Mapping
 
 from tensorprog.codegen.matrix_kinds import MatrixKinds
 from tensorprog.codegen.names import int_text, python_name
-from tensorprog.ensembles import ensemble_of
+from tensorprog.ensembles import Ensemble, ensemble_of
 from tensorprog.ir.constants import constant
 from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
 from tensorprog.passes.powers import Powers
 from tensorprog.passes.spaces import Spaces
 
 
-def initial_lines(program: Program, spaces: Spaces, powers: Powers, env: Mapping,
-                  mirrored: frozenset[Cell] = frozenset()) -> list[str]:
-    """Statements that give every declared object its value, from the list `spaces` of the module."""
+def initial_lines(program: Program, spaces: Spaces, powers: Powers, env: Mapping, draws: Mapping[Cell, str] = {}
+                  ) -> list[str]:
+    """Statements that give every declared object its value, from the list `spaces` of the module. `draws` are the
+    statements for those that are not drawn in the plain way."""
     lines, functional = ratio_lines(program, env), MatrixKinds(program).functional
     for initial in program.initials:
         if isinstance(initial.cell.type, MatrixType):
             zero = "update_matrix" if initial.cell in functional else "zero_matrix"
             lines += _matrix(initial, program, spaces, env, zero)
+        elif initial.cell in draws:
+            lines.append(draws[initial.cell])
         else:
-            lines += _vectors(initial, program, spaces, powers, initial.cell in mirrored, env)
+            lines.append(vectors_line(initial, program, spaces, powers, env))
     return lines
+
+
+def unpacked_lines(program: Program) -> list[str]:
+    """Statements that give the program's sizes, parameters and inputs their names."""
+    names = [*(s.name for s in program.sizes), *(p.name for p in program.params), *(i.name for i in program.inputs)]
+    return [f"    {python_name(n)} = env[{n!r}]" for n in names]
 
 
 def ratio_lines(program: Program, env: Mapping) -> list[str]:
@@ -38,18 +47,30 @@ def ratio_lines(program: Program, env: Mapping) -> list[str]:
 def drawn_vectors(initial: Initial, program: Program, powers: Powers, env: Mapping) -> str:
     """The law of an initial object that is not a matrix, its number of vectors and its arguments, as arguments of
     `draw`."""
-    count = " * ".join([*map(int_text, initial.extents), *map(int_text, initial.cell.type.shape)]) or "1"
+    return f"{initial.law.name!r}, {count_text(initial)}, {law_text(initial, program, powers, env)}"
+
+
+def count_text(initial: Initial) -> str:
+    """The number of vectors of an initial object."""
+    return " * ".join([*map(int_text, initial.extents), *map(int_text, initial.cell.type.shape)]) or "1"
+
+
+def law_text(initial: Initial, program: Program, powers: Powers, env: Mapping) -> str:
+    """The arguments of the law of an initial object that is not a matrix, at order one: a tuple."""
     args = ", ".join(_law_arguments(initial, program, powers, env))
-    return f"{initial.law.name!r}, {count}, ({args}{',' if args else ''})"
+    return f"({args}{',' if args else ''})"
 
 
-def _vectors(initial: Initial, program: Program, spaces: Spaces, powers: Powers, mirror: bool,
-             env: Mapping) -> list[str]:
-    cell = initial.cell
-    flip = ", mirror=True" if mirror else ""
-    drawn = f"spaces[{spaces.of(cell)}].draw({drawn_vectors(initial, program, powers, env)}{flip})"
-    shape = ", ".join([*map(int_text, initial.extents), *map(int_text, cell.type.shape), "samples"])
-    return [f"    {python_name(cell.name)} = {drawn}.reshape({shape})"]
+def shape_text(initial: Initial) -> str:
+    """The shape of an initial object that is not a matrix."""
+    return ", ".join([*map(int_text, initial.extents), *map(int_text, initial.cell.type.shape), "samples"])
+
+
+def vectors_line(initial: Initial, program: Program, spaces: Spaces, powers: Powers, env: Mapping,
+                 how: str = "draw", more: str = "") -> str:
+    """The statement that draws an initial object that is not a matrix, by a method of its space with `more` arguments."""
+    drawn = f"spaces[{spaces.of(initial.cell)}].{how}({drawn_vectors(initial, program, powers, env)}{more})"
+    return f"    {python_name(initial.cell.name)} = {drawn}.reshape({shape_text(initial)})"
 
 
 def _matrix(initial: Initial, program: Program, spaces: Spaces, env: Mapping, zero: str) -> list[str]:
@@ -62,12 +83,17 @@ def _matrix(initial: Initial, program: Program, spaces: Spaces, env: Mapping, ze
         made = f"rt.{zero}({sides}, {ratios}, tolerance)"
     else:
         variance = _coefficient(initial.law.args[1], env, program)[0]
-        made = f"rt.{ensemble_of(initial).operator}({sides}, {variance}, {ratios}, tolerance)"
+        made = f"{_operator(ensemble_of(initial))}({sides}, {variance}, {ratios}, tolerance)"
     if not extents:
         return [f"    {name} = {made}"]
     indices = [f"i{k}" for k in range(len(extents))]
     loops = " ".join(f"for {i} in range({e})" for i, e in zip(indices, extents))
     return [f"    {name} = {{({', '.join(indices)},): {made} {loops}}}"]
+
+
+def _operator(ensemble: Ensemble) -> str:
+    """What makes the lazily sampled operator, as source text."""
+    return f"rt.operator({ensemble.name!r})" if callable(ensemble.operator) else f"rt.{ensemble.operator}"
 
 
 def _law_arguments(initial: Initial, program: Program, powers: Powers, env: Mapping) -> list[str]:

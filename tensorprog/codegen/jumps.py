@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tensorprog.jumps import place_of
-from tensorprog.passes.jumps import Jump, Probed
+from tensorprog.passes.jumps import Jump, Probed, place_of
 
 
 def jumps_text(probes: Probed) -> str:

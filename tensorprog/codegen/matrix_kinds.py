@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tensorprog.check.made_by_updates import random_matrices
+from tensorprog.ir.made_by_updates import random_matrices
 from tensorprog.ir.program import Cell, FunctionTerm, MatAccum, MatrixTerm, MatStore, Program, walk
 
 

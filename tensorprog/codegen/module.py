@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from tensorprog.codegen.binding import bind_text
-from tensorprog.codegen.initials import initial_lines
+from tensorprog.codegen.emitter import local_names
+from tensorprog.codegen.expressions import KernelPool
+from tensorprog.codegen.initials import initial_lines, unpacked_lines
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.codegen.particles import emit_body
 from tensorprog.codegen.quoting import quoted, quoted_name
+from tensorprog.codegen.vector_draws import Sampling
+from tensorprog.ir.functions.nonlinearity import MATH
 from tensorprog.ir.integers import symbols
 from tensorprog.ir.program import Cell, For, Program
 from tensorprog.ir.text import program_text
 from tensorprog.passes.averages import resolutions
 from tensorprog.passes.powers import Powers
+from tensorprog.passes.precision import not_single
 from tensorprog.passes.spaces import Spaces
 
 _HEADER = '''"""Infinite-width limit of {name}, by particles.
@@ -41,7 +46,7 @@ from collections import defaultdict
 import tensorprog.runtime as rt
 '''
 
-_KERNEL_IMPORTS = """from math import cos, erf, erfc, exp, inf, log, log1p, sin, sqrt, tanh
+_KERNEL_IMPORTS = f"""from math import {", ".join(MATH)}
 
 import numpy as np
 
@@ -57,15 +62,19 @@ def emit_module(program: Program, original: Program, powers: Powers, vanishing: 
         program: the limit program, loops marked.
         original: the program as the user wrote it.
         vanishing: outputs whose limit is zero, and cells of samples.
-        mirrored: readout vectors, sampled antithetically.
+        mirrored: readout vectors, sampled so that outputs at initialization are zero.
         env: values that the powers of declared constants depend on.
     """
-    spaces = Spaces(program)
-    body = emit_body(program, spaces)
-    setup = [*_sampled_spaces(program, spaces, mirrored), *initial_lines(program, spaces, powers, env, mirrored)]
-    parts = [header_text(_HEADER, program, original, bool(body.functions)), *body.functions, bind_text(program),
+    refused = not_single(program)
+    spaces, pool = Spaces(program), KernelPool(local_names(program), single=refused is None)
+    sampling = Sampling(program, spaces, mirrored)
+    functions = sampling.functions(pool, env)
+    body = emit_body(program, spaces, pool=pool)
+    setup = [*_sampled_spaces(spaces, sampling.flips), *initial_lines(program, spaces, powers, env,
+             sampling.draws(powers, env)), *sampling.later_lines(powers, env)]
+    parts = [header_text(_HEADER, program, original, bool(body.functions)), *body.functions, *functions, bind_text(program),
              _replicate(program, [*setup, *body.lines], vanishing), steps_text(program),
-             _run(program, resolutions(program, env))]
+             _run(program, resolutions(program, env), refused)]
     return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
 
@@ -91,9 +100,11 @@ def steps_text(program: Program) -> str:
     return "\n".join([*lines, f"    return {' + '.join(lengths) or 0}"])
 
 
-def _run(program: Program, resolution: Mapping[str, tuple[float, bool]]) -> str:
-    return f'''def run(data, *, samples=4096, replicates=8, seed=0, tolerance=None, threads=None, progress=None,
-        biased=None, **settings):
+def _run(program: Program, resolution: Mapping[str, tuple[float, bool]], refused: str | None) -> str:
+    single = refused is None
+    why = f"here it is not: {refused}" if refused else "which a small part of a replicate is run in both for"
+    return f'''def run(data, *, samples=4096, replicates=8, seed=0, tolerance=None, dtype=None, threads=None,
+        progress=None, biased=None, notes=None, finished=None, remote=None, **settings):
     """The limits of the outputs ({", ".join(o.name for o in program.outputs)}) and their standard errors.
 
     Args:
@@ -102,10 +113,14 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]]) -> str:
         replicates: independent randomizations, from which the errors come.
         seed: of all randomness.
         tolerance: relative size below which a vector's new part adds no direction to a matrix's memory; by default it
-            starts at 1e-3 and grows with the number of directions k as 0.15*sqrt(k/samples).
+            starts at 1e-3 and grows with the number of directions k as 0.1 to 0.25 times sqrt(k/samples).
+        dtype: of vectors, 'float64' or 'float32'; by default float32 where that is as good ({why}).
         threads: replicates that run at the same time; by default as many as there are processors.
         progress: called with (steps done, steps in all) over all replicates.
         biased: a set, which gets the names of outputs whose bias is above their standard error.
+        finished: a `tensorprog.runtime.checkpoints.Finished`, which keeps replicates.
+        remote: runs replicates elsewhere, as `tensorprog.runtime.replicates` says.
+        notes: a `tensorprog.runtime.Notes` for what else replicates tell.
 
     Returns:
         (values, errors): output name -> array.
@@ -113,29 +128,29 @@ def _run(program: Program, resolution: Mapping[str, tuple[float, bool]]) -> str:
     env = bind(data, settings)
     samples += samples % 2
 
-    def one(child, tick, part=(0, 1)):
-        return replicate(env, rt.part_size(samples, part[1]), child, tolerance, tick, part=part)
+    def one(child, tick, part=(0, 1), dtype="float64"):
+        return replicate(env, rt.part_size(samples, part[1]), child, tolerance, tick, part=part, dtype=dtype,
+                         notes=notes if part == (0, 1) else None)
 
+    single = {single} and (tolerance is None or tolerance > rt.LEAST_SINGLE)
+    one = rt.in_precision(one, dtype, single, samples, seed)
     return rt.run_replicates(one, replicates=replicates, seed=seed, steps=steps(env), threads=threads,
-                             progress=progress, samples=samples, jumps={dict(resolution)!r}, biased=biased)'''
+                             progress=progress, samples=samples, jumps={dict(resolution)!r}, biased=biased,
+                             finished=finished, remote=remote)'''
 
 
 # --- one replicate -------------------------------------------------------------------------------------------
 
 
 def _replicate(program: Program, body: list[str], vanishing: Collection[str | Cell]) -> str:
-    lines = ["def replicate(env, samples, seed, tolerance, tick, plain=False, part=(0, 1)):",
+    lines = ["def replicate(env, samples, seed, tolerance, tick, plain=False, part=(0, 1), dtype='float64',",
+             "              notes=None):",
              '    """One randomization: output name -> array. Calls `tick` after every step of its outermost loops.',
              "    `plain` samples are independent, so that averages fluctuate like those of a network of that width.",
              "    `part` (i, k): by the i-th of k parts of the particles that there are with k times as many samples.",
              '    """']
-    return "\n".join([*lines, *unpacked_lines(program), *body, *result_lines(program, vanishing)])
-
-
-def unpacked_lines(program: Program) -> list[str]:
-    """Statements that give the program's sizes, parameters and inputs their names."""
-    names = [*(s.name for s in program.sizes), *(p.name for p in program.params), *(i.name for i in program.inputs)]
-    return [f"    {python_name(n)} = env[{n!r}]" for n in names]
+    noted = ["    if notes is not None:", "        notes.take(spaces)"]
+    return "\n".join([*lines, *unpacked_lines(program), *body, *noted, *result_lines(program, vanishing)])
 
 
 def result_lines(program: Program, vanishing: Collection[str | Cell]) -> list[str]:
@@ -155,8 +170,7 @@ def _result(cell: Cell, vanishes: bool) -> str:
     return f"np.zeros_like({name})" if vanishes else f"np.asarray({name})"
 
 
-def _sampled_spaces(program: Program, spaces: Spaces, mirrored: frozenset[Cell]) -> list[str]:
-    flips = {spaces.of(c) for c in mirrored if c in {i.cell for i in program.initials}}
-    made = [f"rt.Space(samples, seeds[{i}]{', mirrored=True' if i in flips else ''}, plain=plain, part=part)"
+def _sampled_spaces(spaces: Spaces, flips: set[int]) -> list[str]:
+    made = [f"rt.Space(samples, seeds[{i}]{', mirrored=True' if i in flips else ''}, plain=plain, part=part, dtype=dtype)"
             for i in range(len(spaces.widths))]
-    return [f"    seeds = seed.spawn({len(spaces.widths)})", f"    spaces = [{', '.join(made)}]"]
+    return ["    dtype = np.dtype(dtype)", f"    seeds = seed.spawn({len(spaces.widths)})", f"    spaces = [{', '.join(made)}]"]

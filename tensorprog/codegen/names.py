@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 
+from tensorprog.ir.functions.nonlinearity import MATH
 from tensorprog.ir.integers import BoolExpr, IntExpr
 from tensorprog.ir.integers import bool_text as plain_bool_text
 from tensorprog.ir.integers import int_text as plain_int_text
@@ -11,7 +12,7 @@ from tensorprog.ir.integers import int_text as plain_int_text
 RESERVED = frozenset(
     "np rt env samples seed seeds tolerance tick steps vectorize run bind replicate spaces ratios defaultdict max min "
     "start stop step part low high zero counter slots threads rank scratch phase dtype njit "
-    "initial evaluate dimensions int float range len exp log sqrt sin cos tanh erf erfc log1p abs inf".split())
+    "initial evaluate dimensions int float range len abs".split()) | set(MATH)
 
 
 def python_name(name: str) -> str:

@@ -56,7 +56,10 @@ MOST_NESTED = 60
 
 
 class Emitter(CompiledLoops):
-    """Emits the body of one replicate: statements, loops and temporaries."""
+    """Emits the body of one replicate: statements, loops and temporaries. With `ticks` every step of an outermost loop is
+    reported."""
+
+    ticks = True
 
     # --- blocks ---
 
@@ -115,7 +118,7 @@ class Emitter(CompiledLoops):
         args = bounds[1] if bounds[0] == "0" and len(bounds) == 2 else ", ".join(bounds)
         self.line(f"for {python_name(loop.var)} in range({args}):")
         self._indented(loop.body)
-        if loop in self.program.body and not self.active:
+        if self.ticks and loop in self.program.body and not self.active:
             self.lines.append("    " * (self.depth + 1) + "tick()")
 
     def _indented(self, body: tuple[Statement, ...]) -> None:
@@ -262,7 +265,7 @@ class Emitter(CompiledLoops):
             a in loop_names(i) for i in items if not isinstance(i, Range)))
         target = Layout(axes, len(var.type.shape), bool(var.type.width))
         shape = tuple_text(shape_parts(target, self.every_axis, var.type.shape, "samples"))
-        self.assign(var, f"np.zeros({shape})", target)
+        self.assign(var, f"np.zeros({shape}{', dtype' if target.width else ''})", target)
         text, _ = self._full(arg, axes=axes)
         if any(loop_names(i) & set(self.order) for i in items if not isinstance(i, Range)):
             # One position per iteration: the axis' own index travels along.
@@ -284,9 +287,9 @@ class Body:
     special: bool
 
 
-def emit_body(program: Program, spaces: Spaces, *, compiles: bool = False) -> Body:
-    """The statements of a program; `compiles` allows loops to be compiled."""
-    pool = KernelPool(local_names(program))
+def emit_body(program: Program, spaces: Spaces, *, compiles: bool = False, pool: KernelPool | None = None) -> Body:
+    """The statements of a program; `compiles` allows loops to be compiled. `pool` has the kernels that there are already."""
+    pool = pool or KernelPool(local_names(program))
     emitter = Emitter(program, spaces, pool)
     emitter.compiles = compiles
     emitter.allocate()

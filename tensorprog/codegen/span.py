@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tensorprog.codegen.binding import bind_text
-from tensorprog.codegen.initials import drawn_vectors, initial_lines, ratio_lines
-from tensorprog.codegen.module import header_text, result_lines, steps_text, unpacked_lines
+from tensorprog.codegen.initials import drawn_vectors, initial_lines, ratio_lines, unpacked_lines
+from tensorprog.codegen.module import header_text, result_lines, steps_text
 from tensorprog.codegen.particles import emit_body
 from tensorprog.ir.program import MatrixType, Program
 from tensorprog.passes.powers import Powers

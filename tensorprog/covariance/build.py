@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tensorprog.compiled import Compiled
 from tensorprog.covariance.budget import Budget, Unsupported, limited, shared
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.system import System
 from tensorprog.covariance.unwind import Unwound
-from tensorprog.driver import Compiled
 from tensorprog.ir.program import Cell
 from tensorprog.passes.unit_steps import unit_steps
 

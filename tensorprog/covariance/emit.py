@@ -8,6 +8,7 @@ that the depth of a recursion costs no call stack and loops stay rolled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sympy
 from sympy import Expr, Symbol
@@ -15,19 +16,16 @@ from sympy import Expr, Symbol
 from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.extents import family_extents
 from tensorprog.codegen.names import int_text, python_name
-from tensorprog.codegen.pairs import IMPORTS
 from tensorprog.codegen.quoting import quoted, quoted_name
 from tensorprog.covariance.contraction import contracted
 from tensorprog.covariance.naming import named
 from tensorprog.covariance.nodes import Call, Expectation, ordered
-from tensorprog.covariance.pairs import PairLowering
-from tensorprog.covariance.pairs_emit import tile_sections
 from tensorprog.covariance.printer import Printer, key_text
 from tensorprog.covariance.rows import find_rows
-from tensorprog.covariance.runtime import KEY_LENGTH
 from tensorprog.covariance.system import Equation, System
 from tensorprog.covariance.tape_emit import tape_sections
 from tensorprog.ir.program import Output, Program
+from tensorprog.runtime.table import KEY_LENGTH
 
 _HEADER = '''"""Infinite-width limit of {name}, by covariances.
 
@@ -46,10 +44,10 @@ import numpy as np
 
 {imports}from tensorprog.runtime import integers
 from tensorprog.runtime.compiling import njit
-from tensorprog.covariance import tape, tape_grams, tape_keys
-from tensorprog.covariance.runtime import {runtime}
-from tensorprog.covariance.solving import Solver
-from tensorprog.expectations.numeric import gelu, relu, sigmoid, sigmoid_slope, sign, silu, softplus, step, tanh_slope
+from tensorprog.runtime import tape, tape_grams, tape_keys
+from tensorprog.runtime.table import {runtime}
+from tensorprog.runtime.solving import Solver
+from tensorprog.runtime.expectations import gelu, relu, sigmoid, sigmoid_slope, sign, silu, softplus, step, tanh_slope
 '''
 
 _TABLE = '''from numba import types
@@ -96,7 +94,15 @@ def solve(key, memo, stack, worst, limit, {env}):
 '''
 
 
-def emit_module(program: Program, original: Program, system: System, tiles: Sequence[PairLowering] = (),
+@dataclass(frozen=True)
+class Tile:
+    """The text of a kernel over pairs of rows in a module: what it imports, and its definitions, among them `by_tiles_<number>`."""
+
+    imports: str
+    sections: tuple[str, ...]
+
+
+def emit_module(program: Program, original: Program, system: System, tiles: Sequence[Tile] = (),
                 varying: Sequence[str] = ()) -> str:
     """The source of the module that computes the outputs of `system`, those of `tiles` as kernels over pairs of rows
     where these apply.
@@ -156,7 +162,7 @@ class _Compute(Printer):
 
 
 class _Module:
-    def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[PairLowering],
+    def __init__(self, program: Program, original: Program, system: System, tiles: Sequence[Tile],
                  varying: Sequence[str]):
         self.program, self.original, self.system, self.tiles = program, original, system, tiles
         self.varying = varying
@@ -170,30 +176,28 @@ class _Module:
         return self.width > KEY_LENGTH
 
     def _runtime(self) -> list[str]:
-        """What the module takes from `covariance.runtime`."""
+        """What the module takes from `runtime.table`."""
         conditions = ["CANCELS", "NotCancelling"] if self.system.conditions else []
         return [*conditions, "TooLarge", *(() if self.long_keys else ("get", "table")), "with_errors"]
 
     def text(self) -> str:
         listed = "\n".join(f"    {line}" for e in self.system.equations.values() for line in equation_lines(e))
         header = _HEADER.format(name=quoted_name(self.original.source.name), equations=quoted(listed),
-                                imports=f"{IMPORTS}\n" if self.tiles else "",
+                                imports=f"{self.tiles[0].imports}\n" if self.tiles else "",
                                 runtime=", ".join(self._runtime()))
         env = ", ".join(self.env) or "unused"
         if self.long_keys:
             header += _TABLE.format(length=self.width)
         parts = [header, *(r.emit(f"mean_{k}", cached=True) for k, r in enumerate(self.system.recipes)),
                  _Compute(self.program, self.system, self.width).text(env), _SOLVE.format(env=env),
-                 *self._tape(env), bind_text(self.program, "integers"), *self._tiles(), *self._varying(), self._run()]
+                 *self._tape(env), bind_text(self.program, "integers"),
+                 *(section for tile in self.tiles for section in tile.sections), *self._varying(), self._run()]
         return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
     # --- kernels over pairs of rows ---
 
     def _tape(self, env: str) -> list[str]:
         return tape_sections(self.program, self.system, self.rows, self.width, env) if self.rows.outputs else []
-
-    def _tiles(self) -> list[str]:
-        return [section for k, t in enumerate(self.tiles) for section in tile_sections(t, f"_{k}")]
 
     def _varying(self) -> list[str]:
         if not self.varying:

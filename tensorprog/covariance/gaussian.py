@@ -8,8 +8,8 @@ the responses cancel whatever a case takes over from earlier iterations, so that
 the case itself names. If substituting the coefficients which follow from it leaves exactly those Zhat's, it is true by
 induction over the program's order. That is how the Onsager term of approximate message passing cancels.
 
-Of an orthogonal matrix, W = g O with O : [m, n], W @ W.T is a projection times g**2, which changes both parts. Let k be the share of
-the space of y that it reaches, m / max(m, n), and
+Of an orthogonal matrix, W = g O with O : [m, n], W @ W.T is a projection times g**2, which changes both parts. Let k be the
+share of the space of y that it reaches, m / max(m, n), and
 
     R^y = Z^y - k * sum over earlier uses W @ x of Zhat^{W x} * E[ d Z^y / d Zhat^{W x} ]
 

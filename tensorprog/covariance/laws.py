@@ -51,7 +51,10 @@ class Laws:
         """The share of a vector that a product with the matrix and one with its transpose leave of it, if the matrix is a
         multiple of an orthogonal one, square or not; 0 for independent entries, whose products know nothing of each other."""
         initial = next(i for i in self.program.initials if i.cell is cell)
-        if not ensemble_of(initial).orthogonal:
+        ensemble = ensemble_of(initial)
+        if callable(ensemble.operator):
+            raise Unsupported(f"equations know nothing of the law `{ensemble.name}`, which is from outside of tensorprog")
+        if not ensemble.orthogonal:
             return Integer(0)
         rows, cols = self.ratio(cell.type.rows), self.ratio(cell.type.cols)
         return (rows if transposed else cols) / sympy.Max(rows, cols)

@@ -30,6 +30,7 @@ from tensorprog.covariance.nodes import (
 )
 from tensorprog.covariance.writes import Binding, Frame, FunctionDef, Site, Value
 from tensorprog.ir.integers import BoolExpr, IntExpr
+from tensorprog.ir.laws import centre
 from tensorprog.ir.program import Cell, Program, Range, Var, cells_written
 
 
@@ -162,10 +163,10 @@ class Scope:
         return self._constant_set
 
     def is_symmetric(self, number: int) -> bool:
-        """Whether the Init of a declared vector has a law that a change of sign leaves as it is."""
+        """Whether the Init of a declared vector, which is centred, has a law that a change of sign leaves as it is."""
         if number >= len(self.program.initials):  # the mask of a sparse vector
             return False
-        return self.program.initials[number].law.name in ("rademacher", "sparse_normal", "normal", "uniform")
+        return centre(self.program.initials[number].law) is not None
 
     def answering(self, site: Site) -> list[int]:
         """The sites that apply the transpose of a site's matrix."""

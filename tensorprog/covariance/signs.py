@@ -13,11 +13,9 @@ from sympy import Expr
 
 from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product, Total, Whole
 from tensorprog.covariance.scope import Scope
+from tensorprog.expectations.functions import parity_of
 from tensorprog.ir.parities import EVEN, NEITHER, ODD, ZERO, of_product, of_sum
 from tensorprog.ir.program import Cell
-
-_ODD_FUNCTIONS = (sympy.tanh, sympy.erf, sympy.sin, sympy.sinh, sympy.sign, sympy.atan)
-_EVEN_FUNCTIONS = (sympy.Abs, sympy.cos, sympy.cosh, sympy.DiracDelta)
 
 
 class Signs:
@@ -79,9 +77,9 @@ class Signs:
 
     def _function(self, expr: Expr) -> str:
         inner = [self._look(a) for a in expr.args]
-        if expr == 0 or isinstance(expr, _ODD_FUNCTIONS):
+        if expr == 0 or parity_of(expr.func) == "odd":
             return inner[0] if inner else ZERO
-        if all(p in (EVEN, ZERO) for p in inner) or inner == [ODD] and isinstance(expr, _EVEN_FUNCTIONS):
+        if all(p in (EVEN, ZERO) for p in inner) or inner == [ODD] and parity_of(expr.func) == "even":
             return EVEN
         return NEITHER
 

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import sympy
 from sympy import Expr, Symbol
 
-from tensorprog.covariance import tape_grams
 from tensorprog.covariance.integers import integer
 from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, Total, factors_of
 from tensorprog.covariance.printer import Printer, key_text
 from tensorprog.covariance.rows import Rows, split_bound
 from tensorprog.covariance.system import Equation, System
 from tensorprog.ir.program import Program
+from tensorprog.runtime import tape_grams
 
 #: Cases of an equation that is written out where it is called, with those of what it calls.
 LONGEST = 12

@@ -15,11 +15,11 @@ import sympy
 from sympy import Expr, Product, Sum
 
 from tensorprog.derive.families import Family, Place, family_of
+from tensorprog.derive.formula import formula
 from tensorprog.derive.instances import skeleton
 from tensorprog.derive.rules import OTHER_SECTION, Index, Rule, Step
 from tensorprog.derive.spans import Ranges
 from tensorprog.derive.symbols import E, element
-from tensorprog.derive.text import formula
 
 STEP = "common-expectation"
 MARK = Step(STEP, "")

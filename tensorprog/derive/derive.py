@@ -10,10 +10,12 @@ from functools import cache
 import sympy
 from sympy import Expr, Function, S
 
+from tensorprog.compiled import Compiled
 from tensorprog.derive.arrays import Binder
 from tensorprog.derive.common import name_common_expectations
 from tensorprog.derive.draws import with_law_of_draws
 from tensorprog.derive.entries import Trace
+from tensorprog.derive.formula import formula
 from tensorprog.derive.indices import Renaming
 from tensorprog.derive.integers import to_constant, to_integer
 from tensorprog.derive.notes import STEIN
@@ -21,10 +23,9 @@ from tensorprog.derive.rules import Derivation, Index, Rule, Step
 from tensorprog.derive.simplify import Finding, Simplified, Vectors, simplified
 from tensorprog.derive.symbols import Atom, Cov, Hat, expectation, index, z
 from tensorprog.derive.system import HatSite, build_system
-from tensorprog.derive.text import formula
 from tensorprog.derive.titles import placeholder_names
 from tensorprog.derive.trace import trace
-from tensorprog.driver import Compiled
+from tensorprog.ir.laws import centre
 from tensorprog.ir.program import For, Initial, MatrixType, Program, walk
 
 
@@ -90,15 +91,8 @@ def initial_vectors(limit: Program, read: Trace) -> Vectors:
 
 
 def _is_symmetric(limit: Program, initial: Initial) -> bool:
-    args = [to_constant(limit, a) for a in initial.law.args]
-    match initial.law.name:
-        case "normal":
-            return args[0] == 0
-        case "rademacher" | "sparse_normal":
-            return True
-        case "uniform":
-            return sympy.expand(args[0] + args[1]) == 0
-    return False
+    about = centre(initial.law)
+    return about is not None and sympy.expand(to_constant(limit, about)) == 0
 
 
 class _Writer:
@@ -149,7 +143,7 @@ class _Writer:
               steps: tuple[Step, ...] = (), note: str = "") -> Rule:
         mapping = self.renaming.free(tuple(b.symbol for b in loops))
         used = frozenset(s.name for s in mapping.values())
-        show = lambda e: self.renaming.apply(e.xreplace(self.names), mapping, used)  # noqa: E731
+        show = lambda e: self.renaming.apply(e.xreplace(self.names), mapping, used)
         indices = tuple(Index(mapping[b.symbol], show(b.low), show(b.high)) for b in loops)
         return Rule(kind, show(left), show(right), indices, condition.xreplace(mapping), note, steps)
 

@@ -52,9 +52,13 @@ class State:
 
 @dataclass(slots=True)
 class Trace:
+    """`placeholders` are values without a name, with the variables that hold them; `adjoints` tells of those that a
+    cell of a gradient's sweep has collected what they are the adjoints of."""
+
     entries: list[Equation | Site] = field(default_factory=list)
     states: dict[tuple[str, int], State] = field(default_factory=dict)
     scope: Scope = field(default_factory=Scope)
     first_times: dict[str, Expr] = field(default_factory=dict)
     placeholders: dict[str, str] = field(default_factory=dict)
+    adjoints: dict[str, str] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)

@@ -16,6 +16,7 @@ from tensorprog.ir.program import (
     Cell,
     For,
     Let,
+    Load,
     MatrixType,
     Program,
     Statement,
@@ -51,8 +52,20 @@ def stem_of(cell: Cell) -> str:
     """The user's name; that of an adjoint is `d` and the name of what it belongs to."""
     if cell.role != "hidden":
         return cell.display or cell.name
-    match = re.fullmatch(r"(.*?)_bar(?:_\d+)?", cell.name)
-    return f"d{match[1]}" if match else re.sub(r"(?:_\d+)+$", "", cell.name)
+    collected = adjoint_of(cell)
+    return f"d{collected}" if collected else re.sub(r"(?:_\d+)+$", "", cell.name)
+
+
+def adjoint_of(cell: Cell) -> str | None:
+    """What a cell of a gradient's sweep collects the adjoint of; None for other cells."""
+    match = re.fullmatch(r"(.*?)_bar(?:_\d+)?", cell.name) if cell.role == "hidden" else None
+    return match[1] if match else None
+
+
+def adjoints(program: Program) -> dict[Var, str]:
+    """The temporaries that are read from cells of gradients' sweeps, with what they are the adjoints of."""
+    return {s.var: name for s, _ in placed(program.body)
+            if isinstance(s, Let) and isinstance(s.op, Load) and (name := adjoint_of(s.op.cell))}
 
 
 def loop_stem(var: str) -> str:

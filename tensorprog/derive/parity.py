@@ -14,10 +14,11 @@ import sympy
 from sympy import Expr
 
 from tensorprog.derive.responses import Piece, Responses
-from tensorprog.derive.symbols import EVEN, ODD, OPAQUE, Atom, Cases, Dot, E, Hat, NonlinearityBase, Response, Z
+from tensorprog.derive.symbols import OPAQUE, Atom, Cases, Dot, E, Hat, NonlinearityBase, Response, Z
 from tensorprog.derive.system import System
 from tensorprog.ir import parities
 from tensorprog.ir.parities import of_product, of_sum
+from tensorprog.ir.primitives import parity
 
 Flip = frozenset[tuple[str, ...]]
 """What changes its sign: some of ('vector', name) and ('matrix', name, '0' or '1')."""
@@ -90,8 +91,9 @@ class Parity:
             return parities.EVEN
         if len(inner) == 1 and inner[0] == parities.ODD:
             name, order = (expr.fn, expr.order) if isinstance(expr, NonlinearityBase) else (type(expr).__name__, 0)
-            if name in ODD or name in EVEN:
-                return parities.ODD if (name in ODD) == (order % 2 == 0) else parities.EVEN
+            own = parity(name, order)
+            if own != "none":
+                return parities.ODD if own == "odd" else parities.EVEN
             if name == "Abs":
                 return parities.EVEN
         return parities.NEITHER

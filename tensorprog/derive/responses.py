@@ -29,6 +29,7 @@ from tensorprog.derive.symbols import (
     is_random,
 )
 from tensorprog.derive.system import HatSite, System, match_all
+from tensorprog.ir.primitives import kink
 
 DEPTH = 12
 
@@ -257,7 +258,7 @@ def _is_empty(binder: Binder) -> bool:
 
 
 def _is_rough(expr: Expr) -> bool:
-    return any(f.fn in ("step", "sign") and f.order > 0 for f in expr.atoms(NonlinearityBase))
+    return any(kink(f.fn) == "jump" and f.order > 0 for f in expr.atoms(NonlinearityBase))
 
 
 def merged(boxes: tuple[Box, ...], own: set[Expr]) -> tuple[Box, ...]:

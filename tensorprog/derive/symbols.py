@@ -21,6 +21,9 @@ from functools import cache
 import sympy
 from sympy import Expr, Function, Integer, S
 
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.primitives import slope_of_kink
+
 
 class Atom(Function):
     """A random variable of the limit: opaque to everything that works on coordinatewise expressions."""
@@ -87,10 +90,6 @@ class NonlinearityBase(Function):
         return _applied, (self.fn, self.order, self.args)
 
 
-ODD = {"tanh", "erf", "sign", "sin"}
-EVEN = {"abs", "cos"}
-ROUGH = {("step", 0), ("sign", 0)}
-
 
 def nonlinearity(fn: str, order: int = 0) -> type[NonlinearityBase]:
     """The SymPy function of a primitive's derivative of the given order."""
@@ -111,8 +110,8 @@ def derivative(fn: str, order: int, argindex: int, args: tuple[Expr, ...]) -> Ex
     if fn in ("max", "min"):
         first = nonlinearity("step")(args[0] - args[1] if fn == "max" else args[1] - args[0])
         return first if argindex == 1 else 1 - first
-    if order == 0 and fn in ("relu", "abs"):
-        return nonlinearity("step" if fn == "relu" else "sign")(args[0])
+    if order == 0 and (slope := slope_of_kink(fn)) is not None:
+        return nonlinearity(slope)(args[0])
     return nonlinearity(fn, order + 1)(*args)
 
 
@@ -130,11 +129,9 @@ def apply_primitive(fn: str, order: int, args: list[Expr]) -> Expr:
             return recognized(NATIVE[fn](*args))
         x = sympy.Dummy()
         return NATIVE[fn](x).diff(x, order).xreplace({x: args[0]})
-    if fn == "relu" and order == 1:
-        fn, order = "step", 0
-    if fn == "abs" and order == 1:
-        fn, order = "sign", 0
-    if order == 0 and args[0].is_zero and fn in ("tanh", "erf", "relu", "abs", "sin"):
+    if order == 1 and (slope := slope_of_kink(fn)) is not None:
+        fn, order = slope, 0
+    if order == 0 and args[0].is_zero and fn in NONLINEARITIES and NONLINEARITIES[fn].vanishes_at_zero:
         return S.Zero
     return nonlinearity(fn, order)(*args)
 

@@ -138,12 +138,13 @@ def _require_independent(limit: Program, declared: Initial) -> None:
     """The rules written here are those of independent entries.
 
     Raises:
-        ProgramError: TP726, for an orthogonal matrix.
+        ProgramError: TP726, for an orthogonal matrix, or one whose law has an operator of its own.
     """
-    if ensemble_of(declared).orthogonal:
+    ensemble = ensemble_of(declared)
+    if ensemble.orthogonal or callable(ensemble.operator):
         name = declared.cell.display or declared.cell.name
         raise ProgramError([Diagnostic(
-            "TP726", f"there are no formulas for the orthogonal matrix `{name}`", declared.cell.span, help=(
+            "TP726", f"there are no formulas for the {ensemble.name} matrix `{name}`", declared.cell.span, help=(
                 "`tpc run` computes its limit; declare it as `normal(0, 1/n)` for the formulas of independent entries"))],
             limit.source)
 

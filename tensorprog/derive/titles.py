@@ -22,26 +22,49 @@ def placeholder_names(trace: Trace, system: System) -> dict[Expr, Expr]:
     sites = [e for e in trace.entries if isinstance(e, Site)]
     matrices = [*(s.matrix for s in sites), *(m for s in trace.states.values() for m in (s.step, s.start))]
     names = {}
-    for name, variable in trace.placeholders.items():
-        stem = _stem(name, variable, sites, matrices)
-        if stem in trace.labels.taken and "x" not in trace.labels.taken:
+    for name in trace.placeholders:
+        stem = _stem(name, trace, sites, matrices)
+        if stem in trace.labels.taken and "x" not in trace.labels.taken and not _is_backward(name, trace, sites):
             stem = "x"
         names[sympy.Symbol(name)] = sympy.Symbol(trace.labels.new(stem))
     return names
 
 
-def _stem(name: str, variable: str, sites: list[Site], matrices: list[Matrix]) -> str:
-    for matrix in matrices:
-        for term in matrix.terms:
-            if isinstance(term.factor, Outer) and _is_named(term.factor.left, name):
-                found = [s for s in sites if not s.transposed and shape(s.arg) == shape(term.factor.right)]
-                if found:
-                    return "d" + _title(found[0].left)
+def _stem(name: str, trace: Trace, sites: list[Site], matrices: list[Matrix]) -> str:
+    if not _is_backward(name, trace, sites):
+        return "x" if _is_nameless(trace.placeholders[name]) else _without_numbers(trace.placeholders[name])
+    if name in trace.adjoints:
+        return "d" + _without_numbers(trace.adjoints[name])
     forward = [s for s in sites if not s.transposed]
-    own = [s for s in sites if _is_named(s.arg, name)]
-    if own and own[0].transposed and re.fullmatch(r"e(_\d+)*", variable) and len(forward) == 1:
-        return "d" + _title(forward[0].left)
-    return "x" if re.fullmatch(r"e(_\d+)*", variable) else re.sub(r"(_\d+)+$", "", variable)
+    rights = [term.factor.right for matrix in matrices for term in matrix.terms
+              if isinstance(term.factor, Outer) and _is_named(term.factor.left, name)]
+    found = [s for right in rights for s in forward if _is_recorded(s.arg, right, trace)]
+    return "d" + _title((found or forward)[0].left) if found or len(forward) == 1 else "dh"
+
+
+def _is_backward(name: str, trace: Trace, sites: list[Site]) -> bool:
+    """Whether backpropagation made it: what a cell of a sweep has collected, or a value without a name on its way
+    through a transposed matrix."""
+    return name in trace.adjoints or (_is_nameless(trace.placeholders[name])
+                                      and any(s.transposed and _is_named(s.arg, name) for s in sites))
+
+
+def _is_recorded(argument: Expr, right: Expr, trace: Trace) -> bool:
+    """Whether a factor of an update is the argument of a product: the same expression, or a variable's record."""
+    if isinstance(argument, Z) and isinstance(right, Z):
+        one, other = (trace.placeholders.get(str(z.args[0])) for z in (argument, right))
+        if one is not None and other is not None:
+            return _without_numbers(one) == _without_numbers(other)
+    return shape(argument) == shape(right)
+
+
+def _is_nameless(variable: str) -> bool:
+    """Whether it is a temporary that a sweep of a gradient computes."""
+    return re.fullmatch(r"e(_\d+)*", variable) is not None
+
+
+def _without_numbers(variable: str) -> str:
+    return re.sub(r"(_\d+)+$", "", variable)
 
 
 def _is_named(expr: Expr, name: str) -> bool:

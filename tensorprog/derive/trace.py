@@ -19,7 +19,7 @@ from tensorprog.derive.carried import Head
 from tensorprog.derive.entries import Equation, Site, Trace
 from tensorprog.derive.integers import ratio, to_condition, to_integer
 from tensorprog.derive.matrices import Base, Matrix, MatrixTerm, Outer, initial
-from tensorprog.derive.names import Labels, by_name, given, labels_of, recorded
+from tensorprog.derive.names import Labels, adjoints, by_name, given, labels_of, recorded
 from tensorprog.derive.operations import Tensor, evaluate, fresh_axes, full_items
 from tensorprog.derive.symbols import (
     Atom,
@@ -104,6 +104,7 @@ class Tracer:
         self.named = by_name(limit)
         self.recorded = recorded(limit) - self.named
         self.given = given(original)
+        self.adjoints = adjoints(limit)
         self.values: dict[Var, Tensor] = {}
         self.cells: dict[Cell, Array] = {i.cell: _initial_array(i, self.labels) for i in limit.initials}
         self.loops: tuple[Binder, ...] = ()
@@ -281,6 +282,8 @@ class Tracer:
             return expr
         name = f"@{len(self.trace.placeholders)}"
         self.trace.placeholders[name] = var.name
+        if var in self.adjoints:
+            self.trace.adjoints[name] = self.adjoints[var]
         left = z(name, tuple(b.symbol for b in self.loops))
         self.emit(Equation(left, expr, self.loops, self.condition))
         self.values[var] = Tensor(left)

@@ -16,7 +16,7 @@ from tensorprog.diagnostics.report import Diagnostic, Source, Span
 _ACCEPT = re.compile(r"#\s*accept\s+(TP\d{3}(?:\s*,\s*TP\d{3})*)\s*(?::|$)")
 
 # Warnings that only a run can give.
-OF_RUNS = ("TP513", "TP640", "TP641", "TP643", "TP645")
+OF_RUNS = ("TP513", "TP640", "TP641", "TP643", "TP645", "TP646")
 
 
 @dataclass(frozen=True, slots=True)

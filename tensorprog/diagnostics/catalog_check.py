@@ -58,7 +58,8 @@ _DECLARATIONS = {
     "TP211": Entry(
         "a law that no width x width matrix has",
         "The entries of such a matrix are independent and have mean 0: normal, uniform, rademacher or sparse_normal. In the "
-        "limit only their variance matters (universality). `symmetric_normal`, with A = A.T, is for square ones, and `orthogonal(g)` has dependent entries.",
+        "limit only their variance matters (universality). `symmetric_normal`, with A = A.T, is for square ones, and "
+        "`orthogonal(g)` has dependent entries.",
         "matrix A : [n, n] ~ bernoulli(0.5)",
         "matrix A : [n, n] ~ normal(0, 1/n)"),
     "TP212": Entry(

@@ -183,6 +183,13 @@ _BINDING = {
         "larger than the standard error: more replicates do not help, more samples do.",
         "tpc run model.tp --method particles --samples 64",
         "tpc run model.tp --method particles --samples 4096"),
+    "TP646": Entry(
+        "too few particles for a matrix (warning)",
+        "A random matrix is known by the directions of the vectors that it was applied to. Where these are more than half as "
+        "many as the particles of a replicate, directions are as noisy as what they are used for, and more of each vector is "
+        "left out. The error says what that does, as far as fewer particles show it; more samples remove it.",
+        "tpc run model.tp data.npz --samples 512",
+        "tpc run model.tp data.npz --samples 4096"),
 }
 
 _COMMAND_LINE = {

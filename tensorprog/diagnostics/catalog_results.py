@@ -34,6 +34,13 @@ ENTRIES = {
         "several replicates.",
         "tpc run model.tp data.npz --error 1e-3 --replicates 1",
         "tpc run model.tp data.npz --error 1e-3"),
+    "TP736": Entry(
+        "a scheduler that is not there",
+        "Replicates, networks and points of sweeps run on a cluster of `dask.distributed`, if `--scheduler` names the address of "
+        "its scheduler (in Python, the address or a client). `dask scheduler` starts one and prints its address, `dask worker "
+        "ADDRESS` a worker, which needs tensorprog as well.",
+        "tpc run model.tp data.npz --scheduler localhost",
+        "tpc run model.tp data.npz --scheduler tcp://127.0.0.1:8786"),
     "TP732": Entry(
         "nothing to draw",
         "A picture shows numbers that are finite. Outputs without any, and programs without outputs, have none.",

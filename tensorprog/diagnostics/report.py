@@ -72,6 +72,10 @@ class ProgramError(Exception):
         self.source = source
         super().__init__(render(self.diagnostics, source))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """What a pickle holds, for mistakes that other processes find."""
+        return ProgramError, (self.diagnostics, self.source)
+
 
 @dataclass(slots=True)
 class Reporter:

@@ -30,4 +30,5 @@ def _draw(rng: np.random.Generator, args: list[float], shape: tuple[int, int]) -
     return q if shape == (rows, cols) else np.ascontiguousarray(q.T)
 
 
-ORTHOGONAL = Ensemble("orthogonal", ("g",), _variance, _draw, operator="haar_matrix", orthogonal=True)
+ORTHOGONAL = Ensemble("orthogonal", ("g",), _variance, _draw, operator="haar_matrix", orthogonal=True,
+                      spread={0: 1})

@@ -5,4 +5,4 @@ from __future__ import annotations
 
 from tensorprog.ensembles.ensemble import Ensemble
 
-SYMMETRIC_NORMAL = Ensemble("symmetric_normal", ("mean", "variance"), square=True)
+SYMMETRIC_NORMAL = Ensemble("symmetric_normal", ("mean", "variance"), square=True, spread={1: 2})

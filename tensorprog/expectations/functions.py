@@ -1,16 +1,20 @@
 """The coordinatewise primitives as SymPy functions of a real argument.
 
-SymPy's own are used where it has them (`Abs`, `sign`, `tanh`, `erf`, `exp`, `log`, `sin`, `cos`, `Max`, `Min`). The
-values at kinks are those of `tensorprog/ir/primitives.py`: step(0) = sign(0) = relu'(0) = 0. Unlike there, the
-derivative of a jump is a Dirac delta, which Stein's lemma needs.
+SymPy's own are used where it has them (`Abs`, `sign`, `tanh`, `erf`, `exp`, `log`, `sin`, `cos`, `Max`, `Min`); of others, the
+records in `ir/functions` have a formula, or a derivative and values alone. The values at kinks are those of the records:
+step(0) = sign(0) = relu'(0) = 0. Unlike there, the derivative of a jump is a Dirac delta, which Stein's lemma needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import sympy
 from sympy import DiracDelta, Dummy, Expr, Function, Mul, S, erf, exp, pi, sqrt
+
+from tensorprog.ir.functions import NONLINEARITIES, Nonlinearity
+from tensorprog.ir.functions import expr as derivatives
 
 
 class _Homogeneous(Function):
@@ -54,6 +58,29 @@ class _Smooth(Function):
         return self.elementary(self.args[0])._eval_evalf(prec)
 
 
+class _OfRecord(Function):
+    """A function of `ir.functions` that is none of SymPy's; subclasses are made by `_class_of`."""
+
+    record: Nonlinearity
+
+    @classmethod
+    def eval(cls, x: Expr) -> Expr | None:
+        if x.is_zero and (value := 2 * cls.record.at(0.0)).is_integer():
+            return sympy.Rational(int(value), 2)
+        if cls.record.parity != "none" and x.could_extract_minus_sign():
+            return cls(-x) if cls.record.parity == "even" else -cls(-x)
+        return None
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return _SLOPES.get(self.record.name, lambda x: expression(self.record.derivative, x))(self.args[0])
+
+    def _eval_evalf(self, prec: int) -> Expr | None:
+        if self.record.formula is not None:
+            return self.record.formula(self.args[0])._eval_evalf(prec)
+        x = self.args[0].evalf(prec)
+        return sympy.Float(self.record.at(float(x))) if x.is_number and x.is_real else None
+
+
 class _Slope(_Smooth):
     """The even derivative of a function that saturates, as a function of its own: written as 1 - tanh**2, it would be
     lost in the rounding of 1 where means of its parts are taken."""
@@ -87,84 +114,72 @@ class sigmoid_slope(_Slope):
         return -sympy.tanh(self.args[0] / 2) * self
 
 
-class sigmoid(_Smooth):
-    """1 / (1 + exp(-x))."""
-
-    @staticmethod
-    def elementary(x: Expr) -> Expr:
-        return 1 / (1 + exp(-x))
-
-    @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
-        return S.Half if x.is_zero else None
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        return sigmoid_slope(self.args[0])
-
-
-class gelu(_Smooth):
-    """x Phi(x), with the normal distribution function Phi."""
-
-    @staticmethod
-    def elementary(x: Expr) -> Expr:
-        return x * normal_cdf(x)
-
-    @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
-        return S.Zero if x.is_zero else None
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        x = self.args[0]
-        return normal_cdf(x) + x * exp(-x**2 / 2) / sqrt(2 * pi)
-
-
-class silu(_Smooth):
-    """x sigmoid(x)."""
-
-    @staticmethod
-    def elementary(x: Expr) -> Expr:
-        return x / (1 + exp(-x))
-
-    @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
-        return S.Zero if x.is_zero else None
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        x = self.args[0]
-        return sigmoid(x) + x * sigmoid_slope(x)
-
-
-class softplus(_Smooth):
-    """log(1 + exp(x))."""
-
-    @staticmethod
-    def elementary(x: Expr) -> Expr:
-        return sympy.log(1 + exp(x))
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        return sigmoid(self.args[0])
-
-
-def square(x: Expr) -> Expr:
-    """x**2."""
-    return x**2
-
-
 def normal_cdf(x: Expr) -> Expr:
     """Phi(x), by erf."""
     return (1 + erf(x / sqrt(2))) / 2
 
 
-def absolute(x: Expr) -> Expr:
-    """abs(x); that of a sign is its square, for which SymPy's `Abs` of a large expression does not end."""
-    return x**2 if isinstance(x, sympy.sign) else sympy.Abs(x)
+def _gelu_slope(x: Expr) -> Expr:
+    return normal_cdf(x) + x * exp(-x**2 / 2) / sqrt(2 * pi)
 
 
-UNARY: dict[str, Callable[[Expr], Expr]] = {
-    "neg": lambda x: -x, "relu": relu, "abs": absolute, "sign": sympy.sign, "step": step, "tanh": sympy.tanh,
-    "erf": erf, "sigmoid": sigmoid, "gelu": gelu, "silu": silu, "softplus": softplus, "exp": exp, "log": sympy.log,
-    "sqrt": sqrt, "sin": sympy.sin, "cos": sympy.cos, "square": square,
-}
+#: Derivatives with what is more accurate than the expression of the record, or exact where that has rounded numbers.
+_SLOPES: dict[str, Callable[[Expr], Expr]] = {
+    "sigmoid": sigmoid_slope, "gelu": _gelu_slope, "silu": lambda x: unary("sigmoid")(x) + x * sigmoid_slope(x)}
+#: Functions with classes above.
+_OWN: dict[str, Callable[[Expr], Expr]] = {"relu": relu, "step": step}
+
+
+def unary(name: str) -> Callable[[Expr], Expr]:
+    """A primitive of one argument: SymPy's own function, or a class made of its record."""
+    return _unary(NONLINEARITIES[name])
+
+
+@cache
+def _unary(record: Nonlinearity) -> Callable[[Expr], Expr]:
+    known = _OWN.get(record.name) or record.sympy or (record.formula if record.kink else None)
+    return known or type(record.name, (_OfRecord,), {"record": record, "__module__": __name__, "nargs": 1})
+
+
+def __getattr__(name: str) -> type:
+    """Classes of functions, by which pickles name them."""
+    if name in NONLINEARITIES and isinstance(found := unary(name), type):
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+sigmoid, gelu, silu, softplus = map(unary, ("sigmoid", "gelu", "silu", "softplus"))
+
+
+def expression(expr: derivatives.Expr, x: Expr) -> Expr:
+    """An expression in primitives at `x`."""
+    if expr.fn == "x":
+        return x
+    if expr.fn == "num":
+        return sympy.nsimplify(expr.value, rational=True)
+    args = [expression(a, x) for a in expr.args]
+    return unary(expr.fn)(*args) if len(args) == 1 else BINARY[expr.fn](*args)
+
+
+def own_names() -> tuple[str, ...]:
+    """The functions that are classes of this module, which what is emitted calls by their names."""
+    found = (name for name in NONLINEARITIES if isinstance(function := unary(name), type)
+             and issubclass(function, _OfRecord | _Homogeneous))
+    return (*found, "sigmoid_slope", "tanh_slope")
+
+
+def parity_of(function: type) -> str:
+    """'odd', 'even' or 'none': of a function of one argument."""
+    return _parities(tuple(NONLINEARITIES)).get(function, "none")
+
+
+@cache
+def _parities(names: tuple[str, ...]) -> dict[type, str]:
+    x = Dummy("x", real=True)
+    found = {type(value): NONLINEARITIES[name].parity for name in names
+             if isinstance(value := unary(name)(x), Function) and value.args == (x,)}
+    return found | dict.fromkeys((sympy.sinh, sympy.atan), "odd") | dict.fromkeys((sympy.cosh, DiracDelta), "even")
+
 
 BINARY: dict[str, Callable[[Expr, Expr], Expr]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
@@ -208,11 +223,11 @@ def from_primitive(name: str, order: int, args: tuple[Expr, ...]) -> Expr:
 
     Raises ValueError for an unknown primitive, a wrong number of arguments, or a derivative of a binary one.
     """
-    if name in UNARY and len(args) == 1:
+    if name in NONLINEARITIES and len(args) == 1:
         if order == 0:
-            return UNARY[name](args[0])
+            return unary(name)(args[0])
         x = Dummy("x", real=True)
-        return with_slopes(UNARY[name](x).diff(x, order)).xreplace({x: args[0]})
+        return with_slopes(unary(name)(x).diff(x, order)).xreplace({x: args[0]})
     if name in BINARY and len(args) == 2 and order == 0:
         return BINARY[name](*args)
     raise ValueError(f"no primitive `{name}` of {len(args)} arguments with a derivative of order {order}")

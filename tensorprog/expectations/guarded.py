@@ -1,7 +1,7 @@
 """Functions of covariances that closed forms are written in, safe where a covariance is singular.
 
 Each stands for a plain formula (`plain` puts it in, for printing), and has a Numba counterpart of the same name in
-`numeric.py`, which clamps what rounding pushed out of range and gives limits where a variance is zero. `s` is a
+`runtime/expectations.py`, which clamps what rounding pushed out of range and gives limits where a variance is zero. `s` is a
 standard deviation, `k` a covariance, `m` a mean.
 """
 

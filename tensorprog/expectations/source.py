@@ -14,7 +14,7 @@ from sympy.printing.codeprinter import PrintMethodNotImplementedError
 from sympy.printing.pycode import PythonCodePrinter
 
 from tensorprog.expectations.affine import Affine
-from tensorprog.expectations.functions import gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
+from tensorprog.expectations.functions import own_names, step
 from tensorprog.expectations.guarded import GUARDED, accurate
 from tensorprog.expectations.quadrature import NATURAL, XI, Integral
 
@@ -22,7 +22,6 @@ TOLERANCE = 1e-12
 #: How much of its terms a closed form must be, and the largest variance, for it to have 11 digits.
 CANCELLED, LARGE = 1e-5, 100.0
 LEVELS = {2: 5, 3: 3}  # halvings of the spacing that are affordable in each dimension
-CALLED = (*GUARDED, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope)
 NUMERIC = ("sign", "kink_points", "refinement_error", "trapezoid_points")
 DRIVERS = {"address_of": "tensorprog.runtime.pointers", "gaussian_expectation": "tensorprog.runtime.quadrature"}
 
@@ -30,7 +29,12 @@ DRIVERS = {"address_of": "tensorprog.runtime.pointers", "gaussian_expectation": 
 _RESERVED = re.compile("|".join([
     r"[xuw]i?\d", r"[qe]\d+_", r"s\d+_\d+", r"[cnkfvr]\d*_\d*", r"expectation\w*",
     "level|points|weights|planes|covariance|numbers|total|size|before|difference|p|y|z|_",
-    "math|numpy|njit|range|abs|max|min|float", *(f.__name__ for f in CALLED), *NUMERIC, *DRIVERS]))
+    "math|numpy|njit|range|abs|max|min|float", *(f.__name__ for f in GUARDED), *NUMERIC, *DRIVERS]))
+
+
+def _called() -> tuple[str, ...]:
+    """What emitted text calls by its name."""
+    return (*(f.__name__ for f in GUARDED), *own_names())
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,10 @@ class where_positive(Function):
 
 
 class Printer(PythonCodePrinter):
-    """Prints the functions of `numeric.py` by their names, and rationals as floating point numbers."""
+    """Prints the functions of `runtime/expectations.py` by their names, and rationals as floating point numbers."""
 
     def __init__(self) -> None:
-        super().__init__({"fully_qualified_modules": True, "user_functions": {f.__name__: f.__name__ for f in CALLED}})
+        super().__init__({"fully_qualified_modules": True, "user_functions": dict(zip(_called(), _called()))})
 
     def _print_Rational(self, expr: Expr) -> str:
         return _float_text(expr)
@@ -107,7 +111,7 @@ def identifiers(arguments: tuple[Symbol, ...]) -> dict[Symbol, Symbol]:
     names: dict[Symbol, Symbol] = {}
     for symbol in arguments:
         name = re.sub(r"\W", "_", symbol.name) or "_"
-        name = f"a_{name}" if not name.isidentifier() or iskeyword(name) or _RESERVED.fullmatch(name) else name
+        name = f"a_{name}" if not name.isidentifier() or iskeyword(name) or _RESERVED.fullmatch(name) or name in own_names() else name
         while Symbol(name, real=True) in names.values():
             name += "_"
         names[symbol] = Symbol(name, real=True)
@@ -163,13 +167,13 @@ def _error(slope: Expr, number: int, printer: Printer) -> str:
 
 
 def _imports(body: str) -> str:
-    names = (*(f.__name__ for f in CALLED), *NUMERIC)
+    names = (*_called(), *NUMERIC)
     called = sorted(name for name in names if re.search(rf"\b{name}\(", body))
     lines = [f"import {module}\n" for module in ("math", "numpy") if f"{module}." in body]
     if "@njit" in body:
         lines.append("from tensorprog.runtime.compiling import njit\n")
     if called:
-        lines.append(f"from tensorprog.expectations.numeric import {', '.join(called)}\n")
+        lines.append(f"from tensorprog.runtime.expectations import {', '.join(called)}\n")
     lines += [f"from {module} import {name}\n" for name, module in DRIVERS.items() if f"{name}(" in body]
     return "".join(lines)
 

@@ -31,6 +31,7 @@ from tensorprog.expectations.guarded import (
     sine,
     sine_pair,
 )
+from tensorprog.ir.functions import NONLINEARITIES
 
 U, V = symbols("U V", real=True)
 K11, K12, K22 = symbols("K11 K12 K22", real=True)
@@ -110,8 +111,9 @@ _registered: list[Row] = []
 
 
 def rows() -> tuple[Row, ...]:
-    """All rows, the registered ones first, the last of them before the others."""
-    return (*reversed(_registered), *BUILT_IN)
+    """All rows, the registered ones first, the last of them before the others; those of functions last."""
+    own = (row for f in NONLINEARITIES.values() if f.closed_forms is not None for row in f.closed_forms())
+    return (*reversed(_registered), *BUILT_IN, *own)
 
 
 def registered() -> tuple[Row, ...]:

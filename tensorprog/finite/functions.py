@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from tensorprog.ir.primitives import Expr, derivative
-from tensorprog.nonlinearities import NONLINEARITIES
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.expr import Expr
+from tensorprog.ir.functions.forms import numpy_form
+from tensorprog.ir.primitives import derivative
 
 BINARY = {
     "add": np.add,
@@ -21,7 +25,7 @@ BINARY = {
 def apply_unary(fn: str, order: int, x):
     """The `order`-th derivative of the primitive `fn` at `x`; the shape of `x`."""
     if order == 0:
-        return NONLINEARITIES[fn].array(x)
+        return _form(fn)(x)
     return np.broadcast_to(_evaluate(derivative(fn, order), x), np.shape(x))
 
 
@@ -31,4 +35,15 @@ def _evaluate(expr: Expr, x):
     if expr.fn == "num":
         return np.float64(expr.value)
     args = [_evaluate(a, x) for a in expr.args]
-    return BINARY[expr.fn](*args) if len(args) == 2 else NONLINEARITIES[expr.fn].array(*args)
+    return BINARY[expr.fn](*args) if len(args) == 2 else _form(expr.fn)(*args)
+
+
+def _form(fn: str) -> Callable:
+    """The NumPy form of a function of one argument."""
+    record = NONLINEARITIES[fn]
+    known = numpy_form(record)
+    if known is not None:
+        return known
+    from tensorprog.runtime.functions import array_form  # one from outside, which Numba compiles
+
+    return array_form(record)

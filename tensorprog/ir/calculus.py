@@ -9,6 +9,9 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from tensorprog.ir.build import Builder
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.expr import Expr, X, num
+from tensorprog.ir.primitives import derivative, kink, slope_of_kink
 from tensorprog.ir.program import (
     Const,
     Elementwise,
@@ -46,22 +49,31 @@ def partial(builder: Builder, op: Elementwise, out: Var, position: int, fetch: F
             return _partial_of_pow(builder, op, out, position, fetch)
         case "max" | "min":
             return _partial_of_extremum(builder, op, position, fetch)
-        case "sign" | "step":
-            return None
-        case "relu":
-            return None if op.order else builder.elementwise("step", fetch(op.args[0]))
-        case "abs":
-            return None if op.order else builder.elementwise("sign", fetch(op.args[0]))
         case "square":
             return _partial_of_square(builder, op, fetch)
-        case "exp":
-            return fetch(out)
-        case "tanh" if op.order == 0:
-            return builder.sub(builder.const(1), builder.elementwise("square", fetch(out)))
-        case "sigmoid" if op.order == 0:
-            return builder.mul(fetch(out), builder.sub(builder.const(1), fetch(out)))
         case _:
-            return builder.elementwise(op.fn, fetch(op.args[0]), order=op.order + 1)
+            return _partial_of_function(builder, op, out, fetch)
+
+
+def _partial_of_function(builder: Builder, op: Elementwise, out: Var, fetch: Fetch) -> Var | None:
+    slope = NONLINEARITIES[op.fn].slope
+    if slope is not None and (op.order == 0 or slope == X):  # exp is all of its derivatives
+        return _at(builder, slope, lambda: fetch(out))
+    if kink(op.fn) is not None and op.order > 0 or derivative(op.fn, op.order + 1) == num(0):
+        return None
+    known = slope_of_kink(op.fn)
+    if known is not None:
+        return builder.elementwise(known, fetch(op.args[0]))
+    return builder.elementwise(op.fn, fetch(op.args[0]), order=op.order + 1)
+
+
+def _at(builder: Builder, expr: Expr, x: Callable[[], Var]) -> Var:
+    """An expression at a temporary."""
+    if expr.fn == "x":
+        return x()
+    if expr.fn == "num":
+        return builder.const(Fraction(expr.value))
+    return builder.elementwise(expr.fn, *(_at(builder, a, x) for a in expr.args))
 
 
 def _partial_of_square(builder: Builder, op: Elementwise, fetch: Fetch) -> Var | None:

@@ -157,3 +157,11 @@ def _settled(expr: ConstExpr, values: dict[object, float], start: float) -> Cons
         value = values.setdefault((expr.op, expr.leaf), start + 0.37 * len(values))
         return ConstExpr("num", (), value, span=expr.span)
     return replace(expr, args=tuple(_settled(a, values, start) for a in expr.args))
+
+
+def constants_env(program: Program, settings: Mapping[str, float | int]) -> dict[str, object]:
+    """Values that powers of n may depend on: settings and defaults, and 1 for whatever is known only at run time
+    (no power depends on it)."""
+    env: dict[str, object] = {s.name: s.default or 1 for s in program.sizes}
+    env |= {p.name: 1 if p.default is None else p.default for p in program.params}
+    return env | dict(settings)

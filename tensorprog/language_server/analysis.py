@@ -12,7 +12,7 @@ from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, S
 from tensorprog.ir.integers import int_text
 from tensorprog.ir.program import Cell, Program, cells_written
 from tensorprog.language_server.definitions import Definition, definition_of, definitions
-from tensorprog.language_server.words import WORDS
+from tensorprog.language_server.words import words
 
 _WORD = re.compile(r"[^\W\d][\w\u0300-\u036f]*")
 
@@ -48,7 +48,7 @@ class Analysis:
         """What `tpc check` says."""
         reporter = Reporter(self.source)
         try:
-            from tensorprog.driver import compile_program
+            from tensorprog.pipeline import compile_program
 
             compile_program(self._front(reporter), None, reporter)
         except ProgramError as error:
@@ -105,7 +105,7 @@ class Analysis:
             return None
         found = definition_of(self.definitions, word.text, line, column)
         if found is None:
-            return (f"`{word.text}`: {WORDS[word.text]}", word.span) if word.text in WORDS else None
+            return (f"`{word.text}`: {words()[word.text]}", word.span) if word.text in words() else None
         return "\n\n".join(self._about(found)), word.span
 
     def _about(self, found: Definition) -> Iterator[str]:
@@ -173,8 +173,8 @@ class Analysis:
     def _limit(self) -> list[str]:
         """The equations of the limit (`tpc derive`) in a line each; none if there is no limit or no formula for it."""
         from tensorprog.derive import derive
-        from tensorprog.derive.text import formula
-        from tensorprog.driver import compile_program
+        from tensorprog.derive.formula import formula
+        from tensorprog.pipeline import compile_program
 
         if self.program is None:
             return []

@@ -13,7 +13,7 @@ from pygls.workspace import TextDocument
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Span
 from tensorprog.language_server.analysis import Analysis
-from tensorprog.language_server.words import WORDS
+from tensorprog.language_server.words import words
 
 #: Seconds without a change after which a program is checked.
 PAUSE = 0.2
@@ -124,7 +124,7 @@ def create_server() -> TensorProgramServer:
         own = [lsp.CompletionItem(name, kind=KINDS.get(kind, lsp.CompletionItemKind.Variable), detail=kind)
                for name, kind in names.items()]
         return own + [lsp.CompletionItem(word, kind=lsp.CompletionItemKind.Keyword, detail=meaning)
-                      for word, meaning in WORDS.items() if word not in names]
+                      for word, meaning in words().items() if word not in names]
 
     @server.feature(lsp.TEXT_DOCUMENT_FORMATTING)
     def formatting(ls: TensorProgramServer, params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-_ENTRYWISE = "coordinatewise on vectors; `{0}'(x)` is its derivative"
+from tensorprog.ir.functions import NONLINEARITIES, nonlinearity_names
 
-WORDS = {
+_WORDS = {
     "width": "a dimension that tends to infinity: `width n`, `width m = 2*n`",
     "size": "finite dimensions, read off the inputs' shapes, or with a default: `size P, d`, `size K = 10`",
     "param": "a real parameter, or an integer one: `param eta = 0.1`, `param T : int = 20`",
@@ -48,6 +48,11 @@ WORDS = {
     "len": "the length of an array, an integer",
     "norm": "the Frobenius norm of a matrix that is made by updates",
     "polar": "the orthogonal polar factor of a matrix that is made by updates (Muon)",
-    **{name: _ENTRYWISE.format(name) for name in ("relu", "abs", "sign", "step", "tanh", "erf", "sigmoid", "gelu", "silu",
-                                                  "softplus", "exp", "log", "sqrt", "sin", "cos", "square")},
 }
+
+
+def words() -> dict[str, str]:
+    """Every word of the language, with a line about it."""
+    functions = {name: f"{NONLINEARITIES[name].description}, coordinatewise on vectors; `{name}'(x)` is its derivative"
+                 for name in nonlinearity_names()}
+    return _WORDS | functions

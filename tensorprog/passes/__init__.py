@@ -1,1 +1,1 @@
-"""The passes over the typed program, in the order of `tensorprog.driver`."""
+"""The passes over the typed program, in the order of `tensorprog.pipeline`."""

@@ -218,7 +218,7 @@ class Sweep:
     def _make_private(self, loop: For, var: str) -> list[Cell]:
         """Shadows of cells that live within one iteration, which start from zero in each."""
         made = []
-        for cell in self.site.active.cells:
+        for cell in sorted(self.site.active.cells, key=lambda c: c.name):
             if cell in self.shadows or not self._lives_in(cell, loop):
                 continue
             home = tuple(self.indices[h].name for h in cell.home if h in self.indices) or (var,)

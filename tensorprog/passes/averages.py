@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tensorprog.diagnostics import Span
+from tensorprog.ir.functions.bounds import Bound
+from tensorprog.ir.laws import LAWS
+from tensorprog.ir.primitives import kink
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -29,10 +32,8 @@ from tensorprog.ir.program import (
     operands,
     walk,
 )
-from tensorprog.passes.bounds import Bound
-from tensorprog.passes.hypotheses import JUMPS, ProgramBounds
+from tensorprog.passes.hypotheses import ProgramBounds
 
-DISCRETE_LAWS = ("bernoulli", "rademacher", "sparse_normal")
 # The power of a Gaussian from which a few hundred particles do not have the mean's share of the largest.
 HEAVY = 4.0
 
@@ -44,7 +45,7 @@ UNKNOWN: Jump = (0.0, True)
 
 def resolutions(limit: Program, env: Mapping[str, object]) -> dict[str, Jump]:
     """For each output that averages of something with jumps enter, how much it may jump."""
-    found = _Jumps(_bounds(limit, env), {i.cell for i in limit.initials if i.law.name in DISCRETE_LAWS})
+    found = _Jumps(_bounds(limit, env), {i.cell for i in limit.initials if i.law.name in LAWS and LAWS[i.law.name].atoms})
     statements = list(walk(limit.body))
     for _ in range(2):  # once more for what loops carry
         for statement in statements:
@@ -79,7 +80,7 @@ class _Jumps:
     def _operation(self, var: Var, op: Op) -> None:
         jumps = [self.vars[a] for a in operands(op) if a in self.vars]
         match op:
-            case Elementwise(fn=fn, order=0) if fn in JUMPS and var.type.width is not None:
+            case Elementwise(fn=fn, order=0) if kink(fn) == "jump" and var.type.width is not None:
                 self.vars[var] = UNKNOWN
             case Moment(arg=arg) if jumps:
                 bound = self.bounds.get(arg)

@@ -5,46 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import exp, inf
+from math import inf
 
-from tensorprog.ir.primitives import Expr, derivative
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.bounds import BOUNDED, MOST, Bound, Problems, grown
+from tensorprog.ir.functions.expr import Expr
+from tensorprog.ir.functions.neg import negative
+from tensorprog.ir.primitives import derivative
 
-# (p, d): at most exp(c |x|**p) |x|**d. What is beyond exp(c x**2), or a power beyond the square, counts as that.
-Growth = tuple[float, float]
-BOUNDED: Growth = (0.0, 0.0)
-MOST = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """Values from `low` to `high`, which are 0 only if `zero`.
-
-    Attributes:
-        up, down: how the positive and the negative part grow.
-        fixed: whether it is the same number in every coordinate.
-    """
-
-    low: float
-    high: float
-    zero: bool
-    up: Growth = BOUNDED
-    down: Growth = BOUNDED
-    fixed: bool = False
-
-    @property
-    def size(self) -> Growth:
-        return max(self.up, self.down)
-
-
-@dataclass(slots=True)
-class Problems:
-    """What was met on the way to a bound: an exponential that grows too fast, a division by what can be zero."""
-
-    growth: bool = False
-    division: bool = False
-
-
-GAUSSIAN = Bound(-inf, inf, True, (0.0, 1.0), (0.0, 1.0))
 ANY_NUMBER = Bound(-inf, inf, True, fixed=True)
 
 
@@ -82,7 +50,7 @@ def mean(a: Bound) -> Bound:
 
 def product(a: Bound, b: Bound) -> Bound:
     ends = [_times(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
-    size = _grown(a.size, b.size)
+    size = grown(a.size, b.size)
     return Bound(min(ends), max(ends), a.zero or b.zero, size if max(ends) > 0 else BOUNDED,
                  size if min(ends) < 0 else BOUNDED, a.fixed and b.fixed)
 
@@ -112,10 +80,12 @@ class _Evaluation:
 def _apply(fn: str, args: list[Bound], sign: int, problems: Problems) -> Bound:
     fixed = all(a.fixed for a in args)
     match fn:
-        case "exp" | "log" | "div" | "pow" | "sqrt":
+        case "div" | "pow":
             return replace(_PARTIAL[fn](*args, problems), fixed=fixed)
         case "mul" if sign:
             return replace(_of_one_sign(product(*args), sign), fixed=fixed)
+        case _ if fn in NONLINEARITIES:
+            return replace(NONLINEARITIES[fn].bound(*args, problems), fixed=fixed)
     return replace(_TOTAL[fn](*args), fixed=fixed)
 
 
@@ -128,34 +98,11 @@ def _add(a: Bound, b: Bound) -> Bound:
     return Bound(low, high, low <= 0 <= high and not open_end, max(a.up, b.up), max(a.down, b.down))
 
 
-def _negative(a: Bound) -> Bound:
-    return Bound(-a.high, -a.low, a.zero, a.down, a.up)
-
-
-def _square(a: Bound) -> Bound:
-    ends = [a.low * a.low, a.high * a.high]
-    return Bound(0.0 if a.low <= 0 <= a.high else min(ends), max(ends), a.zero, _grown(a.size, a.size))
-
-
 def _of_one_sign(a: Bound, sign: int) -> Bound:
     """A product that is >= 0 or, with the sign -1, <= 0."""
     if sign > 0:
         return replace(a, low=max(a.low, 0.0), down=BOUNDED)
     return replace(a, high=min(a.high, 0.0), up=BOUNDED)
-
-
-def _absolute(a: Bound) -> Bound:
-    return Bound(max(a.low, -a.high, 0.0), max(abs(a.low), abs(a.high)), a.zero, a.size)
-
-
-def _between(low: float, high: float, odd: bool) -> Callable[[Bound], Bound]:
-    """A bounded function, which is zero at most where its argument is if `odd`."""
-    return lambda a: Bound(low, high, a.zero if odd else low <= 0 <= high and low != 0)
-
-
-def _rectified(low: float, slope: float) -> Callable[[Bound], Bound]:
-    """A function like relu, which falls to `low`, and of a positive x is between slope * x and x."""
-    return lambda a: Bound(slope * a.low if a.low > 0 else low, max(a.high, 0.0), a.low <= 0, a.up)
 
 
 def _either(pick: Callable[[float, float], float]) -> Callable[[Bound, Bound], Bound]:
@@ -167,29 +114,10 @@ def _either(pick: Callable[[float, float], float]) -> Callable[[Bound, Bound], B
 
 
 _TOTAL: dict[str, Callable[..., Bound]] = {
-    "add": _add, "sub": lambda a, b: _add(a, _negative(b)), "mul": product, "neg": _negative, "square": _square,
-    "abs": _absolute, "max": _either(max), "min": _either(min), "relu": _rectified(0.0, 1.0),
-    "gelu": _rectified(-0.17, 0.5), "silu": _rectified(-0.28, 0.5),
-    "softplus": lambda a: Bound(0.0, inf, False, a.up), "sign": _between(-1.0, 1.0, True),
-    "step": lambda a: Bound(float(a.low > 0), float(a.high > 0), a.low <= 0), "tanh": _between(-1.0, 1.0, True),
-    "erf": _between(-1.0, 1.0, True), "sigmoid": _between(0.0, 1.0, False), "sin": lambda a: Bound(-1.0, 1.0, True),
-    "cos": lambda a: Bound(-1.0, 1.0, True),
-}
+    "add": _add, "sub": lambda a, b: _add(a, negative(b)), "mul": product, "max": _either(max), "min": _either(min)}
 
 
 # --- functions with a condition ------------------------------------------------------------------------------
-
-
-def _exponential(a: Bound, problems: Problems) -> Bound:
-    order = MOST if a.up[0] > 0 else a.up[1]
-    problems.growth |= order >= MOST
-    return Bound(_exp(a.low), _exp(a.high), False, (order, 0.0))
-
-
-def _logarithm(a: Bound, problems: Problems) -> Bound:
-    problems.division |= a.zero or a.low < 0
-    order = (0.0, a.up[0]) if a.up[0] > 0 else (0.0, 0.0)
-    return Bound(-inf, inf, True, order, order)
 
 
 def _quotient(a: Bound, b: Bound, problems: Problems) -> Bound:
@@ -217,12 +145,7 @@ def _power(a: Bound, b: Bound, problems: Problems) -> Bound:
     return Bound(-inf, inf, a.zero, size, size)
 
 
-def _root(a: Bound, problems: Problems) -> Bound:
-    return Bound(max(a.low, 0.0)**0.5, max(a.high, 0.0)**0.5, a.zero, (a.up[0], a.up[1] / 2))
-
-
-_PARTIAL: dict[str, Callable[..., Bound]] = {
-    "exp": _exponential, "log": _logarithm, "div": _quotient, "pow": _power, "sqrt": _root}
+_PARTIAL: dict[str, Callable[..., Bound]] = {"div": _quotient, "pow": _power}
 
 
 def _raised(x: float, k: float) -> float:
@@ -235,11 +158,3 @@ def _raised(x: float, k: float) -> float:
 
 def _times(x: float, y: float) -> float:
     return 0.0 if 0 in (x, y) else x * y
-
-
-def _exp(x: float) -> float:
-    return exp(x) if x < 700 else inf
-
-
-def _grown(a: Growth, b: Growth) -> Growth:
-    return max(a[0], b[0]), min(MOST, a[1] + b[1])

@@ -17,6 +17,7 @@ from collections import defaultdict
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, Names
 from tensorprog.ir.integers import IntSym
+from tensorprog.ir.made_by_updates import check_functions
 from tensorprog.ir.program import (
     Cell,
     For,
@@ -57,8 +58,6 @@ def differentiate(program: Program, reporter: Reporter) -> Program:
         reporter.raise_errors()
         pending = [s for s in walk(program.body) if isinstance(s, GradStmt | GradRecord)]
         if not pending:
-            from tensorprog.check.made_by_updates import check_functions  # the checker loads the parser
-
             check_functions(program, reporter)
             reporter.raise_errors()
             return read_data(program)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tensorprog.diagnostics import Note, Reporter
-from tensorprog.ir.constants import is_zero
+from tensorprog.ir.constants import constants_env, is_zero
 from tensorprog.ir.program import (
     PRODUCT,
     Accum,
@@ -34,9 +34,9 @@ from tensorprog.ir.program import (
     MatAccum,
     MatDot,
     MatMul,
-    MatStore,
     MatrixTerm,
     MatrixType,
+    MatStore,
     Op,
     Output,
     Program,
@@ -50,8 +50,11 @@ from tensorprog.ir.program import (
     operands,
     walk,
 )
+from tensorprog.passes.powers import infer_powers
 from tensorprog.passes.regions import activity
 from tensorprog.passes.rewrite import map_blocks, without_kernels
+from tensorprog.passes.simplify import remove_dead
+from tensorprog.passes.without_gradients import without_gradients
 
 Degrees = frozenset[int]
 ZERO: Degrees = frozenset()
@@ -102,16 +105,12 @@ class _Finder:
 
     def _constant_rest(self, group: tuple[Cell, ...], scalars: frozenset[Cell]) -> bool:
         """Whether the scalars without their readouts have a constant limit."""
-        from tensorprog.driver import constants_env, differentiated
-        from tensorprog.passes.powers import infer_powers
-        from tensorprog.passes.simplify import remove_dead
-
         initials = tuple(replace(i, law=Law("zero")) if i.cell in group else i for i in self.program.initials)
         outputs = tuple(Output(f"rest_{k}", scalar) for k, scalar in enumerate(scalars))
         body = without_kernels(_up_to(self.program.body, scalars))
         rest = remove_dead(replace(self.program, initials=initials, body=body, outputs=outputs))
         reporter = Reporter(self.program.source)
-        plain = differentiated(rest, reporter)
+        plain = without_gradients(rest, reporter)
         powers = infer_powers(plain, constants_env(rest, {}), reporter)
         return all((powers[scalar] or 0) <= 0 for scalar in scalars)
 
@@ -140,7 +139,7 @@ def _up_to(body: tuple[Statement, ...], scalars: Iterable[Cell]) -> tuple[Statem
 
 def _groups(usable: list[Cell], linear) -> Iterator[tuple[Cell, ...]]:
     """Largest sets of objects in which the scalars are linear together, vectors and late declarations first."""
-    order = sorted(reversed(usable), key=lambda c: isinstance(c.type, MatrixType))
+    order = sorted(usable, key=lambda c: isinstance(c.type, MatrixType))
     for start in order:
         group: tuple[Cell, ...] = (start,)
         for other in order:

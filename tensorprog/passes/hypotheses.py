@@ -17,7 +17,9 @@ from math import inf
 
 from tensorprog.diagnostics import Reporter, Span
 from tensorprog.ir.constants import constant as declared_constant
+from tensorprog.ir.functions.bounds import GAUSSIAN, Bound, Problems
 from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym
+from tensorprog.ir.primitives import jumps
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -51,9 +53,6 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.bounds import (
     ANY_NUMBER,
-    GAUSSIAN,
-    Bound,
-    Problems,
     constant,
     joined,
     mean,
@@ -65,8 +64,6 @@ from tensorprog.passes.bounds import (
 from tensorprog.passes.quotients import is_bounded
 
 ROUNDS = 4  # before ranges that still move are given up
-JUMPS = ("sign", "step")
-KINKS = ("relu", "abs")
 
 
 def check_hypotheses(limit: Program, env: Mapping[str, object], reporter: Reporter) -> None:
@@ -120,8 +117,7 @@ class ProgramBounds:
         if problems.division and op.args[-1 if op.fn == "div" else 0].type.width is not None:
             if op.fn != "div" or not is_bounded(op, self.ops, self.vars):
                 _division(op.fn, statement.span, reporter)
-        jumps = op.fn in JUMPS and op.order == 0 or op.fn in KINKS and op.order == 1
-        if jumps and args[0].fixed and args[0].zero:
+        if jumps(op.fn, op.order) and args[0].fixed and args[0].zero:
             _degenerate(op.fn + "'" * op.order, statement.span, reporter)
 
     def _declared(self, initial: Initial) -> Bound | None:
@@ -268,7 +264,7 @@ class ProgramBounds:
 
 def _judge_entries(statement: MatStore, reporter: Reporter) -> None:
     for term in statement.terms:
-        if isinstance(term, FunctionTerm) and term.fn in JUMPS and not term.order:
+        if isinstance(term, FunctionTerm) and jumps(term.fn, term.order):
             reporter.warn("TP516", f"{term.fn} jumps where an entry of the matrix vanishes: the theorem wants a smooth "
                           "function there", statement.span,
                           help="write `G / sqrt(G**2 + eps**2)` with a small eps, or accept this where no entries vanish")

@@ -19,7 +19,10 @@ from dataclasses import dataclass, replace
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.build import Builder, Names
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.bounds import Bound
 from tensorprog.ir.integers import IntLit, IntSym, int_bin, loop_names
+from tensorprog.ir.primitives import jumps
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -51,12 +54,8 @@ from tensorprog.ir.program import (
     reads,
     walk,
 )
-from tensorprog.passes.bounds import Bound
 from tensorprog.passes.hypotheses import ProgramBounds
 from tensorprog.passes.rewrite import map_blocks
-
-# Functions that are 0 at 0, so that a vanishing factor of their argument is one of their value.
-ZERO_AT_ZERO = frozenset("neg relu abs sign step tanh erf gelu silu sqrt sin square".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +334,8 @@ class _Search:
                 return frozenset().union(*(self._vanishing(a) for a in operands(op)))
             case Elementwise(fn="div", args=(top, _)):
                 return self._vanishing(top)
-            case Elementwise(fn=fn, order=0, args=(a,)) if fn in ZERO_AT_ZERO:
+            case Elementwise(fn=fn, order=0, args=(a,)) if fn in NONLINEARITIES and NONLINEARITIES[fn].vanishes_at_zero:
+                # A vanishing factor of the argument is one of the value.
                 return self._vanishing(a)
             case Elementwise(fn="add" | "sub" | "max" | "min", args=(a, b)):
                 both = self._vanishing(a), self._vanishing(b)
@@ -357,10 +357,6 @@ class _Search:
 def _jumps(op: Elementwise, args: list[Bound]) -> bool:
     """Whether an operation is discontinuous at 0."""
     match op.fn:
-        case "sign" | "step":
-            return op.order == 0
-        case "relu" | "abs":
-            return op.order == 1
         case "div" | "log":
             return True
         case "sqrt":
@@ -369,4 +365,11 @@ def _jumps(op: Elementwise, args: list[Bound]) -> bool:
             base, exponent = args
             whole = exponent.low == exponent.high and float(exponent.low).is_integer()
             return not (exponent.low >= 0 and (whole or base.low >= 0))
-    return False
+    return jumps(op.fn, op.order)
+
+
+def place_of(jump: Jump) -> str:
+    """What happens at a jump that is met."""
+    what = {"div": "a denominator tends to 0 here", "log": "the argument of a logarithm tends to 0 here",
+            "sqrt": "the argument of a square root tends to 0 here", "pow": "the base of a power tends to 0 here"}
+    return what.get(jump.fn.rstrip("'")) or f"the argument of `{jump.fn}` tends to 0 here, where it jumps"

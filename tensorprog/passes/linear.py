@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tensorprog.check.made_by_updates import random_matrices
+from tensorprog.ir.made_by_updates import random_matrices
 from tensorprog.ir.program import (
     POLAR,
     PRODUCT,

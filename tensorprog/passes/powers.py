@@ -18,7 +18,8 @@ from fractions import Fraction
 from tensorprog.diagnostics import Note, ProgramError, Reporter, Span
 from tensorprog.ir.constants import constant
 from tensorprog.ir.integers import evaluate_int, symbols
-from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE, exact
+from tensorprog.ir.primitives import degree as homogeneous_degree
+from tensorprog.ir.primitives import exact
 from tensorprog.ir.program import (
     POLAR,
     POLAR_ADJOINT,
@@ -264,7 +265,7 @@ class _Inference:
             return powers[0] * (Fraction(1, 2) - op.order)
         if op.fn == "sqrt" and op.order == 0:
             return None
-        degree = HOMOGENEOUS_DEGREE.get(op.fn)
+        degree = homogeneous_degree(op.fn)
         if degree is not None:
             if powers[0] is None:
                 return None if degree - op.order > 0 else Fraction(0)
@@ -355,7 +356,7 @@ def _check_entries(powers: Powers, term: FunctionTerm, span: Span | None, report
     if term.fn in _OF_ONE_ORDER and len(set(known)) > 1:
         orders = " and ".join(f"of order {power_text(p)}" for p in found)
         message = f"this {_OF_ONE_ORDER[term.fn]} entries {orders}: only the larger would count"
-    elif len(term.args) == 1 and term.fn != "sqrt" and term.fn not in HOMOGENEOUS_DEGREE and power is not None:
+    elif len(term.args) == 1 and term.fn != "sqrt" and homogeneous_degree(term.fn) is None and power is not None:
         what = "blow up" if power > 0 else "vanish"
         message = f"the entries that {name} is applied to are of order {power_text(power)}: they {what}"
     else:

@@ -11,8 +11,9 @@ import functools
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.bounds import Bound
 from tensorprog.ir.program import Const, Elementwise, Op, Var
-from tensorprog.passes.bounds import Bound
 
 Powers = dict[Var, Fraction]
 Term = frozenset[tuple[Var, Fraction]]  # Powers as a member of a set
@@ -20,9 +21,6 @@ Term = frozenset[tuple[Var, Fraction]]  # Powers as a member of a set
 # A value whose reading needs more products, or more operations one inside of another, is read as a vector of its own.
 MOST_TERMS = 64
 DEEPEST = 40
-
-# |f(x)| <= c |x|.
-LINEAR_AT_ZERO = frozenset("neg abs relu tanh erf gelu silu sin".split())
 
 
 def is_bounded(quotient: Elementwise, ops: Mapping[Var, Op], bounds: Mapping[Var, Bound | None]) -> bool:
@@ -77,7 +75,7 @@ class _Reader:
                 return terms(a)
             case Elementwise(fn="square", order=0, args=(a,)):
                 return frozenset(_multiplied(x, y) for x in terms(a) for y in terms(a))
-            case Elementwise(fn=fn, order=0, args=(a,)) if fn in LINEAR_AT_ZERO:
+            case Elementwise(fn=fn, order=0, args=(a,)) if _at_most_linear(fn):
                 return terms(a)
             case Elementwise(fn="sqrt", order=0, args=(a,)):
                 return frozenset(frozenset(_scaled(dict(x), Fraction(1, 2)).items()) for x in terms(a))
@@ -110,3 +108,9 @@ def _scaled(powers: Powers, factor: Fraction) -> Powers:
 def _multiplied(a: Term, b: Term) -> Term:
     left, right = dict(a), dict(b)
     return frozenset((x, left.get(x, Fraction(0)) + right.get(x, Fraction(0))) for x in left | right)
+
+
+def _at_most_linear(fn: str) -> bool:
+    """Whether |f(x)| <= c |x|."""
+    function = NONLINEARITIES.get(fn)
+    return function is not None and function.lipschitz and function.vanishes_at_zero

@@ -1,7 +1,8 @@
 """Readout vectors: initial vectors that the program uses only linearly, inside moments.
 
-Training may change them. Their sign may be flipped particle by particle, so the particles evaluator samples them antithetically: the output at
-initialization is then exactly zero, and so is the error that it would feed into training (docs/architecture.md).
+Training may change them. Their sign may be flipped particle by particle, so that the output at initialization is zero in the
+limit. The particles evaluator draws them so that it is exactly zero, and with it the error that it would feed into training:
+orthogonal to what they are averaged with (`passes.initial_features`), or antithetically.
 """
 
 from __future__ import annotations

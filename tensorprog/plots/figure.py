@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tensorprog.files import mistake, write_whole
-from tensorprog.verify_plot import picture_format
+from tensorprog.files import mistake, picture_format, write_whole
 
 COLUMNS = 3
 WIDTH, HEIGHT = 4.2, 3.2

@@ -23,7 +23,7 @@ from tensorprog.plots.draw import Line
 from tensorprog.plots.figure import Panel, Picture, picture
 
 if TYPE_CHECKING:
-    from tensorprog.kernel_api import Kernels
+    from tensorprog.kernels import Kernels
     from tensorprog.results import Result
 
 MOST_LINES = 8

@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import isfinite
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.constants import constant
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.bounds import BOUNDED, GAUSSIAN, Problems
 from tensorprog.ir.integers import symbols
-from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE, parity
+from tensorprog.ir.laws import centre
+from tensorprog.ir.primitives import degree, parity
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -52,6 +56,7 @@ from tensorprog.ir.program import (
     walk,
 )
 from tensorprog.passes.hypotheses import ProgramBounds
+from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import initial_power
 from tensorprog.powers.components import (
     FIRST_OBJECT,
@@ -75,18 +80,11 @@ from tensorprog.powers.components import (
 )
 from tensorprog.powers.matrices import Matrix, outer, total
 from tensorprog.powers.matrix_functions import dot, function
-from tensorprog.powers.numbers import known_numbers
 from tensorprog.powers.refusals import not_covered
 from tensorprog.powers.storage import Elements, mentions
-from tensorprog.powers.unknowns import NONZERO
 
 LATER = 2
 MOST_ITERATIONS = 10
-
-BOUNDED = ("tanh", "erf", "sigmoid", "sin", "cos")
-# Functions that are as large as their argument where that is large.
-GROWING = ("gelu", "silu", "softplus")
-SYMMETRIC_LAWS = ("normal", "rademacher", "uniform", "sparse_normal")
 
 
 @dataclass(slots=True)
@@ -181,12 +179,8 @@ class Execution:
 
     def _is_symmetric(self, initial: Initial) -> bool:
         """Whether the law is that of the object with its sign changed."""
-        law = initial.law
-        if law.name not in SYMMETRIC_LAWS:
-            return False
-        numbers = [constant(self.program, a, self.env)[0] for a in law.args]
-        return law.name in ("rademacher", "sparse_normal") or (
-            numbers[0] == 0 if law.name == "normal" else numbers[0] == -numbers[1])
+        about = centre(initial.law)
+        return about is not None and constant(self.program, about, self.env)[0] == 0
 
     def _record(self, cell: Cell, value: Value | None = None) -> None:
         """Note what a cell holds at this stage."""
@@ -323,7 +317,7 @@ class Execution:
     # --- operations ---
 
     def _op(self, op: Op, span: Span | None) -> Value:
-        get = lambda v: self.of.get(v, ZERO)  # noqa: E731
+        get = lambda v: self.of.get(v, ZERO)
         match op:
             case Const(value=value):
                 return ZERO if value == 0 else ONE
@@ -369,8 +363,8 @@ class Execution:
                 return product(args[0], args[0]) if op.order == 0 else args[0]
             case "sqrt" if op.order == 0:
                 return homogeneous(args[0], Fraction(1, 2), "none")
-        if op.fn in HOMOGENEOUS_DEGREE:
-            return homogeneous(args[0], Fraction(HOMOGENEOUS_DEGREE[op.fn] - op.order), parity(op.fn, op.order))
+        if (own := degree(op.fn)) is not None:
+            return homogeneous(args[0], Fraction(own - op.order), parity(op.fn, op.order))
         return self._nonlinear(op, args[0])
 
     def _extremum(self, op: Elementwise | FunctionTerm, args: list[Value]) -> Value:
@@ -404,16 +398,18 @@ class Execution:
 
     @staticmethod
     def _nonlinear(op: Elementwise, arg: Value) -> Value:
+        function = NONLINEARITIES[op.fn]
+        constant = op.order > 0 or isfinite(function.at(0.0)) and not function.vanishes_at_zero
         if not arg:
-            return ONE if op.order or op.fn in NONZERO else ZERO
-        constant = op.order > 0 or op.fn in NONZERO
+            return ONE if constant else ZERO
         if largest(arg) <= 0:
             return function_of(arg, parity(op.fn, op.order), constant)
-        if op.fn in GROWING and op.order == 0:
+        size = function.bound(GAUSSIAN, Problems()).size
+        if size == GAUSSIAN.size and op.order == 0:  # as large as its argument where that is large
             return homogeneous(arg, Fraction(1), "none")
         found = function_of({t: min(p, 0) for t, p in arg.items()}, parity(op.fn, op.order), constant)
         # How often a derivative is not small there is a matter of the argument's density at zero.
-        return found if op.fn in BOUNDED and op.order == 0 else flagged(found, UNSURE)
+        return found if size == BOUNDED and op.order == 0 and function.lipschitz else flagged(found, UNSURE)
 
 
 def _also_moved(matrix: Matrix) -> Matrix:

@@ -16,8 +16,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, near_miss
-from tensorprog.driver import constants_env
 from tensorprog.files import mistake
+from tensorprog.ir.constants import constants_env
 from tensorprog.ir.program import Cell, GradStmt, Let, MatrixType, Program, Statement, walk
 from tensorprog.passes.rewrite import without_kernels
 from tensorprog.powers.declared import with_symmetric_objects

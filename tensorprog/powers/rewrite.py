@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, Span
-from tensorprog.ir.laws import SPREADS
+from tensorprog.ensembles import spread_of
 from tensorprog.ir.program import Initial, MatrixType
 from tensorprog.passes.powers import initial_power
 from tensorprog.powers.entries import HALF, Mup
@@ -60,10 +60,10 @@ def _law_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
             continue
         law = declared[entry.name].law
         change = entry.spread - power
-        if law.name not in SPREADS:
+        if not (scales := spread_of(law)):
             raise _refuse(found, f"the entries of `{entry.name}` must be n^({change}) times as large, and `{law.name}` "
                                  "has no scale", law.span, "declare it as `normal(0, variance)`")
-        for k, power in SPREADS[law.name].items():
+        for k, power in scales.items():
             yield _edit(law.args[k], change * power, whole=True)
 
 
@@ -172,7 +172,7 @@ def _factor_around(text: str, edit: Edit, width: str) -> tuple[str, str]:
 
 def _require_done(found: Mup, source: Source) -> None:
     """The changed program must be in muP: what it declares, multiplies by and adds is what the calculus asks for."""
-    from tensorprog.driver import front
+    from tensorprog.check import front
     from tensorprog.powers.mup import maximal_update
 
     again = maximal_update(front(source, Reporter(source)), found.optimizer, found.env)

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from tensorprog.diagnostics import Reporter
-from tensorprog.driver import constants_env
+from tensorprog.ir.constants import constants_env
 from tensorprog.ir.program import Cell, MatrixType, Program, Type
 from tensorprog.passes.rewrite import without_kernels
 from tensorprog.powers.components import ZERO, Value, change, fraction, is_sure, joined, largest, scattered
@@ -185,7 +185,7 @@ def inferred(prepared: Prepared, settings: Mapping[str, object] | None = None) -
     execution = Execution(prepared.differentiated, constants_env(prepared.program, settings or {}), prepared.updates,
                           prepared.decays)
     execution.run()
-    order = sorted({n for n in prepared.shown.values()}, key=_first_record(prepared, execution))
+    order = sorted(set(prepared.shown.values()), key=_first_record(prepared, execution))
     return Scale(prepared.program, {name: _name(name, prepared, execution) for name in order})
 
 

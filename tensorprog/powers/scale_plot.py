@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensorprog.files import write_whole
-from tensorprog.verify_plot import picture_format
+from tensorprog.files import picture_format, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

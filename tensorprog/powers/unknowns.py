@@ -21,7 +21,8 @@ from fractions import Fraction
 from typing import NoReturn
 
 from tensorprog.diagnostics import Span
-from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.primitives import degree
 from tensorprog.ir.program import (
     POLAR,
     PRODUCT,
@@ -60,8 +61,8 @@ from tensorprog.ir.program import (
     Zero,
     walk,
 )
+from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import initial_power
-from tensorprog.powers.numbers import known_numbers
 from tensorprog.powers.refusals import not_covered, undecided
 from tensorprog.powers.terms import (
     ACTIVE,
@@ -86,8 +87,6 @@ from tensorprog.powers.terms import (
 
 HALF = Fraction(1, 2)
 LINEAR = ("add", "sub", "max", "min")
-#: Functions that are not zero at zero.
-NONZERO = ("exp", "sigmoid", "softplus", "cos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +239,7 @@ class Calculus:
     # --- operations ---
 
     def _op(self, op: Op, var: Var, span: Span | None) -> Value:
-        get = lambda v: self.of.get(v, ZERO)  # noqa: E731
+        get = lambda v: self.of.get(v, ZERO)
         match op:
             case Const(value=value):
                 return ZERO if value == 0 else ONE
@@ -291,12 +290,12 @@ class Calculus:
                 return self._power_of(args, op, span)
             case "sqrt" if op.order == 0:
                 return self._homogeneous(args[0], HALF, span)
-        if op.fn in HOMOGENEOUS_DEGREE:
-            return self._homogeneous(args[0], Fraction(HOMOGENEOUS_DEGREE[op.fn] - op.order), span)
+        if (own := degree(op.fn)) is not None:
+            return self._homogeneous(args[0], Fraction(own - op.order), span)
         if all(not a or number_power(a) is not None for a in args):
             return ONE
         power = self.used(args[0], span, exactly=f"the argument of {op.fn}" + "'" * op.order)
-        if power is None or power >= 0 or op.order or op.fn in NONZERO:
+        if power is None or power >= 0 or op.order or not NONLINEARITIES[op.fn].vanishes_at_zero:
             return {Term(ACTIVE): Fraction(0)}
         return {Term(ACTIVE): power}  # of gradients that vanish: f(x) is about f'(0) x
 

@@ -36,6 +36,8 @@ def contract(spec: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     Args:
         spec: as for `numpy.einsum`; a letter of one operand alone must be in the result.
     """
+    if left.dtype != right.dtype:  # one is a number, in double precision, the other a vector
+        left, right = left.astype(np.float32, copy=False), right.astype(np.float32, copy=False)
     left_order, right_order, batch, left_free, summed, out_order = _plan(spec)
     a, b = np.transpose(left, left_order), np.transpose(right, right_order)
     batch_shape, left_shape = a.shape[:batch], a.shape[batch:batch + left_free]
@@ -47,15 +49,28 @@ def contract(spec: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.transpose(product, out_order)
 
 
+def copied(value: object) -> object:
+    """An array as one of its own. Families of matrices are dictionaries, and matrices never change."""
+    return value.copy() if hasattr(value, "copy") else value
+
+
 def averaged(sums: np.ndarray, samples: int) -> np.ndarray:
-    """Sums over `samples` terms as averages. The array given is changed if it is one."""
+    """Sums over `samples` terms as averages, in double precision. An array of that is changed."""
     if isinstance(sums, np.ndarray):
+        sums = sums.astype(float, copy=False)
         sums /= samples
         return sums
-    return sums / samples
+    return float(sums) / samples
+
+
+def narrow(value: np.ndarray | float, dtype: np.dtype) -> np.ndarray | np.generic:
+    """Numbers that vectors with entries of this type are multiplied with."""
+    return value.astype(dtype, copy=False) if isinstance(value, np.ndarray) else dtype.type(value)
 
 
 def mean_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """The average over the last axis of the product."""
+    if left.dtype == right.dtype == np.float32:
+        return np.matmul(left[..., None, :], right[..., None])[..., 0, 0].astype(float) / left.shape[-1]
     return np.einsum("...n,...n->...", left, right) / left.shape[-1]
 

@@ -52,6 +52,8 @@ class Basis:
     def __init__(self, samples: int, dtype: str = "float64", tolerance: float = TOLERANCE, size: float = 1.0,
                  jitter: tuple[float, np.random.Generator] | None = None):
         self.samples, self.dtype, self.tolerance = samples, np.dtype(dtype), tolerance
+        # Of what matrices keep: directions that differ by little more than rounding have to be told apart.
+        self.entry = np.dtype(float)
         self.jitter = jitter
         self._entry = size * np.sqrt(samples)
         self._used = 0
@@ -83,6 +85,9 @@ class Basis:
 
     def remember(self, rows: np.ndarray) -> None:
         """Fresh directions are orthogonal to everything before them anyway."""
+
+    def note(self, vectors: int, count: int) -> None:
+        """A basis has room for all directions."""
 
     def draw(self, law: str, count: int, args: tuple[float, ...]) -> np.ndarray:
         """`count` independent vectors with iid coordinates of a law, [count, K].

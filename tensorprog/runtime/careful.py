@@ -135,7 +135,7 @@ class Careful:
     def _spread(self, i, j, sample, others, outputs, errors, symmetric) -> None:
         """Errors of the others, as large as the largest of a sample relative to the rows."""
         values, found = self._values(i[sample[:LIST]], j[sample[:LIST]])
-        for array, error, own in zip(outputs, errors, found):
+        for _, error, own in zip(outputs, errors, found):
             size = error.left[i[sample[:LIST]]] * error.right[j[sample[:LIST]]]
             worst = float(np.max(own / np.where(size > 0, size, 1.0), initial=0.0))
             bounds = worst * error.left[i[others]] * error.right[j[others]]

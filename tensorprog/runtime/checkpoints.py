@@ -1,11 +1,12 @@
-"""The state of a long loop on disk, so that a run that was stopped goes on where it was."""
+"""What a run that was stopped goes on from: the state of a long loop, and finished replicates, on disk."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,14 @@ class OtherRun(Exception):
 
 class NotWritten(Exception):
     """A checkpoint that cannot be written; the message says why."""
+
+
+class OtherReplicates(Exception):
+    """A folder of replicates that are not of this run."""
+
+
+class ReplicatesNotWritten(Exception):
+    """A folder of replicates that cannot be written; the message says why."""
 
 
 class Checkpoint:
@@ -77,3 +86,59 @@ class Checkpoint:
         finally:
             temporary.unlink(missing_ok=True)
         self._saved = time.monotonic()
+
+
+class Finished:
+    """Results of replicates, each in a file of its own in a folder, so that a run which was stopped computes the others only.
+
+    Args:
+        folder: made when there is something to keep.
+        identity: of program and data; a folder of another identity is refused.
+        own: the name of the folder in it for replicates that depend on something else besides, which `of` gives.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], identity: str, own: str = ""):
+        self.folder, self.identity = Path(folder), identity
+        self._own = self.folder / own
+
+    def of(self, *described: object) -> Finished:
+        """The results of the same run that depend on this: the text of the module, the particles, the seed.
+
+        Raises:
+            OtherReplicates: if the folder is not of this run.
+            ReplicatesNotWritten: if it cannot be made.
+        """
+        found = Finished(self.folder, self.identity, hashlib.blake2b(repr(described).encode(), digest_size=12).hexdigest())
+        mark = self.folder / "identity"
+        try:
+            found._own.mkdir(parents=True, exist_ok=True)
+            if mark.exists() and mark.read_text() != self.identity:
+                raise OtherReplicates(str(self.folder))
+            mark.write_text(self.identity)
+        except OSError as error:
+            raise ReplicatesNotWritten(error.strerror or str(error)) from error
+        return found
+
+    def get(self, name: str) -> dict[str, np.ndarray] | None:
+        """A result; None if it is not there or damaged."""
+        try:
+            with np.load(self._own / f"{name}.npz") as file:
+                return {key: file[key] for key in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def put(self, name: str, values: Mapping[str, np.ndarray]) -> None:
+        """Keep a result: the whole file, or none if the process is killed.
+
+        Raises:
+            ReplicatesNotWritten: if the file cannot be written.
+        """
+        temporary = self._own / f"{name}.{os.getpid()}.part"
+        try:
+            with open(temporary, "wb") as file:
+                np.savez(file, **values)
+            os.replace(temporary, self._own / f"{name}.npz")
+        except OSError as error:
+            raise ReplicatesNotWritten(error.strerror or str(error)) from error
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -17,18 +17,17 @@ from functools import lru_cache
 import llvmlite.binding
 import numpy as np
 
-from tensorprog.runtime.compiling import njit
-
 from tensorprog.runtime import hermite_averages as averages
 from tensorprog.runtime import hermite_hard as hard
 from tensorprog.runtime import hermite_tables as tables
+from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.horner import BLOCK, both_sums, largest, one_sum
 
 # Blocks read and write more rows of scratch than LLVM checks for overlap by default before it vectorizes a loop.
 llvmlite.binding.set_option("tensorprog", "-runtime-memory-check-threshold=128")
 
 #: How kernels are compiled: arguments are clamped, so that no infinities or NaN occur.
-OPTIONS = dict(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 
 #: Terms that are left out, relative to the root mean squares of the functions.
 TOLERANCE = 3e-14

@@ -11,7 +11,8 @@ from functools import lru_cache
 import numpy as np
 from numba import types
 
-from tensorprog.nonlinearities import NONLINEARITIES
+from tensorprog.ir.functions import NONLINEARITIES
+from tensorprog.ir.functions.nonlinearity import MATH
 from tensorprog.runtime import hermite_tables as tables
 from tensorprog.runtime.compiling import njit
 
@@ -25,19 +26,19 @@ _SLOPES = {"sigmoid_slope": "exp(-abs(x)) / (1.0 + exp(-abs(x)))**2",
            "tanh_slope": "4.0 * exp(-2.0 * abs(x)) / (1.0 + exp(-2.0 * abs(x)))**2"}
 
 
-@lru_cache(maxsize=1)
-def _scalars() -> dict[str, Callable]:
-    """What functions of kernels call by `rt`, compiled for one number."""
-    texts = _SLOPES | {name: known.scalar.format(x="x") for name, known in NONLINEARITIES.items()}
-    names = {name: getattr(math, name) for name in ("exp", "log", "sqrt", "sin", "cos", "tanh", "erf", "erfc", "log1p")}
-    return {f"_rt_{name}": njit(error_model="numpy")(eval(f"lambda x: {text}", dict(names)))
+@lru_cache(maxsize=4)
+def _scalars(names: tuple[str, ...]) -> dict[str, Callable]:
+    """What functions of kernels call by `rt`, the nonlinearities among these, compiled for one number."""
+    texts = _SLOPES | {name: NONLINEARITIES[name].scalar.format(x="x") for name in names}
+    scope = {name: getattr(math, name) for name in MATH}
+    return {f"_rt_{name}": njit(error_model="numpy")(eval(f"lambda x: {text}", dict(scope)))
             for name, text in texts.items()}
 
 
 def _scalar(f: Callable) -> Callable:
     """The function of a module of kernels, compiled for one number."""
     text = inspect.getsource(f).replace("rt.", "_rt_")  # an emitted module's, which holds no text of the user's
-    scope: dict = {"np": np, **_scalars()}
+    scope: dict = {"np": np, **_scalars(tuple(NONLINEARITIES))}
     exec(text, scope)
     inner = njit(error_model="numpy")(scope[f.__name__])
     found = njit(types.float64(types.float64, types.float64[::1]), error_model="numpy", nogil=True)(

@@ -23,6 +23,12 @@ from tensorprog.runtime.updates import APPLIED, EXACT, Updates
 HYSTERESIS = 0.7
 # A difference of squared sizes smaller than this, relative to them, is rounding.
 CANCELLED = 1e-9
+# The tolerance, relative to the square root of the share of directions in particles: of a few directions, which cost little,
+# and of many, from the share `MANY` on.
+OF_FEW, OF_MANY, MANY = 0.1, 0.25, 0.1
+# The smallest tolerance with float32, whose rounding in squared sizes is a tenth of its square.
+LEAST_SINGLE = 2e-3
+DOUBLE = np.dtype(float)
 # The most Gram-Schmidt steps for one direction: each takes away its rounding but for a factor of 1e-16.
 STEPS = 4
 
@@ -30,8 +36,8 @@ STEPS = 4
 class Rows:
     """A growing list of vectors of one length, as the rows of an array."""
 
-    def __init__(self, length: int):
-        self._data = np.empty((16, length))
+    def __init__(self, length: int, dtype: np.dtype = DOUBLE):
+        self._data = np.empty((16, length), dtype)
         self.count = 0
 
     @property
@@ -41,7 +47,7 @@ class Rows:
     def append(self, rows: np.ndarray) -> None:
         needed = self.count + len(rows)
         if needed > len(self._data):
-            grown = np.empty((max(needed, 2 * len(self._data)), self._data.shape[1]))
+            grown = np.empty((max(needed, 2 * len(self._data)), self._data.shape[1]), self._data.dtype)
             grown[: self.count] = self.array
             self._data = grown
         self._data[self.count:needed] = rows
@@ -82,7 +88,7 @@ class Gaussian:
 
     def extend(self, side: Side, directions: np.ndarray) -> None:
         """Draw what the matrix makes of new inputs of a side, [k, N]."""
-        side.outputs.append(np.sqrt(side.variance) * side.target.normal(len(directions)))
+        side.outputs.append(side.variance**0.5 * side.target.normal(len(directions)))
 
 
 class Operator(Protocol):
@@ -108,9 +114,9 @@ class Side:
 
     def __init__(self, source: Space, target: Space, variance: float, owner: Operator | None):
         self.source, self.target = source, target
-        self.variance, self.owner = variance, owner
-        self.inputs = Rows(source.samples)
-        self.outputs = Rows(target.samples)
+        self.variance, self.owner = float(variance), owner
+        self.inputs = Rows(source.samples, source.entry)
+        self.outputs = Rows(target.samples, target.entry)
         self._seen: tuple[np.ndarray, int, np.ndarray] | None = None
 
     def coefficients(self, x: np.ndarray, tolerance: float | None) -> np.ndarray:
@@ -120,9 +126,9 @@ class Side:
             return _padded(coefficients, self.inputs.count) if count <= self.inputs.count else coefficients
         samples = x.shape[1]
         coefficients = x @ self.inputs.array.T / samples
-        size = np.einsum("bn,bn->b", x, x) / samples
-        missing = size - np.einsum("bk,bk->b", coefficients, coefficients)
-        tolerance = effective_tolerance(tolerance, self.inputs.count, samples)
+        size = _squares(x) / samples
+        missing = size - _squares(coefficients)
+        tolerance = effective_tolerance(tolerance, self.inputs.count, samples, x.dtype)
         if tolerance**2 < CANCELLED:
             missing = self._missing(x, coefficients)
         far = np.nonzero(~(missing <= tolerance**2 * size))[0]
@@ -130,13 +136,14 @@ class Side:
             self._extend(x[far], coefficients[far], size[far], tolerance)
             new = self.inputs.array[coefficients.shape[1]:]
             coefficients = np.concatenate([coefficients, x @ new.T / samples], axis=1)
+        self.source.note(len(x), self.inputs.count)
         self._seen = (x, self.inputs.count, coefficients)
         return coefficients
 
     def _missing(self, x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
         """The squared sizes of the parts of x outside the basis, to rounding."""
         residual = self._residual(x, coefficients)
-        return np.einsum("bn,bn->b", residual, residual) / x.shape[1]
+        return _squares(residual) / x.shape[1]
 
     def _residual(self, x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
         residual = x - coefficients @ self.inputs.array
@@ -153,20 +160,28 @@ class Side:
                 self.owner.extend(self, directions)
 
 
-def effective_tolerance(tolerance: float | None, count: int, samples: int) -> float:
+def _squares(rows: np.ndarray) -> np.ndarray:
+    """The sum of squares of each row, in double precision."""
+    return np.einsum("bn,bn->b", rows, rows, dtype=float)
+
+
+def effective_tolerance(tolerance: float | None, count: int, samples: int, dtype: np.dtype = DOUBLE) -> float:
     """The tolerance in force with `count` directions known.
 
     A dropped part of relative size r changes moments by about r**2, a direction more by about 1/N: the default lets the
     first grow with the second, so that the rank stays a small part of N.
     """
-    return max(1e-3, 0.15 * (count / samples) ** 0.5) if tolerance is None else tolerance
+    share = count / samples
+    balance = OF_FEW + (OF_MANY - OF_FEW) * min(1.0, share / MANY)
+    least = 1e-3 if dtype == DOUBLE else LEAST_SINGLE
+    return max(least, balance * share**0.5) if tolerance is None else tolerance
 
 
 def _padded(coefficients: np.ndarray, count: int) -> np.ndarray:
     """Coordinates in a basis that has grown since: orthonormal to the vectors, so zero there."""
     if coefficients.shape[1] == count:
         return coefficients
-    padding = np.zeros((len(coefficients), count - coefficients.shape[1]))
+    padding = np.zeros((len(coefficients), count - coefficients.shape[1]), coefficients.dtype)
     return np.concatenate([coefficients, padding], axis=1)
 
 
@@ -178,20 +193,20 @@ def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float, kn
     samples = residual.shape[1]
     scale = np.zeros_like(size)
     np.divide(1.0, np.sqrt(size), out=scale, where=size > 0)
-    scaled = residual * scale[:, None]
+    scaled = residual * scale[:, None].astype(residual.dtype)
     if tolerance**2 < CANCELLED:
         return _independent(scaled, tolerance, known)
     if len(scaled) == 1:
         norm2 = float(scaled[0] @ scaled[0]) / samples
-        return scaled / np.sqrt(norm2) if norm2 > tolerance**2 else scaled[:0]
+        return scaled / norm2**0.5 if norm2 > tolerance**2 else scaled[:0]
     with np.errstate(invalid="ignore"):
-        gram = scaled @ scaled.T / samples
+        gram = (scaled @ scaled.T / samples).astype(float)
     if not np.all(np.isfinite(gram)):
         return scaled[:0]
     values, vectors = np.linalg.eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
-    keep = _how_many(gram, values, vectors, tolerance)
-    directions = (vectors[:, :keep] / np.sqrt(values[:keep])).T @ scaled
+    keep = _how_many(gram, values, vectors, tolerance, 1e-13 if scaled.dtype == DOUBLE else 1e-6)
+    directions = (vectors[:, :keep] / np.sqrt(values[:keep])).T.astype(scaled.dtype) @ scaled
     return polished(directions)
 
 
@@ -240,9 +255,10 @@ def _outside(direction: np.ndarray, known: tuple[np.ndarray, ...]) -> tuple[np.n
     return direction, left
 
 
-def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, tolerance: float) -> int:
-    """The smallest number of leading eigenvectors after which every diagonal residual is below tolerance**2."""
-    floor = 1e-13 * max(1.0, float(values[0]))
+def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, tolerance: float, rounding: float) -> int:
+    """The smallest number of leading eigenvectors after which every diagonal residual is below tolerance**2. Eigenvalues
+    below `rounding`, relative to the largest, are no more than that."""
+    floor = rounding * max(1.0, float(values[0]))
     usable = int(np.sum(values > floor))
     explained = np.cumsum(vectors[:, :usable] ** 2 * values[:usable], axis=1)
     left = np.max(np.diag(gram)[:, None] - explained, axis=0) if usable else np.zeros(0)
@@ -254,9 +270,9 @@ def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, toleran
 
 def polished(directions: np.ndarray) -> np.ndarray:
     """Rows that are orthonormal up to conditioning, made so to rounding."""
-    gram = directions @ directions.T / directions.shape[1]
+    gram = (directions @ directions.T / directions.shape[1]).astype(float)
     values, vectors = np.linalg.eigh(gram)
-    return (vectors / np.sqrt(values)) @ (vectors.T @ directions)
+    return ((vectors / np.sqrt(values)) @ vectors.T).astype(directions.dtype) @ directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +300,7 @@ class _Images:
             if self.scale:
                 later = self.scale * self.basis.outputs.array[len(self.rows):]
             else:
-                later = np.zeros((missing, self.basis.target.samples))
+                later = np.zeros((missing, self.basis.target.samples), self.rows.dtype)
             self.rows = np.concatenate([self.rows, later])
         return self.rows
 
@@ -304,7 +320,8 @@ class Matrix:
     def __init__(self, rows: Space, cols: Space, ratios: tuple[float, float], tolerance: float | None,
                  roots: tuple[Root, ...] = (), images: _Images | None = None, factors: tuple[_Factor, ...] = (),
                  separate: Updates | None = None):
-        self.rows, self.cols, self.ratios, self.tolerance = rows, cols, ratios, tolerance
+        self.rows, self.cols, self.tolerance = rows, cols, tolerance
+        self.ratios = tuple(map(float, ratios))
         self.roots, self.images, self.factors, self.separate = roots, images, factors, separate
 
     # --- building ---
@@ -404,7 +421,7 @@ class Matrix:
             self.images = _Images(root.sides[0], scale, scale * root.sides[0].outputs.array)
         else:
             basis = basis or Side(self.cols, self.rows, 0.0, None)
-            self.images = _Images(basis, 0.0, np.zeros((basis.inputs.count, self.rows.samples)))
+            self.images = _Images(basis, 0.0, np.zeros((basis.inputs.count, self.rows.samples), self.rows.entry))
 
     # --- applying ---
 
@@ -419,7 +436,7 @@ class Matrix:
         if self.separate is not None:
             parts.append(self.separate.apply(block, transposed))
         target = self.cols if transposed else self.rows
-        out = sum(parts[1:], parts[0]) if parts else np.zeros((len(block), target.samples))
+        out = sum(parts[1:], parts[0]) if parts else np.zeros((len(block), target.samples), block.dtype)
         # A vector that is not finite has no coordinates; what became of it must not look like a number.
         out[~np.isfinite(block.sum(axis=1))] = np.nan
         return out.reshape(*x.shape[:-1], out.shape[-1])

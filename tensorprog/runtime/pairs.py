@@ -17,10 +17,10 @@ import numpy as np
 from tensorprog.runtime import gram
 from tensorprog.runtime import hermite_averages as averages
 from tensorprog.runtime import hermite_tables as tables
-from tensorprog.runtime.compiling import njit
-from tensorprog.runtime.functions import erf, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
-from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
 from tensorprog.runtime.careful import NEAR, SERIES, Careful, PairError
+from tensorprog.runtime.compiling import njit
+from tensorprog.runtime.functions import erf, function, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
+from tensorprog.runtime.hermite import OPTIONS, HermiteSeries, pack, sum_series
 from tensorprog.runtime.memory import keep_freed_memory
 from tensorprog.runtime.threads import available_threads, run_shared, single_threaded_blas
 
@@ -290,3 +290,8 @@ def tile_extent(n: int) -> int:
     sides = 2 * max(-(-n // (2 * LARGEST_TILE)), math.ceil(math.sqrt(available_threads() / 2)))
     extent = max(-(-n // sides), min(n, SMALLEST_TILE), 1)
     return -(-extent // gram.ROWS) * gram.ROWS
+
+
+def __getattr__(name: str) -> object:
+    """Functions that were registered from outside of tensorprog, by their names."""
+    return function(name)

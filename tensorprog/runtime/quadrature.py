@@ -54,7 +54,7 @@ _INNER, _OUTER = 1e-13, 1e-12
 #: The least relative error that is ever reported, for rounding.
 _ROUNDING = 5e-16
 _ROOT = math.sqrt(2.0 * math.pi)
-_OPTIONS = dict(cache=True, nogil=True, error_model="numpy")
+_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 # What the integrals over all variables share: addresses of the factors and of `_integral`, numbers, the place of the
 # variables among them, the order of the variables, the Cholesky factor, planes, their coefficients, then for each

@@ -9,11 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from tensorprog.runtime.checkpoints import Finished
+
 Values = Mapping[str, np.ndarray]
 Tick = Callable[[], None]
 # Called with a seed, a function to call after each step, and, if only a part of the particles is to be run, which one.
 Replicate = Callable[..., Values]
 Progress = Callable[[int, int], None]
+# A seed and (i, k), the part of the particles.
+WHOLE = (0, 1)
+Unit = tuple[np.random.SeedSequence, tuple[int, int]]
+Remote = Callable[..., list[Callable[[], Values]]]
+# Threads that wait for results from elsewhere.
+WAITING = 16
 
 # What the bias is found from: in one of so many replicates, the particles run once more in so many parts. As four parts
 # take the time of one run, or of two where the particles are few, this adds an eighth to a quarter to the time.
@@ -32,7 +40,8 @@ def part_size(samples: int, parts: int) -> int:
 def run_replicates(replicate: Replicate, *, replicates: int, seed: int, steps: int = 0, threads: int | None = None,
                    progress: Progress | None = None, samples: int = 0,
                    jumps: Mapping[str, tuple[float, bool]] | None = None,
-                   biased: set[str] | None = None) -> tuple[dict, dict]:
+                   biased: set[str] | None = None, finished: Finished | None = None,
+                   remote: Remote | None = None) -> tuple[dict, dict]:
     """Run `replicate` with independent seeds; the mean of its results and their standard errors.
 
     The standard error is scaled so that two of them cover 95 % also for few replicates (Student's t), and is NaN for a
@@ -47,36 +56,62 @@ def run_replicates(replicate: Replicate, *, replicates: int, seed: int, steps: i
         jumps: for outputs with averages of something that jumps: how much, as far as it is known, and whether there are
             others, which then count as twice the output's size.
         biased: gets the names of outputs whose bias is seen and above their standard error.
+        finished: where results are kept, so that a run which was stopped goes on from them.
+        remote: runs replicates elsewhere: called with (seed, part) of each, gives a function to wait for each result.
 
     Returns:
         (values, errors): name -> array of the output's shape.
     """
     divided = max(1, replicates // REPLICATES_FOR_BIAS) if replicates > 1 and part_size(samples, PARTS) else 0
     seeds = np.random.SeedSequence(seed).spawn(replicates)
-    whole = [lambda tick, child=child: replicate(child, tick) for child in seeds]
-    parts = [lambda tick, r=r, i=i: replicate(_unspawned(seeds[r]), tick, (i, PARTS))
-             for r in range(divided) for i in range(PARTS)]
-    results = _run_all([*whole, *parts], steps, threads, progress)
+    units: dict[str, Unit] = {f"{r}": (seed, WHOLE) for r, seed in enumerate(seeds)}
+    units |= {f"{r}-{i}": (_unspawned(seeds[r]), (i, PARTS)) for r in range(divided) for i in range(PARTS)}
+    known = {name: finished.get(name) for name in units} if finished is not None else dict.fromkeys(units)
+    missing = {name: unit for name, unit in units.items() if known[name] is None}
+    known |= _run_units(replicate, missing, finished, remote, Counter(len(units), steps, progress), threads)
+    results = [known[name] for name in units]
     return _summary(results[:replicates], results[replicates:], samples, jumps or {}, set() if biased is None else biased)
+
+
+def _run_units(replicate: Replicate, units: Mapping[str, Unit], finished: Finished | None, remote: Remote | None,
+               counter: Counter, threads: int | None) -> dict[str, Values]:
+    """The results of units by name, each kept when it is there."""
+    counter.add(counter.total - len(units) * counter.steps)
+    waiting = remote(list(units.values()), **getattr(replicate, "keywords", {})) if remote is not None else None
+
+    def run(name: str, number: int) -> Callable[[Tick], Values]:
+        def one(tick: Tick) -> Values:
+            seed, part = units[name]
+            part = () if part == WHOLE else (part,)
+            values = replicate(seed, tick, *part) if waiting is None else waiting[number]()
+            if finished is not None:
+                finished.put(name, values)
+            return values
+        return one
+
+    runs = [run(name, number) for number, name in enumerate(units)]
+    return dict(zip(units, _run_all(runs, counter, threads if waiting is None else WAITING)))
 
 
 def run_each(replicate: Replicate, *, replicates: int, seed: int, steps: int = 0, threads: int | None = None,
              progress: Progress | None = None) -> list[Values]:
     """The results of `run_replicates`, one by one."""
     seeds = np.random.SeedSequence(seed).spawn(replicates)
-    return _run_all([lambda tick, child=child: replicate(child, tick) for child in seeds], steps, threads, progress)
+    return _run_all([lambda tick, child=child: replicate(child, tick) for child in seeds],
+                    Counter(len(seeds), steps, progress), threads)
 
 
-def _run_all(runs: list[Callable[[Tick], Values]], steps: int, threads: int | None,
-             progress: Progress | None) -> list[Values]:
+def _run_all(runs: list[Callable[[Tick], Values]], counter: Counter, threads: int | None) -> list[Values]:
     from threadpoolctl import threadpool_limits
 
     workers = min(threads or os.cpu_count() or 1, len(runs))
-    counter = Counter(len(runs), steps, progress)
-    if workers == 1:
-        return [_counted(run, counter) for run in runs]
-    # One BLAS thread a replicate: the replicates are the parallel work.
-    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+    # One BLAS thread a replicate: the replicates are the parallel work, and BLAS rounds differently with other numbers of
+    # threads. A replicate that is the only one has all of them.
+    blas = threadpool_limits(None if counter.total == counter.steps else 1)
+    if workers <= 1:
+        with blas:
+            return [_counted(run, counter) for run in runs]
+    with blas, ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(_counted, run, counter) for run in runs]
         try:
             return [future.result() for future in futures]

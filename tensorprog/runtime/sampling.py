@@ -8,6 +8,8 @@ earlier normal ones, and normalized (moment matching).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tensorprog.runtime.laws import draw
@@ -16,6 +18,10 @@ from tensorprog.runtime.sobol import sobol_points
 FIRST_BLOCK = 256
 LATER_BLOCK = 128
 
+# What is smaller than this, relative to the largest, is rounding.
+NEGLIGIBLE = {np.dtype("float64"): 1e-14, np.dtype("float32"): 1e-6}
+# The share of directions in particles beyond which truncation and noise are no longer small.
+CROWDED = 0.5
 # A space by itself, and not a part of a larger one.
 WHOLE = (0, 1)
 
@@ -30,12 +36,14 @@ class Space:
             must be even then.
         plain: independent samples, nothing orthogonal and nothing mirrored: averages fluctuate about their limits like
             those of a network of width N.
+        dtype: of vectors, float64 or float32.
         part: (i, k), to take the i-th of k parts, N points each, of the sequence that a space of k*N particles has.
     """
 
     def __init__(self, samples: int, seed: np.random.SeedSequence, *, mirrored: bool = False, plain: bool = False,
-                 part: tuple[int, int] = WHOLE):
+                 part: tuple[int, int] = WHOLE, dtype: np.dtype | str = "float64"):
         self.samples = samples
+        self.entry = np.dtype(dtype)
         self.plain = plain
         self._part = part
         mirrored = self.mirrored = mirrored and not plain
@@ -44,8 +52,9 @@ class Space:
         self._block: np.ndarray | None = None
         self._used = 0
         self._blocks = 0
+        self.rank = self.work = 0
         # What fresh normals are made orthogonal to: the constant, the earlier normals, and what was `remember`ed.
-        self._basis = np.ones((1, samples))
+        self._basis = np.ones((1, samples), self.entry)
         self._count = 1
 
     def uniform(self, count: int) -> np.ndarray:
@@ -57,16 +66,41 @@ class Space:
 
     def draw(self, law: str, count: int, args: tuple[float, ...], *, mirror: bool = False) -> np.ndarray:
         """`count` independent vectors with iid coordinates of a law: `laws.draw`."""
-        return draw(self, law, count, args, mirror=mirror)
+        return draw(self, law, count, args, mirror=mirror).astype(self.entry, copy=False)
+
+    def draw_along(self, law: str, count: int, args: tuple[float, ...], shape: tuple[int, ...], axis: int,
+                   inputs: tuple[tuple[np.ndarray, int], ...], only: bool) -> np.ndarray:
+        """`draw` of normal vectors that are summed with inputs over one of their axes: along the principal axes of the
+        inputs, those with most energy first.
+
+        Args:
+            shape: of the result, the particles last; `axis` is the one that is summed.
+            inputs: arrays, with the number of their axis that is summed.
+            only: nothing else is done with the vectors, so that what no input has a part of is left at zero.
+        """
+        size = shape[axis]
+        others = count // size if size else 0
+        axes = None if self.plain or not others else principal_axes(size, inputs, only)
+        if axes is None:
+            return self.draw(law, count, args)
+        mean, variance = args
+        rows = self.normal(len(axes) * others).reshape(len(axes), -1)
+        found = ((float(variance)**0.5 * axes.T).astype(self.entry) @ rows).reshape(size, *shape[:axis], *shape[axis + 1:])
+        return np.moveaxis(found, 0, axis) + self.entry.type(mean)
+
+    def readout(self, uniform: np.ndarray, args: tuple[float, ...], features: list[np.ndarray]) -> np.ndarray:
+        """Normal vectors from fresh coordinates, [count, N], made orthogonal to features that they are independent of in
+        the limit, or, if these are too many, to their leading directions."""
+        mean, variance = args
+        rows = self._match(_quantiles(uniform), outside=features) if len(uniform) else uniform
+        return self.entry.type(variance**0.5) * rows + self.entry.type(mean)
 
     def normal(self, count: int, *, mirror: bool = False) -> np.ndarray:
         """`count` fresh standard normal coordinates: [count, N], orthonormal in the mean inner product.
 
         With `mirror`, the coordinates change sign between the two halves of a mirrored space.
         """
-        from scipy.special import ndtri
-
-        rows = ndtri(self.uniform(count))
+        rows = _quantiles(self.uniform(count))
         if mirror and self.mirrored:
             rows[:, self._points:] *= -1.0
         return self._match(rows)
@@ -91,12 +125,16 @@ class Space:
         # Sobol points lie on a grid that includes 0; move them to the cells' interiors.
         return np.ascontiguousarray(np.clip(points, 2.0**-33, 1.0 - 2.0**-33))
 
-    def _match(self, rows: np.ndarray) -> np.ndarray:
-        """Orthogonalize against the constant and earlier normals and normalize, as far as N allows."""
+    def _match(self, rows: np.ndarray, outside: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """Orthogonalize against the constant, earlier normals and other vectors and normalize, as far as N allows."""
+        rows = rows.astype(self.entry, copy=False)
         room = self._room()
         if room <= 0:
             return rows
         head = self._outside(rows[:room])
+        if len(outside):
+            directions = self._leading(np.concatenate(outside))
+            head = head - (head @ directions.T / self.samples) @ directions
         head = _orthonormal(head)
         self._append(head)
         return np.concatenate([head, rows[room:]]) if len(rows) > room else head
@@ -109,9 +147,24 @@ class Space:
         head = self._outside(rows[: max(0, self._room())])
         if not len(head):
             return
-        values, vectors = np.linalg.eigh(head @ head.T / self.samples)
+        values, vectors = np.linalg.eigh((head @ head.T / self.samples).astype(float))
         kept = values > 1e-6
-        self._append((vectors[:, kept] / np.sqrt(values[kept])).T @ head)
+        self._append((vectors[:, kept] / np.sqrt(values[kept])).T.astype(head.dtype) @ head)
+
+    def note(self, vectors: int, count: int) -> None:
+        """A matrix that knows so many directions of this space is applied to vectors."""
+        self.rank = max(self.rank, count)
+        self.work += vectors * count
+
+    def _leading(self, rows: np.ndarray) -> np.ndarray:
+        """Orthonormal directions of the parts of vectors outside the basis, at most a quarter of N: by QR with pivoting, which
+        takes the longest first and what is only rounding last."""
+        from scipy.linalg import qr
+
+        basis, triangle, _ = qr(self._outside(rows).T, mode="economic", pivoting=True)
+        sizes = np.abs(np.diag(triangle))
+        count = int(np.sum(sizes > NEGLIGIBLE[self.entry] * self.samples**0.5))
+        return basis.T[:min(count, self.samples // 4)] * self.samples**0.5
 
     def _room(self) -> int:
         """How many more vectors normals may be orthogonal to, without losing their law."""
@@ -129,20 +182,57 @@ class Space:
     def _append(self, rows: np.ndarray) -> None:
         needed = self._count + len(rows)
         if needed > len(self._basis):
-            grown = np.empty((max(needed, 2 * len(self._basis)), self.samples))
+            grown = np.empty((max(needed, 2 * len(self._basis)), self.samples), self.entry)
             grown[: self._count] = self._basis[: self._count]
             self._basis = grown
         self._basis[self._count:needed] = rows
         self._count = needed
 
 
+def _quantiles(uniform: np.ndarray) -> np.ndarray:
+    from scipy.special import ndtri
+
+    return ndtri(uniform)
+
+
+def principal_axes(size: int, inputs: Sequence[tuple[np.ndarray, int]], only: bool) -> np.ndarray | None:
+    """Orthonormal rows [k, size], the axis first along which the inputs have most energy; with `only` no more than have
+    some. None if the inputs are not numbers."""
+    energy = np.zeros((size, size))
+    for array, axis in inputs:
+        rows = np.moveaxis(np.asarray(array, dtype=float), axis, -1).reshape(-1, size)
+        energy += rows.T @ rows
+    if not np.all(np.isfinite(energy)):
+        return None
+    values, vectors = np.linalg.eigh(energy)
+    count = max(1, int(np.sum(values > 1e-14 * values[-1]))) if only else size
+    return vectors[:, ::-1][:, :count].T
+
+
+class Notes:
+    """What replicates tell beside their results. `crowded` has (directions, particles) of those in which matrices were
+    applied to more directions than particles resolve; `work` is the number of products of vectors with directions, times
+    particles, of the last one."""
+
+    def __init__(self) -> None:
+        self.crowded: list[tuple[int, int]] = []
+        self.work = 0
+
+    def take(self, spaces: Sequence[Space]) -> None:
+        """Note what the spaces of a replicate have seen."""
+        rank = max((space.rank for space in spaces), default=0)
+        if spaces and rank > CROWDED * spaces[0].samples:
+            self.crowded.append((rank, spaces[0].samples))
+        self.work = sum(space.work * space.samples for space in spaces)
+
+
 def _orthonormal(rows: np.ndarray) -> np.ndarray:
     """The rows orthonormalized symmetrically (Loewdin), which moves each of them as little as possible."""
     samples = rows.shape[1]
     if len(rows) == 1:
-        return rows / np.sqrt(np.mean(rows**2))
-    values, vectors = np.linalg.eigh(rows @ rows.T / samples)
-    return (vectors / np.sqrt(values)) @ (vectors.T @ rows)
+        return rows / float(np.mean(rows**2, dtype=float))**0.5
+    values, vectors = np.linalg.eigh((rows @ rows.T / samples).astype(float))
+    return ((vectors / np.sqrt(values)) @ vectors.T).astype(rows.dtype) @ rows
 
 
 def _split(count: int, size: int) -> list[int]:

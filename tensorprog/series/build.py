@@ -12,10 +12,10 @@ from tensorprog.ir.program import Fluctuation, Let, Program, walk
 from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.hoist import hoist
+from tensorprog.passes.known_numbers import names_in_exponents
 from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared_names, initial_power, power_text
 from tensorprog.passes.pull_numbers import pull_numbers
 from tensorprog.passes.simplify import simplify, without_idle
-from tensorprog.powers.numbers import names_in_exponents
 from tensorprog.series.draws import Gaussians, NestedDraws, with_draws
 from tensorprog.series.orders import Unfollowed, find_needed, find_orders, without_effect
 from tensorprog.series.superpose import superposed

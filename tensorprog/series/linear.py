@@ -112,7 +112,7 @@ class Linear:
 
     def context(self, place: At) -> tuple[For, ...]:
         """The loops around a statement inside of the innermost training step."""
-        own = [loop for loop in place.loops]
+        own = list(place.loops)
         last = max((k for k, loop in enumerate(own) if loop.var in self.steps), default=-1)
         return tuple(own[last + 1:])
 

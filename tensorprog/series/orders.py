@@ -18,8 +18,8 @@ from tensorprog.ir.program import (
     walk,
 )
 from tensorprog.passes.gaussian import centred_variance
+from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import PowerError, Powers, initial_power
-from tensorprog.powers.numbers import known_numbers
 from tensorprog.series.parts import Part, Series
 from tensorprog.series.recipes import Node, NoSeries, Recipe, Recipes
 
@@ -115,7 +115,7 @@ def _grow(orders: Orders, statement: Statement) -> bool:
         return False
     series = orders.series.setdefault(node, Series())
     try:
-        return any([series.add(r.part) for recipes in orders.terms(statement) for r in recipes])
+        return any(series.add(r.part) for recipes in orders.terms(statement) for r in recipes)
     except (PowerError, NoSeries) as error:
         raise Unfollowed(error, statement) from None
 

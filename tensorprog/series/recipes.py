@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations_with_replacement
-from math import factorial, prod
+from math import factorial, inf, prod
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.primitives import HOMOGENEOUS_DEGREE, parity
+from tensorprog.ir.primitives import degree as homogeneous_degree
+from tensorprog.ir.primitives import kink, parity, slope_of_kink
 from tensorprog.ir.program import (
     Cell,
     Const,
@@ -285,7 +286,7 @@ class Recipes:
     def _function(self, op: Elementwise) -> Iterator[Recipe]:
         """phi(x0 + d) = sum of phi^(m)(x0) d**m / m!, around the largest parts, or around zero if all vanish."""
         arg = op.args[0]
-        degree = Fraction(1, 2) if op.fn == "sqrt" else HOMOGENEOUS_DEGREE.get(op.fn)
+        degree = Fraction(1, 2) if op.fn == "sqrt" else homogeneous_degree(op.fn)
         largest, lower = self._split(arg)
         if degree is None and largest and largest[0].power > 0:
             reject(op, largest[0].power)
@@ -305,7 +306,7 @@ class Recipes:
             power = Fraction(0) if degree is None else (degree - op.order - m) * around.power
             value = through(Part(Fraction(0), around.odd, around.unsure), own)
             part = product((value, *steps)).scaled(power)
-            if op.fn in _SMOOTH_TO and op.order + m > _SMOOTH_TO[op.fn]:
+            if op.order + m > _last_derivative(op.fn):
                 if m:
                     yield refusal(part, DELTA)
                 continue
@@ -345,9 +346,9 @@ class Recipes:
                 for a in self.parts(term.left) for b in self.parts(term.right)]
 
 
-#: The order of the last derivative that is a function, of functions with a kink or a jump.
-_SMOOTH_TO = {"relu": 1, "abs": 1, "sign": 0, "step": 0}
-_SLOPES = {"relu": "step", "abs": "sign"}
+def _last_derivative(fn: str) -> float:
+    """The order of the last derivative that is a function, of functions with a kink or a jump."""
+    return {"jump": 0.0, "kink": 1.0}.get(kink(fn) or "", inf)
 
 
 def _coef(w: Writer, factor: tuple[Need, ...]) -> tuple[Var | None]:
@@ -355,8 +356,9 @@ def _coef(w: Writer, factor: tuple[Need, ...]) -> tuple[Var | None]:
 
 
 def _derivative(w: Writer, fn: str, arg: Var, order: int) -> Var:
-    if order == 1 and fn in _SLOPES:
-        return w.builder.elementwise(_SLOPES[fn], arg)
+    slope = slope_of_kink(fn) if order == 1 else None
+    if slope is not None:
+        return w.builder.elementwise(slope, arg)
     return w.builder.elementwise(fn, arg, order=order)
 
 

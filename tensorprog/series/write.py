@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
+from tensorprog.ensembles import size_of
 from tensorprog.ir.build import Builder
-from tensorprog.ir.laws import ENTRIES
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -81,7 +81,7 @@ class _Writer(Writer):
         base = self.orders.program.widths[0].name
 
         def scaled(law: Law) -> Law:
-            powers = ENTRIES.get(law.name, {})
+            powers = size_of(law)
             return replace(law, args=tuple(_scaled(a, -power * powers[k], base) if k in powers else a
                                            for k, a in enumerate(law.args)))
 

@@ -17,6 +17,7 @@ _HOMES = {
     "coordcheck": "tensorprog.torch.coordinates",
     "ProgramModule": "tensorprog.torch.network",
     "mup_command": "tensorprog.torch.command",
+    "coordcheck_command": "tensorprog.torch.command",
 }
 
 __all__ = [*_HOMES]

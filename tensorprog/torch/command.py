@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +14,7 @@ from types import ModuleType
 from tensorprog.torch.errors import module_error, place_of_traceback
 from tensorprog.torch.tracing import trace
 
-INPUTS = "example_inputs"
+INPUTS, TARGETS, LOSS = "example_inputs", "example_targets", "loss"
 
 
 def mup_command(
@@ -41,6 +43,35 @@ def mup_command(
         return json.dumps({**rows, **({"lint": found} if lint else {})})
     text = str(table.table(format))
     return "\n".join([text, *(["", "What contradicts it:"] if found else []), *(f"- {line}" for line in found)])
+
+
+def coordcheck_command(
+    spec: str,
+    optimizer: str = "sgd",
+    base: int = 64,
+    widths: Sequence[int] = (64, 128, 256, 512),
+    plot: str | os.PathLike[str] | None = None,
+    **options: object,
+) -> tuple[str, bool]:
+    """The slopes of a coordinate check, and whether all are as they should be. The file of `spec` defines `loss` and
+    `example_targets` too.
+
+    Raises:
+        ProgramError: TP806, if the file does not define these; TP805, for options that make no sense.
+    """
+    table = _traced(spec).parametrize(optimizer, base)
+    module = _loaded(Path(spec.rpartition(":")[0]))
+    loss, targets = getattr(module, LOSS, None), getattr(module, TARGETS, None)
+    if not callable(loss) or targets is None:
+        raise module_error(
+            "TP806",
+            f"a coordinate check trains, and {spec.rpartition(':')[0]} has no {TARGETS if callable(loss) else LOSS}",
+            help=f"define `def {LOSS}(outputs, targets): ...` and `{TARGETS} = ...` there",
+        )
+    found = table.coordcheck(loss, (table.traced.inputs, targets), widths, **options)
+    if plot is not None:
+        found.plot(plot)
+    return str(found), found.passed
 
 
 def _traced(spec: str):

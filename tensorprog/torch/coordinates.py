@@ -2,6 +2,7 @@
 
 Networks of several widths are trained for a few steps on one batch. After every step, each module is run again on its
 own input with only one of its parameters replaced by its old value: the difference is that parameter's contribution.
+Of what goes into a softmax the change since the start is taken: logits of attention show there how they are scaled.
 The slope of its logarithm over the logarithm of the width is predicted and measured. The first steps are discounted:
 at the start queries and keys are uncorrelated, and their gradients smaller than later.
 """
@@ -20,16 +21,19 @@ import torch
 from torch import nn
 
 from tensorprog.torch.errors import module_error
+from tensorprog.torch.logits import SeenLogits
 from tensorprog.torch.multipliers import products_scaled
+from tensorprog.torch.optimizers import Settings, optimizers
 
 if TYPE_CHECKING:
+    from tensorprog.torch.graph import Value
     from tensorprog.torch.parametrize import MuTable
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[object, torch.Tensor]
 TINY = 1e-30
 RATES = {"sgd": 0.1, "adamw": 0.01, "muon": 0.05}
-CONSTANTS = ("std", "multiplier", "lr", "eps")
+CONSTANTS = ("std", "multiplier", "lr", "eps", "weight_decay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +71,20 @@ class CoordinateCheck:
         return {s.name: s for s in self.slopes if s.kind == "activation"}
 
     @property
+    def decays(self) -> dict[str, Slope]:
+        """The contribution of one step of weight decay, by the name of the parameter."""
+        return {s.name: s for s in self.slopes if s.kind == "decay"}
+
+    @property
+    def logits(self) -> dict[str, Slope]:
+        """The change of what goes into every softmax, by the name of its value."""
+        return {s.name: s for s in self.slopes if s.kind == "logits"}
+
+    @property
     def mistakes(self) -> list[Slope]:
-        """What does not stay of order one: every update, and activations that grow."""
-        return [s for s in self.slopes if s.off(self.tolerance) and (s.kind == "update" or s.measured > 0)]
+        """What does not stay of order one: every update and decay, and activations and logits that grow."""
+        kept = ("update", "decay")
+        return [s for s in self.slopes if s.off(self.tolerance) and (s.kind in kept or s.measured > 0)]
 
     @property
     def passed(self) -> bool:
@@ -106,6 +121,7 @@ def coordcheck(
     *,
     lr: float | None = None,
     eps: float = 1e-8,
+    weight_decay: float = 0.0,
     seeds: int = 3,
     skip: int = 1,
     constant: Sequence[str] = (),
@@ -116,11 +132,10 @@ def coordcheck(
     Args:
         loss: a function of the module's output and the batch's targets.
         batch: the inputs (a tensor or a tuple of them) and the targets.
-        lr, eps: at the base width.
+        lr, eps, weight_decay: at the base width.
         skip: how many first steps are not counted.
-        constant: settings that are left as at the base width, out of "std", "multiplier", "lr", "eps": to see what a
-        mistake
-            does. Predictions know of "lr" only.
+        constant: settings that are left as at the base width, out of "std", "multiplier", "lr", "eps", "weight_decay": to
+            see what a mistake does. Predictions know of "lr", "weight_decay" and multipliers of logits.
     """
     for name in constant:
         if name not in CONSTANTS:
@@ -128,16 +143,39 @@ def coordcheck(
     if len(set(widths)) < 2 or steps <= skip or seeds < 1:
         raise module_error("TP805", "a slope takes two widths, one seed, and more steps than are skipped")
     lr = RATES[table.optimizer] if lr is None else lr
+    settings = Settings(eps=eps, weight_decay=weight_decay)
     runs = [
-        [_measure(table, loss, batch, width, steps, skip, lr, eps, set(constant), seed) for width in widths]
+        [_measure(table, loss, batch, width, steps, skip, (lr, settings), set(constant), seed) for width in widths]
         for seed in range(seeds)
     ]
-    exponents = table.exponents()
-    predicted = {("update", name): float(-e.lr) for name, e in exponents.items()} if "lr" in constant else {}
+    predicted = dict(_predicted(table, set(constant)))
     slopes = [
         _slope(key, [[run[key] for run in row] for row in runs], widths, predicted.get(key, 0.0)) for key in runs[0][0]
     ]
     return CoordinateCheck(tuple(widths), tuple(slopes), tolerance)
+
+
+def _predicted(table: MuTable, constant: set[str]) -> Iterator[tuple[tuple[str, str], float]]:
+    """The powers that are not 0, by kind and name."""
+    for name, exponents in table.exponents().items():
+        if "lr" in constant:
+            yield ("update", name), -float(exponents.lr)
+        rate = exponents.lr * ("lr" not in constant) + exponents.weight_decay * ("weight_decay" not in constant)
+        yield ("decay", name), float(rate)
+    for v in table.traced.graph.of("softmax") if "multiplier" in constant else ():
+        site = next((table.counting.sites[u] for u in _behind(v) if u in table.counting.sites), None)
+        if site is not None:
+            yield ("logits", v.name), -float(site.exponent)
+
+
+def _behind(softmax: Value) -> Iterator[Value]:
+    """The values whose multiplier is one of a softmax's logits."""
+    value = softmax.args[0]
+    while True:
+        yield value
+        if value.op not in ("map", "view") or not value.args:
+            return
+        value = value.args[0]
 
 
 def _slope(key: tuple[str, str], sizes: list[list[float]], widths: Sequence[int], predicted: float) -> Slope:
@@ -161,49 +199,62 @@ def _measure(
     width: int,
     steps: int,
     skip: int,
-    lr: float,
-    eps: float,
+    rates: tuple[float, Settings],
     constant: set[str],
     seed: int,
 ) -> dict[tuple[str, str], float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = table.traced.make(width).eval()
+        model = table.traced.make(width).train(table.traced.train)
     if "std" not in constant:
         table.init_(model)
     if "multiplier" not in constant:
         table.apply(model)
-    optimizers = list(_optimizers(table, model, lr, eps, constant))
+    lr, settings = rates
+    chosen = list(optimizers(table, model, lr, settings, _left_constant(constant, lr, settings)))
+    decays = {id(p): g["lr"] * g["weight_decay"] for o in chosen for g in o.param_groups for p in g["params"]}
     watched = _Watched(table, model)
     inputs = batch[0] if isinstance(batch[0], tuple) else (batch[0],)
     found: dict[tuple[str, str], list[float]] = {}
+    first: list[torch.Tensor] = []
     for step in range(steps):
         old = {name: p.detach().clone() for name, p in watched.params.items()}
-        for optimizer in optimizers:
+        for optimizer in chosen:
             optimizer.zero_grad()
-        loss(model(*inputs), batch[1]).backward()
-        for optimizer in optimizers:
+        with SeenLogits() as seen:
+            outputs = model(*inputs)
+        first = seen.found if step == 0 else first
+        loss(outputs, batch[1]).backward()
+        for optimizer in chosen:
             optimizer.step()
         if step >= skip:
+            for name, now, then in zip(_softmaxes(table, seen.found), seen.found, first, strict=True):
+                found.setdefault(("logits", name), []).append(_rms(now - then))
             for name, size in watched.contributions(old):
                 found.setdefault(("update", name), []).append(size)
+            decayed = {name: p.detach() * (1 - decays[id(p)]) for name, p in watched.params.items() if decays[id(p)]}
+            for name, size in watched.contributions(decayed):
+                found.setdefault(("decay", name), []).append(size)
     with torch.no_grad():
         model(*inputs)
     sizes = {("activation", path): _rms(value) for path, value in watched.outputs.items()}
     return sizes | {key: math.exp(np.mean(np.log(np.maximum(values, TINY)))) for key, values in found.items()}
 
 
-def _optimizers(
-    table: MuTable, model: nn.Module, lr: float, eps: float, constant: set[str]
-) -> Iterator[torch.optim.Optimizer]:
-    kinds = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "muon": getattr(torch.optim, "Muon", None)}
-    for part in dict.fromkeys(row.optimizer for row in table.rows):
-        groups = table.param_groups(model, lr, 0.0, eps, part)
-        for group in groups:
-            group |= {"lr": lr} if "lr" in constant else {}
-            group |= {"eps": eps} if "eps" in constant and "eps" in group else {}
-        options = {"adjust_lr_fn": table.adjust} if part == "muon" and table.adjust != "none" else {}
-        yield kinds[part](groups, lr=lr, weight_decay=0.0, **options)
+def _left_constant(constant: set[str], lr: float, settings: Settings) -> Callable[[dict], dict]:
+    """Groups with settings as at the base width."""
+    whole = {"lr": lr, "eps": settings.eps, "weight_decay": settings.weight_decay}
+
+    def change(group: dict) -> dict:
+        return group | {name: value for name, value in whole.items() if name in constant and name in group}
+
+    return change
+
+
+def _softmaxes(table: MuTable, seen: list[torch.Tensor]) -> list[str]:
+    """Names of the softmaxes that were seen: of their values, if these are as many."""
+    names = [v.name for v in table.traced.graph.of("softmax")]
+    return names if len(names) == len(seen) else [f"softmax {k}" for k in range(1, len(seen) + 1)]
 
 
 class _Watched:
@@ -233,8 +284,8 @@ class _Watched:
         return keep
 
     def contributions(self, old: dict[str, torch.Tensor]) -> Iterator[tuple[str, float]]:
-        """For every parameter, the size of the change that its own update makes; the largest over the modules that use
-        it."""
+        """For every parameter that has an old value, the size of the change that its own update makes; the largest over the
+        modules that use it."""
         found: dict[str, float] = {}
         self._paused = True
         with torch.no_grad(), products_scaled(self.model):
@@ -242,6 +293,8 @@ class _Watched:
                 module = self.model.get_submodule(path)
                 new = _first_tensor(module(*args, **kwargs)) if self._owned[path] else None
                 for name in self._owned[path]:
+                    if name not in old:
+                        continue
                     with _set_to(self.params[name], old[name]):
                         was = _first_tensor(module(*args, **kwargs))
                     found[name] = max(found.get(name, 0.0), _rms(new - was))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -23,21 +23,27 @@ RESERVED = set(
 relu abs sign step tanh erf sigmoid gelu silu softplus exp log sqrt sin cos square max min clip moment dot sum mean
 prod grad ntk cov softmax layernorm var std where len outer norm polar cross_entropy accuracy argmax argmin logsumexp
 log_softmax sample n m P T X Y y f t a c i j k l p q r s u eta loss zero nngp theta normal uniform constant
-orthogonal""".split()
+orthogonal momentum beta1 beta2 eps weight_decay muon_momentum c1 c2 h huber""".split()
 )
 
 
 class Names:
-    """Names in the program: of parameters, values and widths."""
+    """Names in the program: of parameters, values and widths.
 
-    def __init__(self, traced: Traced) -> None:
-        self.traced = traced
+    Args:
+        numbers: parameters without an axis that grows are numbers, not averages of random vectors.
+        apart: parameters that are never written as one matrix `[n, d]`.
+    """
+
+    def __init__(self, traced: Traced, numbers: bool = False, apart: Collection[str] = ()) -> None:
+        self.traced, self.numbers, self._apart = traced, numbers, apart
         self._taken = set(RESERVED)
         self._declared = {name: self.fresh(name.replace(".", "_")) for name in traced.graph.params}
         self._inputs = {
             v: self.fresh("X" if k == 0 else f"X{k + 1}", True) for k, v in enumerate(traced.graph.of("input"))
         }
         self.tables: dict[str, torch.Tensor] = {}
+        self._noises: dict[Value, str] = {}
         self._widths: dict[tuple[int, int], str] = {traced.widths: "n"}
 
     def fresh(self, wanted: str, allowed: bool = False) -> str:
@@ -53,6 +59,10 @@ class Names:
     def declared(self, param: str) -> str:
         return self._declared[param]
 
+    def start(self, param: str) -> str:
+        """The input that holds the initial numbers of a parameter."""
+        return f"{self._declared[param]}_start"
+
     def input(self, value: Value) -> str:
         return self._inputs[value]
 
@@ -63,6 +73,20 @@ class Names:
         name = next(known, None) or self.fresh(value.base)
         self.tables[name] = table
         return name
+
+    def noise(self, value: Value) -> str:
+        """The random vectors that entries are kept by."""
+        if value not in self._noises:
+            self._noises[value] = self.fresh(value.base)
+        return self._noises[value]
+
+    def noises(self, rows: Sequence[str]) -> Iterator[str]:
+        """Their declarations, independent in every row (and step); `rows` are how many there are."""
+        for value, name in self._noises.items():
+            atoms = [atom for axis in value.leaves() for atom in axis]
+            family = [*rows, *(str(atom.sizes[0]) for atom in atoms if not atom.is_width)]
+            width = next(self.width(atom) for atom in atoms if atom.is_width)
+            yield f"vector {name}[{', '.join(family)}] : [{width}] ~ bernoulli({value.keep!r})"
 
     def width(self, atom: Atom) -> str:
         """The width of an axis' factor, declared when it is first met."""
@@ -78,7 +102,7 @@ class Names:
 
     def is_table(self, param: Value) -> bool:
         """Whether a parameter is written `matrix U : [n, d]`: it is only applied to a whole axis of an input."""
-        if [len(axis) for axis in param.leaves()] != [1, 1]:
+        if param.name in self._apart or [len(axis) for axis in param.leaves()] != [1, 1]:
             return False
         rows, columns = (axis[0] for axis in param.leaves())
         users = [u for u in self.traced.graph.values if param in u.args]
@@ -113,6 +137,8 @@ def declarations(traced: Traced, names: Names, laws: str, table: MuTable | None 
     """The lines; with a table, the initial spreads are its own."""
     found = []
     for name, value in traced.graph.params.items():
+        if names.numbers and not value.width_count:
+            continue
         law = traced.laws[name]
         power = law.power if table is None else table.exponents()[name].std
         base = law.width if table is None else table.base

@@ -2,48 +2,82 @@
 
 The module is traced for one row of the inputs; a loop over rows goes around it. Every finite factor of an axis is an
 index of a family, a factor that grows with the width is the vector's axis. `kernels` gives the NNGP kernel of one
-component of the output and its tangent kernel, `train` the training of all parameters by gradient descent in the
-maximal update parametrization.
+component of the output and its tangent kernel, `train` (`training.py`) the training of all parameters in the maximal
+update parametrization.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tensorprog.diagnostics import ProgramError
-from tensorprog.torch.declarations import Names, declarations, scale_text
+from tensorprog.torch.declarations import Names, declarations
 from tensorprog.torch.errors import module_error
-from tensorprog.torch.reading import Reader
+from tensorprog.torch.reading import Reader, split
 from tensorprog.torch.statements import Statements
 from tensorprog.torch.tracing import trace
+from tensorprog.torch.training import training_text
 
 if TYPE_CHECKING:
     from tensorprog.api import CompiledProgram
     from tensorprog.torch.tracing import Traced
 
 KINDS = ("kernels", "train")
-LOSSES = {"mse": "mean(({f} - {y})**2 for {loops}) / 2", "sum": "sum(({f} - {y})**2 for {loops}) / 2"}
 
 
 def program_of(traced: Traced, kind: str = "kernels", **options: object) -> CompiledProgram:
     """The compiled program; its text is `program.source.text`. Options are those of `program_text`."""
+    if kind == "kernels":
+        return kernels_of(traced, **options)[0]
+    return _compiled(traced, program_text(traced, kind, **options))
+
+
+def kernels_of(traced: Traced, ntk_power: int | None = None, **options: object) -> tuple[CompiledProgram, int]:
+    """The program of kernels, and the power of n that its tangent kernel is divided by."""
+    for power in (0, 1, 2) if ntk_power is None else (ntk_power,):
+        try:
+            return _compiled(traced, program_text(traced, "kernels", ntk_power=power, **options)), power
+        except ProgramError as error:
+            if power == 2 or ntk_power is not None or not _grows(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _compiled(traced: Traced, text: str) -> CompiledProgram:
+    """The program, whose powers of n are known.
+
+    Raises:
+        ProgramError: for what has no limit, at the module's line.
+    """
     import tensorprog
 
-    if kind == "train" or "ntk_power" in options:
-        return tensorprog.compile(program_text(traced, kind, **options))
-    for power in (0, 1, 2):
-        program = tensorprog.compile(program_text(traced, kind, ntk_power=power, **options))
-        try:
-            program.compiled  # noqa: B018  (powers of n are known from here on)
-        except ProgramError as error:
-            if power == 2 or not _grows(error):
-                raise
-        else:
-            return program
-    raise AssertionError("unreachable")
+    try:
+        program = tensorprog.compile(text)
+        program.compiled
+    except ProgramError as error:
+        raise _at_module(traced, error) from error
+    return program
+
+
+def _at_module(traced: Traced, error: ProgramError) -> ProgramError:
+    """A mistake in a statement as one of the module's line that the statement comes from."""
+    first = error.diagnostics[0]
+    line = "" if first.span is None or error.source is None else error.source.line(first.span.line).strip()
+    origin = traced.origins.get(line)
+    if origin is None or origin.place is None:
+        return error
+    said = f"{first.message}, in `{line}`"
+    if first.code == "TP502" and origin.op == "softmax" and "blows up" in first.message:
+        said = "what goes into this softmax grows as n^(1/2), and there is no limit"
+        return module_error(
+            first.code, said, origin.place, "scale logits by 1/d, not by d^(-1/2), or let the number of heads grow"
+        )
+    small = [line for line in traced.parametrize().lint(constant=()) if "vanishes" in line]
+    if first.code == "TP502" and "vanishes" in first.message and small:
+        return module_error(first.code, said, origin.place, "; ".join(small[:3]))
+    return module_error(first.code, said, origin.place, first.help)
 
 
 def _grows(error: ProgramError) -> bool:
@@ -61,51 +95,59 @@ def program_text(
     loss: str = "mse",
     optimizer: str = "sgd",
     base: int = 64,
+    **settings: object,
 ) -> str:
     """The text.
 
     Args:
         component: the index of the output whose kernels are computed; by default the first.
         laws: "exact", or "normal": normal entries of the same mean and variance (their kernels are often closed forms).
-        ntk_power: the power of n that the tangent kernel is divided by; `program_of` finds it.
-        loss: of training, "mse" (the mean over rows and components, halved) or "sum".
-        optimizer: of training, "sgd".
+        ntk_power: the power of n that the tangent kernel is divided by; `kernels_of` finds it.
+        loss: of training, "mse" (the mean over rows and components, halved), "sum" (the same without the mean), "l1",
+            "huber", "bce_with_logits", or of integer targets and classes on the output's last axis "cross_entropy" and
+            "nll".
+        optimizer: of training, "sgd", "adamw" or "muon".
         base: the width at which training is as in the module.
+        settings: of training, what `parametrize` takes, and momentum, nesterov, weight_decay, betas, eps,
+            muon_momentum, muon_nesterov, with torch's meaning and defaults, but without weight decay.
     """
     if kind not in KINDS:
         raise module_error("TP805", f"there is no kind of program {kind!r}", help=f"there is: {', '.join(KINDS)}")
-    if kind == "train" and (optimizer != "sgd" or loss not in LOSSES):
-        raise module_error("TP805", "training is by optimizer='sgd' and loss='mse' or 'sum'")
-    single = trace(traced.make, tuple(x[:1] for x in traced.inputs), traced.widths)
+    if kind == "kernels" and settings:
+        raise module_error("TP805", f"kernels have no setting {next(iter(settings))!r}")
+    single = trace(traced.make, tuple(x[:1] for x in traced.inputs), traced.widths, traced.train)
     if single.graph.output.width_count:
         raise module_error(
             "TP807",
             "the output grows with the width: programs are of outputs of a fixed size",
             single.graph.output.place,
         )
-    names = Names(single)
-    text = (
-        _kernels(single, names, component, laws, ntk_power)
-        if kind == "kernels"
-        else _training(single, names, laws, loss, base)
-    )
-    traced.tables = {name: table.numpy() for name, table in names.tables.items()}
+    if kind == "kernels":
+        names = Names(single)
+        text, tables = _kernels(single, names, component, laws, ntk_power), names.tables
+    else:
+        text, tables = training_text(single, laws, loss, optimizer, base, **settings)
+    traced.tables = {name: table.numpy() for name, table in tables.items()}
+    traced.starts, traced.origins = single.starts, single.origins
     return text
 
 
 def _kernels(traced: Traced, names: Names, component: Sequence[int] | None, laws: str, ntk_power: int) -> str:
     output = traced.graph.output
-    sizes = [atom.sizes[0] for axis in output.leaves() for atom in axis]
-    where = [str(k) for k in (component or [0] * len(sizes))]
-    if len(where) != len(sizes):
-        raise module_error("TP805", f"the output has {len(sizes)} indices, and `component` {len(where)}")
+    axes = [axis for axis in output.leaves() if axis]
+    component = [0] * len(axes) if component is None else component
+    if len(component) != len(axes):
+        raise module_error("TP805", f"the output has {len(axes)} indices, and `component` {len(component)}")
+    where = [i for k, axis in zip(component, axes, strict=True) for i in split(str(k), axis)]
     statements = Statements(Reader(traced, names, rows=("a",)), indent=1)
     body = statements.lines(("f[a]", output, where))
+    traced.origins = statements.origins
     wanted = ", ".join(names.declared(name) for name in traced.graph.params)
-    divided = {0: "", 1: " / n"}.get(ntk_power, f" / n**{ntk_power}")
+    divided = {0: "", 1: "1/n * "}.get(ntk_power, f"1/n**{ntk_power} * ")
     return "\n".join(
         [
             *declarations(traced, names, laws),
+            *names.noises(("P",)),
             "",
             "for a in range(P):",
             *body,
@@ -113,7 +155,7 @@ def _kernels(traced: Traced, names: Names, component: Sequence[int] | None, laws
             "for a in range(P):",
             "    for c in range(P):",
             "        nngp[a, c] = cov(f[a], f[c])",
-            *wrapped(f"        theta[a, c] = ntk(f[a], f[c]; {wanted}){divided}"),
+            *wrapped(f"        theta[a, c] = {divided}ntk(f[a], f[c]; {wanted})"),
             "",
             "output nngp, theta",
             "",
@@ -124,45 +166,3 @@ def _kernels(traced: Traced, names: Names, component: Sequence[int] | None, laws
 def wrapped(line: str) -> list[str]:
     """A statement over several lines, broken inside of its brackets."""
     return textwrap.wrap(line, 110, subsequent_indent=" " * 26, break_long_words=False, break_on_hyphens=False)
-
-
-def _training(traced: Traced, names: Names, laws: str, loss: str, base: int) -> str:
-    table = traced.parametrize("sgd", base)
-    output = traced.graph.output
-    sizes = [atom.sizes[0] for axis in output.leaves() for atom in axis]
-    letters = "klmpq"[: len(sizes)]
-    statements = Statements(Reader(traced, names, rows=("t", "a"), sites=table.sites, base=base), indent=2)
-    indices = ", ".join(("t", "a", *letters))
-    body = statements.lines((f"f[{indices}]", output, list(letters)), tuple(zip(letters, sizes, strict=True)))
-    loops = " for ".join(["a in range(P)", *(f"{k} in range({s})" for k, s in zip(letters, sizes, strict=True))])
-    target = LOSSES[loss].format(f=f"f[{indices}]", y=f"y[{', '.join(('a', *letters))}]", loops=loops)
-    shape = ", ".join(["P", *map(str, sizes)])
-    updates = [line for name, e in table.exponents().items() for line in _update(traced, names, name, e.lr, base)]
-    return "\n".join(
-        [
-            *declarations(traced, names, laws, table),
-            "param eta = 0.1",
-            "param T : int = 10",
-            f"input y : [{shape}]",
-            "",
-            "for t in range(T):",
-            "    for a in range(P):",
-            *body,
-            f"    loss[t] = {target}",
-            *updates,
-            "",
-            "output f, loss",
-            "",
-        ]
-    )
-
-
-def _update(traced: Traced, names: Names, name: str, lr: Fraction, base: int) -> Iterator[str]:
-    """One statement, in loops over the family that the parameter is."""
-    depth, indent = names.family(traced.graph.params[name]), "    "
-    letters = "ijkl"[: len(depth)]
-    for letter, size in zip(letters, depth, strict=True):
-        yield f"{indent}for {letter} in range({size}):"
-        indent += "    "
-    element = names.declared(name) + (f"[{', '.join(letters)}]" if letters else "")
-    yield f"{indent}{element} -= eta{scale_text(lr, base)} * grad(loss[t], {element})"

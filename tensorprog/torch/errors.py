@@ -26,7 +26,7 @@ class Place:
 
 
 def place_of_stack(trace: str | None) -> Place | None:
-    """The innermost line of a stack trace that is not in torch itself: the line that the user wrote."""
+    """The innermost line of a stack trace that is not in torch itself: the line that the user wrote, if there is one."""
     return _innermost([(file, int(line)) for file, line in _FRAME.findall(trace or "")])
 
 
@@ -43,7 +43,7 @@ def _innermost(frames: list[tuple[str, int]]) -> Place | None:
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     library = os.path.dirname(os.path.abspath(sys.modules["torch"].__file__))
     users = [frame for frame in frames if not frame[0].startswith((own + os.sep, library + os.sep, "<"))]
-    return Place(*(users or frames)[-1]) if users or frames else None
+    return Place(*users[-1]) if users else None
 
 
 def module_error(code: str, message: str, place: Place | None = None, help: str | None = None) -> ProgramError:

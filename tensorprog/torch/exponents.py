@@ -27,6 +27,8 @@ from tensorprog.torch.laws import exponent_between
 HALF = Fraction(1, 2)
 ZERO = Fraction(0)
 ADDITIVE = ("add", "sub", "masked_fill")
+# Functions that powers of n pass through, and the degree by which they multiply them.
+DEGREES = {"sqrt": HALF, "rsqrt": -HALF, "reciprocal": Fraction(-1), "square": Fraction(2)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,17 @@ class Counting:
             return self._states[v.args[0]]
         if v.fn in ADDITIVE:
             return self._sum(v)
-        return self._settled(v)
+        degrees = _degrees(v)
+        return self._settled(v) if degrees is None else self._homogeneous(v, degrees)
+
+    def _homogeneous(self, v: Value, degrees: list[Fraction]) -> State:
+        """A power that is known goes through; what depends on free parameters is of order one first."""
+        power = ZERO
+        for arg, degree in zip(v.args, degrees, strict=True):
+            if self._states[arg].known is None:
+                self._settle(arg, v)
+            power += degree * self.power(arg)
+        return State(known=power, of_params=all(self._states[a].of_params or _is_number(a) for a in v.args))
 
     def _scaled(self, state: State, power: Fraction) -> State:
         known = None if state.known is None else state.known + power
@@ -281,7 +293,11 @@ class Counting:
                     (b, _broadcast(v, b) + self.power(a) - 2 * self.power(b)),
                 ]
             case "map":
-                found = [(a, Fraction(_broadcast(v, a))) for a in v.args]
+                degrees = _degrees(v) or [Fraction(1)] * len(v.args)
+                found = [
+                    (a, _broadcast(v, a) + (degree - 1) * self.power(a))
+                    for a, degree in zip(v.args, degrees, strict=True)
+                ]
             case "reduce":
                 found = [(v.args[0], Fraction(-_reduced(v) if v.fn == "mean" else 0))]
             case "expand":
@@ -292,13 +308,27 @@ class Counting:
                 found = [(v.attrs["next"], ZERO)]
             case _:
                 found = [(a, ZERO) for a in v.args]
-        return [(a, f) for a, f in found if a.op not in ("number", "buffer", "input")]
+        return [(a, f) for a, f in found if a.op not in ("number", "buffer", "input", "noise")]
 
     def _through(self, v: Value, x: Value, w: Value) -> Fraction:
         """The cotangent of one factor is a sum over the axes of the result that it lacks."""
         own = _own(v, w, x)
         random = self._states[w].of_params and _summed(v)
         return self.power(w) + (HALF * own if random else own)
+
+
+def _degrees(v: Value) -> list[Fraction] | None:
+    """Of every argument, if powers of n pass through a coordinatewise function."""
+    match v.fn:
+        case "mul":
+            return [Fraction(1), Fraction(1)]
+        case "div":
+            return [Fraction(1), Fraction(-1)]
+        case "pow":
+            return [Fraction(v.exponent).limit_denominator(1000)]
+        case "clamp" if v.ends[0] is not None and v.ends[1] is None and 0 < v.ends[0] < 1e-4:
+            return [Fraction(1)]  # the floor of a norm that is divided by
+    return [DEGREES[v.fn]] if v.fn in DEGREES else None
 
 
 def _is_number(v: Value) -> bool:

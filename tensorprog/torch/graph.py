@@ -1,6 +1,6 @@
 """What a module computes, in a dozen operations on tensors whose axes are lists of factors.
 
-    input | param | buffer | number                            the leaves
+    input | param | buffer | number | noise                    the leaves; `noise` is 1 with probability `keep`, or 0
     map fn (x, ...)                                            coordinatewise, with broadcasting
     contract (x, w) labels                                     a sum over the axes whose label the result lacks
     reduce fn (x) dims | softmax (x) dim                       over axes

@@ -125,7 +125,8 @@ class Lowering:
 
     def refuse(self, what: str, help: str | None = None) -> Exception:
         """What to raise where there is no rule."""
-        return module_error("TP803", what, self.place, help)
+        inside = f", in the module `{self.module}`" if self.place is None and self.module else ""
+        return module_error("TP803", what + inside, self.place, help)
 
     # --- nodes -----------------------------------------------------------------------------------------------
 

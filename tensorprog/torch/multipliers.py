@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from torch import nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from tensorprog.torch.errors import module_error
 from tensorprog.torch.exponents import Site
+from tensorprog.torch.logits import ATTENTION, MULTIHEAD, SOFTMAXES, inside_functional
 
 if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable
 
 PRODUCTS = {"torch.nn.functional.linear", "torch.matmul", "torch.Tensor.matmul", "torch.Tensor.__matmul__", "torch.mm"}
-SOFTMAXES = {"torch.nn.functional.softmax", "torch.softmax", "torch.Tensor.softmax"}
-ATTENTION = "torch.nn.functional.scaled_dot_product_attention"
-MULTIHEAD = "torch.nn.functional.multi_head_attention_forward"
 
 
 def insert(table: MuTable, model: nn.Module) -> nn.Module:
@@ -121,23 +118,9 @@ class _LogitsMode(TorchFunctionMode):
         if name in SOFTMAXES or name == ATTENTION:
             return func(args[0] * self._factor, *args[1:], **kwargs)
         if name == MULTIHEAD:
-            with _inside_functional(self._factor):
+            with inside_functional(self._scaling):
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
 
-
-@contextlib.contextmanager
-def _inside_functional(factor: float) -> Iterator[None]:
-    """torch's own function for many heads calls these by their global names, where a mode does not see them."""
-    kept = {name: getattr(F, name) for name in ("softmax", "scaled_dot_product_attention")}
-
-    def scaling(inner: Callable) -> Callable:
-        return lambda x, *args, **kwargs: inner(x * factor, *args, **kwargs)
-
-    for name, inner in kept.items():
-        setattr(F, name, scaling(inner))
-    try:
-        yield
-    finally:
-        for name, inner in kept.items():
-            setattr(F, name, inner)
+    def _scaling(self, inner: Callable, name: str) -> Callable:
+        return lambda x, *args, **kwargs: inner(x * self._factor, *args, **kwargs)

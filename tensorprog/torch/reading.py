@@ -89,7 +89,7 @@ class Reader:
     def _param(self, v: Value, index: Index) -> str:
         own = self.flat(index)
         name = self.names.declared(v.name) + (f"[{', '.join(own)}]" if own else "")
-        return name if v.width_count else f"sqrt(n) * moment({name})"
+        return name if v.width_count or self.names.numbers else f"sqrt(n) * moment({name})"
 
     def _number(self, v: Value, index: Index) -> str:
         first, second = v.pair
@@ -101,6 +101,16 @@ class Reader:
                 "TP807", f"a number that is {first:.6g} at one width and {second:.6g} at the other", v.place
             )
         return f"{_plain(first / self.traced.widths[0] ** float(power))} * n**({power})"
+
+    def _noise(self, v: Value, index: Index) -> str:
+        if not v.width_count:
+            raise module_error(
+                "TP807",
+                "dropout of what does not grow with the width leaves the limit random",
+                v.place,
+                help="trace the module in eval mode",
+            )
+        return f"{self.names.noise(v)}[{', '.join((*self.rows, *self.flat(index)))}]"
 
     def _buffer(self, v: Value, index: Index) -> str:
         table = v.pair[0]
@@ -121,7 +131,7 @@ class Reader:
             "TP807",
             "a table of constants along an axis that grows has no place in a program",
             v.place or next(users, None),
-            help="pass it as an input of the module",
+            help="keep that axis at a fixed size, as by a number of heads that grows",
         )
 
     # --- moves -----------------------------------------------------------------------------------------------
@@ -181,7 +191,9 @@ class Reader:
         return self.read(v.args[0], [*index[: v.dim], split(at, axis), *index[v.dim + 1 : -1]])
 
     def _step(self, v: Value, index: Index) -> str:
-        return self.read(v.args[0], [[self.clock()] if leaves(v.time) else [], *index])
+        time = leaves(v.time)
+        at = f"{time[0].sizes[0] - 1} - {self.clock()}" if v.backwards and time else self.clock()
+        return self.read(v.args[0], [[at] if time else [], *index])
 
     def _carry(self, v: Value, index: Index) -> str:
         following = v.attrs["next"]
@@ -192,7 +204,11 @@ class Reader:
         time, inner = joined(index[0], leaves(v.time)) if leaves(v.time) else "0", index[1:]
         own = self.flat(inner)
         self.reads.append((v.args[0], ("another time", *own)))
-        return f"{self.stored[v.args[0]]}[{', '.join((*self.rows, _sum(time, 1), *own))}]"
+        at = _sum(time, 1)
+        if v.backwards and leaves(v.time):
+            last = leaves(v.time)[0].sizes[0]
+            at = str(last - int(time)) if time.isdigit() else f"{last} - {_term(time)}"
+        return f"{self.stored[v.args[0]]}[{', '.join((*self.rows, at, *own))}]"
 
     def clock(self) -> str:
         """The variable of a loop over time inside of the module."""
@@ -463,6 +479,11 @@ def _times(text: str, number: int) -> str:
     if text.isdigit():
         return str(int(text) * number)
     return text if number == 1 else f"{number}*{text}" if text.isidentifier() else f"{number}*({text})"
+
+
+def _term(text: str) -> str:
+    """What can stand behind a minus sign."""
+    return text if text.isidentifier() or text.isdigit() else f"({text})"
 
 
 def _add(left: str, right: str) -> str:

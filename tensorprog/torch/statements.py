@@ -15,7 +15,7 @@ from tensorprog.torch.reading import LETTERS, Index, Reader, stripped
 
 Loops = tuple[tuple[str, int], ...]
 CHEAP = ("add", "sub", "mul", "div", "neg", "masked_fill")
-NEVER = MOVES | {"input", "param", "number", "buffer", "gather", "carry"}
+NEVER = MOVES | {"input", "param", "number", "buffer", "noise", "gather", "carry"}
 
 
 class Statements:
@@ -26,6 +26,7 @@ class Statements:
         self._indent = indent
         self._values = reader.traced.graph.values
         self._lines: list[str] = []
+        self.origins: dict[str, Value] = {}
         self._open: Loops = ()
         self._block: dict[Value, tuple[str, ...]] = {}
         self._loop: object = None
@@ -45,7 +46,7 @@ class Statements:
             index.append([flat.pop(0) for _ in axis])
         self.reader.restart(len(LETTERS) - 4 if loops else 0)
         text = self.reader.read(output, index)
-        self._write(loops, f"{target} = {stripped(_guarded(text, self.reader.conditions))}", fuse=False)
+        self._write(loops, f"{target} = {stripped(_guarded(text, self.reader.conditions))}", False, output)
         return self._lines
 
     def _inlined(self, output: Value) -> set[Value]:
@@ -115,7 +116,7 @@ class Statements:
             own = [self.reader.times[v], *own]
         element = f"{self.reader.stored.get(v, name)}[{', '.join((*self.reader.rows, *own))}]"
         fuse = loops == self._open and all(self._block.get(r, i) == i for r, i in self.reader.reads)
-        self._write(loops, f"{element} = {stripped(text)}", fuse)
+        self._write(loops, f"{element} = {stripped(text)}", fuse, v)
         self.reader.stored.setdefault(v, name)
         self._block[v] = tuple(own)
 
@@ -160,7 +161,9 @@ class Statements:
         own = self.reader.flat(index)
         self._write(loops, f"{name}[{', '.join((*self.reader.rows, '0', *own))}] = {text}", fuse=False)
 
-    def _write(self, loops: Loops, line: str, fuse: bool) -> None:
+    def _write(self, loops: Loops, line: str, fuse: bool, origin: Value | None = None) -> None:
+        if origin is not None:
+            self.origins[line] = origin
         depth = self._indent
         if not fuse:
             self._block = {}

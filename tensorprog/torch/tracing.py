@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from tensorprog.torch.errors import (
     place_of_stack,
     place_of_traceback,
 )
-from tensorprog.torch.graph import Graph
+from tensorprog.torch.graph import Graph, Value
 from tensorprog.torch.laws import GRAIN, Law, LawWatch, exponent_between, sampled
 from tensorprog.torch.lowering import Lowering, TracedNode
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from tensorprog.api import CompiledProgram
     from tensorprog.torch.parametrize import MuTable
+    from tensorprog.verify.report import Verification
 
 Make = Callable[[int], nn.Module]
 
@@ -53,8 +54,13 @@ class InitialLaw:
 
 @dataclass(eq=False)
 class Traced:
-    """A module of any width, understood: its graph, initial laws and what to warn of. `tables` are constants of the
-    module that its programs take as inputs, by name."""
+    """A module of any width, understood: its graph, initial laws and what to warn of.
+
+    Attributes:
+        tables: of the program that was made last: arrays of the module that it takes as inputs, by their names there.
+        starts: of the same, the initial numbers of parameters without an axis that grows, by their names in the module.
+        origins: of the same, what its statements compute, by their text.
+    """
 
     make: Make
     inputs: tuple[torch.Tensor, ...]
@@ -63,7 +69,10 @@ class Traced:
     laws: dict[str, InitialLaw]
     warnings: tuple[ProgramWarning, ...]
     module: nn.Module = field(repr=False)
+    train: bool = False
     tables: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    starts: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    origins: dict[str, Value] = field(default_factory=dict, repr=False)
 
     def parametrize(self, optimizer: str = "sgd", base: int = 64, **options: object) -> MuTable:
         """Widths' exponents for every parameter, see `parametrize.parametrize`."""
@@ -77,6 +86,14 @@ class Traced:
 
         return program_of(self, kind, **options)
 
+    def verify(
+        self, kind: str = "kernels", data: Mapping[str, object] | None = None, **options: object
+    ) -> Verification:
+        """A limit beside this module at several widths, see `verification.verify_traced`."""
+        from tensorprog.torch.verification import verify_traced
+
+        return verify_traced(self, kind, data, **options)
+
     @cached_property
     def aliases(self) -> dict[str, str]:
         """Every name of every parameter -> the name that it is known by."""
@@ -85,25 +102,29 @@ class Traced:
 
 
 def trace(
-    make: Make, example_inputs: torch.Tensor | Sequence[torch.Tensor], widths: tuple[int, int] = (64, 128)
+    make: Make,
+    example_inputs: torch.Tensor | Sequence[torch.Tensor],
+    widths: tuple[int, int] = (64, 128),
+    train: bool = False,
 ) -> Traced:
-    """What `make(n)` computes from the inputs, as a graph with the powers of n in it.
+    """What `make(n)` computes from the inputs, as a graph with the powers of n in it; in eval mode, or in that of
+    training.
 
     Raises:
         ProgramError: TP801, where a module cannot be made or exported; TP802, where the two widths do different things;
             TP803, for an operation without a rule.
     """
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
-    made = [_made(make, width) for width in widths]
+    made = [_made(make, width, train) for width in widths]
     exported = [_exported(module, inputs, width) for (module, _), width in zip(made, widths, strict=True)]
     pairs = list(_aligned(*exported))
     graph = Lowering(widths, exported).run(pairs)
     _name_params(graph, made[0][0])
     laws, found = _laws(graph, made, widths)
-    return Traced(make, inputs, widths, graph, laws, tuple(found), made[0][0])
+    return Traced(make, inputs, widths, graph, laws, tuple(found), made[0][0], train)
 
 
-def _made(make: Make, width: int) -> tuple[nn.Module, LawWatch]:
+def _made(make: Make, width: int, train: bool) -> tuple[nn.Module, LawWatch]:
     watch = LawWatch()
     try:
         with torch.random.fork_rng(devices=[]), watch:
@@ -118,12 +139,12 @@ def _made(make: Make, width: int) -> tuple[nn.Module, LawWatch]:
             f"make({width}) returns no torch.nn.Module but {type(module).__name__}",
             help="write a function of the width that returns the module",
         )
-    return module.eval(), watch
+    return module.train(train), watch
 
 
 def _exported(module: nn.Module, inputs: tuple[torch.Tensor, ...], width: int) -> torch.export.ExportedProgram:
     try:
-        with _no_fast_path(), warnings.catch_warnings(), torch.no_grad():
+        with _no_fast_path(), warnings.catch_warnings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             module(*inputs)
     except Exception as error:

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("pygls")
 
-from tensorprog.language_server.words import WORDS  # noqa: E402
+from tensorprog.language_server.words import words
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 URI = "file:///work/model.tp"
@@ -208,14 +208,15 @@ def test_every_example_opens_and_can_be_hovered_over():
 
 
 def test_the_words_are_those_of_the_language():
-    from tensorprog.check.declarations import BUILTINS, LAWS
+    from tensorprog.check.declarations import builtin_names, law_parameters
     from tensorprog.check.library import PARAMETERS
 
-    assert (BUILTINS | set(LAWS) | set(PARAMETERS)) <= set(WORDS)
+    assert (builtin_names() | set(law_parameters()) | set(PARAMETERS)) <= set(words())
 
 
 def test_without_pygls(monkeypatch):
     from click.testing import CliRunner
+
     from tensorprog.cli import main
 
     monkeypatch.setitem(sys.modules, "pygls.lsp.server", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional as F
-from torch_networks import IMAGES, ROWS, SEQUENCES, TOKENS, Block, Recurrent, cnn, mlp
+from torch_networks import IMAGES, ROWS, SEQUENCES, TOKENS, Block, ManyHeads, Recurrent, cnn, mlp
 
 from tensorprog import ProgramError
 from tensorprog.torch import coordcheck, trace
@@ -24,6 +24,7 @@ CASES = {
     "gru": (Recurrent, SEQUENCES, F.mse_loss, NUMBERS),
     "block": (Block, TOKENS, cross_entropy, LABELS),
     "tied block": (lambda n: Block(n, tied=True), TOKENS, cross_entropy, LABELS),
+    "attention layer": (ManyHeads, SEQUENCES, F.mse_loss, NUMBERS),
 }
 
 
@@ -43,6 +44,40 @@ def test_updates_stay_of_order_one(name, optimizer):
     found = checked(name, optimizer, lr=0.05 if optimizer == "sgd" else 0.005, seeds=2, steps=3)
     assert found.passed, found.table()
     assert all(abs(s.measured) < 0.15 + s.error for s in found.updates.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("name", CASES)
+def test_updates_stay_of_order_one_up_to_width_1024(name, optimizer):
+    if optimizer == "muon" and not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no Muon")
+    lr = {"sgd": 0.05, "adamw": 0.005, "muon": 0.01}[optimizer]
+    found = checked(name, optimizer, lr=lr, seeds=6, widths=(64, 128, 256, 512, 1024))
+    assert found.passed, found
+    assert all(abs(s.measured) < 0.15 + 2 * s.error for s in found.updates.values())
+
+
+def test_logits_that_are_divided_by_the_root_of_the_heads_size_are_found():
+    right, wrong = (checked("block", "adamw", lr=0.01, constant=c) for c in ((), ("multiplier",)))
+    (name,) = right.logits
+    assert abs(right.logits[name].measured) < 0.15 and right.passed
+    assert 0.25 < wrong.logits[name].measured < 0.7 and wrong.logits[name].predicted == 0.5
+    assert [s.name for s in wrong.mistakes] == [name]
+
+
+def test_logits_inside_of_torch_s_own_attention():
+    right, wrong = (checked("attention layer", "adamw", seeds=1, widths=(64, 256), constant=c) for c in ((), ("multiplier",)))
+    (name,) = right.logits
+    assert wrong.logits[name].measured - right.logits[name].measured == pytest.approx(0.5, abs=0.2)
+
+
+def test_decay_that_does_not_grow_is_found():
+    """A constant decay, times a learning rate that goes as 1/n, vanishes."""
+    assert checked("mlp", "adamw", weight_decay=0.1, seeds=1, widths=(64, 128, 256)).passed
+    wrong = checked("mlp", "adamw", weight_decay=0.1, seeds=1, widths=(64, 128, 256), constant=("weight_decay",))
+    assert {s.name for s in wrong.mistakes if s.kind == "decay"} == {"2.weight", "4.weight"}
+    assert wrong.decays["2.weight"].measured == pytest.approx(-1, abs=0.1)
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")

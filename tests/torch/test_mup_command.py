@@ -41,6 +41,35 @@ def test_the_command_line(tmp_path):
     assert CliRunner().invoke(main, [*options, "--rewrite", "new.tp"]).exit_code == 2
 
 
+def test_a_coordinate_check_decides(tmp_path):
+    (tmp_path / "mymodel.py").write_text(
+        MODEL + "\nexample_targets = torch.ones(2, 1)\nloss = nn.functional.mse_loss\n"
+    )
+    run = ["mup", f"{tmp_path}/mymodel.py:make", "--optimizer", "adamw", "--coordcheck", "--widths", "64,128,256"]
+    found = CliRunner().invoke(main, [*run, "--plot", f"{tmp_path}/slopes.png"])
+    assert found.exit_code == 0, found.output
+    assert "0.weight  update" in found.output and (tmp_path / "slopes.png").exists()
+    why = CliRunner().invoke(main, ["mup", f"{tmp_path}/mymodel.py:make", "--why", "2.weight"])
+    assert "so entries 1/n make it of order one" in why.output
+    (tmp_path / "mymodel.py").write_text(MODEL)
+    missing = CliRunner().invoke(main, run)
+    assert missing.exit_code == 2
+
+
+def test_a_coordinate_check_that_fails(tmp_path):
+    """A module that is not what was traced: from width 256 on, its output grows."""
+    (tmp_path / "mymodel.py").write_text(
+        MODEL.replace("def make(n):", "class Scaled(nn.Sequential):\n    def forward(self, x):\n"
+                      "        n = len(self[0].weight)\n        return super().forward(x) * (1 if n < 200 else n)\n\n\n"
+                      "def make(n):").replace("return nn.Sequential", "return Scaled")
+        + "\nexample_targets = torch.ones(2, 1)\nloss = nn.functional.mse_loss\n"
+    )
+    run = ["mup", f"{tmp_path}/mymodel.py:make", "--coordcheck", "--widths", "64,128,256,512"]
+    found = CliRunner().invoke(main, run)
+    assert found.exit_code == 1
+    assert "<- not of order one" in found.output
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [

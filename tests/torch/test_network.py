@@ -8,7 +8,7 @@ import torch
 
 import tensorprog
 from tensorprog import ProgramError
-from tensorprog.nonlinearities import NONLINEARITIES
+from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.torch.operations import UNARY, unary
 
 NETWORK = """width n

@@ -5,119 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from test_verify import normal
 from torch import nn
 from torch.nn import functional as F
-from torch_networks import (
-    IMAGES,
-    ROWS,
-    SEQUENCES,
-    TOKENS,
-    Block,
-    ManyHeads,
-    Recurrent,
-    Residual,
-    cnn,
-    mlp,
-)
+from torch_networks import ROWS, SEQUENCES, TOKENS, Block, ManyHeads, Recurrent, mlp
 
 import tensorprog
 from tensorprog import ProgramError
 from tensorprog.torch import trace
 from tensorprog.torch.emit import program_text
-
-
-def normal(make):
-    """Normal weights, so that the first layer is Gaussian."""
-
-    def made(n):
-        module = make(n)
-        with torch.no_grad():
-            for name, p in module.named_parameters():
-                if name.endswith("bias"):
-                    p.zero_()
-                elif p.dim() > 1 and "emb.weight" not in name:
-                    nn.init.normal_(p, std=p[0].numel() ** -0.5)
-        return module
-
-    return made
-
-
-def tangent_kernel(make, inputs, n, seeds):
-    """That of the first output, divided by the width; mean and standard error over networks."""
-    found = []
-    for seed in range(seeds):
-        torch.manual_seed(seed)
-        module = make(n).eval()
-        outputs = module(inputs).reshape(len(inputs), -1)[:, 0]
-        rows = [
-            torch.cat(
-                [
-                    g.flatten()
-                    for g in torch.autograd.grad(f, list(module.parameters()), retain_graph=True, allow_unused=True)
-                    if g is not None
-                ]
-            )
-            for f in outputs
-        ]
-        jacobian = torch.stack(rows)
-        found.append((jacobian @ jacobian.T).numpy() / n)
-    return np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / seeds**0.5
-
-
-class LastToken(Block):
-    """The last token's output of a block whose logits are scaled by 1/d."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__(n, power=1.0)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return super().forward(ids)[:, -1]
-
-
-KERNELS = {
-    "mlp": (mlp, ROWS[:2]),
-    "residual": (lambda n: Residual(n, blocks=1), ROWS[:2]),
-    "cnn": (cnn, IMAGES[:2, :, :4, :4]),
-    "gru": (Recurrent, SEQUENCES[:2, :2]),
-    "block of two heads": (LastToken, TOKENS[:2, :2]),
-}
-
-
-SLOW = ("residual", "gru", "block of two heads")
-
-
-@pytest.mark.parametrize("name", [pytest.param(k, marks=pytest.mark.slow) if k in SLOW else k for k in KERNELS])
-def test_tangent_kernels_are_those_of_networks(name):
-    make, inputs = normal(KERNELS[name][0]), KERNELS[name][1]
-    found = trace(make, inputs).program().run({"X": inputs.numpy()}, method="particles", samples=512, replicates=4)
-    (small, e), (large, d) = (tangent_kernel(make, inputs, n, 16) for n in (64, 128))
-    allowed = 4 * np.sqrt(4 * d**2 + e**2 + found.error["theta"] ** 2) + 0.02 * np.abs(large).max()
-    assert np.all(np.abs(found["theta"] - (2 * large - small)) < allowed)
-    assert np.all(np.diag(found["nngp"]) > 0)
-
-
-def test_training_is_that_of_wide_networks():
-    make, targets = normal(mlp), torch.randn(4, 2, generator=torch.Generator().manual_seed(7))
-    traced = trace(make, ROWS)
-    table, steps = traced.parametrize("sgd", base=16), 6
-    limit = traced.program("train", base=16).run(
-        {"X": ROWS.numpy(), "y": targets.numpy()}, eta=0.3, T=steps, samples=512, replicates=4
-    )
-    losses = []
-    for seed in range(6):
-        torch.manual_seed(seed)
-        module = table.apply(table.init_(make(1024)))
-        optimizer = torch.optim.SGD(table.param_groups(module, lr=0.3))
-        losses.append([])
-        for _ in range(steps):
-            loss = F.mse_loss(module(ROWS), targets) / 2
-            losses[-1].append(loss.item())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    mean, error = np.mean(losses, axis=0), np.std(losses, axis=0, ddof=1) / len(losses) ** 0.5
-    assert mean[-1] < 0.7 * mean[0]
-    assert np.all(np.abs(limit["loss"] - mean) < 4 * (error + limit.error["loss"]) + 0.01 * mean[0])
 
 
 def test_the_text_is_readable():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tensorprog.torch.axes import fresh, unify
 from tensorprog.torch.graph import Value
-from tensorprog.torch.lowering import Lowering, rule
+from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.pointwise import added
 from tensorprog.torch.rules.views import permuted
 
@@ -87,15 +87,13 @@ def _conv(
     stride: object = 1,
     padding: object = 0,
     dilation: object = 1,
-    groups: int | object = 1,
+    groups: int | Both = 1,
 ) -> Value:
-    """A window for each tap, then a linear layer over channels and taps."""
+    """A window for each tap, then a linear layer over the channels of a group and taps."""
     rank = len(w.axes) - 2
     batched = len(x.axes) == rank + 2
-    if not isinstance(groups, int) or groups != 1:
-        raise low.refuse("convolutions in groups have no rule", "use a full or a pointwise convolution")
     if isinstance(padding, str):
-        raise low.refuse(f"padding='{padding}' has no rule", "give the padding as a number")
+        padding = [_same(w.sizes[2 + k][0], _nth(dilation, k)) if padding == "same" else 0 for k in range(rank)]
     spatial = [low.out_sizes[k] for k in range(-rank, 0)]
     windows = x
     for k in range(rank):
@@ -111,11 +109,37 @@ def _conv(
         )
     batch = "b" if batched else ""
     places, taps = letters(rank, "p"), letters(rank, "t")
-    out = contract(low, windows, w, batch + "c" + places + taps, "o" + "c" + taps, batch + "o" + places)
+    if groups == 1:
+        out = contract(low, windows, w, batch + "c" + places + taps, "o" + "c" + taps, batch + "o" + places)
+    else:
+        out = _in_groups(low, windows, w, groups, batch, places, taps)
     if bias is None:
         return out
     lifted = low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias")
     return low.map("add", out, lifted)
+
+
+def _same(taps: int, dilation: int) -> int:
+    """How much padding="same" adds in front."""
+    return dilation * (taps - 1) // 2
+
+
+def _in_groups(
+    low: Lowering, windows: Value, w: Value, groups: int | Both, batch: str, places: str, taps: str
+) -> Value:
+    """Channels are [groups, channels of a group], on both sides; depthwise, the number of groups is the width."""
+    count = (groups.first, groups.second) if isinstance(groups, Both) else (groups, groups)
+    channel, group = len(batch), fresh(count)
+    inner = fresh(tuple(w.sizes[1]))
+    outer = fresh(tuple(size // g for size, g in zip(w.sizes[0], count, strict=True)))
+    unify(windows.axes[channel], (*group, *inner))
+    unify(w.axes[0], (*group, *outer))
+    x_axes = (*windows.axes[:channel], group, inner, *windows.axes[channel + 1 :])
+    x = low.emit("view", (windows,), x_axes, "groups")
+    kernel = low.emit("view", (w,), (group, outer, w.axes[1], *w.axes[2:]), "kernel")
+    found = contract(low, x, kernel, batch + "gc" + places + taps, "goc" + taps, batch + "go" + places)
+    axes = (*found.axes[:channel], (*found.axes[channel], *found.axes[channel + 1]), *found.axes[channel + 2 :])
+    return low.emit("view", (found,), axes, "channels")
 
 
 def _nth(value: object, k: int) -> int:

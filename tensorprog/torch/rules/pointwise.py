@@ -29,10 +29,6 @@ UNARY = {
     "sigmoid_": "sigmoid",
 }
 SAME = (
-    "dropout",
-    "dropout_",
-    "alpha_dropout",
-    "feature_dropout",
     "contiguous",
     "clone",
     "detach",
@@ -57,14 +53,31 @@ for _name, _fn in UNARY.items():
     rule(_name)(_unary(_fn))
 
 
-@rule("dropout", "alpha_dropout", "feature_dropout")
+@rule("dropout", "dropout_")
 def _dropout(low: Lowering, x: Value, p: float, train: bool) -> Value:
+    return _dropped(low, x, x.axes, p) if train and p else x
+
+
+@rule("feature_dropout", "feature_dropout_")
+def _feature_dropout(low: Lowering, x: Value, p: float, train: bool) -> Value:
+    """Whole channels are dropped."""
+    return _dropped(low, x, (*x.axes[:2], *((),) * (len(x.axes) - 2)), p) if train and p else x
+
+
+@rule("alpha_dropout", "feature_alpha_dropout")
+def _alpha_dropout(low: Lowering, x: Value, p: float, train: bool) -> Value:
     if train and p:
-        raise low.refuse("dropout is on", "trace the module in eval mode: `F.dropout(x, p, training=self.training)`")
+        raise low.refuse("alpha dropout has no rule in training", "use dropout, or trace the module in eval mode")
     return x
 
 
-@rule(*(name for name in SAME if "dropout" not in name))
+def _dropped(low: Lowering, x: Value, axes: tuple, p: float) -> Value:
+    """Every entry is kept with probability 1 - p, and divided by that."""
+    kept = low.emit("noise", (), axes, "kept", keep=1 - p)
+    return low.map("div", low.map("mul", x, kept, suffix="thinned"), 1 - p)
+
+
+@rule(*SAME)
 def _same(low: Lowering, x: Value, *_: object, **__: object) -> Value:
     return x
 
@@ -136,6 +149,16 @@ def _clamp(
     low: Lowering, x: Value, low_end: float | None = -1.0, high_end: float | None = 1.0, **bounds: float
 ) -> Value:
     return low.map("clamp", x, ends=(bounds.get("min", low_end), bounds.get("max", high_end)))
+
+
+@rule("clamp_min", "clamp_min_")
+def _clamp_min(low: Lowering, x: Value, low_end: float) -> Value:
+    return low.map("clamp", x, ends=(low_end, None))
+
+
+@rule("clamp_max", "clamp_max_")
+def _clamp_max(low: Lowering, x: Value, high_end: float) -> Value:
+    return low.map("clamp", x, ends=(None, high_end))
 
 
 @rule("masked_fill", "masked_fill_")

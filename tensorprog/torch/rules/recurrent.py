@@ -9,7 +9,7 @@ from tensorprog.torch.axes import fresh, leaves, split_blocks, unify
 from tensorprog.torch.graph import Value
 from tensorprog.torch.lowering import Lowering, rule
 from tensorprog.torch.rules.linear import linear
-from tensorprog.torch.rules.views import _part, permuted, select
+from tensorprog.torch.rules.views import _part, cat, permuted, select
 
 Cell = Callable[[Lowering, Value, list[Value], list[Value | None]], list[Value]]
 
@@ -93,36 +93,50 @@ def _layer_rule(name: str) -> None:
         bidirectional: bool,
         batch_first: bool,
     ) -> tuple[Value, ...]:
-        if bidirectional:
-            raise low.refuse("bidirectional layers have no rule", "write the two directions as two layers")
+        if dropout and train and layers > 1:
+            raise low.refuse("dropout between recurrent layers has no rule", "write the layers one by one")
         states = state if isinstance(state, list) else [state]
         sequence = permuted(low, x, [1, 0, 2]) if batch_first and len(x.axes) == 3 else x
-        each = 4 if biased else 2
+        each, directions = (4 if biased else 2), (2 if bidirectional else 1)
+        if len(weights) != each * layers * directions:
+            raise low.refuse("a recurrent layer with projections has no rule")
         finals: list[list[Value]] = []
         for layer in range(layers):
-            chosen = [*weights[each * layer : each * layer + each], None, None][:4]
-            starts = [select(low, s, 0, layer) for s in states]
-            sequence, final = _loop(low, CELLS[name], sequence, starts, chosen)
-            finals.append(final)
+            outs = []
+            for direction in range(directions):
+                k = layer * directions + direction
+                chosen = [*weights[each * k : each * k + each], None, None][:4]
+                starts = [select(low, s, 0, k) for s in states]
+                out, final = _loop(low, CELLS[name], sequence, starts, chosen, backwards=direction == 1)
+                outs.append(out)
+                finals.append(final)
+            sequence = outs[0] if len(outs) == 1 else cat(low, outs, -1)
         out = permuted(low, sequence, [1, 0, 2]) if batch_first and len(x.axes) == 3 else sequence
         return (out, *(_stacked(low, [f[k] for f in finals]) for k in range(len(states))))
 
 
 def _loop(
-    low: Lowering, cell: Cell, sequence: Value, starts: list[Value], weights: list[Value | None]
+    low: Lowering,
+    cell: Cell,
+    sequence: Value,
+    starts: list[Value],
+    weights: list[Value | None],
+    backwards: bool = False,
 ) -> tuple[Value, list[Value]]:
     """One layer: its outputs at all times, and its last states."""
     time = sequence.axes[0]
     loop = object()
     carries = [low.emit("carry", (s,), s.axes, "before", loop=loop, time=time) for s in starts]
-    x = low.emit("step", (sequence,), sequence.axes[1:], "x", loop=loop, time=time)
+    x = low.emit("step", (sequence,), sequence.axes[1:], "x", loop=loop, time=time, backwards=backwards)
     nexts = cell(low, x, carries, weights)
     for carry, following in zip(carries, nexts, strict=True):
         for a, b in zip(carry.axes, following.axes, strict=True):
             unify(a, b)
         carry.attrs["next"] = following
-    outs = [low.emit("collect", (n,), (time, *n.axes), "states", loop=loop, time=time) for n in nexts]
-    last = [select(low, out, 0, out.sizes[0][0] - 1) for out in outs]
+    outs = [
+        low.emit("collect", (n,), (time, *n.axes), "states", loop=loop, time=time, backwards=backwards) for n in nexts
+    ]
+    last = [select(low, out, 0, 0 if backwards else out.sizes[0][0] - 1) for out in outs]
     return outs[0], last
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tensorprog.torch.graph import Value
@@ -28,6 +29,52 @@ def _mean(low: Lowering, x: Value, dim: object = None, keepdim: bool = False, **
 @rule("sum")
 def _sum(low: Lowering, x: Value, dim: object = None, keepdim: bool = False, **__: object) -> Value:
     return reduce(low, "sum", x, _dims(dim), keepdim)
+
+
+@rule("linalg_vector_norm", "norm", "frobenius_norm")
+def _norm(low: Lowering, x: Value, order: float = 2, dim: object = None, keepdim: bool = False, **__: object) -> Value:
+    if order not in (2, None):
+        raise low.refuse(f"a norm of order {order} has no rule", "use the Euclidean norm")
+    return low.map("sqrt", reduce(low, "sum", low.map("square", x, suffix="squares"), _dims(dim), keepdim, "total"))
+
+
+@rule("var")
+def _var(low: Lowering, x: Value, *args: object, **options: object) -> Value:
+    return _variance(low, x, *args, **options)
+
+
+@rule("std")
+def _std(low: Lowering, x: Value, *args: object, **options: object) -> Value:
+    return low.map("sqrt", _variance(low, x, *args, **options))
+
+
+@rule("var_mean")
+def _var_mean(low: Lowering, x: Value, *args: object, **options: object) -> tuple[Value, Value]:
+    dims, keep = _dims(args[0] if args and not isinstance(args[0], bool) else None), options.get("keepdim", False)
+    return _variance(low, x, *args, **options), reduce(low, "mean", x, dims, keep, "mean")
+
+
+def _variance(
+    low: Lowering,
+    x: Value,
+    dim: object = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Value:
+    """torch divides by the number of elements less `correction`; along an axis that grows, this makes no difference."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    dims = _dims(dim)
+    centered = low.map("sub", x, reduce(low, "mean", x, dims, True, "mean"), suffix="centered")
+    found = reduce(low, "mean", low.map("square", centered, suffix="squares"), dims, keepdim, "var")
+    less = float(unbiased) if correction is None else correction
+    sizes = [x.sizes[d] for d in (range(len(x.axes)) if dims is None else dims)]
+    count = math.prod(size[0] for size in sizes)
+    if not less or any(a != b for a, b in sizes):
+        return found
+    return low.map("mul", found, count / (count - less), suffix="var")
 
 
 @rule("amax")

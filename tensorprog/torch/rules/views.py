@@ -25,6 +25,11 @@ def regroup(low: Lowering, x: Value, *_: object, **__: object) -> Value:
     return low.emit("view", (x,), axes)
 
 
+@rule("view_as_complex", "view_as_real")
+def _complex(low: Lowering, x: Value) -> Value:
+    raise low.refuse("complex numbers have no rule", "write rotations with cosines and sines")
+
+
 @rule("permute")
 def _permute(low: Lowering, x: Value, order: list[int]) -> Value:
     return permuted(low, x, [k % len(x.axes) for k in order])
@@ -79,10 +84,22 @@ def _slice(low: Lowering, x: Value, dim: int = 0, start: object = 0, end: object
     if sizes[0] == sizes[1]:
         return _part(low, x, dim, starts[0], len(range(starts[0], ends[0], step)), step)
     if step != 1:
-        raise AxisError("an axis that grows with the width is cut with a step")
+        return _every(low, x, dim, (starts, ends, sizes), step)
     cuts = ((0, 0), starts, ends, sizes)
     sections = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(cuts, cuts[1:], strict=False)]
     return _section(low, x, dim, sections, 1)
+
+
+def _every(low: Lowering, x: Value, dim: int, cut: tuple, step: int) -> Value:
+    """Every `step`-th element of a growing axis, which becomes [the rest, step]."""
+    starts, ends, sizes = cut
+    if starts[0] != starts[1] or starts[0] >= step or ends != sizes or any(size % step for size in sizes):
+        raise AxisError("an axis that grows with the width is cut with a step that does not divide it")
+    rest = fresh(tuple(size // step for size in sizes))
+    inner = fresh((step, step))
+    unify(x.axes[dim], (*rest, *inner))
+    split = low.emit("view", (x,), (*x.axes[:dim], rest, inner, *x.axes[dim + 1 :]), "pairs")
+    return select(low, split, dim + 1, starts[0])
 
 
 def _bounds(at: object, sizes: tuple[int, int], missing: int) -> tuple[int, int]:
@@ -132,6 +149,15 @@ def _split(low: Lowering, x: Value, *args: object, dim: int = 0) -> tuple[Value,
     dim = (args[1] if len(args) > 1 else dim) % len(x.axes)
     sections = low.parts(dim)
     return tuple(_section(low, x, dim, sections, k) for k in range(len(sections)))
+
+
+@rule("glu")
+def _glu(low: Lowering, x: Value, dim: int = -1) -> Value:
+    """The first half, times the sigmoid of the second."""
+    dim %= len(x.axes)
+    half = tuple(size // 2 for size in x.sizes[dim])
+    first, second = (_section(low, x, dim, [half, half], k) for k in range(2))
+    return low.map("mul", first, low.map("sigmoid", second, suffix="gate"))
 
 
 @rule("cat", "concat", "concatenate")

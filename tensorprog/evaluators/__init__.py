@@ -1,0 +1,9 @@
+"""The evaluators of a limit, one file each, the most exact first.
+
+    span         linear programs, by coefficients on an orthonormal basis
+    covariance   programs of few Gaussians, by equations between numbers; `numbers` for training in the kernel regime
+    particles    every program, by samples
+
+Each says which outputs it `covers`, what there is to say of its `choice`, and can `emit` a module and `run` it. `plan` chooses one for
+every output, `evaluate` runs the plan; `analysis` keeps what they find out about a program.
+"""

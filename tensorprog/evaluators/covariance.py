@@ -1,0 +1,136 @@
+"""The evaluator of programs of few Gaussians: equations between numbers, kernels over pairs of rows by tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tensorprog.diagnostics import Diagnostic, ProgramError, Source
+from tensorprog.evaluators.analysis import Analysis
+from tensorprog.evaluators.choice import Choice, Evaluated, require
+from tensorprog.evaluators.tiles import tiles_of
+from tensorprog.ir.program import Cell, Output
+from tensorprog.modules import load_module
+from tensorprog.progress import announce
+
+if TYPE_CHECKING:
+    from tensorprog.covariance.system import System
+    from tensorprog.pairs.lower import PairLowering
+
+NAME = "covariance"
+
+
+def refused(analysis: Analysis) -> Mapping[Cell, str]:
+    """Why outputs are not covered."""
+    return analysis.covered.reasons
+
+
+def choice(output: Output, analysis: Analysis, system: System) -> Choice:
+    """What is said of an output that it evaluates."""
+    from tensorprog.covariance.rows import find_rows
+
+    needed = system.needed(output.cell)
+    quadratures = [r for r in needed.recipes if r.kind == "quadrature"]
+    if not quadratures:
+        accuracy, reason = "rounding", "every expectation has a closed form"
+    else:
+        dimension = max(r.dimension for r in quadratures)
+        accuracy = "reported; 1e-12 aimed at"
+        reason = f"every expectation is of few Gaussians, at most {dimension} in a quadrature"
+    pairs = tiles_of(analysis, system).has(output.name)
+    kept = "one number kept for each index met"
+    if pairs:
+        kept = "tiles of pairs of rows, nothing kept but the output"
+    elif output.cell in find_rows(system).outputs:
+        kept = "a tape for pairs of rows, one number kept for each step and row"
+    cost = f"{len(needed.equations)} equations, {len(quadratures)} quadratures; {kept}"
+    return Choice(output, NAME, reason, accuracy, cost)
+
+
+def emit(analysis: Analysis, system: System, tiles: Sequence[PairLowering] = (), varying: Sequence[str] = ()) -> str:
+    """The source of the emitted module that evaluates a system of equations, and `tiles` as kernels, for runs that
+    differ in the parameters `varying`; see `covariance.emit.emit_module`."""
+    def text() -> str:
+        from tensorprog.covariance.emit import emit_module
+        from tensorprog.pairs.sections import tiles as texts
+
+        return emit_module(analysis.limit, analysis.original, system, texts(tiles), varying)
+
+    names = [o.name for o in analysis.limit.outputs if o.cell in system.outputs]
+    key = (system, *map(id, tiles)) if tiles else table_key(names) + "".join(f" for each {v}" for v in varying)
+    return analysis.text(key, text)
+
+
+def table_key(names: Iterable[str]) -> str:
+    """The key of the module that evaluates a system of some outputs without kernels; see `Analysis.text`."""
+    return "table " + " ".join(names)
+
+
+def run(analysis: Analysis, env: Mapping[str, object], names: list[str], system: Callable[[], System],
+        tiled: bool, method: str, source: Source, threads: int | None) -> Evaluated:
+    """The outputs that the plan gives to it: kernels over pairs of rows by tiles, if there may be such
+    (`tiled`), others by a table of values, but none of the latter if they would take too many numbers.
+
+    Raises:
+        ProgramError: if it is asked for (`method`): TP713, if there are too many numbers; TP712, if something does not cancel.
+    """
+    if not names:
+        return {}, {}, {}
+    from tensorprog.runtime.table import NotCancelling, TooLarge
+
+    values: dict[str, np.ndarray] = {}
+    errors: dict[str, np.ndarray] = {}
+    if tiled:
+        values, errors = tiles_of(analysis, system()).values(env, threads)
+    rest = [name for name in names if name not in values]
+    try:
+        if rest:
+            module = load_module(analysis.text(table_key(names), lambda: emit(analysis, system())))
+            announce("evaluating equations")
+            more = module.run(env, only=rest, threads=threads)
+            values, errors = values | more[0], errors | more[1]
+    except TooLarge:
+        if method != "auto":
+            raise ProgramError([Diagnostic("TP713", "the covariances of this run are too many to keep", help=(
+                "use the method 'particles', or smaller data"))], source) from None
+    except NotCancelling as reason:
+        more = _unconditional(analysis, env, rest, str(reason), method, source, threads)
+        values, errors = values | more[0], errors | more[1]
+    for name in set(values) & analysis.vanishing:
+        values[name] = 0.0 * values[name]
+    return values, errors, dict.fromkeys(values, NAME)
+
+
+def _unconditional(analysis: Analysis, env: Mapping[str, object], names: list[str], not_true: str, method: str,
+                   source: Source, threads: int | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Those of some outputs that have equations for which nothing has to cancel. `not_true` says what does not.
+
+    Raises:
+        ProgramError: TP712, if `covariance` is asked for and does not cover an output.
+    """
+    found = analysis.unconditional
+    if method != "auto":
+        reasons = {cell: f"{not_true}; without that, {why}" for cell, why in found.reasons.items()}
+        require(analysis, method, reasons, source)
+    if found.system is None:
+        return {}, {}
+    rest = [o.name for o in analysis.limit.outputs if o.name in names and o.cell in found.system.outputs]
+    return load_module(emit(analysis, found.system)).run(env, only=rest, threads=threads)
+
+
+def evaluated_often(analysis: Analysis, names: list[str], threads: int | None,
+                    varying: tuple[str, ...]) -> Callable[[Mapping[str, object]], dict[str, np.ndarray]]:
+    """A function from environments to the values of outputs for which there are equations, by the table, for runs that
+    differ in some parameters alone: what does not depend on these is computed once."""
+    from tensorprog.runtime.table import forget
+
+    module = load_module(emit(analysis, analysis.covered.system, varying=varying))
+    known, _ = module.table()
+
+    def values(env: Mapping[str, object]) -> dict[str, np.ndarray]:
+        forget(known, module.VARYING)
+        return module.run(env, only=names, threads=threads, known=known)[0]
+
+    return values

@@ -1,0 +1,56 @@
+"""Training in the kernel regime, whose limit is equations between numbers: averages first, by an evaluator of their own, then
+the numbers that training moves (`series.split`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tensorprog.evaluators import particles
+from tensorprog.evaluators.analysis import Analysis
+from tensorprog.evaluators.choice import Choice, Evaluated, zero
+from tensorprog.ir.program import Output
+
+#: How many times what errors of averages change in one trial is the error of what follows from them.
+MOVED = 3.0
+
+#: Evaluators of averages, from the most exact on.
+_ORDER = ("span", "covariance", "particles")
+
+
+def choice(output: Output, analysis: Analysis, averages: tuple[Choice, ...]) -> Choice:
+    """What is said of an output that it evaluates; `averages`: how its averages are."""
+    if output.name in analysis.vanishing:
+        return zero(output)
+    inexact = [c for c in averages if c.evaluator != "span"]
+    return Choice(output, "covariance", "training is equations between numbers (kernel gradient descent), whose kernels are exact",
+                  inexact[0].accuracy if inexact else "exact",
+                  f"{len(averages)} families of averages; a step moves numbers alone")
+
+
+def run(analysis: Analysis, env: Mapping[str, object], averages: Evaluated, options: Mapping) -> Evaluated:
+    """All outputs, from the averages. Errors of these are carried over by moving all of them at once, up or down by chance:
+    `MOVED` times what that changes."""
+    parts, _, numbers = analysis.numbers
+    values, errors, methods = averages
+    options = {**options, "samples": 2, "replicates": 1}
+
+    def rest(known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return particles.run(numbers, {**env, **known}, None, options)[0]
+
+    known = {name: values[name] for name in parts.inputs}
+    found = rest(known)
+    error = {name: np.zeros_like(value) for name, value in found.items()}
+    if any(np.any(errors[name]) for name in known):
+        rng = np.random.default_rng(0)
+        moved = rest({name: v + errors[name] * rng.choice([-1.0, 1.0], v.shape) for name, v in known.items()})
+        error = {name: MOVED * np.abs(moved[name] - value) for name, value in found.items()}
+    by = max((methods[n] for n in parts.inputs), key=_ORDER.index, default="covariance")
+    for name, own in parts.direct.items():
+        found[own], error[own] = values[name], errors[name]
+    named = {own: methods[name] for name, own in parts.direct.items()}
+    names = [o.name for o in analysis.limit.outputs]
+    for name in set(names) & analysis.vanishing:
+        found[name] = 0.0 * found[name]
+    return {n: found[n] for n in names}, {n: error[n] for n in names}, {n: named.get(n, by) for n in names}

@@ -1,0 +1,74 @@
+"""The evaluator of every program: vectors are samples of their limit variables, matrices lazily sampled operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tensorprog.evaluators.analysis import Analysis
+from tensorprog.evaluators.choice import STATES, Choice, Evaluated
+from tensorprog.ir.program import Output
+from tensorprog.modules import load_module
+from tensorprog.progress import announce
+from tensorprog.resume import digest_of
+
+NAME = "particles"
+
+
+def choice(output: Output, reason: str) -> Choice:
+    """What is said of an output that it evaluates; `reason`: why equations do not."""
+    return Choice(output, NAME, reason or "the general evaluator", "error bars, about 1/sqrt(samples) or less",
+                  "samples x vectors kept; samples x rank for each matrix product")
+
+
+def emit(analysis: Analysis) -> str:
+    """The source of the emitted module of all outputs."""
+    def text() -> str:
+        from tensorprog.codegen.module import emit_module
+        from tensorprog.passes.schedule import readouts_late
+
+        return emit_module(readouts_late(analysis.limit, analysis.mirrored), analysis.original, analysis.powers,
+                           analysis.vanishing, analysis.mirrored, analysis.env)
+
+    return analysis.text("particles", text)
+
+
+def run(analysis: Analysis, env: Mapping[str, object], names: list[str] | None, options: Mapping) -> Evaluated:
+    """Some outputs (None: all), by the module of all."""
+    text = emit(analysis)
+    given = {name: value for name, value in options.items() if name not in STATES}
+    cluster = given.pop("cluster", None)
+    if cluster is not None:
+        given["remote"] = cluster.replicates(text, env, given["samples"] + given["samples"] % 2, given["tolerance"])
+    if given.get("finished") is not None:
+        described = (text, *(given.get(name) for name in ("samples", "seed", "tolerance", "dtype")))
+        given["finished"] = given["finished"].of(digest_of(env, *described))
+    values, errors = load_module(text).run(env, **given)
+    kept = list(values) if names is None else names
+    return {n: values[n] for n in kept}, {n: errors[n] for n in kept}, dict.fromkeys(kept, NAME)
+
+
+def emit_draws(analysis: Analysis) -> str:
+    """The source of the emitted module that draws the samples; there must be some."""
+    def text() -> str:
+        from tensorprog.codegen.module import emit_module
+        from tensorprog.passes.schedule import readouts_late
+
+        drawn = analysis.drawn
+        return emit_module(readouts_late(drawn.limit, drawn.mirrored), analysis.original, analysis.powers,
+                           drawn.vanishing, drawn.mirrored, analysis.env)
+
+    return analysis.text("draws", text)
+
+
+def draw(analysis: Analysis, env: Mapping[str, object], *, samples: int, seed: int, tolerance: float | None,
+         threads: int | None) -> dict[str, np.ndarray]:
+    """The samples, [samples, vectors] each, by name: particles of one randomization, shuffled, because every other point
+    of a quasi-random sequence is not a sample of the law as any part of independent draws is. And the outputs that
+    `analysis.drawn` has, if there are some."""
+    module = load_module(emit_draws(analysis))
+    announce("drawing samples")
+    found = module.run(env, samples=samples, replicates=1, seed=seed, tolerance=tolerance, threads=threads)[0]
+    drawn = {s.name for s in analysis.drawn.limit.samples}
+    return {name: np.random.default_rng(seed).permutation(value) if name in drawn else value for name, value in found.items()}

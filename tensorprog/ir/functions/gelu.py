@@ -1,0 +1,28 @@
+"""gelu(x) = x Phi(x), with the normal distribution function Phi (Hendrycks and Gimpel, arXiv:1606.08415)."""
+
+from math import pi, sqrt
+
+from tensorprog.ir.functions.bounds import rectified
+from tensorprog.ir.functions.expr import X, add, call, mul, num
+from tensorprog.ir.functions.nonlinearity import Nonlinearity
+
+
+def gelu(x):
+    from scipy.special import ndtr
+
+    return x * ndtr(x)
+
+
+def _formula(x):
+    import sympy
+
+    return x * (1 + sympy.erf(x / sympy.sqrt(2))) / 2
+
+
+_DENSITY = mul(num(1 / sqrt(2 * pi)), call("exp", mul(num(-0.5), call("square"))))
+_DISTRIBUTION = mul(num(0.5), add(num(1), call("erf", mul(num(1 / sqrt(2)), X))))
+
+GELU = Nonlinearity(
+    name="gelu", description="x Phi(x), with the normal distribution function Phi",
+    scalar="0.5 * {x} * erfc(-0.7071067811865476 * {x})", array=gelu, derivative=add(_DISTRIBUTION, mul(X, _DENSITY)),
+    bound=rectified(-0.17, 0.5), formula=_formula, lipschitz=True)

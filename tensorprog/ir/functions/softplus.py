@@ -1,0 +1,28 @@
+"""softplus(x) = log(1 + exp(x))."""
+
+from math import inf
+
+from tensorprog.ir.functions.bounds import Bound, Problems
+from tensorprog.ir.functions.expr import call
+from tensorprog.ir.functions.nonlinearity import Nonlinearity
+
+
+def softplus(x):
+    import numpy as np
+
+    return np.logaddexp(0.0, x)
+
+
+def _bound(a: Bound, problems: Problems) -> Bound:
+    return Bound(0.0, inf, False, a.up)
+
+
+def _formula(x):
+    import sympy
+
+    return sympy.log(1 + sympy.exp(x))
+
+
+SOFTPLUS = Nonlinearity(
+    name="softplus", description="log(1 + exp(x))", scalar="max({x}, 0.0) + log1p(exp(-abs({x})))", array=softplus,
+    derivative=call("sigmoid"), bound=_bound, formula=_formula, lipschitz=True)

@@ -1,0 +1,27 @@
+"""Kernels over all pairs of inputs: from a pair program to a Python module of tiled Numba code."""
+
+from tensorprog.pairs.codegen.emit import IMPORTS, emit_pair_kernel, pair_kernel_sections
+from tensorprog.pairs.codegen.univariate import UnsupportedDual
+from tensorprog.pairs.program import (
+                                              AddTo,
+                                              Array,
+                                              Diagonal,
+                                              Dual,
+                                              Gram,
+                                              Input,
+                                              Loop,
+                                              Number,
+                                              PairProgram,
+                                              Param,
+                                              Power,
+                                              Product,
+                                              Quotient,
+                                              Ref,
+                                              Set,
+                                              Sum,
+                                              restrict,
+)
+
+__all__ = ["IMPORTS", "AddTo", "Array", "Diagonal", "Dual", "Gram", "Input", "Loop", "Number", "PairProgram", "Param",
+           "Power", "Product", "Quotient", "Ref", "Set", "Sum", "UnsupportedDual", "emit_pair_kernel",
+           "pair_kernel_sections", "restrict"]

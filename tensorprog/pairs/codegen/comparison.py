@@ -1,0 +1,154 @@
+"""Whether functions of one variable are multiples of each other, or one the derivative of the other, by their values.
+
+Functions made of analytic ones by sums, products, kinks and jumps at known places are analytic between these, so that
+few values in every interval tell two of them apart. One function comes in many spellings: 1 - tanh(x)**2 and tanh'(x).
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import lru_cache
+
+import numpy as np
+import sympy
+
+from tensorprog.pairs.codegen.pieces import KINKED, has_kink
+from tensorprog.pairs.codegen.univariate import X, runtime_names
+
+#: Differences that are rounding errors, relative to the largest value that is not further out.
+TOLERANCE = 1e-12
+#: Branches of a nested kink that are looked at.
+MOST_BRANCHES = 64
+#: Kinks and jumps whose places are not looked for.
+_UNPLACED = ("Piecewise", "floor", "ceiling", "DiracDelta")
+_SCALES = np.outer(2.0 ** np.arange(-24, 5), [1.07, 1.31, 1.73]).ravel()
+_INSIDE = np.array([0.07, 0.21, 0.44, 0.68, 0.91])
+
+
+@lru_cache(maxsize=1024)
+def multiple(f: sympy.Expr, g: sympy.Expr) -> float | None:
+    """The number k with f = k g, both canonical, if there is one that is not 0."""
+    if f == g:
+        return 1.0
+    return _ratio(f, g)
+
+
+@lru_cache(maxsize=1024)
+def slope_of(whole: sympy.Expr, f: sympy.Expr) -> float | None:
+    """The number k with whole' = k f almost everywhere, if `whole` is continuous; both canonical."""
+    places = breaks(whole)
+    if places is None or not _continuous(whole, places):
+        return None
+    return _ratio(whole.diff(X).replace(sympy.DiracDelta, lambda *_: sympy.S.Zero), f)
+
+
+def _ratio(f: sympy.Expr, g: sympy.Expr) -> float | None:
+    places = breaks(f), breaks(g)
+    if None in places or f.has(sympy.Derivative, sympy.Subs) or g.has(sympy.Derivative, sympy.Subs):
+        return None
+    points = _probes(sorted(places[0] | places[1]))
+    one, two = _values(f, points), _values(g, points)
+    usual = np.isfinite(one) & np.isfinite(two)
+    points, one, two = points[usual], one[usual], two[usual]
+    if not np.any(one) or not np.any(two):
+        return None
+    best = np.argmax(np.abs(two) * np.exp(-points * points / 8))
+    ratio = float(one[best] / two[best])
+    sizes = np.maximum.accumulate(np.maximum(np.abs(one), np.abs(ratio * two))[np.argsort(np.abs(points))])
+    gaps = np.abs(one - ratio * two)[np.argsort(np.abs(points))]
+    return _rounded(ratio) if ratio and np.all(gaps <= TOLERANCE * sizes) else None
+
+
+def _rounded(ratio: float) -> float:
+    """The number without the rounding errors of values, if it has few digits."""
+    near = float(f"{ratio:.12g}")
+    return near if abs(near - ratio) <= 1e-14 * abs(ratio) else ratio
+
+
+def _probes(places: list[float]) -> np.ndarray:
+    """Points on all scales, and some in every interval between the places."""
+    if not places:
+        return np.concatenate([-_SCALES, _SCALES])
+    ends = np.concatenate([[places[0] - 8], places, [places[-1] + 8]])
+    inner = (ends[:-1, None] + np.diff(ends)[:, None] * _INSIDE).ravel()
+    return np.concatenate([-_SCALES, _SCALES, inner])
+
+
+def _continuous(f: sympy.Expr, places: set[float]) -> bool:
+    """Whether the function does not jump at places, which are known to rounding."""
+    x = np.array(sorted(places))
+    if not len(x):
+        return True
+    step = 4 * np.spacing(np.abs(x))
+    below, above = _values(f, x - step), _values(f, x + step)
+    return bool(np.all(np.abs(above - below) <= TOLERANCE * np.abs(_values(f, _probes(list(x)))).max()))
+
+
+@lru_cache(maxsize=1024)
+def breaks(f: sympy.Expr) -> frozenset[float] | None:
+    """Where a function may have a kink or a jump; None if that is not known."""
+    found = set()
+    for node in sympy.preorder_traversal(f):
+        if node.func.__name__ in _UNPLACED:
+            return None
+        if node.func.__name__ in KINKED:
+            for switch in _switches(node):
+                branches = _branches(switch)
+                roots = [None] if branches is None else [_root(b) for b in branches]
+                if None in roots:
+                    return None
+                found.update(*roots)
+    return frozenset(found)
+
+
+def _switches(node: sympy.Expr) -> list[sympy.Expr]:
+    """What changes its sign where a node has a kink or a jump."""
+    if node.func in (sympy.Max, sympy.Min):
+        return [a - b for a, b in itertools.combinations(node.args, 2)]
+    return [node.args[0]]
+
+
+def _branches(expr: sympy.Expr) -> set[sympy.Expr] | None:
+    """The formulas of an expression on the sides of the kinks in it; None if there are other ones, or too many."""
+    if not has_kink(expr):
+        return {expr}
+    inner = [_branches(a) for a in expr.args]
+    if None in inner or np.prod([len(b) for b in inner]) > MOST_BRANCHES:
+        return None
+    found = [_sides(expr.func, args) for args in itertools.product(*inner)]
+    return None if None in found else set().union(*found)
+
+
+def _sides(function: type, args: tuple) -> set[sympy.Expr] | None:
+    match function.__name__:
+        case "Max" | "Min":
+            return set(args)
+        case "Abs":
+            return {args[0], -args[0]}
+        case "sign":
+            return {sympy.S.One, sympy.S.NegativeOne}
+        case "step" | "Heaviside":
+            return {sympy.S.Zero, sympy.S.One}
+        case "relu":
+            return {sympy.S.Zero, args[0]}
+        case "leaky_relu":
+            return {args[0], args[1] * args[0]}
+        case name:
+            return None if name in KINKED else {function(*args)}
+
+
+def _root(switch: sympy.Expr) -> set[float] | None:
+    """Where an affine function changes its sign; None for other ones."""
+    slope = switch.diff(X)
+    if slope.free_symbols:
+        return None
+    return {float(-switch.subs(X, 0) / slope)} if slope != 0 else set()
+
+
+def _values(phi: sympy.Expr, points: np.ndarray) -> np.ndarray:
+    from tensorprog import runtime
+
+    own = {name: getattr(runtime, name) for name in runtime_names()}
+    own["normal_cdf"] = lambda x: 0.5 + 0.5 * runtime.erf(x * np.sqrt(0.5))
+    with np.errstate(all="ignore"):
+        return sympy.lambdify(X, phi, [own, "numpy"])(points) + 0.0 * points

@@ -1,0 +1,106 @@
+"""The recursion on the diagonal, for all rows at once: a NumPy function that records the quantities of one index.
+
+It runs once per call, in float64. Its slots come in the order in which a strip of pairs reads them (`strip.py`), so
+both forms share nothing but the order of the steps.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tensorprog.pairs.codegen.steps import (
+    Block,
+    For,
+    Let,
+    Line,
+    Load,
+    Row,
+    SeriesCall,
+    Step,
+    Store,
+    array_name,
+    input_name,
+    int_source,
+    literals,
+    param_name,
+    range_source,
+    scalar_name,
+    size_name,
+)
+from tensorprog.pairs.program import PairProgram, Ref
+
+
+def rows_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> str:
+    """Source of `rows<suffix>(record, grams, inputs, params, sizes)`, which returns the diagonal of every output."""
+    lines = [f"def rows{suffix}(record, grams, inputs, params, sizes):",
+             '    """The recursion for a = b: `record` keeps quantities of one index; returns the outputs."""']
+    groups = {"grams": [scalar_name(g.name) for g in program.grams], "inputs": [input_name(n) for n in program.inputs],
+              "params": [param_name(n) for n in program.params], "sizes": [size_name(n) for n in program.sizes]}
+    lines += [f"    {', '.join(names)}, = {group}" for group, names in groups.items() if names]
+    lines += [f"    {array_name(array.name)} = {{}}" for array in program.arrays]
+    lines += [re.sub(r"\bphi\d+\b", rf"\g<0>{suffix}", line) for line in _steps(steps, "    ")]
+    lines.append(f"    return [{', '.join(place(ref) for _, ref in program.outputs)}]")
+    return "\n".join(lines)
+
+
+def place(ref: Ref) -> str:
+    if not ref.index:
+        return scalar_name(ref.name)
+    return f"{array_name(ref.name)}[{', '.join(int_source(i) for i in ref.index)}]"
+
+
+def _steps(steps: tuple[Step, ...], pad: str) -> list[str]:
+    lines = []
+    for step in steps:
+        match step:
+            case For(loop, inner):
+                lines += [pad + range_source(loop), *(_steps(inner, pad + "    ") or [pad + "    pass"])]
+            case SeriesCall():
+                lines += [pad + text for text in _series(step)]
+            case Block():
+                lines += [pad + text for text in _block(step)]
+    return lines
+
+
+def _block(block: Block) -> list[str]:
+    """The block's lines, without values that only those of pairs need."""
+    lines, needed = [], set()
+    for line in reversed(block.lines):
+        if isinstance(line, (Load, Let)) and line.name not in needed:
+            continue
+        target, value = _line(line)
+        needed.update(re.findall(r"\b\w+\b", value))
+        lines.append(f"{target} = {value}")
+    return lines[::-1]
+
+
+def _line(line: Line) -> tuple[str, str]:
+    """The target and the value of an assignment."""
+    match line:
+        case Load(name, ref):
+            return name, place(ref)
+        case Row(slot, source, text):
+            return f"a{slot} = b{slot}", f"record.keep({_of(text, source)})"
+        case Let(name, text, exact, source):
+            return name, vectorized(text) if exact is None else _of(exact, source)
+        case Store(ref, name):
+            return place(ref), name
+
+
+def _of(text: str, source: str | None) -> str:
+    return text if source is None else re.sub(r"\bq\b", source, text)
+
+
+def vectorized(text: str) -> str:
+    """The text of a strip in NumPy."""
+    for name, other in (("clamp", "np.clip"), ("copysign", "np.copysign"), ("select", "np.where")):
+        text = re.sub(rf"\b{name}\(", f"{other}(", text)
+    return literals(text)
+
+
+def _series(call: SeriesCall) -> list[str]:
+    name = f"series{call.number}"
+    means = "None" if call.means is None else f"(phi{call.means[0]}, phi{call.means[1]})"
+    arguments = f"{place(call.kaa)}, {place(call.kbb)}, phi{call.f}, phi{call.g}, {means}"
+    return [f"{name} = record.series({arguments})",
+            f"{place(call.value)}, {place(call.integral)} = {name}.sums({place(call.correlation)})"]

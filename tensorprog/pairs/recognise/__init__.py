@@ -1,0 +1,1 @@
+"""Equations of a system as expressions in values of pairs of rows."""

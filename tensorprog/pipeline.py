@@ -1,0 +1,118 @@
+"""From the typed program to its limit: the passes in their order, each a function from program to program.
+
+    typed program -> no kernels, no gradients (`differentiated`) -> powers of n -> limit program of leading terms, or by series
+                  -> hypotheses of the theorem -> contracted -> parallel loops marked
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from tensorprog.compiled import Compiled, Drawn
+from tensorprog.diagnostics import ProgramError, Reporter
+from tensorprog.ir.constants import constants_env
+from tensorprog.ir.program import Program
+from tensorprog.passes.batch import mark_parallel
+from tensorprog.passes.contract_cells import contract_cells
+from tensorprog.passes.hypotheses import check_hypotheses
+from tensorprog.passes.kernels import plan_kernels
+from tensorprog.passes.limit import leading_terms
+from tensorprog.passes.powers import Powers, check_outputs, has_vanishing_argument, infer_powers
+from tensorprog.passes.readouts import readouts
+from tensorprog.passes.simplify import remove_dead, simplify, without_unused_gradients
+from tensorprog.passes.without_gradients import without_gradients
+from tensorprog.series.build import series_limit
+
+
+def differentiated(program: Program, reporter: Reporter) -> Program:
+    """The typed program without gradients and kernels, simplified, its parallel loops marked: what a finite network
+    runs."""
+    return without_gradients(without_unused_gradients(plan_kernels(program, reporter)), reporter)
+
+
+def compile_program(program: Program, settings: Mapping[str, float | int] | None, reporter: Reporter) -> Compiled:
+    """Run every pass.
+
+    Raises:
+        ProgramError: through `reporter`.
+    """
+    env = constants_env(program, settings or {})
+    plain = differentiated(program, reporter)
+    found = _leading(program, plain, env, reporter) or _by_series(program, plain, env, reporter)
+    check_hypotheses(found.limit, env, reporter)
+    reporter.warn_unused_acceptances()
+    limit = _contracted(found.limit)
+    return replace(found, limit=mark_parallel(remove_dead(replace(limit, samples=()))),
+                   drawn=_drawn(program, limit, found.powers) if program.samples else None)
+
+
+#: What is said of programs whose leading terms are not all: an output or argument that seems to blow up, powers that
+#: grow, a sum whose leading terms cancel, a name with values of several powers.
+_NOT_LEADING = ("TP501", "TP502", "TP504", "TP506", "TP510")
+
+
+def _leading(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Compiled | None:
+    """The limit of leading terms; None if they do not make one."""
+    own = Reporter(program.source)
+    try:
+        powers = infer_powers(plain, env, own)
+        later = Reporter(program.source)
+        limit = leading_terms(plain, powers, later)
+        # A difference that cancels also makes a power too large; then the cancellation alone is reported.
+        vanishing = frozenset() if later.has("TP506") else check_outputs(plain, powers, own)
+        own.extend(later)
+        own.raise_errors()
+    except ProgramError as error:
+        if any(d.code in _NOT_LEADING for d in error.diagnostics) and not has_vanishing_argument(error):
+            return None
+        reporter.extend(own)
+        raise
+    reporter.extend(own)
+    return Compiled(program, plain, simplify(limit), powers, vanishing, readouts(replace(program, samples=())), env)
+
+
+def _by_series(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Compiled:
+    """The limit by series in powers of n, for programs whose leading terms do not make one.
+
+    Raises:
+        ProgramError: through `reporter`; where there is no series either, with what leading terms lack.
+    """
+    own = Reporter(program.source)
+    # Samples are of leading terms, so that a program with samples has to be of these.
+    found = None if program.samples else series_limit(plain, env, own)
+    if found is None:
+        _report_leading(plain, env, own, reporter)
+    vanishing = check_outputs(plain, found.powers, reporter)
+    reporter.extend(own)
+    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, by_series=True,
+                    coefficients=found.coefficients, gaussians=found.gaussians)
+
+
+def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, reporter: Reporter) -> None:
+    """Report why a program has neither a limit of leading terms nor one by series, whose reasons are `found`.
+
+    Raises:
+        ProgramError: always.
+    """
+    leading = Reporter(plain.source)
+    with suppress(ProgramError):
+        powers = infer_powers(plain, env, leading)
+        leading_terms(plain, powers, leading)
+        if not (leading.has("TP506") or leading.has("TP510")):
+            check_outputs(plain, powers, leading)
+    plainer = leading.has("TP506") or leading.has("TP510")
+    reporter.extend(found if found.found and (found.has("TP518") or not plainer) else leading)
+    reporter.raise_errors()
+    raise AssertionError("a program without a limit and without a reason")
+
+
+def _contracted(limit: Program) -> Program:
+    return simplify(contract_cells(limit))
+
+
+def _drawn(program: Program, limit: Program, powers: Powers) -> Drawn:
+    cells = [cell for sample in limit.samples for cell in sample.cells]
+    zero = frozenset(cell for cell in cells if powers[cell] is not None and powers[cell] < 0)
+    return Drawn(mark_parallel(remove_dead(replace(limit, outputs=()))), readouts(replace(program, outputs=())), zero)
