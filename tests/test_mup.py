@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -36,6 +37,7 @@ NETWORKS = {
     "tied transformer": (transformer(True), BLOCK),
     "transformer": (transformer(False), BLOCK | {"R": "readout"}),
 }
+DATA = {"X": np.array([[1.0, 0.5], [-0.4, 1.2]]), "y": np.array([1.0, -1.0])}
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
 
 
@@ -155,8 +157,7 @@ def test_an_epsilon_goes_with_the_gradient(step):
     new = found.rewritten()
     rates = {line.split()[0]: line for line in new.splitlines() if "-= eta" in line}
     assert rates["W2"].endswith(" / n") and rates["v"].endswith(" / n") and "n * eta" not in new
-    data = {"X": np.array([[1.0, 0.5], [-0.4, 1.2]]), "y": np.array([1.0, -1.0])}
-    scale = tensorprog.compile(new).scale(data, measure=True, widths=(32, 64, 128), seeds=4, tolerance=0.2, T=2)
+    scale = tensorprog.compile(new).scale(DATA, measure=True, widths=(32, 64, 128), seeds=4, tolerance=0.2, T=2)
     assert scale.passed, scale.to_text()
 
 
@@ -167,6 +168,23 @@ def test_a_threshold_goes_with_the_gradients_norm(clip):
     assert [c.power for c in found.constants] == [power]
     again = tensorprog.compile(found.rewritten()).mup("sgd")
     assert not again.constants and all(u.power == again[u.name].update for u in again.updates)
+
+
+@pytest.mark.parametrize("step, constants", [
+    ("eta * tanh(g / 0.1)", 0), ("eta * clip(g, -1, 1)", 4), ("eta * min(1, (t+1)/10) * g", 0), ("eta * sign(g)", 0),
+    ("eta * g / (1 + abs(g))", 2), ("eta * erf(g) / sqrt(dot(g, g) + 1e-6)", 2)])
+def test_other_functions_of_gradients(step, constants):
+    """The rewritten program's slopes are the powers that it was rewritten for."""
+    lines = [f"{w} -= " + "".join(g if part == "g" else part for part in re.split(r"\b(g)\b", step)) + "\n"
+             for w, g in (("U", "gU"), ("W2", "gW"), ("v", "gv"))]
+    found = tensorprog.compile(_with_steps("    ".join(lines))).mup("sgd")
+    assert len(found.constants) == constants
+    scale = tensorprog.compile(found.rewritten()).scale(DATA, measure=True, widths=(32, 64, 128), seeds=4, T=2,
+                                                       tolerance=0.2)
+    wanted = {"U": 0, "W2": -1, "v": -1}
+    for name, power in wanted.items():
+        change = scale[name].changes["one step"]
+        assert change.power == power and change.slope.exponent == pytest.approx(power, abs=0.25), scale.to_text()
 
 
 def test_one_number_for_gradients_of_different_sizes_is_refused():

@@ -117,6 +117,20 @@ def test_weight_decay_is_a_change(update):
     assert found.passed, found.to_text()
 
 
+@pytest.mark.parametrize("clip", ["min(1, 1/sqrt(s))", "1 / max(1, sqrt(s))", "min(sqrt(1/s), 1)"])
+def test_clipping_below_a_norm_that_grows(clip):
+    """A threshold that does not grow with the norm clips every gradient of a wide network."""
+    text = perceptron(2)
+    updates = text[text.index("    U -= "):text.index("output")]
+    steps = "".join(f"    g{w} = grad(loss[t], {w})\n" for w in ("U", "W2", "v"))
+    steps += f"    s = dot(gU, gU) + dot(gW2, gW2) + dot(gv, gv)\n    c[t] = {clip}\n"
+    steps += "".join(f"    {w} -= eta * c[t] * g{w}\n" for w in ("U", "W2", "v"))
+    found = tensorprog.compile(text.replace(updates, steps)).scale(DATA, measure=True, widths=(64, 128, 256), seeds=4,
+                                                                   tolerance=0.2, T=2)
+    at_first = found["c"].sizes["init"]
+    assert at_first.power == -HALF and at_first.agrees and at_first.settled, found.to_text()
+
+
 @pytest.mark.parametrize("law", ["orthogonal(1)", "symmetric_normal(0, 1/n)"])
 def test_slopes_of_ensembles(law):
     text = tensorprog.compile(perceptron(2)).mup("sgd").rewritten()

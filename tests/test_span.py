@@ -21,6 +21,32 @@ from tensorprog.runtime import loops
 
 ROOT = Path(__file__).parents[1]
 
+MATRICES = """
+width n
+size P, d
+param T : int = 6
+input X : [P, d]
+input y : [P]
+matrix U : [n, d] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+matrix W : [n, n] ~ normal(0, 1/n)
+matrix M : [n, n] = 0
+for t in range(T):
+    for a in range(P):
+        f[t, a] = moment(v * (W @ (U @ X[a])))
+    loss = mean((f[t, a] - y[a])**2 for a in range(P)) / 2
+    G = grad(loss, W)
+    R = outer(v, U @ X[0]) / n
+    HR = grad(dot(G, R), W)
+    curvature[t] = dot(HR, R)
+    M = 0.5*M + G
+    length[t] = norm(M)
+    U -= 0.2 * n * grad(loss, U)
+    v -= 0.2 * n * grad(loss, v)
+    W -= 0.1 * STEP
+output f, curvature, length
+"""
+
 DEEP = """
 width n
 size P, d
@@ -350,3 +376,27 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
     with pytest.raises(ProgramError) as error:
         program.run(stream(300), words=7, checkpoint=tmp_path / "nowhere" / "state.npz", every=0)
     assert error.value.diagnostics[0].code == "TP707"
+
+
+# --- inner products, products and polar factors of matrices that are made by updates --------------------------
+
+
+@pytest.mark.parametrize("step", ["polar(M)", "M / max(1, norm(M))", "(1.5*M - 0.5 * M @ M.T @ M)"])
+def test_functions_of_outer_products_are_exact(step, monkeypatch):
+    """Muon, clipping and Newton-Schulz on a linear network, with Hessian-vector products: against particles that leave
+    nothing out, whose averages of linear vectors are exact as well, and against networks."""
+    data = {"X": np.array([[1, 0.5], [-0.4, 1.2], [0.3, -0.8]]), "y": np.array([1.0, -1.0, 0.5])}
+    program = tensorprog.compile(MATRICES.replace("STEP", step))
+    found = program.run(data)
+    assert set(found.method.values()) == {"span"}
+    # The second derivative along outer(v, U x_0): moment(v v) E[(U x_0)(U x_a)] squared, averaged over a.
+    inner = data["X"] @ data["X"][0]
+    assert found["curvature"][0] == pytest.approx(np.mean(inner**2), rel=1e-12)
+    network = program.simulate(data, width=300, seeds=12)
+    for name in found:
+        room = 4 * network.error[name] + 0.05 * np.abs(found[name]).max()
+        assert np.all(np.abs(found[name] - network[name]) < room), name
+    monkeypatch.setattr("tensorprog.runtime.matrices.effective_tolerance", lambda *_: 1e-9)
+    sampled = program.run(data, method="particles", samples=1024, replicates=2)
+    for name in found:
+        np.testing.assert_allclose(found[name], sampled[name], rtol=1e-8, atol=1e-10)

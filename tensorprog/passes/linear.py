@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from tensorprog.ir.made_by_updates import random_matrices
 from tensorprog.ir.program import (
+    POLAR,
+    PRODUCT,
     Accum,
     Cell,
     Const,
@@ -139,6 +142,7 @@ class _Homogenizer:
 
     def __init__(self, program: Program):
         self.spaces = Spaces(program)
+        self.random = frozenset(random_matrices(program))
         self.ones: dict[int, Initial] = {}
         self.degrees: dict[Var, Degree] = {}
         self.added: list[Statement] = []
@@ -161,7 +165,7 @@ class _Homogenizer:
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
                 if isinstance(cell.type, TensorType) and cell.type.width:
                     return replace(statement, value=self._raised(value, 1, cell))
-            case MatStore(terms=(FunctionTerm(fn=fn),)):
+            case MatStore(terms=(FunctionTerm(fn=fn),)) if fn not in (PRODUCT, POLAR):
                 raise NotLinear(f"'{fn}' of a matrix is not linear")
             case MatStore(terms=terms) | MatAccum(terms=terms):
                 return replace(statement, terms=tuple(map(self._term, terms)))
@@ -191,8 +195,10 @@ class _Homogenizer:
                 return self.degrees[arg], op
             case Elementwise():
                 return self._elementwise(var, op)
+            case MatDot(left=left, right=right) if left.cell in self.random or right.cell in self.random:
+                raise NotLinear("the inner product of a random matrix and another is not of the second degree")
             case MatDot():
-                raise NotLinear("the inner product of two matrices is not of the second degree")
+                return 0, op  # of outer products, which are of linear vectors: products of moments
             case _:
                 return 0, op
 

@@ -55,6 +55,7 @@ from tensorprog.ir.program import (
     Zero,
     walk,
 )
+from tensorprog.passes.hypotheses import ProgramBounds
 from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import initial_power
 from tensorprog.powers.components import (
@@ -84,7 +85,6 @@ from tensorprog.powers.storage import Elements, mentions
 
 LATER = 2
 MOST_ITERATIONS = 10
-
 
 
 @dataclass(slots=True)
@@ -155,6 +155,9 @@ class Execution:
         self.gained: dict[Cell, Value] = {}
         self.iterations: dict[str, int] = {}
         self.numbers = known_numbers(program, env)
+        bounds = ProgramBounds(program, env)
+        bounds.solved()
+        self.nonnegative = {var for var, bound in bounds.vars.items() if bound is not None and bound.low >= 0}
         for bit, initial in enumerate(program.initials, FIRST_OBJECT):
             self._declare(initial, bit)
 
@@ -348,7 +351,7 @@ class Execution:
                 return joined(args) if not self._is_difference(op) else joined(
                     {t: p for t, p in a.items() if t & MOVED or b.get(t) != p} for a, b in (args, args[::-1]))
             case "max" | "min":
-                return homogeneous(joined(args), Fraction(1), "none")
+                return self._extremum(op, args)
             case "mul":
                 return product(*args)
             case "div":
@@ -363,6 +366,15 @@ class Execution:
         if (own := degree(op.fn)) is not None:
             return homogeneous(args[0], Fraction(own - op.order), parity(op.fn, op.order))
         return self._nonlinear(op, args[0])
+
+    def _extremum(self, op: Elementwise | FunctionTerm, args: list[Value]) -> Value:
+        """The larger one; but the smallest of values that are not negative, as `min(1, threshold / norm)`."""
+        if op.fn == "min" and all(a in self.nonnegative for a in op.args):
+            if not all(args):
+                return ZERO
+            least = min(map(largest, args))
+            args = [a for a in args if largest(a) == least]
+        return homogeneous(joined(args), Fraction(1), "none")
 
     def _is_difference(self, op: Elementwise) -> bool:
         """Whether the same name at another step is subtracted, as in `h[t] - h[0]`: what has not moved cancels."""

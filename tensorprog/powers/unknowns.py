@@ -21,6 +21,7 @@ from fractions import Fraction
 from typing import NoReturn
 
 from tensorprog.diagnostics import Span
+from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.primitives import degree
 from tensorprog.ir.program import (
     POLAR,
@@ -293,8 +294,10 @@ class Calculus:
             return self._homogeneous(args[0], Fraction(own - op.order), span)
         if all(not a or number_power(a) is not None for a in args):
             return ONE
-        self.used(args[0], span, exactly=f"the argument of {op.fn}" + "'" * op.order)
-        return {Term(ACTIVE): Fraction(0)}
+        power = self.used(args[0], span, exactly=f"the argument of {op.fn}" + "'" * op.order)
+        if power is None or power >= 0 or op.order or not NONLINEARITIES[op.fn].vanishes_at_zero:
+            return {Term(ACTIVE): Fraction(0)}
+        return {Term(ACTIVE): power}  # of gradients that vanish: f(x) is about f'(0) x
 
     def _with_constants(self, operands: tuple[Var | MatrixTerm, ...], args: list[Value]) -> list[Value]:
         """The terms of a sum; a number beside what is made of gradients gets the power of that."""

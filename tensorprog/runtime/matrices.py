@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from tensorprog.runtime.sampling import Space
-from tensorprog.runtime.updates import APPLIED, Updates
+from tensorprog.runtime.updates import APPLIED, EXACT, Updates
 
 # When the basis must grow for a vector, it grows a little further, so that the vector's next version still fits.
 HYSTERESIS = 0.7
@@ -353,7 +353,8 @@ class Matrix:
         """self + coef * other, which stays apart: functions of updates enter no list of directions."""
         before = self.separate or Updates(self.rows, self.cols, self.ratios)
         other = other.applied() if before.factors() is not None else other
-        found = before.add(coef, other, transposed).settled(smallest=APPLIED)
+        # A tolerance is asked for where products are exact (`span`): nothing above rounding may be left out there.
+        found = before.add(coef, other, transposed).settled(smallest=APPLIED if self.tolerance is None else EXACT)
         return Matrix(self.rows, self.cols, self.ratios, self.tolerance, self.roots, self.images, self.factors, found)
 
     def _add(self, coef: float, other: Matrix, transposed: bool) -> Matrix:

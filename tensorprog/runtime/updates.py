@@ -178,7 +178,8 @@ class Updates:
         too many, unless `outer` products are asked for."""
         left, sizes, right = self._singular()
         kept = _above(sizes, smallest)
-        if not outer and np.sum(kept) > DENSE_SHARE * self.cols.samples:
+        sampled = isinstance(self.cols, Space)  # and not coefficients of exact vectors, which stay in float64
+        if sampled and not outer and np.sum(kept) > DENSE_SHARE * self.cols.samples:
             return self.settled(entries=True)
         low = Low(left[kept] * sizes[kept, None], right[kept])
         return self._with(((1.0, low),), int(np.sum(kept)))
