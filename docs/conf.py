@@ -26,7 +26,7 @@ extensions = [
 exclude_patterns = ["_build", "editors/vscode/**"]
 
 # Markdown: the pages are also read where they lie, so that links are those of the files.
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(DOCS / "_build" / "executed")
