@@ -48,7 +48,8 @@ def test_links_of_the_overview_lead_to_pages(generated):
 def test_links_out_of_the_pages_are_rewritten(generated):
     source = ["[gallery](../examples/README.md), [sharpness](../examples/sharpness/README.md), [README](../README.md)"]
     generated.rewrite_links(None, "page", source)
-    assert source == ["[gallery](/generated/gallery.md), sharpness (`examples/sharpness`), [README](/generated/overview.md)"]
+    assert source == ["[gallery](/generated/gallery.md), sharpness (`examples/sharpness`), "
+                      "[README](/generated/overview.md)"]
 
 
 def test_the_table_of_contents_has_every_page():
