@@ -46,10 +46,11 @@ def test_links_of_the_overview_lead_to_pages(generated):
 
 
 def test_links_out_of_the_pages_are_rewritten(generated):
-    source = ["[gallery](../examples/README.md), [sharpness](../examples/sharpness/README.md), [README](../README.md)"]
+    source = ["[gallery](../examples/README.md), [sharpness](../examples/sharpness/README.md), [README](../README.md), "
+              "[xor](../examples/gallery/xor/README.md)"]
     generated.rewrite_links(None, "page", source)
     assert source == ["[gallery](/generated/gallery.md), sharpness (`examples/sharpness`), "
-                      "[README](/generated/overview.md)"]
+                      "[README](/generated/overview.md), [xor](/generated/gallery_xor.md)"]
 
 
 def test_the_table_of_contents_has_every_page():
