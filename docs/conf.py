@@ -26,10 +26,9 @@ extensions = [
 exclude_patterns = ["_build", "editors/vscode/**"]
 
 # Markdown: the pages are also read where they lie, so that links are those of the files.
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-nb_execution_mode = "cache"
-nb_execution_cache_path = str(DOCS / "_build" / "executed")
+nb_execution_mode = "force"  # what a page shows is what the code gives now
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
@@ -43,6 +42,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autoclass_content = "class"
 napoleon_numpy_docstring = False
+
+highlight_language = "tp"  # what has no language, as the snippets of language.md
 
 html_theme = "furo"
 html_title = f"tensorprog {release}"

@@ -118,6 +118,7 @@ def gallery_pages() -> dict[str, str]:
 def rewrite_links(app: Sphinx, page: str, source: list[str]) -> None:
     """Links out of `docs/`, which readers of the files can follow, lead to what these pages have instead."""
     text = re.sub(r"\]\((?:\.\./)+examples/README\.md\)", "](/generated/gallery.md)", source[0])
+    text = re.sub(r"\]\((?:\.\./)+examples/gallery/(\w+)/README\.md\)", r"](/generated/gallery_\1.md)", text)
     text = re.sub(r"\]\((?:\.\./)+README\.md\)", "](/generated/overview.md)", text)
     text = text.replace("[vscode](vscode)", "`docs/editors/vscode`")
     source[0] = re.sub(r"\[([^\]]+)\]\((?:\.\./)+(examples/\w+)/README\.md\)", r"\1 (`\2`)", text)

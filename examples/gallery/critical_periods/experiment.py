@@ -54,5 +54,5 @@ def draw(found: dict, figure) -> None:
         right.plot(found["onsets"], values, "o-", color=color, label=name)
     left.set(xlabel="step")
     right.set(xlabel="step from which the view is missing", ylim=(0, 1.05))
-    for axes in (left, right):
-        axes.legend(frameon=False, fontsize="small")
+    left.legend(frameon=False, fontsize="small", loc="lower right")
+    right.legend(frameon=False, fontsize="small", loc="center left")
