@@ -82,8 +82,10 @@ def verify_traced(
     else:
         if "y" not in arrays:
             raise module_error("TP805", "training takes the targets `y`", help='pass them, as in `{"X": x, "y": y}`')
+        y = arrays["y"]
+        arrays["y"] = y.reshape(y.shape[:1] + tuple(size for size in y.shape[1:] if size > 1))
         program = program_of(traced, "train", **options)
-        networks, settings = _Training(traced, inputs, arrays["y"], eta, T, **options), {"eta": eta, "T": T}
+        networks, settings = _Training(traced, inputs, y, eta, T, **options), {"eta": eta, "T": T}
     limit = program.run(
         {**traced.tables, **arrays}, samples=samples, replicates=replicates, seed=seed, **settings
     ).numbers()
