@@ -28,7 +28,7 @@ COLORS = ["#f2b134", "#e8743b", "#c2325b", "#5b2a86"]
 BASE = 64
 #: Learning rates of the base width, as powers of two.
 RATES = {"adamw": np.arange(-11, -3.5, 1.0), "muon": np.arange(-10, -3.5, 1.0)}
-TITLES = {"adamw": "AdamW", "muon": "Muon, AdamW for embedding and readout"}
+TITLES = {"adamw": "AdamW", "muon": "Muon"}
 BETAS = (0.9, 0.95)
 
 
@@ -148,7 +148,7 @@ def _draw(found: dict, picture: Path) -> None:
             panel.plot(rates, losses, color=color, label=f"width {width}")
             panel.plot(rates[best], losses[best], "o", color=color, markersize=7, zorder=3)
         panel.set_xscale("log", base=2)
-        lowest = min(map(min, curves.values()))
+        lowest = min(min(losses) for drawn in (found[name, True], found[name, False]) for losses in drawn.values())
         panel.set_ylim(lowest - 0.05, lowest + 1.6)
         panel.set_title(f"{TITLES[name]}: " + ("by the table" if derived else "constant settings"), fontsize=10)
         panel.grid(alpha=0.25)
