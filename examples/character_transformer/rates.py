@@ -2,8 +2,8 @@
 
     python examples/character_transformer/rates.py          (some 30 minutes on two cores)
 
-Prints the best learning rate of every width, and draws `out/character_transformer.png`. What is done is kept in a file beside
-the picture: a second run goes on where the first was interrupted. Needs torch, 2.9 or later for Muon.
+Prints the best learning rate of every width, and draws `out/character_transformer.png`. What is done is kept in a file
+beside the picture: a second run goes on where the first was interrupted. Needs torch, 2.9 or later for Muon.
 """
 
 from __future__ import annotations

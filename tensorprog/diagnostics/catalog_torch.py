@@ -43,8 +43,8 @@ ENTRIES = {
     ),
     "TP805": Entry(
         "a parametrization that does not fit",
-        "Options of `parametrize`, `program` and `verify` have few values, and a table is of the module that was traced, at any "
-        "width.",
+        "Options of `parametrize`, `program` and `verify` have few values, and a table is of the module that was "
+        "traced, at any width.",
         "traced.parametrize('adagrad')",
         "traced.parametrize('adamw')",
     ),

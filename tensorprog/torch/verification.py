@@ -1,7 +1,7 @@
 """A limit beside the module itself: what `traced.verify` does.
 
-The networks are torch's, made by the traced function, trained by torch's optimizers with the table's groups; kernels are
-those of autograd. They are held against the limit as networks of `verify` are (`tensorprog.verify`).
+The networks are torch's, made by the traced function, trained by torch's optimizers with the table's groups; kernels
+are those of autograd. They are held against the limit as networks of `verify` are (`tensorprog.verify`).
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ class _Kernels:
         output = _first(module(*self._inputs))
         rows = output.reshape(len(output), -1)[:, self._place(output)]
         found = {"nngp": 0.0, "theta": 0.0}
-        gradients = [torch.autograd.grad(f, list(parameters.values()), retain_graph=True, allow_unused=True) for f in rows]
+        wanted = list(parameters.values())
+        gradients = [torch.autograd.grad(f, wanted, retain_graph=True, allow_unused=True) for f in rows]
         for k, name in enumerate(parameters):
             if gradients[0][k] is None:
                 continue

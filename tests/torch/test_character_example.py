@@ -28,8 +28,8 @@ def rates(monkeypatch):
 def test_the_command_draws_the_picture(rates, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(rates, "RATES", {"adamw": np.array([-7.0, -5.0]), "muon": np.array([-6.0, -5.0])})
     picture = tmp_path / "rates.png"
-    monkeypatch.setattr(sys, "argv", ["rates.py", "--steps", "2", "--widths", "64", "96", "--rows", "2", "--threads", "1",
-                                      "--picture", str(picture)])
+    monkeypatch.setattr(sys, "argv", ["rates.py", "--steps", "2", "--widths", "64", "96", "--rows", "2",
+                                      "--threads", "1", "--picture", str(picture)])
     rates.main()
     first = capsys.readouterr().out
     assert first.count("best rate") == 6 and picture.stat().st_size > 10_000

@@ -1,4 +1,4 @@
-"""The rules of torch's operations: the program of a module, with the module's own weights, computes what the module does."""
+"""The rules of torch's operations: the program of a module computes what the module does, with the same weights."""
 
 from __future__ import annotations
 
@@ -101,6 +101,10 @@ def linear(n):
     return nn.Linear(n, n)
 
 
+def starts(net, h):
+    return torch.zeros_like(h[:, 0]), h.new_zeros(len(h), net.n)
+
+
 TRIANGLE = torch.ones(5, 5, dtype=torch.bool).triu(1)
 PADDED = torch.tensor([[False, False, False, True, True]])
 SMALL = IMAGES[:2, :, :4, :4]
@@ -119,7 +123,10 @@ CASES = {
     "gru": (Recurrent, SEQUENCES),
     "lstm": (lambda n: Recurrent(n, nn.LSTM), SEQUENCES),
     # convolutions
-    "groups": (net(pooled, lambda n: nn.Conv2d(n, 2 * n, 3, padding="same", groups=4), out=lambda n: 2 * n, **POOL), SMALL),
+    "groups": (
+        net(pooled, lambda n: nn.Conv2d(n, 2 * n, 3, padding="same", groups=4), out=lambda n: 2 * n, **POOL),
+        SMALL,
+    ),
     "depthwise": (net(pooled, lambda n: nn.Conv2d(n, n, 3, dilation=2, padding=2, groups=n), **POOL), SMALL),
     "growing groups": (net(pooled, lambda n: nn.Conv2d(n, n, 2, groups=n // 8, bias=False), **POOL), SMALL),
     "group norm": (net(pooled, lambda n: nn.GroupNorm(4, n), **POOL), SMALL),
@@ -143,7 +150,7 @@ CASES = {
     ),
     "cell": (
         net(
-            lambda net, h: net.middle(h[:, 1], net.middle(h[:, 0], (torch.zeros_like(h[:, 0]), h.new_zeros(len(h), net.n))))[0],
+            lambda net, h: net.middle(h[:, 1], net.middle(h[:, 0], starts(net, h)))[0],
             lambda n: nn.LSTMCell(n, n),
         ),
         SEQUENCES[:2, :2],

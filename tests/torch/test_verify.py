@@ -125,7 +125,8 @@ def test_training_is_that_of_torch_s_optimizers(optimizer, loss, eta, options):
     y = CLASSES if LOSSES[loss].classes else TARGETS.sigmoid() if loss == "bce_with_logits" else TARGETS
     widths = (64, 128, 256, 512) if optimizer == "muon" else (128, 256, 512, 1024)
     found = trace(mlp, ROWS).verify(
-        "train", {"y": y}, loss=loss, optimizer=optimizer, eta=eta, T=4, seeds=12, samples=1024, widths=widths, **options
+        "train", {"y": y}, loss=loss, optimizer=optimizer, eta=eta, T=4, seeds=12, samples=1024, widths=widths,
+        **options,
     )
     assert found.passed, found
     limit, widest = found.limit["loss"], found.networks[-1]
