@@ -148,7 +148,7 @@ def test_every_kind_of_parameter(traced, model, name, kind):
 
 def test_muon_that_matches_adamw_needs_a_smaller_rate(traced):
     lines = "\n".join(traced("residual").parametrize("muon", adjust="match_rms_adamw").lint())
-    assert "constant learning rate is too large at large widths for ups.0.weight, downs.0.weight" in lines
+    assert "constant learning rate is too large at large widths for ups.0.weight, ups.1.weight" in lines
     assert "n^(-1/2)" in lines
 
 

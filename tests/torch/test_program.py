@@ -87,9 +87,22 @@ def test_what_has_no_kernel_is_told_at_the_module_s_line(make, inputs, said):
     assert caught.value.source.name.endswith("torch_networks.py")
 
 
+class Shared(nn.Module):
+    """An autoencoder whose decoder is its encoder."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(torch.tanh(F.linear(x, self.weight)), self.weight.t())
+
+
 def test_the_tangent_kernel_alone():
-    program = trace(lambda n: Block(n, tied=True, power=1.0), TOKENS[:2, :2]).program(nngp=False)
-    assert list(program.run({"X": TOKENS[:2, :2].numpy()}, samples=256, replicates=2)) == ["theta"]
+    found = trace(Shared, ROWS[:2]).verify(nngp=False, seeds=12, samples=1024)
+    assert list(found.limit) == ["theta"]
+    assert found.passed, found
+    assert found.extrapolated["theta"] == pytest.approx(found.limit["theta"], rel=0.1)
 
 
 class Masked(nn.Module):
