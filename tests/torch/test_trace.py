@@ -155,6 +155,20 @@ def test_mistakes_are_shown_at_the_module_s_line(forward, code, said):
     assert "lambda h" in line or "self.rule(self.layer(x))" in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((nn.Linear(3, 3), ROWS), "a function of the width, not a Linear"),
+        ((mlp, [1.0, 2.0]), "not a float"),
+        ((mlp, ()), "not nothing"),
+        ((mlp, ROWS, (64, 64)), r"two widths, not at \(64, 64\)"),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments, said):
+    with pytest.raises(ProgramError, match=f"TP805.*{said}"):
+        trace(*arguments)
+
+
 def test_what_is_no_module():
     with pytest.raises(ProgramError, match="returns no torch.nn.Module but int"):
         trace(lambda n: n, ROWS)
