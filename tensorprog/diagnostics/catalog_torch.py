@@ -43,13 +43,15 @@ ENTRIES = {
     ),
     "TP805": Entry(
         "a parametrization that does not fit",
-        "Options of `parametrize` have few values, and its table is of the module that was traced, at any width.",
+        "Options of `parametrize`, `program` and `verify` have few values, and a table is of the module that was "
+        "traced, at any width.",
         "traced.parametrize('adagrad')",
         "traced.parametrize('adamw')",
     ),
     "TP806": Entry(
         "no function that makes a module",
-        "`tpc mup` takes a Python file and a function of the width in it; the file also has `example_inputs`.",
+        "`tpc mup` takes a Python file and a function of the width in it; the file also has `example_inputs`, and for "
+        "`--coordcheck` `loss` and `example_targets`.",
         "tpc mup mymodel.py",
         "tpc mup mymodel.py:make",
     ),

@@ -134,8 +134,8 @@ def coordcheck(
         batch: the inputs (a tensor or a tuple of them) and the targets.
         lr, eps, weight_decay: at the base width.
         skip: how many first steps are not counted.
-        constant: settings that are left as at the base width, out of "std", "multiplier", "lr", "eps", "weight_decay": to
-            see what a mistake does. Predictions know of "lr", "weight_decay" and multipliers of logits.
+        constant: settings that are left as at the base width, out of "std", "multiplier", "lr", "eps", "weight_decay",
+            to see what a mistake does. Predictions know of "lr", "weight_decay" and multipliers of logits.
     """
     for name in constant:
         if name not in CONSTANTS:
@@ -284,8 +284,8 @@ class _Watched:
         return keep
 
     def contributions(self, old: dict[str, torch.Tensor]) -> Iterator[tuple[str, float]]:
-        """For every parameter that has an old value, the size of the change that its own update makes; the largest over the
-        modules that use it."""
+        """For every parameter that has an old value, the size of the change that its own update makes; the largest
+        over the modules that use it."""
         found: dict[str, float] = {}
         self._paused = True
         with torch.no_grad(), products_scaled(self.model):

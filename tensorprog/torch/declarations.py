@@ -44,6 +44,7 @@ class Names:
         }
         self.tables: dict[str, torch.Tensor] = {}
         self._noises: dict[Value, str] = {}
+        self._constants: dict[tuple[str, str], str] = {}
         self._widths: dict[tuple[int, int], str] = {traced.widths: "n"}
 
     def fresh(self, wanted: str, allowed: bool = False) -> str:
@@ -79,6 +80,18 @@ class Names:
         if value not in self._noises:
             self._noises[value] = self.fresh(value.base)
         return self._noises[value]
+
+    def constant(self, atom: Atom, number: str) -> str:
+        """A vector whose entries are all one number."""
+        key = self.width(atom), number
+        if key not in self._constants:
+            self._constants[key] = self.fresh("zeros" if number == "0" else "constant")
+        return self._constants[key]
+
+    def constants(self) -> Iterator[str]:
+        """Their declarations."""
+        for (width, number), name in self._constants.items():
+            yield f"vector {name} : [{width}] " + ("= 0" if number == "0" else f"~ constant({number})")
 
     def noises(self, rows: Sequence[str]) -> Iterator[str]:
         """Their declarations, independent in every row (and step); `rows` are how many there are."""
@@ -156,7 +169,7 @@ def declarations(traced: Traced, names: Names, laws: str, table: MuTable | None 
         f"input {name} : {list(table.shape)}{'' if table.is_floating_point() else ' int'}"
         for name, table in names.tables.items()
     ]
-    return [*names.widths(), "size P", *inputs, *tables, *dict.fromkeys(found)]
+    return [*names.widths(), "size P", *inputs, *tables, *names.constants(), *dict.fromkeys(found)]
 
 
 def _needs_zero(carry: Value) -> bool:
@@ -184,21 +197,23 @@ def _declaration(names: Names, value: Value, law: InitialLaw, power: Fraction, b
     if len(widths) > 2:
         raise module_error("TP807", f"{value.name} has more than two axes that grow with the width", value.place)
     shape = ", ".join(widths or ["n"])
-    return f"{kind} {name}{bracket} : [{shape}] {_law(law, power, base, laws)}"
+    return f"{kind} {name}{bracket} : [{shape}] {_law(law, power, base, laws, averaged=not widths)}"
 
 
-def _law(initial: InitialLaw, power: Fraction, base: int, laws: str) -> str:
+def _law(initial: InitialLaw, power: Fraction, base: int, laws: str, averaged: bool = False) -> str:
+    """`averaged`: a number is sqrt(n) times the average of the vector, so that its mean is smaller by that."""
     law, ratio = initial.law, (base / initial.width) ** float(initial.power)
     mean, std = law.mean * ratio, law.std * ratio
     if law.size == 0.0:
         return "= 0"
     scale = base ** -float(power)
+    mean_power = power - Fraction(averaged, 2)
     if law.kind == "constant":
-        return f"~ constant({_times(mean * scale, power)})"
+        return f"~ constant({_times(mean * scale, mean_power)})"
     if law.kind == "uniform" and laws == "exact" and mean == 0.0:
         half = f"sqrt({_times(3 * (std * scale) ** 2, 2 * power)})"
         return f"~ uniform(-{half}, {half})"
-    return f"~ normal({_times(mean * scale, power) if mean else '0'}, {_times((std * scale) ** 2, 2 * power)})"
+    return f"~ normal({_times(mean * scale, mean_power) if mean else '0'}, {_times((std * scale) ** 2, 2 * power)})"
 
 
 def _power(power: Fraction) -> str:

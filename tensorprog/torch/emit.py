@@ -64,6 +64,9 @@ def _compiled(traced: Traced, text: str) -> CompiledProgram:
 def _at_module(traced: Traced, error: ProgramError) -> ProgramError:
     """A mistake in a statement as one of the module's line that the statement comes from."""
     first = error.diagnostics[0]
+    if first.code == "TP427" and (output := traced.graph.output) is not None:
+        said = "the output is linear in no parameter of its own, as with a shared readout: no NNGP kernel is known"
+        return module_error(first.code, said, output.place, "leave it out, as in `program(nngp=False)`")
     line = "" if first.span is None or error.source is None else error.source.line(first.span.line).strip()
     origin = traced.origins.get(line)
     if origin is None or origin.place is None:
@@ -90,6 +93,7 @@ def program_text(
     kind: str = "kernels",
     *,
     component: Sequence[int] | None = None,
+    nngp: bool = True,
     laws: str = "exact",
     ntk_power: int = 0,
     loss: str = "mse",
@@ -101,6 +105,7 @@ def program_text(
 
     Args:
         component: the index of the output whose kernels are computed; by default the first.
+        nngp: whether the covariance of the output is wanted too, which takes a readout that nothing else depends on.
         laws: "exact", or "normal": normal entries of the same mean and variance (their kernels are often closed forms).
         ntk_power: the power of n that the tangent kernel is divided by; `kernels_of` finds it.
         loss: of training, "mse" (the mean over rows and components, halved), "sum" (the same without the mean), "l1",
@@ -124,7 +129,7 @@ def program_text(
         )
     if kind == "kernels":
         names = Names(single)
-        text, tables = _kernels(single, names, component, laws, ntk_power), names.tables
+        text, tables = _kernels(single, names, component, nngp, laws, ntk_power), names.tables
     else:
         text, tables = training_text(single, laws, loss, optimizer, base, **settings)
     traced.tables = {name: table.numpy() for name, table in tables.items()}
@@ -132,7 +137,9 @@ def program_text(
     return text
 
 
-def _kernels(traced: Traced, names: Names, component: Sequence[int] | None, laws: str, ntk_power: int) -> str:
+def _kernels(
+    traced: Traced, names: Names, component: Sequence[int] | None, nngp: bool, laws: str, ntk_power: int
+) -> str:
     output = traced.graph.output
     axes = [axis for axis in output.leaves() if axis]
     component = [0] * len(axes) if component is None else component
@@ -154,10 +161,10 @@ def _kernels(traced: Traced, names: Names, component: Sequence[int] | None, laws
             "",
             "for a in range(P):",
             "    for c in range(P):",
-            "        nngp[a, c] = cov(f[a], f[c])",
+            *(["        nngp[a, c] = cov(f[a], f[c])"] if nngp else []),
             *wrapped(f"        theta[a, c] = {divided}ntk(f[a], f[c]; {wanted})"),
             "",
-            "output nngp, theta",
+            "output nngp, theta" if nngp else "output theta",
             "",
         ]
     )

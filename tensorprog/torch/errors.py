@@ -26,7 +26,7 @@ class Place:
 
 
 def place_of_stack(trace: str | None) -> Place | None:
-    """The innermost line of a stack trace that is not in torch itself: the line that the user wrote, if there is one."""
+    """The innermost line of a stack trace that is not in torch itself: the line that the user wrote, if any."""
     return _innermost([(file, int(line)) for file, line in _FRAME.findall(trace or "")])
 
 

@@ -24,8 +24,8 @@ class SeenLogits(TorchFunctionMode):
         self._patched = contextlib.ExitStack()
 
     def __enter__(self):
-        # Before anything else is put in front of these functions: what reaches them is what counts. torch finds names once,
-        # and has to find those of the functions as they are.
+        # Before anything else is put in front of these functions: what reaches them is what counts. torch finds names
+        # once, and has to find those of the functions as they are.
         resolve_name(F.softmax)
         self._patched.enter_context(inside_functional(self._keeping))
         return super().__enter__()
@@ -69,8 +69,8 @@ def _products(query: torch.Tensor, key: torch.Tensor, *_: object, scale: float |
 
 @contextlib.contextmanager
 def inside_functional(changed: Callable[[Callable, str], Callable]) -> Iterator[None]:
-    """torch's own function for many heads calls these by their global names, where a mode does not see them: `changed` makes
-    other functions of them, by their names."""
+    """torch's own function for many heads calls these by their global names, where a mode does not see them: `changed`
+    makes other functions of them, by their names."""
     kept = {name: getattr(F, name) for name in ("softmax", "scaled_dot_product_attention")}
     for name, inner in kept.items():
         setattr(F, name, changed(inner, name))

@@ -18,8 +18,8 @@ Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """`text` is of an element {f} of the output and {y} of the targets; with `classes`, {f} is the last axis, {y} an int, and
-    {chosen} that element of the last axis. `total` sums instead of averaging;
+    """`text` is of an element {f} of the output and {y} of the targets; with `classes`, {f} is the last axis, {y} an
+    int, and {chosen} that element of the last axis. `total` sums instead of averaging;
     `definition` is a function that `text` uses."""
 
     text: str

@@ -84,6 +84,11 @@ class Lowering:
         return list(stack.values())[-1][0].split("@")[0] if stack else ""
 
     @property
+    def dtype(self) -> torch.dtype:
+        """That of the operation's (first) result."""
+        return _first(self._node.first.meta["val"]).dtype
+
+    @property
     def operation(self) -> str:
         """torch's name of the operation."""
         return _name_of(self._node.first.target)

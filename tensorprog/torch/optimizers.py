@@ -40,6 +40,9 @@ def settings_of(given: dict[str, object]) -> Settings:
     for name in given:
         if name not in known:
             raise module_error("TP805", f"there is no setting {name!r}", help=f"there is: {', '.join(known)}")
+    betas = given.get("betas", (0.9, 0.999))
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise module_error("TP805", f"betas are two numbers, not {betas!r}", help="pass `betas=(0.9, 0.95)`")
     return Settings(**given)
 
 

@@ -210,6 +210,8 @@ def parametrize(
     for what, given, known in (("optimizer", optimizer, OPTIMIZERS), ("adjustment", adjust, ADJUSTMENTS)):
         if given not in known:
             raise module_error("TP805", f"there is no {what} {given!r}", help=f"there is: {', '.join(known)}")
+    if not isinstance(base, int) or base < 1:
+        raise module_error("TP805", f"the base width is a positive integer, not {base!r}")
     counting = Counting(traced.graph, traced.widths)
     rows = tuple(
         _row(traced, counting, name, _optimizer_of(traced, name, optimizer, adamw), adjust)

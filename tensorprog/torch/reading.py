@@ -28,6 +28,7 @@ Index = list[list[str | None]]
 UNARY = {"neg": "-{1}", "rsqrt": "1 / sqrt({0})", "reciprocal": "1 / {1}", "square": "{1}**2"}
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 ATOMIC = re.compile(r"\d[\d.]*(e-?\d+)?|[\w.]+(\[[^\[\]]*(\[[^\[\]]*\])?[^\[\]]*\])?")
+NUMBER = re.compile(r"-?\d[\d.]*(e-?\d+)?")
 LETTERS = "ijklpqrsuvwxyz"
 
 
@@ -307,6 +308,7 @@ class Reader:
         x, w = v.args
         if not over_width:
             return f"{bracketed(left)} * {bracketed(right)}"
+        left, right = self._vector(x, left), self._vector(w, right)
         ranks = x.width_count, w.width_count
         if ranks == (1, 1):
             return f"dot({left}, {right})"
@@ -319,6 +321,12 @@ class Reader:
         last = [k for k, axis in zip(labels, matrix.leaves(), strict=True) if any(a.is_width for a in axis)][-1]
         transposed = (last not in (v.labels[0] if other is x else v.labels[1])) != _flipped(matrix)
         return f"{name}{'.T' if transposed else ''} @ {bracketed(vector)}"
+
+    def _vector(self, v: Value, text: str) -> str:
+        """What is multiplied with a matrix or summed over the width: a table of one number, too, is a vector there."""
+        if v.width_count != 1 or not NUMBER.fullmatch(text):
+            return text
+        return self.names.constant(next(a for axis in v.leaves() for a in axis if a.is_width), text)
 
     def _reduce(self, v: Value, index: Index) -> str:
         x = v.args[0]

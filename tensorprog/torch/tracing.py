@@ -115,6 +115,7 @@ def trace(
             TP803, for an operation without a rule.
     """
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
+    _require_arguments(make, inputs, widths)
     made = [_made(make, width, train) for width in widths]
     exported = [_exported(module, inputs, width) for (module, _), width in zip(made, widths, strict=True)]
     pairs = list(_aligned(*exported))
@@ -122,6 +123,20 @@ def trace(
     _name_params(graph, made[0][0])
     laws, found = _laws(graph, made, widths)
     return Traced(make, inputs, widths, graph, laws, tuple(found), made[0][0], train)
+
+
+def _require_arguments(make: Make, inputs: tuple[object, ...], widths: Sequence[int]) -> None:
+    """Refuse what is no function of the width, no tensors or no two widths."""
+    if isinstance(make, nn.Module) or not callable(make):
+        raise module_error(
+            "TP805", f"`trace` takes a function of the width, not a {type(make).__name__}", help="pass `lambda n: ...`"
+        )
+    wrong = next((x for x in inputs if not isinstance(x, torch.Tensor) or x.dim() == 0), None)
+    if wrong is not None or not inputs:
+        what = "nothing" if not inputs else f"a {type(wrong).__name__}"
+        raise module_error("TP805", f"example inputs are tensors [rows, ...], not {what}", help="pass `torch.randn(4, 3)`")
+    if len(widths) != 2 or not 0 < widths[0] < widths[1]:
+        raise module_error("TP805", f"a module is traced at two widths, not at {widths}", help="pass `widths=(64, 128)`")
 
 
 def _made(make: Make, width: int, train: bool) -> tuple[nn.Module, LawWatch]:

@@ -1,8 +1,9 @@
 """The statements by which training changes parameters: what `torch.optim`'s SGD, AdamW and Muon do.
 
-A parameter is a family over its finite factors, of matrices, vectors or numbers; its state is a family of the same shape.
-Powers of the width are those of the table, so that at the base width everything is as in torch. Muon's Newton-Schulz
-iteration is written out: Z -> Z (a + b A + c A @ A) with A = Z.T @ Z, summed over the blocks that the parameter is cut into.
+A parameter is a family over its finite factors, of matrices, vectors or numbers; its state is a family of the same
+shape. Powers of the width are those of the table, so that at the base width everything is as in torch. Muon's
+Newton-Schulz iteration is written out: Z -> Z (a + b A + c A @ A) with A = Z.T @ Z, summed over the blocks that the
+parameter is cut into.
 """
 
 from __future__ import annotations

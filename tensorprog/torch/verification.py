@@ -1,7 +1,7 @@
 """A limit beside the module itself: what `traced.verify` does.
 
-The networks are torch's, made by the traced function, trained by torch's optimizers with the table's groups; kernels are
-those of autograd. They are held against the limit as networks of `verify` are (`tensorprog.verify`).
+The networks are torch's, made by the traced function, trained by torch's optimizers with the table's groups; kernels
+are those of autograd. They are held against the limit as networks of `verify` are (`tensorprog.verify`).
 """
 
 from __future__ import annotations
@@ -81,8 +81,10 @@ def verify_traced(
     else:
         if "y" not in arrays:
             raise module_error("TP805", "training takes the targets `y`", help='pass them, as in `{"X": x, "y": y}`')
+        y = arrays["y"]
+        arrays["y"] = y.reshape(y.shape[:1] + tuple(size for size in y.shape[1:] if size > 1))
         program = program_of(traced, "train", **options)
-        networks, settings = _Training(traced, inputs, arrays["y"], eta, T, **options), {"eta": eta, "T": T}
+        networks, settings = _Training(traced, inputs, y, eta, T, **options), {"eta": eta, "T": T}
     limit = program.run(
         {**traced.tables, **arrays}, samples=samples, replicates=replicates, seed=seed, **settings
     ).numbers()
@@ -179,7 +181,8 @@ class _Kernels:
         output = _first(module(*self._inputs))
         rows = output.reshape(len(output), -1)[:, self._place(output)]
         found = {"nngp": 0.0, "theta": 0.0}
-        gradients = [torch.autograd.grad(f, list(parameters.values()), retain_graph=True, allow_unused=True) for f in rows]
+        wanted = list(parameters.values())
+        gradients = [torch.autograd.grad(f, wanted, retain_graph=True, allow_unused=True) for f in rows]
         for k, name in enumerate(parameters):
             if gradients[0][k] is None:
                 continue

@@ -67,7 +67,8 @@ def test_logits_that_are_divided_by_the_root_of_the_heads_size_are_found():
 
 
 def test_logits_inside_of_torch_s_own_attention():
-    right, wrong = (checked("attention layer", "adamw", seeds=1, widths=(64, 256), constant=c) for c in ((), ("multiplier",)))
+    options = {"seeds": 1, "widths": (64, 256)}
+    right, wrong = (checked("attention layer", "adamw", constant=c, **options) for c in ((), ("multiplier",)))
     (name,) = right.logits
     assert wrong.logits[name].measured - right.logits[name].measured == pytest.approx(0.5, abs=0.2)
 

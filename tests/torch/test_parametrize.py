@@ -108,6 +108,50 @@ def test_muon_of_an_embedding(traced):
     assert {row.name: row.optimizer for row in left.rows}["emb.weight"] == "adamw"
 
 
+# Tensor Programs IVb, and spectral norms for Muon: for every kind of parameter the powers of std, of the learning rates of
+# SGD, AdamW and Muon ("none", "original", "match_rms_adamw"), and of eps and decay of AdamW.
+KINDS = {
+    "input": (0, 1, 0, (HALF, 0, 0), -1, 0),
+    "embedding": (0, 1, 0, (HALF, HALF, 0), -1, 0),
+    "hidden": (-HALF, 0, -1, (0, 0, -HALF), -1, 1),
+    "readout": (-1, -1, -1, (-HALF, -HALF, -1), 0, 1),
+    "bias or gain": (0, 1, 0, None, -1, 0),
+    "output bias": (0, 0, 0, None, 0, 0),
+}
+EXAMPLES = [
+    *(("mlp", name, kind) for name, kind in (
+        ("0.weight", "input"), ("0.bias", "bias or gain"), ("2.weight", "hidden"), ("4.weight", "readout"),
+        ("4.bias", "output bias"),
+    )),
+    *(("residual", name, kind) for name, kind in (
+        ("embed.weight", "input"), ("norms.1.weight", "bias or gain"), ("norms.0.bias", "bias or gain"),
+        ("ups.0.weight", "hidden"), ("downs.1.weight", "hidden"), ("out.weight", "readout"),
+    )),
+    *(("block", name, kind) for name, kind in (
+        ("emb.weight", "embedding"), ("ln.weight", "bias or gain"), ("qkv.weight", "hidden"), ("proj.weight", "hidden"),
+        ("norm.weight", "bias or gain"), ("gate.weight", "hidden"), ("down.weight", "hidden"), ("out.weight", "readout"),
+    )),
+    *(("tied block", name, kind) for name, kind in (("emb.weight", "embedding"), ("up.weight", "hidden"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "name", "kind"), EXAMPLES)
+def test_every_kind_of_parameter(traced, model, name, kind):
+    std, sgd, adamw, muon, eps, decay = KINDS[kind]
+    by_adamw = traced(model).parametrize("adamw").exponents()[name]
+    assert (by_adamw.std, by_adamw.lr, by_adamw.eps, by_adamw.weight_decay) == (std, adamw, eps, decay)
+    assert traced(model).parametrize("sgd").exponents()[name].lr == sgd
+    if muon is not None:
+        tables = [traced(model).parametrize("muon", adjust=a) for a in ("none", "original", "match_rms_adamw")]
+        assert tuple(table.exponents()[name].lr for table in tables) == muon
+
+
+def test_muon_that_matches_adamw_needs_a_smaller_rate(traced):
+    lines = "\n".join(traced("residual").parametrize("muon", adjust="match_rms_adamw").lint())
+    assert "constant learning rate is too large at large widths for ups.0.weight, ups.1.weight" in lines
+    assert "n^(-1/2)" in lines
+
+
 def test_clipping(traced):
     assert traced("block").parametrize("sgd").clipping == HALF
     assert traced("tied block").parametrize("sgd").clipping == 0

@@ -73,6 +73,38 @@ def test_what_has_no_place_in_a_program():
         trace(lambda n: nn.Linear(3, n), ROWS).program()
 
 
+@pytest.mark.parametrize(
+    ("make", "inputs", "said"),
+    [
+        (ManyHeads, SEQUENCES, r"TP502.*softmax grows as n\^\(1/2\)(.|\n)*scale logits by 1/d"),
+        (Recurrent, SEQUENCES, r"TP502.*vanishes(.|\n)*layer.weight_ih_l0 starts with entries n\^\(-1/2\)"),
+        (lambda n: Block(n, tied=True, power=1.0), TOKENS, "TP427.*linear in no parameter(.|\n)*nngp=False"),
+    ],
+)
+def test_what_has_no_kernel_is_told_at_the_module_s_line(make, inputs, said):
+    with pytest.raises(ProgramError, match=said) as caught:
+        trace(make, inputs[:2]).program()
+    assert caught.value.source.name.endswith("torch_networks.py")
+
+
+class Shared(nn.Module):
+    """An autoencoder whose decoder is its encoder."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(torch.tanh(F.linear(x, self.weight)), self.weight.t())
+
+
+def test_the_tangent_kernel_alone():
+    found = trace(Shared, ROWS[:2]).verify(nngp=False, seeds=12, samples=1024)
+    assert list(found.limit) == ["theta"]
+    assert found.passed, found
+    assert found.extrapolated["theta"] == pytest.approx(found.limit["theta"], rel=0.1)
+
+
 class Masked(nn.Module):
     """Attention with rotated positions and a mask of its own."""
 

@@ -142,7 +142,7 @@ class Wrong(nn.Module):
         (lambda h: h[:, :10], "TP802", "do not keep their proportions"),
         (lambda h: h[:, 3], "TP802", "an element of an axis that grows"),
         (lambda h: torch.tanh(h) if h.shape[1] == 64 else torch.relu(h), "TP802", "something else at the other width"),
-        (lambda h: torch.nn.functional.group_norm(h, 4), "TP803", "group normalization"),
+        (lambda h: torch.view_as_complex(h.unflatten(-1, (-1, 2))), "TP803", "complex numbers"),
     ],
 )
 def test_mistakes_are_shown_at_the_module_s_line(forward, code, said):
@@ -153,6 +153,20 @@ def test_mistakes_are_shown_at_the_module_s_line(forward, code, said):
     assert said in found.message
     line = caught.value.source.line(found.span.line)
     assert "lambda h" in line or "self.rule(self.layer(x))" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((nn.Linear(3, 3), ROWS), "a function of the width, not a Linear"),
+        ((mlp, [1.0, 2.0]), "not a float"),
+        ((mlp, ()), "not nothing"),
+        ((mlp, ROWS, (64, 64)), r"two widths, not at \(64, 64\)"),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments, said):
+    with pytest.raises(ProgramError, match=f"TP805.*{said}"):
+        trace(*arguments)
 
 
 def test_what_is_no_module():

@@ -125,7 +125,8 @@ def test_training_is_that_of_torch_s_optimizers(optimizer, loss, eta, options):
     y = CLASSES if LOSSES[loss].classes else TARGETS.sigmoid() if loss == "bce_with_logits" else TARGETS
     widths = (64, 128, 256, 512) if optimizer == "muon" else (128, 256, 512, 1024)
     found = trace(mlp, ROWS).verify(
-        "train", {"y": y}, loss=loss, optimizer=optimizer, eta=eta, T=4, seeds=12, samples=1024, widths=widths, **options
+        "train", {"y": y}, loss=loss, optimizer=optimizer, eta=eta, T=4, seeds=12, samples=1024, widths=widths,
+        **options,
     )
     assert found.passed, found
     limit, widest = found.limit["loss"], found.networks[-1]
@@ -149,7 +150,7 @@ def test_training_of_a_block(optimizer, eta, tied):
     ids, labels = TOKENS[:2, :3], torch.tensor([[3, 1, 4], [1, 5, 9]])
     found = trace(make, ids).verify(
         "train", {"y": labels}, loss="cross_entropy", optimizer=optimizer, eta=eta, T=3, samples=1024, seeds=8,
-        widths=(256, 512, 1024, 2048),
+        widths=(128, 256, 512, 1024) if optimizer == "muon" else (256, 512, 1024, 2048),
     )
     assert found.passed, found
     assert np.allclose(found.networks[-1]["loss"], found.limit["loss"], rtol=0.1)
@@ -175,6 +176,8 @@ def test_options_that_make_no_sense():
         (lambda: traced.program("train", loss="cross"), "no loss 'cross'"),
         (lambda: traced.program("train", momentun=0.9), "no setting 'momentun'"),
         (lambda: traced.program("kernels", momentum=0.9), "kernels have no setting"),
+        (lambda: traced.program("train", betas=0.9), "betas are two numbers"),
+        (lambda: traced.program("train", base=0), "a positive integer"),
         (lambda: trace(lambda n: nn.Linear(3, 1), ROWS).program("train", loss="nll"), "an axis of classes"),
     ):
         with pytest.raises(ProgramError, match=f"TP805.*{said}"):

@@ -8,6 +8,7 @@ from tensorprog.torch.graph import Value
 from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.linear import contract, letters
 from tensorprog.torch.rules.pointwise import added
+from tensorprog.torch.rules.views import repeated
 
 
 @rule("scaled_dot_product_attention")
@@ -26,7 +27,7 @@ def _attention(
     if dropout:
         raise low.refuse("attention with dropout has no rule", "trace the module in eval mode")
     if enable_gqa:
-        raise low.refuse("enable_gqa=True has no rule", "expand the keys and values over the query heads")
+        k, v = (_repeated(low, z, q.sizes[-3]) for z in (k, v))
     if scale is None:
         first, second = (size**-0.5 for size in q.sizes[-1])
         scale = first if first == second else Both(first, second)
@@ -39,6 +40,12 @@ def _attention(
         logits = _masked(low, logits, mask)
     weights = low.emit("softmax", (logits,), logits.axes, "weights", dim=len(logits.axes) - 1)
     return contract(low, weights, v, batch + "xy", batch + "yz", batch + "xz")
+
+
+def _repeated(low: Lowering, x: Value, heads: tuple[int, int]) -> Value:
+    """Every head several times, one after another, as there are query heads."""
+    counts = [a // b for a, b in zip(heads, x.sizes[-3], strict=True)]
+    return repeated(low, x, len(x.axes) - 3, tuple(counts))
 
 
 def _triangle(low: Lowering, name: str, rows: int, columns: int) -> Value:

@@ -8,6 +8,7 @@ from tensorprog.torch.axes import fresh, unify
 from tensorprog.torch.graph import Value
 from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.pointwise import added
+from tensorprog.torch.rules.reductions import reduce
 from tensorprog.torch.rules.views import permuted
 
 
@@ -66,16 +67,41 @@ def _baddbmm(low: Lowering, bias: Value, x: Value, w: Value, *, beta: float = 1,
 
 @rule("einsum")
 def _einsum(low: Lowering, equation: str, operands: list[Value], *_: object, **__: object) -> Value:
-    sides, _, out = equation.replace(" ", "").partition("->")
-    if len(operands) != 2 or "." in equation or not out or any(len(set(s)) < len(s) for s in sides.split(",")):
-        raise low.refuse(
-            f"einsum `{equation}` has no rule", "write it as products of two tensors, with `->` and no ellipsis"
-        )
-    first, second = sides.split(",")
-    alone = [label for label in first + second if label not in out and (first + second).count(label) == 1]
-    if alone:
-        raise low.refuse(f"einsum `{equation}` sums over an axis of one tensor", "sum it before")
-    return contract(low, *operands, first, second, out)
+    """From the left, two tensors at a time; an axis of one tensor alone is summed before."""
+    inputs, out = _labels(low, equation, operands)
+    found, labels = operands[0], inputs[0]
+    for k in range(len(operands)):
+        rest = "".join(inputs[k + 1 :]) + out
+        if k == 0:
+            found, labels = _without(low, found, labels, rest)
+            continue
+        other, theirs = _without(low, operands[k], inputs[k], labels + rest)
+        found, labels = _without(low, found, labels, theirs + rest)
+        kept = "".join(dict.fromkeys(c for c in labels + theirs if c in rest))
+        found, labels = contract(low, found, other, labels, theirs, kept), kept
+    return found if labels == out else permuted(low, found, [labels.index(c) for c in out])
+
+
+def _labels(low: Lowering, equation: str, operands: list[Value]) -> tuple[list[str], str]:
+    """One letter an axis, of all inputs and of the output: `...` and a missing output are written out."""
+    sides, arrow, out = equation.replace(" ", "").partition("->")
+    terms = sides.split(",")
+    spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation]
+    ranks = [len(x.axes) - len(term.replace("...", "")) for term, x in zip(terms, operands, strict=True)]
+    most = max([rank for term, rank in zip(terms, ranks, strict=True) if "..." in term], default=0)
+    shared = "".join(spare[:most])
+    inputs = [t.replace("...", shared[most - rank :]) for t, rank in zip(terms, ranks, strict=True)]
+    if any(len(set(labels)) < len(labels) for labels in inputs):
+        raise low.refuse(f"einsum `{equation}` has no rule", "write diagonals by other operations")
+    together = "".join(inputs)
+    alone = "".join(sorted(c for c in set(together) - set(shared) if together.count(c) == 1))
+    return inputs, out.replace("...", shared) if arrow else shared + alone
+
+
+def _without(low: Lowering, x: Value, labels: str, needed: str) -> tuple[Value, str]:
+    """A tensor summed over the axes that nothing else needs."""
+    dims = [k for k, c in enumerate(labels) if c not in needed]
+    return (reduce(low, "sum", x, dims), "".join(c for c in labels if c in needed)) if dims else (x, labels)
 
 
 @rule("conv1d", "conv2d")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from tensorprog.torch.graph import Value
 from tensorprog.torch.lowering import Both, Lowering, rule
 
@@ -127,6 +129,43 @@ def _gelu(low: Lowering, x: Value, approximate: str = "none") -> Value:
     return low.map("gelu" if approximate == "none" else "gelu_tanh", x)
 
 
+@rule("mish", "mish_")
+def _mish(low: Lowering, x: Value) -> Value:
+    return low.map("mul", x, low.map("tanh", low.map("softplus", x, suffix="softplus"), suffix="gate"))
+
+
+@rule("softsign")
+def _softsign(low: Lowering, x: Value) -> Value:
+    return low.map("div", x, low.map("add", low.map("abs", x, suffix="size"), 1.0, suffix="denominator"))
+
+
+@rule("log_sigmoid")
+def _log_sigmoid(low: Lowering, x: Value) -> Value:
+    return low.map("neg", low.map("softplus", low.map("neg", x, suffix="negative"), suffix="softplus"))
+
+
+@rule("relu6", "relu6_")
+def _relu6(low: Lowering, x: Value) -> Value:
+    return low.map("clamp", x, ends=(0.0, 6.0))
+
+
+@rule("hardsigmoid", "hardsigmoid_")
+def _hardsigmoid(low: Lowering, x: Value) -> Value:
+    moved = low.map("add", low.map("div", x, 6.0, suffix="sixth"), 0.5, suffix="moved")
+    return low.map("clamp", moved, ends=(0.0, 1.0))
+
+
+@rule("hardswish", "hardswish_")
+def _hardswish(low: Lowering, x: Value) -> Value:
+    return low.map("mul", x, _hardsigmoid(low, x))
+
+
+@rule("selu", "selu_")
+def _selu(low: Lowering, x: Value) -> Value:
+    """Klambauer et al. 2017, with the constants of torch."""
+    return low.map("mul", low.map("elu", x, alpha=1.6732632423543772), 1.0507009873554805)
+
+
 @rule("leaky_relu", "leaky_relu_")
 def _leaky(low: Lowering, x: Value, slope: float = 0.01) -> Value:
     return low.map("leaky_relu", x, slope=slope)
@@ -166,6 +205,14 @@ def _masked_fill(low: Lowering, x: Value, mask: Value, value: float) -> Value:
     if mask.op != "buffer":
         raise low.refuse("a mask that depends on the input has no rule", "make the mask from constants")
     return low.map("masked_fill", x, mask, value=value)
+
+
+@rule("new_zeros", "zeros_like", "new_ones", "ones_like", "new_full", "full_like")
+def _filled(low: Lowering, x: Value, *args: object, **options: object) -> Value:
+    name = low.operation
+    value = 0.0 if "zeros" in name else 1.0 if "ones" in name else options.get("fill_value", args[-1] if args else 0.0)
+    shapes = zip(*low.out_sizes, strict=True) if low.out_sizes else ((), ())
+    return low.buffer(f"{name}_{len(low.graph.values)}", tuple(torch.full(tuple(s), float(value)) for s in shapes))
 
 
 @rule("embedding")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
+
+from tensorprog.torch.axes import fresh, unify
 from tensorprog.torch.graph import Value
 from tensorprog.torch.lowering import Both, Lowering, rule
 
@@ -111,7 +114,8 @@ def _layer_norm(
 def _rms_norm(
     low: Lowering, x: Value, shape: list[object], weight: Value | None = None, eps: float | None = None
 ) -> Value:
-    return _scaled(low, _over_root(low, x, range(-len(shape), 0), 1.1920929e-07 if eps is None else eps), weight, None)
+    floor = torch.finfo(low.dtype).eps if eps is None else eps
+    return _scaled(low, _over_root(low, x, range(-len(shape), 0), floor), weight, None)
 
 
 def _over_root(low: Lowering, x: Value, dims: Sequence[int], eps: float) -> Value:
@@ -125,8 +129,30 @@ def _scaled(low: Lowering, x: Value, weight: Value | None, bias: Value | None) -
 
 
 @rule("group_norm")
-def _group_norm(low: Lowering, x: Value, groups: int | Both, *_: object, **__: object) -> Value:
-    raise low.refuse("group normalization has no rule", "use layer_norm or rms_norm")
+def _group_norm(
+    low: Lowering,
+    x: Value,
+    groups: int | Both,
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: float = 1e-5,
+    *_: object,
+) -> Value:
+    """Channels are [groups, channels of a group]; mean and variance are over the latter and all places."""
+    count = (groups.first, groups.second) if isinstance(groups, Both) else (groups, groups)
+    group, inner = fresh(count), fresh(tuple(size // g for size, g in zip(x.sizes[1], count, strict=True)))
+    unify(x.axes[1], (*group, *inner))
+    parts = low.emit("view", (x,), (x.axes[0], group, inner, *x.axes[2:]), "groups")
+    dims = range(2, len(parts.axes))
+    centered = low.map("sub", parts, reduce(low, "mean", parts, dims, True, "mean"), suffix="centered")
+    normed = low.emit("view", (_over_root(low, centered, dims, eps),), x.axes, "normed")
+    rank = len(x.axes) - 2
+    return _scaled(low, normed, _lifted(low, weight, rank), _lifted(low, bias, rank))
+
+
+def _lifted(low: Lowering, value: Value | None, rank: int) -> Value | None:
+    """Numbers of channels, for the places behind them."""
+    return None if value is None else low.emit("view", (value,), (*value.axes, *((),) * rank), "lifted")
 
 
 @rule("batch_norm")
@@ -147,10 +173,6 @@ def _batch_norm(
             "batch normalization with the batch's own statistics has no rule", "trace the module in eval mode"
         )
     rank = len(x.axes) - 2
-
-    def lifted(value: Value | None) -> Value | None:
-        return None if value is None else low.emit("view", (value,), (*value.axes, *((),) * rank), "lifted")
-
-    root = low.map("sqrt", low.map("add", lifted(var), eps, suffix="var"), suffix="std")
-    normed = low.map("div", low.map("sub", x, lifted(mean), suffix="centered"), root, suffix="normed")
-    return _scaled(low, normed, lifted(weight), lifted(bias))
+    root = low.map("sqrt", low.map("add", _lifted(low, var, rank), eps, suffix="var"), suffix="std")
+    normed = low.map("div", low.map("sub", x, _lifted(low, mean, rank), suffix="centered"), root, suffix="normed")
+    return _scaled(low, normed, _lifted(low, weight, rank), _lifted(low, bias, rank))

@@ -194,6 +194,22 @@ def _expand(low: Lowering, x: Value, *_: object, **__: object) -> Value:
     return low.emit("expand", (x,), axes)
 
 
+@rule("repeat_interleave")
+def _repeat_interleave(low: Lowering, x: Value, count: int, dim: int | None = None, **__: object) -> Value:
+    if not isinstance(count, int) or dim is None:
+        raise low.refuse("`repeat_interleave` by anything but a number along one axis has no rule", "use `expand`")
+    return repeated(low, x, dim % len(x.axes), (count, count))
+
+
+def repeated(low: Lowering, x: Value, dim: int, counts: tuple[int, int]) -> Value:
+    """Every element of an axis so many times, one after another."""
+    before, axis, after = x.axes[:dim], x.axes[dim], x.axes[dim + 1 :]
+    lifted = low.emit("view", (x,), (*before, axis, (), *after), "lifted")
+    copies = fresh(counts)
+    many = low.emit("expand", (lifted,), (*before, axis, copies, *after), "copies")
+    return low.emit("view", (many,), (*before, (*axis, *copies), *after), "repeated")
+
+
 @rule("repeat")
 def _repeat(low: Lowering, x: Value, *_: object) -> Value:
     if x.sizes and any(o != s and s != (1, 1) for o, s in zip(low.out_sizes[-len(x.sizes) :], x.sizes, strict=True)):

@@ -1,0 +1,267 @@
+"""The rules of torch's operations: the program of a module computes what the module does, with the same weights."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch_networks import IMAGES, ROWS, SEQUENCES, TOKENS, Block, ManyHeads, Recurrent, Residual, cnn
+
+import tensorprog
+from tensorprog import ProgramError
+from tensorprog.torch import trace
+from tensorprog.torch.declarations import Names
+from tensorprog.torch.emit import program_text
+
+WIDTH = 64
+
+
+def of_the_program(make, inputs, train=False):
+    """The module of width 64, and its first and last output, by torch and by the program."""
+    traced = trace(make, inputs, train=train)
+    shape = [size for size in traced.module(inputs).shape[1:] if size > 1]
+    for component in ([0] * len(shape), [size - 1 for size in shape]):
+        text = program_text(traced, component=component)
+        head = text.split("\nfor a in range(P):\n    for c in range(P):")[0]
+        module = tensorprog.compile(head + "\noutput f\n").torch_module(WIDTH)
+        own = traced.make(WIDTH).train(train)
+        fill(module, own, traced)
+        wanted = own(inputs).reshape(len(inputs), *shape)[(slice(None), *component)]
+        data = {"X": inputs.numpy(), **traced.tables}
+        yield module(**data)["f"].detach().numpy(), wanted.detach().numpy()
+
+
+def fill(module, own, traced):
+    """The program's random objects get the entries of the module's parameters."""
+    single = trace(traced.make, traced.inputs[0][:1], traced.widths, traced.train)
+    names = Names(single)
+    with torch.no_grad():
+        for name, value in single.graph.params.items():
+            tensor, declared = own.get_parameter(name), names.declared(name)
+            if names.is_table(value):
+                module.get_parameter(declared).copy_(tensor.T)
+                continue
+            atoms = [atom for axis in value.leaves() for atom in axis]
+            parts = tensor.reshape([atom.sizes[0] for atom in atoms])
+            finite = [range(atom.sizes[0]) if not atom.is_width else (slice(None),) for atom in atoms]
+            for index in itertools.product(*finite):
+                key = "_".join([declared, *(str(i) for i in index if isinstance(i, int))])
+                # What does not grow is sqrt(n) times the average of a vector.
+                part = parts[index] if value.width_count else parts[index].expand(WIDTH) / WIDTH**0.5
+                module.get_parameter(key).copy_(part)
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+class Net(nn.Module):
+    """A layer in, something in between, and a readout."""
+
+    def __init__(self, n, forward, middle=None, conv=False, out=None):
+        super().__init__()
+        self.n = n
+        self.inner = nn.Conv2d(1, n, 3, padding=1) if conv else nn.Linear(3, n)
+        self.middle = middle(n) if middle else nn.Identity()
+        self.gain = nn.Parameter(1 + 0.1 * torch.randn(n))
+        self.outer = nn.Linear(out(n) if out else n, 2)
+        self.rule = forward
+
+    def forward(self, x):
+        h = self.rule(self, self.inner(x))
+        return self.outer(h)
+
+
+def net(forward, middle=None, **options):
+    return lambda n: Net(n, forward, middle, **options)
+
+
+def rotated(net, h, pairs):
+    """Rotary positions of a growing head, with halves or with neighbours as pairs."""
+    x = net.middle(h)
+    angle = torch.linspace(0.1, 1, x.shape[-2])[:, None]
+    a, b = (x[..., ::2], x[..., 1::2]) if pairs else x.chunk(2, dim=-1)
+    turned = a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()
+    z = torch.stack(turned, -1).flatten(-2) if pairs else torch.cat(turned, -1)
+    return (F.softmax(z @ z.transpose(-1, -2) / net.n, -1) @ h).mean(1)
+
+
+def masked(mask, **options):
+    return lambda net, h: net.middle(h, h, h, need_weights=False, **mask(h), **options)[0].mean(1)
+
+
+def linear(n):
+    return nn.Linear(n, n)
+
+
+def starts(net, h):
+    return torch.zeros_like(h[:, 0]), h.new_zeros(len(h), net.n)
+
+
+TRIANGLE = torch.ones(5, 5, dtype=torch.bool).triu(1)
+PADDED = torch.tensor([[False, False, False, True, True]])
+SMALL = IMAGES[:2, :, :4, :4]
+POOL = {"conv": True}
+
+
+def pooled(net, h):
+    return net.middle(torch.relu(h)).mean((2, 3))
+
+
+CASES = {
+    "residual": (lambda n: Residual(n, blocks=1), ROWS),
+    "cnn": (cnn, SMALL),
+    "block": (Block, TOKENS),
+    "attention layer": (ManyHeads, SEQUENCES),
+    "gru": (Recurrent, SEQUENCES),
+    "lstm": (lambda n: Recurrent(n, nn.LSTM), SEQUENCES),
+    # convolutions
+    "groups": (
+        net(pooled, lambda n: nn.Conv2d(n, 2 * n, 3, padding="same", groups=4), out=lambda n: 2 * n, **POOL),
+        SMALL,
+    ),
+    "depthwise": (net(pooled, lambda n: nn.Conv2d(n, n, 3, dilation=2, padding=2, groups=n), **POOL), SMALL),
+    "growing groups": (net(pooled, lambda n: nn.Conv2d(n, n, 2, groups=n // 8, bias=False), **POOL), SMALL),
+    "group norm": (net(pooled, lambda n: nn.GroupNorm(4, n), **POOL), SMALL),
+    "instance norm": (net(pooled, lambda n: nn.GroupNorm(n, n), **POOL), SMALL),
+    "batch norm": (net(pooled, nn.BatchNorm2d, **POOL), SMALL),
+    # recurrent layers
+    "both directions": (
+        net(
+            lambda net, h: net.middle(h)[0][:, 1],
+            lambda n: nn.GRU(n, n // 2, bidirectional=True, batch_first=True),
+        ),
+        SEQUENCES[:2, :3],
+    ),
+    "last states of both": (
+        net(
+            lambda net, h: net.middle(h)[1].transpose(0, 1).flatten(1),
+            lambda n: nn.RNN(n, n, 2, bidirectional=True, batch_first=True, bias=False),
+            out=lambda n: 4 * n,
+        ),
+        SEQUENCES[:2, :3],
+    ),
+    "cell": (
+        net(
+            lambda net, h: net.middle(h[:, 1], net.middle(h[:, 0], starts(net, h)))[0],
+            lambda n: nn.LSTMCell(n, n),
+        ),
+        SEQUENCES[:2, :2],
+    ),
+    # attention
+    "rotary positions": (net(lambda net, h: rotated(net, h, False), linear), SEQUENCES[:2, :3]),
+    "rotary positions of pairs": (net(lambda net, h: rotated(net, h, True), linear), SEQUENCES[:2, :3]),
+    "mask of numbers": (
+        net(
+            masked(lambda h: {"attn_mask": torch.zeros(5, 5).masked_fill(TRIANGLE, float("-inf"))}),
+            lambda n: nn.MultiheadAttention(n, 4, batch_first=True),
+        ),
+        SEQUENCES,
+    ),
+    "mask": (
+        net(masked(lambda h: {"attn_mask": TRIANGLE}), lambda n: nn.MultiheadAttention(n, n // 16, batch_first=True)),
+        SEQUENCES,
+    ),
+    "padding": (
+        net(
+            masked(lambda h: {"key_padding_mask": PADDED.expand(len(h), -1)}),
+            lambda n: nn.MultiheadAttention(n, 2, batch_first=True),
+        ),
+        SEQUENCES,
+    ),
+    "grouped queries": (
+        net(
+            lambda net, h: F.scaled_dot_product_attention(
+                net.middle(h).unflatten(-1, (4, -1)).transpose(1, 2),
+                *(h[..., : net.n // 2].unflatten(-1, (2, -1)).transpose(1, 2) for _ in range(2)),
+                enable_gqa=True,
+            ).transpose(1, 2).flatten(2)[:, 0],
+            linear,
+        ),
+        SEQUENCES[:2, :3],
+    ),
+    "repeated heads": (
+        net(lambda net, h: net.middle(h.unflatten(-1, (2, -1)).repeat_interleave(2, 1).flatten(1)),
+            lambda n: nn.Linear(2 * n, n)),
+        ROWS,
+    ),
+    # gates, norms
+    "glu": (net(lambda net, h: F.glu(net.middle(h)), lambda n: nn.Linear(n, 2 * n)), ROWS),
+    "swiglu": (net(lambda net, h: F.silu(net.middle(h)) * h, linear), ROWS),
+    "rms_norm": (net(lambda net, h: F.rms_norm(h, (net.n,), net.gain)), ROWS),
+    "rms by hand": (net(lambda net, h: h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-3) * net.gain), ROWS),
+    "norm": (net(lambda net, h: h / h.norm(dim=-1, keepdim=True) * net.n**0.5 * net.gain), ROWS),
+    "normalize": (net(lambda net, h: F.normalize(h, dim=-1) * net.n**0.5), ROWS),
+    "variance": (net(lambda net, h: h / (h.var(-1, keepdim=True, unbiased=False) + 0.1).sqrt()), ROWS),
+    "deviation over places": (net(lambda net, h: torch.tanh(h).std(1) + h.mean(1)), SEQUENCES),
+    # einsum
+    "einsum": (net(lambda net, h: torch.einsum("...n,mn->...m", h, net.middle.weight).relu(), linear), ROWS),
+    "einsum of three": (
+        net(lambda net, h: torch.einsum("bin,mn,bjk->bm", h, net.middle.weight, torch.sigmoid(h)) / net.n, linear),
+        SEQUENCES[:2, :3],
+    ),
+    "einsum without an output": (net(lambda net, h: torch.einsum("bn,nm", h, net.middle.weight), linear), ROWS),
+    **{
+        name: (net(lambda net, h, f=f: f(3 * h)), ROWS)
+        for name, f in {
+            "mish": F.mish,
+            "softsign": F.softsign,
+            "logsigmoid": F.logsigmoid,
+            "relu6": F.relu6,
+            "hardswish": F.hardswish,
+            "hardsigmoid": F.hardsigmoid,
+            "selu": F.selu,
+            "elu": F.elu,
+            "gelu": F.gelu,
+            "gelu by tanh": lambda x: F.gelu(x, approximate="tanh"),
+            "leaky relu": F.leaky_relu,
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_program_computes_what_the_module_does(name):
+    make, inputs = CASES[name]
+    inputs = inputs.double() if inputs.dtype.is_floating_point else inputs
+    for found, wanted in of_the_program(make, inputs):
+        assert np.abs(wanted).max() > 1e-3
+        assert found == pytest.approx(wanted, rel=1e-9, abs=1e-11)
+
+
+@pytest.mark.parametrize("style", [lambda h: F.dropout(h, 0.3), lambda h: F.dropout1d(h[:, :, None], 0.3).squeeze(-1)])
+def test_dropout_in_training(style):
+    """Of every row, other entries are dropped; the second moment is that of the module."""
+    make = net(lambda net, h: style(torch.tanh(h)))
+    program = trace(make, ROWS.double()).program()
+    assert "~ bernoulli(0.7)" in program.source.text
+    own, X = make(4096), ROWS[:2].double()
+    found = program.run({"X": X.numpy()}, samples=2048, replicates=4)
+    hidden = style(torch.tanh(own.inner(X))).detach()
+    second = (hidden @ hidden.T / 4096 / 3).numpy() + 1 / 3 / 4096
+    with torch.no_grad():
+        law = trace(make, ROWS.double()).laws["outer.weight"]
+    assert found["nngp"] == pytest.approx(second * 3 * law.std(4096) ** 2 * 4096, rel=0.1, abs=0.005)
+
+
+def test_dropout_of_numbers_is_refused():
+    traced = trace(net(lambda net, h: F.dropout(h.mean(-1, keepdim=True), 0.3) * h), ROWS.double())
+    with pytest.raises(ProgramError, match="TP807.*dropout of what does not grow"):
+        traced.program()
+
+
+def test_layers_with_dropout_in_both_modes():
+    def make(n):
+        return nn.Sequential(nn.Linear(3, n), nn.ReLU(), nn.Dropout(0.25), nn.Linear(n, 2))
+
+    assert "bernoulli" not in trace(make, ROWS.double()).program().source.text
+    assert "bernoulli(0.75)" in trace(make, ROWS.double(), train=True).program().source.text
+    with pytest.raises(ProgramError, match="TP803.*the batch's own statistics"):
+        trace(lambda n: nn.Sequential(nn.Linear(3, n), nn.BatchNorm1d(n), nn.Linear(n, 1)), ROWS.double(), train=True)
