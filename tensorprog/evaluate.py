@@ -204,7 +204,8 @@ def _particles(compiled: Compiled, env: Mapping[str, object], names: list[str] |
     given = {name: value for name, value in options.items() if name not in STATES}
     cluster = given.pop("cluster", None)
     if cluster is not None:
-        given["remote"] = cluster.replicates(text, env, given["samples"] + given["samples"] % 2, given["tolerance"])
+        samples = given["samples"] + given["samples"] % 2
+        given["remote"] = cluster.replicates(text, env, samples, given["tolerance"], given.get("notes"))
     if given.get("finished") is not None:
         from tensorprog.resume import digest_of
 
