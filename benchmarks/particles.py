@@ -179,15 +179,15 @@ def best_network(job: Job, data: dict, truth: np.ndarray, allowed: float, count:
     narrow = {width: side(width, many, False) for width, many in ((32, 16 * count), (64, 8 * count))}
     constant = float(np.mean([width * found.bias for width, found in narrow.items()]))
     for width, found in narrow.items():
-        print(f"  networks of width {width:5d}: {row(found)}")
+        print(f"  networks of width {width:5d}: {row(found)}", flush=True)
     print(f"  bias of networks: {constant:.3f} / width")
     least = max(160, int(np.ceil(constant / allowed / 16)) * 16)
     possible = {}
-    for width in (least, 3 * least // 2):
+    for width in (least, 3 * least // 2) if least < 1000 else (least,):
         for silent in (False, True):
             name = f"{'silent ' if silent else ''}networks of width {width}"
             possible[name] = replace(side(width, 2 * count, silent), bias=constant / width)
-            print(f"  {name}: {row(possible[name])}")
+            print(f"  {name}: {row(possible[name])}", flush=True)
     name = min(possible, key=lambda n: possible[n].cost)
     return name, possible[name]
 

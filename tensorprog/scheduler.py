@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tensorprog.api import CompiledProgram
     from tensorprog.results import Result
+    from tensorprog.runtime import Notes
 
 #: Seconds after which a scheduler that does not answer is given up.
 PATIENCE = 20
@@ -53,12 +54,22 @@ class Cluster:
         self.client.cancel([future for future in self._futures if not future.done()])
         self._futures.clear()
 
-    def replicates(self, text: str, env: Mapping[str, object], samples: int, tolerance: float | None) -> Callable:
-        """Runs replicates of an emitted module: for `runtime.replicates.run_replicates`."""
+    def replicates(self, text: str, env: Mapping[str, object], samples: int, tolerance: float | None,
+                   notes: Notes | None) -> Callable:
+        """Runs replicates of an emitted module: for `runtime.replicates.run_replicates`. `notes` get what they tell."""
         module, shared = self.shared(text), self.shared(dict(env))
 
+        def noted(wait: Waiting) -> Waiting:
+            def values() -> object:
+                found, crowded = wait()
+                if notes is not None:
+                    notes.crowded.extend(crowded)
+                return found
+            return values
+
         def remote(units: list, *, dtype: str) -> list[Waiting]:
-            return [self.submit(_replicate, module, shared, samples, tolerance, seed, part, dtype) for seed, part in units]
+            return [noted(self.submit(_replicate, module, shared, samples, tolerance, seed, part, dtype))
+                    for seed, part in units]
 
         return remote
 
@@ -101,16 +112,18 @@ def _client(client_type: type, address: str) -> Client:
 
 
 def _replicate(text: str, env: dict[str, object], samples: int, tolerance: float | None, seed: np.random.SeedSequence,
-               part: tuple[int, int], dtype: str) -> dict[str, np.ndarray]:
+               part: tuple[int, int], dtype: str) -> tuple[dict[str, np.ndarray], list[tuple[int, int]]]:
     import numpy as np
     from threadpoolctl import threadpool_limits
 
     from tensorprog.modules import load_module
-    from tensorprog.runtime import part_size
+    from tensorprog.runtime import Notes, part_size
 
+    notes = Notes()
     with threadpool_limits(1), np.errstate(all="ignore"):
-        return dict(load_module(text).replicate(env, part_size(samples, part[1]), seed, tolerance, lambda: None, part=part,
-                                                dtype=dtype))
+        values = load_module(text).replicate(env, part_size(samples, part[1]), seed, tolerance, lambda: None, part=part,
+                                             dtype=dtype, notes=notes if part == (0, 1) else None)
+    return dict(values), notes.crowded
 
 
 def network(program: CompiledProgram, env: dict[str, object], width: int, seed: int) -> dict[str, np.ndarray]:

@@ -123,3 +123,35 @@ def test_when_a_bias_counts():
         names = set()
         summary._summary([{"f": x} for x in scattered], [{"f": np.full(20, parts)}] * 32, 256, {}, names)
         assert names == ({"f"} if expected else set())
+
+
+NETWORK = """width n
+size P, d
+input X : [P, d]
+input y : [P]
+matrix U : [n, d] ~ normal(0, 1/d)
+matrix W : [n, n] ~ normal(0, {variance}/n)
+vector v : [n] ~ normal(0, 1)
+for t in range(8):
+    for a in range(P):
+        f[t, a] = moment(v * {phi}(W @ {phi}(U @ X[a])))
+    loss[t] = mean((f[t, a] - y[a])**2 for a in range(P)) / 2
+    U -= 0.2 * n * grad(loss[t], U)
+    v -= 0.2 * n * grad(loss[t], v)
+    W -= 0.2 * grad(loss[t], W)
+output f
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phi, variance", [("tanh", 1), ("relu", 2)])
+@pytest.mark.parametrize("samples", [256, 1024])
+def test_coverage_of_trained_networks(phi, variance, samples):
+    """Float32 from 512 particles on, readouts orthogonal to initial features, directions left out: two errors still cover."""
+    rng = np.random.default_rng(0)
+    data = {"X": rng.normal(size=(8, 3)), "y": np.sign(rng.normal(size=8))}
+    program = tensorprog.compile(NETWORK.format(phi=phi, variance=variance))
+    right = program.run(data, samples=32768, replicates=16, seed=10**6)["f"][1:]
+    found = [program.run(data, samples=samples, replicates=8, seed=seed) for seed in range(40)]
+    inside = np.mean([np.abs(one["f"][1:] - right) <= 2 * one.error["f"][1:] for one in found])
+    assert 0.9 <= inside <= 0.995, inside

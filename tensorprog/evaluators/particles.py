@@ -41,7 +41,8 @@ def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, opt
     given = {name: value for name, value in options.items() if name not in STATES}
     cluster = given.pop("cluster", None)
     if cluster is not None:
-        given["remote"] = cluster.replicates(text, env, given["samples"] + given["samples"] % 2, given["tolerance"])
+        samples = given["samples"] + given["samples"] % 2
+        given["remote"] = cluster.replicates(text, env, samples, given["tolerance"], given.get("notes"))
     if given.get("finished") is not None:
         described = (text, *(given.get(name) for name in ("samples", "seed", "tolerance", "dtype")))
         given["finished"] = given["finished"].of(digest_of(env, *described))

@@ -16,8 +16,9 @@ Tick = Callable[[], None]
 # Called with a seed, a function to call after each step, and, if only a part of the particles is to be run, which one.
 Replicate = Callable[..., Values]
 Progress = Callable[[int, int], None]
-# A seed and (i, k), the part of the particles.
+# (i, k), the part of the particles that is run: here all of them.
 WHOLE = (0, 1)
+# A seed and a part.
 Unit = tuple[np.random.SeedSequence, tuple[int, int]]
 Remote = Callable[..., list[Callable[[], Values]]]
 # Threads that wait for results from elsewhere.
