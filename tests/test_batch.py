@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given
 from strategies import QUICK, programs
 
+import tensorprog
 from tensorprog.check import front
 from tensorprog.diagnostics import ProgramError, Reporter, Source
 from tensorprog.finite import simulate
@@ -68,3 +69,24 @@ def test_last_values_after_a_loop(bounds):
     env = {"y": np.array([1.0, 2.0, 4.0]), "P": 3}
     expected = simulate(checked, env, width=5, seeds=[1], blocks=False)
     assert_same_runs(simulate(mark_parallel(simplify(checked)), env, width=5, seeds=[1], blocks=True), expected)
+
+
+@pytest.mark.parametrize("steps", [-3, 0, 2])
+@pytest.mark.parametrize("method", ["particles", "auto", "finite"])
+def test_loops_without_iterations_store_nothing(steps, method):
+    """An integer parameter may be below zero; then loops up to it are empty, whatever evaluates them."""
+    program = tensorprog.compile("""
+width n
+param T : int = 5
+vector u : [n] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+for t in range(T):
+    h[t] = tanh(u) * v
+    q[t] = moment(h[t]**2)
+    for s in range(T):
+        k[t, s] = moment(h[t] * u)
+output q, k
+""")
+    found = program.simulate(width=8, seeds=1, T=steps) if method == "finite" else program.run(
+        T=steps, method=method, samples=64, replicates=2)
+    assert (found["q"].shape, found["k"].shape) == ((max(steps, 0),), (max(steps, 0),) * 2)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from tensorprog.codegen.emitter import Value
 from tensorprog.codegen.indexing import grid_text, index_text
-from tensorprog.codegen.layout import Axis, Layout, Storage, aligned, shape_parts, tuple_text
+from tensorprog.codegen.layout import Axis, Layout, Storage, aligned, lengths_text, shape_parts, tuple_text
 from tensorprog.codegen.matrix_states import MatrixStates
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.ir.integers import loop_names
@@ -207,7 +207,7 @@ class Cells(MatrixStates):
 
     def _zeros(self, cell: Cell) -> str:
         shape = self._shape(cell)
-        return f"np.zeros({shape}{_type(cell)})" if shape != "()" else "0.0"
+        return f"np.zeros({lengths_text(shape) if cell.rank else shape}{_type(cell)})" if shape != "()" else "0.0"
 
     def _shape(self, cell: Cell) -> str:
         lead = [int_text(self.every_axis[a].length) for a in self._lead(self.storage[cell])]
@@ -233,7 +233,8 @@ class Cells(MatrixStates):
             shape = tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
             only_added = all(isinstance(s, Accum) for s in walk(self.program.body) if written(s) is cell)
             zero = only_added and cell.role == "hidden"
-            fill = f"np.zeros({shape}{_type(cell)})" if zero else f"np.full({shape}, np.nan{_type(cell)})"
+            lengths = lengths_text(shape)
+            fill = f"np.zeros({lengths}{_type(cell)})" if zero else f"np.full({lengths}, np.nan{_type(cell)})"
             self.line(f"{python_name(cell.name)} = {fill}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tensorprog.codegen.factored_text import FactoredTensors
-from tensorprog.codegen.layout import Layout, tuple_text
+from tensorprog.codegen.layout import Layout, lengths_text, tuple_text
 from tensorprog.codegen.loops import LoopKernel, compilable, loop_kernel
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.ir.program import Cell, For, Var, Zero, touched, walk, written
@@ -69,8 +69,8 @@ class CompiledLoops(FactoredTensors):
         """An array for a cell, without values."""
         shape = [*(self.extents.get(cell, ()) if cell.rank else ()), *map(int_text, cell.type.shape)]
         if cell.type.width:
-            return f"np.full({tuple_text([*shape, 'samples'])}, np.nan, dtype)"
-        return f"np.full({tuple_text(shape or ['1'])}, np.nan)"
+            return f"np.full({lengths_text(tuple_text([*shape, 'samples']))}, np.nan, dtype)"
+        return f"np.full({lengths_text(tuple_text(shape or ['1']))}, np.nan)"
 
     def _prepare(self, cell: Cell, set_before: set[Cell]) -> None:
         """Make the cell an array that the kernel may change."""

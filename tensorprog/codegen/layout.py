@@ -22,8 +22,8 @@ class Axis:
     @property
     def length(self) -> IntExpr:
         """The number of iterations, 0 for an empty range."""
-        if self.start == IntLit(0) and isinstance(self.stop, IntSym):
-            return self.stop
+        if self.start == IntLit(0) and isinstance(self.stop, IntSym) and self.stop.kind == "size":
+            return self.stop  # a parameter may be below zero
         return int_bin("max", int_bin("-", self.stop, self.start), IntLit(0))
 
 
@@ -82,3 +82,9 @@ def shape_parts(layout: Layout, axes: dict[str, Axis], finite: tuple[IntExpr, ..
 
 def tuple_text(parts: list[str]) -> str:
     return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+
+
+def lengths_text(shape: str) -> str:
+    """The text of a shape whose lengths may be below zero, as integer parameters may: loops up to them are empty, and so is what
+    they store."""
+    return f"rt.lengths{shape}" if shape != "()" else shape

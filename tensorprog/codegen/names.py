@@ -12,7 +12,7 @@ from tensorprog.ir.integers import int_text as plain_int_text
 RESERVED = frozenset(
     "np rt env samples seed seeds tolerance tick steps vectorize run bind replicate spaces ratios defaultdict max min "
     "start stop step part low high zero counter slots threads rank scratch phase dtype njit "
-    "initial evaluate dimensions int float range len abs".split()) | set(MATH)
+    "initial evaluate dimensions int float range len abs lengths integers".split()) | set(MATH)
 
 
 def python_name(name: str) -> str:

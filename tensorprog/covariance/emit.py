@@ -15,6 +15,7 @@ from sympy import Expr, Symbol
 
 from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.extents import family_extents
+from tensorprog.codegen.layout import lengths_text
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.codegen.quoting import quoted, quoted_name
 from tensorprog.covariance.contraction import contracted
@@ -42,7 +43,7 @@ from math import cos, erf, exp, floor, inf, log, log1p, nan, pi, sin, sqrt, tanh
 
 import numpy as np
 
-{imports}from tensorprog.runtime import integers
+{imports}from tensorprog.runtime import integers, lengths
 from tensorprog.runtime.compiling import njit
 from tensorprog.runtime import tape, tape_grams, tape_keys
 from tensorprog.runtime.table import {runtime}
@@ -285,7 +286,7 @@ class _Module:
         shape = [*extents.get(output.cell, ()), *(int_text(s) for s in output.cell.type.shape)]
         name, number = repr(output.name), self.system.outputs[output.cell]
         pad = ", 0" * (self.width - 1 - len(shape))
-        text = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
+        text = lengths_text(f"({', '.join(shape)}{',' if len(shape) == 1 else ''})").removeprefix("rt.")
         known = f" and {name} not in done" if self.tiles else ""
         lines = [f"if (only is None or {name} in only){known}:", "    found = None"]
         if output.cell in self.rows.outputs:

@@ -1,6 +1,6 @@
 """What an emitted module needs at run time: NumPy, Numba and SciPy, nothing of the compiler."""
 
-from tensorprog.runtime.algebra import averaged, contract, copied, integers, mean_product, narrow
+from tensorprog.runtime.algebra import averaged, contract, copied, integers, lengths, mean_product, narrow
 from tensorprog.runtime.basis import (
     Unwatched,
     common_dimension,
@@ -43,6 +43,7 @@ __all__ = [
     "haar_matrix",
     "in_precision",
     "integers",
+    "lengths",
     "matrix_dot",
     "mean_product",
     "narrow",

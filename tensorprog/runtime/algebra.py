@@ -8,6 +8,11 @@ from math import prod
 import numpy as np
 
 
+def lengths(*extents: int) -> tuple[int, ...]:
+    """Lengths of arrays from extents that may be below zero, as those of loops without iterations."""
+    return tuple(max(int(extent), 0) for extent in extents)
+
+
 def integers(array: object) -> np.ndarray:
     """An integer input: as it is if it holds integers, else as int64."""
     given = np.ascontiguousarray(array)
