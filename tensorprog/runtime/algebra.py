@@ -41,6 +41,7 @@ def contract(spec: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     Args:
         spec: as for `numpy.einsum`; a letter of one operand alone must be in the result.
     """
+    left, right = np.asarray(left), np.asarray(right)
     if left.dtype != right.dtype:  # one is a number, in double precision, the other a vector
         left, right = left.astype(np.float32, copy=False), right.astype(np.float32, copy=False)
     left_order, right_order, batch, left_free, summed, out_order = _plan(spec)

@@ -10,10 +10,10 @@ import numpy as np
 #: One of so many parts of the particles is run in both precisions, of at least `LEAST` particles in all: with fewer,
 #: float64 costs nothing.
 PARTS, LEAST = 16, 512
-#: Elements agree if they differ by less than `CLOSE`, relative to them, by what float32 leaves of the largest element, or by
-#: `SCATTER` times what two parts differ by: the last digit may decide if a direction of a matrix is counted, after which
-#: other random numbers are drawn. `SHARE` of them need not.
-CLOSE, ROUNDING, SCATTER, SHARE = 0.02, 1e-5, 3.0, 0.2
+#: Elements agree if they differ by less than `SCATTER` times what two parts differ by (the last digit may decide if a direction of a
+#: matrix is counted, after which other random numbers are drawn), or by `EXACT` times the largest element: what does not hang on
+#: random numbers, and what particles know to many digits, keeps them. `SHARE` of the elements need not.
+EXACT, SCATTER, SHARE = 1e-8, 3.0, 0.2
 
 Replicate = Callable[..., Mapping[str, np.ndarray]]
 
@@ -45,5 +45,5 @@ def close(single: np.ndarray, double: np.ndarray, other: np.ndarray) -> bool:
         return True
     if not (np.all(np.isfinite(single)) and np.all(np.isfinite(double))):
         return False
-    allowed = CLOSE * np.abs(double) + ROUNDING * np.max(np.abs(double)) + SCATTER * np.abs(double - other)
+    allowed = EXACT * np.max(np.abs(double)) + SCATTER * np.abs(double - other)
     return bool(np.mean(np.abs(single - double) > allowed) <= SHARE)

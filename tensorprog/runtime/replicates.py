@@ -33,6 +33,10 @@ PARTS = 4
 SEEN, SHARE = 2.0, 0.05
 
 
+#: What float32 rounds away in a run, relative to a value.
+ROUNDED = 1e-6
+
+
 def part_size(samples: int, parts: int) -> int:
     """The particles of one of so many parts: an even number, because particles may be paired."""
     return samples if parts == 1 else samples // (2 * parts) * 2
@@ -71,7 +75,11 @@ def run_replicates(replicate: Replicate, *, replicates: int, seed: int, steps: i
     missing = {name: unit for name, unit in units.items() if known[name] is None}
     known |= _run_units(replicate, missing, finished, remote, Counter(len(units), steps, progress), threads)
     results = [known[name] for name in units]
-    return _summary(results[:replicates], results[replicates:], samples, jumps or {}, set() if biased is None else biased)
+    values, errors = _summary(results[:replicates], results[replicates:], samples, jumps or {},
+                              set() if biased is None else biased)
+    if getattr(replicate, "keywords", {}).get("dtype") == "float32":
+        errors = {name: np.hypot(error, ROUNDED * np.abs(values[name])) for name, error in errors.items()}
+    return values, errors
 
 
 def _run_units(replicate: Replicate, units: Mapping[str, Unit], finished: Finished | None, remote: Remote | None,
