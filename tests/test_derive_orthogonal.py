@@ -9,7 +9,7 @@ import sympy
 from test_derive_numbers import SAMPLES, Evaluator
 
 import tensorprog
-from tensorprog.derive.symbols import E, Hat, Response
+from tensorprog.derive.symbols import E, Response
 
 
 class SteinEvaluator(Evaluator):
@@ -165,3 +165,26 @@ output moment(x*x) as q, moment(x*v) as r
     for output in "qr":
         assert float(found[output]) == pytest.approx(float(expected[output]), abs=0.03)
     assert sum(rule.kind == "dot" for rule in program.limit.rules) == 1
+
+
+def test_a_matrix_trained_by_two_loops_has_the_updates_of_both():
+    program = tensorprog.compile("""
+width n
+matrix O : [n, n] ~ orthogonal(1)
+vector v : [n] ~ normal(0, 1)
+vector w : [n] ~ normal(0, 1)
+for t in range(2):
+    f[t] = moment(w * tanh(O @ tanh(v)))
+    O -= grad((f[t] - 1)**2, O)
+for t in range(2):
+    g[t] = moment(w * tanh(O @ tanh(v)))
+    O -= grad((g[t] + 1)**2, O)
+output f, g
+""")
+    sampled = program.run(method="particles", samples=2048, replicates=4)
+    evaluator = SteinEvaluator(program.limit.rules)
+    for output in "fg":
+        family = sympy.IndexedBase(sympy.Symbol(output))
+        for t in range(2):
+            slack = 4 * float(sampled.error[output][t]) + 0.01
+            assert float(evaluator.of(family[t])) == pytest.approx(float(sampled[output][t]), abs=slack)
