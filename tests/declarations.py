@@ -17,4 +17,4 @@ vector w[L] : [n] ~ normal(0, 1)
 """
 
 # Programs of the repository that `tpc derive` refuses: functions of matrices have a limit, but no formulas (TP726).
-WITHOUT_FORMULAS = ("adam", "isometry", "muon", "sharpness")
+WITHOUT_FORMULAS = ("adam", "muon", "sharpness")

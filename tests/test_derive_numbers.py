@@ -19,7 +19,8 @@ from tensorprog.derive.symbols import Atom, Cov, E, Hat, NonlinearityBase
 PROGRAMS = Path(__file__).parent / "programs"
 SAMPLES = 400_000
 
-FUNCTIONS = {("tanh", 0): np.tanh, ("tanh", 1): lambda x: 1 - np.tanh(x) ** 2, ("relu", 0): lambda x: np.maximum(x, 0),
+FUNCTIONS = {("tanh", 0): np.tanh, ("tanh", 1): lambda x: 1 - np.tanh(x) ** 2,
+             ("tanh", 2): lambda x: -2 * np.tanh(x) * (1 - np.tanh(x) ** 2), ("relu", 0): lambda x: np.maximum(x, 0),
              ("step", 0): lambda x: (x > 0).astype(float), ("sign", 0): np.sign}
 
 
@@ -28,11 +29,12 @@ class Evaluator:
     worked out when it is asked for, by the equation whose left side it is at some values of the indices; `sizes` are
     the numbers for the symbols."""
 
+    KINDS = ("initial", "expectation", "nonlin", "moment", "matmul", "dot", "covariance")
+
     def __init__(self, rules, **sizes):
-        self.sizes = {symbol: sizes[symbol.name] for rule in rules for symbol in rule.left.free_symbols
+        self.sizes = {symbol: sympy.sympify(sizes[symbol.name]) for rule in rules for symbol in rule.left.free_symbols
                       | rule.right.free_symbols | bounds(rule) if symbol.name in sizes}
-        self.rules = [rule for rule in rules if rule.kind in ("initial", "expectation", "nonlin", "moment", "matmul",
-                                                              "dot", "covariance")]
+        self.rules = [rule for rule in rules if rule.kind in self.KINDS]
         self.values = {}
         self.drawn = []
         self.random = np.random.default_rng(1)

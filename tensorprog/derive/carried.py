@@ -25,6 +25,7 @@ class Head:
         self.tracer, self.cell, self.statement, self.loop, self.before = tracer, cell, statement, loop, before
         self.around = tuple(b.symbol for b in tracer.loops)
         self.carried = False
+        self._label = ""
         self.patterns = [items for s in walk(statement.body) if written(s) is cell
                          for items in access_indices(s, cell)]
 
@@ -32,6 +33,12 @@ class Head:
     def head(self) -> Expr:
         """The time index at the head: the variable, or one more where the loop counts down."""
         return self.loop.symbol if self.statement.step > 0 else self.loop.symbol + 1
+
+    @property
+    def label(self) -> str:
+        """The name of what the loop carries, taken when it is first asked for."""
+        self._label = self._label or self.tracer.labels.carried(self.cell, len(self.around))
+        return self._label
 
     def __call__(self, items: Items) -> Value:
         if self._own(items):
@@ -48,8 +55,7 @@ class Head:
         return False
 
     def _at(self, time: Expr, items: Items) -> Value:
-        label = self.tracer.labels.cell(self.cell)
-        indices = (*self.around, time, *items)
+        label, indices = self.label, (*self.around, time, *items)
         if isinstance(self.cell.type, MatrixType):
             return initial(matrix_label(label, indices), state=True)
         return z(label, indices) if self.cell.type.width else element(label, indices)
@@ -89,10 +95,9 @@ class Head:
         forward = self.statement.step > 0
         after = self.head + (1 if forward else -1)
         step, start = (lookup(tracer.scope, a, formal) for a in (array, self.before))
-        label = tracer.labels.cell(cell)
         if isinstance(cell.type, MatrixType):
-            state = State(label, self.loop, forward, self.around, formal, step, start)
-            tracer.trace.states[label, len(self.around)] = state
+            state = State(self.label, self.loop, forward, self.around, formal, step, start)
+            tracer.trace.states[self.label, len(self.around)] = state
             return
         axes = tuple(Binder(f, *tracer.scope.ranges[f]) for f in formal)
         first = self.loop.low if forward else self.loop.high + 1

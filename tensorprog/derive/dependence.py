@@ -16,7 +16,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.derive.arrays import Binder
-from tensorprog.derive.symbols import OPAQUE, Atom, Dot, Hat
+from tensorprog.derive.symbols import OPAQUE, Atom, Dot, Hat, Rest
 from tensorprog.derive.system import HatSite, System
 
 Interval = tuple[Expr | None, Expr | None]
@@ -90,15 +90,17 @@ class Dependence:
 
     def of_atom(self, atom: Atom) -> Iterator[Reach]:
         """The reaches that a variable has by its definitions, in its own indices."""
-        if isinstance(atom, Hat | Dot):
+        if isinstance(atom, Hat | Dot | Rest):
             found = self.system.site_of(atom)
             if found is not None:
                 site, mapping = found
                 number = self.system.hats.index(site)
                 if isinstance(atom, Hat):
                     yield {number: (tuple((mapping.get(s, s), mapping.get(s, s)) for s in site.symbols),)}
-                else:
+                elif isinstance(atom, Dot):
                     yield _mapped(self.of_dot[number], mapping)
+                else:  # It takes away only what the vector depends on already.
+                    yield _mapped(self.of_expression(site.arg, site.loops), mapping)
             return
         for number, mapping, _ in self.system.numbered_definitions(atom):
             yield _mapped(self.of_equation[number], mapping)

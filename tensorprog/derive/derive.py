@@ -18,7 +18,7 @@ from tensorprog.derive.entries import Trace
 from tensorprog.derive.formula import formula
 from tensorprog.derive.indices import Renaming
 from tensorprog.derive.integers import to_constant, to_integer
-from tensorprog.derive.notes import STEIN
+from tensorprog.derive.notes import ORTHOGONAL, STEIN, STEIN_ORTHOGONAL
 from tensorprog.derive.rules import Derivation, Index, Rule, Step
 from tensorprog.derive.simplify import Finding, Simplified, Vectors, simplified
 from tensorprog.derive.symbols import Atom, Cov, Hat, expectation, index, z
@@ -106,6 +106,7 @@ class _Writer:
                  if s not in loops and "#" not in str(s)}
         taken |= set(read.labels.taken)
         self.renaming = Renaming(loops, taken)
+        self.explained = False
 
     def derivation(self) -> Derivation:
         rules = [self._initial(i) for i in self.limit.initials if not isinstance(i.cell.type, MatrixType)]
@@ -161,8 +162,15 @@ class _Writer:
         pieces = self.result.responses.pieces[number]
         if not pieces:
             return []
-        note = STEIN if any(p.rough for p in pieces) else ""
-        return [self._rule("dot", site.dot, self.result.responses.total(number), site.loops, site.condition, note=note)]
+        orthogonal = self.system.scales[site.matrix].orthogonal
+        stein = STEIN_ORTHOGONAL if orthogonal else STEIN
+        note = stein if any(p.rough for p in pieces) else ""
+        rules = [self._rule("dot", site.dot, self.result.responses.total(number), site.loops, site.condition, note=note)]
+        if orthogonal:
+            rest = self.result.responses.written_rest(number)
+            note, self.explained = "" if self.explained else ORTHOGONAL, True
+            rules.append(self._rule("rest", site.rest, rest, site.loops, site.condition, note=note))
+        return rules
 
     def _covariances(self, number: int) -> list[Rule]:
         site = self.system.hats[number]
@@ -173,7 +181,7 @@ class _Writer:
         copies = {b.symbol: self.system.scope.fresh(b.symbol, b.low, b.high) for b in other.loops}
         loops = tuple(Binder(copies[b.symbol], b.low.xreplace(copies), b.high.xreplace(copies)) for b in other.loops)
         factor = self.system.scales[site.matrix].factor(site.transposed)
-        value = factor * expectation(site.arg * other.arg.xreplace(copies))
+        value = factor * expectation(site.arg * self.result.responses.rest(other, copies))
         if isinstance(site.label, sympy.Indexed):
             for mine, theirs in zip(site.label.indices, other.label.indices, strict=True):
                 theirs = theirs.xreplace(copies)

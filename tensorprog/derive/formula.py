@@ -47,6 +47,9 @@ class TextPrinter(StrPrinter):
     def _print_Dot(self, expr):
         return f"Zdot^{{{self._product(expr)}}}"
 
+    def _print_Rest(self, expr):
+        return f"R^{{{self._product(expr)}}}"
+
     def _print_E(self, expr):
         return f"E[{TextPrinter()._print(expr.args[0])}]"
 

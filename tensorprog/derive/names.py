@@ -36,6 +36,7 @@ class Labels:
 
     taken: dict[str, int] = field(default_factory=dict)
     of_cell: dict[str, str] = field(default_factory=dict)
+    carriers: set[tuple[str, int]] = field(default_factory=set)
 
     def new(self, stem: str) -> str:
         count = self.taken.get(stem, 0) + 1
@@ -46,6 +47,14 @@ class Labels:
         if cell.name not in self.of_cell:
             self.of_cell[cell.name] = self.new(stem_of(cell))
         return self.of_cell[cell.name]
+
+    def carried(self, cell: Cell, depth: int) -> str:
+        """The name of what a loop inside of `depth` others carries in a cell: for the first loop at that depth the cell's own. Times
+        of a further loop are not those of the first, and so it gets a new name."""
+        if (cell.name, depth) in self.carriers:
+            return self.new(self.cell(cell).partition(".")[0])
+        self.carriers.add((cell.name, depth))
+        return self.cell(cell)
 
 
 def stem_of(cell: Cell) -> str:

@@ -99,7 +99,10 @@ def _explicit(system: System, responses: Responses, expr: Expr) -> Expr | None:
         pieces = None if found is None else responses.pieces[system.hats.index(found[0])]
         if pieces is None or any(p.binders or p.coefficient.has(sympy.Derivative) for p in pieces):
             return None
-        totals[dot] = sympy.Add(*(p.total for p in pieces)).xreplace(found[1])
+        total = responses.without_rests(sympy.Add(*(p.total for p in pieces)))
+        if total is None:
+            return None
+        totals[dot] = total.xreplace(found[1])
     return sympy.expand(map_random(expr, lambda a: totals.get(a, a)))
 
 

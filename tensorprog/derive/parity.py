@@ -14,7 +14,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.derive.responses import Piece, Responses
-from tensorprog.derive.symbols import OPAQUE, Atom, Cases, Dot, E, Hat, NonlinearityBase, Response, Z
+from tensorprog.derive.symbols import OPAQUE, Atom, Cases, Dot, E, Hat, NonlinearityBase, Response, Rest, Z
 from tensorprog.derive.system import System
 from tensorprog.ir import parities
 from tensorprog.ir.parities import of_product, of_sum
@@ -51,9 +51,13 @@ class Parity:
         return self
 
     def _piece(self, piece: Piece) -> str:
-        """A term of a response: zero where its coefficient is, by induction over the order of execution."""
+        """A term of a response."""
+        return parities.ZERO if self._has_no(piece) else self.of(piece.y)
+
+    def _has_no(self, piece: Piece) -> bool:
+        """Whether the coefficient of a term is zero, by induction over the order of execution."""
         factors = [f.args[0] for f in sympy.Mul.make_args(piece.coefficient) if isinstance(f, E)]
-        return parities.ZERO if any(self.of(f) in (parities.ODD, parities.ZERO) for f in factors) else self.of(piece.y)
+        return any(self.of(f) in (parities.ODD, parities.ZERO) for f in factors)
 
     def _raise(self, table: list[str], number: int, found: str) -> bool:
         new = of_sum((table[number], found))
@@ -99,12 +103,16 @@ class Parity:
         return parities.NEITHER
 
     def _atom(self, atom: Atom) -> str:
-        if isinstance(atom, Hat | Dot):
+        if isinstance(atom, Hat | Dot | Rest):
             found = self.system.site_of(atom)
             if found is None:
                 return parities.NEITHER
+            number = self.system.hats.index(found[0])
             if isinstance(atom, Dot):
-                return self.of_dot[self.system.hats.index(found[0])]
+                return self.of_dot[number]
+            if isinstance(atom, Rest):
+                told = (self.of(p.hat) for p in self.responses.pieces[number] if not self._has_no(p))
+                return of_sum([self.of(found[0].arg), *told])
             changes = ("matrix", found[0].matrix, str(int(found[0].transposed))) in self.flip
             return parities.ODD if changes else parities.EVEN
         found = [self.of_equation[number] for number, _, _ in self.system.numbered_definitions(atom)]

@@ -2,6 +2,10 @@
 
     Zdot^{W x} = s * sum over uses W.T y of Z^y * E[d Z^x / d Zhat^{W.T y}]         (TP IV, Definition 7.3)
 
+Of an orthogonal matrix the *rest* R^{W.T y} stands in the place of Z^y (`covariance/gaussian.py`):
+
+    R^{W x} = Z^x - k * sum over uses W.T y of Zhat^{W.T y} * E[d Z^x / d Zhat^{W.T y}]
+
 A use is a box of iterations (`dependence`). Where the box is a single iteration and Z^x is an explicit function of
 that Gaussian part the derivative is carried out; elsewhere, and at jumps, it stays a partial derivative, to be read
 by Stein's lemma.
@@ -9,7 +13,7 @@ by Stein's lemma.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy
 from sympy import Expr, S
@@ -25,6 +29,7 @@ from tensorprog.derive.symbols import (
     Hat,
     NonlinearityBase,
     Response,
+    Rest,
     expectation,
     is_random,
 )
@@ -36,19 +41,31 @@ DEPTH = 12
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`sum over binders of coefficient * y`, with the coefficient an expectation; `rough` if it needs Stein's lemma."""
+    """`sum over binders of factor * slope * y`, with the slope an expectation; `rough` if it needs Stein's lemma."""
 
     other: int
     y: Expr
     hat: Expr
     binders: tuple[Binder, ...]
-    coefficient: Expr
+    factor: Expr
+    slope: Expr
     rough: bool = False
     condition: sympy.Basic = S.true
 
     @property
+    def coefficient(self) -> Expr:
+        return self.factor * self.slope
+
+    @property
     def total(self) -> Expr:
-        value = where(self.coefficient * self.y, self.condition)
+        return self._summed(self.coefficient * self.y)
+
+    def told(self, share: Expr) -> Expr:
+        """What the uses have told of the vector that depends on them."""
+        return self._summed(share * self.slope * self.hat)
+
+    def _summed(self, term: Expr) -> Expr:
+        value = where(term, self.condition)
         for binder in reversed(self.binders):
             value = sum_over(value, binder)
         return value
@@ -60,11 +77,47 @@ class Responses:
     def __init__(self, system: System, dependence: Dependence):
         self.system, self.dependence = system, dependence
         self.pieces: list[tuple[Piece, ...]] = [() for _ in system.hats]
+        self._known = 0
         for number in range(len(system.hats)):
             self.pieces[number] = tuple(self._of_site(number))
+            self._known = number + 1
+        self.pieces = [tuple(replace(p, y=self._whole(p.y)) for p in pieces) for pieces in self.pieces]
 
     def total(self, number: int) -> Expr:
         return sympy.Add(*(p.total for p in self.pieces[number]))
+
+    def rest(self, site: HatSite, mapping: dict[Expr, Expr]) -> Expr:
+        """What stands for the argument of a site in responses and covariances: the argument itself if entries are
+        independent, or if nothing has told of it."""
+        if not self.system.scales[site.matrix].orthogonal:
+            return site.arg.xreplace(mapping)
+        return self._whole(site.rest.xreplace(mapping))
+
+    def written_rest(self, number: int) -> Expr:
+        """The rest of a site as its argument and Gaussian parts."""
+        site = self.system.hats[number]
+        share = self.system.scales[site.matrix].share(site.transposed)
+        return sympy.Add(site.arg, *(-p.told(share) for p in self.pieces[number]))
+
+    def without_rests(self, expr: Expr) -> Expr | None:
+        """The expression with its rests written out; None where one is a sum over iterations."""
+        written: dict[Expr, Expr] = {}
+        for rest in expr.atoms(Rest):
+            found = self.system.site_of(rest)
+            if found is None:
+                return None
+            number = self.system.hats.index(found[0])
+            if any(p.binders for p in self.pieces[number]):
+                return None
+            written[rest] = self.written_rest(number).xreplace(found[1])
+        return expr.xreplace(written)
+
+    def _whole(self, vector: Expr) -> Expr:
+        """The argument in the place of a rest of which nothing was told."""
+        if not isinstance(vector, Rest):
+            return vector
+        found = self.system.site_of(vector)
+        return vector.args[2] if found and not self.pieces[self.system.hats.index(found[0])] else vector
 
     def _of_site(self, number: int):
         site = self.system.hats[number]
@@ -91,13 +144,14 @@ class Responses:
             derivative = self.derivative(site.arg, other, tuple(mapping.get(s, s) for s in target.symbols), DEPTH)
         rough = derivative is not None and _is_rough(derivative)
         if derivative is None or rough:
-            coefficient = factor * E(Response(site.arg, hat))
+            slope = E(Response(site.arg, hat))
         elif derivative == 0:
             return None
         else:
-            coefficient = factor * expectation(derivative)
-        y = target.arg.xreplace(mapping)
-        return Piece(other, y, hat, binders, coefficient, rough, self._condition(target, mapping, y))
+            slope = expectation(derivative)
+        condition = self._condition(target, mapping, target.arg.xreplace(mapping))
+        y = (target.rest if self.system.scales[site.matrix].orthogonal else target.arg).xreplace(mapping)
+        return Piece(other, y, hat, binders, factor, slope, rough, condition)
 
     def _condition(self, target: HatSite, mapping: dict[Expr, Expr], y: Expr) -> sympy.Basic:
         """When a single iteration is one that ran, unless y is zero in those that did not."""
@@ -159,8 +213,8 @@ class Responses:
             return S.Zero
         if depth == 0 or not isinstance(leaf, Atom):
             return None
-        if isinstance(leaf, Dot):
-            return self._of_dot(leaf, target, values, depth)
+        if isinstance(leaf, Dot | Rest):
+            return self._of_part(leaf, target, values, depth)
         found = [(self.derivative(equation.right.xreplace(mapping), target, values, depth - 1),
                   S.true if certain else same_indices(equation.left, leaf))
                  for equation, mapping, certain in self.system.definitions(leaf)
@@ -177,15 +231,16 @@ class Responses:
                     for s, v in zip(site.symbols, values, strict=True))
         return S.Zero if apart else None
 
-    def _of_dot(self, leaf: Dot, target: int, values: tuple[Expr, ...], depth: int) -> Expr | None:
+    def _of_part(self, leaf: Dot | Rest, target: int, values: tuple[Expr, ...], depth: int) -> Expr | None:
         found = self.system.site_of(leaf)
         if found is None:
             return None
-        pieces = self.pieces[self.system.hats.index(found[0])]
-        if not pieces or any(p.binders for p in pieces):
+        number = self.system.hats.index(found[0])
+        pieces = self.pieces[number]
+        if any(p.binders for p in pieces) or not pieces and (isinstance(leaf, Dot) or number >= self._known):
             return None
-        total = sympy.Add(*(p.total for p in pieces)).xreplace(found[1])
-        return self.derivative(total, target, values, depth - 1)
+        total = self.total(number) if isinstance(leaf, Dot) else self.written_rest(number)
+        return self.derivative(total.xreplace(found[1]), target, values, depth - 1)
 
     def _may_reach(self, leaf: Expr, target: int, values: tuple[Expr, ...]) -> bool:
         for use in uses(leaf):

@@ -14,6 +14,7 @@ KINDS = {
     "moment": "the limit of a scalar (ZMoment)",
     "matmul": "a product with a matrix (ZMatMul) and the updates of the matrix",
     "dot": "the response part of a product (ZDot)",
+    "rest": "what products with the transpose of an orthogonal matrix have not told of a vector",
     "covariance": "the covariance of a Gaussian family (ZHat)",
     "expectation": "a name for an expectation that occurs more than once",
     "start": "what a loop starts from",

@@ -4,6 +4,7 @@
     Prod(matrix, tr, x)        the limit variable of `matrix @ x` (tr = 0) or `matrix.T @ x` (tr = 1)
     Hat(matrix, tr, x)         its Gaussian part, for an initial matrix
     Dot(matrix, tr, x)         its response part
+    Rest(matrix, tr, x)        what products with the transpose have not told of x, for an orthogonal matrix
     E(x)                       expectation
     Cov(x, y)                  covariance
     Response(x, hat)           the partial derivative of x by a Gaussian part
@@ -42,6 +43,10 @@ class Hat(Atom):
 
 
 class Dot(Atom):
+    pass
+
+
+class Rest(Atom):
     pass
 
 

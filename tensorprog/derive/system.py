@@ -14,22 +14,29 @@ from tensorprog.derive.closed_forms import ClosedForms
 from tensorprog.derive.entries import Equation, Site, State, Trace
 from tensorprog.derive.integers import ratio, to_constant
 from tensorprog.derive.matrices import Base, initial
-from tensorprog.derive.symbols import Atom, Dot, Hat, Prod, Z, matrix_label
+from tensorprog.derive.symbols import Atom, Dot, Hat, Prod, Rest, Z, matrix_label
 from tensorprog.diagnostics import Diagnostic, ProgramError
-from tensorprog.ensembles import ensemble_of
+from tensorprog.ensembles import Ensemble, ensemble_of
 from tensorprog.ir.program import Initial, MatrixType, Program
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Entry variance s/n of a matrix with n columns, and the ratio rho of rows to columns."""
+    """Entry variance s/n of a matrix with n columns, and the ratio rho of rows to columns; whether it is a multiple of
+    an orthogonal one."""
 
     s: Expr
     rho: Expr
+    orthogonal: bool = False
 
     def factor(self, transposed: bool) -> Expr:
         """That of covariances and responses."""
         return self.s * self.rho if transposed else self.s
+
+    def share(self, transposed: bool) -> Expr:
+        """The share of a vector that products with an orthogonal matrix and its transpose leave of it: the vector's
+        width over the larger one."""
+        return (self.rho if transposed else S.One) / sympy.Max(S.One, self.rho)
 
 
 @dataclass(slots=True)
@@ -52,6 +59,10 @@ class HatSite:
     @property
     def dot(self) -> Expr:
         return Dot(self.label, S(int(self.transposed)), self.arg)
+
+    @property
+    def rest(self) -> Expr:
+        return Rest(self.label, S(int(self.transposed)), self.arg)
 
     @property
     def symbols(self) -> tuple[sympy.Symbol, ...]:
@@ -96,14 +107,15 @@ class System:
             mapping[b.symbol], b.low.xreplace(mapping), b.high.xreplace(mapping)) is False for b in equation.loops)
 
     def site_of(self, atom: Expr) -> tuple[HatSite, dict[Expr, Expr]] | None:
-        """The site of a Gaussian part or a response."""
+        """The site of a Gaussian part, a response or a rest."""
         if atom not in self._sites:
             self._sites[atom] = next(self._matching_sites(atom), None)
         return self._sites[atom]
 
     def _matching_sites(self, atom: Expr) -> Iterator[tuple[HatSite, dict[Expr, Expr]]]:
         for site in self.hats:
-            found = match_all(site.hat if isinstance(atom, Hat) else site.dot, atom, set(site.symbols))
+            own = {Hat: site.hat, Dot: site.dot, Rest: site.rest}[atom.func]
+            found = match_all(own, atom, set(site.symbols))
             if found is not None and found[1]:
                 yield site, found[0]
 
@@ -118,6 +130,7 @@ def build_system(limit: Program, trace: Trace) -> System:
         else:
             _write_out(system, forms, entry)
     system.open_states = tuple(sorted(forms.open))
+    _require_closed(limit, trace, system)
     system.matrices = [_matrix_rule(forms, state) for state in trace.states.values()]
     return system
 
@@ -134,14 +147,13 @@ def _matrix_rule(forms: ClosedForms, state: State) -> Equation:
     return Equation(after, state.step.expression(), loops, S.true, "matrix")
 
 
-def _require_independent(limit: Program, declared: Initial) -> None:
-    """The rules written here are those of independent entries.
+def _require_known(limit: Program, declared: Initial, ensemble: Ensemble) -> None:
+    """The rules written here are those of independent entries and of orthogonal matrices.
 
     Raises:
-        ProgramError: TP726, for an orthogonal matrix, or one whose law has an operator of its own.
+        ProgramError: TP726, for a matrix whose law has an operator of its own.
     """
-    ensemble = ensemble_of(declared)
-    if ensemble.orthogonal or callable(ensemble.operator):
+    if callable(ensemble.operator):
         name = declared.cell.display or declared.cell.name
         raise ProgramError([Diagnostic(
             "TP726", f"there are no formulas for the {ensemble.name} matrix `{name}`", declared.cell.span, help=(
@@ -149,13 +161,34 @@ def _require_independent(limit: Program, declared: Initial) -> None:
             limit.source)
 
 
+def _require_closed(limit: Program, trace: Trace, system: System) -> None:
+    """Products with a matrix without closed form are not written out, so that what they tell of vectors is not known.
+
+    Raises:
+        ProgramError: TP726, if such a matrix is made of an orthogonal one.
+    """
+    found = list(system.open_states)
+    for name in found:  # It grows by the states that these are made of.
+        terms = [t for s in trace.states.values() if s.label == name for m in (s.start, s.step) for t in m.terms]
+        bases = [t.factor for t in terms if isinstance(t.factor, Base)]
+        found += [n for n in dict.fromkeys(_matrix_name(b.label) for b in bases if b.state) if n not in found]
+        for matrix in (_matrix_name(b.label) for b in bases if not b.state):
+            if system.scales[matrix].orthogonal:
+                declared = next(i for i in limit.initials if trace.labels.cell(i.cell) == matrix)
+                raise ProgramError([Diagnostic(
+                    "TP726", f"there are no formulas for the orthogonal matrix `{matrix}`: a loop makes a matrix of it that is not "
+                    "that times a number plus outer products", declared.cell.span, help=(
+                        "`tpc run` computes its limit; write the matrix of every iteration in terms of initial ones"))], limit.source)
+
+
 def _scales(limit: Program, trace: Trace) -> Iterator[tuple[str, Scale]]:
     for declared in limit.initials:
         if isinstance(declared.cell.type, MatrixType) and declared.law.name == "normal":
-            _require_independent(limit, declared)
+            ensemble = ensemble_of(declared)
+            _require_known(limit, declared, ensemble)
             rows, cols = (ratio(limit, w) for w in (declared.cell.type.rows, declared.cell.type.cols))
             variance = to_constant(limit, declared.law.args[1])
-            yield trace.labels.cell(declared.cell), Scale(variance * cols, rows / cols)
+            yield trace.labels.cell(declared.cell), Scale(variance * cols, rows / cols, ensemble.orthogonal)
 
 
 def _write_out(system: System, forms: ClosedForms, site: Site) -> None:
@@ -173,9 +206,12 @@ def _write_out(system: System, forms: ClosedForms, site: Site) -> None:
         system.equations.append(Equation(site.left, right, site.loops, site.condition, "matmul"))
 
 
+def _matrix_name(label: Expr) -> str:
+    return str(label.base.label) if isinstance(label, sympy.Indexed) else str(label)
+
+
 def _hat_site(system: System, label: Expr, transposed: bool, site: Site) -> HatSite:
-    name = str(label.base.label) if isinstance(label, sympy.Indexed) else str(label)
-    made = HatSite(name, label, transposed, site.arg, site.loops, site.condition, len(system.equations))
+    made = HatSite(_matrix_name(label), label, transposed, site.arg, site.loops, site.condition, len(system.equations))
     for other in system.hats:
         if other.hat == made.hat and other.loops == made.loops:
             return other

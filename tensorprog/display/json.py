@@ -8,7 +8,7 @@ r"""A derivation as JSON, for other programs.
      "families": [{"matrix": "W", "transposed": false}], "steps": [...]}
 
 `kind` is a key of `rules.KINDS`. TEXT is what the text output shows. SREPR is `sympy.srepr` of the expression, in
-which Z, Hat, Dot, Prod, E, Cov and Response are functions; `condition` is empty for an equation that always holds.
+which Z, Hat, Dot, Rest, Prod, E, Cov and Response are functions; `condition` is empty for an equation that always holds.
 """
 
 from __future__ import annotations

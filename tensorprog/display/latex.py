@@ -68,6 +68,9 @@ class FormulaPrinter(LatexPrinter):
     def _print_Dot(self, expr: Any) -> str:
         return rf"\dot{{Z}}^{{{self._product(expr)}}}"
 
+    def _print_Rest(self, expr: Any) -> str:
+        return f"R^{{{self._product(expr)}}}"
+
     def _print_E(self, expr: Any) -> str:
         return rf"\mathbb{{E}}\left[{self._print(expr.args[0])}\right]"
 
