@@ -1,4 +1,4 @@
-"""Residual networks of many layers by particles: all layers share a space, and take more directions than it has room for."""
+"""Residual networks of many layers by particles: all share a space, and take more directions than it has room for."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Directions:
         self.samples, self.entry = samples, entry
         self.count = 1
         self._rows = np.ones((1, samples), entry)
-        # The sum over met vectors of the outer products of their coordinates, but for the constant's, which always stays.
+        # The sum over met vectors of the outer products of their coordinates. The constant stays whatever its energy.
         self._energy = np.zeros((1, 1), entry)
 
     @property
@@ -72,7 +72,7 @@ class Directions:
         self._energy[: self.count, : self.count] += shares.T @ shares
 
     def shrink(self, count: int) -> None:
-        """Keep the constant and the `count` - 1 principal axes of most energy, less the largest energy that is dropped."""
+        """Keep the constant and the `count` - 1 axes of most energy, less the largest energy that is dropped."""
         if self.count <= count:
             return
         values, axes = np.linalg.eigh(self._energy[1:self.count, 1:self.count].astype(float))

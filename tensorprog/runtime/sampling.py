@@ -23,8 +23,8 @@ LATER_BLOCK = 128
 NEGLIGIBLE = {np.dtype("float64"): 1e-14, np.dtype("float32"): 1e-6}
 # The share of directions in particles beyond which truncation and noise are no longer small.
 CROWDED = 0.5
-# The share of the directions that there is room for which is kept where room ends: measured, errors of residual networks
-# hardly depend on it between a tenth and three quarters, and a small one costs least.
+# The share of the directions that there is room for which is kept where room ends. Measured in residual networks, errors
+# hardly depend on it between a tenth and a half, and a small one costs less.
 KEPT = 0.25
 # A space by itself, and not a part of a larger one.
 WHOLE = (0, 1)
@@ -143,9 +143,9 @@ class Space:
         return np.concatenate([head, rows[room:]]) if len(rows) > room else head
 
     def remember(self, directions: np.ndarray, vectors: np.ndarray) -> None:
-        """Keep later normals orthogonal to directions, [k, N], that they are independent of in the limit; `vectors`, [B, N],
-        are those that the directions were taken for.
+        """Keep later normals orthogonal to directions, [k, N], that they are independent of in the limit.
 
+        `vectors`, [B, N], are those that the directions were taken for.
         For the inputs of a matrix this makes its transpose the exact adjoint.
         """
         if self.plain or self.mirrored:
