@@ -83,7 +83,7 @@ class Basis:
             self.jitter = jitter
         return self._one
 
-    def remember(self, rows: np.ndarray) -> None:
+    def remember(self, directions: np.ndarray, vectors: np.ndarray) -> None:
         """Fresh directions are orthogonal to everything before them anyway."""
 
     def note(self, vectors: int, count: int) -> None:

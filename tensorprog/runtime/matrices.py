@@ -155,7 +155,7 @@ class Side:
         directions = _new_directions(residual, size, HYSTERESIS * tolerance, self.inputs.array)
         if len(directions):
             self.inputs.append(directions)
-            self.source.remember(directions)
+            self.source.remember(directions, x)
             if self.owner is not None:
                 self.owner.extend(self, directions)
 
