@@ -17,7 +17,7 @@ test: $(READY)
 
 test-torch: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,torch] "$(TORCH)"
-	$(BIN)/python -m pytest tests/torch
+	$(BIN)/python -m pytest tests/torch -m "not slow"
 
 test-extras: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,tables,notebook,sklearn,lsp,dask]

@@ -132,7 +132,7 @@ def test_training_is_that_of_torch_s_optimizers(optimizer, loss, eta, options):
     limit, widest = found.limit["loss"], found.networks[-1]
     allowed = 4 * (widest.error["loss"] + found.limit.error["loss"]) + 0.02 * limit[0]
     assert np.all(np.abs(widest["loss"] - limit) < allowed)
-    assert abs(limit[-1] - limit[0]) > 0.05 * limit[0]
+    assert abs(limit[-1] - limit[0]) > 0.03 * limit[0]
 
 
 @pytest.mark.slow
