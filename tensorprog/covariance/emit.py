@@ -15,7 +15,6 @@ from sympy import Expr, Symbol
 
 from tensorprog.codegen.binding import bind_text
 from tensorprog.codegen.extents import family_extents
-from tensorprog.codegen.layout import lengths_text
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.codegen.quoting import quoted, quoted_name
 from tensorprog.covariance.contraction import contracted
@@ -286,7 +285,7 @@ class _Module:
         shape = [*extents.get(output.cell, ()), *(int_text(s) for s in output.cell.type.shape)]
         name, number = repr(output.name), self.system.outputs[output.cell]
         pad = ", 0" * (self.width - 1 - len(shape))
-        text = lengths_text(f"({', '.join(shape)}{',' if len(shape) == 1 else ''})").removeprefix("rt.")
+        text = f"lengths({', '.join(shape)})"
         known = f" and {name} not in done" if self.tiles else ""
         lines = [f"if (only is None or {name} in only){known}:", "    found = None"]
         if output.cell in self.rows.outputs:

@@ -76,10 +76,10 @@ class Signs:
         return function.family or function.named
 
     def _function(self, expr: Expr) -> str:
-        inner = [self._look(a) for a in expr.args]
-        if expr == 0 or parity_of(expr.func) == "odd":
+        inner, own = [self._look(a) for a in expr.args], parity_of(expr.func)
+        if expr == 0 or own == "odd":
             return inner[0] if inner else ZERO
-        if all(p in (EVEN, ZERO) for p in inner) or inner == [ODD] and parity_of(expr.func) == "even":
+        if all(p in (EVEN, ZERO) for p in inner) or inner == [ODD] and own == "even":
             return EVEN
         return NEITHER
 

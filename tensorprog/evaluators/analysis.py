@@ -83,7 +83,7 @@ class Analysis(Compiled):
 
     def _covered(self) -> Covered:
         announce("planning: looking for equations")
-        return self.equations(list(dict.fromkeys(o.cell for o in self.limit.outputs)))
+        return self.equations(self._results)
 
     def equations(self, cells: list[Cell], conditional: bool = True) -> Covered:
         """Those of the outputs `cells` that have equations (`covariance.build.covered`)."""
@@ -94,8 +94,12 @@ class Analysis(Compiled):
     @cached_property
     def unconditional(self) -> Covered:
         """The same without equations for which numbers have to cancel."""
-        cells = list(dict.fromkeys(o.cell for o in self.limit.outputs))
-        return self.kept("equations without conditions", lambda: self.equations(cells, conditional=False))
+        return self.kept("equations without conditions", lambda: self.equations(self._results, conditional=False))
+
+    @property
+    def _results(self) -> list[Cell]:
+        """The cells of the outputs, each once."""
+        return list(dict.fromkeys(o.cell for o in self.limit.outputs))
 
     @cached_property
     def covariances(self) -> Analysis:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorprog.compiled import Drawn
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import STATES, Choice, Evaluated
 from tensorprog.ir.program import Output
@@ -25,14 +26,7 @@ def choice(output: Output, reason: str) -> Choice:
 
 def emit(analysis: Analysis) -> str:
     """The source of the emitted module of all outputs."""
-    def text() -> str:
-        from tensorprog.codegen.module import emit_module
-        from tensorprog.passes.schedule import readouts_late
-
-        return emit_module(readouts_late(analysis.limit, analysis.mirrored), analysis.original, analysis.powers,
-                           analysis.vanishing, analysis.mirrored, analysis.env)
-
-    return analysis.text("particles", text)
+    return analysis.text("particles", lambda: _module_of(analysis, analysis))
 
 
 def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, options: Mapping[str, Any]) -> Evaluated:
@@ -53,16 +47,18 @@ def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, opt
 
 def emit_draws(analysis: Analysis) -> str:
     """The source of the emitted module that draws the samples; there must be some."""
-    def text() -> str:
-        from tensorprog.codegen.module import emit_module
-        from tensorprog.passes.schedule import readouts_late
+    assert analysis.drawn is not None
+    drawn = analysis.drawn
+    return analysis.text("draws", lambda: _module_of(analysis, drawn))
 
-        drawn = analysis.drawn
-        assert drawn is not None
-        return emit_module(readouts_late(drawn.limit, drawn.mirrored), analysis.original, analysis.powers,
-                           drawn.vanishing, drawn.mirrored, analysis.env)
 
-    return analysis.text("draws", text)
+def _module_of(analysis: Analysis, part: Analysis | Drawn) -> str:
+    """The source of the module of the outputs, or of what is drawn."""
+    from tensorprog.codegen.module import emit_module
+    from tensorprog.passes.schedule import readouts_late
+
+    return emit_module(readouts_late(part.limit, part.mirrored), analysis.original, analysis.powers, part.vanishing, part.mirrored,
+                       analysis.env)
 
 
 def draw(analysis: Analysis, env: Mapping[str, Any], *, samples: int, seed: int, tolerance: float | None,

@@ -63,7 +63,7 @@ class Printer(PythonCodePrinter):
     """Prints the functions of `runtime/expectations.py` by their names, and rationals as floating point numbers."""
 
     def __init__(self) -> None:
-        super().__init__({"fully_qualified_modules": True, "user_functions": dict(zip(_called(), _called()))})
+        super().__init__({"fully_qualified_modules": True, "user_functions": {name: name for name in _called()}})
 
     def _print_Rational(self, expr: Expr) -> str:
         return _float_text(expr)
@@ -109,9 +109,11 @@ def printable(expr: Expr) -> bool:
 def identifiers(arguments: tuple[Symbol, ...]) -> dict[Symbol, Symbol]:
     """A Python name for every argument, as symbols."""
     names: dict[Symbol, Symbol] = {}
+    functions = own_names()
     for symbol in arguments:
         name = re.sub(r"\W", "_", symbol.name) or "_"
-        name = f"a_{name}" if not name.isidentifier() or iskeyword(name) or _RESERVED.fullmatch(name) or name in own_names() else name
+        taken = iskeyword(name) or _RESERVED.fullmatch(name) or name in functions
+        name = f"a_{name}" if taken or not name.isidentifier() else name
         while Symbol(name, real=True) in names.values():
             name += "_"
         names[symbol] = Symbol(name, real=True)

@@ -11,7 +11,7 @@ from fractions import Fraction
 from tensorprog.ir.build import Builder
 from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.functions.expr import Expr, X, num
-from tensorprog.ir.primitives import derivative, kink, slope_of_kink
+from tensorprog.ir.primitives import derivative, last_derivative, slope_of_kink
 from tensorprog.ir.program import (
     Const,
     Elementwise,
@@ -59,7 +59,7 @@ def _partial_of_function(builder: Builder, op: Elementwise, out: Var, fetch: Fet
     slope = NONLINEARITIES[op.fn].slope
     if slope is not None and (op.order == 0 or slope == X):  # exp is all of its derivatives
         return _at(builder, slope, lambda: fetch(out))
-    if kink(op.fn) is not None and op.order > 0 or derivative(op.fn, op.order + 1) == num(0):
+    if op.order >= last_derivative(op.fn) or derivative(op.fn, op.order + 1) == num(0):
         return None
     known = slope_of_kink(op.fn)
     if known is not None:

@@ -30,9 +30,14 @@ def kink(fn: str) -> str | None:
     return NONLINEARITIES[fn].kink if fn in NONLINEARITIES else None
 
 
+def last_derivative(fn: str) -> float:
+    """The order of the last derivative that is a function, of functions with a kink or a jump; infinite for others."""
+    return {"jump": 0.0, "kink": 1.0}.get(kink(fn) or "", math.inf)
+
+
 def jumps(fn: str, order: int) -> bool:
     """Whether the `order`-th derivative of a function of one argument jumps at 0."""
-    return (kink(fn), order) in (("jump", 0), ("kink", 1))
+    return order == last_derivative(fn)
 
 
 def parity(fn: str, order: int = 0) -> str:

@@ -105,7 +105,8 @@ class Analysis:
             return None
         found = definition_of(self.definitions, word.text, line, column)
         if found is None:
-            return (f"`{word.text}`: {words()[word.text]}", word.span) if word.text in words() else None
+            meaning = words().get(word.text)
+            return (f"`{word.text}`: {meaning}", word.span) if meaning is not None else None
         return "\n\n".join(self._about(found)), word.span
 
     def _about(self, found: Definition) -> Iterator[str]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tensorprog.files import mistake, picture_format, write_whole
+from tensorprog.files import mistake, picture_format
+from tensorprog.panels import DPI, grid, save
 
-COLUMNS = 3
 WIDTH, HEIGHT = 4.2, 3.2
-DPI = 150
 
 # Distinguishable without colour vision, too (Paul Tol's bright scheme).
 COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#000000")
@@ -45,19 +42,14 @@ def picture(panels: Sequence[Panel], path: str | os.PathLike[str] | None) -> Pic
     Raises:
         ProgramError: TP711, for another kind of file; TP707, when it cannot be written; TP732, without panels.
     """
-    kind = None if path is None else picture_format(path)
+    if path is not None:
+        picture_format(path)  # a mistake is told before anything is drawn
     if not panels:
         raise mistake("TP732", "there is nothing to draw: no output has finite numbers")
-    columns = min(COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure = Picture(figsize=(max(WIDTH * columns, 5.6), HEIGHT * rows + 0.3), layout="constrained")
-    FigureCanvasAgg(figure)
-    places = figure.subplots(rows, columns, squeeze=False).reshape(-1)
-    for axes in places[len(panels):]:
-        axes.set_axis_off()
-    for panel, axes in zip(panels, places, strict=False):
+    figure, places = grid(Picture, len(panels), lambda columns, rows: (max(WIDTH * columns, 5.6), HEIGHT * rows + 0.3))
+    for panel, axes in zip(panels, places, strict=True):
         axes.set_title(panel.title, fontsize="medium")
         panel.draw(axes)
     if path is not None:
-        write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=DPI))
+        save(figure, path)
     return figure

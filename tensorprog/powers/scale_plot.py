@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensorprog.files import picture_format, write_whole
+from tensorprog.files import picture_format
+from tensorprog.panels import grid, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tensorprog.powers.measure import Slope
     from tensorprog.powers.scale import Name, Scale, Size
 
-COLUMNS = 3
 COLORS = {"init": "#4477aa", "one step": "#228833", "later": "#ccbb44", "change, one step": "#ee6677",
           "change, later": "#aa3377"}
 WRONG = "#cc3311"
@@ -28,21 +27,14 @@ def plot(scale: Scale, path: str | os.PathLike[str]) -> None:
     Raises:
         ProgramError: TP711, for an unknown kind of picture; TP707, if it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    kind = picture_format(path)
+    picture_format(path)  # a mistake is told before anything is drawn
     names = list(scale.names.values())
-    columns = max(1, min(COLUMNS, len(names)))
-    rows = max(1, math.ceil(len(names) / columns))
-    figure = Figure(figsize=(4.6 * columns, 4.4 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, squeeze=False).reshape(-1)
-    for axes in panels[len(names):]:
-        axes.set_axis_off()
-    for name, axes in zip(names, panels, strict=False):
+    figure, panels = grid(Figure, len(names), lambda columns, rows: (4.6 * columns, 4.4 * rows))
+    for name, axes in zip(names, panels, strict=True):
         _panel(axes, scale, name)
-    write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=150))
+    save(figure, path)
 
 
 def _panel(axes: Axes, scale: Scale, name: Name) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations_with_replacement
-from math import factorial, inf, prod
+from math import factorial, prod
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.primitives import degree as homogeneous_degree
-from tensorprog.ir.primitives import kink, parity, slope_of_kink
+from tensorprog.ir.primitives import last_derivative, parity, slope_of_kink
 from tensorprog.ir.program import (
     Cell,
     Const,
@@ -306,7 +306,7 @@ class Recipes:
             power = Fraction(0) if degree is None else (degree - op.order - m) * around.power
             value = through(Part(Fraction(0), around.odd, around.unsure), own)
             part = product((value, *steps)).scaled(power)
-            if op.order + m > _last_derivative(op.fn):
+            if op.order + m > last_derivative(op.fn):
                 if m:
                     yield refusal(part, DELTA)
                 continue
@@ -344,11 +344,6 @@ class Recipes:
                        (*factor, (term.left, a), (term.right, b)), lambda w, a=a, b=b: OuterTerm(
                            *_coef(w, factor), w.part(term.left, a), w.part(term.right, b)))
                 for a in self.parts(term.left) for b in self.parts(term.right)]
-
-
-def _last_derivative(fn: str) -> float:
-    """The order of the last derivative that is a function, of functions with a kink or a jump."""
-    return {"jump": 0.0, "kink": 1.0}.get(kink(fn) or "", inf)
 
 
 def _coef(w: Writer, factor: tuple[Need, ...]) -> tuple[Var | None]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensorprog.files import picture_format, write_whole
+from tensorprog.files import picture_format
+from tensorprog.panels import grid, save
 from tensorprog.verify.statistics import ROUNDING, Power
 
 if TYPE_CHECKING:
@@ -16,31 +17,23 @@ if TYPE_CHECKING:
 
     from tensorprog.verify.report import Verification
 
-COLUMNS = 3
 NETWORK, MEAN, LIMIT = "#4477aa", "#ee6677", "#777777"
 
 
 def plot(verification: Verification, path: str | os.PathLike[str]) -> None:
     """Write the picture, whole or not at all."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    kind = picture_format(path)
+    picture_format(path)  # a mistake is told before anything is drawn
     names = list(verification.findings)
-    columns = min(COLUMNS, len(names))
-    rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(max(4.2 * columns, 5.6), 3.4 * rows + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, squeeze=False).reshape(-1)
-    for axes in panels[len(names):]:
-        axes.set_axis_off()
-    for name, axes in zip(names, panels, strict=False):
+    figure, panels = grid(Figure, len(names), lambda columns, rows: (max(4.2 * columns, 5.6), 3.4 * rows + 0.6))
+    for name, axes in zip(names, panels, strict=True):
         _panel(axes, verification, name)
     handles = {label: handle for axes in panels
                for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4) or 1,
                   frameon=False, fontsize="small")
-    write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=150))
+    save(figure, path)
 
 
 def _panel(axes: Axes, verification: Verification, name: str) -> None:

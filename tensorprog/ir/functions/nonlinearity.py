@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from tensorprog.ir.functions.bounds import BoundOf
@@ -64,9 +65,8 @@ class Nonlinearity:
 
     def at(self, x: float) -> float:
         """Its value at a number; NaN or infinite where it has none."""
-        scope = {name: getattr(math, name) for name in MATH}
         try:
-            return float(eval(self.scalar.format(x="x"), {**scope, "x": x}))
+            return float(_at_number(self.scalar)(x))
         except (ValueError, ZeroDivisionError, OverflowError):
             return math.nan
 
@@ -74,3 +74,10 @@ class Nonlinearity:
     def vanishes_at_zero(self) -> bool:
         """Whether f(0) = 0."""
         return self.at(0.0) == 0.0
+
+
+@cache
+def _at_number(scalar: str) -> Callable[[float], float]:
+    """A function of numbers from its text."""
+    found: Callable[[float], float] = eval(f"lambda x: {scalar.format(x='x')}", {name: getattr(math, name) for name in MATH})
+    return found

@@ -7,6 +7,7 @@ both forms share nothing but the order of the steps.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from tensorprog.pairs.codegen.steps import (
     Block,
@@ -29,18 +30,27 @@ from tensorprog.pairs.codegen.steps import (
 )
 from tensorprog.pairs.program import PairProgram, Ref
 
+#: The target and the value of an assignment.
+Assignment = Callable[[Line], tuple[str, str]]
+
 
 def rows_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> str:
     """Source of `rows<suffix>(record, grams, inputs, params, sizes)`, which returns the diagonal of every output."""
-    lines = [f"def rows{suffix}(record, grams, inputs, params, sizes):",
-             '    """The recursion for a = b: `record` keeps quantities of one index; returns the outputs."""']
+    body = step_lines(steps, "    ", _line, _series)
+    return function_source(
+        f"rows{suffix}", ("record", "grams", "inputs", "params", "sizes"),
+        "The recursion for a = b: `record` keeps quantities of one index; returns the outputs.", program,
+        [re.sub(r"\bphi\d+\b", rf"\g<0>{suffix}", line) for line in body])
+
+
+def function_source(name: str, arguments: tuple[str, ...], described: str, program: PairProgram, body: list[str]) -> str:
+    """Source of a function that takes its `arguments` apart, has a dictionary for every array, and returns the outputs."""
+    lines = [f"def {name}({', '.join(arguments)}):", f'    """{described}"""']
     groups = {"grams": [scalar_name(g.name) for g in program.grams], "inputs": [input_name(n) for n in program.inputs],
               "params": [param_name(n) for n in program.params], "sizes": [size_name(n) for n in program.sizes]}
-    lines += [f"    {', '.join(names)}, = {group}" for group, names in groups.items() if names]
+    lines += [f"    {', '.join(names)}, = {group}" for group, names in groups.items() if names and group in arguments]
     lines += [f"    {array_name(array.name)} = {{}}" for array in program.arrays]
-    lines += [re.sub(r"\bphi\d+\b", rf"\g<0>{suffix}", line) for line in _steps(steps, "    ")]
-    lines.append(f"    return [{', '.join(place(ref) for _, ref in program.outputs)}]")
-    return "\n".join(lines)
+    return "\n".join([*lines, *body, f"    return [{', '.join(place(ref) for _, ref in program.outputs)}]"])
 
 
 def place(ref: Ref) -> str:
@@ -49,26 +59,28 @@ def place(ref: Ref) -> str:
     return f"{array_name(ref.name)}[{', '.join(int_source(i) for i in ref.index)}]"
 
 
-def _steps(steps: tuple[Step, ...], pad: str) -> list[str]:
+def step_lines(steps: tuple[Step, ...], pad: str, assignment: Assignment, series: Callable[[SeriesCall], list[str]]) -> list[str]:
+    """The statements of steps, indented by `pad`: `assignment` writes a line of a block, `series` a sum of a series."""
     lines = []
     for step in steps:
         match step:
             case For(loop, inner):
-                lines += [pad + range_source(loop), *(_steps(inner, pad + "    ") or [pad + "    pass"])]
+                within = pad + "    "
+                lines += [pad + range_source(loop), *(step_lines(inner, within, assignment, series) or [f"{within}pass"])]
             case SeriesCall():
-                lines += [pad + text for text in _series(step)]
+                lines += [pad + text for text in series(step)]
             case Block():
-                lines += [pad + text for text in _block(step)]
+                lines += [pad + text for text in _block(step, assignment)]
     return lines
 
 
-def _block(block: Block) -> list[str]:
-    """The block's lines, without values that only those of pairs need."""
+def _block(block: Block, assignment: Assignment) -> list[str]:
+    """The block's lines, without values that nothing of this form needs."""
     lines, needed = [], set()
     for line in reversed(block.lines):
         if isinstance(line, (Load, Let)) and line.name not in needed:
             continue
-        target, value = _line(line)
+        target, value = assignment(line)
         needed.update(re.findall(r"\b\w+\b", value))
         lines.append(f"{target} = {value}")
     return lines[::-1]

@@ -120,7 +120,8 @@ def _bounded(phi: sympy.Expr) -> sympy.Expr:
         return whole
 
     # Numbers are printed by their values, which would write these functions out.
-    phi = phi.replace(lambda e: e.func.__name__ in runtime_names() and e.func is not sympy.erf,
+    lacking = runtime_names()
+    phi = phi.replace(lambda e: e.func.__name__ in lacking and e.func is not sympy.erf,
                       lambda e: sympy.Function(e.func.__name__)(*e.args))
     phi = phi.replace(sympy.log, logarithm).replace(sympy.Pow, power).replace(sympy.Mul, product)
     return phi.replace(sympy.Add, total)
