@@ -55,21 +55,25 @@ ONE = IntLit(1)
 
 @dataclass(frozen=True)
 class Windows:
-    """A program with windows.
+    """What a program with windows is to be given, and what they cost.
 
     Attributes:
-        program: with the input `bounds`, whose window w is of the steps bounds[w] <= t < bounds[w+1]; their number is the size
-            `count`. Steps before bounds[0] are exact.
-        loop: the loop as it was.
+        bounds, count: an input and its size. Window w is of the steps bounds[w] <= t < bounds[w+1]; those before bounds[0] are exact.
+        loop, start, stop: the variable of the loop, and its steps.
+        averages: the loops over the indices of each family of averages, whose tangent kernels are computed.
+        states: how many families of states the loop updates.
     """
 
-    program: Program
     bounds: str
     count: str
-    loop: For
+    loop: str
+    start: IntExpr
+    stop: IntExpr
+    averages: tuple[tuple[For, ...], ...]
+    states: int
 
 
-def with_windows(program: Program) -> Windows | str:
+def with_windows(program: Program) -> tuple[Program, Windows] | str:
     """The program with windows in its first training loop, or why there are none: '' if nothing is trained."""
     reason = ""
     for position, loop in enumerate(program.body):
@@ -97,7 +101,7 @@ class _Writer:
         self.moved = {a.cell: self._family("moved", a) for a in training.averages}
         self.slopes = {a.cell: self._family("slope", a) for a in training.averages}
 
-    def written(self, position: int) -> Windows:
+    def written(self, position: int) -> tuple[Program, Windows]:
         training, program = self.training, self.program
         exact = replace(training.loop, stop=self._bound(IntLit(0)))
         last = int_bin("-", IntSym(self.count, "size"), ONE)
@@ -106,7 +110,8 @@ class _Writer:
         body = (*program.body[:position], *rates, exact, windows, *program.body[position + 1:])
         made = replace(program, body=body, sizes=(*program.sizes, Size(self.count, None)),
                        inputs=(*program.inputs, Input(self.bounds, (IntSym(self.count, "size"),), "int")))
-        return Windows(made, self.bounds, self.count, training.loop)
+        loop, averages = training.loop, tuple(tuple(replace(f, body=()) for f in a.loops) for a in training.averages)
+        return made, Windows(self.bounds, self.count, loop.var, loop.start, loop.stop, averages, len(self.rates))
 
     def _rate(self, factors: Sequence[tuple[str, Var | None]]) -> Var:
         rate = self.builder.const(1)
