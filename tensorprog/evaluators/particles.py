@@ -36,8 +36,9 @@ def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, opt
     given = {name: value for name, value in options.items() if name not in STATES}
     windowing = given.pop("windows", None)
     if windowing is not None:
-        taken = windows.take(analysis, env, emit, windowing, **{name: given[name] for name in ("samples", "replicates", "seed",
-                                                                                              "tolerance")})
+        wanted = [o.name for o in analysis.limit.outputs] if names is None else names
+        taken = windows.take(analysis, env, wanted, emit, windowing, samples=given["samples"], replicates=given["replicates"],
+                             seed=given["seed"], tolerance=given["tolerance"])
     if taken is not None:
         announce(windowing.text)
         text, env = taken.text, taken.env

@@ -8,8 +8,9 @@ counted. The difference goes into the error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ ALLOWED = 1.0 / 3.0
 LONGEST, SHRINK, TRIES, SHORTEST = 2.0, 0.8, 4, 3
 #: Windows have to save this share of the work, of as many particles as make the pilot cheap, in a loop of so many steps.
 SAVED, LEAST_PARTICLES, LEAST_STEPS = 0.25, 8192, 16
+#: Changes smaller than this, relative to an output, are rounding.
+ROUNDING = 1e-9
 #: Of more averages the tangent kernels would take too much memory.
 MOST_AVERAGES = 3000
 #: By how much directions grow in number with particles, as a power.
@@ -117,135 +120,150 @@ def plan_lines(analysis: Analysis) -> list[str]:
     return [f"windows: loop {found.form.loop}, where they change outputs by less than a third of the error (--no-windows: none)"]
 
 
-def take(analysis: Analysis, env: Mapping[str, Any], emit: Callable[[Analysis], str], windowing: Windowing, *,
-         samples: int, replicates: int, seed: int, tolerance: float | None) -> Taken | None:
-    """Windows for a run of particles; None if exact steps are as good. `emit` gives the text of the module of an analysis."""
+def take(analysis: Analysis, env: Mapping[str, Any], names: Sequence[str], emit: Callable[[Analysis], str],
+         windowing: Windowing, *, samples: int, replicates: int, seed: int, tolerance: float | None) -> Taken | None:
+    """Windows for the run of some outputs by particles; None if exact steps are as good. `emit` gives the text of the module of
+    an analysis."""
     if samples * replicates < LEAST_PARTICLES or samples < 2 * PILOT:
         return None
     found = windowed(analysis)
     if isinstance(found, str):
         return None
-    start, stop = (evaluate_int(end, env) for end in (found.form.start, found.form.stop))
-    if stop - start < LEAST_STEPS or found.averages(env) > MOST_AVERAGES:
+    steps = range(*(int(evaluate_int(end, env)) for end in (found.form.start, found.form.stop)))
+    if len(steps) < LEAST_STEPS or found.averages(env) > MOST_AVERAGES:
         return None
     text = emit(found.analysis)
-    pilot = _Pilot(found, text, env, seed, tolerance, start, stop)
+    pilot = _Pilot(found, emit(analysis), text, env, seed, tolerance, steps)
     pilot = analysis.made.pilots.setdefault(pilot.key(), pilot)
     scale = (PILOT / samples) ** POWER / replicates**0.5
-    chosen = pilot.longest(_allowed(windowing.wanted, pilot, scale), (samples / PILOT) ** RANK)
+    chosen = pilot.longest(_allowed(windowing.wanted, names, pilot, scale), (samples / PILOT) ** RANK)
     if chosen is None:
         return None
-    bounds, trial = chosen
+    bounds, change = chosen
     windowing.count = len(bounds) - 1
-    windowing.text = f"{bounds[0] - start} exact steps and {windowing.count} windows instead of {stop - start} steps"
-    return Taken(text, found.environment(env, bounds), trial.change)
+    windowing.text = f"{bounds[0] - steps.start} exact steps and {windowing.count} windows instead of {len(steps)} steps"
+    return Taken(text, found.environment(env, bounds), change)
 
 
-def _allowed(wanted: float | Mapping[str, float] | None, pilot: _Pilot, scale: float) -> dict[str, float]:
+def _allowed(wanted: float | Mapping[str, float] | None, names: Sequence[str], pilot: _Pilot, scale: float) -> dict[str, float]:
     """How much windows may change each output, in the root mean square over its elements."""
     if wanted is None:
-        return {name: ALLOWED * scale * found for name, found in pilot.deviations().items()}
+        found = pilot.deviations()
+        return {name: ALLOWED * scale * found[name] for name in names}
     if isinstance(wanted, Mapping):
         named = [(text.partition("[")[0], error) for text, error in wanted.items()]
-        return {name: ALLOWED * min(error for other, error in named if other == name) for name, _ in named}
-    return dict.fromkeys(pilot.deviations(), ALLOWED * wanted)
+        return {name: ALLOWED * min(error for other, error in named if other == name) for name, _ in named if name in names}
+    return dict.fromkeys(names, ALLOWED * wanted)
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """What windows change, element by element, and the work of one run."""
-
-    change: dict[str, np.ndarray]
-    work: float
-
-
-Values = list[dict[str, np.ndarray]]
+Values = dict[str, np.ndarray]
 
 
 @dataclass
 class _Pilot:
-    """Coupled runs of few particles, each made when it is asked for."""
+    """Coupled runs of few particles, each made when it is asked for: of the module `exact_text`, and of `text` with windows.
+    `runs` are these, by the windows' bounds and the number of the pair."""
 
     windowed: Windowed
+    exact_text: str
     text: str
     env: Mapping[str, Any]
     seed: int
     tolerance: float | None
-    start: int
-    stop: int
-    trials: dict[tuple[int, ...], _Trial] = field(default_factory=dict)
-    known: tuple[Values, float] | None = None
+    steps: range
+    runs: dict[tuple[bytes, int], tuple[Values, float]] = field(default_factory=dict)
 
     def key(self) -> str:
         """What the runs depend on."""
         from tensorprog.resume import digest_of
 
-        return digest_of(self.env, self.text, self.seed, self.tolerance, self.start, self.stop)
-
-    def exact(self) -> tuple[Values, float]:
-        """Outputs of exact steps, and the work of one run."""
-        if self.known is None:
-            self.known = self._run(np.array([self.stop]))
-        return self.known
+        return digest_of(self.env, self.text, self.seed, self.tolerance, self.steps)
 
     def deviations(self) -> dict[str, float]:
         """The deviation of each output, in the root mean square over its elements."""
-        values, _ = self.exact()
-        return {name: float(np.sqrt(np.mean(np.var([v[name] for v in values], axis=0, ddof=1)))) for name in values[0]}
+        found = self._values(None)
+        return {name: float(np.sqrt(np.mean(np.var([v[name] for v in found], axis=0, ddof=1)))) for name in found[0]}
 
-    def longest(self, allowed: Mapping[str, float], rank: float) -> tuple[np.ndarray, _Trial] | None:
-        """The longest windows that change outputs by no more than is allowed, if they save work. `rank` is how many times as
-        many directions matrices will have as in the pilot."""
-        _, exact = self.exact()
+    def longest(self, allowed: Mapping[str, float], rank: float) -> tuple[np.ndarray, Values] | None:
+        """The longest windows that change outputs by no more than is allowed, if they save work, and what they change. `rank`
+        is how many times as many directions matrices will have as in the pilot."""
         ratio = LONGEST
         for _ in range(TRIES):
-            bounds = geometric(self.start, self.stop, ratio)
-            trial = self._trial(bounds)
-            if not trial.work * rank + self._grams(bounds) < (1.0 - SAVED) * exact * rank:
+            bounds = geometric(self.steps, ratio)
+            if not self._saves(bounds, rank):
                 return None
-            excess = max((_size(trial.change[name]) / limit if limit > 0 else np.inf
-                          for name, limit in allowed.items() if _size(trial.change[name]) > 0), default=0.0)
+            change = self._change(bounds)
+            excess = max((self._excess(change[name], name, limit) for name, limit in allowed.items()), default=0.0)
             if excess <= 1.0:
-                return bounds, trial
+                return bounds, change
             # What windows change is of second order in their length.
             ratio *= SHRINK * min(1.0, excess**-0.5) if np.isfinite(excess) else SHRINK / 2
         return None
 
-    def _trial(self, bounds: np.ndarray) -> _Trial:
-        key = tuple(int(b) for b in bounds)
-        if key not in self.trials:
-            values, work = self._run(bounds)
-            exact, _ = self.exact()
-            self.trials[key] = _Trial({name: _changed(values, exact, name) for name in exact[0]}, work)
-        return self.trials[key]
+    def _saves(self, bounds: np.ndarray, rank: float) -> bool:
+        """Whether windows save enough work. What can be told without running them comes first."""
+        _, exact = self._run(None, 0)
+        left = (1.0 - SAVED) * exact - self._kernels(bounds) / rank
+        return left > 0 and self._run(bounds, 0)[1] <= left
 
-    def _run(self, bounds: np.ndarray) -> tuple[Values, float]:
-        from threadpoolctl import threadpool_limits
-
-        from tensorprog.runtime import Notes
-
-        module, notes, values = load_module(self.text), Notes(), []
-        env = module.bind(self.windowed.environment(self.env, bounds), {})
-        with threadpool_limits(1), np.errstate(all="ignore"):
-            for child in np.random.SeedSequence([self.seed, STREAM]).spawn(PAIRS):
-                found = module.replicate(env, PILOT, child, self.tolerance, lambda: None, notes=notes)
-                values.append({name: np.asarray(value, dtype=float) for name, value in found.items()})
-        return values, float(notes.work)
-
-    def _grams(self, bounds: np.ndarray) -> float:
+    def _kernels(self, bounds: np.ndarray) -> float:
         """The work of the tangent kernels, two in a window, in the units of `Notes.work`: a product of vectors with directions
         stands for four there."""
         size = self.windowed.averages(self.env)
         return (len(bounds) - 1) * PILOT * size**2 * self.windowed.form.states
 
+    def _change(self, bounds: np.ndarray) -> Values:
+        """What windows change, element by element: the mean difference over pairs, with its standard error in quadrature, because
+        single pairs differ by what few particles scatter as well. What is not finite in either is not changed."""
+        found, exact = self._values(bounds), self._values(None)
+        change = {}
+        for name in found[0]:
+            differences = [np.where(np.isfinite(a[name]) | np.isfinite(b[name]), a[name] - b[name], 0.0)
+                           for a, b in zip(found, exact)]
+            size = np.hypot(np.mean(differences, axis=0), np.std(differences, axis=0, ddof=1) / PAIRS**0.5)
+            change[name] = np.where(np.isfinite(size), size, np.inf)
+        return change
 
-def geometric(start: int, stop: int, ratio: float) -> np.ndarray:
-    """The beginnings of windows, and the end: each is `ratio` times as long as what is behind it, as training slows down; none
-    is of fewer than three steps, which would save nothing."""
-    begin = start + int(np.ceil(SHORTEST / ratio))
-    bounds = [min(begin, stop)]
-    while bounds[-1] < stop:
-        bounds.append(min(stop, bounds[-1] + int(ratio * (bounds[-1] - start))))
+    def _excess(self, change: np.ndarray, name: str, limit: float) -> float:
+        """How many times as much as is allowed windows change an output."""
+        size = _size(change)
+        if size <= ROUNDING * max(_size(np.nan_to_num(values[name])) for values in self._values(None)):
+            return 0.0
+        return size / limit if limit > 0 else np.inf
+
+    def _values(self, bounds: np.ndarray | None) -> list[Values]:
+        """The outputs of all pairs, with windows or (None) exact steps."""
+        return [self._run(bounds, pair)[0] for pair in range(PAIRS)]
+
+    def _run(self, bounds: np.ndarray | None, pair: int) -> tuple[Values, float]:
+        """The outputs of a run, and its work."""
+        key = (b"" if bounds is None else bounds.tobytes(), pair)
+        if key not in self.runs:
+            module = load_module(self.exact_text if bounds is None else self.text)
+            env = self.env if bounds is None else self.windowed.environment(self.env, bounds)
+            self.runs[key] = _replicate(module, env, np.random.SeedSequence([self.seed, STREAM, pair]), self.tolerance)
+        return self.runs[key]
+
+
+def _replicate(module: ModuleType, env: Mapping[str, Any], seed: np.random.SeedSequence,
+               tolerance: float | None) -> tuple[Values, float]:
+    from threadpoolctl import threadpool_limits
+
+    from tensorprog.runtime import Notes
+
+    notes = Notes()
+    with threadpool_limits(1), np.errstate(all="ignore"):
+        found = module.replicate(module.bind(env, {}), PILOT, seed, tolerance, lambda: None, notes=notes)
+    return {name: np.asarray(value, dtype=float) for name, value in found.items()}, float(notes.work)
+
+
+def geometric(steps: range, ratio: float) -> np.ndarray:
+    """The beginnings of windows, and the end. Each is `ratio` times as long as what is behind it, as training slows down; none
+    is of fewer than `SHORTEST` steps, which would save nothing, but for the last."""
+    bounds = [min(steps.start + int(np.ceil(SHORTEST / ratio)), steps.stop)]
+    while bounds[-1] < steps.stop:
+        length = max(SHORTEST, int(ratio * (bounds[-1] - steps.start)))
+        bounds.append(min(steps.stop, bounds[-1] + length))
     return np.array(bounds)
 
 
@@ -257,14 +275,6 @@ def _iterations(loops: tuple[For, ...], env: Mapping[str, Any]) -> int:
         values[loop.var] = start
         count *= len(range(start, stop, loop.step))
     return count
-
-
-def _changed(left: Values, right: Values, name: str) -> np.ndarray:
-    """The mean difference over pairs, with its standard error in quadrature: single pairs differ by what few particles scatter
-    as well. What is not finite in either is not changed."""
-    differences = [np.where(np.isfinite(a[name]) | np.isfinite(b[name]), a[name] - b[name], 0.0) for a, b in zip(left, right)]
-    found = np.hypot(np.mean(differences, axis=0), np.std(differences, axis=0, ddof=1) / len(differences)**0.5)
-    return np.where(np.isfinite(found), found, np.inf)
 
 
 def _size(change: np.ndarray) -> float:
