@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +21,9 @@ from tensorprog.evaluators.analysis import Analysis
 from tensorprog.ir.integers import evaluate_int
 from tensorprog.ir.program import For
 from tensorprog.modules import load_module
-from tensorprog.passes.windows import Windows, with_windows
+
+if TYPE_CHECKING:
+    from tensorprog.passes.windows import Windows
 
 #: Pairs of runs of the pilot, and particles in each. Errors fall with the number of particles about as this power.
 PAIRS, PILOT, POWER = 4, 64, 0.75
@@ -31,14 +34,17 @@ ALLOWED = 1.0 / 3.0
 #: The lengths of windows, relative to the steps before them: the longest, how they shrink, and how often they may. The
 #: shortest window, in steps.
 LONGEST, SHRINK, TRIES, SHORTEST = 2.0, 0.8, 4, 3
-#: Windows have to save this share of the work, of as many particles as make the pilot cheap, in a loop of so many steps.
-SAVED, LEAST_PARTICLES, LEAST_STEPS = 0.25, 8192, 16
+#: Windows have to save this share of the work, in a loop of so many steps. Less work in all, in the units of `Notes.work`, takes some
+#: seconds, and is not worth a pilot and another module.
+SAVED, LEAST_STEPS, LEAST_WORK = 0.25, 16, 2e10
 #: Changes smaller than this, relative to an output, are rounding.
 ROUNDING = 1e-9
 #: Of more averages the tangent kernels would take too much memory.
 MOST_AVERAGES = 3000
-#: By how much directions grow in number with particles, as a power.
-RANK = 0.4
+#: By how much directions grow in number with particles, as a power. The work of the vectors that make an average, and of an entry
+#: of a tangent kernel by one family of states, in the units of `Notes.work`, where a product of a vector with a direction, which
+#: stands for four, is one.
+RANK, VECTORS, ENTRY = 0.4, 50.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ def windowed(analysis: Analysis) -> Windowed | str:
 
 
 def _made(analysis: Analysis) -> tuple | str:
+    from tensorprog.passes.windows import with_windows  # planned programs do without passes
     from tensorprog.pipeline import compile_program
 
     found = with_windows(analysis.original)
@@ -124,7 +131,7 @@ def take(analysis: Analysis, env: Mapping[str, Any], names: Sequence[str], emit:
          windowing: Windowing, *, samples: int, replicates: int, seed: int, tolerance: float | None) -> Taken | None:
     """Windows for the run of some outputs by particles; None if exact steps are as good. `emit` gives the text of the module of
     an analysis."""
-    if samples * replicates < LEAST_PARTICLES or samples < 2 * PILOT:
+    if samples < 2 * PILOT:
         return None
     found = windowed(analysis)
     if isinstance(found, str):
@@ -132,28 +139,47 @@ def take(analysis: Analysis, env: Mapping[str, Any], names: Sequence[str], emit:
     steps = range(*(int(evaluate_int(end, env)) for end in (found.form.start, found.form.stop)))
     if len(steps) < LEAST_STEPS or found.averages(env) > MOST_AVERAGES:
         return None
-    text = emit(found.analysis)
-    pilot = _Pilot(found, emit(analysis), text, env, seed, tolerance, steps)
+    pilot = _Pilot(found, emit, emit(analysis), env, seed, tolerance, steps)
     pilot = analysis.made.pilots.setdefault(pilot.key(), pilot)
-    scale = (PILOT / samples) ** POWER / replicates**0.5
-    chosen = pilot.longest(_allowed(windowing.wanted, names, pilot, scale), (samples / PILOT) ** RANK)
+    growth = samples / PILOT
+    if growth * replicates * pilot.exact_work(growth**RANK) < LEAST_WORK:
+        return None
+    chosen = pilot.longest(_Allowance.of(windowing.wanted, names, pilot, growth**-POWER / replicates**0.5), growth**RANK)
     if chosen is None:
         return None
     bounds, change = chosen
     windowing.count = len(bounds) - 1
     windowing.text = f"{bounds[0] - steps.start} exact steps and {windowing.count} windows instead of {len(steps)} steps"
-    return Taken(text, found.environment(env, bounds), change)
+    return Taken(pilot.text, found.environment(env, bounds), change)
 
 
-def _allowed(wanted: float | Mapping[str, float] | None, names: Sequence[str], pilot: _Pilot, scale: float) -> dict[str, float]:
-    """How much windows may change each output, in the root mean square over its elements."""
-    if wanted is None:
-        found = pilot.deviations()
-        return {name: ALLOWED * scale * found[name] for name in names}
-    if isinstance(wanted, Mapping):
+@dataclass(frozen=True)
+class _Allowance:
+    """How much windows may change outputs, by name: at the most, or (`typical`) in the root mean square over elements."""
+
+    limits: Mapping[str, float]
+    typical: bool
+
+    @classmethod
+    def of(cls, wanted: float | Mapping[str, float] | None, names: Sequence[str], pilot: _Pilot, scale: float) -> _Allowance:
+        """A share of the wanted errors of outputs, or of their deviations in the pilot times `scale`."""
+        if wanted is None:
+            found = pilot.values(None)
+            return cls({n: ALLOWED * scale * _typical(np.std([v[n] for v in found], axis=0, ddof=1)) for n in names}, True)
+        if not isinstance(wanted, Mapping):
+            return cls(dict.fromkeys(names, ALLOWED * wanted), False)
         named = [(text.partition("[")[0], error) for text, error in wanted.items()]
-        return {name: ALLOWED * min(error for other, error in named if other == name) for name, _ in named if name in names}
-    return dict.fromkeys(names, ALLOWED * wanted)
+        return cls({name: ALLOWED * min(e for n, e in named if n == name) for name, _ in named if name in names}, False)
+
+    def excess(self, change: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> float:
+        """The largest change of an output, in units of what is allowed; `values` are the outputs themselves."""
+        measure = _typical if self.typical else _largest
+        found = [0.0]
+        for name, limit in self.limits.items():
+            size = measure(change[name])
+            if size > ROUNDING * measure(np.nan_to_num(values[name])):
+                found.append(size / limit if limit > 0 else np.inf)
+        return max(found)
 
 
 Values = dict[str, np.ndarray]
@@ -161,12 +187,12 @@ Values = dict[str, np.ndarray]
 
 @dataclass
 class _Pilot:
-    """Coupled runs of few particles, each made when it is asked for: of the module `exact_text`, and of `text` with windows.
-    `runs` are these, by the windows' bounds and the number of the pair."""
+    """Coupled runs of few particles, each made when it is asked for: of the module `exact_text`, and of one with windows. `runs`
+    are these, by the windows' bounds and the number of the pair."""
 
     windowed: Windowed
+    emit: Callable[[Analysis], str]
     exact_text: str
-    text: str
     env: Mapping[str, Any]
     seed: int
     tolerance: float | None
@@ -177,14 +203,24 @@ class _Pilot:
         """What the runs depend on."""
         from tensorprog.resume import digest_of
 
-        return digest_of(self.env, self.text, self.seed, self.tolerance, self.steps)
+        return digest_of(self.env, self.exact_text, self.seed, self.tolerance, self.steps)
 
-    def deviations(self) -> dict[str, float]:
-        """The deviation of each output, in the root mean square over its elements."""
-        found = self._values(None)
-        return {name: float(np.sqrt(np.mean(np.var([v[name] for v in found], axis=0, ddof=1)))) for name in found[0]}
+    @cached_property
+    def text(self) -> str:
+        """The module with windows."""
+        return self.emit(self.windowed.analysis)
 
-    def longest(self, allowed: Mapping[str, float], rank: float) -> tuple[np.ndarray, Values] | None:
+    @cached_property
+    def size(self) -> int:
+        """How many averages have tangent kernels."""
+        return self.windowed.averages(self.env)
+
+    def exact_work(self, rank: float) -> float:
+        """The work of a run by exact steps with as many particles, if matrices had `rank` times as many directions, in the units of
+        `Notes.work`."""
+        return self._run(None, 0)[1] * rank + PILOT * VECTORS * self.size * len(self.steps)
+
+    def longest(self, allowed: _Allowance, rank: float) -> tuple[np.ndarray, Values] | None:
         """The longest windows that change outputs by no more than is allowed, if they save work, and what they change. `rank`
         is how many times as many directions matrices will have as in the pilot."""
         ratio = LONGEST
@@ -193,7 +229,7 @@ class _Pilot:
             if not self._saves(bounds, rank):
                 return None
             change = self._change(bounds)
-            excess = max((self._excess(change[name], name, limit) for name, limit in allowed.items()), default=0.0)
+            excess = allowed.excess(change, self.values(None)[0])
             if excess <= 1.0:
                 return bounds, change
             # What windows change is of second order in their length.
@@ -202,20 +238,16 @@ class _Pilot:
 
     def _saves(self, bounds: np.ndarray, rank: float) -> bool:
         """Whether windows save enough work. What can be told without running them comes first."""
-        _, exact = self._run(None, 0)
-        left = (1.0 - SAVED) * exact - self._kernels(bounds) / rank
-        return left > 0 and self._run(bounds, 0)[1] <= left
-
-    def _kernels(self, bounds: np.ndarray) -> float:
-        """The work of the tangent kernels, two in a window, in the units of `Notes.work`: a product of vectors with directions
-        stands for four there."""
-        size = self.windowed.averages(self.env)
-        return (len(bounds) - 1) * PILOT * size**2 * self.windowed.form.states
+        count = len(bounds) - 1
+        kernels = 2 * ENTRY * count * self.size**2 * self.windowed.form.states
+        vectors = VECTORS * self.size * (2 * count + bounds[0] - self.steps.start)
+        left = (1.0 - SAVED) * self.exact_work(rank) - PILOT * (kernels + vectors)
+        return left > 0 and self._run(bounds, 0)[1] * rank <= left
 
     def _change(self, bounds: np.ndarray) -> Values:
         """What windows change, element by element: the mean difference over pairs, with its standard error in quadrature, because
         single pairs differ by what few particles scatter as well. What is not finite in either is not changed."""
-        found, exact = self._values(bounds), self._values(None)
+        found, exact = self.values(bounds), self.values(None)
         change = {}
         for name in found[0]:
             differences = [np.where(np.isfinite(a[name]) | np.isfinite(b[name]), a[name] - b[name], 0.0)
@@ -224,14 +256,7 @@ class _Pilot:
             change[name] = np.where(np.isfinite(size), size, np.inf)
         return change
 
-    def _excess(self, change: np.ndarray, name: str, limit: float) -> float:
-        """How many times as much as is allowed windows change an output."""
-        size = _size(change)
-        if size <= ROUNDING * max(_size(np.nan_to_num(values[name])) for values in self._values(None)):
-            return 0.0
-        return size / limit if limit > 0 else np.inf
-
-    def _values(self, bounds: np.ndarray | None) -> list[Values]:
+    def values(self, bounds: np.ndarray | None) -> list[Values]:
         """The outputs of all pairs, with windows or (None) exact steps."""
         return [self._run(bounds, pair)[0] for pair in range(PAIRS)]
 
@@ -277,5 +302,10 @@ def _iterations(loops: tuple[For, ...], env: Mapping[str, Any]) -> int:
     return count
 
 
-def _size(change: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(change**2))) if change.size else 0.0
+def _typical(values: np.ndarray) -> float:
+    """The root mean square."""
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.max(np.abs(values), initial=0.0))

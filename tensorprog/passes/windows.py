@@ -7,11 +7,13 @@ and the kernel changes slowly. A window of m steps therefore computes vectors tw
     g0, K0   at the state at the beginning
     predict  f[s+1] = f[s] + K0 c[s],   s < m-1;       state += g0 sum of c[s]
     g1, K1   at this state, that of the last step of the window
-    correct  f[s+1] = f[s] + ((1 - u) K0 + u K1) c[s],  u = (s + 1/2)/(m-1)
+    correct  f[s+1] = f[s] + ((1 - u) K0 + u K1) c[s],  u = (s + 1/4)/(m-1)
              state  = that at the beginning + g0 sum of (1 - w) c[s] + g1 sum of w c[s],  w = s/(m-1)
 
 which is exact for one step, and of second order in what K changes in a window (as exponential Runge-Kutta methods are:
-Hochbruck & Ostermann, Acta Numerica 2010, section 2). Steps are the user's, so that nothing is assumed about their size; what the
+Hochbruck & Ostermann, Acta Numerica 2010, section 2). The quarter is for the curvature of f within a step: with D = rate g c what the
+step adds to a state, f changes by g.D + D.H D/2 (H the second derivative), and K = rate g.g changes by 2 rate g.H D = 2 D.H D/c,
+so that K at a quarter of the step makes up for it, exactly for a single average. Steps are the user's, so that nothing is assumed about their size; what the
 loop computes from f in every step, outputs included, is computed in every step of a window. The program that is made
 takes the beginnings of windows as an input; steps before the first window are exact. It is an ordinary program: it goes
 through the passes that all programs go through, and can be run at finite widths.
@@ -223,11 +225,11 @@ class _Writer:
         length = builder.from_int(int_bin("max", int_bin("-", last, low), ONE))
         passed = builder.from_int(int_bin("-", step, low))
         share = builder.div(passed, length)
-        middle = builder.div(builder.add(passed, builder.const(Fraction(1, 2))), length)
+        curved = builder.div(builder.add(passed, builder.const(Fraction(1, 4))), length)
         first, second = ({a.cell: self._family("slope", a) for a in averages} for _ in range(2))
         for average in averages:
             self._for_each((average.loops,), lambda at, average=average: self._share_out(
-                average.cell, at, ((share, early, late, Accum), (middle, first, second, Store))))
+                average.cell, at, ((share, early, late, Accum), (curved, first, second, Store))))
         self._move(kernel, first)
         self._move(other, second)
 
