@@ -148,7 +148,7 @@ def test_windows_are_of_second_order(form):
     for length in (24, 12, 6):
         exact, found = trained(text, points(), [1, *range(1 + length, 50, length)])
         errors.append(largest(found, exact))
-    assert errors[0] > 1e-6
+    assert errors[0] > 1e-7
     assert errors[0] > 3 * errors[1] > 9 * errors[2]
 
 
@@ -363,5 +363,5 @@ def test_coverage(function, samples, eager, monkeypatch):
         found = program.run(points(), samples=samples, seed=seed, **SETTINGS)
         taken += "windows" in found.settings
         inside.append(np.abs(found["f"] - truth["f"]) < 2 * np.hypot(found.error["f"], truth.error["f"]))
-    assert taken > 50
+    assert taken > 30
     assert 0.9 < np.mean(inside) < 0.995
