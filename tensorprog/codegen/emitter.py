@@ -131,8 +131,8 @@ class EmitterBase:
         """Families that a statement under parallel loops stores completely, in the order of the loops."""
         found: set[Cell] = set()
         for statement in body:
-            own = {axis.var for axis in active} & set(statement.cell.home) if isinstance(statement, Store) else None
-            if own is not None and statement.cell.rank and not own:
+            private = {axis.var for axis in active}
+            if isinstance(statement, Store) and statement.cell.rank and not private & set(statement.cell.home):
                 indexed = index_text(statement.items, active, self.extents.get(statement.cell))
                 if indexed.whole and list(indexed.axes) == [a.var for a in active]:
                     found.add(statement.cell)

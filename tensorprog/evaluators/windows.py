@@ -62,9 +62,10 @@ class Windowed:
         """Data with windows."""
         return {**env, self.form.bounds: bounds, self.form.count: len(bounds)}
 
-    def averages(self, env: Mapping[str, Any]) -> int:
-        """How many averages have tangent kernels."""
-        return sum(_iterations(loops, env) for loops in self.form.averages)
+    def averages(self, env: Mapping[str, Any]) -> tuple[int, int]:
+        """How many averages there are, and how many of them the loss reads."""
+        every, driving = (sum(_iterations(loops, env) for loops in part) for part in (self.form.averages, self.form.driving))
+        return every, driving
 
 
 @dataclass
@@ -111,7 +112,8 @@ def _made(analysis: Analysis) -> tuple | str:
         return found
     try:
         program, form = found
-        compiled = compile_program(program, dict(analysis.env), Reporter(analysis.original.source))
+        settings = {name: value for name, value in analysis.env.items() if isinstance(value, int | float)}
+        compiled = compile_program(program, settings, Reporter(analysis.original.source))
     except ProgramError:
         return f"{form.loop}: the tangent kernel has no limit"
     if compiled.by_series:
@@ -137,7 +139,7 @@ def take(analysis: Analysis, env: Mapping[str, Any], names: Sequence[str], emit:
     if isinstance(found, str):
         return None
     steps = range(*(int(evaluate_int(end, env)) for end in (found.form.start, found.form.stop)))
-    if len(steps) < LEAST_STEPS or found.averages(env) > MOST_AVERAGES:
+    if len(steps) < LEAST_STEPS or max(found.averages(env)) > MOST_AVERAGES:
         return None
     pilot = _Pilot(found, emit, emit(analysis), env, seed, tolerance, steps)
     pilot = analysis.made.pilots.setdefault(pilot.key(), pilot)
@@ -211,14 +213,14 @@ class _Pilot:
         return self.emit(self.windowed.analysis)
 
     @cached_property
-    def size(self) -> int:
-        """How many averages have tangent kernels."""
+    def sizes(self) -> tuple[int, int]:
+        """How many averages there are, and how many of them the loss reads."""
         return self.windowed.averages(self.env)
 
     def exact_work(self, rank: float) -> float:
         """The work of a run by exact steps with as many particles, if matrices had `rank` times as many directions, in the units of
         `Notes.work`."""
-        return self._run(None, 0)[1] * rank + PILOT * VECTORS * self.size * len(self.steps)
+        return self._run(None, 0)[1] * rank + PILOT * VECTORS * self.sizes[0] * len(self.steps)
 
     def longest(self, allowed: _Allowance, rank: float) -> tuple[np.ndarray, Values] | None:
         """The longest windows that change outputs by no more than is allowed, if they save work, and what they change. `rank`
@@ -238,9 +240,9 @@ class _Pilot:
 
     def _saves(self, bounds: np.ndarray, rank: float) -> bool:
         """Whether windows save enough work. What can be told without running them comes first."""
-        count = len(bounds) - 1
-        kernels = 2 * ENTRY * count * self.size**2 * self.windowed.form.states
-        vectors = VECTORS * self.size * (2 * count + bounds[0] - self.steps.start)
+        count, (every, driving) = len(bounds) - 1, self.sizes
+        kernels = 2 * ENTRY * count * every * driving * self.windowed.form.states
+        vectors = VECTORS * every * (2 * count + bounds[0] - self.steps.start)
         left = (1.0 - SAVED) * self.exact_work(rank) - PILOT * (kernels + vectors)
         return left > 0 and self._run(bounds, 0)[1] * rank <= left
 
