@@ -377,3 +377,9 @@ def test_coverage(function, samples, eager, monkeypatch):
         inside.append(np.abs(found["f"] - truth["f"]) < 2 * np.hypot(found.error["f"], truth.error["f"]))
     assert taken > 30
     assert 0.9 < np.mean(inside) < 0.995
+
+
+def test_a_pilot_that_diverges_certifies_nothing(eager):
+    text = TRAINED.replace("sum((net(X[a]) - y[a])**2", "sum((net(X[a]) - y[a])**4")
+    found = tensorprog.compile(text).run(points(), samples=256, T=40, eta=20.0)
+    assert not np.all(np.isfinite(found["history"])) and "windows" not in found.settings

@@ -144,7 +144,7 @@ def take(analysis: Analysis, env: Mapping[str, Any], names: Sequence[str], emit:
     pilot = _Pilot(found, emit, emit(analysis), env, seed, tolerance, steps)
     pilot = analysis.made.pilots.setdefault(pilot.key(), pilot)
     growth = samples / PILOT
-    if growth * replicates * pilot.exact_work(growth**RANK) < LEAST_WORK:
+    if growth * replicates * pilot.exact_work(growth**RANK) < LEAST_WORK or not pilot.is_finite():
         return None
     chosen = pilot.longest(_Allowance.of(windowing.wanted, names, pilot, growth**-POWER / replicates**0.5), growth**RANK)
     if chosen is None:
@@ -179,7 +179,7 @@ class _Allowance:
         found = [0.0]
         for name, limit in self.limits.items():
             size = measure(change[name])
-            if size > ROUNDING * measure(np.nan_to_num(values[name])):
+            if size > ROUNDING * measure(values[name]):
                 found.append(size / limit if limit > 0 else np.inf)
         return max(found)
 
@@ -222,6 +222,10 @@ class _Pilot:
         `Notes.work`."""
         return self._run(None, 0)[1] * rank + PILOT * VECTORS * self.sizes[0] * len(self.steps)
 
+    def is_finite(self) -> bool:
+        """Whether exact steps converge with so few particles; else they show nothing."""
+        return all(bool(np.all(np.isfinite(value))) for values in self.values(None) for value in values.values())
+
     def longest(self, allowed: _Allowance, rank: float) -> tuple[np.ndarray, Values] | None:
         """The longest windows that change outputs by no more than is allowed, if they save work, and what they change. `rank`
         is how many times as many directions matrices will have as in the pilot."""
@@ -248,12 +252,11 @@ class _Pilot:
 
     def _change(self, bounds: np.ndarray) -> Values:
         """What windows change, element by element: the mean difference over pairs, with its standard error in quadrature, because
-        single pairs differ by what few particles scatter as well. What is not finite in either is not changed."""
+        single pairs differ by what few particles scatter as well."""
         found, exact = self.values(bounds), self.values(None)
         change = {}
         for name in found[0]:
-            differences = [np.where(np.isfinite(a[name]) | np.isfinite(b[name]), a[name] - b[name], 0.0)
-                           for a, b in zip(found, exact)]
+            differences = [a[name] - b[name] for a, b in zip(found, exact)]
             size = np.hypot(np.mean(differences, axis=0), np.std(differences, axis=0, ddof=1) / PAIRS**0.5)
             change[name] = np.where(np.isfinite(size), size, np.inf)
         return change
