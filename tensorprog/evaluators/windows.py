@@ -41,10 +41,10 @@ SAVED, LEAST_STEPS, LEAST_WORK = 0.25, 16, 2e10
 ROUNDING = 1e-9
 #: Of more averages the tangent kernels would take too much memory.
 MOST_AVERAGES = 3000
-#: By how much directions grow in number with particles, as a power. The work of the vectors that make an average, and of an entry
-#: of a tangent kernel by one family of states, in the units of `Notes.work`, where a product of a vector with a direction, which
-#: stands for four, is one.
-RANK, VECTORS, ENTRY = 0.4, 50.0, 0.5
+#: By how much directions grow in number with particles, as a power, from as many as a pilot has particles. The work of the vectors
+#: that make an average, and of an entry of a tangent kernel by one family of states, in the units of `Notes.work`, where a product
+#: of a vector with a direction, which stands for four, is one.
+RANK, VECTORS, ENTRY = 0.6, 50.0, 0.5
 
 
 @dataclass(frozen=True)
