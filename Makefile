@@ -36,7 +36,7 @@ types: $(READY)
 
 # What every stage makes of every example, written anew (tests/goldens).
 goldens: $(READY)
-	$(BIN)/python tests/goldens.py
+	$(BIN)/python tests/helpers/goldens.py
 
 slow: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
