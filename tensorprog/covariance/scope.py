@@ -13,7 +13,7 @@ from sympy import Expr, Integer, Symbol
 from tensorprog.covariance.budget import TooMuch
 from tensorprog.covariance.families import single_assignment
 from tensorprog.covariance.guards import Unsupported, decide, under
-from tensorprog.covariance.integers import integer, size_symbol, truth
+from tensorprog.covariance.integers import Factors, size_symbol
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.nodes import (
     Call,
@@ -48,6 +48,7 @@ class Scope:
         self.cells: list[Cell] = [i.cell for i in program.initials]
         self.cells += [replace(self.cells[number], name=f"{self.cells[number].name} mask") for number in laws.masks]
         self.inputs: list[str] = [i.name for i in program.inputs]
+        self.notation = Factors(self.inputs)
         self._initial = {i.cell: number for number, i in enumerate(program.initials)}
         self._values: dict[Var, Value] = {}
         self._ranges: dict[Symbol, Binding] = {}
@@ -202,10 +203,10 @@ class Scope:
         return tuple(self._int(i) for i in items)
 
     def _int(self, expr: IntExpr) -> Expr:
-        return integer(expr, self.inputs)
+        return self.notation.integer(expr)
 
     def _condition(self, condition: BoolExpr) -> Expr:
-        return self._decided(truth(condition, self._int))
+        return self._decided(self.notation.condition(condition))
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -17,7 +17,6 @@ from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.budget import require_shallow
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.integers import parameter_symbol, rational
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.matrices import Matrices
 from tensorprog.covariance.nodes import Call, Entry, IsZero, flat, fresh_index, index_symbol, total
@@ -151,13 +150,13 @@ class Unwound(Matrices):
     def _op(self, op: object, var: Var) -> Value:
         match op:
             case Const(value=value):
-                return self._spread(sympy.nsimplify(value) if isinstance(value, float) else rational(value), var)
+                return self._spread(sympy.nsimplify(value) if isinstance(value, float) else self.notation.number(value), var)
             case WidthConst():
                 return Value(self.laws.ratio(op.width))
             case FromInt(expr=expr):
                 return Value(self._int(expr))
             case ParamRef(name=name):
-                return Value(parameter_symbol(name))
+                return Value(self.notation.parameter(name))
             case InputRef(name=name, items=items):
                 return self._input(name, items, var)
             case Load(cell=cell, items=items):

@@ -17,7 +17,7 @@ from tensorprog.derive.draws import with_law_of_draws
 from tensorprog.derive.entries import Trace
 from tensorprog.derive.formula import formula
 from tensorprog.derive.indices import Renaming
-from tensorprog.derive.integers import to_constant, to_integer
+from tensorprog.derive.integers import RELATIONS, to_integer
 from tensorprog.derive.notes import ORTHOGONAL, STEIN, STEIN_ORTHOGONAL
 from tensorprog.derive.rules import Derivation, Index, Rule, Step
 from tensorprog.derive.simplify import Finding, Simplified, Vectors, simplified
@@ -25,8 +25,8 @@ from tensorprog.derive.symbols import Atom, Cov, Hat, expectation, index, z
 from tensorprog.derive.system import HatSite, build_system
 from tensorprog.derive.titles import placeholder_names
 from tensorprog.derive.trace import trace
-from tensorprog.ir.laws import centre
 from tensorprog.ir.program import For, Initial, MatrixType, Program, walk
+from tensorprog.limit.laws import DeclaredLaws
 
 
 class LawBase(Function):
@@ -61,10 +61,11 @@ def derive(compiled: Compiled) -> Derivation:
 def written_out(compiled: Compiled) -> Derivation:
     """The derivation before common expectations get names."""
     limit = uncontracted(compiled)
-    read = trace(limit, compiled.original)
-    system = build_system(limit, read)
-    result = simplified(system, initial_vectors(limit, read))
-    return _Writer(limit, read, result).derivation()
+    laws = DeclaredLaws(limit, compiled.powers, compiled.env, RELATIONS)
+    read = trace(limit, compiled.original, laws)
+    system = build_system(laws, read)
+    result = simplified(system, initial_vectors(laws, read))
+    return _Writer(laws, read, result).derivation()
 
 
 def steps_of(rules: Iterable[Rule]) -> tuple[Step, ...]:
@@ -84,24 +85,19 @@ def uncontracted(compiled: Compiled) -> Program:
     return simplify(leading_terms(program, compiled.powers, Reporter(program.source)))
 
 
-def initial_vectors(limit: Program, read: Trace) -> Vectors:
+def initial_vectors(laws: DeclaredLaws, read: Trace) -> Vectors:
     """The names of the initial vectors."""
-    found = {read.labels.cell(i.cell): i for i in limit.initials if not isinstance(i.cell.type, MatrixType)}
-    return Vectors(frozenset(found), frozenset(name for name, i in found.items() if _is_symmetric(limit, i)))
-
-
-def _is_symmetric(limit: Program, initial: Initial) -> bool:
-    about = centre(initial.law)
-    return about is not None and sympy.expand(to_constant(limit, about)) == 0
+    found = {read.labels.cell(i.cell): i for i in laws.program.initials if not isinstance(i.cell.type, MatrixType)}
+    return Vectors(frozenset(found), frozenset(name for name, i in found.items() if laws.is_centred(i)))
 
 
 class _Writer:
     """The rules of a solved system, with readable names."""
 
-    def __init__(self, limit: Program, read: Trace, result: Simplified):
-        self.limit, self.read, self.result, self.system = limit, read, result, result.system
+    def __init__(self, laws: DeclaredLaws, read: Trace, result: Simplified):
+        self.limit, self.laws, self.read, self.result, self.system = laws.program, laws, read, result, result.system
         self.names = placeholder_names(read, self.system)
-        loops = {index(s.var) for s in walk(limit.body) if isinstance(s, For)}
+        loops = {index(s.var) for s in walk(self.limit.body) if isinstance(s, For)}
         taken = {str(s) for e in self.system.equations for s in (e.left.free_symbols | e.right.free_symbols)
                  if s not in loops and "#" not in str(s)}
         taken |= set(read.labels.taken)
@@ -153,7 +149,7 @@ class _Writer:
         family = [(index("k"), to_integer(e)) for e in initial.extents]
         axes = [(index("i"), to_integer(e)) for e in initial.cell.type.shape]
         indices = tuple(Binder(s, S.Zero, size - 1) for s, size in (*family, *axes))
-        law = declared_law(initial.law.name, tuple(to_constant(self.limit, a) for a in initial.law.args))
+        law = declared_law(initial.law.name, tuple(self.laws.arguments(initial)))
         time = (self.read.first_times[label],) if label in self.read.first_times else ()
         return self._rule("initial", z(label, (*time, *(b.symbol for b in indices))), law, indices)
 

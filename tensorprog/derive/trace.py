@@ -17,7 +17,7 @@ from sympy import Expr, S
 from tensorprog.derive.arrays import Array, Binder, Items, Value, Write, either, lookup, where
 from tensorprog.derive.carried import Head
 from tensorprog.derive.entries import Equation, Site, Trace
-from tensorprog.derive.integers import ratio, to_condition, to_integer
+from tensorprog.derive.integers import to_condition, to_integer
 from tensorprog.derive.matrices import Base, Matrix, MatrixTerm, Outer, initial
 from tensorprog.derive.names import Labels, adjoints, by_name, given, labels_of, recorded
 from tensorprog.derive.operations import Tensor, evaluate, fresh_axes, full_items
@@ -62,11 +62,12 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
+from tensorprog.limit.laws import DeclaredLaws
 
 
-def trace(limit: Program, original: Program) -> Trace:
+def trace(limit: Program, original: Program, laws: DeclaredLaws) -> Trace:
     """Read the limit program; `original`, the typed program, is where names are looked up."""
-    tracer = Tracer(limit, original)
+    tracer = Tracer(limit, original, laws)
     tracer.block(limit.body)
     return merge_starts(tracer.trace)
 
@@ -97,8 +98,8 @@ def merge_starts(trace: Trace) -> Trace:
 
 
 class Tracer:
-    def __init__(self, limit: Program, original: Program):
-        self.limit = limit
+    def __init__(self, limit: Program, original: Program, laws: DeclaredLaws):
+        self.limit, self.laws = limit, laws
         self.trace = Trace(labels=labels_of(limit))
         self.scope, self.labels = self.trace.scope, self.trace.labels
         self.named = by_name(limit)
@@ -148,7 +149,7 @@ class Tracer:
             case MatDot():
                 raise self._no_formulas("the inner product of two matrices", statement.span)
             case WidthConst(width=width):
-                value = Tensor(ratio(self.limit, width))
+                value = Tensor(self.laws.ratio(width))
             case _:
                 value = evaluate(self.scope, op, var, self.values)
                 value = Tensor(self._recognized(value.expr), value.axes)
@@ -272,7 +273,7 @@ class Tracer:
             cell, indices = self.given[var]
             left = self._left(cell, tuple(map(to_integer, indices)), True)
         summed = op.matrix.type.rows if op.transposed else op.matrix.type.cols
-        self.emit(Site(left, matrix, op.transposed, arg, self.loops, ratio(self.limit, summed), self.condition))
+        self.emit(Site(left, matrix, op.transposed, arg, self.loops, self.laws.ratio(summed), self.condition))
         return left
 
     def short(self, var: Var) -> Expr:
