@@ -8,6 +8,7 @@ operations are fused into Numba ufuncs, and sums and averages of products into m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from tensorprog.codegen.compiled_loops import CompiledLoops
 from tensorprog.codegen.emitter import Value, local_names
@@ -22,10 +23,14 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     Expand,
+    Fluctuation,
     For,
     FromInt,
+    GradRecord,
+    GradStmt,
     If,
     InputRef,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
@@ -89,6 +94,10 @@ class Emitter(CompiledLoops):
                 self._for(statement)
             case If():
                 self._if(statement)
+            case GradStmt() | KernelStmt() | GradRecord():
+                raise AssertionError("gradients are written out before a program is emitted")
+            case _:
+                assert_never(statement)
 
     def _for(self, loop: For) -> None:
         if loop.parallel:
@@ -221,6 +230,10 @@ class Emitter(CompiledLoops):
                 name = self._matrix_name(matrix, items)
                 turned = ", transposed=True" if transposed else ""
                 self.assign(var, f"{name}.apply({text}{turned})", layout)
+            case Fluctuation():
+                raise AssertionError("an input of draws stands in its place")
+            case _:
+                assert_never(op)
 
     def _depth(self, op: Op) -> int:
         """How deeply an operation is nested with those that are fused into it."""

@@ -85,8 +85,8 @@ class Cells(Scope):
                     continue
                 if free:
                     raise Unsupported("a family's element is written in several iterations")
-                guards = tuple(g for g in (*guards, *(g.xreplace(values) for g in leaf.guards)) if g != 1)
-                stores.insert(0, (guards, leaf.expr.xreplace(values)))
+                holding = tuple(g for g in (*guards, *(g.xreplace(values) for g in leaf.guards)) if g != 1)
+                stores.insert(0, (holding, leaf.expr.xreplace(values)))
         return stores
 
     def _read_frames(self, cell: Cell, items: tuple[Expr, ...], depth: int) -> Expr:

@@ -11,6 +11,7 @@ Loops have the steps 1 and -1 (`passes/unit_steps.py`). Not covered (`Unsupporte
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import assert_never
 
 import sympy
 from sympy import Expr, Integer, Symbol
@@ -30,6 +31,7 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     Expand,
+    Fluctuation,
     For,
     FromInt,
     If,
@@ -41,6 +43,7 @@ from tensorprog.ir.program import (
     MatMul,
     MatStore,
     Moment,
+    Op,
     ParamRef,
     Pick,
     Place,
@@ -147,7 +150,7 @@ class Unwound(Matrices):
         for cell, log in frame.log.items():
             self._log(cell, Write("loop", (binding,), tuple(self._guards), body=tuple(log)))
 
-    def _op(self, op: object, var: Var) -> Value:
+    def _op(self, op: Op, var: Var) -> Value:
         match op:
             case Const(value=value):
                 return self._spread(sympy.nsimplify(value) if isinstance(value, float) else self.notation.number(value), var)
@@ -189,7 +192,10 @@ class Unwound(Matrices):
                 return self._matmul(op)
             case MatDot():
                 raise Unsupported("inner products of matrices have no equations")
-        raise Unsupported(f"the covariance evaluator does not know {type(op).__name__}")
+            case Fluctuation():
+                raise Unsupported("draws have no equations")
+            case _:
+                assert_never(op)
 
     def _spread(self, number: Expr, var: Var) -> Value:
         sizes = self._sizes(var)

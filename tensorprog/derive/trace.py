@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import assert_never
 
 import sympy
 from sympy import Expr, S
@@ -41,8 +42,11 @@ from tensorprog.ir.program import (
     Cell,
     For,
     FunctionTerm,
+    GradRecord,
+    GradStmt,
     If,
     Initial,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
@@ -136,6 +140,10 @@ class Tracer:
                 self.loop(statement)
             case If():
                 self.branches(statement)
+            case GradStmt() | KernelStmt() | GradRecord():
+                raise AssertionError("gradients are written out before a program has formulas")
+            case _:
+                assert_never(statement)
 
     def let(self, statement: Let) -> None:
         var, op = statement.var, statement.op

@@ -7,13 +7,14 @@ variance is 1, and `normal(1/n, 1)` has mean 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import sympy
 from sympy import Expr, Integer
 
 from tensorprog.ir.constants import Scaled, constant
 from tensorprog.ir.laws import centre
-from tensorprog.ir.program import Cell, ConstExpr, Initial, Program
+from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
 from tensorprog.limit.notation import Notation
 from tensorprog.passes.powers import Powers
 
@@ -39,14 +40,19 @@ class DeclaredLaws:
     def scale(self, initial: Initial, transposed: bool) -> Expr:
         """The variance of an entry of `W @ x` (or `W.T @ x`), for a matrix whose entries have the law `initial`, over the second
         moment of x: the entries' variance times the width that is summed over."""
-        cell = initial.cell
-        return self.coefficient(initial.law.args[1]) * self.ratio(cell.type.rows if transposed else cell.type.cols)
+        rows, cols = self._widths(initial.cell)
+        return self.coefficient(initial.law.args[1]) * (rows if transposed else cols)
 
     def share(self, cell: Cell, transposed: bool) -> Expr:
         """The share of a vector that a product with an orthogonal matrix and one with its transpose leave of it: the vector's
         width over the larger one of the two widths."""
-        rows, cols = self.ratio(cell.type.rows), self.ratio(cell.type.cols)
+        rows, cols = self._widths(cell)
         return (rows if transposed else cols) / sympy.Max(rows, cols)
+
+    def _widths(self, cell: Cell) -> tuple[Expr, Expr]:
+        """The widths of a matrix over the base width."""
+        assert isinstance(cell.type, MatrixType)
+        return self.ratio(cell.type.rows), self.ratio(cell.type.cols)
 
     def arguments(self, initial: Initial) -> list[Expr]:
         """The arguments of a law: what is of a lower power of n than the vector itself is 0."""
@@ -75,15 +81,16 @@ class DeclaredLaws:
         Raises:
             ProgramError: TP505, for a constant without a value.
         """
+        leaf: Any = expr.leaf
         match expr.op:
             case "num":
-                return self.notation.number(expr.leaf)
+                return self.notation.number(leaf)
             case "int":
-                return self.notation.integer(expr.leaf)
+                return self.notation.integer(leaf)
             case "param":
-                return self.notation.parameter(expr.leaf)
+                return self.notation.parameter(leaf)
             case "width":
-                return self.ratio(expr.leaf)
+                return self.ratio(leaf)
             case "+" | "-" | "max":
                 return self._leading(expr)
         parts = [self.coefficient(a) for a in expr.args]

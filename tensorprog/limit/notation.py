@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import assert_never
 
 import sympy
 from sympy import Expr
@@ -37,6 +38,8 @@ class Notation(ABC):
                 return self.expanded(_OPERATIONS[op](self.integer(left), self.integer(right)))
             case IntChoice(condition, then, orelse):
                 return self.choice(self.condition(condition), self.integer(then), self.integer(orelse))
+            case _:
+                assert_never(expr)
 
     def condition(self, expr: BoolExpr) -> sympy.Basic:
         """A condition on integers."""
@@ -49,6 +52,8 @@ class Notation(ABC):
                 return self.conjunction(*map(self.condition, operands))
             case Logic(_, operands):
                 return self.negation(self.conjunction(*(self.negation(self.condition(o)) for o in operands)))
+            case _:
+                assert_never(expr)
 
     def number(self, value: object) -> Expr:
         """A number as it was written: decimals of few digits are rationals."""

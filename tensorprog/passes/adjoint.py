@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, same_shape
@@ -27,6 +28,7 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     Expand,
+    Fluctuation,
     For,
     FromInt,
     If,
@@ -401,6 +403,10 @@ class Sweep:
             case Load(cell=cell, items=items):
                 if cell in self.site.active.cells:
                     self._reverse_load(self.shadow(cell), map_items(items, self.indices), bar, var.type)
+            case Const() | WidthConst() | FromInt() | ParamRef() | InputRef() | Fluctuation():
+                pass  # These depend on nothing that is differentiated.
+            case _:
+                assert_never(op)
 
     def _reverse_load(self, shadow: Cell, items: tuple[Item, ...], bar: Var, type: TensorType) -> None:
         """Add the adjoint of what was loaded to a cell's shadow: of a row or slice of a family, element by element."""
