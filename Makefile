@@ -41,8 +41,9 @@ goldens: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
+# Every benchmark, and what is better or worse than the last recorded run (`benchmarks/run.py --record` records).
 bench: $(READY)
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(BIN)/python benchmarks/run.py
 
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,docs]
