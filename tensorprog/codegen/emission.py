@@ -10,10 +10,10 @@ from tensorprog.codegen.expressions import KernelPool
 from tensorprog.codegen.extents import family_extents
 from tensorprog.codegen.factored import find_factored
 from tensorprog.codegen.indexing import index_text
-from tensorprog.codegen.layout import Axis, Layout, Storage
+from tensorprog.codegen.layout import Axis, Layout, Storage, tuple_text
 from tensorprog.codegen.loops import LoopKernel
 from tensorprog.codegen.matrix_kinds import MatrixKinds
-from tensorprog.codegen.names import python_name
+from tensorprog.codegen.names import int_text, python_name
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -50,9 +50,14 @@ class Value:
     layout: Layout
 
 
-class EmitterBase:
-    """The state of the emitter. `lines` are the source so far; `active` the parallel loops that run as axes, outermost
-    first; `pending` temporaries that are fused into the statement that uses them."""
+class Emission:
+    """What has been emitted so far, which the parts of the emitter share.
+
+    Attributes:
+        lines: the source so far.
+        active: the parallel loops that run as axes, outermost first.
+        pending: temporaries that are fused into the statement that uses them.
+    """
 
     def __init__(self, program: Program, spaces: Spaces, pool: KernelPool):
         self.program, self.spaces, self.pool = program, spaces, pool
@@ -131,8 +136,7 @@ class EmitterBase:
         """Families that a statement under parallel loops stores completely, in the order of the loops."""
         found: set[Cell] = set()
         for statement in body:
-            own = {axis.var for axis in active} & set(statement.cell.home) if isinstance(statement, Store) else None
-            if own is not None and statement.cell.rank and not own:
+            if isinstance(statement, Store) and statement.cell.rank and not {a.var for a in active} & set(statement.cell.home):
                 indexed = index_text(statement.items, active, self.extents.get(statement.cell))
                 if indexed.whole and list(indexed.axes) == [a.var for a in active]:
                     found.add(statement.cell)
@@ -154,17 +158,29 @@ class EmitterBase:
     def line(self, text: str) -> None:
         self.lines.append("    " * self.depth + (self._grid(text) if "_grid" in text else text))
 
+    def _grid(self, text: str) -> str:
+        """`text`, with the index grids that it names defined before it."""
+        for axis in self.active:
+            if f"{axis.var}_grid" in text and axis.var not in self.gridded:
+                self.gridded.add(axis.var)
+                self.line(f"{axis.var}_grid = np.arange({int_text(axis.start)}, {int_text(axis.stop)})")
+        return text
+
     def assign(self, var: Var, text: str, layout: Layout) -> None:
         name = python_name(var.name)
         self.line(f"{name} = {text}")
         self.values[var] = Value(name, layout)
 
-    def _scratch(self) -> str:
+    def scratch(self) -> str:
         """A name that the program does not use."""
         name = f"product_{len(self.lines)}"
         while name in self.taken:
             name = f"_{name}"
         return name
+
+    def lengths(self, axes: tuple[str, ...]) -> str:
+        """How often parallel loops run, as a tuple."""
+        return tuple_text([int_text(self.every_axis[a].length) for a in axes])
 
     @property
     def order(self) -> list[str]:
