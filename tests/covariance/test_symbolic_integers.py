@@ -15,7 +15,7 @@ from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.nodes import AtLeastZero, IsZero, index_symbol
 from tensorprog.covariance.reach import Reach
 from tensorprog.covariance.signs import Signs, Symmetries
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwind import unwind
 from tensorprog.covariance.writes import Binding, solve
 from tensorprog.ir.parities import EVEN, NEITHER, ODD
 from tensorprog.passes.unit_steps import unit_steps
@@ -128,7 +128,7 @@ def network():
     """The unwound program, and the products in the order in which they are taken."""
     compiled = tensorprog.compile(NETWORK).compiled
     laws = Laws(compiled.limit, compiled.powers, compiled.env)
-    return Unwound(unit_steps(compiled.limit), laws)
+    return unwind(unit_steps(compiled.limit), laws)
 
 
 def cells(network, *names):

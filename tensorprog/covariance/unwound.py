@@ -34,8 +34,17 @@ from tensorprog.ir.laws import centre
 from tensorprog.ir.program import Cell, Program, Range, Var, cells_written
 
 
-class Scope:
-    """What symbolic execution knows while it runs: loops, guards, functions, sites and means."""
+class Unwound:
+    """A limit program as expressions, and what its symbolic execution (`unwind`) knows while it runs: loops and guards.
+
+    Attributes:
+        functions, sites, means: by number; of a mean its parameters and what it is the mean of.
+        cells, inputs: what Init and Entry number.
+        sums: the functions that stand for sums kept whole.
+        read: what a cell holds, at its indices, where the execution stands: after it, at the end of the program.
+    """
+
+    read: Callable[[Cell, tuple[Expr, ...]], Expr]
 
     def __init__(self, program: Program, laws: Laws, keep_sums: bool = False):
         self.program, self.laws, self.keep_sums = program, laws, keep_sums
@@ -49,15 +58,19 @@ class Scope:
         self.cells += [replace(self.cells[number], name=f"{self.cells[number].name} mask") for number in laws.masks]
         self.inputs: list[str] = [i.name for i in program.inputs]
         self.notation = Factors(self.inputs)
-        self._initial = {i.cell: number for number, i in enumerate(program.initials)}
-        self._values: dict[Var, Value] = {}
-        self._ranges: dict[Symbol, Binding] = {}
-        self._guards: list[Expr] = []
-        self._order = 0
-        self._updated = cells_written(program.body)
-        self._single = single_assignment(program)
-        self._family: dict[Cell, int] = {}
-        self._frames = [Frame(None, set())]
+        self.initial = {i.cell: number for number, i in enumerate(program.initials)}
+        self.values: dict[Var, Value] = {}
+        self.ranges: dict[Symbol, Binding] = {}
+        self.guards: list[Expr] = []
+        self.order = 0
+        self.updated = cells_written(program.body)
+        self.single = single_assignment(program)
+        self.family: dict[Cell, int] = {}
+        self.frames = [Frame(None, set())]
+
+    def output(self, cell: Cell) -> Callable[[tuple[Expr, ...]], Expr]:
+        """An output's value as a function of its indices."""
+        return lambda items: self.read(cell, items)
 
     def cases(self, number: int) -> list[tuple[tuple[Expr, ...], Expr]]:
         """The definition of a function, resolved when it is first asked for."""
@@ -115,8 +128,8 @@ class Scope:
         """Linear expressions that are >= 0 by the ranges of loop variables, in these symbols alone."""
         found = []
         for s in symbols:
-            if s in self._ranges:
-                b = self._ranges[s]
+            if s in self.ranges:
+                b = self.ranges[s]
                 found += [f for f in (flat(s - b.start), flat(b.stop - 1 - s))
                           if f.free_symbols <= set(symbols) | self.constants]
         return found
@@ -179,10 +192,10 @@ class Scope:
         self.functions.append(FunctionDef(name, params, random, resolve=resolve, opaque=opaque))
         return len(self.functions) - 1
 
-    def _decided(self, guard: Expr) -> Expr:
-        return decide(guard, self._ranges)
+    def decided(self, guard: Expr) -> Expr:
+        return decide(guard, self.ranges)
 
-    def _items(self, items: tuple, missing: int) -> tuple[tuple[Expr, ...], list[Symbol]]:
+    def items(self, items: tuple, missing: int) -> tuple[tuple[Expr, ...], list[Symbol]]:
         """Index expressions, and symbols for sliced and missing trailing axes."""
         exprs: list[Expr] = []
         axes: list[Symbol] = []
@@ -190,23 +203,26 @@ class Scope:
             if isinstance(item, Range):
                 axis = fresh_index()
                 axes.append(axis)
-                exprs.append(axis + (self._int(item.start) if item.start is not None else 0))
+                exprs.append(axis + (self.integer(item.start) if item.start is not None else 0))
             else:
-                exprs.append(self._int(item))
+                exprs.append(self.integer(item))
         while len(axes) < missing:
             axis = fresh_index()
             axes.append(axis)
             exprs.append(axis)
         return tuple(exprs), axes
 
-    def _ints(self, items: tuple) -> tuple[Expr, ...]:
-        return tuple(self._int(i) for i in items)
+    def sizes(self, var: Var) -> tuple[Expr, ...]:
+        return tuple(self.integer(s) for s in var.type.shape)
 
-    def _int(self, expr: IntExpr) -> Expr:
+    def integers(self, items: tuple) -> tuple[Expr, ...]:
+        return tuple(self.integer(i) for i in items)
+
+    def integer(self, expr: IntExpr) -> Expr:
         return self.notation.integer(expr)
 
-    def _condition(self, condition: BoolExpr) -> Expr:
-        return self._decided(self.notation.condition(condition))
+    def condition(self, condition: BoolExpr) -> Expr:
+        return self.decided(self.notation.condition(condition))
 
 
 def _refuse(reason: str) -> NoReturn:
