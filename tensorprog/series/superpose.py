@@ -38,6 +38,7 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.differentiate import differentiate, used_names
+from tensorprog.passes.forward_copies import forward_copies
 from tensorprog.passes.hoist import hoisted, spread
 from tensorprog.passes.kernels import plan_kernels
 from tensorprog.passes.limit import leading_terms
@@ -83,6 +84,7 @@ class _Superposition:
         if rest is None:
             raise NotLinear("nothing that is trained is read")
         body = contract_cells(self.whole.with_body((*before, *rest.body))).body
+        body = forward_copies(body, frozenset(fixed) | states)
         return body[: len(before)], body[len(before):]
 
     def program(self) -> tuple[Program, frozenset[str]]:
