@@ -77,16 +77,16 @@ def trace(limit: Program, original: Program, laws: DeclaredLaws) -> Trace:
 
 
 def merge_starts(trace: Trace) -> Trace:
-    """An initial vector that a loop starts from is that vector at time 0: `v` becomes `v[0]`."""
+    """An initial vector or array that a loop starts from is that one at time 0: `v` becomes `v[0]`."""
     first: dict[tuple[str, int], Expr] = {}
     for entry in trace.entries:
-        if isinstance(entry, Equation) and entry.kind == "start" and isinstance(entry.right, Z) \
-                and (entry.left.args[0], *entry.left.args[2:]) == entry.right.args:
+        if isinstance(entry, Equation) and entry.kind == "start" and isinstance(entry.right, Z | sympy.Indexed) \
+                and entry.left.func is entry.right.func and (entry.left.args[0], *entry.left.args[2:]) == entry.right.args:
             first[str(entry.right.args[0]), len(entry.right.args)] = entry.left.args[1]
             trace.first_times[str(entry.right.args[0])] = entry.left.args[1]
 
     def change(expr: Expr) -> Expr:
-        atoms = {a: Z(a.args[0], first[str(a.args[0]), len(a.args)], *a.args[1:]) for a in expr.atoms(Z)
+        atoms = {a: a.func(a.args[0], first[str(a.args[0]), len(a.args)], *a.args[1:]) for a in expr.atoms(Z, sympy.Indexed)
                  if (str(a.args[0]), len(a.args)) in first}
         return expr.xreplace(atoms) if atoms else expr
 
@@ -375,6 +375,8 @@ def _initial_array(initial_: Initial, labels: Labels) -> Array:
         return Array(lambda items: _zero(cell))
     if isinstance(cell.type, MatrixType):
         return Array(lambda items: initial(matrix_label(label, items)))
+    if cell.type.width is None:
+        return Array(lambda items: element(label, items))
     return Array(lambda items: z(label, items))
 
 
