@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source
-from tensorprog.evaluators import covariance, diagonal, particles, span
+from tensorprog.evaluators import covariance, diagonal, particles, span, windows
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.plan import plan_of, plan_table
 from tensorprog.evaluators.tiles import tiles_of
@@ -46,7 +46,7 @@ def plan_text(analysis: Analysis) -> str:
     lines += [f"{how}: {c.display}" for c in sorted(analysis.mirrored, key=lambda c: c.name)]
     for loop in (s for s in walk(analysis.limit.body) if isinstance(s, For)):
         lines.append(f"loop {loop.var}: {'one block' if loop.parallel else 'step by step'}")
-    return plan_table(plan) + _samples_text(analysis) + "\n".join(lines) + "\n"
+    return plan_table(plan) + _samples_text(analysis) + "\n".join([*lines, *windows.plan_lines(analysis)]) + "\n"
 
 
 def _samples_text(analysis: Analysis) -> str:

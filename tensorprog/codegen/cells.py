@@ -162,10 +162,15 @@ class Cells:
             return
         target = Layout(axes, _finite_left(cell, items), bool(cell.type.width))
         lined = self._lined_up(text, layout, target)
-        if "_grid" in index:
+        if "_grid" in index and not self._is_apart(items, axes, self.lead(storage)):
             self.state.line(f"np.add.at({name}, np.s_[{index}], {lined})")
         else:
             self.state.line(f"{name}[{index}] += {lined}")
+
+    @staticmethod
+    def _is_apart(items: tuple, axes: tuple[str, ...], lead: tuple[str, ...]) -> bool:
+        """Whether an index that moves with axes names every element at most once: all of the axes are the array's own."""
+        return set(axes) == set(lead) and not any(isinstance(i, Range) for i in items)
 
     def _plain(self, value: Var) -> tuple[str, Layout]:
         found = self.fusion.value(value)

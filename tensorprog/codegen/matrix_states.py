@@ -97,7 +97,8 @@ class MatrixStates:
         right_text, _ = self.fusion.full(term.right, axes=axes)
         factor = coef.text
         if coef.layout.dims:
-            left_text = f"{aligned(coef.text, coef.layout, left_layout)} * {left_text}"
+            numbers = f"rt.narrow({coef.text}, dtype)" if not coef.layout.width else coef.text
+            left_text = f"{aligned(numbers, coef.layout, left_layout)} * {left_text}"
             factor = "1.0"
         for axis in self.state.active:
             if axis.var not in axes:

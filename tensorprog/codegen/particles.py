@@ -31,6 +31,7 @@ from tensorprog.ir.program import (
     Fluctuation,
     For,
     FromInt,
+    GradAdd,
     GradRecord,
     GradStmt,
     If,
@@ -118,7 +119,7 @@ class Emitter:
                 self._for(statement)
             case If():
                 self._if(statement)
-            case GradStmt() | KernelStmt() | GradRecord():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
                 raise AssertionError("gradients are written out before a program is emitted")
             case _:
                 assert_never(statement)

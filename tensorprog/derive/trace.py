@@ -42,6 +42,7 @@ from tensorprog.ir.program import (
     Cell,
     For,
     FunctionTerm,
+    GradAdd,
     GradRecord,
     GradStmt,
     If,
@@ -140,7 +141,7 @@ class Tracer:
                 self.loop(statement)
             case If():
                 self.branches(statement)
-            case GradStmt() | KernelStmt() | GradRecord():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
                 raise AssertionError("gradients are written out before a program has formulas")
             case _:
                 assert_never(statement)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorprog.compiled import Drawn
+from tensorprog.evaluators import windows
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import STATES, Choice, Evaluated
 from tensorprog.ir.program import Output
@@ -31,8 +32,16 @@ def emit(analysis: Analysis) -> str:
 
 def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, options: Mapping[str, Any]) -> Evaluated:
     """Some outputs (None: all), by the module of all."""
-    text = emit(analysis)
+    text, taken = emit(analysis), None
     given = {name: value for name, value in options.items() if name not in STATES}
+    windowing = given.pop("windows", None)
+    if windowing is not None:
+        wanted = [o.name for o in analysis.limit.outputs] if names is None else names
+        taken = windows.take(analysis, env, wanted, emit, windowing, samples=given["samples"], replicates=given["replicates"],
+                             seed=given["seed"], tolerance=given["tolerance"])
+    if taken is not None:
+        announce(windowing.text)
+        text, env = taken.text, taken.env
     cluster = given.pop("cluster", None)
     if cluster is not None:
         samples = given["samples"] + given["samples"] % 2
@@ -41,6 +50,8 @@ def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, opt
         described = (text, *(given.get(name) for name in ("samples", "seed", "tolerance", "dtype")))
         given["finished"] = given["finished"].of(digest_of(env, *described))
     values, errors = load_module(text).run(env, **given)
+    if taken is not None:
+        errors = taken.with_change(errors)
     kept = list(values) if names is None else names
     return {n: values[n] for n in kept}, {n: errors[n] for n in kept}, dict.fromkeys(kept, NAME)
 

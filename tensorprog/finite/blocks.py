@@ -24,6 +24,7 @@ from tensorprog.ir.program import (
     For,
     FromInt,
     FunctionTerm,
+    GradAdd,
     GradRecord,
     GradStmt,
     If,
@@ -120,7 +121,7 @@ class BlockRunner:
                 self.run_loop(statement)
             case If(condition, then, orelse):
                 self._run_body(then if self._indices.condition(condition) else orelse)
-            case MatStore() | GradStmt() | KernelStmt() | GradRecord():
+            case MatStore() | GradStmt() | KernelStmt() | GradRecord() | GradAdd():
                 raise AssertionError(f"`blockable` takes no {type(statement).__name__}")
             case _:
                 assert_never(statement)

@@ -34,6 +34,7 @@ from tensorprog.ir.program import (
     For,
     FromInt,
     FunctionTerm,
+    GradAdd,
     GradRecord,
     GradStmt,
     If,
@@ -173,8 +174,8 @@ class Interpreter:
                 self.run_block(then if self.indices.condition(condition) else orelse)
             case KernelStmt():
                 pass  # A covariance over draws has no value in one network.
-            case GradRecord():
-                raise AssertionError("records of gradients are in no network's program")
+            case GradRecord() | GradAdd():
+                raise AssertionError(f"{type(statement).__name__} is in no network's program")
             case _:
                 assert_never(statement)
 

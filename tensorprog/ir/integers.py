@@ -186,6 +186,24 @@ def symbols(expr: IntExpr | BoolExpr) -> Iterator[IntSym]:
                 yield from symbols(part)
 
 
+def arrays(expr: IntExpr | BoolExpr) -> Iterator[str]:
+    """The integer inputs that are read, with repetitions."""
+    match expr:
+        case IntBin(_, left, right) | Comparison(_, left, right):
+            yield from arrays(left)
+            yield from arrays(right)
+        case IntLoad(name, items):
+            yield name
+            for item in items:
+                yield from arrays(item)
+        case Logic(_, operands):
+            for operand in operands:
+                yield from arrays(operand)
+        case IntChoice(condition, then, orelse):
+            for part in (condition, then, orelse):
+                yield from arrays(part)
+
+
 def chooses(expr: IntExpr | BoolExpr, name: str) -> bool:
     """Whether a condition on the loop variable decides between two parts of the expression."""
     match expr:

@@ -19,6 +19,7 @@ from tensorprog.ir.program import (
     Fluctuation,
     For,
     FunctionTerm,
+    GradAdd,
     GradRecord,
     GradStmt,
     If,
@@ -125,6 +126,9 @@ class _Verifier:
             case GradRecord(target=target, scalar=scalar, scalar_items=si, wrt=wrt):
                 fit = target.type == wrt.type and target.rank == scalar.rank + wrt.rank
                 _require(fit and scalar.type == SCALAR, f"a gradient of {scalar.name}")
+                self._element(scalar, si, loops)
+            case GradAdd(coef=coef, scalar=scalar, scalar_items=si):
+                _require(coef.type == SCALAR and scalar.type == SCALAR, f"a gradient of {scalar.name}")
                 self._element(scalar, si, loops)
             case For(var=var, start=start, stop=stop, step=step, body=body):
                 _require(step != 0, "a loop without a step")

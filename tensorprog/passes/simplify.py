@@ -17,6 +17,7 @@ from tensorprog.ir.program import (
     Const,
     Elementwise,
     For,
+    GradAdd,
     GradRecord,
     GradStmt,
     If,
@@ -191,7 +192,7 @@ def remove_dead(program: Program) -> Program:
     body = program.body
     while True:
         live_vars, live_cells = _live(body, program.results)
-        smaller = _prune(body, live_vars, live_cells)
+        smaller = pruned(body, live_vars, live_cells)
         if smaller == body:
             return program.with_body(body)
         body = smaller
@@ -207,12 +208,12 @@ def _live(body: tuple[Statement, ...], results: Collection[Cell]) -> tuple[set[V
     return live_vars, live_cells
 
 
-def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cell],
+def pruned(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cell],
            gradients: Collection[Cell] = ()) -> tuple[Statement, ...]:
     """A block without what is not live, and without the gradients that are named."""
     out = []
     for statement in body:
-        statement = map_blocks(statement, lambda b: _prune(b, live_vars, live_cells, gradients))
+        statement = map_blocks(statement, lambda b: pruned(b, live_vars, live_cells, gradients))
         match statement:
             case GradStmt(target=target) if target in gradients:
                 continue
@@ -220,7 +221,7 @@ def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cel
                 continue
             case For(body=()) | If(then=(), orelse=()):
                 continue
-            case GradStmt() | KernelStmt() | GradRecord():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
                 pass
             case _ if (cell := written(statement)) is not None and cell not in live_cells:
                 continue
@@ -231,20 +232,20 @@ def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cel
 def remove_unused(program: Program) -> Program:
     """Drop all that outputs do not depend on: also names that only each other's updates read, as a training loop is
     beside what initialization decides. There are no gradients any more."""
-    live = _reached(program.body, (o.cell for o in program.outputs))
-    return program.with_body(_prune(program.body, live, live))
+    live = reached(program.body, (o.cell for o in program.outputs))
+    return program.with_body(pruned(program.body, live, live))
 
 
 def without_unused_gradients(program: Program) -> Program:
     """If there are gradients that no result depends on, the program without all that none depends on: the reverse sweep
     of such a gradient may go back through a whole training."""
-    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt) for c in touched(s)]
-    live = _reached(program.body, [*program.results, *kept])
+    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt | GradAdd) for c in touched(s)]
+    live = reached(program.body, [*program.results, *kept])
     unused = {s.target for s in walk(program.body) if isinstance(s, GradStmt)} - live
-    return program.with_body(_prune(program.body, live, live, unused)) if unused else program
+    return program.with_body(pruned(program.body, live, live, unused)) if unused else program
 
 
-def _reached(body: tuple[Statement, ...], results: Iterable[Cell]) -> set[Var | Cell]:
+def reached(body: tuple[Statement, ...], results: Iterable[Cell]) -> set[Var | Cell]:
     """The temporaries and cells that results depend on."""
     makers: dict[Var | Cell, list[Statement]] = {}
     for statement in walk(body):
