@@ -207,7 +207,7 @@ class Emitter:
                 and self._depth(op) <= MOST_NESTED:
             self.state.pending[var] = op
             self.state.depths[var] = self._depth(op)
-            self.state.values[var] = Value("", self._pending_layout(var, op))
+            self.state.values[var] = Value("", self._pending_layout(op))
             return
         match op:
             case Const(value=value):
@@ -256,7 +256,7 @@ class Emitter:
         """How deeply an operation is nested with those that are fused into it."""
         return 1 + max((self.state.depths[a] for a in operands(op) if a in self.state.pending), default=0)
 
-    def _pending_layout(self, var: Var, op: Op) -> Layout:
+    def _pending_layout(self, op: Elementwise | Contract) -> Layout:
         if isinstance(op, Elementwise):
             return union([self.state.values[a].layout for a in op.args], self.state.order)
         layouts = [self.state.values[op.left].layout, self.state.values[op.right].layout]
