@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from figures import note
 from threadpoolctl import threadpool_limits
 
 import tensorprog
@@ -91,6 +92,7 @@ def main() -> None:
             value, seconds = timed(lambda s=samples: mean_field(s, 12, 0))
             print(f"mean field, S = {samples}: {seconds:.2f} CPU s, relative distance {value / truth - 1:+.1e}, "
                   f"RATIO of CPU time {seconds / ours:.2f}")
+            note(f"mean field to particles, S = {samples}", seconds / ours, better="more")
 
 
 if __name__ == "__main__":

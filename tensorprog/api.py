@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tensorprog.verify.report import Verification
 
 STAGES = ("ast", "program", "limit", "plan", "kernel")
-METHODS = ("auto", "span", "covariance", "particles")
+METHODS = ("auto", "span", "covariance", "diagonal", "particles")
 DTYPES = ("float64", "float32")
 
 Data = Mapping[str, object]

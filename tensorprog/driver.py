@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source
-from tensorprog.evaluators import covariance, particles, span, windows
+from tensorprog.evaluators import covariance, diagonal, particles, span, windows
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.plan import plan_of, plan_table
 from tensorprog.evaluators.tiles import tiles_of
@@ -80,6 +80,8 @@ def _module_of_all(analysis: Analysis) -> str:
     match _evaluator(analysis):
         case "span":
             return span.emit(analysis)
+        case "diagonal":
+            return diagonal.emit(analysis, plan_of(analysis).diagonal)
         case "covariance":
             system = plan_of(analysis).system
             assert system is not None
@@ -91,6 +93,8 @@ def _module_of_all(analysis: Analysis) -> str:
 def _evaluator(analysis: Analysis) -> str:
     """That of a module for all outputs: coefficients or covariances if they cover all, else particles."""
     plan = plan_of(analysis)
+    if plan.diagonal.program is not None:
+        return "diagonal" if {c.evaluator for c in plan.choices} <= {"diagonal", "zero"} else "particles"
     if plan.linear.program is not None:
         return "particles" if plan.linear.reasons else "span"
     return "particles" if plan.system is None or plan.names("particles") else "covariance"

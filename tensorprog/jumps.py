@@ -72,7 +72,7 @@ HIDDEN = 0.6
 # What a nudge makes of something smooth, in units of its size.
 SMOOTH = 100.0
 
-EXACT = ("span", "covariance")
+EXACT = ("span", "covariance", "diagonal")
 
 Run = Callable[[float, int], Mapping[str, np.ndarray]]
 

@@ -23,7 +23,8 @@ from tensorprog.passes.powers import Powers, check_outputs, has_vanishing_argume
 from tensorprog.passes.readouts import readouts
 from tensorprog.passes.simplify import remove_dead, simplify, without_unused_gradients
 from tensorprog.passes.without_gradients import without_gradients
-from tensorprog.series.build import series_limit
+from tensorprog.series.build import SeriesLimit, series_limit, with_declared_draws
+from tensorprog.series.by_rows import by_rows
 
 
 def differentiated(program: Program, reporter: Reporter) -> Program:
@@ -70,7 +71,14 @@ def _leading(program: Program, plain: Program, env: Mapping[str, object], report
         reporter.extend(own)
         raise
     reporter.extend(own)
-    return Compiled(program, plain, simplify(limit), powers, vanishing, readouts(replace(program, samples=())), env)
+    limit, gaussians = with_declared_draws(limit, powers, env)
+    if gaussians is not None and program.samples:
+        sample = program.samples[0]
+        reporter.error("TP521", f"the law of the coordinates in `{sample.name}` is random", sample.span, help=(
+            "random arrays without a width make it so: give their values as an `input`, and sample for one draw"))
+        reporter.raise_errors()
+    mirrored = readouts(replace(program, samples=())) if gaussians is None else frozenset()
+    return Compiled(program, plain, limit, powers, vanishing, mirrored, env, gaussians=gaussians)
 
 
 def _by_series(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Compiled:
@@ -85,10 +93,25 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
     if found is None:
         _report_leading(plain, env, own, reporter)
     assert found is not None
+    if not found.coefficients:
+        found = _of_all_rows(program, env) or found
     vanishing = check_outputs(plain, found.powers, reporter)
     reporter.extend(own)
     return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, by_series=True,
                     coefficients=found.coefficients, gaussians=found.gaussians)
+
+
+def _of_all_rows(program: Program, env: Mapping[str, object]) -> SeriesLimit | None:
+    """The limit by series with minibatches as rows of the whole data, if training then is equations between numbers."""
+    other = by_rows(program)
+    if other is program:
+        return None
+    own = Reporter(program.source)
+    try:
+        found = series_limit(differentiated(other, own), env, own)
+    except ProgramError:
+        return None
+    return found if found is not None and found.coefficients else None
 
 
 def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, reporter: Reporter) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from tensorprog.codegen.binding import bind_text
-from tensorprog.codegen.emitter import local_names
+from tensorprog.codegen.emission import local_names
 from tensorprog.codegen.expressions import KernelPool
 from tensorprog.codegen.initials import initial_lines, unpacked_lines
 from tensorprog.codegen.names import int_text, python_name

@@ -8,7 +8,8 @@ from tensorprog.compiled import Compiled
 from tensorprog.covariance.budget import Budget, Unsupported, limited, shared
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.system import System
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwind import unwind
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.ir.program import Cell
 from tensorprog.passes.unit_steps import unit_steps
 
@@ -91,7 +92,7 @@ def _unwound(compiled: Compiled, cancelling: bool) -> Expressions:
     """
     laws = Laws(compiled.limit, compiled.powers, compiled.env)
     try:
-        return Unwound(unit_steps(compiled.limit), laws, keep_sums=cancelling), laws
+        return unwind(unit_steps(compiled.limit), laws, keep_sums=cancelling), laws
     except RecursionError:
         raise Unsupported("an expression is nested too deeply") from None
     except ArithmeticError:

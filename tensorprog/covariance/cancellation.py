@@ -19,7 +19,7 @@ from tensorprog.covariance.cases import Case, sum_of_cases
 from tensorprog.covariance.gaussian import Responses
 from tensorprog.covariance.guards import Unsupported, known, simplify_guards, split_cases
 from tensorprog.covariance.nodes import Hat, Product, flat, ordered
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.writes import Binding, Site
 
 MOST_ITERATIONS = 3  # that a difference is followed back

@@ -14,7 +14,7 @@ from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.nodes import Call, Hat, Init, Total, equal_indices, flat, fresh_index, total
 from tensorprog.covariance.parts import Parts
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.writes import Site
 
 _Kind = tuple[str, int]

@@ -45,7 +45,7 @@ from tensorprog.covariance.nodes import (
 )
 from tensorprog.covariance.reach import Reach
 from tensorprog.covariance.signs import Symmetries
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.writes import Binding, Site
 from tensorprog.expectations.functions import step, with_slopes
 

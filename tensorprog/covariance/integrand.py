@@ -11,7 +11,7 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.nodes import Call, Expectation, Hat, Init, Total, Whole, flat, is_constant
 from tensorprog.covariance.parts import Parts
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 
 #: Terms of a sum inside of a nonlinear function.
 MOST_WRITTEN = 8

@@ -13,7 +13,7 @@ from tensorprog.covariance.guards import denied, known
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.nodes import Call, Hat, Init, Product, Total, flat
 from tensorprog.covariance.resolution import Resolution
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 
 _PLAIN = Hat | Product | Init | Call | Total
 

@@ -28,7 +28,7 @@ from tensorprog.covariance.nodes import (
 )
 from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.products import MOST_TERMS, put_together
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 
 #: Of a mean that follows a recursion.
 MOST_FACTORS = 6

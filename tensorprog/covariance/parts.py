@@ -14,7 +14,7 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.nodes import Call, Init, Total, flat, total
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 
 
 class Parts:

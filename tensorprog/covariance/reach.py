@@ -12,7 +12,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product
-from tensorprog.covariance.scope import Scope
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.ir.program import Cell
 
 #: Sites of matrix products, by number, and cells of declared vectors.
@@ -27,7 +27,7 @@ class Reach:
         responses: whether products have responses; without, they are taken to be their Zhat.
     """
 
-    def __init__(self, program: Scope, responses: bool):
+    def __init__(self, program: Unwound, responses: bool):
         self.program, self.responses = program, responses
         self._functions: dict[int, Sources] = {}
         self._sites: dict[int, Sources] = {}

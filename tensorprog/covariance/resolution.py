@@ -13,7 +13,7 @@ from tensorprog.covariance.cases import Case, cases_at, sum_of_cases
 from tensorprog.covariance.gaussian import Responses
 from tensorprog.covariance.guards import Unsupported, known, split_cases, under
 from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product, Total, flat
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.writes import FunctionDef
 
 #: Of an expression that is looked at further.

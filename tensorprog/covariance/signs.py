@@ -12,7 +12,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product, Total, Whole
-from tensorprog.covariance.scope import Scope
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.expectations.functions import parity_of
 from tensorprog.ir.parities import EVEN, NEITHER, ODD, ZERO, of_product, of_sum
 from tensorprog.ir.program import Cell
@@ -21,7 +21,7 @@ from tensorprog.ir.program import Cell
 class Signs:
     """Values of a program under one change of sign, from below: of the declared vectors and matrices `flipped`."""
 
-    def __init__(self, program: Scope, flipped: frozenset[Cell]):
+    def __init__(self, program: Unwound, flipped: frozenset[Cell]):
         self.program, self.flipped = program, flipped
         self._functions: dict[int, str] = {}
         self._sites: dict[int, str] = {}
@@ -87,7 +87,7 @@ class Signs:
 class Symmetries:
     """The changes of sign that leave a program's law as it is: of a vector, of a matrix, of several at once."""
 
-    def __init__(self, program: Scope):
+    def __init__(self, program: Unwound):
         self.program = program
         matrices = dict.fromkeys(site.matrix for site in program.sites)
         vectors = [cell for number, cell in enumerate(program.cells) if program.is_symmetric(number)]

@@ -31,7 +31,7 @@ from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.means import Means
 from tensorprog.covariance.nodes import Call, Expectation, fresh_index, indices_named, name_others
 from tensorprog.covariance.parts import Parts
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.ir.program import Cell
 
 MAX_EQUATIONS = 240

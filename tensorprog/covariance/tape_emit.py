@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import sympy
 from sympy import Expr, Symbol
 
-from tensorprog.covariance.integers import integer
+from tensorprog.covariance.integers import CONSTANTS
 from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, Total, factors_of
 from tensorprog.covariance.printer import Printer, key_text
 from tensorprog.covariance.rows import Rows, split_bound
@@ -84,7 +84,7 @@ def _factor(program: Program, equation: Equation, entry: Expr, var: Symbol, ends
     if not isinstance(entry, Entry) or indices.count(var) != 1 or sum(s in rows for s in indices) != 1:
         return None
     declared = program.inputs[int(number)]
-    if declared.kind == "int" or ends != (0, integer(declared.shape[indices.index(var)])):
+    if declared.kind == "int" or ends != (0, CONSTANTS.integer(declared.shape[indices.index(var)])):
         return None
     if not all(s == var or s in equation.params for s in indices):
         return None

@@ -15,6 +15,7 @@ from sympy import Expr, KroneckerDelta, S, Sum
 
 from tensorprog.derive.matrices import Matrix
 from tensorprog.derive.symbols import Cases, index, recognized
+from tensorprog.limit.solve import solve_indices
 
 Value = Expr | Matrix
 Items = tuple[Expr, ...]
@@ -137,16 +138,12 @@ class Match:
 def solve(scope: Scope, write: Write, items: Items) -> Match | None:
     """The iterations of a write that reach an element; None if none does. An index that may lie outside of a finished
     loop's range is taken to lie inside: programs read nothing that was not written."""
-    mapping: dict[Expr, Expr] = {}
-    open_binders = {b.symbol: b for b in write.binders}
-    conditions = []
-    for pattern, query in zip(write.items, items, strict=True):
-        pattern = pattern.xreplace(mapping)
-        unknown = [s for s in open_binders if pattern.has(s)]
-        if len(unknown) == 1 and (solved := _solved(pattern, query, unknown[0])) is not None:
-            mapping[unknown[0]] = solved
-            del open_binders[unknown[0]]
-        elif (difference := sympy.expand(pattern - query)) != 0:
+    found = solve_indices([b.symbol for b in write.binders], write.items, items)
+    mapping, still = found.values, [b for b in write.binders if b.symbol not in found.values]
+    conditions = [sympy.Eq(sympy.Mod(multiple, slope), 0) for multiple, slope in found.divisible]
+    for pattern, query in found.equal:
+        if (difference := sympy.expand(pattern - query)) != 0:
+            unknown = any(pattern.has(b.symbol) for b in still)
             if difference.is_Integer or (not unknown and _apart(scope, pattern, query)):
                 return None
             conditions.append(sympy.Eq(query, pattern))
@@ -156,21 +153,12 @@ def solve(scope: Scope, write: Write, items: Items) -> Match | None:
             if scope.inside(mapping[binder.symbol], bounds.low, bounds.high) is False:
                 return None
     condition = sympy.And(write.condition.xreplace(mapping), *conditions)
-    return None if condition == S.false else Match(mapping, tuple(open_binders.values()), condition)
+    return None if condition == S.false else Match(mapping, tuple(still), condition)
 
 
 def _apart(scope: Scope, left: Expr, right: Expr) -> bool:
     low, high = scope.bounds(left)
     return scope.inside(right, low, high) is False
-
-
-def _solved(pattern: Expr, query: Expr, unknown: sympy.Symbol) -> Expr | None:
-    """The unknown from `pattern == query`, for `unknown + c` and `-unknown + c`."""
-    for sign in (1, -1):
-        rest = sympy.expand(pattern - sign * unknown)
-        if not rest.has(unknown):
-            return sympy.expand(sign * (query - rest))
-    return None
 
 
 def _instance(scope: Scope, write: Write, match: Match) -> Value:

@@ -11,7 +11,7 @@ from tensorprog.derive.entries import Equation, State
 from tensorprog.derive.integers import to_integer
 from tensorprog.derive.matrices import initial
 from tensorprog.derive.symbols import element, index, matrix_label, z
-from tensorprog.ir.program import Cell, For, MatrixType, Range, access_indices, walk, written
+from tensorprog.ir.program import Cell, For, Item, MatrixType, Range, access_indices, walk, written
 
 if TYPE_CHECKING:
     from tensorprog.derive.trace import Tracer
@@ -120,5 +120,5 @@ class Head:
         return extents + [("i", S.Zero, to_integer(size) - 1) for size in self.cell.type.shape]
 
 
-def _same_index(pattern: object, item: Expr) -> bool:
+def _same_index(pattern: Item, item: Expr) -> bool:
     return not isinstance(pattern, Range) and to_integer(pattern) == item

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import assert_never
 
 import sympy
 from sympy import Expr, S
@@ -17,7 +18,7 @@ from sympy import Expr, S
 from tensorprog.derive.arrays import Array, Binder, Items, Value, Write, either, lookup, where
 from tensorprog.derive.carried import Head
 from tensorprog.derive.entries import Equation, Site, Trace
-from tensorprog.derive.integers import ratio, to_condition, to_integer
+from tensorprog.derive.integers import to_condition, to_integer
 from tensorprog.derive.matrices import Base, Matrix, MatrixTerm, Outer, initial
 from tensorprog.derive.names import Labels, adjoints, by_name, given, labels_of, recorded
 from tensorprog.derive.operations import Tensor, evaluate, fresh_axes, full_items
@@ -41,8 +42,12 @@ from tensorprog.ir.program import (
     Cell,
     For,
     FunctionTerm,
+    GradAdd,
+    GradRecord,
+    GradStmt,
     If,
     Initial,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
@@ -62,26 +67,27 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
+from tensorprog.limit.laws import DeclaredLaws
 
 
-def trace(limit: Program, original: Program) -> Trace:
+def trace(limit: Program, original: Program, laws: DeclaredLaws) -> Trace:
     """Read the limit program; `original`, the typed program, is where names are looked up."""
-    tracer = Tracer(limit, original)
+    tracer = Tracer(limit, original, laws)
     tracer.block(limit.body)
     return merge_starts(tracer.trace)
 
 
 def merge_starts(trace: Trace) -> Trace:
-    """An initial vector that a loop starts from is that vector at time 0: `v` becomes `v[0]`."""
+    """An initial vector or array that a loop starts from is that one at time 0: `v` becomes `v[0]`."""
     first: dict[tuple[str, int], Expr] = {}
     for entry in trace.entries:
-        if isinstance(entry, Equation) and entry.kind == "start" and isinstance(entry.right, Z) \
-                and (entry.left.args[0], *entry.left.args[2:]) == entry.right.args:
+        if isinstance(entry, Equation) and entry.kind == "start" and isinstance(entry.right, Z | sympy.Indexed) \
+                and entry.left.func is entry.right.func and (entry.left.args[0], *entry.left.args[2:]) == entry.right.args:
             first[str(entry.right.args[0]), len(entry.right.args)] = entry.left.args[1]
             trace.first_times[str(entry.right.args[0])] = entry.left.args[1]
 
     def change(expr: Expr) -> Expr:
-        atoms = {a: Z(a.args[0], first[str(a.args[0]), len(a.args)], *a.args[1:]) for a in expr.atoms(Z)
+        atoms = {a: a.func(a.args[0], first[str(a.args[0]), len(a.args)], *a.args[1:]) for a in expr.atoms(Z, sympy.Indexed)
                  if (str(a.args[0]), len(a.args)) in first}
         return expr.xreplace(atoms) if atoms else expr
 
@@ -97,8 +103,8 @@ def merge_starts(trace: Trace) -> Trace:
 
 
 class Tracer:
-    def __init__(self, limit: Program, original: Program):
-        self.limit = limit
+    def __init__(self, limit: Program, original: Program, laws: DeclaredLaws):
+        self.limit, self.laws = limit, laws
         self.trace = Trace(labels=labels_of(limit))
         self.scope, self.labels = self.trace.scope, self.trace.labels
         self.named = by_name(limit)
@@ -135,6 +141,10 @@ class Tracer:
                 self.loop(statement)
             case If():
                 self.branches(statement)
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+                raise AssertionError("gradients are written out before a program has formulas")
+            case _:
+                assert_never(statement)
 
     def let(self, statement: Let) -> None:
         var, op = statement.var, statement.op
@@ -148,7 +158,7 @@ class Tracer:
             case MatDot():
                 raise self._no_formulas("the inner product of two matrices", statement.span)
             case WidthConst(width=width):
-                value = Tensor(ratio(self.limit, width))
+                value = Tensor(self.laws.ratio(width))
             case _:
                 value = evaluate(self.scope, op, var, self.values)
                 value = Tensor(self._recognized(value.expr), value.axes)
@@ -272,7 +282,7 @@ class Tracer:
             cell, indices = self.given[var]
             left = self._left(cell, tuple(map(to_integer, indices)), True)
         summed = op.matrix.type.rows if op.transposed else op.matrix.type.cols
-        self.emit(Site(left, matrix, op.transposed, arg, self.loops, ratio(self.limit, summed), self.condition))
+        self.emit(Site(left, matrix, op.transposed, arg, self.loops, self.laws.ratio(summed), self.condition))
         return left
 
     def short(self, var: Var) -> Expr:
@@ -366,6 +376,8 @@ def _initial_array(initial_: Initial, labels: Labels) -> Array:
         return Array(lambda items: _zero(cell))
     if isinstance(cell.type, MatrixType):
         return Array(lambda items: initial(matrix_label(label, items)))
+    if cell.type.width is None:
+        return Array(lambda items: element(label, items))
     return Array(lambda items: z(label, items))
 
 

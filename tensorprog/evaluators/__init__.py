@@ -2,6 +2,7 @@
 
     span         linear programs, by coefficients on an orthonormal basis
     covariance   programs of few Gaussians, by equations between numbers; `numbers` for training in the kernel regime
+    diagonal     linear programs with products by declared vectors, by coefficients that are functions of these
     particles    every program, by samples
 
 Each says which outputs it `covers`, what there is to say of its `choice`, and can `emit` a module and `run` it. `plan` chooses one for

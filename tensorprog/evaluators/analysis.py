@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tensorprog.compiled import Compiled
 from tensorprog.ir.program import Cell, Program
 from tensorprog.passes.batch import mark_parallel
+from tensorprog.passes.diagonals import Diagonal, diagonal_outputs
 from tensorprog.passes.linear import Linear, linear_outputs
 from tensorprog.progress import announce
 from tensorprog.registry import digest
@@ -87,6 +88,11 @@ class Analysis(Compiled):
     def linear(self) -> Linear:
         """Which outputs `span` evaluates, and the homogeneous program of those."""
         return linear_outputs(self.limit)
+
+    @cached_property
+    def diagonal(self) -> Diagonal:
+        """Which outputs `diagonal` evaluates, whatever the plan is, and the homogeneous program of those."""
+        return diagonal_outputs(self.limit, self.limit.outputs)
 
     @cached_property
     def covered(self) -> Covered:

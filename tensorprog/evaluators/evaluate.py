@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tensorprog.diagnostics import Source
-from tensorprog.evaluators import covariance, numbers, particles, span
+import numpy as np
+
+from tensorprog.diagnostics import Diagnostic, ProgramError, Source
+from tensorprog.evaluators import covariance, diagonal, numbers, particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Evaluated, require
 from tensorprog.evaluators.plan import plan_of
+from tensorprog.passes.diagonals import Diagonal
 
 
 def evaluate(analysis: Analysis, env: Mapping[str, Any], method: str, source: Source,
@@ -33,6 +36,9 @@ def evaluate(analysis: Analysis, env: Mapping[str, Any], method: str, source: So
     if method == span.NAME:
         require(analysis, method, span.refused(analysis), source)
         return span.run(analysis, env, options)
+    if method == diagonal.NAME:
+        require(analysis, method, diagonal.refused(analysis), source)
+        return _on_nodes(analysis, env, source, options)
     if method == covariance.NAME:
         require(analysis, method, covariance.refused(analysis), source)
         names = [o.name for o in analysis.limit.outputs]
@@ -52,7 +58,35 @@ def _planned(analysis: Analysis, env: Mapping[str, Any], source: Source, options
     linear: Evaluated = span.run(analysis, env, options) if plan.linear.program is not None else ({}, {}, {})
     exact = covariance.run(analysis, env, list(plan.covered), lambda: plan.system, plan.tiled, "auto", source, options.get("threads"))
     names = [o.name for o in analysis.limit.outputs]
-    remaining = [name for name in names if name not in linear[0] and name not in exact[0]]
+    functions = _where_resolved(analysis, env, plan.diagonal, options)
+    remaining = [name for name in names if not any(name in part[0] for part in (linear, exact, functions))]
     rest: Evaluated = particles.run(analysis, env, remaining, options) if remaining else ({}, {}, {})
-    values, errors, methods = linear[0] | exact[0] | rest[0], linear[1] | exact[1] | rest[1], linear[2] | exact[2] | rest[2]
+    values: dict[str, np.ndarray] = {}
+    errors: dict[str, np.ndarray] = {}
+    methods: dict[str, str] = {}
+    for part in (linear, exact, functions, rest):
+        values, errors, methods = values | part[0], errors | part[1], methods | part[2]
     return {n: values[n] for n in names}, {n: errors[n] for n in names}, {n: methods[n] for n in names}
+
+
+def _on_nodes(analysis: Analysis, env: Mapping[str, Any], source: Source, options: Mapping[str, Any]) -> Evaluated:
+    """All outputs by `diagonal`, which was asked for.
+
+    Raises:
+        ProgramError: TP713, if it has no values.
+    """
+    try:
+        return diagonal.run(analysis, env, analysis.diagonal, options)
+    except diagonal.NotResolved:
+        raise ProgramError([Diagnostic("TP713", "the functions of the vectors that multiply others take too many nodes", help=(
+            "use the method 'particles'"))], source) from None
+
+
+def _where_resolved(analysis: Analysis, env: Mapping[str, Any], found: Diagonal, options: Mapping[str, Any]) -> Evaluated:
+    """The outputs that the plan gives to `diagonal`, unless it has no values."""
+    if found.program is None:
+        return {}, {}, {}
+    try:
+        return diagonal.run(analysis, env, found, options)
+    except diagonal.NotResolved:
+        return {}, {}, {}

@@ -17,7 +17,7 @@ from tensorprog.ir.program import Output
 MOVED = 3.0
 
 #: Evaluators of averages, from the most exact on.
-_ORDER = ("span", "covariance", "particles")
+_ORDER = ("span", "covariance", "diagonal", "particles")
 
 
 def choice(output: Output, analysis: Analysis, averages: tuple[Choice, ...]) -> Choice:

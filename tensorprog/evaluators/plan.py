@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tensorprog.evaluators import covariance, numbers, particles, span
+from tensorprog.evaluators import covariance, diagonal, numbers, particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Choice, zero
 from tensorprog.evaluators.tiles import tiles_of
 from tensorprog.ir.program import Output
+from tensorprog.passes.diagonals import NONE, Diagonal, diagonal_outputs
 from tensorprog.passes.linear import Linear
 from tensorprog.progress import announce
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Plan:
     """The choice for every output; `linear` holds the program of those that `span` evaluates, `covered` are the
-    others that have equations, `tiled` says whether some of them are kernels over pairs of rows that tiles compute.
-    `found` gives the equations of these; None: there are none."""
+    others that have equations, `diagonal` holds the program of those of the rest that `diagonal` evaluates. `tiled` says whether
+    some of `covered` are kernels over pairs of rows that tiles compute. `found` gives their equations; None: there are none."""
 
     choices: tuple[Choice, ...]
     linear: Linear
     covered: tuple[str, ...]
+    diagonal: Diagonal
     tiled: bool
     found: Callable[[], Covered] | None
 
@@ -53,11 +55,11 @@ def plan_of(analysis: Analysis) -> Plan:
 def _kept(analysis: Analysis) -> Plan:
     kept: Any = analysis.shelf.recall("plan") if analysis.shelf is not None else None
     if kept is not None:
-        choices, linear, names, tiled = kept
-        return Plan(choices, linear, names, tiled, lambda: _covered(analysis, linear))
+        choices, linear, names, diagonals, tiled = kept
+        return Plan(choices, linear, names, diagonals, tiled, lambda: _covered(analysis, linear))
     plan = _made(analysis)
     if analysis.shelf is not None:
-        analysis.shelf.keep("plan", (plan.choices, plan.linear, plan.covered, plan.tiled))
+        analysis.shelf.keep("plan", (plan.choices, plan.linear, plan.covered, plan.diagonal, plan.tiled))
     return plan
 
 
@@ -79,26 +81,31 @@ def _made(analysis: Analysis) -> Plan:
         return _by_numbers(analysis, averages)
     linear = _without_kernels(analysis)
     found = _covered(analysis, linear)
+    covered = found.system.outputs if found.system is not None else {}
+    rest = [o for o in analysis.limit.outputs
+            if o.name not in analysis.vanishing and o.cell in linear.reasons and o.cell not in covered]
+    diagonals = diagonal_outputs(analysis.limit, rest) if rest else NONE
     choices = []
     for output in analysis.limit.outputs:
         if output.name in analysis.vanishing:
             choices.append(zero(output))
         elif output.cell not in linear.reasons:
             choices.append(span.choice(output))
-        elif found.system is not None and output.cell in found.system.outputs:
+        elif found.system is not None and output.cell in covered:
             choices.append(covariance.choice(output, analysis, found.system))
+        elif output.cell not in diagonals.reasons:
+            choices.append(diagonal.choice(output, diagonals))
         else:
             choices.append(particles.choice(output, found.reasons.get(output.cell, "")))
-    cells = found.system.outputs if found.system is not None else {}
-    names = tuple(o.name for o in analysis.limit.outputs if o.cell in cells)
-    return Plan(tuple(choices), linear, names, _tiled(analysis, found), lambda: found)
+    names = tuple(o.name for o in analysis.limit.outputs if o.cell in covered)
+    return Plan(tuple(choices), linear, names, diagonals, _tiled(analysis, found), lambda: found)
 
 
 def _by_numbers(analysis: Analysis, averages: Plan) -> Plan:
     """The plan where training is equations between numbers, and their averages are exact."""
     linear = Linear(None, {o.cell: "it is trained in the kernel regime" for o in analysis.limit.outputs})
     choices = tuple(numbers.choice(o, analysis, averages.choices) for o in analysis.limit.outputs)
-    return Plan(choices, linear, (), False, None)
+    return Plan(choices, linear, (), NONE, False, None)
 
 
 def _tiled(analysis: Analysis, found: Covered) -> bool:

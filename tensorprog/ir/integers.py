@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +244,8 @@ def substitute_bool(expr: BoolExpr, values: Mapping[str, IntExpr]) -> BoolExpr:
             return Comparison(op, substitute(left, values), substitute(right, values))
         case Logic(op, operands):
             return Logic(op, tuple(substitute_bool(o, values) for o in operands))
+        case _:
+            assert_never(expr)
 
 
 def last_value(start: IntExpr, stop: IntExpr, step: int) -> IntExpr:
@@ -282,6 +284,8 @@ def int_text(expr: IntExpr, outer: int = 0, name: Callable[[str], str] = str,
             spaced = f" {op} " if level < 3 else op
             joined = text(left, level + (op == "**")) + spaced + text(right, level + (op != "**"))
             return f"({joined})" if level < outer else joined
+        case _:
+            assert_never(expr)
 
 
 def bool_text(expr: BoolExpr, name: Callable[[str], str] = str) -> str:
@@ -293,6 +297,8 @@ def bool_text(expr: BoolExpr, name: Callable[[str], str] = str) -> str:
             return f"not ({bool_text(operand, name)})"
         case Logic(op, operands):
             return f" {op} ".join(f"({bool_text(o, name)})" for o in operands) or "True"
+        case _:
+            assert_never(expr)
 
 
 def evaluate_int(expr: IntExpr, env: Mapping[str, object]):
@@ -308,6 +314,8 @@ def evaluate_int(expr: IntExpr, env: Mapping[str, object]):
             return int(env[name][tuple(evaluate_int(i, env) for i in items)])
         case IntChoice(condition, then, orelse):
             return evaluate_int(then if evaluate_bool(condition, env) else orelse, env)
+        case _:
+            assert_never(expr)
 
 
 def evaluate_bool(expr: BoolExpr, env: Mapping[str, object]) -> bool:
@@ -321,3 +329,5 @@ def evaluate_bool(expr: BoolExpr, env: Mapping[str, object]) -> bool:
             return all(evaluate_bool(o, env) for o in operands)
         case Logic(_, operands):
             return any(evaluate_bool(o, env) for o in operands)
+        case _:
+            assert_never(expr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import assert_never
 
 from tensorprog.ir.build import shape_text
 from tensorprog.ir.integers import bool_text, int_text
@@ -142,6 +143,8 @@ def _statement_lines(statement: Statement) -> list[str]:
         case If(condition=condition, then=then, orelse=orelse):
             lines = [f"if {bool_text(condition)}:", *(block_lines(then, 1) or ["    pass"])]
             return lines + (["else:", *block_lines(orelse, 1)] if orelse else [])
+        case _:
+            assert_never(statement)
 
 
 def _element(cell: Cell, items: tuple[Item, ...]) -> str:
@@ -210,3 +213,5 @@ def op_text(op: Op) -> str:
             return f"dot({_term_text(left)}, {_term_text(right)})"
         case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
             return f"{_element(matrix, items)}{'.T' if transposed else ''} @ {arg.name}"
+        case _:
+            assert_never(op)

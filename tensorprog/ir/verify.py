@@ -5,6 +5,8 @@ A violation is a bug of the compiler, never a user's mistake.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from tensorprog.ir.build import TypeMismatch, broadcast, same_shape
 from tensorprog.ir.integers import IntExpr, loop_names
 from tensorprog.ir.program import (
@@ -138,6 +140,8 @@ class _Verifier:
                 self.block(orelse, known, loops)
             case Zero(cell=cell):
                 _require(cell.role == "hidden", f"{cell.name} is zeroed, and is the user's")
+            case _:
+                assert_never(statement)
 
     def _operation(self, var: Var, op: object, loops: frozenset[str]) -> None:
         match op:

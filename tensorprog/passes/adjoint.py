@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, same_shape
@@ -27,6 +28,7 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     Expand,
+    Fluctuation,
     For,
     FromInt,
     If,
@@ -326,12 +328,14 @@ class Sweep:
         """A temporary whose length differs from iteration to iteration, as that of `f[:t]`, once more from what it was
         made of: the elements of a family have one length, so that none can record it."""
         op = definition.op
-        stores = [s for s in self.region if written(s) is op.cell] if isinstance(op, Load) else []
+        cell = op.cell if isinstance(op, Load) else None
+        stores = [s for s in self.region if cell is not None and written(s) is cell]
         simple = all(isinstance(s, Store) for s in stores)
-        if len(stores) == 1 and simple and not op.cell.rank and self.block_at[id(stores[0])] == self.block_of[var]:
+        if len(stores) == 1 and isinstance(stores[0], Store) and cell is not None and not cell.rank \
+                and self.block_at[id(stores[0])] == self.block_of[var]:
             return self.fetch(stores[0].value)
-        if stores and not (op.cell.rank and simple):  # an element of a family is stored once, and is still there
-            self.reporter.error("TP428", f"a gradient through `{op.cell.display}`, which changes and whose length differs "
+        if stores and cell is not None and not (cell.rank and simple):  # an element of a family is stored once, and is still there
+            self.reporter.error("TP428", f"a gradient through `{cell.display}`, which changes and whose length differs "
                                 "from iteration to iteration, is not available", definition.span,
                                 help="give each of its values a name of its own")
         return self.builder.let(map_op_vars(map_op_indices(op, self.indices), self.fetch), self._here(var.type),
@@ -401,6 +405,10 @@ class Sweep:
             case Load(cell=cell, items=items):
                 if cell in self.site.active.cells:
                     self._reverse_load(self.shadow(cell), map_items(items, self.indices), bar, var.type)
+            case Const() | WidthConst() | FromInt() | ParamRef() | InputRef() | Fluctuation():
+                pass  # These depend on nothing that is differentiated.
+            case _:
+                assert_never(op)
 
     def _reverse_load(self, shadow: Cell, items: tuple[Item, ...], bar: Var, type: TensorType) -> None:
         """Add the adjoint of what was loaded to a cell's shadow: of a row or slice of a family, element by element."""

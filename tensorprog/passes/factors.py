@@ -149,11 +149,10 @@ def _applied_loads(wrt: Cell, site: Site) -> dict[Var, Load] | None:
     loads: dict[Var, Load] = {}
     for statement in flat:
         if wrt in cells_read(statement):
-            match statement:
-                case Let(var=var, op=Load(items=items) as load) if len(items) == wrt.rank and id(statement) in top:
-                    loads[var] = load
-                case _:
-                    return None
+            op = statement.op if isinstance(statement, Let) else None
+            if not isinstance(statement, Let) or not isinstance(op, Load) or len(op.items) != wrt.rank or id(statement) not in top:
+                return None
+            loads[statement.var] = op
     for statement in flat:
         if any(v in loads for v in reads(statement)) and not (
                 isinstance(statement, Let) and id(statement) in top and _applies(statement.op, loads)):

@@ -103,6 +103,13 @@ def find_jumps(limit: Program, env: Mapping[str, object]) -> tuple[tuple[Let, tu
     return tuple(_Search(limit, env).found())
 
 
+def _jump(limit: Program, statement: Let, vars: tuple[Var, ...], probes: tuple[str, ...]) -> Jump:
+    op = statement.op
+    assert isinstance(op, Elementwise)
+    numerator = op.args[:1] if op.fn == "div" else ()
+    return Jump(op.fn + "'" * op.order, statement.span, (*vars, *numerator), probes, *_consequences(limit, statement.var))
+
+
 def probed(limit: Program, found: Iterable[tuple[Let, tuple[Var, ...]]]) -> Probed:
     """The program with a probe for each scalar that `find_jumps` has found."""
     found = list(found)
@@ -114,8 +121,7 @@ def probed(limit: Program, found: Iterable[tuple[Let, tuple[Var, ...]]]) -> Prob
     cells: dict[Var, Cell] = {}
     body = _with_probes(limit.body, (), set(terms).union(*terms.values()), cells, names)
     outputs = tuple(Output(cell.name, cell) for cell in cells.values())
-    jumps = tuple(Jump(s.op.fn + "'" * s.op.order, s.span, (*vars, *(s.op.args[:1] if s.op.fn == "div" else ())),
-                       tuple(cells[v].name for v in vars), *_consequences(limit, s.var)) for s, vars in found)
+    jumps = tuple(_jump(limit, statement, vars, tuple(cells[v].name for v in vars)) for statement, vars in found)
     return Probed(replace(limit, body=body, outputs=(*limit.outputs, *outputs)), jumps,
                   {cells[var].name: tuple(cells[v].name for v in of) for var, of in terms.items()})
 

@@ -44,6 +44,7 @@ from tensorprog.ir.program import (
     Range,
     Statement,
     Store,
+    access_indices,
     touched,
     walk,
 )
@@ -100,8 +101,8 @@ def _is_local(cell: Cell, loop: For) -> bool:
 
 
 def _plain(statement: Statement, cell: Cell) -> bool:
-    items = statement.op.items if isinstance(statement, Let) else statement.items
-    return len(items) >= cell.rank and not any(isinstance(i, Range) for i in items[: cell.rank])
+    return all(len(items) >= cell.rank and not any(isinstance(i, Range) for i in items[: cell.rank])
+               for items in access_indices(statement, cell))
 
 
 def _slice(body: tuple[Statement, ...], cell: Cell) -> tuple[Statement, ...]:

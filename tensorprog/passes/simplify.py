@@ -1,4 +1,4 @@
-"""Forward stores to loads, share common temporaries, and drop what nothing reads.
+"""Forward stores to loads, share common temporaries, and drop what nothing reads and stores of what is there already.
 
 Values are unchanged. Names that a gradient is taken with respect to keep their loads, because `differentiate` reads
 the gradient off them. Not done here: anything that needs powers of n or the meaning of moments.
@@ -77,6 +77,8 @@ class _Forwarder:
                 self._let(statement, known, out)
                 return
             case Store(cell=cell, items=items, value=value):
+                if cell not in self.pinned and known.get((cell, items)) is value:
+                    return  # it holds that already
                 _forget(known, {cell})
                 if cell not in self.pinned and not _has_range(items):
                     known[cell, items] = value

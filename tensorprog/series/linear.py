@@ -30,6 +30,7 @@ from tensorprog.ir.program import (
     MatrixType,
     MatStore,
     Moment,
+    Op,
     OuterTerm,
     Pick,
     Place,
@@ -70,6 +71,18 @@ class At:
     statement: Statement
     loops: tuple[For, ...]
 
+    @property
+    def var(self) -> Var:
+        """The temporary that the statement defines."""
+        assert isinstance(self.statement, Let)
+        return self.statement.var
+
+    @property
+    def op(self) -> Op:
+        """What that is."""
+        assert isinstance(self.statement, Let)
+        return self.statement.op
+
 
 @dataclass(slots=True)
 class Linear:
@@ -95,8 +108,8 @@ class Linear:
     def __post_init__(self) -> None:
         self.places = list(_places(self.body, ()))
         self.positions = {id(p.statement): k for k, p in enumerate(self.places)}
-        self.makers = {p.statement.var: p for p in self.places if isinstance(p.statement, Let)}
-        averages = [p for p in self.places if isinstance(p.statement, Let) and isinstance(p.statement.op, Moment)]
+        self.makers = {p.var: p for p in self.places if isinstance(p.statement, Let)}
+        averages = [p for p in self.places if isinstance(p.statement, Let) and isinstance(p.op, Moment)]
         for loop in (s for s in walk(self.body) if isinstance(s, For)):
             inside = {c for s in walk(loop.body) if (c := written(s)) is not None}
             if inside & self.states and any(loop in p.loops for p in averages):
@@ -246,7 +259,7 @@ class Linear:
 
     def is_zero(self, var: Var) -> bool:
         place = self.makers.get(var)
-        return place is not None and isinstance(place.statement.op, Const) and place.statement.op.value == 0
+        return place is not None and isinstance(place.op, Const) and place.op.value == 0
 
     # --- what there is ---
 

@@ -20,6 +20,7 @@ from tensorprog.ir.program import (
 from tensorprog.passes.gaussian import centred_variance
 from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import PowerError, Powers, initial_power
+from tensorprog.series.declared_draws import is_finite
 from tensorprog.series.parts import Part, Series
 from tensorprog.series.recipes import Node, NoSeries, Recipe, Recipes
 
@@ -96,7 +97,7 @@ def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
         power = initial_power(program, initial, env)
         if power is None:
             continue
-        symmetric = centred_variance(initial) is not None
+        symmetric = not is_finite(initial) and centred_variance(initial) is not None
         part = Part(power, bit if symmetric else 0)
         bit <<= symmetric
         orders.initial[initial.cell] = part

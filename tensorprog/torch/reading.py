@@ -89,8 +89,9 @@ class Reader:
 
     def _param(self, v: Value, index: Index) -> str:
         own = self.flat(index)
-        name = self.names.declared(v.name) + (f"[{', '.join(own)}]" if own else "")
-        return name if v.width_count or self.names.numbers else f"sqrt(n) * moment({name})"
+        if not own and not v.width_count and not self.names.numbers:
+            own = ["0"]
+        return self.names.declared(v.name) + (f"[{', '.join(own)}]" if own else "")
 
     def _number(self, v: Value, index: Index) -> str:
         first, second = v.pair

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import assert_never
 
 import sympy
 
@@ -188,6 +189,8 @@ class _Builder:
                 return self._power(self.let(self.text(base)), exponent)
             case Dual():
                 return self._dual(expr)
+            case _:
+                assert_never(expr)
 
     def _power(self, base: str, exponent: float) -> str:
         if exponent < 0:
