@@ -24,6 +24,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 import numpy as np  # noqa: E402
+from figures import note  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 import tensorprog  # noqa: E402
@@ -310,9 +311,10 @@ def compare(name: str, samples: list[int], error: float, count: int) -> None:
             found[f"{many} samples, {how}"] = side = measured(
                 lambda seed, n=many, w=windows: particles(n, seed, windows=w)["final"], max(4, count // 2), truth, REPLICATES)
             print(f"  particles, {many:6d} samples, {how}: {row(side)}", flush=True)
-    name, networks = best_network(job, data, truth, error / 3, count)
+    other, networks = best_network(job, data, truth, error / 3, count)
     best = min(found, key=lambda n: found[n].cost)
-    print(f"  RATIO {name} / particles ({best}): {networks.cost / found[best].cost:.2f}")
+    print(f"  RATIO {other} / particles ({best}): {networks.cost / found[best].cost:.2f}")
+    note(f"networks to particles, {name}", networks.cost / found[best].cost, better="more")
 
 
 def main() -> None:
