@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from tensorprog.verify.report import Verification
 
 STAGES = ("ast", "program", "limit", "plan", "kernel")
-METHODS = ("auto", "span", "covariance", "diagonal", "particles")
 DTYPES = ("float64", "float32")
 
 Data = Mapping[str, object]
@@ -333,7 +332,9 @@ class CompiledProgram:
         """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`. Replicates that are
         kept in `replicates_in` are taken from there, as from a checkpoint. `aim` are the errors that a run with these samples
         is one of several attempts at."""
-        require_choice("TP706", "method", method, METHODS)
+        from tensorprog.evaluators import methods
+
+        require_choice("TP706", "method", method, methods())
         require_choice("TP706", "dtype", dtype or "float64", DTYPES)
         for name, value in (("samples", 1 if samples is None else samples), ("replicates", replicates)):
             require_positive(name, value)
