@@ -41,10 +41,10 @@ SAVED, LEAST_STEPS, LEAST_WORK = 0.25, 16, 2e10
 ROUNDING = 1e-9
 #: Of more averages the tangent kernels would take too much memory.
 MOST_AVERAGES = 3000
-#: By how much directions grow in number with particles, as a power. The work of the vectors that make an average, and of an entry
-#: of a tangent kernel by one family of states, in the units of `Notes.work`, where a product of a vector with a direction, which
-#: stands for four, is one.
-RANK, VECTORS, ENTRY = 0.4, 50.0, 0.5
+#: By how much directions grow in number with particles, as a power, from as many as a pilot has particles. The work of the vectors
+#: that make an average, and of an entry of a tangent kernel by one family of states, in the units of `Notes.work`, where a product
+#: of a vector with a direction, which stands for four, is one.
+RANK, VECTORS, ENTRY = 0.6, 50.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,10 @@ class Windowed:
         """Data with windows."""
         return {**env, self.form.bounds: bounds, self.form.count: len(bounds)}
 
-    def averages(self, env: Mapping[str, Any]) -> int:
-        """How many averages have tangent kernels."""
-        return sum(_iterations(loops, env) for loops in self.form.averages)
+    def averages(self, env: Mapping[str, Any]) -> tuple[int, int]:
+        """How many averages there are, and how many of them the loss reads."""
+        every, driving = (sum(_iterations(loops, env) for loops in part) for part in (self.form.averages, self.form.driving))
+        return every, driving
 
 
 @dataclass
@@ -111,7 +112,8 @@ def _made(analysis: Analysis) -> tuple | str:
         return found
     try:
         program, form = found
-        compiled = compile_program(program, dict(analysis.env), Reporter(analysis.original.source))
+        settings = {name: value for name, value in analysis.env.items() if isinstance(value, int | float)}
+        compiled = compile_program(program, settings, Reporter(analysis.original.source))
     except ProgramError:
         return f"{form.loop}: the tangent kernel has no limit"
     if compiled.by_series:
@@ -137,12 +139,12 @@ def take(analysis: Analysis, env: Mapping[str, Any], names: Sequence[str], emit:
     if isinstance(found, str):
         return None
     steps = range(*(int(evaluate_int(end, env)) for end in (found.form.start, found.form.stop)))
-    if len(steps) < LEAST_STEPS or found.averages(env) > MOST_AVERAGES:
+    if len(steps) < LEAST_STEPS or max(found.averages(env)) > MOST_AVERAGES:
         return None
     pilot = _Pilot(found, emit, emit(analysis), env, seed, tolerance, steps)
     pilot = analysis.made.pilots.setdefault(pilot.key(), pilot)
     growth = samples / PILOT
-    if growth * replicates * pilot.exact_work(growth**RANK) < LEAST_WORK:
+    if growth * replicates * pilot.exact_work(growth**RANK) < LEAST_WORK or not pilot.is_finite():
         return None
     chosen = pilot.longest(_Allowance.of(windowing.wanted, names, pilot, growth**-POWER / replicates**0.5), growth**RANK)
     if chosen is None:
@@ -177,7 +179,7 @@ class _Allowance:
         found = [0.0]
         for name, limit in self.limits.items():
             size = measure(change[name])
-            if size > ROUNDING * measure(np.nan_to_num(values[name])):
+            if size > ROUNDING * measure(values[name]):
                 found.append(size / limit if limit > 0 else np.inf)
         return max(found)
 
@@ -211,14 +213,18 @@ class _Pilot:
         return self.emit(self.windowed.analysis)
 
     @cached_property
-    def size(self) -> int:
-        """How many averages have tangent kernels."""
+    def sizes(self) -> tuple[int, int]:
+        """How many averages there are, and how many of them the loss reads."""
         return self.windowed.averages(self.env)
 
     def exact_work(self, rank: float) -> float:
         """The work of a run by exact steps with as many particles, if matrices had `rank` times as many directions, in the units of
         `Notes.work`."""
-        return self._run(None, 0)[1] * rank + PILOT * VECTORS * self.size * len(self.steps)
+        return self._run(None, 0)[1] * rank + PILOT * VECTORS * self.sizes[0] * len(self.steps)
+
+    def is_finite(self) -> bool:
+        """Whether exact steps converge with so few particles; else they show nothing."""
+        return all(bool(np.all(np.isfinite(value))) for values in self.values(None) for value in values.values())
 
     def longest(self, allowed: _Allowance, rank: float) -> tuple[np.ndarray, Values] | None:
         """The longest windows that change outputs by no more than is allowed, if they save work, and what they change. `rank`
@@ -238,20 +244,19 @@ class _Pilot:
 
     def _saves(self, bounds: np.ndarray, rank: float) -> bool:
         """Whether windows save enough work. What can be told without running them comes first."""
-        count = len(bounds) - 1
-        kernels = 2 * ENTRY * count * self.size**2 * self.windowed.form.states
-        vectors = VECTORS * self.size * (2 * count + bounds[0] - self.steps.start)
+        count, (every, driving) = len(bounds) - 1, self.sizes
+        kernels = 2 * ENTRY * count * every * driving * self.windowed.form.states
+        vectors = VECTORS * every * (2 * count + bounds[0] - self.steps.start)
         left = (1.0 - SAVED) * self.exact_work(rank) - PILOT * (kernels + vectors)
         return left > 0 and self._run(bounds, 0)[1] * rank <= left
 
     def _change(self, bounds: np.ndarray) -> Values:
         """What windows change, element by element: the mean difference over pairs, with its standard error in quadrature, because
-        single pairs differ by what few particles scatter as well. What is not finite in either is not changed."""
+        single pairs differ by what few particles scatter as well."""
         found, exact = self.values(bounds), self.values(None)
         change = {}
         for name in found[0]:
-            differences = [np.where(np.isfinite(a[name]) | np.isfinite(b[name]), a[name] - b[name], 0.0)
-                           for a, b in zip(found, exact)]
+            differences = [a[name] - b[name] for a, b in zip(found, exact)]
             size = np.hypot(np.mean(differences, axis=0), np.std(differences, axis=0, ddof=1) / PAIRS**0.5)
             change[name] = np.where(np.isfinite(size), size, np.inf)
         return change

@@ -208,7 +208,7 @@ def _live(body: tuple[Statement, ...], results: Collection[Cell]) -> tuple[set[V
     return live_vars, live_cells
 
 
-def pruned(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cell],
+def pruned(body: tuple[Statement, ...], live_vars: Collection[Var | Cell], live_cells: Collection[Var | Cell],
            gradients: Collection[Cell] = ()) -> tuple[Statement, ...]:
     """A block without what is not live, and without the gradients that are named."""
     out = []

@@ -83,7 +83,8 @@ class Training:
     """A training loop.
 
     Attributes:
-        averages: families f; `forward` stores them, `scalars` and `loss` read them.
+        averages: families f; `forward` stores them, `scalars` read them.
+        driving: those that the loss reads.
         forward: the statements that compute all averages from the states.
         scalars: those that compute whatever the rest of the program reads, and the loss.
         loss: those that compute the loss alone.
@@ -94,6 +95,7 @@ class Training:
 
     loop: For
     averages: tuple[Average, ...]
+    driving: tuple[Average, ...]
     forward: tuple[Statement, ...]
     scalars: tuple[Statement, ...]
     loss: tuple[Statement, ...]
@@ -136,11 +138,12 @@ class _Finder:
         kept = frozenset(cells_written(values) & self.outside)
         scalars = _part(marked, kept | {scalar})
         loss = _part(marked, {scalar})
-        used = {c for s in walk(scalars) for c in cells_read(s)}
-        averages = tuple(a for a in averages if a.cell in used)
+        averages, driving = (tuple(a for a in averages if any(a.cell in cells_read(s) for s in walk(part))) for part in (scalars, loss))
         forward = _part(self._with_stores(values, averages), {a.cell for a in averages})
-        self._check(forward, scalars, loss, averages)
-        return Training(self.loop, averages, forward, scalars, loss, scalar, items, rates, kept)
+        self._check(forward, scalars, loss)
+        if not driving:
+            raise NotDescent("the loss reads no average")
+        return Training(self.loop, averages, driving, forward, scalars, loss, scalar, items, rates, kept)
 
     def _scalar(self) -> tuple[Cell, tuple[IntExpr, ...]]:
         scalars = {(g.scalar, g.scalar_items) for g in self.gradients.values()}
@@ -188,8 +191,8 @@ class _Finder:
             case MatAccum(cell=cell, items=items, terms=(MatrixTerm(coef=coef, cell=target, items=(), transposed=False),)):
                 factors, gradient = ([] if coef is None else [("mul", coef)]), self.gradients.get(target)
             case _:
-                cell = written(statement)
-                raise NotDescent(f"`{cell.display}` is made of gradients" if cell else "it has branches")
+                other = written(statement)
+                raise NotDescent(f"`{other.display}` is made of gradients" if other else "it has branches")
         if gradient is None or gradient.wrt is not cell or gradient.wrt_items != items:
             raise NotDescent(f"what is added to `{cell.display}` is not its gradient times a number")
         initial = next((i for i in self.program.initials if i.cell is cell), None)
@@ -258,14 +261,11 @@ class _Finder:
 
     # --- what parts may not do ---
 
-    def _check(self, forward: tuple[Statement, ...], scalars: tuple[Statement, ...], loss: tuple[Statement, ...],
-               averages: tuple[Average, ...]) -> None:
+    def _check(self, forward: tuple[Statement, ...], scalars: tuple[Statement, ...], loss: tuple[Statement, ...]) -> None:
         wide = {s.var.name for s in walk(scalars) if isinstance(s, Let) and (s.var.type.width or isinstance(s.op, Moment))}
         wide |= {c.display for s in walk(scalars) for c in touched(s) if isinstance(c.type, MatrixType) or c.type.width}
         if wide:
             raise NotDescent(f"{_named_text(wide)} is a vector, or an array of averages, that is read after the loop or by the loss")
-        if not any(a.cell in cells_read(s) for a in averages for s in walk(loss)):
-            raise NotDescent("the loss reads no average")
         for part in (forward, loss):
             self._check_iteration(part)
         own = cells_written(forward)
@@ -280,12 +280,11 @@ class _Finder:
             raise NotDescent("what it computes depends on the iteration")
         begun: set[Cell] = set()
         for statement in walk(part):
-            begins = isinstance(statement, Store | Zero) and written(statement) not in cells_read(statement)
-            early = (set(touched(statement)) & own) - begun - ({written(statement)} if begins else set())
+            begins = {statement.cell} if isinstance(statement, Store | Zero) else set()
+            early = (set(touched(statement)) & own) - begun - begins
             if early or own & self._written_outside():
                 raise NotDescent(f"{_named(early or own & self._written_outside())} is carried from one iteration to the next")
-            if begins:
-                begun.add(written(statement))
+            begun |= begins
         for cell in own:
             accesses = [items for s in walk(part) for items in access_indices(s, cell)]
             places = {tuple(p for p, item in enumerate(items) if var in _loops_of(item)) for items in accesses}

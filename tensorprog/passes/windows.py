@@ -11,11 +11,13 @@ and the kernel changes slowly. A window of m steps therefore computes vectors tw
              state  = that at the beginning + g0 sum of (1 - w) c[s] + g1 sum of w c[s],  w = s/(m-1)
 
 which is exact for one step, and of second order in what K changes in a window (as exponential Runge-Kutta methods are:
-Hochbruck & Ostermann, Acta Numerica 2010, section 2). The quarter is for the curvature of f within a step: with D = rate g c what the
-step adds to a state, f changes by g.D + D.H D/2 (H the second derivative), and K = rate g.g changes by 2 rate g.H D = 2 D.H D/c,
-so that K at a quarter of the step makes up for it, exactly for a single average. Steps are the user's, so that nothing is assumed
-about their size; what the loop computes from f in every step, outputs included, is computed in every step of a window. The program
-that is made takes the beginnings of windows as an input; steps before the first window are exact. It is an ordinary program: it goes
+Hochbruck & Ostermann, Acta Numerica 2010, section 2). The quarter is for the curvature of f within a step: with D = rate g c,
+what the step adds to a state, f changes by g.D + D.HD/2 (H: the second derivative), and K = rate g.g by 2 rate g.HD = 2 D.HD/c,
+so that K at a quarter of the step makes up for it, exactly for a single average.
+
+Steps are the user's, so that nothing is assumed about their size; what the loop computes from f in every step, outputs included, is
+computed in every step of a window, and averages that are only looked at move with those that the loss reads. The program that is
+made takes the beginnings of windows as an input; steps before the first window are exact. It is an ordinary program: it goes
 through the passes that all programs go through, and can be run at finite widths.
 """
 
@@ -62,7 +64,8 @@ class Windows:
     Attributes:
         bounds, count: an input and its size. Window w is of the steps bounds[w] <= t < bounds[w+1]; those before bounds[0] are exact.
         loop, start, stop: the variable of the loop, and its steps.
-        averages: the loops over the indices of each family of averages, whose tangent kernels are computed.
+        averages, driving: the loops over the indices of each family of averages, and of those that the loss reads: tangent
+            kernels are of all of the former with the latter.
         states: how many families of states the loop updates.
     """
 
@@ -72,6 +75,7 @@ class Windows:
     start: IntExpr
     stop: IntExpr
     averages: tuple[tuple[For, ...], ...]
+    driving: tuple[tuple[For, ...], ...]
     states: int
 
 
@@ -101,7 +105,7 @@ class _Writer:
         names = builder.names
         self.bounds, self.count, self.window = names.fresh("window"), names.fresh("windows"), names.fresh("w")
         self.moved = {a.cell: self._family("moved", a) for a in training.averages}
-        self.slopes = {a.cell: self._family("slope", a) for a in training.averages}
+        self.slopes = {a.cell: self._family("slope", a) for a in training.driving}
 
     def written(self, position: int) -> tuple[Program, Windows]:
         training, program = self.training, self.program
@@ -112,8 +116,10 @@ class _Writer:
         body = (*program.body[:position], *rates, exact, windows, *program.body[position + 1:])
         made = replace(program, body=body, sizes=(*program.sizes, Size(self.count, None)),
                        inputs=(*program.inputs, Input(self.bounds, (IntSym(self.count, "size"),), "int")))
-        loop, averages = training.loop, tuple(tuple(replace(f, body=()) for f in a.loops) for a in training.averages)
-        return made, Windows(self.bounds, self.count, loop.var, loop.start, loop.stop, averages, len(self.rates))
+        loop = training.loop
+        averages, driving = (tuple(tuple(replace(f, body=()) for f in a.loops) for a in part)
+                             for part in (training.averages, training.driving))
+        return made, Windows(self.bounds, self.count, loop.var, loop.start, loop.stop, averages, driving, len(self.rates))
 
     def _rate(self, factors: Sequence[tuple[str, Var | None]]) -> Var:
         rate = self.builder.const(1)
@@ -133,15 +139,15 @@ class _Writer:
         training, window = self.training, IntSym(self.window, "loop")
         low, high = self._bound(window), self._bound(int_bin("+", window, ONE))
         last = int_bin("-", high, ONE)
-        sums = {a.cell: self._family("early", a) for a in training.averages}
-        late = {a.cell: self._family("late", a) for a in training.averages}
+        sums = {a.cell: self._family("early", a) for a in training.driving}
+        late = {a.cell: self._family("late", a) for a in training.driving}
         with self.builder.nested() as body:
             first, kernel = self._stage()
-            self._begin(first, [(sums, 0)])
+            self._begin(training.driving, first, [(sums, 0)])
             self._steps(low, last, training.loss, cells_written(training.loss), lambda step: self._predict(sums, kernel))
             self._move_states([(first, sums)])
             second, other = self._stage()
-            self._begin(first, [(sums, -1), (late, 0)])
+            self._begin(training.averages, first, [(sums, -1), (late, 0)])
             # Other numbers may be carried from step to step.
             fresh = {c for c in cells_written(training.scalars) if training.loop.var in c.home}
             self._steps(low, high, training.scalars, fresh,
@@ -156,38 +162,38 @@ class _Writer:
         for statement in copy.of(training.forward, cells_written(training.forward)):
             self.builder.append(statement)
         averages = {a.cell: copy.cells[a.cell] for a in training.averages}
-        return averages, {(a.cell, b.cell): self._kernel(a, b, averages) for a in training.averages for b in training.averages}
+        return averages, {(a.cell, b.cell): self._kernel(a, b, averages) for a in training.averages for b in training.driving}
 
     def _kernel(self, left: Average, right: Average, averages: Mapping[Cell, Cell]) -> Cell:
         builder = self.builder
         kernel = builder.cell("kernel", SCALAR, len(left.loops) + len(right.loops))
 
         def element(first: tuple[IntExpr, ...], second: tuple[IntExpr, ...]) -> None:
-            total = None
+            total = builder.const(0)
             for state, rate in self.rates.items():
                 part = builder.cell("tangent", SCALAR)
                 builder.append(KernelStmt(part, "ntk", averages[left.cell], first, averages[right.cell], second,
                                           (Variable(state),), span=self._span))
-                value = builder.mul(rate, builder.load(part))
-                total = value if total is None else builder.add(total, value)
+                total = builder.add(total, builder.mul(rate, builder.load(part)))
             builder.append(Store(kernel, (*first, *second), total))
 
         self._for_each((left.loops, right.loops), element)
         return kernel
 
-    def _begin(self, averages: Mapping[Cell, Cell], sums: list[tuple[dict[Cell, Cell], int]]) -> None:
-        """Numbers at the beginning of a window: the averages, and every sum of `sums` times a factor."""
+    def _begin(self, averages: Sequence[Average], values: Mapping[Cell, Cell], sums: list[tuple[dict[Cell, Cell], int]]) -> None:
+        """Numbers at the beginning of a window: averages, and every sum of `sums` times a factor."""
         builder = self.builder
 
         def element(average: Average, items: tuple[IntExpr, ...]) -> None:
-            builder.append(Store(self.moved[average.cell], items, builder.load(averages[average.cell], items)))
+            builder.append(Store(self.moved[average.cell], items, builder.load(values[average.cell], items)))
             for families, factor in sums:
-                family = families[average.cell]
+                if (family := families.get(average.cell)) is None:
+                    continue
                 value = builder.neg(builder.load(family, items)) if factor else builder.const(0)
                 builder.append(Store(family, items, value))
 
-        for average in self.training.averages:
-            self._for_each((average.loops,), lambda items, average=average: element(average, items))
+        for average in averages:
+            self._for_each((average.loops,), partial(element, average))
 
     def _steps(self, start: IntExpr, stop: IntExpr, part: tuple[Statement, ...], own: set[Cell],
                move: Callable[[IntExpr], None]) -> None:
@@ -201,39 +207,42 @@ class _Writer:
                 builder.append(statement)
             scalar = copy.cells.get(training.scalar, training.scalar)
             items = tuple(step if item == IntSym(training.loop.var, "loop") else item for item in training.items)
-            for average in training.averages:
-                self._for_each((average.loops,), lambda at, average=average: self._slope(scalar, items, average, at))
+            for average in training.driving:
+                self._for_each((average.loops,), partial(self._slope, scalar, items, average.cell))
             move(step)
         builder.append(For(var, start, stop, 1, tuple(body), span=self._span))
 
-    def _slope(self, scalar: Cell, items: tuple[IntExpr, ...], average: Average, at: tuple[IntExpr, ...]) -> None:
+    def _slope(self, scalar: Cell, items: tuple[IntExpr, ...], average: Cell, at: tuple[IntExpr, ...]) -> None:
         builder = self.builder
         target = builder.cell("d_average", SCALAR)
-        builder.append(GradStmt(target, scalar, items, self.moved[average.cell], at, span=self._span))
-        builder.append(Store(self.slopes[average.cell], at, builder.load(target)))
+        builder.append(GradStmt(target, scalar, items, self.moved[average], at, span=self._span))
+        builder.append(Store(self.slopes[average], at, builder.load(target)))
 
     def _predict(self, sums: Mapping[Cell, Cell], kernel: Mapping[tuple[Cell, Cell], Cell]) -> None:
-        builder = self.builder
-        for average in self.training.averages:
-            self._for_each((average.loops,), lambda at, average=average: builder.append(
-                Accum(sums[average.cell], at, builder.load(self.slopes[average.cell], at))))
-        self._move(kernel, self.slopes)
+        builder, driving = self.builder, self.training.driving
+
+        def element(average: Cell, at: tuple[IntExpr, ...]) -> None:
+            builder.append(Accum(sums[average], at, builder.load(self.slopes[average], at)))
+
+        for average in driving:
+            self._for_each((average.loops,), partial(element, average.cell))
+        self._move(driving, kernel, self.slopes)
 
     def _correct(self, step: IntExpr, low: IntExpr, last: IntExpr, early: Mapping[Cell, Cell], late: Mapping[Cell, Cell],
                  kernel: Mapping[tuple[Cell, Cell], Cell], other: Mapping[tuple[Cell, Cell], Cell]) -> None:
-        builder, averages = self.builder, self.training.averages
+        builder, training = self.builder, self.training
         length = builder.from_int(int_bin("max", int_bin("-", last, low), ONE))
         passed = builder.from_int(int_bin("-", step, low))
         share = builder.div(passed, length)
         curved = builder.div(builder.add(passed, builder.const(Fraction(1, 4))), length)
-        first, second = ({a.cell: self._family("slope", a) for a in averages} for _ in range(2))
-        for average in averages:
-            self._for_each((average.loops,), lambda at, average=average: self._share_out(
-                average.cell, at, ((share, early, late, Accum), (curved, first, second, Store))))
-        self._move(kernel, first)
-        self._move(other, second)
+        first, second = ({a.cell: self._family("slope", a) for a in training.driving} for _ in range(2))
+        parts = ((share, early, late, Accum), (curved, first, second, Store))
+        for average in training.driving:
+            self._for_each((average.loops,), partial(self._share_out, average.cell, parts))
+        self._move(training.averages, kernel, first)
+        self._move(training.averages, other, second)
 
-    def _share_out(self, cell: Cell, at: tuple[IntExpr, ...], parts: Sequence[tuple]) -> None:
+    def _share_out(self, cell: Cell, parts: Sequence[tuple], at: tuple[IntExpr, ...]) -> None:
         """Parts of a slope by their shares: those of the beginning of the window and of its end."""
         builder = self.builder
         slope = builder.load(self.slopes[cell], at)
@@ -242,11 +251,10 @@ class _Writer:
             builder.append(kind(early[cell], at, builder.sub(slope, end)))
             builder.append(kind(late[cell], at, end))
 
-    def _move(self, kernel: Mapping[tuple[Cell, Cell], Cell], slopes: Mapping[Cell, Cell]) -> None:
-        """Add a kernel times slopes to the averages."""
-        averages = self.training.averages
+    def _move(self, averages: Sequence[Average], kernel: Mapping[tuple[Cell, Cell], Cell], slopes: Mapping[Cell, Cell]) -> None:
+        """Add a kernel times slopes to averages."""
         for left in averages:
-            for right in averages:
+            for right in self.training.driving:
                 self._for_each((left.loops, right.loops), partial(self._move_element, kernel, slopes, left.cell, right.cell))
 
     def _move_element(self, kernel: Mapping[tuple[Cell, Cell], Cell], slopes: Mapping[Cell, Cell], left: Cell, right: Cell,
@@ -266,7 +274,7 @@ class _Writer:
                 builder.append(GradAdd(state, builder.mul(rate, slope), averages[average.cell], at, span=self._span))
 
         for averages, slopes in sums:
-            for average in self.training.averages:
+            for average in self.training.driving:
                 self._for_each((average.loops,), partial(element, average, averages, slopes))
 
     # --- loops ---
