@@ -140,7 +140,8 @@ class Scale:
             if any(" ~" in cell for _, cells in columns for cell in cells):
                 lines.append("~ at these widths smaller parts still show, which have smaller powers")
             if any(" ?" in cell for _, cells in columns for cell in cells):
-                lines.append("? not resolved: slopes may change with the width so much that these do not tell; larger widths, more seeds would")
+                lines.append("? not resolved: slopes may change with the width so much that these do not tell; larger widths, "
+                             "more seeds would")
         return "\n".join(lines)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
