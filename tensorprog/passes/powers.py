@@ -349,7 +349,13 @@ def check_entries(program: Program, powers: Powers, reporter: Reporter) -> None:
 
 
 def _check_entries(powers: Powers, term: FunctionTerm, span: Span | None, reporter: Reporter) -> None:
-    found = entry_powers(powers, term)
+    mistake = mistake_of_entries(term, entry_powers(powers, term))
+    if mistake is not None:
+        reporter.error("TP515", mistake[0], span, help=mistake[1])
+
+
+def mistake_of_entries(term: FunctionTerm, found: list[Power]) -> tuple[str, str] | None:
+    """What is wrong with an entrywise function of arguments of some powers, and what to do about it."""
     known = [p for p in found if p is not None]
     name = term.fn + "'" * term.order
     power = next((p for p in known if p), None)
@@ -360,11 +366,9 @@ def _check_entries(powers: Powers, term: FunctionTerm, span: Span | None, report
         what = "blow up" if power > 0 else "vanish"
         message = f"the entries that {name} is applied to are of order {power_text(power)}: they {what}"
     else:
-        return
+        return None
     factor = power_text(-power) if power is not None else "n"
-    reporter.error("TP515", message, span,
-                   help=f"entrywise functions want entries of order one: multiply by {factor}, as in "
-                        "`G = n * grad(loss, W)`")
+    return message, f"entrywise functions want entries of order one: multiply by {factor}, as in `G = n * grad(loss, W)`"
 
 
 def term_power(powers: Powers, term: MatrixTerm | OuterTerm) -> Power:

@@ -22,7 +22,8 @@ from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import PowerError, Powers, initial_power
 from tensorprog.series.declared_draws import is_finite
 from tensorprog.series.parts import Part, Series
-from tensorprog.series.recipes import Node, NoSeries, Recipe, Recipes
+from tensorprog.series.recipe import Node, NoSeries, Recipe
+from tensorprog.series.recipes import Recipes
 
 MAX_ROUNDS = 200
 

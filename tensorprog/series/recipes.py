@@ -11,16 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations_with_replacement
 from math import factorial, prod
 
-from tensorprog.ir.build import Builder
 from tensorprog.ir.primitives import degree as homogeneous_degree
 from tensorprog.ir.primitives import last_derivative, parity, slope_of_kink
 from tensorprog.ir.program import (
-    Cell,
     Const,
     Contract,
     Elementwise,
@@ -41,56 +38,9 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.powers import PowerError, reject
 from tensorprog.passes.rewrite import map_op_vars
+from tensorprog.series.matrix_functions import MatrixFunctions
 from tensorprog.series.parts import DEPTH, HALF, ONE, Part, merged, product, through
-
-Node = Var | Cell
-Need = tuple[Node, Part]
-
-FINITE_WIDTH = ("this needs the fluctuation of an average that does not vanish: a correction of finite width, which no "
-                "limit has")
-DELTA = "this needs the derivative of a jump, to a higher order than a limit is taken here"
-
-
-class Writer:
-    """What emission asks for: the parts of operands in the program that is written."""
-
-    builder: Builder
-
-    def part(self, node: Var, part: Part) -> Var:
-        """The temporary that holds a part of a temporary."""
-        raise NotImplementedError
-
-    def cell(self, cell: Cell, part: Part) -> Cell:
-        """The cell that holds a part of a cell."""
-        raise NotImplementedError
-
-    def total(self, node: Var, parts: tuple[Part, ...]) -> Var:
-        """The sum of parts of a temporary; zeros if there are none."""
-        found = [self.part(node, p) for p in parts]
-        if not found:
-            return self.builder.const(0, node.type)
-        whole = found[0]
-        for other in found[1:]:
-            whole = self.builder.add(whole, other)
-        return whole
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """A term of a result: its part, the parts that it needs, and how it is written. `refused` says why it cannot be."""
-
-    part: Part
-    needs: tuple[Need, ...]
-    emit: Callable[[Writer], object] | None
-    refused: str = ""
-
-
-def refusal(part: Part, why: str) -> Recipe:
-    return Recipe(part, (), None, why)
-
-
-class NoSeries(Exception):
-    """An operation whose series is not known here."""
+from tensorprog.series.recipe import DELTA, FINITE_WIDTH, Need, Node, Recipe, Writer, refusal
 
 
 class Recipes:
@@ -99,6 +49,7 @@ class Recipes:
 
     def __init__(self, parts: Callable[[Node], tuple[Part, ...]], numbers: Mapping[Var, Fraction], base: str | None):
         self.parts, self.numbers, self.base = parts, numbers, base
+        self.functions = MatrixFunctions(parts, numbers.get)
         self.forms: dict[tuple[Var, Part], Mapping[tuple[Var, Part], int]] = {}
 
     def of(self, let: Let) -> list[Recipe]:
@@ -132,7 +83,7 @@ class Recipes:
                     Contract(w.part(left, a), op.left_axes, w.part(right, b), op.right_axes, op.out_axes), let.var.type))
                     for a in self.parts(left) for b in self.parts(right)]
             case MatDot():
-                raise NoSeries("the inner product of two matrices")
+                return list(self.functions.inner(op, let.var.type))
         inputs = operands(op)
         if not inputs:
             return [Recipe(ONE, (), lambda w: w.builder.let(op, let.var.type))]
@@ -327,7 +278,7 @@ class Recipes:
     def of_term(self, term: Term) -> list[Recipe]:
         """The recipes of a term of a matrix, whose powers are those of operators; what they emit are terms."""
         if isinstance(term, FunctionTerm):
-            raise NoSeries("a function of a matrix")
+            return self.functions.of(term)
         coefs: tuple[Part | None, ...] = self.parts(term.coef) if term.coef is not None else (None,)
         found = []
         for c in coefs:
