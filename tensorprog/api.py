@@ -645,10 +645,9 @@ class CompiledProgram:
                   settings: dict[str, object]) -> Result:
         import numpy as np
 
-        samples = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
-        with np.errstate(all="ignore"):
-            values = {name: drawn.mean(axis=0) for name, drawn in samples.items()}
-            errors = {name: _standard_error(drawn) for name, drawn in samples.items()}
+        from tensorprog.simulate import mean_over_networks
+
+        samples, values, errors = mean_over_networks(runs)
         values |= {s.name: np.concatenate(samples[s.name]) for s in self.program.samples}
         return self._result(values, errors, dict.fromkeys(values, "finite"), missing, warnings,
                             samples=samples, settings=settings | {"seeds": len(runs)})
@@ -813,11 +812,3 @@ def _seeds(seed: int, count: int) -> list[int]:
     import numpy as np
 
     return [int(word) for word in np.random.SeedSequence(seed).generate_state(count, np.uint32)]
-
-
-def _standard_error(drawn: np.ndarray) -> np.ndarray:
-    """Of the mean over the leading axis, by the same rule as in the limit: two of them cover 95 %, a single draw has an
-    unknown one (NaN)."""
-    from tensorprog.runtime.replicates import coverage_factor, standard_error
-
-    return standard_error(drawn, coverage_factor(len(drawn)))
