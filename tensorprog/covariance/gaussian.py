@@ -77,7 +77,7 @@ class Responses:
         self._dots: dict[int, Expr] = {}
         self._untold: dict[int, Expr] = {}
         self._busy: set[int] = set()
-        self._busy_calls: set[int] = set()
+        self._as_it_is: dict[int, bool] = {}
         self._dot_coefficients: dict[tuple[int, int], int] = {}
         self._coefficients: dict[tuple[int, int], int] = {}
         self.assumed: set[int] = set()
@@ -230,24 +230,36 @@ class Responses:
 
     def _call_derivative(self, call: Expr, hat: Expr) -> Expr:
         number = int(call.args[0])
-        if self.cancelling:
-            return self._by_cases(call, hat)
-        self.assumed.add(number)
+        if self.cancelling and not self._carried_as_it_is(number):
+            cases = self.inlining.unfolded(call)
+            return sum_of_cases((guards, self.derivative(flat(case), hat)) for guards, case in cases)
+        if not self.cancelling:
+            self.assumed.add(number)
         key = (number, int(hat.args[0]))
         if key not in self._coefficients:
             self._coefficients[key] = self._new_coefficient(number, int(hat.args[0]), len(hat.args) - 1)
         return Call(Integer(self._coefficients[key]), *call.args[1:], *hat.args[1:])
 
-    def _by_cases(self, call: Expr, hat: Expr) -> Expr:
-        number = int(call.args[0])
-        if number in self._busy_calls:
-            raise Unsupported("a value is carried over without a matrix product")
-        self._busy_calls.add(number)
-        try:
-            cases = self.inlining.unfolded(call)
-            return sum_of_cases((guards, self.derivative(flat(case), hat)) for guards, case in cases)
-        finally:
-            self._busy_calls.discard(number)
+    def _carried_as_it_is(self, number: int) -> bool:
+        """Whether a function leads back to itself otherwise than by sums with matrix products, of which the hypothesis
+        says that nothing carried is left: a damped iterate, x_{t+1} = (1 - g) x_t + g f(r_t)."""
+        if number not in self._as_it_is:
+            met: set[int] = set()
+            pending = [number]
+            while pending:
+                for _, case in self.program.unfolding(pending.pop()):
+                    found = {int(c.args[0]) for c in self._kept_calls(case)} - met
+                    met |= found
+                    pending += found
+            self._as_it_is[number] = number in met
+        return self._as_it_is[number]
+
+    def _kept_calls(self, expr: Expr) -> list[Expr]:
+        """The random functions in an expression that the hypothesis keeps."""
+        expr = flat(self.inlining.inlined(expr))
+        if any(self.program.takes_product(t) for t in sympy.Add.make_args(expr)):
+            expr = sympy.Add(*self.kept(expr))
+        return self.program.random_calls(expr)
 
     def _new_coefficient(self, number: int, site: int, arity: int) -> int:
         function = self.program.functions[number]
@@ -259,7 +271,8 @@ class Responses:
             return [(guards, self._full_derivative(expr, hat))
                     for guards, expr in self.program.unfolding(number)]
 
-        return self.program.function(name, (*function.params, *indices), False, resolve)
+        # Under the hypothesis of cancellation what is carried need not be linear.
+        return self.program.function(name, (*function.params, *indices), self.cancelling, resolve)
 
 
 def _partial(expr: Expr, position: int) -> Expr:

@@ -17,7 +17,7 @@ from tensorprog.expectations.affine import Affine, Covariance, covariance_of
 from tensorprog.expectations.basis import Basis, NotClosed
 from tensorprog.expectations.closed import INDEPENDENCE, SYMMETRY
 from tensorprog.expectations.forms import Conditional
-from tensorprog.expectations.guarded import magnitude, plain
+from tensorprog.expectations.guarded import magnitude, plain, sign_of_sum
 from tensorprog.expectations.products import Summand, forms_of, is_odd, summands
 from tensorprog.expectations.quadrature import MOST_DIMENSIONS, Integral, integral_of
 from tensorprog.expectations.sifting import sifted
@@ -201,7 +201,9 @@ class Planner:
         integral = integral_of((integrand,), Basis(self.gaussians, self.covariance), set())
         if integral is None or not printable(integral.integrand):
             return None
-        return Instead(integral, magnitude(value), tuple(map(self.covariance, used, used)) if self.smoothed else ())
+        signs = sorted(value.atoms(sign_of_sum), key=sympy.default_sort_key)
+        return Instead(integral, magnitude(value), tuple(map(self.covariance, used, used)) if self.smoothed else (),
+                       tuple(signs))
 
     def _row(self, factors: tuple[Expr, ...]) -> Expr | None:
         forms = list({form: None for factor in factors for form in forms_of(factor, self.gaussians)})

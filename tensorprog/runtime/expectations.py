@@ -22,6 +22,10 @@ __all__ = ["arc0", "arc1", "arc2", "arc_mixed", "arc_mixed2", "arcsine", "cosine
 
 _TWO_PI = 2 * math.pi
 
+#: Of a sum of two means that is zero, relative to them: covariances that recursions computed differ by more than the last
+#: digit, and correlations may be above 1. Larger than that, so that both of a pair of signs are taken to be 0, or neither.
+ROUNDING = 1e-12
+
 
 def _of_record(name):
     """The scalar form of a nonlinearity, compiled."""
@@ -230,7 +234,7 @@ def sign_mean(m, s):
 @njit(cache=True)
 def sign_of_sum(a, b, s):
     total = a + b
-    return 0.0 if abs(total) <= 8e-16 * (abs(a) + abs(b)) and s <= 1e-8 * abs(a) else sign_mean(total, s)
+    return 0.0 if abs(total) <= ROUNDING * (abs(a) + abs(b)) and s <= 1e-8 * abs(a) else sign_mean(total, s)
 
 
 @njit(cache=True)

@@ -23,6 +23,9 @@ ROUNDING = 1e-12, 1e-14
 POWERS = np.linspace(-3.0, 1.0, 801)
 RESOLUTION = 1e-6
 
+# A share of the largest square that is none.
+NEGLIGIBLE = 1e-100
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -215,7 +218,10 @@ def fit_power(widths: Sequence[int], squares: np.ndarray, errors: np.ndarray) ->
     n = np.asarray(widths, dtype=float)
     if squares.max() < ROUNDING[0] ** 2:
         return None
-    weights = 1 / _power_law(n, np.maximum(errors, RESOLUTION * np.abs(squares) + np.finfo(float).tiny)) ** 2
+    # As shares of the largest, so that no weight overflows where networks of one width are within rounding of the limit.
+    size = squares.max()
+    squares, errors = squares / size, errors / size
+    weights = 1 / _power_law(n, np.maximum(errors, RESOLUTION * np.abs(squares) + NEGLIGIBLE)) ** 2
     shapes = (n / n.min()) ** (2 * POWERS[:, None])
     scales = np.maximum(shapes @ (weights * squares) / (shapes ** 2 @ weights), 0)
     chi_squared = (weights * (squares - scales[:, None] * shapes) ** 2).sum(axis=1)
@@ -226,4 +232,4 @@ def fit_power(widths: Sequence[int], squares: np.ndarray, errors: np.ndarray) ->
     if near[0] == POWERS[0] or near[-1] == POWERS[-1] or error > 0.5:
         return None
     exponent = float(POWERS[best])
-    return Power(exponent, error, float(np.sqrt(scales[best]) / n.min() ** exponent))
+    return Power(exponent, error, float(np.sqrt(size * scales[best]) / n.min() ** exponent))
