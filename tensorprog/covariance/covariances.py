@@ -46,6 +46,7 @@ class Covariances:
             return self._of_functions(a, b)
         if isinstance(a, Init) and isinstance(b, Init):
             if a.args[0] == b.args[0]:
+                # Elements of a declared family are independent.
                 return self.laws.variance(a) * equal_indices(a.args[1:], b.args[1:])
         elif isinstance(a, Hat) and isinstance(b, Hat):
             return self._of_hats(a, b)
@@ -93,9 +94,11 @@ class Covariances:
         return found
 
     def _of_hats(self, a: Expr, b: Expr) -> Expr:
+        # Covariances are symmetric: one function for both orders of the arguments.
         if int(a.args[0]) > int(b.args[0]):
             a, b = b, a
         one, two = (self.unwound.sites[int(h.args[0])] for h in (a, b))
+        # W and W.T count as different matrices in ZHat.
         if one.matrix is not two.matrix or one.transposed != two.transposed:
             return Integer(0)
         same = equal_indices((one.at(x, a.args[1:]) for x in one.items), (two.at(y, b.args[1:]) for y in two.items))
@@ -147,6 +150,7 @@ class Covariances:
         result = Integer(0)
         for factor, atom in self._terms(expr):
             if isinstance(atom, Total):
+                # Cov(sum_j x_j, y) = sum_j Cov(x_j, y).
                 body, var, start, stop = atom.args
                 result += factor * total(self._bilinear(body, b), var, start, stop)
             else:
