@@ -167,6 +167,7 @@ def look_up(factors: tuple[Expr, ...], forms: list[Affine], covariance: Covarian
     for row in rows():
         if row.shape != shape or (V in row.integrand.free_symbols) != (len(forms) == 2):
             continue
+        # A row for f(U) g(V) is one for g(U) f(V) as well.
         for order in (forms, forms[::-1]) if len(forms) == 2 else (forms,):
             if row.integrand.xreplace(dict(zip((U, V), [form.expr for form in order]))) == product:
                 return row, row.formula.xreplace(_covariances(order, covariance))

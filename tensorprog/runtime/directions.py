@@ -38,6 +38,7 @@ class Directions:
 
     def outside(self, rows: np.ndarray) -> np.ndarray:
         """The rows' parts orthogonal to all directions: [k, N]."""
+        # Twice is enough: the second step takes away the rounding of the first.
         for _ in range(2):
             rows = rows - (rows @ self.array.T / self.samples) @ self.array
         return rows

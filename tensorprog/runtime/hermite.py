@@ -189,6 +189,7 @@ class HermiteSeries:
         if self.means:
             whole, more = hard.expectations(*self.means, qa, qb, c)
             covariance = c * np.sqrt(qa * qb)
+            # E[F G] = E[F] E[G] + covariance * integral, solved for the integral.
             integral = (whole - self.mean_a[i] * self.mean_b[j]) / covariance
             error = np.maximum(error, (more + ROUNDING * np.abs(whole)) / np.abs(covariance))
         better = error < found[2][chosen]
