@@ -184,6 +184,7 @@ def _deviation(builder: Builder, arg: Var, mean: Var) -> Var:
     """The standard deviation of a vector's coordinates: that of its moment at a width n, times sqrt(n)."""
     second = builder.let(Moment(builder.elementwise("square", arg)), mean.type)
     variance = builder.sub(second, builder.mul(mean, mean))
+    # Rounding may make it negative where the vector is one number.
     return builder.elementwise("sqrt", builder.elementwise("relu", variance))
 
 
