@@ -50,6 +50,7 @@ class Integrands:
             meaning = builder.meaning
             meaning |= {z: c * meaning[z] for z, c in scales.items()}
             return sympy.Mul(*(self.expectation(group.xreplace(meaning)) for group in groups))
+        # E[u v] is the covariance itself.
         for pair, value in covariance.items():
             if integrand == sympy.Mul(*pair):
                 return values.get(value, value)
@@ -57,6 +58,7 @@ class Integrands:
         recipe = self.recipes[number]
         values |= builder.parameters
         formula = recipe.formula if recipe.kind == "closed" else None
+        # A number needs no equation.
         if formula is not None and formula.is_number and formula.evalf().is_Number:
             return formula
         return Expectation(Integer(number), *(values.get(s, s) for s in recipe.arguments))

@@ -122,6 +122,7 @@ class LinearFunctions:
         excluded: tuple[Expr, ...] = ()
         for guards, expr in self.unwound.unfolding(number):
             here = (*facts, *excluded, *itertools.chain.from_iterable(known(g) for g in guards))
+            # Where the next case is looked at, this one does not hold.
             if len(guards) == 1:
                 excluded = (*excluded, *denied(guards[0], (*facts, *excluded)))
             if not self._may_be_linear(expr):

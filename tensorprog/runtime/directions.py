@@ -80,6 +80,8 @@ class Directions:
         first = len(values) - (count - 1)
         self._rows[1:count] = axes[:, first:].T.astype(self.entry) @ self._rows[1:self.count]
         self._energy[:count, :count] = 0.0
+        # Less what was dropped at most (frequent directions), so that what is met from now on can take the place of
+        # what is kept.
         self._energy[range(1, count), range(1, count)] = values[first:] - values[first - 1]
         self.count = count
 
