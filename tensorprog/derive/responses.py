@@ -203,6 +203,7 @@ class Responses:
             inner = self._leaf(leaf, target, values, depth)
             if inner is None:
                 return None
+            # The chain rule: a partial derivative by each variable in the expression, times that variable's own.
             if inner != 0:
                 total += outer.diff(dummy).xreplace(back) * inner
         return total

@@ -384,6 +384,7 @@ def _combinations(lower: tuple[Part, ...], top: Fraction) -> Iterator[tuple[Part
         start = lower.index(shorter[-1]) if shorter else 0
         for part in lower[start:]:
             longer = (*shorter, part)
+            # What is smaller than the largest part by more than DEPTH is not followed.
             if sum(p.power - top for p in longer) >= -DEPTH:
                 yield longer
                 waiting.append(longer)
