@@ -67,6 +67,7 @@ class Covariances:
                     lambda: [((), self.unwound.mean(square, site.facts(params)))])
             variance = self.laws.matrix_variance(site.matrix, site.transposed)
             return variance * Call(Integer(self._squares[site.number]), *a.args[1:])
+        # The variance of a sum is made of covariances at different indices.
         if any(expr.has(Total) for _, expr in self.linear.cases(int(a.args[0]))):
             return self._of_functions(a, a)
         kind = (type(a).__name__, int(a.args[0]))
@@ -89,6 +90,7 @@ class Covariances:
         for term in sympy.Add.make_args(flat(expr)):
             random = [f for f in sympy.Mul.make_args(term) if self.unwound.is_random_or_hat(f)]
             if random and self.parts.target(term) is None:
+                # Linear in Gaussians: a term has one of them.
                 (atom,) = random
                 found.append((term / atom, atom))
         return found
@@ -113,6 +115,7 @@ class Covariances:
         key = (one.number, two.number)
         if key not in self._inputs:
             left, right = (tuple(fresh_index() for _ in site.params) for site in (one, two))
+            # One factor of the two is enough: for a projection P, <P x, P y> = <P x, y>.
             product = one.at(self.linear.responses.untold(one), left) * two.at(two.argument, right)
             facts = (*one.facts(left), *two.facts(right))
             self._inputs[key] = self.unwound.function(f"E[x_{one.number} x_{two.number}]", (*left, *right), False,

@@ -34,6 +34,7 @@ from tensorprog.derive.symbols import (
 from tensorprog.derive.system import System, match_all
 
 Solve = Callable[[System], Responses]
+# All combinations of so many equations are tried.
 MOST = 3
 MOST_CASES = 4
 
@@ -91,6 +92,7 @@ def _cancelling(system: System, responses: Responses, done: list[Equation]) -> I
             full = written_out(system, equation.right)
             if full.has(Dot):
                 explicit = _explicit(system, responses, full)
+                # Only where something cancels is the explicit form the shorter one.
                 if explicit is not None and len(collected(system, explicit)) < _count(full, explicit):
                     yield equation, sympy.Add(*collected(system, explicit))
 
@@ -151,6 +153,7 @@ def _removable(system: System, equation: Equation, only_scaled: bool = False) ->
     if not dots or any(t.has(sympy.Sum) for t in dots):
         return None
     sites = [system.site_of(a) for t in dots for a in random_atoms(t) if isinstance(a, Dot)]
+    # ZDot of W consists of arguments of W.T (TP IV, Definition 7.3): no other terms can cancel it.
     opposite = [s for s in system.hats if any(f and f[0].matrix == s.matrix and f[0].transposed != s.transposed
                                               for f in sites)]
     others = [t for t in terms if t not in dots and _is_argument(t, opposite)]

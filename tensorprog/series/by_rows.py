@@ -103,6 +103,7 @@ class _ByRows:
         *of_rows, rest = made
         inside = rest.body if isinstance(rest, For) and rest.var == loop.var else (rest,)
         needed = {v for s in walk((*later, *after)) for v in reads(s)}
+        # A temporary of the loop over all rows cannot be read behind it.
         lost = {v for s in walk(tuple(of_rows)) if isinstance(v := defined(s), Var)} & needed
         return (*earlier, *run, *later) if lost else (*earlier, *of_rows, *inside, *later)
 
@@ -119,6 +120,7 @@ class _ByRows:
         index, size = pick
         row = IntSym(self.builder.names.fresh("row"), "loop")
         inside = Counter(c for s in walk(loop.body) for c in touched(s))
+        # A cell that is touched outside of the loop, too, is no value of a row alone.
         fixed = self.fixed | {c for c, count in inside.items() if count != self.everywhere[c]}
         spread_out = spread(_with_row(loop, index, row), fixed, self.builder)
         before, rest = hoisted(spread_out, self.builder, lambda c, around: c not in fixed and is_new(c, around))
