@@ -70,6 +70,8 @@ class Place:
         for param, index in zip(self.site.params, self.indices):
             for symbol in index.free_symbols:
                 slope = index.coeff(symbol, 1)
+                # Slopes of 1 and -1 give an integer for every index of the site. Sizes (known to be >= 0) are no
+                # indices.
                 if symbol not in own and slope in (1, -1) and not symbol.is_nonnegative:
                     own[symbol] = flat((param - (index - slope * symbol)) * slope)
         exprs = [flat(e.xreplace(own)) for e in (*guards, *self.site.guards, carried, answered)]
@@ -132,6 +134,7 @@ class Cancellation:
         guess = sympy.Add(*products).replace(Product, lambda *args: Hat(*args))
         carried = flat(expr - sympy.Add(*kept))
         answered = flat(self.responses.expanded(sympy.Add(*products)) - guess)
+        # ANSWER keeps the two sides apart; with 1 in its place, this is by how much the sum differs from its Zhats.
         difference = flat(simplify_guards(flat(carried + ANSWER * answered), facts))
         others = sympy.Add(*(self.replaced(t, facts) for t in kept if t not in products))
         return guess + others + sum_of_cases(
@@ -158,6 +161,8 @@ class Cancellation:
         are followed back to what they were made of."""
         left, rest = self._by_vector(difference)
         pairs = {vector: (c.coeff(ANSWER, 0), c.coeff(ANSWER, 1)) for vector, c in left.items()}
+        # With every vector on both sides, what must cancel is numbers; a vector on one side only is something that
+        # another iteration has made, and is followed back.
         if all(carried != 0 and answered != 0 for carried, answered in pairs.values()):
             self.conditions |= {place.condition(given, *pair, _summed(vector)): None for vector, pair in pairs.items()}
             return [((), rest.xreplace({ANSWER: Integer(1)}))]
@@ -192,6 +197,7 @@ class Cancellation:
                 found[vector] = found.get(vector, Integer(0)) + coefficient
             else:
                 rest += term
+        # With ANSWER = 1, coefficients that are seen to cancel vanish.
         zero = {ANSWER: Integer(1)}
         return {v: c for v, c in ((v, flat(c)) for v, c in found.items()) if flat(c.xreplace(zero)) != 0}, rest
 

@@ -51,6 +51,7 @@ class Resolution:
         if not nonlinear:
             return [((), expr)]
         numbers = {int(c.args[0]) for c in nonlinear}
+        # It comes back in its own cases: a recursion of something nonlinear is no Gaussian at any step.
         if numbers & unfolded:
             name = self.unwound.functions[min(numbers & unfolded)].name
             raise Unsupported(f"`{name}` goes round a loop through nonlinear functions")

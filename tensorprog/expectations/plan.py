@@ -130,6 +130,7 @@ class Planner:
         Raises:
             NoRecipe: if it would have too many variables.
         """
+        # First as it stands: a table's formula has fewer terms that cancel than one of parts.
         row = self._row(Mul.make_args(integrand))
         if row is not None:
             return row
@@ -236,6 +237,7 @@ class Planner:
             return S.Zero
         if len(open_groups) == 1:
             integral = self._integral(open_groups[0])
+            # The factor goes inside, so that integrals over the same variables are one.
             return self._shared(replace(integral, integrand=closed * integral.integrand))
         return closed * Mul(*(self._single(self._integral(group)) for group in open_groups))
 
@@ -266,6 +268,7 @@ class Planner:
 
     def _single(self, integral: Integral) -> Expr:
         symbol = Dummy("q", real=True)
+        # Factors are not added to other integrals over the same variables: the key is one that no other has.
         self._integrals[(*integral.fixed, Affine((), symbol))] = (symbol, [integral])
         return symbol
 

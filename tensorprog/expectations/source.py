@@ -153,7 +153,8 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
     lines += [f"{s} = {printer.doprint(e)}" for s, e in shared]
     if instead:
         text = _Integral(instead.integral, 0, names, printer)
-        lines += [f"q0_ = {printer.doprint(result)}", f"if {_sound(limits, len(instead.variances), printer)}:", "    return float(q0_), 0.0",
+        lines += [f"q0_ = {printer.doprint(result)}", f"if {_sound(limits, len(instead.variances), printer)}:",
+                  "    return float(q0_), 0.0",
                   *text.lines(), "return q0_, e0_"]
         functions += text.functions
         return _joined(lines, functions, names, arguments)
@@ -204,6 +205,8 @@ class _Integral:
 
     def lines(self) -> list[str]:
         """The statements."""
+        # The adaptive rule copes with kinks in three dimensions; without them a fixed grid converges geometrically, and
+        # is cheaper.
         if self.integral.singular and self.integral.kinks:
             return self._by_rays()
         return self._adaptive() if self.integral.dimension < 3 or self.integral.kinks else self._smooth_in_space()

@@ -98,6 +98,7 @@ def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
         power = initial_power(program, initial, env)
         if power is None:
             continue
+        # A declared array without a width is the same for all coordinates: no average over them makes it vanish.
         symmetric = not is_finite(initial) and centred_variance(initial) is not None
         part = Part(power, bit if symmetric else 0)
         bit <<= symmetric
