@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from tensorprog.verify.report import Verification
 
 STAGES = ("ast", "program", "limit", "plan", "kernel")
-METHODS = ("auto", "span", "covariance", "diagonal", "particles")
 DTYPES = ("float64", "float32")
 
 Data = Mapping[str, object]
@@ -333,7 +332,9 @@ class CompiledProgram:
         """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`. Replicates that are
         kept in `replicates_in` are taken from there, as from a checkpoint. `aim` are the errors that a run with these samples
         is one of several attempts at."""
-        require_choice("TP706", "method", method, METHODS)
+        from tensorprog.evaluators import methods
+
+        require_choice("TP706", "method", method, methods())
         require_choice("TP706", "dtype", dtype or "float64", DTYPES)
         for name, value in (("samples", 1 if samples is None else samples), ("replicates", replicates)):
             require_positive(name, value)
@@ -644,10 +645,9 @@ class CompiledProgram:
                   settings: dict[str, object]) -> Result:
         import numpy as np
 
-        samples = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
-        with np.errstate(all="ignore"):
-            values = {name: drawn.mean(axis=0) for name, drawn in samples.items()}
-            errors = {name: _standard_error(drawn) for name, drawn in samples.items()}
+        from tensorprog.simulate import mean_over_networks
+
+        samples, values, errors = mean_over_networks(runs)
         values |= {s.name: np.concatenate(samples[s.name]) for s in self.program.samples}
         return self._result(values, errors, dict.fromkeys(values, "finite"), missing, warnings,
                             samples=samples, settings=settings | {"seeds": len(runs)})
@@ -812,11 +812,3 @@ def _seeds(seed: int, count: int) -> list[int]:
     import numpy as np
 
     return [int(word) for word in np.random.SeedSequence(seed).generate_state(count, np.uint32)]
-
-
-def _standard_error(drawn: np.ndarray) -> np.ndarray:
-    """Of the mean over the leading axis, by the same rule as in the limit: two of them cover 95 %, a single draw has an
-    unknown one (NaN)."""
-    from tensorprog.runtime.replicates import coverage_factor, standard_error
-
-    return standard_error(drawn, coverage_factor(len(drawn)))

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 DIVERGED = 1
 FAILED = 1
+#: By what a comparison of several widths found.
+VERDICTS = {"passed": 0, "failed": FAILED, "not resolved": 3}
 MISTAKE = 2
 INTERNAL = 70
 
@@ -443,7 +445,8 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     """Compare the limit with networks of several widths.
 
     What the networks tend to, their means extrapolated to infinite width, must agree with the limit within the errors
-    of both. Exits with 1 if an output does not, or diverged.
+    of both. Exits with 1 if an output does not, or diverged, and else with 3 if there is one for which that was not resolved:
+    a limit of twice the size would have passed as well, or networks do not concentrate.
 
     \b
     Example:
@@ -462,7 +465,7 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     click.echo(found.to_json() if as_json else found.table())
     if plot is not None:
         found.plot(plot)
-    return 0 if found.passed else FAILED
+    return VERDICTS[found.verdict]
 
 
 @main.command()
@@ -558,7 +561,7 @@ def classify(name: str | None, depth: int, adaptive: bool, a: str | None, b: str
 @click.option("--lint", is_flag=True, help="Say what in a PyTorch module contradicts the table.")
 @click.option("--why", metavar="PARAMETER", help="Derive one row of a PyTorch module's table.")
 @click.option("--coordcheck", is_flag=True, help="Train a PyTorch module at several widths, and measure; exit code 1 if "
-                                                 "an update does not stay of order one.")
+                                                 "an update does not stay of order one, 3 if errors are too large to say.")
 @click.option("--widths", type=Widths(), default="64,128,256,512", show_default=True,
               help="Of --coordcheck, separated by commas.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
@@ -589,9 +592,9 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
         from tensorprog.torch import coordcheck_command, mup_command
 
         if coordcheck:
-            text, passed = coordcheck_command(program, optimizer, base_width or 64, widths, plot)
+            text, verdict = coordcheck_command(program, optimizer, base_width or 64, widths, plot)
             click.echo(text)
-            return None if passed else FAILED
+            return VERDICTS[verdict]
         click.echo(mup_command(program, optimizer, base_width or 64, "json" if as_json else "text", why, lint=lint))
         return None
     for option, given in (("lint", lint), ("why", why is not None), ("coordcheck", coordcheck)):

@@ -50,8 +50,8 @@ def compile_program(program: Program, settings: Mapping[str, float | int] | None
 
 
 #: What is said of programs whose leading terms are not all: an output or argument that seems to blow up, powers that
-#: grow, a sum whose leading terms cancel, a name with values of several powers.
-_NOT_LEADING = ("TP501", "TP502", "TP504", "TP506", "TP510")
+#: grow, a sum whose leading terms cancel, a name with values of several powers, entries that seem not to be of order one.
+_NOT_LEADING = ("TP501", "TP502", "TP504", "TP506", "TP510", "TP515")
 
 
 def _leading(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Compiled | None:
@@ -126,7 +126,8 @@ def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, 
         leading_terms(plain, powers, leading)
         if not (leading.has("TP506") or leading.has("TP510")):
             check_outputs(plain, powers, leading)
-    plainer = leading.has("TP506") or leading.has("TP510")
+    same = found.has("TP515") and {d.message for d in found.found} <= {d.message for d in leading.found}
+    plainer = same or leading.has("TP506") or leading.has("TP510")
     reporter.extend(found if found.found and (found.has("TP518") or not plainer) else leading)
     reporter.raise_errors()
     raise AssertionError("a program without a limit and without a reason")

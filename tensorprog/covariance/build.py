@@ -45,6 +45,7 @@ def covered(compiled: Compiled, cells: list[Cell], conditional: bool = True) -> 
             program = _unwound(compiled, True)
         except Unsupported as reason:
             return Covered(None, dict.fromkeys(cells, str(reason)))
+        # Half of the steps: the second hypothesis may need as many.
         with shared(1 / 2):
             cancelling = _judged(compiled, cells, True, program)
         if cancelling.system is not None and cancelling.system.conditions and not conditional:
@@ -71,6 +72,7 @@ def _together(compiled: Compiled, cells: list[Cell], cancelling: bool) -> Covere
     without them."""
     alone = {}
     for position, cell in enumerate(cells):
+        # Equal parts of the budget, the last of which is left for the common system.
         with shared(1 / (len(cells) + 1 - position)):
             alone[cell] = _judged(compiled, [cell], cancelling, _unwound(compiled, cancelling))
     reasons = {cell: found.reasons[cell] for cell, found in alone.items() if found.reasons}

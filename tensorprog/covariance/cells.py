@@ -83,12 +83,14 @@ class Cells:
                     continue
                 values, guards, free = solved
                 if leaf.kind == "add":
+                    # What is added to an element after it was stored is added in whichever case it was stored.
                     amount = summed(leaf, values, guards, free)
                     stores = [(g, e + amount) for g, e in stores]
                     continue
                 if free:
                     raise Unsupported("a family's element is written in several iterations")
                 holding = tuple(g for g in (*guards, *(g.xreplace(values) for g in leaf.guards)) if g != 1)
+                # Cases are tried in order, and what was stored last holds.
                 stores.insert(0, (holding, leaf.expr.xreplace(values)))
         return stores
 
@@ -116,6 +118,7 @@ class Cells:
             outer = tuple(f.binding.symbol for f in self.unwound.frames[:depth] if f.binding)
             params = tuple(fresh_index() for _ in items)
             initial = self._read_frames(cell, params, depth - 1)
+            # The function is there before its cases, which call it at the iteration before.
             number = self.unwound.function(f"{cell.display or cell.name}", (*outer, binding.symbol, *params),
                                    cell.type.width is not None, list)
             self.unwound.functions[number].resolve = lambda: self._carried_cases(
@@ -135,6 +138,7 @@ class Cells:
 
     def _iterated(self, cell: Cell, log: list[Write], binding: Binding, i: Expr, items: tuple[Expr, ...],
                   value: Callable[[Expr], Expr], initial: Expr) -> list:
+        # The body's writes as those of the iteration before `i`.
         """The cases of what a cell holds before iteration `i` of a loop, where `value` says what it holds before
         others: what the iteration before left, or what it held before the loop."""
         before = binding.previous(i)

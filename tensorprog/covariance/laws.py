@@ -35,6 +35,7 @@ class Laws(DeclaredLaws):
         self._variances: dict[tuple[Cell, bool], Expr] = {}
         self._laws: dict[int, tuple[str, list[Expr]]] = {}
         sparse = [k for k, i in enumerate(program.initials) if i.law.name == "sparse_normal"]
+        # Numbers behind those of the declared vectors; `zip` ends with the shorter one.
         self.masks = dict(zip(sparse, range(len(program.initials), 10**9)))
         self._masked = {mask: number for number, mask in self.masks.items()}
 
@@ -70,6 +71,7 @@ class Laws(DeclaredLaws):
                 return "bernoulli", arguments[:1]
             case "sparse_normal":
                 return "normal", [Integer(0), arguments[1]]
+            # A function of one standard normal vector, see `value`.
             case "uniform":
                 return "normal", [Integer(0), Integer(1)]
         return initial.law.name, arguments
@@ -85,6 +87,7 @@ class Laws(DeclaredLaws):
                 return Init(Integer(self.masks[number]), *items) * init
             case "uniform":
                 low, high = self.arguments(initial)
+                # Phi(g) = (1 + erf(g/sqrt(2)))/2 of a standard normal g is uniform on [0, 1].
                 return (low + high) / 2 + (high - low) / 2 * sympy.erf(init / sympy.sqrt(2))
         return init
 

@@ -33,6 +33,7 @@ class Matrices:
         for bindings, guards, term in terms:
             if term.outer is not None:
                 left, right = term.outer[::-1] if transposed else term.outer
+                # outer(u, v) @ x = (what is summed over, in units of n) Z^u E[Z^v Z^x].
                 summed = self.unwound.laws.ratio(cell.type.rows if transposed else cell.type.cols)
                 part = term.coef * summed * left * self.unwound.mean(flat(right * x))
             else:
@@ -75,6 +76,7 @@ class Matrices:
     def _read_matrix(self, cell: Cell, items: tuple[Expr, ...]) -> list:
         """The matrix as it stands: [(bindings, guards, term)]."""
         found: list = []
+        # From here outwards: the last write that covers the element decides.
         for frame in reversed(self.unwound.frames):
             done = self._matrix_log(frame.log.get(cell, []), items, found, cell)
             if done:

@@ -77,6 +77,7 @@ class Parts:
                     found.append(target)
                 for call in self.unwound.random_calls(term):
                     inner = int(call.args[0])
+                    # What a recursion takes of itself has the parts that are being collected, and no others.
                     recursive |= inner == number or inner in seen
                     if inner != number and inner not in seen:
                         found += [t for t in self._targets_of(call, seen | {number}) if t not in found]

@@ -186,6 +186,7 @@ class System:
     def _close(self) -> None:
         """Write what the outputs need, all together; if that is too much, what one after the other needs, with an equal
         share of the budget."""
+        # Half of the budget is kept for trying outputs one by one, if together they are too much.
         try:
             with shared(1 / 2 if len(self.outputs) > 1 else 1):
                 self._write(list(self.outputs.values()))
@@ -215,6 +216,7 @@ class System:
         """
         pending = list(numbers)
         while pending:
+            # Failing early saves work: means of many factors are the likeliest to have no equation.
             number = max(pending, key=self._means.complexity)
             pending.remove(number)
             if number in self.equations:

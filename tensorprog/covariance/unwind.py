@@ -150,11 +150,14 @@ class _Unwinder:
     def _loop(self, loop: For) -> None:
         start, stop = self.unwound.integer(loop.start), self.unwound.integer(loop.stop)
         symbol = index_symbol(loop.var)
+        # Downwards, range(start, stop, -1) goes through start, ..., stop + 1.
         binding = (Binding(symbol, start, stop) if loop.step > 0
                    else Binding(symbol, flat(stop + 1), flat(start + 1), True))
         self.unwound.ranges[symbol] = binding
         frame = Frame(binding, cells_written(loop.body))
         self.unwound.frames.append(frame)
+        # A guard around the loop is one of the loop as a whole (the write below); inside of it, writes have those of
+        # the body.
         outer_guards, self.unwound.guards = self.unwound.guards, []
         self._block(loop.body)
         self.unwound.guards = outer_guards
@@ -165,6 +168,7 @@ class _Unwinder:
     def _op(self, op: Op, var: Var) -> Value:
         match op:
             case Const(value=value):
+                # Decimals as fractions, 0.1 as 1/10: coefficients that cancel are then seen to.
                 return self._spread(sympy.nsimplify(value) if isinstance(value, float) else self.unwound.notation.number(value), var)
             case WidthConst():
                 return Value(self.unwound.laws.ratio(op.width))
@@ -260,6 +264,8 @@ class _Unwinder:
         out = tuple(fresh_index() for _ in var.type.shape)
         expr = value.at(tuple(axes))
         for axis, size in zip(axes, value.sizes):
+            # out[e(j)] of what is placed: a sum over j with the factor [out = e(j)], which collapses where e determines
+            # j.
             guard = sympy.Mul(*(IsZero(flat(o - e)) for o, e in zip(out, exprs) if e.has(axis)))
             expr = total(expr * guard, axis, Integer(0), size)
         expr *= sympy.Mul(*(IsZero(flat(o - e)) for o, e in zip(out, exprs) if not any(e.has(a) for a in axes)))

@@ -55,6 +55,7 @@ class Unwound:
         self.mean_facts: list[frozenset[Expr]] = []
         self._mean_ids: dict[Expr, int] = {}
         self.cells: list[Cell] = [i.cell for i in program.initials]
+        # The position of a mask in this list is its number in `laws.masks`.
         self.cells += [replace(self.cells[number], name=f"{self.cells[number].name} mask") for number in laws.masks]
         self.inputs: list[str] = [i.name for i in program.inputs]
         self.notation = Factors(self.inputs)
@@ -92,6 +93,7 @@ class Unwound:
         if not function.family or not cases:
             return cases
         cases = sorted(cases, key=lambda case: len(case[0]))
+        # For an element that exists, some case holds: if all others do not, it is the last.
         return [*cases[:-1], ((), cases[-1][1])]
 
     def is_random(self, expr: Expr) -> bool:
@@ -121,6 +123,7 @@ class Unwound:
             self.means.append((tuple(canonical.values()), key))
             self.mean_facts.append(facts)
         else:
+            # A mean with several uses may rely on what holds at all of them.
             self.mean_facts[number] &= facts
         return Mean(Integer(number), *free)
 

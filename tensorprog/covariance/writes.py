@@ -181,6 +181,7 @@ def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...],
     """Which iteration wrote element `wanted`, if `stored` is what each iteration writes: (values of loop variables,
     guards under which that is in range, loop variables that are not determined); None if none can have."""
     found = solve_indices({b.symbol for b in bindings}, stored, wanted, flat)
+    # An element at 2*i was written for even indices alone.
     guards = [IsZero(sympy.Mod(multiple, slope)) for multiple, slope in found.divisible]
     guards += [IsZero(flat(pattern - target)) for pattern, target in found.equal]
     for b in bindings:

@@ -107,6 +107,7 @@ def lookup(scope: Scope, array: Array, items: Items) -> Value:
     """The value of one element."""
     added: list[Value] = []
     value: Value | None = None
+    # The last write first: a store that certainly reaches the element hides all before it, additions are collected.
     for position in range(len(array.writes) - 1, -1, -1):
         write = array.writes[position]
         match = solve(scope, write, items)
@@ -139,6 +140,7 @@ def solve(scope: Scope, write: Write, items: Items) -> Match | None:
     """The iterations of a write that reach an element; None if none does. An index that may lie outside of a finished
     loop's range is taken to lie inside: programs read nothing that was not written."""
     found = solve_indices([b.symbol for b in write.binders], write.items, items)
+    # Loops whose variable the element does not determine: an addition is summed over them.
     mapping, still = found.values, [b for b in write.binders if b.symbol not in found.values]
     conditions = [sympy.Eq(sympy.Mod(multiple, slope), 0) for multiple, slope in found.divisible]
     for pattern, query in found.equal:
@@ -215,6 +217,7 @@ def sum_over(value: Expr, binder: Binder, scope: Scope | None = None) -> Expr:
         return S.Zero
     for delta in value.atoms(KroneckerDelta) if scope else ():
         other = next((b for a, b in (delta.args, delta.args[::-1]) if a == binder.symbol), None)
+        # Only where the index is in the range for sure, else the delta may pick nothing.
         if other is not None and not other.has(binder.symbol) and delta in sympy.Mul.make_args(value) \
                 and scope.inside(other, binder.low, binder.high):
             return (value / delta).xreplace({binder.symbol: other})
@@ -222,5 +225,6 @@ def sum_over(value: Expr, binder: Binder, scope: Scope | None = None) -> Expr:
     for factor in sympy.Mul.make_args(value):
         (inner if factor.has(binder.symbol) else outer).append(factor)
     if not inner:
+        # As many terms as the range has integers, all of them alike.
         return value * (binder.high - binder.low + 1)
     return sympy.Mul(*outer) * Sum(sympy.Mul(*inner), (binder.symbol, binder.low, binder.high))

@@ -119,6 +119,8 @@ class Dependence:
             for wanted in boxes:
                 box = clipped(wanted, self.system.hats[site], loops, position)
                 if box is not None and not any(_contains(old, box) for old in have):
+                    # Ends that keep moving are opened, and then all ends: boxes may be too large, and the rounds come
+                    # to an end.
                     if rounds > 2 * PATIENCE:
                         box = clipped(tuple((None, None) for _ in box), self.system.hats[site], loops, position)
                     elif rounds > PATIENCE:
@@ -242,6 +244,7 @@ def clipped(box: Box, site: HatSite, loops: tuple[Binder, ...], position: int) -
         return box
     time, forward = loops[0].symbol, loops[0].forward
     nested = len(loops) > 1 and len(site.loops) > 1 and loops[1].symbol == site.loops[1].symbol
+    # A statement further down the loop's body has run in earlier iterations alone.
     if site.position > position and not nested:
         time = time - 1 if forward else time + 1
     low, high = box[0]

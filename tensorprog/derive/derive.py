@@ -203,6 +203,7 @@ class _Writer:
         loops = tuple(Binder(copies[b.symbol], b.low.xreplace(copies), b.high.xreplace(copies)) for b in other.loops)
         factor = self.system.scales[site.matrix].factor(site.transposed)
         value = factor * expectation(site.arg * self.result.responses.rest(other, copies))
+        # Members of a family W[l] are independent: the covariance is there where the indices agree.
         if isinstance(site.label, sympy.Indexed):
             for mine, theirs in zip(site.label.indices, other.label.indices, strict=True):
                 theirs = theirs.xreplace(copies)

@@ -203,6 +203,7 @@ def _write_out(system: System, forms: ClosedForms, site: Site) -> None:
         if factor.state:
             return Prod(factor.label, S(int(transposed)), site.arg)
         hat = _hat_site(system, factor.label, transposed, site)
+        # ZMatMul (TP IV, Definition 7.3): Z^{W x} = Zhat^{W x} + Zdot^{W x}.
         return hat.hat + hat.dot
 
     right = matrix.product(site.arg, base, site.ratio)

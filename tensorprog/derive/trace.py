@@ -166,6 +166,7 @@ class Tracer:
 
     def _recognized(self, expr: Expr) -> Expr:
         """`1 - x**2` as tanh' where x is a name for a tanh."""
+        # Backward passes take tanh' from the value (`ir/calculus.py`).
         if expr.is_Add and len(expr.args) == 2 and expr.args[0] == 1:
             square = -expr.args[1]
             if square.is_Pow and square.exp == 2 and square.base in self.definitions:
@@ -320,6 +321,7 @@ class Tracer:
         old = self._array(cell)
         arrays = [side.get(cell, old) for side in (then, otherwise)]
         grown = [a.base is old.base and a.writes[:len(old.writes)] == old.writes for a in arrays]
+        # Both blocks have only added writes, each of which holds under its block's condition.
         if all(grown) and (cell.rank or any(a.writes == old.writes for a in arrays)):
             conditions = (condition, sympy.Not(condition))
             return old.write(*(w.under(c) for a, c in zip(arrays, conditions, strict=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tensorprog.compiled import Compiled
 from tensorprog.ir.program import Cell, Program
 from tensorprog.passes.batch import mark_parallel
-from tensorprog.passes.diagonals import Diagonal, diagonal_outputs
 from tensorprog.passes.linear import Linear, linear_outputs
 from tensorprog.progress import announce
 from tensorprog.registry import digest
@@ -32,11 +31,12 @@ Part = TypeVar("Part")
 
 @dataclass
 class Made:
-    """What later stages make of one program: its plan, kernels by their equations, texts of modules by their keys, and, by what
-    they are looked for with, places that jump, programs with probes, and programs with nudges; the program with windows, and pilots
-    of runs with windows by a digest of these."""
+    """What later stages make of one program: its plan, the equations of the outputs that other evaluators leave, kernels by their
+    equations, texts of modules by their keys, and, by what they are looked for with, places that jump, programs with probes, and
+    programs with nudges; the program with windows, and pilots of runs with windows by a digest of these."""
 
     plan: Plan | None = None
+    rest: Covered | None = None
     tiles: dict[System, Tiles] = field(default_factory=dict)
     texts: dict[object, str] = field(default_factory=dict)
     places: dict[tuple, Sequence[tuple[Let, tuple[Var, ...]]]] = field(default_factory=dict)
@@ -88,11 +88,6 @@ class Analysis(Compiled):
     def linear(self) -> Linear:
         """Which outputs `span` evaluates, and the homogeneous program of those."""
         return linear_outputs(self.limit)
-
-    @cached_property
-    def diagonal(self) -> Diagonal:
-        """Which outputs `diagonal` evaluates, whatever the plan is, and the homogeneous program of those."""
-        return diagonal_outputs(self.limit, self.limit.outputs)
 
     @cached_property
     def covered(self) -> Covered:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from tensorprog.compiled import Drawn
 from tensorprog.evaluators import windows
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import STATES, Choice, Evaluated
+from tensorprog.evaluators.evaluator import Evaluator, Share, Task
 from tensorprog.ir.program import Output
 from tensorprog.modules import load_module
 from tensorprog.progress import announce
@@ -19,8 +20,14 @@ from tensorprog.resume import digest_of
 NAME = "particles"
 
 
-def choice(output: Output, reason: str) -> Choice:
-    """What is said of an output that it evaluates; `reason`: why equations do not."""
+def share(analysis: Analysis, outputs: Sequence[Output], asked: bool) -> Share:
+    """All outputs."""
+    return Share(tuple(o.name for o in outputs), {})
+
+
+def choice(analysis: Analysis, output: Output, shares: Mapping[str, Share]) -> Choice:
+    """What is said of an output that it evaluates: why equations do not."""
+    reason = shares["covariance"].reasons.get(output.cell, "") if "covariance" in shares else ""
     return Choice(output, NAME, reason or "the general evaluator", "error bars, about 1/sqrt(samples) or less",
                   "samples x vectors kept; samples x rank for each matrix product")
 
@@ -83,3 +90,10 @@ def draw(analysis: Analysis, env: Mapping[str, Any], *, samples: int, seed: int,
     found = module.run(env, samples=samples, replicates=1, seed=seed, tolerance=tolerance, threads=threads)[0]
     drawn = {s.name for s in analysis.drawn.limit.samples}
     return {name: np.random.default_rng(seed).permutation(value) if name in drawn else value for name, value in found.items()}
+
+
+def _run(analysis: Analysis, own: Share, task: Task) -> Evaluated:
+    return run(analysis, task.env, list(own.names), task.options)
+
+
+EVALUATOR = Evaluator(NAME, False, share, choice, _run, lambda analysis, _: emit(analysis))

@@ -17,7 +17,7 @@ from tensorprog.expectations.affine import Affine, Covariance, covariance_of
 from tensorprog.expectations.basis import Basis, NotClosed
 from tensorprog.expectations.closed import INDEPENDENCE, SYMMETRY
 from tensorprog.expectations.forms import Conditional
-from tensorprog.expectations.guarded import magnitude, plain
+from tensorprog.expectations.guarded import magnitude, plain, sign_of_sum
 from tensorprog.expectations.products import Summand, forms_of, is_odd, summands
 from tensorprog.expectations.quadrature import MOST_DIMENSIONS, Integral, integral_of
 from tensorprog.expectations.sifting import sifted
@@ -130,6 +130,7 @@ class Planner:
         Raises:
             NoRecipe: if it would have too many variables.
         """
+        # First as it stands: a table's formula has fewer terms that cancel than one of parts.
         row = self._row(Mul.make_args(integrand))
         if row is not None:
             return row
@@ -201,7 +202,9 @@ class Planner:
         integral = integral_of((integrand,), Basis(self.gaussians, self.covariance), set())
         if integral is None or not printable(integral.integrand):
             return None
-        return Instead(integral, magnitude(value), tuple(map(self.covariance, used, used)) if self.smoothed else ())
+        signs = sorted(value.atoms(sign_of_sum), key=sympy.default_sort_key)
+        return Instead(integral, magnitude(value), tuple(map(self.covariance, used, used)) if self.smoothed else (),
+                       tuple(signs))
 
     def _row(self, factors: tuple[Expr, ...]) -> Expr | None:
         forms = list({form: None for factor in factors for form in forms_of(factor, self.gaussians)})
@@ -234,6 +237,7 @@ class Planner:
             return S.Zero
         if len(open_groups) == 1:
             integral = self._integral(open_groups[0])
+            # The factor goes inside, so that integrals over the same variables are one.
             return self._shared(replace(integral, integrand=closed * integral.integrand))
         return closed * Mul(*(self._single(self._integral(group)) for group in open_groups))
 
@@ -264,6 +268,7 @@ class Planner:
 
     def _single(self, integral: Integral) -> Expr:
         symbol = Dummy("q", real=True)
+        # Factors are not added to other integrals over the same variables: the key is one that no other has.
         self._integrals[(*integral.fixed, Affine((), symbol))] = (symbol, [integral])
         return symbol
 

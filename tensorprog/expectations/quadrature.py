@@ -144,6 +144,7 @@ def _conditioned(held: list[Expr], rest: list[Expr], basis: Basis, log: set[str]
     for factor in held:
         for form in forms_of(factor, basis.gaussians):
             span.add(form)
+    # Functions of what is held fixed are numbers there; only the others need an expectation.
     inside = [f for f in rest if all(span.coordinates(form) is not None for form in forms_of(f, basis.gaussians))]
     rest = [f for f in rest if f not in inside]
     dimension = len(span.basis)

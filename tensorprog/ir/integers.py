@@ -110,6 +110,7 @@ def int_bin(op: str, left: IntExpr, right: IntExpr) -> IntExpr:
     """`left op right`, folded where that is safe."""
     if isinstance(left, IntLit) and isinstance(right, IntLit) and _defined(op, left.value, right.value):
         return IntLit(OPERATIONS[op](left.value, right.value))
+    # By linear forms, t + 1 - 1 is t, and equal indices are seen to be equal.
     if op in "+-":
         return _from_linear(linear_form(IntBin(op, left, right)))
     if op == "*" and IntLit(1) in (left, right):
@@ -127,6 +128,7 @@ def int_choice(condition: BoolExpr, then: IntExpr, orelse: IntExpr) -> IntExpr:
 
 
 def _defined(op: str, left: int, right: int) -> bool:
+    # Integers of arrays have 64 bits: what is larger is left to be reported where it is evaluated.
     return not (op in ("//", "%") and right == 0) and not (op == "**" and (right < 0 or right > 64))
 
 
@@ -149,6 +151,7 @@ def linear_form(expr: IntExpr) -> dict[IntExpr, int]:
 def _from_linear(form: Mapping[IntExpr, int]) -> IntExpr:
     one = IntLit(1)
     result: IntExpr | None = None
+    # Positive terms first and the constant last, as people write.
     for atom, c in sorted(form.items(), key=lambda item: (item[0] == one, item[1] < 0)):
         if atom == one:
             term: IntExpr = IntLit(abs(c))
@@ -253,6 +256,7 @@ def last_value(start: IntExpr, stop: IntExpr, step: int) -> IntExpr:
     if abs(step) == 1:
         return int_bin("-", stop, IntLit(step))
     toward = IntLit(1 if step > 0 else -1)
+    # range(0, 10, 3) ends with 9: as many whole steps as there are before the last integer inside.
     steps = int_bin("//", int_bin("-", int_bin("-", stop, toward), start), IntLit(step))
     return int_bin("+", start, int_bin("*", steps, IntLit(step)))
 

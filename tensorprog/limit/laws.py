@@ -62,6 +62,7 @@ class DeclaredLaws:
             (first, first_power), (variance, variance_power) = found
             if initial.law.name == "normal" and own is not None and first_power != own:
                 first = Integer(0)
+            # A variance goes with the square: that of normal(1, 1/n) is 0 beside its mean.
             return [first, variance if own is None or variance_power == 2 * own else Integer(0)]
         if initial.law.name in ("uniform", "constant"):
             return [v if own is None or power == own else Integer(0) for v, power in found]
@@ -112,6 +113,7 @@ class DeclaredLaws:
         one, two = map(self._value, expr.args)
         if one[1] == two[1]:
             return sympy.Max(left, right) if expr.op == "max" else left + right
+        # Zero has no power of n: what is left is the other one.
         if expr.op != "max" and 0 in (one[0], two[0]):
             return left if two[0] == 0 else right
         return left if one[1] > two[1] else right

@@ -51,6 +51,7 @@ class Notation(ABC):
             case Logic("and", operands):
                 return self.conjunction(*map(self.condition, operands))
             case Logic(_, operands):
+                # By De Morgan, so that a subclass defines conjunctions and negations alone.
                 return self.negation(self.conjunction(*(self.negation(self.condition(o)) for o in operands)))
             case _:
                 assert_never(expr)
@@ -60,6 +61,7 @@ class Notation(ABC):
         if isinstance(value, float):
             if value in (float("inf"), float("-inf")):
                 return sympy.oo if value > 0 else -sympy.oo
+            # `str` is the shortest decimal: 0.1 is 1/10, and not the dyadic fraction that a double holds.
             return sympy.Rational(str(value))
         return sympy.sympify(value)
 

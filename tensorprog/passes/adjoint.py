@@ -254,6 +254,7 @@ class Sweep:
         if value is None or var not in self.site.active.vars:
             return
         value = self._reduce(value, out, var.type)
+        # What another block reads has contributions from there, which have to outlive that block.
         if var in self.crossing:
             cell = self.adjoint_cells.get(var)
             if cell is None:
@@ -278,12 +279,14 @@ class Sweep:
         builder = self.builder
         if out.width and not target.width:
             inner = builder.moment(value) if value.type.width else value
+            # The adjoint of a number that is spread over coordinates is a sum over them: the width times their mean.
             value = builder.mul(builder.width(out.width), inner)
         if out.shape and not target.shape:
             if value.type.shape:
                 for axis in reversed(range(len(value.type.shape))):
                     value = builder.sum_axis(value, axis)
             else:
+                # The value is the same along the axis: its sum is the length times it.
                 for size in out.shape:
                     value = builder.mul(builder.from_int(substitute(size, self.indices)), value)
         return value
@@ -377,6 +380,7 @@ class Sweep:
             case Elementwise():
                 self._reverse_elementwise(op, var, bar)
             case Moment(arg=arg):
+                # moment(x) = sum(x)/n, so that its adjoint is divided by n.
                 inverse = self.builder.div(self.builder.const(1), self.builder.width(arg.type.width))
                 self.contribute(arg, self.builder.mul(inverse, bar), arg.type)
             case Contract():
@@ -452,6 +456,7 @@ class Sweep:
     def _reverse_matmul(self, statement: Let, op: MatMul, bar: Var) -> None:
         matrix, items = self.matrix(statement, op.matrix, op.items)
         if op.arg in self.site.active.vars:
+            # d<bar, W x> = <W.T bar, dx> + <bar, dW x>.
             back = MatMul(matrix, items, not op.transposed, bar)
             self.contribute(op.arg, self.builder.let(back, op.arg.type), op.arg.type)
         if op.matrix in self.site.active.cells:

@@ -87,7 +87,7 @@ def _places(body: tuple[Statement, ...], around: tuple[Statement, ...]) -> Itera
 
 
 def _forwarded(body: tuple[Statement, ...], copies: dict[Cell, _Copy]) -> tuple[Statement, ...]:
-    found = []
+    found: list[Statement] = []
     for statement in body:
         match statement:
             case Let(op=Load(cell=cell, items=items)) if cell in copies and (load := copies[cell].load(items)) is not None:

@@ -254,6 +254,7 @@ def _of_operation(op: Op, known: dict[Var | Cell, Degrees]) -> Degrees:
         case Elementwise(order=0, fn="mul"):
             return _product(args)
         case Elementwise(order=0, fn="div"):
+            # A number over what does not depend on the objects keeps its degrees.
             return args[0] if args[1] <= FREE else NONLINEAR
         case Elementwise(order=0, fn="neg"):
             return args[0]
@@ -275,6 +276,7 @@ def _of_term(term: Term, known: dict[Var | Cell, Degrees]) -> Degrees:
 def _product(factors: list[Degrees]) -> Degrees:
     result = FREE
     for degrees in factors:
+        # The degree 2 stands for all that is not affine.
         result = frozenset(min(a + b, 2) for a in result for b in degrees)
     return result
 

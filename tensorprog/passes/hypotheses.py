@@ -100,6 +100,7 @@ class ProgramBounds:
                 self._statement(statement)
             count += 1
             if count > ROUNDS:
+                # A loop with x += 1 would move its range for ever: an end that still moves becomes infinite.
                 self.cells = {c: widened(before.get(c), b) for c, b in self.cells.items()}
         return statements
 
@@ -227,6 +228,7 @@ class ProgramBounds:
 
     def _op(self, op: Op) -> Bound | None:
         match op:
+            # From here on, what is None is not known yet, in a loop's first round.
             case Const(value=value):
                 return constant(float(value))
             case WidthConst():

@@ -184,6 +184,7 @@ def _deviation(builder: Builder, arg: Var, mean: Var) -> Var:
     """The standard deviation of a vector's coordinates: that of its moment at a width n, times sqrt(n)."""
     second = builder.let(Moment(builder.elementwise("square", arg)), mean.type)
     variance = builder.sub(second, builder.mul(mean, mean))
+    # Rounding may make it negative where the vector is one number.
     return builder.elementwise("sqrt", builder.elementwise("relu", variance))
 
 
@@ -344,6 +345,7 @@ class _Search:
                 # A vanishing factor of the argument is one of the value.
                 return self._vanishing(a)
             case Elementwise(fn="add" | "sub" | "max" | "min", args=(a, b)):
+                # A sum vanishes only with both of its parts.
                 both = self._vanishing(a), self._vanishing(b)
                 return both[0] | both[1] if all(both) else frozenset()
             case MatMul(arg=arg):
@@ -366,10 +368,12 @@ def _jumps(op: Elementwise, args: list[Bound]) -> bool:
         case "div" | "log":
             return True
         case "sqrt":
+            # The root is continuous at 0 from above; its derivatives are not, and below 0 there is none.
             return op.order > 0 or args[0].low < 0
         case "pow":
             base, exponent = args
             whole = exponent.low == exponent.high and float(exponent.low).is_integer()
+            # x**a is continuous at 0 for a >= 0, if a is whole or x is never negative.
             return not (exponent.low >= 0 and (whole or base.low >= 0))
     return jumps(op.fn, op.order)
 

@@ -204,6 +204,7 @@ class _Sums(_Terms):
             letters = "abcdefgh"[: len(left.type.shape)]
             return builder.contract(left, letters, right, letters, "")
         terms = builder.mul(left, right)
+        # A moment is the average, and the sum is n times it.
         if left.type.width:
             terms = builder.mul(builder.width(left.type.width), builder.moment(terms))
         for axis in reversed(range(len(left.type.shape))):

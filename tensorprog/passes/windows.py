@@ -147,6 +147,7 @@ class _Writer:
             self._steps(low, last, training.loss, cells_written(training.loss), lambda step: self._predict(sums, kernel))
             self._move_states([(first, sums)])
             second, other = self._stage()
+            # The states hold g0 times the sums of the prediction, which is taken back by beginning at their negative.
             self._begin(training.averages, first, [(sums, -1), (late, 0)])
             # Other numbers may be carried from step to step.
             fresh = {c for c in cells_written(training.scalars) if training.loop.var in c.home}
@@ -231,6 +232,7 @@ class _Writer:
     def _correct(self, step: IntExpr, low: IntExpr, last: IntExpr, early: Mapping[Cell, Cell], late: Mapping[Cell, Cell],
                  kernel: Mapping[tuple[Cell, Cell], Cell], other: Mapping[tuple[Cell, Cell], Cell]) -> None:
         builder, training = self.builder, self.training
+        # In a window of one step K1 is K0, and all shares of them are exact; the 1 avoids 0/0.
         length = builder.from_int(int_bin("max", int_bin("-", last, low), ONE))
         passed = builder.from_int(int_bin("-", step, low))
         share = builder.div(passed, length)

@@ -172,6 +172,7 @@ class Execution:
         value = ZERO if power is None else {1 << bit if self._is_symmetric(initial) else 0: units(power)}
         items = ("any",) * cell.rank
         if isinstance(cell.type, MatrixType):
+            # The power of a matrix is that of the operator; its entries have 1/2 less.
             self.matrices.put(cell, items, Matrix(scaled(value, -HALF)))
         else:
             self.tensors.put(cell, items, value)
@@ -295,6 +296,7 @@ class Execution:
             if after == before:
                 break
             if iteration == MOST_ITERATIONS - 1:
+                # After so many iterations, everything that settles has: a step or two after initialization.
                 self._mark_growing(before, after)
             before = after
             self._leave(loop)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, loop_names
@@ -73,7 +74,7 @@ class _ByRows:
                 found += self._of_run(run, body[k:], steps)
                 run = []
                 inner = steps | {statement.var} if isinstance(statement, For) else steps
-                found.append(map_blocks(statement, lambda b, inner=inner: self._block(b, inner)))
+                found.append(map_blocks(statement, partial(self._block, steps=inner)))
             elif (made := self._of_loop(statement, steps)) is not None:
                 found += (*self._of_run(run, body[k:], steps), *made)
                 run = []
@@ -103,6 +104,7 @@ class _ByRows:
         *of_rows, rest = made
         inside = rest.body if isinstance(rest, For) and rest.var == loop.var else (rest,)
         needed = {v for s in walk((*later, *after)) for v in reads(s)}
+        # A temporary of the loop over all rows cannot be read behind it.
         lost = {v for s in walk(tuple(of_rows)) if isinstance(v := defined(s), Var)} & needed
         return (*earlier, *run, *later) if lost else (*earlier, *of_rows, *inside, *later)
 
@@ -119,15 +121,17 @@ class _ByRows:
         index, size = pick
         row = IntSym(self.builder.names.fresh("row"), "loop")
         inside = Counter(c for s in walk(loop.body) for c in touched(s))
+        # A cell that is touched outside of the loop, too, is no value of a row alone.
         fixed = self.fixed | {c for c, count in inside.items() if count != self.everywhere[c]}
-        spread_out = spread(_with_row(loop, index, row), fixed, self.builder)
-        before, rest = hoisted(spread_out, self.builder, lambda c, around: c not in fixed and is_new(c, around))
+        loop = spread(replace(loop, body=_with_row(loop.body, index, row)), fixed, self.builder)
+        before, rest = hoisted(loop, self.builder, lambda c, around: c not in fixed and is_new(c, around))
         of_row = [s for s, yes in zip(before, _depending(before, row)) if yes]
         if rest is None or not any(isinstance(s, Let) and s.var.type.width for s in walk(tuple(of_row))):
             return None
         of_rows = {c: (replace(c, rank=c.rank + 1), lambda items: (row, *items)) for c in cells_written(before)}
-        before, (rest,) = map_cells(before, of_rows), map_cells((rest,), of_rows)
-        return (For(row.name, IntLit(0), size, 1, before, span=loop.span), map_indices(rest, {row.name: index}))
+        (picked,) = map_cells((rest,), of_rows)
+        return (For(row.name, IntLit(0), size, 1, map_cells(before, of_rows), span=loop.span),
+                map_indices(picked, {row.name: index}))
 
 
 def _trains(statement: Statement) -> bool:
@@ -151,10 +155,13 @@ def _inputs(body: tuple[Statement, ...]) -> Iterator[InputRef]:
     yield from (s.op for s in walk(body) if isinstance(s, Let) and isinstance(s.op, InputRef))
 
 
-def _with_row(statement: Statement, index: IntExpr, row: IntExpr) -> Statement:
-    """A statement with `row` for an index of inputs."""
-    match statement:
-        case Let(op=InputRef(items=items)):
-            return replace(statement, op=replace(statement.op, items=tuple(row if i == index else i for i in items)))
-        case _:
-            return map_blocks(statement, lambda body: tuple(_with_row(s, index, row) for s in body))
+def _with_row(body: tuple[Statement, ...], index: IntExpr, row: IntExpr) -> tuple[Statement, ...]:
+    """Statements with `row` for an index of inputs."""
+    found: list[Statement] = []
+    for statement in body:
+        match statement:
+            case Let(op=InputRef(items=items) as op):
+                found.append(replace(statement, op=replace(op, items=tuple(row if i == index else i for i in items))))
+            case _:
+                found.append(map_blocks(statement, lambda b: _with_row(b, index, row)))
+    return tuple(found)

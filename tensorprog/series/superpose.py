@@ -57,6 +57,7 @@ def superposed(program: Program, env: Mapping[str, object]) -> tuple[Program, fr
     """A limit program by series, whose declared objects are of order one, with training as equations between numbers; and
     the names of the families of these, none if the program stays as it is."""
     changed = cells_written(program.body)
+    # The next terms of declared objects: they begin as zero, and training alone fills them.
     states = frozenset(i.cell for i in program.initials
                        if i.law.name == "zero" and i.cell in changed and has_width(i.cell))
     try:

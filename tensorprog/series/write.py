@@ -27,7 +27,7 @@ from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.series.orders import Needed, Orders, recipes_for
 from tensorprog.series.parts import Part
-from tensorprog.series.recipes import Writer
+from tensorprog.series.recipe import Writer
 
 
 def write(orders: Orders, needed: Needed) -> Program:

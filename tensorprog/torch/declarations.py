@@ -97,9 +97,11 @@ class Names:
         """Their declarations, independent in every row (and step); `rows` are how many there are."""
         for value, name in self._noises.items():
             atoms = [atom for axis in value.leaves() for atom in axis]
-            family = [*rows, *(str(atom.sizes[0]) for atom in atoms if not atom.is_width)]
-            width = next(self.width(atom) for atom in atoms if atom.is_width)
-            yield f"vector {name}[{', '.join(family)}] : [{width}] ~ bernoulli({value.keep!r})"
+            sizes = [str(atom.sizes[0]) for atom in atoms if not atom.is_width]
+            width = next((self.width(atom) for atom in atoms if atom.is_width), None)
+            if width is None:
+                sizes, width = sizes[:-1], sizes[-1] if sizes else "1"
+            yield f"vector {name}[{', '.join((*rows, *sizes))}] : [{width}] ~ bernoulli({value.keep!r})"
 
     def width(self, atom: Atom) -> str:
         """The width of an axis' factor, declared when it is first met."""

@@ -223,6 +223,7 @@ class _Comparison:
         if self.elements > 1 and self.size > 0:
             along = value / self.size
             samples = np.concatenate([samples, samples @ along[:, None]], axis=2)
+            # Errors of elements may be one and the same: they add up, and not their squares.
             value, error = np.append(value, self.size), np.append(error, np.abs(along) @ error)
         self.widths = [result.settings["width"] for result in networks]
         self.samples = samples

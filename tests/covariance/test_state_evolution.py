@@ -219,3 +219,143 @@ output moment(sign(relu(u - 1) - relu(-u - 2))) as tilt
     assert found["positive"] == pytest.approx(0.5, abs=1e-12)
     assert found["balance"] == pytest.approx(0, abs=1e-12)
     assert found["tilt"] == pytest.approx(above[0] - above[1], abs=1e-12)
+
+
+# --- what is averaged over iterations ---------------------------------------------------------------------------
+
+DAMPED = """param keep = 0.3
+x = 0 * signal
+z = y
+for t in range(T):
+    tau2[t] = moment(z**2)
+    r = x + A.T @ z
+    c = alpha * sqrt(tau2[t])
+    better = denoise(r, c)
+    z = keep * z + (1 - keep) * (y - A @ better + moment(denoise'(r, c)) / 0.64 * z)
+    x = keep * x + (1 - keep) * better
+    mse[t] = moment((x - signal)**2)
+output tau2, mse
+"""
+
+DAMPED_ESTIMATE = """param keep = 0.3
+x = 0 * signal
+z = y
+memory = 0 * y
+for t in range(T):
+    tau2[t] = moment(z**2)
+    r = x + A.T @ z
+    c = alpha * sqrt(tau2[t])
+    x = keep * x + (1 - keep) * denoise(r, c)
+    memory = keep * memory + (1 - keep) * moment(denoise'(r, c)) / 0.64 * z
+    z = y - A @ x + memory
+    mse[t] = moment((x - signal)**2)
+output tau2, mse
+"""
+
+AVERAGED = """average = 0 * signal
+x = 0 * signal
+z = y
+for t in range(T):
+    tau2[t] = moment(z**2)
+    r = x + A.T @ z
+    x = denoise(r, alpha * sqrt(tau2[t]))
+    average = (t * average + x) / (t + 1)
+    z = y - A @ x + moment(denoise'(r, alpha * sqrt(tau2[t]))) / 0.64 * z
+    mse[t] = moment((average - signal)**2)
+output tau2, mse
+"""
+
+ALL_PAIRS = """x[0] = 0 * signal
+z[0] = y
+for t in range(T):
+    tau2[t] = moment(z[t]**2)
+    r[t] = x[t] + A.T @ z[t]
+    x[t+1] = denoise(r[t], alpha * sqrt(tau2[t]))
+    z[t+1] = y - A @ x[t+1] + moment(denoise'(r[t], alpha * sqrt(tau2[t]))) / 0.64 * z[t]
+for s in range(T):
+    for t in range(T):
+        joint[s, t] = moment(z[s] * z[t])
+output joint
+"""
+
+
+def joint_mean(first, joint, second, c, d):
+    """E soft(s + u, c) soft(s + v, d) over signs s and (u, v) of these variances and covariance."""
+    slope, left = joint / first, math.sqrt(max(second - joint**2 / first, 0.0))
+
+    def above(mean):
+        if left < 1e-7:
+            return np.maximum(mean, 0)
+        x = mean / left
+        return mean * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2 + left * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+    deviation = math.sqrt(first)
+
+    def given(s):
+        return gaussian_mean(lambda g: soft(s + deviation * g, c) * (above(s + slope * deviation * g - d)
+                                                                     - above(-s - slope * deviation * g - d)),
+                             [(k * c - s) / deviation for k in (-1, 1)])
+
+    return over_signs(given)
+
+
+def evolution_of_averages(estimate, residual, average=None, steps=STEPS):
+    """Covariances of the residuals [t, t], and the errors of averages of the denoised h_1, h_2, ... (h_0 = 0).
+
+    Args:
+        estimate, residual: row t says of which of h_0 ... h_t the estimate that follows step t, and A in the residual, is
+            the average; both [steps + 1, steps + 1].
+        average: the same of what `mse` is of.
+    """
+    products, signals = np.zeros((steps + 1, steps + 1)), np.zeros(steps + 1)
+    joint, size, threshold = np.zeros((steps, steps)), 0.128, []
+
+    def between(i, j):
+        return NOISE + (products[i, j] - signals[i] - signals[j] + size) / DELTA
+
+    for t in range(steps):
+        for s in range(t + 1):
+            joint[s, t] = joint[t, s] = sum(residual[s, i] * residual[t, j] * between(i, j)
+                                            for i in range(steps + 1) for j in range(steps + 1))
+        threshold.append(ALPHA * math.sqrt(joint[t, t]))
+        for s in range(t + 1):
+            products[t + 1, s + 1] = products[s + 1, t + 1] = joint_mean(
+                joint[t, t], joint[s, t], joint[s, s], threshold[t], threshold[s])
+        signals[t + 1] = over_signs(lambda s: s * gaussian_mean(
+            lambda g: soft(s + math.sqrt(joint[t, t]) * g, threshold[t]),
+            [(k * threshold[t] - s) / math.sqrt(joint[t, t]) for k in (-1, 1)]))
+    rows = estimate if average is None else average
+    return joint, np.array([w @ products @ w - 2 * w @ signals + size for w in rows[1:]])
+
+
+def damped(keep=0.3, steps=STEPS):
+    """Row t is keep times the row before plus 1 - keep times the newest."""
+    rows = np.eye(steps + 1)
+    for t in range(steps):
+        rows[t + 1] = keep * rows[t] + (1 - keep) * rows[t + 1]
+    return rows
+
+
+@pytest.mark.parametrize("body, arguments", [
+    (DAMPED, (damped(), damped())),
+    (DAMPED_ESTIMATE, (damped(), damped())),
+    (AVERAGED, (np.eye(5), np.eye(5), np.array([[1, 0, 0, 0, 0], *([0] + [1 / t] * t + [0] * (4 - t) for t in range(1, 5))]))),
+], ids=["damped", "damped with a memory of corrections", "averaged"])
+def test_averages_over_iterations(body, arguments):
+    joint, errors = evolution_of_averages(*arguments)
+    assert_evolves(message_passing(body), (np.diag(joint), errors))
+
+
+def test_damping_whose_correction_forgets_has_no_equations():
+    """The response to the estimate is that to all iterates which it averages, not to the last one alone."""
+    body = DAMPED_ESTIMATE.replace("memory = keep * memory + ", "memory = ")
+    assert set(message_passing(body).plan.names("particles")) == {"tau2", "mse"}
+
+
+def test_residuals_of_all_pairs_of_iterations():
+    """On the diagonal the two are equal but for rounding errors of the recursions that their covariances come from."""
+    found = message_passing(ALL_PAIRS).run(T=6)
+    assert found.method["joint"] == "covariance"
+    joint, _ = evolution_of_averages(np.eye(7), np.eye(7), steps=6)
+    assert found["joint"] == pytest.approx(joint, abs=1e-12)
+    assert found["joint"] == pytest.approx(found["joint"].T, abs=1e-13)

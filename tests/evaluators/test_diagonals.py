@@ -191,8 +191,10 @@ output m
         tensorprog.compile(source.format("tanh(300*d)")).run(method="diagonal")
 
 
-def test_written_modules_compute_the_same():
+def test_written_modules_have_values_whatever_the_data_are():
+    """Functions may vary too fast for nodes; so the module is by particles."""
     program = tensorprog.compile(PROJECTIONS.format(loop=ROLLED))
     scope: dict = {}
     exec(program.emit("kernel"), scope)
-    np.testing.assert_allclose(scope["run"]({})[0]["m"], program.run()["m"], rtol=1e-12)
+    values, errors = scope["run"]({}, samples=2048)
+    assert np.all(np.abs(values["m"] - program.run()["m"]) < 5 * errors["m"] + 1e-9) and np.any(errors["m"] > 0)

@@ -457,3 +457,30 @@ def test_formula_prints():
     assert formula.has(sympy.acos) and "arc1" not in sympy.latex(formula)
     assert sympy.simplify(planned(erf(z1) * erf(z2)).formula
                           - 2 * sympy.asin(2 * k12 / sqrt((1 + 2 * k11) * (1 + 2 * k22))) / pi) == 0
+
+
+@pytest.mark.parametrize("gap", [-1e-13, 0.0, 1e-16, 1e-15, 1e-14, 1e-12, 1e-9, 1e-6])
+@pytest.mark.parametrize("shifts", [(0.9, 0.9), (-0.9, -0.9), (0.9, 0.9 + 1e-7), (0.3, 0.6)])
+def test_shifted_kinks_of_nearly_equal_variables(gap, shifts):
+    """What state evolution asks for: E relu(u + a) relu(v + b), u and v equal but for rounding errors. By an integral over
+    v - E[v | u] in closed form and one over u with 30 digits; correlations above 1 are taken to be 1."""
+    import mpmath
+    one, two = 0.35, 0.35 * (shifts[1] / shifts[0])**2
+    joint = math.sqrt(one * two) * (1 - gap)
+    with mpmath.workdps(30):
+        deviation, rest = mpmath.sqrt(one), two - mpmath.mpf(joint)**2 / one
+        left, slope = mpmath.sqrt(max(rest, 0)), mpmath.mpf(joint) / one
+
+        def inner(mean):
+            if left == 0:
+                return max(mean, mpmath.mpf(0))
+            return mean * mpmath.ncdf(mean / left) + left * mpmath.npdf(mean / left)
+
+        kink = -shifts[1] / slope
+        start, stop = mpmath.mpf(-shifts[0]), 12 * deviation
+        points = {start, stop, *(p for k in (-20, -5, 0, 5, 20) if start < (p := kink + k * left) < stop),
+                  *(start + (stop - start) * k / 8 for k in range(8))}
+        expected = mpmath.quad(lambda u: (u + shifts[0]) * inner(slope * u + shifts[1]) * mpmath.npdf(u / deviation)
+                               / deviation, sorted(points))
+    found = value(relu(z1 + a) * relu(z2 + b), a=shifts[0], b=shifts[1], **pair((one, joint, two)))
+    assert found == pytest.approx(float(expected), rel=1e-11)

@@ -13,6 +13,8 @@ from scipy.integrate import quad
 import tensorprog
 from tensorprog import DerivationFormat, Ensemble, Nonlinearity, ResultFormat
 from tensorprog.ensembles.ensemble import number
+from tensorprog.evaluators import Share
+from tensorprog.evaluators.choice import Choice
 from tensorprog.ir.functions.bounds import between, rectified
 from tensorprog.ir.functions.expr import X, add, call, div, mul, num, sub
 from tensorprog.ir.program import ConstExpr
@@ -225,3 +227,58 @@ tensorprog.register(tensorprog.Nonlinearity(
                          capture_output=True, text=True, check=True)
     found = json.loads(run.stdout)
     assert found["results"]["q"]["value"] == pytest.approx(0.6556795424, rel=1e-9)
+
+
+# --- evaluators ----------------------------------------------------------------------------------------------------
+
+TWO = """
+width n
+matrix W : [n, n] ~ normal(0, 1/n)
+vector x : [n] ~ normal(0, 1)
+output moment(tanh(W @ tanh(x))**2) as known, moment(tanh(x)**2) as other
+"""
+
+
+def of_known(values, **changed):
+    """An evaluator of outputs called `known`; where it turns out to have no value, it gives none."""
+    def share(analysis, outputs, asked):
+        return Share(tuple(o.name for o in outputs if o.name == "known"),
+                     {o.cell: "it is not `known`" for o in outputs if o.name != "known"}, "kept with the plan")
+
+    def run(analysis, share, task):
+        assert share.names == ("known",) and share.found == "kept with the plan"
+        return values, dict.fromkeys(values, np.zeros(())), dict.fromkeys(values, "by_name")
+
+    def choice(analysis, output, shares):
+        return Choice(output, "by_name", "it is `known`", "exact", "none")
+
+    return tensorprog.Evaluator(**{"name": "by_name", "exact": True, "share": share, "choice": choice, "run": run,
+                                   "emit": lambda analysis, share: ""} | changed)
+
+
+def test_an_evaluator_from_outside_is_planned_where_no_other_exact_one_covers_an_output(registered):
+    registered(of_known({"known": np.array(.25)}, exact=False))
+    program = tensorprog.compile(TWO)
+    assert [c.evaluator for c in program.plan.choices] == ["covariance", "covariance"]
+    with pytest.raises(tensorprog.ProgramError, match="it is not `known`"):
+        program.run(method="by_name")
+    only = tensorprog.compile(TWO.replace(", moment(tanh(x)**2) as other", ""))
+    assert float(only.run(method="by_name")["known"]) == .25
+
+
+def test_what_it_has_no_value_of_goes_to_the_next(registered):
+    trained = TWO.replace("output moment(tanh(W @ tanh(x))**2)", "f = moment(x * (W @ tanh(x)))\nW -= grad(f, W)\n"
+                          "output moment(tanh(W @ tanh(W @ x))**2)")
+    usual = tensorprog.compile(trained).run(samples=256)
+    registered(of_known({}))
+    found = tensorprog.compile(trained).run(samples=256)
+    assert found["known"] == usual["known"] and found.method == usual.method
+
+
+def test_its_name_is_checked(registered):
+    with pytest.raises(ValueError, match="no name of an evaluator"):
+        registered(of_known({}, name="auto"))
+    with pytest.raises(ValueError, match="is there already"):
+        registered(of_known({}, name="span"))
+    with pytest.raises(tensorprog.ProgramError, match="by_name"):
+        tensorprog.compile(TWO).run(method="by_name")

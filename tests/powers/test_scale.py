@@ -16,6 +16,8 @@ import tensorprog
 from tensorprog import ProgramError
 from tensorprog.abc import Parametrization, classify, named
 from tensorprog.cli import main
+from tensorprog.powers.measure import _slope
+from tensorprog.powers.scale import Size
 
 HALF = Fraction(1, 2)
 DATA = {"X": np.array([[1.0, 0.5], [-0.4, 1.2]]), "y": np.array([1.0, -1.0])}
@@ -216,7 +218,7 @@ def test_command_exits_with_1_where_slopes_disagree(tmp_path):
     path.write_text("width n\nsize P, d\ninput X : [P, d]\nmatrix U : [n, d] ~ normal(0, 1)\n"
                     "overlap = moment((U @ X[0]) * (U @ X[1]))\noutput overlap\n")
     np.savez(data, X=np.eye(2))
-    result = run("scale", path, data, "--measure", "--widths", "16,64,256", "--seeds", "80")
+    result = run("scale", path, data, "--measure", "--widths", "16,64,256", "--seeds", "300")
     assert result.exit_code == 1 and "overlap (init): 1 [-0." in result.stdout and "disagree" in result.stdout
 
 
@@ -250,3 +252,32 @@ def test_kernels_have_a_power():
     program = ("width n\nmatrix W : [n, n] ~ normal(0, 1)\nvector u : [n] ~ normal(0, 1)\n"
                "vector v : [n] ~ normal(0, 1)\nf = dot(v, tanh(W @ u / sqrt(n)))\noutput ntk(f, f; W, v) as theta\n")
     assert powers(program, "init")["theta"] == (1, None)
+
+
+WIDTHS = (32, 64, 128, 256)
+
+
+def slope_of(size, scatter=0.02, seeds=8):
+    """The slope of sizes with some scatter of their logarithms, the same at every width."""
+    noise = np.random.default_rng(0).standard_normal(seeds)
+    noise = scatter * (noise - noise.mean()) / noise.std()
+    return _slope(WIDTHS, [list(size(n) * np.exp(noise)) for n in WIDTHS], 0.15)
+
+
+@pytest.mark.parametrize("size, power, verdict", [
+    (lambda n: n**0.5, Fraction(1, 2), True),
+    (lambda n: n**0.0, Fraction(1, 2), False),
+    (lambda n: 1 + n / 100, Fraction(1), None),          # one part outgrows another
+    (lambda n: n / (1 + n / 100), Fraction(0), None),    # clipped by and by
+    (lambda n: n / (1 + n / 100), Fraction(1), False),   # the slope turns away from 1
+    (lambda n: n**1.4, Fraction(1), False),
+])
+def test_slopes_that_still_drift_towards_the_power_are_not_resolved(size, power, verdict):
+    found = Size(power, "inferred", power, slope_of(size))
+    assert found.agrees is verdict and found.is_not_resolved is (verdict is None)
+    assert ("?" in found.text()) is (verdict is None)
+
+
+def test_scatter_that_could_hide_a_drift_is_not_resolved():
+    assert Size(Fraction(1), "inferred", Fraction(1), slope_of(lambda n: n**0.3, scatter=0.7)).agrees is None
+    assert Size(Fraction(1), "inferred", Fraction(1), slope_of(lambda n: n**0.3, scatter=0.05)).agrees is False
