@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 DIVERGED = 1
 FAILED = 1
-#: By what a comparison of several widths found.
-VERDICTS = {"passed": 0, "failed": FAILED, "not resolved": 3}
 MISTAKE = 2
 INTERNAL = 70
 
@@ -445,8 +443,8 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     """Compare the limit with networks of several widths.
 
     What the networks tend to, their means extrapolated to infinite width, must agree with the limit within the errors
-    of both. Exits with 1 if an output does not, or diverged, and else with 3 if there is one for which that was not resolved:
-    a limit of twice the size would have passed as well, or networks do not concentrate.
+    of both. Exits with 1 if an output does not, or diverged. An output is "not resolved" where a limit of twice the size would
+    have passed as well, or networks do not concentrate.
 
     \b
     Example:
@@ -465,7 +463,7 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     click.echo(found.to_json() if as_json else found.table())
     if plot is not None:
         found.plot(plot)
-    return VERDICTS[found.verdict]
+    return 0 if found.passed else FAILED
 
 
 @main.command()
@@ -561,7 +559,7 @@ def classify(name: str | None, depth: int, adaptive: bool, a: str | None, b: str
 @click.option("--lint", is_flag=True, help="Say what in a PyTorch module contradicts the table.")
 @click.option("--why", metavar="PARAMETER", help="Derive one row of a PyTorch module's table.")
 @click.option("--coordcheck", is_flag=True, help="Train a PyTorch module at several widths, and measure; exit code 1 if "
-                                                 "an update does not stay of order one, 3 if errors are too large to say.")
+                                                 "an update does not stay of order one.")
 @click.option("--widths", type=Widths(), default="64,128,256,512", show_default=True,
               help="Of --coordcheck, separated by commas.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
@@ -594,7 +592,7 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
         if coordcheck:
             text, verdict = coordcheck_command(program, optimizer, base_width or 64, widths, plot)
             click.echo(text)
-            return VERDICTS[verdict]
+            return FAILED if verdict == "failed" else None
         click.echo(mup_command(program, optimizer, base_width or 64, "json" if as_json else "text", why, lint=lint))
         return None
     for option, given in (("lint", lint), ("why", why is not None), ("coordcheck", coordcheck)):
