@@ -174,6 +174,7 @@ class _Finder:
         for state in states:
             if sum(written(s) is state for s in self.statements) != 1:
                 raise NotDescent(f"`{state.display}` is changed otherwise as well")
+        # A step of descent is computed from the states before it, all of them.
         first = min(self.loop.body.index(s) for s in update)
         late = {c for s in self.loop.body[first:] if s in values for n in walk((s,)) for c in cells_read(n)}
         if late & set(states):
@@ -280,6 +281,7 @@ class _Finder:
             raise NotDescent("what it computes depends on the iteration")
         begun: set[Cell] = set()
         for statement in walk(part):
+            # A store that reads its own cell, as in x = x + 1, continues what an earlier iteration has left.
             begins = isinstance(statement, Store | Zero) and written(statement) not in cells_read(statement)
             early = (set(touched(statement)) & own) - begun - ({written(statement)} if begins else set())
             if early or own & self._written_outside():

@@ -24,6 +24,7 @@ from tensorprog.series.declared_draws import is_finite
 from tensorprog.series.parts import Part, Series
 from tensorprog.series.recipes import Node, NoSeries, Recipe, Recipes
 
+# Powers that grow for so many rounds grow in every iteration of a loop.
 MAX_ROUNDS = 200
 
 
