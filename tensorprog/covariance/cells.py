@@ -138,10 +138,10 @@ class Cells:
 
     def _iterated(self, cell: Cell, log: list[Write], binding: Binding, i: Expr, items: tuple[Expr, ...],
                   value: Callable[[Expr], Expr], initial: Expr) -> list:
-        # The body's writes as those of the iteration before `i`.
         """The cases of what a cell holds before iteration `i` of a loop, where `value` says what it holds before
         others: what the iteration before left, or what it held before the loop."""
         before = binding.previous(i)
+        # The body's writes as those of the iteration before `i`.
         moved = [shifted(w, binding.symbol, before) for w in log]
         left = self._read_log(cell, moved, items, lambda: value(before), [])
         return [((binding.later(i, binding.first),), left), ((), initial)]

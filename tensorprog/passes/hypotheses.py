@@ -228,7 +228,6 @@ class ProgramBounds:
 
     def _op(self, op: Op) -> Bound | None:
         match op:
-            # From here on, what is None is not known yet, in a loop's first round.
             case Const(value=value):
                 return constant(float(value))
             case WidthConst():
@@ -245,6 +244,7 @@ class ProgramBounds:
             case Load(cell=cell):
                 return self._loaded(cell)
         args = [self.vars.get(a) for a in operands(op)]
+        # What is None is not known yet, in the first round through a loop.
         if any(a is None for a in args):
             return None
         match op:
