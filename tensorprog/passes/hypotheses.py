@@ -147,6 +147,7 @@ class ProgramBounds:
             case Store(cell=cell, value=value):
                 stored = self.vars.get(value)
                 self.cells[cell] = joined(self.cells.get(cell), stored)
+                # A reset to 0 leaves a sum a sum of what is added (`_loaded`).
                 if stored is not None and stored != constant(0.0):
                     self.set.add(cell)
             case Accum(cell=cell, value=value):
