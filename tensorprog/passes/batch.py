@@ -147,6 +147,7 @@ def _independent(cell: Cell, loop: For, statements: list[Statement]) -> bool:
         return True
     if loop.var in cell.home or written_first(loop.body, cell):
         return not isinstance(cell.type, MatrixType)
+    # A sum does not depend on the order of its terms.
     if all(isinstance(s, Accum | MatAccum) for s in writers) and not any(cell in cells_read(s) for s in statements):
         return True
     if isinstance(cell.type, MatrixType) or any(isinstance(s, Zero) for s in writers):
