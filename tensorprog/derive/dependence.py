@@ -25,6 +25,7 @@ Reach = dict[int, tuple[Box, ...]]
 
 ROUNDS = 40
 MOST_BOXES = 20
+# Rounds until ends that keep moving are opened; after twice as many, all ends are.
 PATIENCE = 4
 
 
@@ -69,6 +70,7 @@ class Dependence:
                 changed |= self._grow(rounds, self.of_equation[number], found, equation.loops, number)
             for number, site in enumerate(self.system.hats):
                 inputs = self._inputs(number, site)
+                # A response is made from these: if they are as before, so is it.
                 if inputs == seen[number]:
                     continue
                 seen[number] = inputs
@@ -222,6 +224,7 @@ def _interval(low: Expr | None, high: Expr | None, binders: tuple[Binder, ...], 
 def _extreme(end: Expr | None, binders: tuple[Binder, ...], fixed: set[Expr], largest: bool) -> Expr | None:
     if end is None:
         return None
+    # Inner indices first, whose ends may hold outer ones.
     for binder in reversed(binders):
         if end.has(binder.symbol):
             rest = sympy.expand(end - binder.symbol)
