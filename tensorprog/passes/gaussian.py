@@ -141,7 +141,8 @@ def _up_to(body: tuple[Statement, ...], scalars: Iterable[Cell]) -> tuple[Statem
 
 def _groups(usable: list[Cell], linear) -> Iterator[tuple[Cell, ...]]:
     """Largest sets of objects in which the scalars are linear together, vectors and late declarations first."""
-    order = sorted(usable[::-1], key=lambda c: isinstance(c.type, MatrixType))  # The sort is stable.
+    # The sort is stable: of equal kind, late declarations stay in front.
+    order = sorted(usable[::-1], key=lambda c: isinstance(c.type, MatrixType))  # noqa: C415
     for start in order:
         group: tuple[Cell, ...] = (start,)
         for other in order:
