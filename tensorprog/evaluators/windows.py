@@ -49,14 +49,21 @@ RANK, VECTORS, ENTRY = 0.6, 50.0, 0.5
 
 @dataclass(frozen=True)
 class Windowed:
-    """The limit program with windows, as an analysis of its own.
+    """A program that can be trained by windows.
 
     Attributes:
-        form: what it is to be given.
+        original: the analysis of the program as it is.
+        form: what the one with windows is to be given.
     """
 
-    analysis: Analysis
+    original: Analysis
     form: Windows
+
+    @cached_property
+    def analysis(self) -> Analysis | str:
+        """The analysis of the limit program with windows, or why there is none."""
+        found: Any = self.original.kept("limit with windows", lambda: _limit(self.original))
+        return found if isinstance(found, str) else self.original.by_windows(*found)
 
     def environment(self, env: Mapping[str, Any], bounds: np.ndarray) -> dict[str, Any]:
         """Data with windows."""
@@ -92,40 +99,44 @@ class Taken:
 
 
 def windowed(analysis: Analysis) -> Windowed | str:
-    """The analysis of the program with windows, or why there is none: '' if nothing is trained."""
+    """The program with windows, or why there is none: '' if nothing is trained."""
     if analysis.made.windowed is None:
-        found: Any = "" if analysis.by_steps else analysis.kept("windows", lambda: _made(analysis))
-        if not isinstance(found, str):
-            limit, powers, vanishing, form = found
-            found = Windowed(analysis.by_windows(limit, powers, vanishing), form)
-        analysis.made.windowed = found
+        form: Any = "" if analysis.by_steps else analysis.kept("windows", lambda: _form(analysis))
+        analysis.made.windowed = form if isinstance(form, str) else Windowed(analysis, form)
     made: Windowed | str = analysis.made.windowed
     return made
 
 
-def _made(analysis: Analysis) -> tuple | str:
-    from tensorprog.passes.windows import with_windows  # planned programs do without passes
-    from tensorprog.pipeline import compile_program
+def _form(analysis: Analysis) -> Windows | str:
+    from tensorprog.passes.windows import with_windows  # a planned program does without passes
 
     found = with_windows(analysis.original)
     if isinstance(found, str):
         return found
+    return "its limit is by series" if analysis.by_series else found[1]
+
+
+def _limit(analysis: Analysis) -> tuple | str:
+    """What the passes make of the program with windows: limit, powers, outputs that vanish."""
+    from tensorprog.passes.windows import with_windows
+    from tensorprog.pipeline import compile_program
+
+    found = with_windows(analysis.original)
+    assert not isinstance(found, str)
+    settings = {name: value for name, value in analysis.env.items() if isinstance(value, int | float)}
     try:
-        program, form = found
-        settings = {name: value for name, value in analysis.env.items() if isinstance(value, int | float)}
-        compiled = compile_program(program, settings, Reporter(analysis.original.source))
+        compiled = compile_program(found[0], settings, Reporter(analysis.original.source))
     except ProgramError:
-        return f"{form.loop}: the tangent kernel has no limit"
-    if compiled.by_series:
-        return f"{form.loop}: its limit is by series"
-    return compiled.limit, compiled.powers, compiled.vanishing, form
+        return "a tangent kernel has no limit"
+    return "its limit is by series" if compiled.by_series else (compiled.limit, compiled.powers, compiled.vanishing)
 
 
 def plan_lines(analysis: Analysis) -> list[str]:
     """What the plan says of windows."""
     found = windowed(analysis)
-    if isinstance(found, str):
-        return [f"windows: none ({found})"] if found else []
+    reason = found if isinstance(found, str) else found.analysis
+    if isinstance(found, str) or isinstance(reason, str):
+        return [f"windows: none ({reason})"] if reason else []
     return [f"windows: loop {found.form.loop}, where they change outputs by less than a third of the error (--no-windows: none)"]
 
 
@@ -210,6 +221,7 @@ class _Pilot:
     @cached_property
     def text(self) -> str:
         """The module with windows."""
+        assert not isinstance(self.windowed.analysis, str)
         return self.emit(self.windowed.analysis)
 
     @cached_property
@@ -248,7 +260,7 @@ class _Pilot:
         kernels = 2 * ENTRY * count * every * driving * self.windowed.form.states
         vectors = VECTORS * every * (2 * count + bounds[0] - self.steps.start)
         left = (1.0 - SAVED) * self.exact_work(rank) - PILOT * (kernels + vectors)
-        return left > 0 and self._run(bounds, 0)[1] * rank <= left
+        return left > 0 and not isinstance(self.windowed.analysis, str) and self._run(bounds, 0)[1] * rank <= left
 
     def _change(self, bounds: np.ndarray) -> Values:
         """What windows change, element by element: the mean difference over pairs, with its standard error in quadrature, because
