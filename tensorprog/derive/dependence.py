@@ -16,7 +16,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.derive.arrays import Binder
-from tensorprog.derive.symbols import OPAQUE, Atom, Dot, Hat, Rest
+from tensorprog.derive.symbols import OPAQUE, Atom, Dot, Hat, Prod, Rest
 from tensorprog.derive.system import HatSite, System
 
 Interval = tuple[Expr | None, Expr | None]
@@ -104,8 +104,11 @@ class Dependence:
                 else:  # It takes away only what the vector depends on already.
                     yield _mapped(self.of_expression(site.arg, site.loops), mapping)
             return
-        for number, mapping, _ in self.system.numbered_definitions(atom):
+        definitions = self.system.numbered_definitions(atom)
+        for number, mapping, _ in definitions:
             yield _mapped(self.of_equation[number], mapping)
+        if isinstance(atom, Prod) and not definitions:  # Not written out: it may depend on anything.
+            yield {k: (tuple((None, None) for _ in site.symbols),) for k, site in enumerate(self.system.hats)}
 
     def _collect(self, reach: Reach, more: Reach) -> None:
         """Add boxes, exactly."""

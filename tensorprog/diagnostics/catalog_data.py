@@ -302,11 +302,10 @@ _POWERS = {
         "vector v : [n] ~ normal(0, 1)\nf = dot(v, tanh(h))"),
     "TP726": Entry(
         "no formulas",
-        "Functions of matrices, such as entrywise ones and `polar`, have a limit that is computed, but no recursions that "
-        "`tpc derive` could print. Neither have matrices of a registered law with an operator of its own, nor orthogonal matrices of "
-        "which a loop makes another one without a closed form, as `O = O.T / 2`.",
-        "tpc derive adam.tp",
-        "tpc run adam.tp"),
+        "Matrices of a registered law with an operator of its own have a limit that is computed, but no recursions that `tpc derive` "
+        "could print. Nor have orthogonal matrices of which a loop makes another one without a closed form, as `O = O.T / 2`.",
+        "tpc derive rotated.tp",
+        "tpc run rotated.tp"),
     "TP721": Entry(
         "nothing is trained",
         "What is trained is found by its updates: an object to which something made of gradients is added. There is "
