@@ -604,7 +604,7 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
       tpc mup mymodel.py:make --optimizer adamw --coordcheck
     """
     as_json = as_json or style == "json"
-    if program.rpartition(":")[0].endswith(".py"):
+    if program.endswith(".py") or program.rpartition(":")[0].endswith(".py"):
         if rewrite is not None or assignments or style == "latex":
             raise click.UsageError("--rewrite, --set and --format latex are for programs, not for PyTorch modules")
         from tensorprog.torch import coordcheck_command, mup_command
