@@ -401,23 +401,44 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
 @click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
               help="Of the arithmetic on pairs.")
 @click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all).")
-@options(SET, OUT, SHOW, PLOT, JSON)
+@click.option("--rows", type=click.IntRange(min=1), help="Rows of a block of a .zarr group (default: some 128 MB of values).")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.npz",
+              help="Write the results to a .npz, .csv, .json or .nc file, or stream them to a .zarr group.")
+@options(SET, SHOW, PLOT, SCHEDULER, JSON)
 def kernels(program: str, data: tuple[str, ...], more_data: tuple[str, ...], second: tuple[str, ...], dtype: str,
-            threads: int | None, assignments: tuple, output: Path | None, shown: tuple[str, ...], plot: Path | None,
-            as_json: bool) -> int:
+            threads: int | None, rows: int | None, assignments: tuple, output: Path | None, shown: tuple[str, ...],
+            plot: Path | None, scheduler: str | None, as_json: bool) -> int:
     """Compute every output that is a kernel K[a, b] over rows of inputs, for all pairs of rows.
+
+    Kernels that do not fit into memory are streamed to a Zarr group by blocks of rows, here or by workers: -o kernels.zarr.
 
     \b
     Example:
       tpc kernels nngp_ntk.tp X=train.npy -o kernels.npz --plot kernels.png
       tpc kernels nngp_ntk.tp X=test.npy --second X=train.npy
+      tpc kernels nngp_ntk.tp X=large.npy -o kernels.zarr --scheduler tcp://127.0.0.1:8786
     """
     import warnings
 
-    _check_targets(output, plot)
+    streamed = output is not None and output.suffix == ".zarr"
+    if streamed and (plot is not None or shown) or not streamed and (rows is not None or scheduler is not None):
+        raise click.UsageError("--rows and --scheduler are about a .zarr group (-o kernels.zarr), --show and --plot are not")
+    _check_targets(None if streamed else output, plot)
     compiled = _compile(program, (), show_warnings=not as_json)
     settings = _as_settings(assignments)
     first = _load(compiled, data + more_data, settings)
+    if output is not None and streamed:
+        from tensorprog.kernel_store import stream_kernels
+
+        stored = stream_kernels(compiled, first, _load(compiled, second, settings) or None, path=output, rows=rows, dtype=dtype,
+                                threads=threads, settings=settings, scheduler=scheduler)
+        if as_json:
+            click.echo(json.dumps({"path": stored.path, "shapes": stored.shapes, "errors": stored.errors}))
+        else:
+            _show_warnings(compiled, stored.warnings)
+            for name, shape in stored.shapes.items():
+                click.echo(f"{name} {list(shape)} in {output}, relative errors up to {stored.errors[name]:.1e}")
+        return 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # shown with their places below
         found = compiled.kernels_with(first, _load(compiled, second, settings) or None, settings, threads=threads, dtype=dtype)
@@ -584,7 +605,7 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
       tpc mup mymodel.py:make --optimizer adamw --coordcheck
     """
     as_json = as_json or style == "json"
-    if program.rpartition(":")[0].endswith(".py"):
+    if program.endswith(".py") or program.rpartition(":")[0].endswith(".py"):
         if rewrite is not None or assignments or style == "latex":
             raise click.UsageError("--rewrite, --set and --format latex are for programs, not for PyTorch modules")
         from tensorprog.torch import coordcheck_command, mup_command
