@@ -8,6 +8,7 @@ import numpy as np
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 
+from tensorprog.expectations.source import log_of_one_more
 from tensorprog.ir.functions import NONLINEARITIES
 
 #: The symbol that every function is written in.
@@ -44,6 +45,11 @@ class _Printer(NumPyPrinter):
         raise UnsupportedDual(f"no NumPy form of {name}")
 
     _print_erf = _print_Function
+
+    def _print_log(self, expr: sympy.Expr) -> str:
+        if log_of_one_more(expr):
+            return f"np.log1p({self._print(expr.args[0] - 1)})"
+        return super()._print_log(expr)
 
     def _print_Max(self, expr: sympy.Expr) -> str:
         return reduce(lambda one, two: f"np.maximum({one}, {two})", map(self._print, expr.args))
