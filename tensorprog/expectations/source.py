@@ -370,13 +370,25 @@ def _masked(expr: Expr) -> Expr:
 
 
 def _less_one(expr: Expr) -> Expr:
-    """The expression with c exp(x) - c as one function, which is accurate near 0."""
+    """The expression with c f - c written so that it is accurate near 0 (see `less_one`)."""
     if not expr.args:
         return expr
     args = [_less_one(a) for a in expr.args]
     if isinstance(expr, sympy.Add):
         number, rest = args[0], args[1:]
         for k, term in enumerate(rest if number.is_number else ()):
-            if isinstance(term / -number, sympy.exp):
-                return sympy.Add(*rest[:k], *rest[k + 1:]) - number * expm1((term / -number).args[0])
+            found = less_one(term / -number)
+            if found is not None:
+                return sympy.Add(*rest[:k], *rest[k + 1:]) - number * found
     return expr.func(*args)
+
+
+def less_one(function: Expr) -> Expr | None:
+    """exp(x) - 1, cos(x) - 1 or sqrt(1 + x) - 1 in a form that keeps the digits of a small x; None for other functions."""
+    if isinstance(function, sympy.exp):
+        return expm1(function.args[0])
+    if isinstance(function, sympy.cos):
+        return -2 * sympy.sin(function.args[0] / 2)**2
+    if isinstance(function, sympy.Pow) and function.exp == S.Half and function.base.is_Add and function.base.args[0] == 1:
+        return (function.base - 1) / (1 + function)
+    return None
