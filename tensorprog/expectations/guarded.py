@@ -363,4 +363,6 @@ def magnitude(expr: Expr) -> Expr:
         return sympy.Add(*map(magnitude, expr.args))
     if isinstance(expr, sympy.Mul):
         return sympy.Mul(*map(magnitude, expr.args))
+    if isinstance(expr, sympy.Pow) and expr.exp.is_number:  # of a base that is not known to be positive, as 1 + k
+        return sympy.Abs(expr.base)**expr.exp
     return expr if expr.is_nonnegative else sympy.Abs(expr)

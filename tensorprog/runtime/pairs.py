@@ -227,6 +227,13 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
     relative += 4 * max((call.error for call in record.calls), default=0.0)
     roots = [np.sqrt(np.abs(np.broadcast_to(values, (record.n,)))) for values in diagonals]
     errors = [PairError(relative, root[:n1], root if second is None else root[n1:]) for root in roots]
+    if second is None:
+        unknown = np.zeros(record.n, bool)
+        for call in record.calls:
+            unknown |= call.unknown
+        rows = np.flatnonzero(unknown)
+        for error in errors if len(rows) else ():
+            error.pairs.append((rows, rows, np.full(len(rows), np.inf)))
     if doubtful:
         task = Careful(kernel, record, first, right, params, sizes, second is None, n1, diagonals)
         task.correct(np.concatenate(doubtful), outputs, errors, symmetric)

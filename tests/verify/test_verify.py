@@ -135,6 +135,13 @@ def check_powers(powers, expected):
     assert 0.5 < np.std(deviations) < 1.5
 
 
+def test_powers_of_what_vanishes_beyond_every_power():
+    """exp(-1/f**2) is 1e-300 at one width and 0 at the next: no power, and no overflow in its weights."""
+    squares = np.array([1e-3, 1e-40, 1e-200, 0.0, 0.0])[:len(WIDTHS)]
+    assert fit_power(WIDTHS, squares, np.zeros(len(squares))) is None
+    assert fit_power(WIDTHS, 1e-20 / np.array(WIDTHS, float), np.zeros(len(WIDTHS))).exponent == pytest.approx(-0.5)
+
+
 def test_no_power_is_claimed_where_there_is_only_noise():
     rng = np.random.default_rng(2)
     powers = [fit_power(WIDTHS, *distance_of_means(draw([0.0], 0, rng=rng), exactly([0.0]))) for _ in range(100)]
