@@ -1,5 +1,5 @@
 """The examples of `tpc explain` for data, commands and the Python interface: each is run, the bad one gives its code, and the good
-one does not. (Those of the language are in `test_bad_programs.py`, those of PyTorch in `torch/test_catalog_examples.py`.)"""
+one does not. (Those of the language are in `check/test_bad_programs.py`, those of PyTorch in `torch/test_catalog_examples.py`.)"""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from places import ROOT
 
 import tensorprog
 from tensorprog import ProgramError
@@ -251,8 +252,8 @@ def by_python(code: str, setting: Setting, text: str) -> str:
 
 #: What takes more than an example: an interrupted run, a machine without memory, a cluster, minutes of work; packages that
 #: are not installed.
-ELSEWHERE = {"TP714": "test_resume_particles.py", "TP709": "test_cli.py",
-             "TP736": "extras/test_dask.py", "TP731": "test_results.py"}
+ELSEWHERE = {"TP714": "evaluators/test_resume_particles.py", "TP709": "interface/test_cli.py",
+             "TP736": "extras/test_dask.py", "TP731": "interface/test_results.py"}
 
 
 @pytest.mark.parametrize("code", [code for code in ENTRIES if code not in (*ELSEWHERE, "TP713")])
@@ -266,7 +267,7 @@ def test_examples_do_what_their_page_says(code, folder):
 
 @pytest.mark.parametrize("code", ELSEWHERE)
 def test_other_codes_are_tested_elsewhere(code):
-    assert code in (Path(__file__).parent / ELSEWHERE[code]).read_text(encoding="utf-8")
+    assert code in (ROOT / "tests" / ELSEWHERE[code]).read_text(encoding="utf-8")
 
 
 def test_too_many_covariances(folder, monkeypatch):
@@ -287,7 +288,7 @@ def test_too_many_covariances(folder, monkeypatch):
 
 def test_extras_that_are_named_exist():
     setup = ConfigParser()
-    setup.read(Path(__file__).parents[1] / "setup.cfg")
+    setup.read(ROOT / "setup.cfg")
     for code in ("TP731",):
         for name in re.findall(r"\[(.*)\]", ENTRIES[code].good)[0].split(","):
             assert name in setup["options.extras_require"], name
