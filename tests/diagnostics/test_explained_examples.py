@@ -23,6 +23,16 @@ from tensorprog.diagnostics.catalog import CATALOG
 
 ENTRIES = {code: entry for code, entry in CATALOG.items() if re.fullmatch(r"TP[67]\d\d", code)}
 
+ROTATED = """\
+width n
+vector x : [n] ~ normal(0, 1)
+matrix O : [n, n] ~ orthogonal(1)
+for t in range(3):
+    y = O @ x
+    O = O.T / 2
+output moment(y*x) as q
+"""
+
 HEAD = """\
 width n
 size P, d
@@ -190,6 +200,7 @@ def folder(tmp_path, monkeypatch):
         np.savetxt(name, array, delimiter=",")
     Path("adam.tp").write_text(ADAM)
     Path("trained.tp").write_text(ALONE)
+    Path("rotated.tp").write_text(ROTATED)
     Path("kernel_regime.tp").write_text(KERNEL_REGIME)
     Path("deep.tp").write_text(DEEP.format(step="x += W[l] @ x / sqrt(L)"))
     return tmp_path
@@ -238,7 +249,10 @@ def by_python(code: str, setting: Setting, text: str) -> str:
                      "data": fitting, "rows": X,
                      "list_of_rows_of_different_length": np.array([[1.0], [1.0, 2.0]], dtype=object)}
             if "LimitKernel" in code:
-                names["LimitKernel"] = pytest.importorskip("tensorprog.sklearn").LimitKernel
+                pytest.importorskip("sklearn")
+                from tensorprog.sklearn import LimitKernel
+
+                names["LimitKernel"] = LimitKernel
             exec(setting.before, names)
             *before, last = code.split("\n")
             exec("\n".join(before), names)
