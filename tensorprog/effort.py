@@ -16,6 +16,8 @@ from tensorprog.modules import load_module
 #: Particles of a replicate, and those of one that would take more than `MOST` multiplications: some ten seconds of a core.
 USUAL, FEWER = 4096, 1024
 MOST = 2.5e11
+#: Those of one for each draw of a limit that is random: what they lack is small beside how draws scatter.
+FOR_DRAWS = 512
 #: Particles of the replicate that is counted, and the power of their number by which the count grows (measured: the rank of
 #: matrices grows as the power 0.3 to 0.5).
 COUNTED, GROWTH = 256, 1.4
@@ -25,10 +27,12 @@ RUNS, PRODUCTS = 9, 4
 
 def usual_samples(analysis: Analysis, env: Mapping[str, object], method: str, tolerance: float | None) -> int:
     """The number of particles of a replicate of the limit."""
-    if analysis.gaussians is not None or analysis.numbers is not None or not analysis.limit.outputs:
+    if analysis.numbers is not None or not analysis.limit.outputs:
         return USUAL
     if method not in ("auto", "particles") or method == "auto" and not plan_of(analysis).names("particles"):
         return USUAL
+    if (drawn := analysis.gaussians) is not None:
+        return FOR_DRAWS if drawn.random - drawn.affine else USUAL
     return FEWER if multiplications(analysis, env, tolerance) > MOST else USUAL
 
 

@@ -140,6 +140,8 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
 
     env = _bound(program, first, settings, finite=False)
     analysis = program.compiled_for(env)
+    if analysis.gaussians is not None:
+        raise _no_kernel(program, {o.name: "its limit is random" for o in program.program.outputs})
     system = analysis.covered.system
     usable, reasons = ([], {}) if system is None else tiles_of(analysis, system).applicable(env)
     tiled = {name for module in usable for name, _ in module.lowering.program.outputs}

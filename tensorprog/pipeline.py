@@ -23,7 +23,7 @@ from tensorprog.passes.powers import Powers, check_outputs, has_vanishing_argume
 from tensorprog.passes.readouts import readouts
 from tensorprog.passes.simplify import remove_dead, simplify, without_unused_gradients
 from tensorprog.passes.without_gradients import without_gradients
-from tensorprog.series.build import SeriesLimit, series_limit
+from tensorprog.series.build import SeriesLimit, series_limit, with_declared_draws
 from tensorprog.series.by_rows import by_rows
 
 
@@ -71,7 +71,14 @@ def _leading(program: Program, plain: Program, env: Mapping[str, object], report
         reporter.extend(own)
         raise
     reporter.extend(own)
-    return Compiled(program, plain, simplify(limit), powers, vanishing, readouts(replace(program, samples=())), env)
+    limit, gaussians = with_declared_draws(limit, powers, env)
+    if gaussians is not None and program.samples:
+        sample = program.samples[0]
+        reporter.error("TP521", f"the law of the coordinates in `{sample.name}` is random", sample.span, help=(
+            "random arrays without a width make it so: give their values as an `input`, and sample for one draw"))
+        reporter.raise_errors()
+    mirrored = readouts(replace(program, samples=())) if gaussians is None else frozenset()
+    return Compiled(program, plain, limit, powers, vanishing, mirrored, env, gaussians=gaussians)
 
 
 def _by_series(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Compiled:

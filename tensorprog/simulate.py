@@ -3,7 +3,7 @@ and agree up to rounding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from tensorprog.runtime.checkpoints import Checkpoint
 
 Progress = Callable[[int, int], None]
+Arrays = dict[str, np.ndarray]
+
+
+def mean_over_networks(runs: Sequence[Arrays]) -> tuple[Arrays, Arrays, Arrays]:
+    """The outputs of all networks, [networks, ...], their means, and the errors of these by the same rule as in the limit: two of
+    them cover 95 %, and that of a single network is unknown (NaN)."""
+    from tensorprog.runtime.replicates import coverage_factor, standard_error
+
+    samples = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+    with np.errstate(all="ignore"):
+        values = {name: drawn.mean(axis=0) for name, drawn in samples.items()}
+        errors = {name: standard_error(drawn, coverage_factor(len(drawn))) for name, drawn in samples.items()}
+    return samples, values, errors
 
 
 class Simulator:

@@ -205,9 +205,8 @@ def _matrix(ctx: Context, node: tree.MatrixDecl) -> None:
                  help="write `matrix W : [n, n] ~ normal(0, 1/n)`; for one axis use `vector`")
     rows, cols = (_axis(ctx, s) for s in node.shape)
     if not isinstance(rows, str) and not isinstance(cols, str):
-        ctx.fail("TP210", "a matrix has at least one axis that is a width", node.span,
-                 help="a finite array that does not grow with n is an `input`")
-    if isinstance(rows, str) and isinstance(cols, str):
+        _declare_random(ctx, node, TensorType(None, (rows, cols)))
+    elif isinstance(rows, str) and isinstance(cols, str):
         require_ensemble(ctx, node, MatrixType(rows, cols))
         _declare_random(ctx, node, MatrixType(rows, cols))
     elif isinstance(rows, str):
@@ -232,10 +231,7 @@ def _vector(ctx: Context, node: tree.VectorDecl) -> None:
         ctx.fail("TP209", f"a vector has one axis, this one has {len(node.shape)}", node.span,
                  help="write `vector v : [n] ~ normal(0, 1)`; for two axes use `matrix`")
     axis = _axis(ctx, node.shape[0])
-    if not isinstance(axis, str):
-        ctx.fail("TP213", "the axis of a vector is a width", node.shape[0].span,
-                 help="a finite array is an `input`; several vectors are a family, `vector v[K] : [n] ~ normal(0, 1)`")
-    _declare_random(ctx, node, TensorType(axis))
+    _declare_random(ctx, node, TensorType(axis) if isinstance(axis, str) else TensorType(None, (axis,)))
 
 
 def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type: TensorType | MatrixType) -> None:

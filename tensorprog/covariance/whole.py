@@ -15,6 +15,7 @@ def function_of(name: str, order: int, args: tuple[Expr, ...]) -> Expr:
     """An IR primitive, or the `order`-th derivative of a unary one, at expressions."""
     from tensorprog.expectations.functions import from_primitive, with_slopes
 
+    # Of a single Gaussian there is nothing to keep together.
     if order and not isinstance(args[0], Hat | Init):
         x = Dummy("x", real=True)
         derivative = from_primitive(name, order, (x,))

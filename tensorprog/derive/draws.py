@@ -13,15 +13,18 @@ from tensorprog.derive.symbols import Cov, Z
 from tensorprog.series.draws import Gaussians
 
 #: The sections of a limit, in the order in which they are printed.
-ORDER = (SECTIONS["initial"], OTHER_SECTION, SECTIONS["matrix"], SECTIONS["covariance"])
+ORDER = (SECTIONS["drawn"], SECTIONS["initial"], OTHER_SECTION, SECTIONS["matrix"], SECTIONS["covariance"])
+#: The index of the draw.
+DRAW = sympy.Symbol("draw", integer=True)
 NOTE = "jointly Gaussian with mean zero; draws are independent"
 
 
-def with_law_of_draws(limit: Derivation, law: Derivation, drawn: Gaussians) -> Derivation:
+def with_law_of_draws(limit: Derivation, law: Derivation, declared: tuple[Rule, ...], drawn: Gaussians) -> Derivation:
     """The derivation of a limit that reads draws, with that of their covariances.
 
     Args:
         law: of the program `drawn.covariances`, whose outputs are the covariances.
+        declared: the laws of declared arrays that are drawn.
     """
     law_rules = _in_the_names_of(limit.rules, law.rules)
     covariances, others = [], []
@@ -31,7 +34,7 @@ def with_law_of_draws(limit: Derivation, law: Derivation, drawn: Gaussians) -> D
             covariances.append(replace(rule, kind="draws", left=_covariance(rule.left, pair, drawn), note=NOTE))
         elif not any(_is_same(r, rule) for r in limit.rules):
             others.append(rule)
-    merged = sorted((*limit.rules, *others), key=lambda r: ORDER.index(r.section))
+    merged = sorted((*declared, *limit.rules, *others), key=lambda r: ORDER.index(r.section))
     families = tuple(sorted({*limit.families, *law.families}))
     steps = tuple(dict.fromkeys((*limit.steps, *law.steps)))
     return replace(limit, rules=(*merged, *covariances), families=families, steps=steps)
@@ -44,11 +47,12 @@ def _name(left: Expr) -> str:
 def _covariance(left: Expr, pair: tuple[int, int], drawn: Gaussians) -> Expr:
     """Cov of two numbers of one draw, from the indices of the output that holds it: loops, then axes."""
     indices = list(left.indices) if isinstance(left, sympy.Indexed) else []
+    if _name(left) in drawn.given:
+        indices = indices[1:]
     (one, axes_one), (two, axes_two) = (drawn.ranks[k] for k in pair)
     first, second = indices[:one], indices[one:one + two]
     axes = indices[one + two:]
-    draw = sympy.Symbol("draw", integer=True)
-    numbers = [IndexedBase(sympy.Symbol(drawn.inputs[k]))[(draw, *own)]
+    numbers = [IndexedBase(sympy.Symbol(drawn.inputs[k]))[(DRAW, *own)]
                for k, own in zip(pair, ([*first, *axes[:axes_one]], [*second, *axes[axes_one:]]))]
     return Cov(*numbers)
 

@@ -139,6 +139,7 @@ def _term_product(term: MatrixTerm, x: Expr, base: Callable[[Base, bool], Expr],
         left, right = term.factor.left, term.factor.right
         if term.transposed:
             left, right = right, left
+        # outer(u, v) @ x: Z^u E[Z^v Z^x], times the number of terms in units of n.
         value = term.coefficient * ratio * left * expectation(right * x)
     for binder in reversed(term.binders):
         value = sum_over(value, binder)

@@ -134,7 +134,7 @@ def _writes(program: Program) -> dict[Cell, list[Placed]]:
 def _is_written_once(cell: Cell, found: list[Placed], output: bool) -> bool:
     if cell.rank == 0:
         return output and len(found) == 1 and not found[0][1] and isinstance(found[0][0], Store)
-    if cell.role == "hidden":
+    if cell.role == "hidden" and not output:
         if not any(isinstance(s, Accum) for s, _ in found):
             return False
         found = [(s, loops) for s, loops in found if isinstance(s, Accum)]

@@ -10,6 +10,7 @@ from sympy import Expr, S
 
 KINDS = {
     "initial": "the law of an initial vector",
+    "drawn": "the law of the entries of a declared array without a width, of which the limit is a function",
     "nonlin": "a coordinatewise function (ZNonlin)",
     "moment": "the limit of a scalar (ZMoment)",
     "matmul": "a product with a matrix (ZMatMul) and the updates of the matrix",
@@ -23,8 +24,8 @@ KINDS = {
     "draws": "the covariance of Gaussian numbers that a random limit is a function of",
 }
 
-SECTIONS = {"initial": "Initial vectors", "covariance": "Gaussian families", "matrix": "Matrices",
-            "draws": "Gaussian numbers"}
+SECTIONS = {"drawn": "Numbers that every network draws", "initial": "Initial vectors", "covariance": "Gaussian families",
+            "matrix": "Matrices", "draws": "Gaussian numbers"}
 OTHER_SECTION = "Equations, in program order"
 
 
@@ -70,7 +71,7 @@ class Rule:
 
     @property
     def is_law(self) -> bool:
-        return self.kind == "initial"
+        return self.kind in ("initial", "drawn")
 
 
 @dataclass(frozen=True, slots=True)

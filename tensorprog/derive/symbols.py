@@ -117,6 +117,7 @@ def _nonlinearity(fn: str, order: int) -> type[NonlinearityBase]:
 def derivative(fn: str, order: int, argindex: int, args: tuple[Expr, ...]) -> Expr:
     """The derivative of an unevaluated nonlinearity; that of a jump stays a derivative, for Stein's lemma."""
     if fn in ("max", "min"):
+        # The larger one has the slope 1; on a tie, by step(0) = 0, the second one.
         first = nonlinearity("step")(args[0] - args[1] if fn == "max" else args[1] - args[0])
         return first if argindex == 1 else 1 - first
     if order == 0 and (slope := slope_of_kink(fn)) is not None:

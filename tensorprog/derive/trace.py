@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import assert_never
 
 import sympy
 from sympy import Expr, S
@@ -17,7 +18,7 @@ from sympy import Expr, S
 from tensorprog.derive.arrays import Array, Binder, Items, Scope, Value, Write, either, lookup, sum_over, where
 from tensorprog.derive.carried import Head
 from tensorprog.derive.entries import Equation, Site, Trace
-from tensorprog.derive.integers import ratio, to_condition, to_integer
+from tensorprog.derive.integers import to_condition, to_integer
 from tensorprog.derive.matrices import Base, Matrix, MatrixTerm, Outer, initial, made
 from tensorprog.derive.names import Labels, adjoints, by_name, given, labels_of, recorded
 from tensorprog.derive.operations import Tensor, evaluate, fresh_axes, full_items
@@ -43,8 +44,12 @@ from tensorprog.ir.program import (
     Cell,
     For,
     FunctionTerm,
+    GradAdd,
+    GradRecord,
+    GradStmt,
     If,
     Initial,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
@@ -65,26 +70,27 @@ from tensorprog.ir.program import (
     written,
 )
 from tensorprog.ir.program import MatrixTerm as TypedTerm
+from tensorprog.limit.laws import DeclaredLaws
 
 
-def trace(limit: Program, original: Program) -> Trace:
+def trace(limit: Program, original: Program, laws: DeclaredLaws) -> Trace:
     """Read the limit program; `original`, the typed program, is where names are looked up."""
-    tracer = Tracer(limit, original)
+    tracer = Tracer(limit, original, laws)
     tracer.block(limit.body)
     return merge_starts(tracer.trace)
 
 
 def merge_starts(trace: Trace) -> Trace:
-    """An initial vector that a loop starts from is that vector at time 0: `v` becomes `v[0]`."""
+    """An initial vector or array that a loop starts from is that one at time 0: `v` becomes `v[0]`."""
     first: dict[tuple[str, int], Expr] = {}
     for entry in trace.entries:
-        if isinstance(entry, Equation) and entry.kind == "start" and isinstance(entry.right, Z) \
-                and (entry.left.args[0], *entry.left.args[2:]) == entry.right.args:
+        if isinstance(entry, Equation) and entry.kind == "start" and isinstance(entry.right, Z | sympy.Indexed) \
+                and entry.left.func is entry.right.func and (entry.left.args[0], *entry.left.args[2:]) == entry.right.args:
             first[str(entry.right.args[0]), len(entry.right.args)] = entry.left.args[1]
             trace.first_times[str(entry.right.args[0])] = entry.left.args[1]
 
     def change(expr: Expr) -> Expr:
-        atoms = {a: Z(a.args[0], first[str(a.args[0]), len(a.args)], *a.args[1:]) for a in expr.atoms(Z)
+        atoms = {a: a.func(a.args[0], first[str(a.args[0]), len(a.args)], *a.args[1:]) for a in expr.atoms(Z, sympy.Indexed)
                  if (str(a.args[0]), len(a.args)) in first}
         return expr.xreplace(atoms) if atoms else expr
 
@@ -100,8 +106,8 @@ def merge_starts(trace: Trace) -> Trace:
 
 
 class Tracer:
-    def __init__(self, limit: Program, original: Program):
-        self.limit = limit
+    def __init__(self, limit: Program, original: Program, laws: DeclaredLaws):
+        self.limit, self.laws = limit, laws
         self.trace = Trace(labels=labels_of(limit))
         self.scope, self.labels = self.trace.scope, self.trace.labels
         self.named = by_name(limit)
@@ -139,6 +145,10 @@ class Tracer:
                 self.loop(statement)
             case If():
                 self.branches(statement)
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+                raise AssertionError("gradients are written out before a program has formulas")
+            case _:
+                assert_never(statement)
 
     def let(self, statement: Let) -> None:
         var, op = statement.var, statement.op
@@ -152,7 +162,7 @@ class Tracer:
             case MatDot():
                 value = Tensor(self.inner(op))
             case WidthConst(width=width):
-                value = Tensor(ratio(self.limit, width))
+                value = Tensor(self.laws.ratio(width))
             case _:
                 value = evaluate(self.scope, op, var, self.values)
                 value = Tensor(self._recognized(value.expr), value.axes)
@@ -160,6 +170,7 @@ class Tracer:
 
     def _recognized(self, expr: Expr) -> Expr:
         """`1 - x**2` as tanh' where x is a name for a tanh."""
+        # Backward passes take tanh' from the value (`ir/calculus.py`).
         if expr.is_Add and len(expr.args) == 2 and expr.args[0] == 1:
             square = -expr.args[1]
             if square.is_Pow and square.exp == 2 and square.base in self.definitions:
@@ -291,7 +302,7 @@ class Tracer:
             cell, indices = self.given[var]
             left = self._left(cell, tuple(map(to_integer, indices)), True)
         summed = op.matrix.type.rows if op.transposed else op.matrix.type.cols
-        self.emit(Site(left, matrix, op.transposed, arg, self.loops, ratio(self.limit, summed), self.condition))
+        self.emit(Site(left, matrix, op.transposed, arg, self.loops, self.laws.ratio(summed), self.condition))
         return left
 
     def short(self, var: Var) -> Expr:
@@ -329,6 +340,7 @@ class Tracer:
         old = self._array(cell)
         arrays = [side.get(cell, old) for side in (then, otherwise)]
         grown = [a.base is old.base and a.writes[:len(old.writes)] == old.writes for a in arrays]
+        # Both blocks have only added writes, each of which holds under its block's condition.
         if all(grown) and (cell.rank or any(a.writes == old.writes for a in arrays)):
             conditions = (condition, sympy.Not(condition))
             return old.write(*(w.under(c) for a, c in zip(arrays, conditions, strict=True)
@@ -385,6 +397,8 @@ def _initial_array(initial_: Initial, labels: Labels) -> Array:
         return Array(lambda items: _zero(cell))
     if isinstance(cell.type, MatrixType):
         return Array(lambda items: initial(matrix_label(label, items)))
+    if cell.type.width is None:
+        return Array(lambda items: element(label, items))
     return Array(lambda items: z(label, items))
 
 

@@ -50,11 +50,6 @@ _DECLARATIONS = {
         "A `matrix` has two axes, a `vector` one.",
         "vector A : [n, n] ~ normal(0, 1/n)",
         "matrix A : [n, n] ~ normal(0, 1/n)"),
-    "TP210": Entry(
-        "a matrix without a width",
-        "Random matrices have at least one axis that tends to infinity. A finite table of numbers is data.",
-        "matrix A : [P, d] ~ normal(0, 1)",
-        "input A : [P, d]"),
     "TP211": Entry(
         "a law that no width x width matrix has",
         "The entries of such a matrix are independent and have mean 0: normal, uniform, rademacher or sparse_normal. In the "
@@ -68,12 +63,6 @@ _DECLARATIONS = {
         "as an outer product, its power of n is visible.",
         "matrix A : [n, n] ~ normal(1, 1/n)\nh = A @ v",
         "matrix A : [n, n] ~ normal(0, 1/n)\nvector ones : [n] ~ constant(1)\nh = A @ v + outer(ones, ones) @ v / n"),
-    "TP213": Entry(
-        "a vector of finite length",
-        "A `vector` has one coordinate for each neuron, so its axis is a width. Finite arrays are inputs or families "
-        "of numbers.",
-        "vector b : [d] ~ normal(0, 1)",
-        "input b : [d]"),
     "TP214": Entry(
         "an unknown law",
         "Laws are normal, rademacher, uniform, bernoulli, sparse_normal and constant; each coordinate is independent. Square "

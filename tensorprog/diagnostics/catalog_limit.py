@@ -214,6 +214,12 @@ _POWERS = {
         "effect.",
         "s = dot(w[0], v) / sqrt(n)\nf = dot(w[1], tanh(s * (W @ v))) / sqrt(n)\noutput f",
         "s = moment(w[0] * v)\nf = dot(w[1], tanh(s + W @ v)) / sqrt(n)\noutput f"),
+    "TP521": Entry(
+        "samples whose law is random",
+        "`output sample(...)` gives draws of the limit variables of a vector's coordinates, of one law for all networks. Where a "
+        "program declares random arrays without a width, every network has a law of its own.",
+        "matrix A : [P, d] ~ normal(0, 1)\nx = tanh(A[0, 0] * v)\noutput sample(x) as neurons",
+        "input A : [P, d]\nx = tanh(A[0, 0] * v)\noutput sample(x) as neurons"),
     "TP514": Entry(
         "an accepted warning that is not there (warning)",
         "A comment `# accept TP512: reason` at the end of a line accepts the warnings of that code about this line. "

@@ -113,6 +113,7 @@ def _with_coefficients(program: Program, diagonals: tuple[Cell, ...]) -> tuple[P
         try:
             return homogeneous(program, cells), tuple(c for c in diagonals if c in cells)
         except NoCoefficient as other:
+            # What is linear holds no coefficients. Without this cell, others may turn out to be linear as well.
             cells -= {other.cell}
 
 

@@ -149,6 +149,7 @@ class _Same:
 
     def seen_again(self, load: Let) -> bool:
         """Whether a load gives the same when the loop is split before it."""
+        assert isinstance(load.op, Load)
         cell = load.op.cell
         return cell not in self.cells or cell not in self.often and _is_split(cell, load, self.loop)
 

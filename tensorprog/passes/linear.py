@@ -213,6 +213,7 @@ class _Homogenizer:
             case MatMul(arg=arg):
                 return 1, replace(op, arg=self._raised(arg, 1, arg))
             case Moment(arg=arg):
+                # E[x] = <x, 1>, of the second degree with the constant vector.
                 lower = self.degrees[arg] == 1 or (bool(self.coefficients) and self.degrees[arg] == 0)
                 return 0, replace(op, arg=self._raised(arg, 2, arg) if lower else arg)
             case Contract(left=left, right=right):
@@ -233,6 +234,7 @@ class _Homogenizer:
         if not any(degrees):
             if self.coefficients and var.type.width and not is_smooth(op):
                 raise NotLinear(f"'{op.fn}' of coefficients is not smooth")
+            # Zero times anything is zero, and so is a sum of zeros: it fits any degree.
             zero = ANY in degrees if op.fn == "mul" else op.fn in ("neg", "add", "sub") and set(degrees) == {ANY}
             return (ANY if zero else 0), op
         match op.fn, op.order:

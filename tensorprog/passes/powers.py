@@ -114,6 +114,7 @@ def initial_power(program: Program, initial: Initial, env: Mapping[str, object])
         (first, first_power), (variance, variance_power) = scaled
         power = None if variance == 0 else variance_power / 2
         if isinstance(initial.cell.type, MatrixType):
+            # A matrix sums n independent terms for each coordinate: n**(1/2) times an entry (TP IV, 7.1).
             return total(power, Fraction(1, 2))
         return larger(power, None if law.name == "sparse_normal" or first == 0 else first_power)
     if law.name in ("uniform", "constant"):
@@ -135,6 +136,8 @@ def infer_powers(program: Program, env: Mapping[str, object], reporter: Reporter
     inference.powers.fixed |= declared_names(program)
     flat = list(walk(program.body))
     cells = {c for s in flat for c in [getattr(s, "cell", None)] if c is not None}
+    # A power gets from cell to cell in a round (Bellman and Ford): what rises after as many rounds as there are cells
+    # feeds itself.
     for _ in range(len(cells) + 3):
         changed = inference.round(flat)
         inference.powers.first = inference.powers.first or dict(inference.powers.of)
@@ -213,6 +216,7 @@ class _Inference:
                 return None if value == 0 or value in (float("inf"), float("-inf")) else Fraction(0)
             case ParamRef(name=name):
                 if name in self.env:
+                    # Exponents are short fractions: 0.333... of a floating point number is meant as 1/3.
                     self._know(var, Fraction(self.env[name]).limit_denominator(1000), {name})
                 return Fraction(0)
             case FromInt(expr=expr):
@@ -268,6 +272,8 @@ class _Inference:
         degree = homogeneous_degree(op.fn)
         if degree is not None:
             if powers[0] is None:
+                # A zero argument: phi^(k)(0) of a homogeneous function is zero, but for the derivative that is
+                # constant.
                 return None if degree - op.order > 0 else Fraction(0)
             return powers[0] * (degree - op.order)
         if powers[0] and isinstance(op, Elementwise):  # of entries: when their powers are final
@@ -280,8 +286,10 @@ class _Inference:
         if term.fn == PRODUCT:
             return total(*powers)
         if term.fn == POLAR:
+            # Its singular values are 1, so that the operator is of order one whatever the matrix was.
             return None if powers[0] is None else Fraction(0)
         if term.fn == POLAR_ADJOINT:
+            # polar(c M) = polar(M), so that the derivative by M has the inverse power of M.
             return None if None in powers else powers[1] - powers[0]
         return total(self._elementwise(term, entry_powers(self.powers, term)), Fraction(1))
 

@@ -122,12 +122,14 @@ def _slope(widths: tuple[int, ...], sizes: list[list[float]], tolerance: float) 
     if not all(np.all(np.isfinite(a)) and np.all(a > 0) for a in arrays):
         return Slope(widths, means, (0.0,) * len(widths), None, None, tolerance)
     logs = np.array([np.log(a).mean() for a in arrays])
+    # A thousandth at least: two seeds may agree by chance.
     errors = np.array([max(np.log(a).std(ddof=1) / np.sqrt(len(a)), 1e-3) for a in arrays])
     x, weights = np.log(np.asarray(widths, dtype=float)), errors**-2.0
     centre = np.average(x, weights=weights)
     curvature = np.sum(weights * (x - centre)**2)
     exponent = float(np.sum(weights * (x - centre) * logs) / curvature)
     residuals = logs - np.average(logs, weights=weights) - exponent * (x - centre)
+    # Residuals that are larger than the scatter of seeds explains widen the error.
     excess = max(1.0, float(np.sum(weights * residuals**2)) / max(1, len(x) - 2))
     return Slope(widths, means, tuple(errors), exponent, float(np.sqrt(excess / curvature)), tolerance, *_drift(x, logs, errors))
 

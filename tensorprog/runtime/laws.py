@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from tensorprog.runtime.sampling import Space
+
+class Coordinates(Protocol):
+    """What laws are drawn from: numbers for each of `samples` coordinates, as a space of particles gives them."""
+
+    @property
+    def mirrored(self) -> bool: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    def normal(self, count: int, *, mirror: bool = False) -> np.ndarray: ...
+
+    def uniform(self, count: int) -> np.ndarray: ...
 
 
-def draw(space: Space, law: str, count: int, args: tuple[float, ...], *, mirror: bool = False) -> np.ndarray:
+def draw(space: Coordinates, law: str, count: int, args: tuple[float, ...], *, mirror: bool = False) -> np.ndarray:
     """`count` independent vectors with iid coordinates of a law: [count, N].
 
     Args:

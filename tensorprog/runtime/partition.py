@@ -23,6 +23,7 @@ RESOLVED, ROUNDING = 2e-14, 3e-16
 #: The intervals that are looked at first end at powers of 2 from here on.
 FIRST = -24
 _CHEBYSHEV = np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)
+# From values at the nodes to Chebyshev coefficients; the first comes out twice as large, and is not looked at.
 _TRANSFORM = np.cos(np.outer(np.arange(POINTS), np.arccos(_CHEBYSHEV))) * 2 / POINTS
 _TAIL = 4
 
@@ -124,6 +125,7 @@ def _sizes(values: np.ndarray) -> np.ndarray:
 
 
 def _parity(f: Callable, edges: np.ndarray) -> int:
+    # Points that are not symmetric in an interval, so that no symmetry about its middle can deceive.
     x = np.outer(np.diff(edges), [0.21, 0.5, 0.83]) + edges[:-1, None]
     with np.errstate(all="ignore"):
         right, left = f(x), f(-x)

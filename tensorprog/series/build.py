@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tensorprog.diagnostics import ProgramError, Reporter
-from tensorprog.ir.program import Fluctuation, Let, Program, walk
+from tensorprog.ir.program import Program
 from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.hoist import hoist
@@ -16,7 +16,8 @@ from tensorprog.passes.known_numbers import names_in_exponents
 from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared_names, initial_power, power_text
 from tensorprog.passes.pull_numbers import pull_numbers
 from tensorprog.passes.simplify import simplify, without_idle
-from tensorprog.series.draws import Gaussians, NestedDraws, with_draws
+from tensorprog.series.declared_draws import without_small_starts
+from tensorprog.series.draws import Gaussians, NestedDraws, is_random, with_draws
 from tensorprog.series.orders import Unfollowed, find_needed, find_orders, without_effect
 from tensorprog.series.superpose import superposed
 from tensorprog.series.write import write
@@ -72,7 +73,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     limit, coefficients = superposed(limit, env)
     limit = _simplified(limit)
     gaussians = None
-    if any(isinstance(s, Let) and isinstance(s.op, Fluctuation) for s in walk(limit.body)):
+    if is_random(limit):
         try:
             limit, gaussians = with_draws(limit)
         except NestedDraws as reason:
@@ -84,6 +85,15 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     powers.of |= {i.cell: initial_power(limit, i, env) for i in limit.initials}
     powers.fixed |= declared_names(program) | names_in_exponents(program)
     return SeriesLimit(without_idle(_simplified(limit)), powers, coefficients, gaussians)
+
+
+def with_declared_draws(limit: Program, powers: Powers, env: Mapping[str, object]) -> tuple[Program, Gaussians | None]:
+    """A limit of leading terms, whose declared arrays without a width become draws, if it has any."""
+    limit = without_small_starts(simplify(limit), powers, env)
+    if not is_random(limit):
+        return limit, None
+    limit, gaussians = with_draws(_simplified(hoist(mark_parallel(limit))))
+    return without_idle(_simplified(limit)), gaussians
 
 
 def _simplified(program: Program) -> Program:

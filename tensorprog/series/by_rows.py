@@ -104,6 +104,7 @@ class _ByRows:
         *of_rows, rest = made
         inside = rest.body if isinstance(rest, For) and rest.var == loop.var else (rest,)
         needed = {v for s in walk((*later, *after)) for v in reads(s)}
+        # A temporary of the loop over all rows cannot be read behind it.
         lost = {v for s in walk(tuple(of_rows)) if isinstance(v := defined(s), Var)} & needed
         return (*earlier, *run, *later) if lost else (*earlier, *of_rows, *inside, *later)
 
@@ -120,6 +121,7 @@ class _ByRows:
         index, size = pick
         row = IntSym(self.builder.names.fresh("row"), "loop")
         inside = Counter(c for s in walk(loop.body) for c in touched(s))
+        # A cell that is touched outside of the loop, too, is no value of a row alone.
         fixed = self.fixed | {c for c, count in inside.items() if count != self.everywhere[c]}
         loop = spread(replace(loop, body=_with_row(loop.body, index, row)), fixed, self.builder)
         before, rest = hoisted(loop, self.builder, lambda c, around: c not in fixed and is_new(c, around))

@@ -40,6 +40,7 @@ from tensorprog.passes.gaussian import affine_in_inputs
 from tensorprog.passes.hoist import hoisted, spread
 from tensorprog.passes.rewrite import map_blocks, map_cells, over_elements
 from tensorprog.passes.simplify import remove_unused, simplify, without_idle
+from tensorprog.series.declared_draws import Declared, declared_as_inputs, is_finite
 
 
 class NestedDraws(Exception):
@@ -76,7 +77,10 @@ class Gaussians:
         ranks: of each of them, the number of loops, and of axes of what is drawn in these at once.
         size: the name of the size that is the number of draws.
         random: the outputs that depend on draws; they have the number of the draw as their first index.
-        affine: those that are affine in the draws, and so jointly Gaussian.
+        affine: those that are affine in the draws, and so jointly Gaussian where the draws are.
+        declared: the declared arrays that are drawn as well, by their own laws.
+        given: the covariances that depend on the draws of declared arrays; they have the number of the draw as their first
+            index. Given such a draw, numbers are Gaussian with these.
     """
 
     covariances: Program
@@ -86,24 +90,43 @@ class Gaussians:
     size: str
     random: frozenset[str]
     affine: frozenset[str]
+    declared: tuple[Declared, ...]
+    given: frozenset[str]
+
+
+def is_random(program: Program) -> bool:
+    """Whether a limit program has fluctuations, or declared arrays without a width."""
+    return any(is_finite(i) for i in program.initials) or any(
+        isinstance(s, Let) and isinstance(s.op, Fluctuation) for s in walk(program.body))
 
 
 def with_draws(program: Program) -> tuple[Program, Gaussians]:
-    """The limit program with inputs in the place of its fluctuations, of which there must be one, and what they are.
+    """The limit program with inputs in the place of its fluctuations and its declared arrays without a width, and what
+    they are.
 
     Raises:
-        NestedDraws: a covariance depends on a draw.
+        NestedDraws: a covariance depends on a Gaussian number.
     """
     builder = Builder(used_names(program))
     size, draw = builder.names.fresh("draws"), builder.names.fresh("draw")
     sites = list(_sites(program.body, (), builder))
+    program, declared = declared_as_inputs(program, draw, size, builder)
+    program = replace(program, sizes=(*program.sizes, Size(size, 1)))
     covariances, pairs = _covariance_program(program, sites, builder)
+    given: frozenset[str] = frozenset()
+    if any(isinstance(s, Let) and _reads_a_draw(s, declared) for s in walk(covariances.body)):
+        covariances, given = _over_draws(covariances, draw, size, builder)
     limit, random = _over_draws(_reading(program, sites, draw, size), draw, size, builder)
     names = tuple(s.input for s in sites)
-    degrees = affine_in_inputs(limit, set(names))
-    affine = frozenset(o.name for o in limit.outputs if o.name in random and o.cell in degrees)
+    degrees = affine_in_inputs(limit, {*names, *(d.input for d in declared)})
+    # Given draws of declared arrays, covariances differ from draw to draw: a mixture of Gaussians is no Gaussian.
+    affine = frozenset(o.name for o in limit.outputs if o.name in random and o.cell in degrees and not given)
     ranks = tuple((len(s.loops), len(s.let.var.type.shape)) for s in sites)
-    return limit, Gaussians(covariances, names, ranks, pairs, size, random, affine)
+    return limit, Gaussians(covariances, names, ranks, pairs, size, random, affine, declared, given)
+
+
+def _reads_a_draw(statement: Let, declared: tuple[Declared, ...]) -> bool:
+    return isinstance(statement.op, InputRef) and statement.op.name in {d.input for d in declared}
 
 
 def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iterator[Site]:
@@ -150,6 +173,7 @@ def _covariance_program(program: Program, sites: list[Site], builder: Builder) -
 
     body, outputs, pairs = list(block(program.body, ())), [], {}
     for i, one in enumerate(sites):
+        # Covariances are symmetric: each pair once.
         for j, two in enumerate(sites[: i + 1]):
             name = builder.names.fresh("covariance")
             result = builder.cell(name, TensorType(None, (*one.let.var.type.shape, *two.let.var.type.shape)),
@@ -214,8 +238,7 @@ def _reading(program: Program, sites: list[Site], draw: str, size: str) -> Progr
                      for s in body)
 
     inputs = tuple(Input(s.input, (IntSym(size, "size"), *s.extents), "real", span=s.let.span) for s in sites)
-    return replace(program, body=block(program.body), inputs=(*program.inputs, *inputs),
-                   sizes=(*program.sizes, Size(size, 1)))
+    return replace(program, body=block(program.body), inputs=(*program.inputs, *inputs))
 
 
 def _over_draws(program: Program, draw: str, size: str, builder: Builder) -> tuple[Program, frozenset[str]]:

@@ -64,6 +64,7 @@ class Recipes:
             case Const(value=0):
                 return []
             case WidthConst(width=width):
+                # n is n**1 times 1, another width n**1 times its ratio to n.
                 part = Part(Fraction(1))
                 number = Const(Fraction(1)) if width == self.base else op
                 return [Recipe(part, (), lambda w: w.builder.let(number, let.var.type))]
@@ -167,6 +168,7 @@ class Recipes:
             return
         around = merged(largest)
         for steps in _combinations(lower, around.power):
+            # 1 / b**(m + 1) is odd in what b is odd in if m is even.
             inverse = product((through(_inverse(around), "odd" if len(steps) % 2 == 0 else "even"), *steps)).scaled(
                 -len(steps) * around.power)
             for p in self.parts(top):
@@ -175,6 +177,7 @@ class Recipes:
                     value = w.builder.div(w.part(top, p), b)
                     for step in steps:
                         value = w.builder.div(w.builder.neg(w.builder.mul(value, w.part(bottom, step))), b)
+                    # A multiset of steps stands for all of its orders.
                     return _times(w, value, _orderings(steps))
                 yield Recipe(product((p, inverse)), ((top, p), *((bottom, q) for q in (*largest, *steps))), emit)
 
@@ -188,11 +191,13 @@ class Recipes:
         if around.power and number is None:
             raise PowerError("TP503", "a power of n whose exponent is computed by the program",
                              "write the exponent as a number or a parameter, as in `n**(1/2)`")
+        # 0**k = 0 for k > 0.
         if not largest and (number is None or number > 0):
             return
         needs = ((exponent, ONE),) if self.parts(exponent) else ()
         for steps in _combinations(lower, around.power):
             m = len(steps)
+            # The m-th derivative of x**k is zero for m > k.
             if number is not None and number.denominator == 1 and 0 <= number < m:
                 continue
             even = None if number is None or number.denominator != 1 else (number - m) % 2 == 0
@@ -231,6 +236,7 @@ class Recipes:
                                                    else w.builder.sub(b, a))
                     return w.builder.mul(chosen, w.part(arg, step))
                 yield Recipe(product((base.scaled(-top), step)), (*needs, (arg, step)), emit)
+        # Where the operands cross at first, second-order terms meet a Dirac delta.
         for a, b in combinations_with_replacement(lower, 2):
             yield refusal(product((base.scaled(-top), a, b)).scaled(-top), DELTA)
 
@@ -246,6 +252,7 @@ class Recipes:
                 yield Recipe(ONE, (), lambda w: w.builder.elementwise(op.fn, w.builder.const(0, arg.type),
                                                                       order=op.order))
             return
+        # Around zero: phi(d) = phi(0) + phi'(0) d + ...
         if degree is None and (not largest or largest[0].power < 0):
             largest, lower = (), (*largest, *lower)
         around = merged(largest) if largest else ONE
@@ -254,6 +261,7 @@ class Recipes:
             own = parity(op.fn, op.order + m)
             if not largest and own == "odd":
                 continue  # zero at zero
+            # The derivative of order k of a homogeneous function has the degree less k.
             power = Fraction(0) if degree is None else (degree - op.order - m) * around.power
             value = through(Part(Fraction(0), around.odd, around.unsure), own)
             part = product((value, *steps)).scaled(power)
@@ -291,6 +299,7 @@ class Recipes:
             *_coef(w, factor), w.cell(term.cell, m), term.items, term.transposed)) for m in self.parts(term.cell)]
 
     def _outers(self, term: OuterTerm, factor: tuple[Need, ...]) -> list[Recipe]:
+        # As an operator, an outer product is n times as large as its entries.
         return [Recipe(product([*(p for _, p in factor), a, b]).scaled(Fraction(1)),
                        (*factor, (term.left, a), (term.right, b)), lambda w, a=a, b=b: OuterTerm(
                            *_coef(w, factor), w.part(term.left, a), w.part(term.right, b)))
@@ -325,9 +334,11 @@ def _combinations(lower: tuple[Part, ...], top: Fraction) -> Iterator[tuple[Part
     waiting: list[tuple[Part, ...]] = [()]
     while waiting:
         shorter = waiting.pop(0)
+        # Multisets: parts in the order of `lower`.
         start = lower.index(shorter[-1]) if shorter else 0
         for part in lower[start:]:
             longer = (*shorter, part)
+            # What is smaller than the largest part by more than DEPTH is not followed.
             if sum(p.power - top for p in longer) >= -DEPTH:
                 yield longer
                 waiting.append(longer)

@@ -52,8 +52,8 @@ def coordcheck_command(
     widths: Sequence[int] = (64, 128, 256, 512),
     plot: str | os.PathLike[str] | None = None,
     **options: object,
-) -> tuple[str, bool]:
-    """The slopes of a coordinate check, and whether all are as they should be. The file of `spec` defines `loss` and
+) -> tuple[str, str]:
+    """The slopes of a coordinate check, and its verdict. The file of `spec` defines `loss` and
     `example_targets` too.
 
     Raises:
@@ -71,7 +71,7 @@ def coordcheck_command(
     found = table.coordcheck(loss, (table.traced.inputs, targets), widths, **options)
     if plot is not None:
         found.plot(plot)
-    return str(found), found.passed
+    return str(found), found.verdict
 
 
 def _traced(spec: str):

@@ -24,6 +24,7 @@ from tensorprog.torch.errors import module_error
 from tensorprog.torch.logits import SeenLogits
 from tensorprog.torch.multipliers import products_scaled
 from tensorprog.torch.optimizers import Settings, optimizers
+from tensorprog.verify.report import FAILED, PASSED, UNRESOLVED
 
 if TYPE_CHECKING:
     from tensorprog.torch.graph import Value
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[object, torch.Tensor]
 TINY = 1e-30
+#: The smallest power that mistakes of a parametrization usually have.
+SMALLEST_MISTAKE = 0.5
+#: So many times as many networks as asked for are taken, where something is not resolved.
+MORE = 4
 RATES = {"sgd": 0.1, "adamw": 0.01, "muon": 0.05}
 CONSTANTS = ("std", "multiplier", "lr", "eps", "weight_decay")
 
@@ -50,6 +55,10 @@ class Slope:
     def off(self, tolerance: float) -> bool:
         """Whether the measured power is not 0: by more than the tolerance and two of its errors."""
         return abs(self.measured) > tolerance + 2 * self.error
+
+    def unresolved(self, tolerance: float) -> bool:
+        """Whether a power of 1/2 would have passed as well."""
+        return not SMALLEST_MISTAKE > tolerance + 2 * self.error
 
 
 @dataclass(frozen=True)
@@ -87,9 +96,20 @@ class CoordinateCheck:
         return [s for s in self.slopes if s.off(self.tolerance) and (s.kind in kept or s.measured > 0)]
 
     @property
+    def unresolved(self) -> list[Slope]:
+        """What is no mistake, but would not be seen as one if it grew or fell as the root of the width."""
+        found = self.mistakes
+        return [s for s in self.slopes if s not in found and s.unresolved(self.tolerance)]
+
+    @property
+    def verdict(self) -> str:
+        """"passed", where everything stays of order one; "failed", where something does not; else "not resolved"."""
+        return FAILED if self.mistakes else UNRESOLVED if self.unresolved else PASSED
+
+    @property
     def passed(self) -> bool:
-        """Whether everything stays of order one."""
-        return not self.mistakes
+        """Whether nothing was seen to leave order one, though `verdict` may be "not resolved"."""
+        return self.verdict != FAILED
 
     def table(self) -> str:
         """One line for each activation and parameter."""
@@ -98,7 +118,7 @@ class CoordinateCheck:
             f"{'':{size}}              predicted  measured power of the width, {self.widths[0]} to {self.widths[-1]}"
         ]
         for s in self.slopes:
-            mark = "  <- not of order one" if s in self.mistakes else ""
+            mark = "  <- not of order one" if s in self.mistakes else "  not resolved" if s in self.unresolved else ""
             lines.append(f"{s.name:{size}}  {s.kind:10}  {s.predicted:+9.2f}  {s.measured:+.2f} +- {s.error:.2f}{mark}")
         return "\n".join(lines)
 
@@ -133,6 +153,7 @@ def coordcheck(
         loss: a function of the module's output and the batch's targets.
         batch: the inputs (a tensor or a tuple of them) and the targets.
         lr, eps, weight_decay: at the base width.
+        seeds: of how many networks of each width at least; where something is not resolved, of up to four times as many.
         skip: how many first steps are not counted.
         constant: settings that are left as at the base width, out of "std", "multiplier", "lr", "eps", "weight_decay",
             to see what a mistake does. Predictions know of "lr", "weight_decay" and multipliers of logits.
@@ -144,11 +165,26 @@ def coordcheck(
         raise module_error("TP805", "a slope takes two widths, one seed, and more steps than are skipped")
     lr = RATES[table.optimizer] if lr is None else lr
     settings = Settings(eps=eps, weight_decay=weight_decay)
-    runs = [
-        [_measure(table, loss, batch, width, steps, skip, (lr, settings), set(constant), seed) for width in widths]
-        for seed in range(seeds)
-    ]
     predicted = dict(_predicted(table, set(constant)))
+    runs: list[list[dict[tuple[str, str], float]]] = []
+    for seed in range(MORE * seeds):
+        runs.append(
+            [_measure(table, loss, batch, width, steps, skip, (lr, settings), set(constant), seed) for width in widths]
+        )
+        if len(runs) >= seeds:
+            found = _check(runs, widths, predicted, tolerance)
+            if found.verdict != UNRESOLVED:
+                break
+    return found
+
+
+def _check(
+    runs: list[list[dict[tuple[str, str], float]]],
+    widths: Sequence[int],
+    predicted: dict[tuple[str, str], float],
+    tolerance: float,
+) -> CoordinateCheck:
+    """What all runs tell, of every seed and width."""
     slopes = [
         _slope(key, [[run[key] for run in row] for row in runs], widths, predicted.get(key, 0.0)) for key in runs[0][0]
     ]
@@ -179,16 +215,17 @@ def _behind(softmax: Value) -> Iterator[Value]:
 
 
 def _slope(key: tuple[str, str], sizes: list[list[float]], widths: Sequence[int], predicted: float) -> Slope:
-    """The mean over seeds of every seed's slope; the error is that of the mean, and that of the straight line."""
+    """The mean over seeds of every seed's slope; the error is that of the mean, and that of the straight line. One seed at two
+    widths tells none."""
     logs = np.log(np.maximum(np.array(sizes), TINY))
     x = np.log(np.array(widths, dtype=float))
     x -= x.mean()
     each = logs @ x / (x @ x)
     residuals = logs.mean(axis=0) - logs.mean() - each.mean() * x
     line = math.sqrt(residuals @ residuals / max(len(x) - 2, 1) / (x @ x))
-    scatter = each.std(ddof=1) / math.sqrt(len(each)) if len(each) > 1 else 0.0
+    scatter = each.std(ddof=1) / math.sqrt(len(each)) if len(each) > 1 else 0.0 if len(x) > 2 else math.nan
     return Slope(
-        key[1], key[0], predicted, float(each.mean()), float(max(line, scatter)), tuple(np.exp(logs.mean(axis=0)))
+        key[1], key[0], predicted, float(each.mean()), float(np.maximum(line, scatter)), tuple(np.exp(logs.mean(axis=0)))
     )
 
 

@@ -10,8 +10,14 @@ if TYPE_CHECKING:
 
 
 def plot(found: CoordinateCheck, path: str | os.PathLike[str]) -> None:
-    """Draw the sizes on logarithmic axes; mistakes are thick."""
+    """Draw the sizes on logarithmic axes; mistakes are thick.
+
+    Raises:
+        ProgramError: TP711, for another kind of file; TP707, when it cannot be written.
+    """
     from matplotlib.figure import Figure
+
+    from tensorprog.panels import save
 
     figure = Figure(figsize=(11, 5), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2), ("update", "activation"), strict=True):
@@ -30,4 +36,4 @@ def plot(found: CoordinateCheck, path: str | os.PathLike[str]) -> None:
         axes.set_xlabel("width")
         axes.set_title("change by a parameter's own update" if kind == "update" else "size of a module's output")
         axes.legend(fontsize="x-small")
-    figure.savefig(path)
+    save(figure, path)

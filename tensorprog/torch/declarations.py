@@ -31,7 +31,7 @@ class Names:
     """Names in the program: of parameters, values and widths.
 
     Args:
-        numbers: parameters without an axis that grows are numbers, not averages of random vectors.
+        numbers: parameters without an axis that grows are assigned, and not declared with a law.
         apart: parameters that are never written as one matrix `[n, d]`.
     """
 
@@ -97,9 +97,11 @@ class Names:
         """Their declarations, independent in every row (and step); `rows` are how many there are."""
         for value, name in self._noises.items():
             atoms = [atom for axis in value.leaves() for atom in axis]
-            family = [*rows, *(str(atom.sizes[0]) for atom in atoms if not atom.is_width)]
-            width = next(self.width(atom) for atom in atoms if atom.is_width)
-            yield f"vector {name}[{', '.join(family)}] : [{width}] ~ bernoulli({value.keep!r})"
+            sizes = [str(atom.sizes[0]) for atom in atoms if not atom.is_width]
+            width = next((self.width(atom) for atom in atoms if atom.is_width), None)
+            if width is None:
+                sizes, width = sizes[:-1], sizes[-1] if sizes else "1"
+            yield f"vector {name}[{', '.join((*rows, *sizes))}] : [{width}] ~ bernoulli({value.keep!r})"
 
     def width(self, atom: Atom) -> str:
         """The width of an axis' factor, declared when it is first met."""
@@ -193,27 +195,29 @@ def _declaration(names: Names, value: Value, law: InitialLaw, power: Fraction, b
     bracket = f"[{', '.join(map(str, family))}]" if family else ""
     if names.is_table(value):
         widths.append(str(value.leaves()[1][0].sizes[0]))
-    kind = "matrix" if len(widths) == 2 else "vector"
     if len(widths) > 2:
         raise module_error("TP807", f"{value.name} has more than two axes that grow with the width", value.place)
-    shape = ", ".join(widths or ["n"])
-    return f"{kind} {name}{bracket} : [{shape}] {_law(law, power, base, laws, averaged=not widths)}"
+    if not widths:
+        # An array of finite size: the last one or two of its axes are the declared object's own.
+        sizes = [str(size) for size in family] or ["1"]
+        outer, widths = sizes[:-2], sizes[-2:]
+        bracket = f"[{', '.join(outer)}]" if outer else ""
+    kind = "matrix" if len(widths) == 2 else "vector"
+    return f"{kind} {name}{bracket} : [{', '.join(widths)}] {_law(law, power, base, laws)}"
 
 
-def _law(initial: InitialLaw, power: Fraction, base: int, laws: str, averaged: bool = False) -> str:
-    """`averaged`: a number is sqrt(n) times the average of the vector, so that its mean is smaller by that."""
+def _law(initial: InitialLaw, power: Fraction, base: int, laws: str) -> str:
     law, ratio = initial.law, (base / initial.width) ** float(initial.power)
     mean, std = law.mean * ratio, law.std * ratio
     if law.size == 0.0:
         return "= 0"
     scale = base ** -float(power)
-    mean_power = power - Fraction(averaged, 2)
     if law.kind == "constant":
-        return f"~ constant({_times(mean * scale, mean_power)})"
+        return f"~ constant({_times(mean * scale, power)})"
     if law.kind == "uniform" and laws == "exact" and mean == 0.0:
         half = f"sqrt({_times(3 * (std * scale) ** 2, 2 * power)})"
         return f"~ uniform(-{half}, {half})"
-    return f"~ normal({_times(mean * scale, mean_power) if mean else '0'}, {_times((std * scale) ** 2, 2 * power)})"
+    return f"~ normal({_times(mean * scale, power) if mean else '0'}, {_times((std * scale) ** 2, 2 * power)})"
 
 
 def _power(power: Fraction) -> str:

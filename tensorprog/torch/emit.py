@@ -16,8 +16,8 @@ from tensorprog.diagnostics import ProgramError
 from tensorprog.torch.declarations import Names, declarations
 from tensorprog.torch.errors import module_error
 from tensorprog.torch.reading import Reader, split
+from tensorprog.torch.row_mixing import of_one_row, refuse_mixed_rows
 from tensorprog.torch.statements import Statements
-from tensorprog.torch.tracing import trace
 from tensorprog.torch.training import training_text
 
 if TYPE_CHECKING:
@@ -120,13 +120,14 @@ def program_text(
         raise module_error("TP805", f"there is no kind of program {kind!r}", help=f"there is: {', '.join(KINDS)}")
     if kind == "kernels" and settings:
         raise module_error("TP805", f"kernels have no setting {next(iter(settings))!r}")
-    single = trace(traced.make, tuple(x[:1] for x in traced.inputs), traced.widths, traced.train)
+    single = of_one_row(traced)
     if single.graph.output.width_count:
         raise module_error(
             "TP807",
             "the output grows with the width: programs are of outputs of a fixed size",
             single.graph.output.place,
         )
+    refuse_mixed_rows(single, traced)
     if kind == "kernels":
         names = Names(single)
         text, tables = _kernels(single, names, component, nngp, laws, ntk_power), names.tables

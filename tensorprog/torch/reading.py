@@ -89,8 +89,9 @@ class Reader:
 
     def _param(self, v: Value, index: Index) -> str:
         own = self.flat(index)
-        name = self.names.declared(v.name) + (f"[{', '.join(own)}]" if own else "")
-        return name if v.width_count or self.names.numbers else f"sqrt(n) * moment({name})"
+        if not own and not v.width_count and not self.names.numbers:
+            own = ["0"]
+        return self.names.declared(v.name) + (f"[{', '.join(own)}]" if own else "")
 
     def _number(self, v: Value, index: Index) -> str:
         first, second = v.pair
@@ -104,14 +105,10 @@ class Reader:
         return f"{_plain(first / self.traced.widths[0] ** float(power))} * n**({power})"
 
     def _noise(self, v: Value, index: Index) -> str:
-        if not v.width_count:
-            raise module_error(
-                "TP807",
-                "dropout of what does not grow with the width leaves the limit random",
-                v.place,
-                help="trace the module in eval mode",
-            )
-        return f"{self.names.noise(v)}[{', '.join((*self.rows, *self.flat(index)))}]"
+        own = self.flat(index)
+        if not own and not v.width_count:
+            own = ["0"]
+        return f"{self.names.noise(v)}[{', '.join((*self.rows, *own))}]"
 
     def _buffer(self, v: Value, index: Index) -> str:
         table = v.pair[0]

@@ -7,7 +7,6 @@ are those of autograd. They are held against the limit as networks of `verify` a
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from tensorprog.results import Result
+from tensorprog.simulate import mean_over_networks
 from tensorprog.torch.emit import KINDS, kernels_of, program_of
 from tensorprog.torch.errors import module_error
 from tensorprog.torch.graph import MOVES, Value
@@ -99,9 +99,9 @@ def _simulated(networks: Callable[[nn.Module], Arrays], shapes: Mapping, width: 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(drawn))
             found.append(networks(networks.traced.make(width).train(networks.traced.train)))
-    samples = {name: np.stack([f[name].reshape(shape) for f in found]) for name, shape in shapes.items()}
-    values = {name: drawn.mean(axis=0) for name, drawn in samples.items()}
-    errors = {name: drawn.std(axis=0, ddof=1) / math.sqrt(seeds) for name, drawn in samples.items()}
+    samples, values, errors = mean_over_networks(
+        [{name: f[name].reshape(shape) for name, shape in shapes.items()} for f in found]
+    )
     diverged = {name: None for name, value in values.items() if not np.isfinite(value).all()}
     return Result(
         values, errors, dict.fromkeys(values, "finite"), settings={"width": width, "seeds": seeds, "seed": seed},

@@ -12,6 +12,8 @@ from tensorprog.results_text import NO_LIMIT, html_cells, html_table, with_error
 from tensorprog.verify.statistics import Power
 
 AGREES, DIFFERS, DIVERGED, UNRESOLVED = "agrees", "differs", "diverged", "not resolved"
+#: Verdicts on all outputs together, beside `UNRESOLVED`.
+PASSED, FAILED = "passed", "failed"
 
 __all__ = ["AGREES", "DIFFERS", "DIVERGED", "NO_LIMIT", "UNRESOLVED", "Finding", "Verification"]
 
@@ -56,7 +58,8 @@ class Verification:
         networks: a simulation for every width, smallest first.
         extrapolated: what the means over networks tend to, with plain standard errors.
         findings: a `Finding` for every output.
-        passed: whether no output differs or diverged.
+        verdict: of all outputs together: "passed", where every output agrees; "failed", where one differs or diverged; else
+            "not resolved".
     """
 
     def __init__(self, limit: Result, networks: tuple[Result, ...], extrapolated: Result,
@@ -67,8 +70,15 @@ class Verification:
         self.findings = dict(findings)
 
     @property
+    def verdict(self) -> str:
+        if not all(self.agrees(name) for name in self.findings):
+            return FAILED
+        return UNRESOLVED if any(f.verdict == UNRESOLVED for f in self.findings.values()) else PASSED
+
+    @property
     def passed(self) -> bool:
-        return all(self.agrees(name) for name in self.findings)
+        """Whether no output differs or diverged: nothing speaks against the limit, though `verdict` may be "not resolved"."""
+        return self.verdict != FAILED
 
     def agrees(self, name: str) -> bool:
         """Whether nothing speaks against the limit of an output."""
@@ -97,7 +107,7 @@ class Verification:
 
     def as_dict(self) -> dict[str, object]:
         """Everything but single networks, as lists and dictionaries."""
-        return {"passed": self.passed, "findings": {name: asdict(found) for name, found in self.findings.items()},
+        return {"verdict": self.verdict, "passed": self.passed, "findings": {name: asdict(found) for name, found in self.findings.items()},
                 "limit": self.limit.as_dict(), "extrapolated": self.extrapolated.as_dict()["results"],
                 "widths": [result.as_dict() for result in self.networks]}
 

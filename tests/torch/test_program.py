@@ -32,12 +32,12 @@ vector layer0_bias : [n] = 0
 matrix layer2_weight : [n, n] ~ normal(0, 1/n)
 vector layer2_bias : [n] = 0
 vector layer4_weight[2] : [n] ~ normal(0, 1/n)
-vector layer4_bias[2] : [n] = 0
+vector layer4_bias : [2] = 0
 
 for a in range(P):
     layer1[a] = tanh(layer0_weight @ X[a] + layer0_bias)
     layer3[a] = tanh(layer2_weight @ layer1[a] + layer2_bias)
-    f[a] = dot(layer3[a], layer4_weight[0]) + (sqrt(n) * moment(layer4_bias[0]))
+    f[a] = dot(layer3[a], layer4_weight[0]) + layer4_bias[0]
 
 for a in range(P):
     for c in range(P):

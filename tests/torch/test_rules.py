@@ -47,12 +47,13 @@ def fill(module, own, traced):
                 continue
             atoms = [atom for axis in value.leaves() for atom in axis]
             parts = tensor.reshape([atom.sizes[0] for atom in atoms])
-            finite = [range(atom.sizes[0]) if not atom.is_width else (slice(None),) for atom in atoms]
+            # An array without a width has its last two axes itself; others are families of vectors and matrices.
+            own_axes = atoms[-2:] if not value.width_count else [atom for atom in atoms if atom.is_width]
+            finite = [(slice(None),) if atom in own_axes else range(atom.sizes[0]) for atom in atoms]
             for index in itertools.product(*finite):
                 key = "_".join([declared, *(str(i) for i in index if isinstance(i, int))])
-                # What does not grow is sqrt(n) times the average of a vector.
-                part = parts[index] if value.width_count else parts[index].expand(WIDTH) / WIDTH**0.5
-                module.get_parameter(key).copy_(part)
+                part = parts[index]
+                module.get_parameter(key).copy_(part.reshape(module.get_parameter(key).shape))
 
 
 @pytest.fixture(autouse=True)
@@ -251,10 +252,37 @@ def test_dropout_in_training(style):
     assert found["nngp"] == pytest.approx(second * 3 * law.std(4096) ** 2 * 4096, rel=0.1, abs=0.005)
 
 
-def test_dropout_of_numbers_is_refused():
-    traced = trace(net(lambda net, h: F.dropout(h.mean(-1, keepdim=True), 0.3) * h), ROWS.double())
-    with pytest.raises(ProgramError, match="TP807.*dropout of what does not grow"):
-        traced.program()
+def test_dropout_of_numbers_makes_kernels_random():
+    """Of every row, a number is kept or not: 1/keep times the kernel without dropout on the diagonal, in the mean."""
+    make = net(lambda net, h: torch.tanh(h) * F.dropout(h.mean(-1, keepdim=True) * 0 + 1, 0.5))
+    program = trace(make, ROWS.double()).program()
+    assert "~ bernoulli(0.5)" in program.source.text
+    found = program.run({"X": ROWS[:2].numpy()}, samples=512, replicates=2)
+    plain = trace(net(lambda net, h: torch.tanh(h)), ROWS.double()).program().run({"X": ROWS[:2].numpy()})
+    for a, c, factor in ((0, 0, 2), (0, 1, 1)):
+        assert abs(found["nngp"][a, c] - factor * plain["nngp"][a, c]) < 4 * found.error["nngp"][a, c] + 0.01
+
+
+def test_attention_with_dropout():
+    """Weights of attention of one head are numbers: the kernel is random, with the mean of many draws of the module."""
+
+    class Attending(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.embed, self.out = nn.Linear(3, n, bias=False), nn.Linear(n, 1, bias=False)
+
+        def forward(self, x):
+            h = self.embed(x)
+            q = torch.zeros_like(h)
+            return self.out(F.scaled_dot_product_attention(q, q, h, dropout_p=0.25)[:, 0])
+
+    program = trace(Attending, SEQUENCES[:2, :3].double(), train=True).program()
+    X = SEQUENCES[:1, :3].double().numpy()
+    found = program.run({"X": X})
+    gram = X[0] @ X[0].T / 9  # of torch's own uniform initialization: variances 1/(3 fan-in)
+    mean = gram.mean() + (1 / 0.75 - 1) * np.trace(gram) / 9
+    assert abs(found["nngp"][0, 0] - mean / 3) < 4 * found.error["nngp"][0, 0]
+    assert found.spread["nngp"].variance[0, 0] > 0
 
 
 def test_layers_with_dropout_in_both_modes():
@@ -263,5 +291,24 @@ def test_layers_with_dropout_in_both_modes():
 
     assert "bernoulli" not in trace(make, ROWS.double()).program().source.text
     assert "bernoulli(0.75)" in trace(make, ROWS.double(), train=True).program().source.text
-    with pytest.raises(ProgramError, match="TP803.*the batch's own statistics"):
-        trace(lambda n: nn.Sequential(nn.Linear(3, n), nn.BatchNorm1d(n), nn.Linear(n, 1)), ROWS.double(), train=True)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d, lambda n: nn.Unflatten(1, (n, 1)), None])
+def test_tables_of_what_mixes_rows_and_no_programs(layer):
+    """Statistics of a batch are averages over rows, of which a program has one."""
+
+    class Centred(nn.Module):
+        def forward(self, h):
+            return h - h.mean(0)
+
+    def make(n):
+        own = [Centred()] if layer is None else [layer(n)] if layer is nn.BatchNorm1d else \
+            [layer(n), nn.BatchNorm1d(n), nn.Flatten()]
+        return nn.Sequential(nn.Linear(3, n), *own, nn.ReLU(), nn.Linear(n, 1))
+
+    for rows in (ROWS.double(), ROWS.double()[:2]):
+        traced = trace(make, rows, train=True)
+        exponents = traced.parametrize("adamw").exponents()
+        assert next(e for name, e in exponents.items() if name.endswith("0.weight")).lr == 0
+        with pytest.raises(ProgramError, match="TP807.*(one row|mixes the rows)"):
+            traced.program()

@@ -128,7 +128,7 @@ def test_training_is_that_of_torch_s_optimizers(optimizer, loss, eta, options):
         "train", {"y": y}, loss=loss, optimizer=optimizer, eta=eta, T=4, seeds=12, samples=1024, widths=widths,
         **options,
     )
-    assert found.passed, found
+    assert found.passed and found.findings["loss"].verdict == "agrees", found
     limit, widest = found.limit["loss"], found.networks[-1]
     allowed = 4 * (widest.error["loss"] + found.limit.error["loss"]) + 0.02 * limit[0]
     assert np.all(np.abs(widest["loss"] - limit) < allowed)

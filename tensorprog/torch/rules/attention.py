@@ -7,7 +7,7 @@ import torch
 from tensorprog.torch.graph import Value
 from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.linear import contract, letters
-from tensorprog.torch.rules.pointwise import added
+from tensorprog.torch.rules.pointwise import added, dropped
 from tensorprog.torch.rules.views import repeated
 
 
@@ -24,8 +24,6 @@ def _attention(
     scale: float | Both | None = None,
     enable_gqa: bool = False,
 ) -> Value:
-    if dropout:
-        raise low.refuse("attention with dropout has no rule", "trace the module in eval mode")
     if enable_gqa:
         k, v = (_repeated(low, z, q.sizes[-3]) for z in (k, v))
     if scale is None:
@@ -39,6 +37,8 @@ def _attention(
     if mask is not None:
         logits = _masked(low, logits, mask)
     weights = low.emit("softmax", (logits,), logits.axes, "weights", dim=len(logits.axes) - 1)
+    if dropout:
+        weights = dropped(low, weights, weights.axes, dropout)
     return contract(low, weights, v, batch + "xy", batch + "yz", batch + "xz")
 
 

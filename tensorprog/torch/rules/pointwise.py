@@ -57,13 +57,13 @@ for _name, _fn in UNARY.items():
 
 @rule("dropout", "dropout_")
 def _dropout(low: Lowering, x: Value, p: float, train: bool) -> Value:
-    return _dropped(low, x, x.axes, p) if train and p else x
+    return dropped(low, x, x.axes, p) if train and p else x
 
 
 @rule("feature_dropout", "feature_dropout_")
 def _feature_dropout(low: Lowering, x: Value, p: float, train: bool) -> Value:
     """Whole channels are dropped."""
-    return _dropped(low, x, (*x.axes[:2], *((),) * (len(x.axes) - 2)), p) if train and p else x
+    return dropped(low, x, (*x.axes[:2], *((),) * (len(x.axes) - 2)), p) if train and p else x
 
 
 @rule("alpha_dropout", "feature_alpha_dropout")
@@ -73,7 +73,7 @@ def _alpha_dropout(low: Lowering, x: Value, p: float, train: bool) -> Value:
     return x
 
 
-def _dropped(low: Lowering, x: Value, axes: tuple, p: float) -> Value:
+def dropped(low: Lowering, x: Value, axes: tuple, p: float) -> Value:
     """Every entry is kept with probability 1 - p, and divided by that."""
     kept = low.emit("noise", (), axes, "kept", keep=1 - p)
     return low.map("div", low.map("mul", x, kept, suffix="thinned"), 1 - p)

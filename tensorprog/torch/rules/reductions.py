@@ -168,11 +168,13 @@ def _batch_norm(
     eps: float,
     *_: object,
 ) -> Value:
-    if training:
-        raise low.refuse(
-            "batch normalization with the batch's own statistics has no rule", "trace the module in eval mode"
-        )
     rank = len(x.axes) - 2
-    root = low.map("sqrt", low.map("add", _lifted(low, var, rank), eps, suffix="var"), suffix="std")
-    normed = low.map("div", low.map("sub", x, _lifted(low, mean, rank), suffix="centered"), root, suffix="normed")
+    if training:
+        # The statistics of the batch itself: over its rows and all places.
+        dims = (0, *range(2, len(x.axes)))
+        centered = low.map("sub", x, reduce(low, "mean", x, dims, True, "mean"), suffix="centered")
+        normed = _over_root(low, centered, dims, eps)
+    else:
+        root = low.map("sqrt", low.map("add", _lifted(low, var, rank), eps, suffix="var"), suffix="std")
+        normed = low.map("div", low.map("sub", x, _lifted(low, mean, rank), suffix="centered"), root, suffix="normed")
     return _scaled(low, normed, _lifted(low, weight, rank), _lifted(low, bias, rank))
