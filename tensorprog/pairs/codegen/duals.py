@@ -24,7 +24,6 @@ from tensorprog.pairs.codegen.pieces import Piece
 from tensorprog.pairs.codegen.steps import Near
 from tensorprog.pairs.program import Side
 
-
 #: Derivatives at 0 that are looked at.
 MOST_ORDERS = 3
 
