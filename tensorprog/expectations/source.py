@@ -165,9 +165,9 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
     lines += [f"{s} = {printer.doprint(e)}" for s, e in shared]
     if instead:
         text = _Integral(instead.integral, 0, names, printer)
-        lines += [f"q0_ = {printer.doprint(result)}", f"if {_sound(limits, len(instead.variances), printer)}:",
-                  "    return float(q0_), 0.0",
-                  *text.lines(), "return q0_, e0_"]
+        sound = _sound(limits, len(instead.variances), printer)
+        lines += [f"q0_ = {printer.doprint(result)}", f"if {sound}:", "    return float(q0_), 0.0", *text.lines(),
+                  "return q0_, e0_"]
         functions += text.functions
         return _joined(lines, functions, names, arguments, _pair([instead.integral], arguments))
     errors = [_error(value.diff(symbol).xreplace(names), number, printer) for number, symbol in enumerate(integrals)]
