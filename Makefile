@@ -36,13 +36,14 @@ types: $(READY)
 
 # What every stage makes of every example, written anew (tests/goldens).
 goldens: $(READY)
-	$(BIN)/python tests/goldens.py
+	$(BIN)/python tests/helpers/goldens.py
 
 slow: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
+# Every benchmark, and what is better or worse than the last recorded run (`benchmarks/run.py --record` records).
 bench: $(READY)
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(BIN)/python benchmarks/run.py
 
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,docs]

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from figures import note
 
 import tensorprog
 
@@ -85,6 +86,8 @@ def main() -> None:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"100 steps on 100 digits, {replicates} x {size} particles: {seconds:.0f} s, peak memory {memory:.2f} GB, "
               f"errors of the loss up to {found.error['loss'].max():.1e}, of f up to {found.error['f'].max():.1e}")
+        note(f"100 digits, {replicates} x {size}", seconds, "s")
+        note(f"100 digits, {replicates} x {size}: error of f", found.error["f"].max())
 
 
 if __name__ == "__main__":

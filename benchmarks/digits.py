@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from figures import note
 
 import tensorprog
 
@@ -32,9 +33,13 @@ def main() -> None:
         before = seconds
     start = time.perf_counter()
     result = program.run(data)
+    seconds = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f" 100 steps, 8 replicates: {time.perf_counter() - start:.1f} s, final loss {result['loss'][-1]:.6f} "
+    print(f" 100 steps, 8 replicates: {seconds:.1f} s, final loss {result['loss'][-1]:.6f} "
           f"+- {result.error['loss'][-1]:.1e}, peak memory {memory:.2f} GB")
+    note("100 steps, 8 replicates", seconds, "s")
+    note("its error of the final loss", result.error["loss"][-1])
+    note("its memory", memory, "GB")
 
 
 if __name__ == "__main__":

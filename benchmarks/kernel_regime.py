@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from figures import note
 
 RATE = 0.125
 DIMENSION = 20
@@ -111,6 +112,7 @@ def main() -> None:
     first, times, mean, variance = ours(chosen.points, chosen.steps, chosen.repeats)
     print(f"{chosen.points} points, {chosen.steps} steps")
     print(f"tensorprog       first {first:7.2f} s   then {statistics.median(times):7.2f} s")
+    note("a call", statistics.median(times), "s")
     if not chosen.peer_python:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -121,6 +123,7 @@ def main() -> None:
         peer_first, peer_times = found["times"][0], found["times"][1:]
         print(f"neural-tangents  first {peer_first:7.2f} s   then {statistics.median(peer_times):7.2f} s")
         print(f"ratio            first {peer_first / first:7.2f}     then {statistics.median(peer_times) / statistics.median(times):7.2f}")
+        note("neural-tangents to tensorprog", statistics.median(peer_times) / statistics.median(times), better="more")
         print(f"difference: means {np.abs(mean - found['mean']).max():.1e}, variances {np.abs(variance - found['variance']).max():.1e}")
 
 

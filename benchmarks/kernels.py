@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from figures import note
 
 if TYPE_CHECKING:
     from tensorprog.api import CompiledProgram
@@ -195,6 +196,7 @@ def compare_mixed(depth: int, size: int, repeats: int) -> str:
     for name, (program, count) in programs.items():
         times = [timed(lambda: program.kernels(data, L=depth, out=outputs[name])) for _ in range(repeats)]
         costs[name] = 1e9 * statistics.median(times) / (count * size * (size + 1) / 2)
+    note(f"mixed to relu, depth {depth}, {size} rows", costs["mixed"] / costs["relu"])
     return f"mixed      {depth:5} {size:5} {costs['mixed']:11.2f} {costs['relu']:10.2f}"
 
 
@@ -211,6 +213,7 @@ def run_peer(options: argparse.Namespace) -> None:
                     print(f"{activation:10} {depth:5} {size:5}   the peer ran out of memory", flush=True)
                     peer = Peer(options.peer_python, Path(folder))
                     continue
+                note(f"peer to {activation}, depth {depth}, {size} rows", r["peer"] / r["fresh"], better="more")
                 print(f"{activation:10} {depth:5} {size:5} {1e3 * r['peer']:11.1f} {1e3 * r['fresh']:7.1f} "
                       f"{1e3 * r['out']:8.1f} {r['peer'] / r['fresh']:7.1f} {r['peer'] / r['out']:11.1f} "
                       f"{r['difference']:11.1e} {r['memory']:10.1f}", flush=True)

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from figures import note
 from threadpoolctl import threadpool_limits
 
 import tensorprog
@@ -213,6 +214,7 @@ def report(seconds: dict[str, float], losses: dict[str, np.ndarray]) -> None:
     for name, each in seconds.items():
         gap = np.abs(losses[name] - wanted).max()
         ratio = each / seconds["compiled"]
+        note(f"{name} to the compiled program", ratio, better="more")
         print(f"{name:9} {each:.4f} CPU s a meta-step, RATIO to the compiled program {ratio:6.2f}, "
               f"largest difference in a loss {gap:.1e}")
         assert gap < 1e-9, f"the losses of {name} are others"

@@ -5,6 +5,9 @@ predictions are those of 50 images that are not trained on. The limit of a repli
 costs CPU seconds; their product does not depend on how many replicates are averaged, so it compares the sides at equal
 error. A side may be used where its bias is below a third of the wanted error: the networks' bias is c/width, with c
 measured on narrow ones, and their best width is the cheapest one that is allowed. Both sides run in this process, on one thread.
+Particles are runs of eight replicates, with all that belongs to them: the parts that show the bias, and pilots. They are run as
+they are by default, in windows of steps where that is certified, and with `windows=False`. Networks in the same kind of windows
+are beside them, with the longest whose bias, measured by coupling, is a third of what is allowed.
 
     python benchmarks/particles.py [--job digits] [--samples 1024] [--error 1e-3] [--quick]
 """
@@ -21,11 +24,14 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 import numpy as np  # noqa: E402
+from figures import note  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 import tensorprog  # noqa: E402
 
 SINGLE = np.float32
+#: Replicates of a run of particles.
+REPLICATES = 8
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,74 @@ def network(job: Job, data: dict[str, np.ndarray], width: int, seed: int, silent
     return forward(Q)[-1] @ v / width
 
 
+def stages(job: Job, data: dict[str, np.ndarray], width: int, rng: np.random.Generator) -> tuple[Callable, Callable, list]:
+    """For windows: what evaluates averages, their tangent kernel and factors at a state; what adds factors times sums to one; and the
+    first state."""
+    phi, slope = activation(job.nonlinearity)
+    X = data["X"].astype(SINGLE)
+    d, eta = X.shape[1], SINGLE(job.eta)
+    inputs = X @ X.T / SINGLE(d)
+    spread = np.sqrt((2 if job.nonlinearity == "relu" else 1) / width)
+    state = [rng.standard_normal((d, width), SINGLE) / SINGLE(np.sqrt(d)),
+             *(rng.standard_normal((width, width), SINGLE) * SINGLE(spread) for _ in range(job.layers - 1)),
+             rng.standard_normal(width, SINGLE)]
+
+    def stage(state: list) -> tuple:
+        hidden = [phi(X @ state[0])]
+        for W in state[1:-1]:
+            hidden.append(phi(hidden[-1] @ W))
+        back = [state[-1] * slope(hidden[-1])]
+        for k in reversed(range(1, job.layers)):
+            back.insert(0, (back[0] @ state[k].T) * slope(hidden[k - 1]))
+        grams = [h @ h.T / width for h in hidden]
+        kernel = grams[-1] + sum(b @ b.T / width * g for b, g in zip(back, [inputs, *grams[:-1]]))
+        return hidden[-1] @ state[-1] / width, eta * kernel.astype(float), (hidden, back)
+
+    def moved(state: list, factors: tuple, sums: np.ndarray) -> list:
+        hidden, back = factors
+        c = sums.astype(SINGLE)[:, None]
+        found = [state[0] - eta / d * (X.T @ (c * back[0]))]
+        found += [W - eta / width * (h.T @ (c * b)) for W, h, b in zip(state[1:-1], hidden, back[1:])]
+        return [*found, state[-1] - eta * (hidden[-1].T @ c)[:, 0]]
+
+    return stage, moved, state
+
+
+def windowed_network(job: Job, data: dict[str, np.ndarray], width: int, seed: int, bounds: list[int]) -> np.ndarray:
+    """The predictions of one float32 network for one class, trained on all images by windows, as `passes/windows.py` says."""
+    stage, moved, state = stages(job, data, width, np.random.default_rng(seed))
+    y = data["y"][:, 0]
+
+    def slope(f: np.ndarray) -> np.ndarray:
+        return (f - y) / len(y)
+
+    for begin, end in zip(bounds, bounds[1:]):
+        f0, K0, factors = stage(state)
+        last = end - begin - 1
+        f, sums = f0.astype(float), np.zeros(len(y))
+        for _ in range(last):
+            c = slope(f)
+            sums += c
+            f = f - K0 @ c
+        if not last:
+            state = moved(state, factors, slope(f))
+            continue
+        state = moved(state, factors, sums)
+        _, K1, others = stage(state)
+        f, early, late = f0.astype(float), -sums, np.zeros(len(y))
+        for s in range(end - begin):
+            c = slope(f)
+            early += (1 - s / last) * c
+            late += s / last * c
+            f = f - (K0 + (s + 0.25) / last * (K1 - K0)) @ c
+        state = moved(moved(state, factors, early), others, late)
+    phi, _ = activation(job.nonlinearity)
+    hidden = phi(data["Q"].astype(SINGLE) @ state[0])
+    for W in state[1:-1]:
+        hidden = phi(hidden @ W)
+    return (hidden @ state[-1] / width)[:, None]
+
+
 # --- what is measured ---
 
 
@@ -158,23 +232,22 @@ class Side:
         return self.seconds * self.deviation**2
 
 
-def measured(one: Callable[[int], np.ndarray], count: int, truth: np.ndarray) -> tuple[Side, np.ndarray]:
-    """`count` replicates, and the deviation of their mean from the truth."""
+def measured(one: Callable[[int], np.ndarray], count: int, truth: np.ndarray, of: int = 1) -> Side:
+    """A side from `count` results, each the mean of `of` replicates."""
     one(10**6)
     start = time.process_time()
     found = np.array([one(seed) for seed in range(count)])
     seconds = (time.process_time() - start) / count
     variance = float(np.mean(found.var(axis=0, ddof=1)))
-    off = found.mean(axis=0) - truth
-    squared = float(np.mean(off**2)) - variance / count
-    return Side(seconds, variance**0.5, max(squared, 0.0) ** 0.5, (variance / count) ** 0.5), off
+    squared = float(np.mean((found.mean(axis=0) - truth)**2)) - variance / count
+    return Side(seconds / of, (of * variance) ** 0.5, max(squared, 0.0) ** 0.5, (variance / count) ** 0.5)
 
 
 def best_network(job: Job, data: dict, truth: np.ndarray, allowed: float, count: int) -> tuple[str, Side]:
     """The cheapest width whose bias is allowed, and its side. The bias falls as 1/width, and is measured where that is
     cheap."""
     def side(width: int, many: int, silent: bool) -> Side:
-        return measured(lambda seed: network(job, data, width, seed, silent), max(8, many), truth)[0]
+        return measured(lambda seed: network(job, data, width, seed, silent), max(8, many), truth)
 
     narrow = {width: side(width, many, False) for width, many in ((32, 16 * count), (64, 8 * count))}
     constant = float(np.mean([width * found.bias for width, found in narrow.items()]))
@@ -188,8 +261,26 @@ def best_network(job: Job, data: dict, truth: np.ndarray, allowed: float, count:
             name = f"{'silent ' if silent else ''}networks of width {width}"
             possible[name] = replace(side(width, 2 * count, silent), bias=constant / width)
             print(f"  {name}: {row(possible[name])}", flush=True)
+    if job.classes == 1 and not job.batch:
+        bounds = longest_windows(job, data, allowed / 3)
+        name = f"networks of width {least} in {len(bounds) - 1} windows"
+        by_windows = measured(lambda seed: windowed_network(job, data, least, seed, bounds), 2 * count, truth)
+        print(f"  {name}: {row(replace(by_windows, bias=constant / least))}", flush=True)
     name = min(possible, key=lambda n: possible[n].cost)
     return name, possible[name]
+
+
+def longest_windows(job: Job, data: dict[str, np.ndarray], allowed: float, pairs: int = 24) -> list[int]:
+    """Bounds of the longest windows whose bias is allowed: the mean difference of narrow networks of the same seeds."""
+    exact = [windowed_network(job, data, 64, seed, list(range(job.steps + 1))) for seed in range(pairs)]
+    for ratio in (2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25):
+        bounds = list(range(int(np.ceil(3 / ratio))))
+        while bounds[-1] < job.steps:
+            bounds.append(min(job.steps, bounds[-1] + max(1, int(ratio * bounds[-1]))))
+        off = np.mean([windowed_network(job, data, 64, seed, bounds) - e for seed, e in enumerate(exact)], axis=0)
+        if np.sqrt(np.mean(off**2)) < allowed:
+            return bounds
+    return list(range(job.steps + 1))
 
 
 def row(side: Side) -> str:
@@ -203,20 +294,27 @@ def compare(name: str, samples: list[int], error: float, count: int) -> None:
     program = tensorprog.compile(program_text(job))
     given = {"X": data["X"], "y": data["y"], "XQ": data["Q"], "order": data["order"]}
 
-    def particles(many: int, seed: int, replicates: int = 1) -> tensorprog.Result:
-        return program.run(given, samples=many, replicates=replicates, seed=seed, threads=1)
+    def particles(many: int, seed: int, replicates: int = REPLICATES, windows: bool = True) -> tensorprog.Result:
+        return program.run(given, samples=many, replicates=replicates, seed=seed, threads=1, windows=windows)
 
-    long = particles(4 * max(samples), 10**5, max(2, count // 2))
+    long = particles(4 * max(samples), 10**5, max(2, count), windows=False)
     truth = long["final"]
     print(f"{name}: {job}\n  limit known to {np.sqrt(np.mean(long.error['final']**2)):.1e}, by {long.method['final']}")
     found = {}
     for many in samples:
-        side, _ = measured(lambda seed, n=many: particles(n, seed)["final"], count, truth)
-        found[many] = side
-        print(f"  particles, {many:6d} samples: {row(side)}")
-    name, networks = best_network(job, data, truth, error / 3, count)
+        for windows in (False, True):
+            taken = particles(many, 0, windows=windows).settings.get("windows")
+            how = f"{taken} windows" if taken else "exact steps"
+            if windows and not taken:
+                print(f"  particles, {many:6d} samples: no windows")
+                continue
+            found[f"{many} samples, {how}"] = side = measured(
+                lambda seed, n=many, w=windows: particles(n, seed, windows=w)["final"], max(4, count // 2), truth, REPLICATES)
+            print(f"  particles, {many:6d} samples, {how}: {row(side)}", flush=True)
+    other, networks = best_network(job, data, truth, error / 3, count)
     best = min(found, key=lambda n: found[n].cost)
-    print(f"  RATIO {name} / particles ({best} samples): {networks.cost / found[best].cost:.2f}")
+    print(f"  RATIO {other} / particles ({best}): {networks.cost / found[best].cost:.2f}")
+    note(f"networks to particles, {name}", networks.cost / found[best].cost, better="more")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from figures import note
 from threadpoolctl import threadpool_limits
 
 import tensorprog
@@ -85,6 +86,7 @@ def report(target: float, error: float, seconds: float, samples: int, rows: list
     print(f"one network with error {target:g}: width {needed:,.0f}, {cost:,.1f} s (extrapolated)")
     print(f"particles with error {error:.2e}: {samples}, {seconds:.3f} s")
     print(f"RATIO single network / particles: {cost / seconds:,.0f}")
+    note("a single network to particles", cost / seconds, better="more")
     print("Averaging many narrower networks instead (possible while the bias of order 1/width is below the target):")
     for width, own, each in rows:
         count = max(1.0, (own / target) ** 2)

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from figures import note
 
 SCRIPTS = sorted(Path(__file__).with_name("same_jobs").glob("*.py"))
 POINTS = 500
@@ -35,6 +36,7 @@ def main() -> None:
             python = peer if script.stem.endswith("neural_tangents") else sys.executable
             if python:
                 first, second = (run(python, script, folder) for _ in range(2))
+                note(f"{script.stem}, second run", second[0], "CPU s")
                 print(f"{script.stem:<28} {lines(script):5}   {first[0]:9.1f} s {first[1]:7.1f} s   "
                       f"{second[0]:9.1f} s {second[1]:7.1f} s   {second[2]}", flush=True)
 

@@ -15,6 +15,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+from figures import note
 
 import tensorprog
 
@@ -79,6 +80,8 @@ def main() -> None:
             program.kernels(data[size])
             least = min(seconds(program, data[size]) for _ in range(options.repeats))
             base.setdefault(size, least)
+            if name != "relu":
+                note(f"{name} to ReLU, {size} rows", least / base[size])
             line += f"   {1e3 * least:10.1f} {least / base[size]:6.1f}"
         print(line, flush=True)
 

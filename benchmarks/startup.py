@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from figures import note
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -83,6 +84,11 @@ def stages(program: str, data: str) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
+def show(what: str, seconds: float) -> None:
+    print(f"{what + ':':<20}{seconds:.2f} s")
+    note(what, seconds, "s")
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -90,11 +96,11 @@ def main() -> None:
         long = folder / "long.tp"
         long.write_text(long_program(100))
         timed("check", str(long))
-        print(f"check, 100 lines:   {min(timed('check', str(long)) for _ in range(5)):.2f} s")
-        print(f"compile, 100 lines: {min(timed('compile', str(long)) for _ in range(3)):.2f} s")
+        show("check, 100 lines", min(timed("check", str(long)) for _ in range(5)))
+        show("compile, 100 lines", min(timed("compile", str(long)) for _ in range(3)))
         program, data = first_program(folder)
-        print(f"first run:          {timed('run', program, data):.2f} s")
-        print(f"second run:         {min(timed('run', program, data) for _ in range(3)):.2f} s")
+        show("first run", timed("run", program, data))
+        show("second run", min(timed("run", program, data) for _ in range(3)))
         os.environ["XDG_CACHE_HOME"] = str(folder / "other")
         first, second = stages(program, data), stages(program, data)
         print("\nseconds of stages               first  second")

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from figures import note
 from scipy.linalg.blas import saxpy, sdot, sscal
 from threadpoolctl import threadpool_limits
 
@@ -274,6 +275,8 @@ def main() -> None:
     for least in options.min_counts:
         rows.append(measure(program, text, least, options))
         print(describe(rows[-1]), flush=True)
+    for row in rows:
+        note(f"a word, {row.words} words", 1e3 * row.costs[LIMIT].cpu, "ms")
     print(extrapolate(rows))
     if options.plot:
         draw(rows, options.plot)

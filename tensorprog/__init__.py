@@ -22,6 +22,7 @@ _HOMES = {
     "unregister": "tensorprog.extensions",
     "Nonlinearity": "tensorprog.ir.functions",
     "Ensemble": "tensorprog.ensembles",
+    "Evaluator": "tensorprog.evaluators",
     "DerivationFormat": "tensorprog.display",
     "ResultFormat": "tensorprog.save",
 }

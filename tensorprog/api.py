@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from tensorprog.verify.report import Verification
 
 STAGES = ("ast", "program", "limit", "plan", "kernel")
-METHODS = ("auto", "span", "covariance", "particles")
 DTYPES = ("float64", "float32")
 
 Data = Mapping[str, object]
@@ -285,7 +284,7 @@ class CompiledProgram:
             dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
             watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
             error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0,
-            scheduler: Scheduler | None = None, **settings: object) -> Result:
+            scheduler: Scheduler | None = None, windows: bool = True, **settings: object) -> Result:
         """The limit of every output. One that is random is given by its mean, with `Result.spread`.
 
         Args:
@@ -308,6 +307,8 @@ class CompiledProgram:
             error: the errors that are wanted, of all outputs, or by output or part of one, as in `{"loss[-1]": 1e-3}`: samples
                 and replicates grow until they are reached or `budget` seconds are spent; see `Result.accuracy`.
             scheduler: the address of a scheduler of `dask.distributed`, or a client of one, whose workers run the replicates.
+            windows: whether particles may take several steps of gradient descent at once, where a pilot shows that this
+                changes outputs by less than a third of the error. What it changes is in the error.
             settings: sizes and parameters, by name.
 
         Raises:
@@ -318,17 +319,22 @@ class CompiledProgram:
         return self.run_with(data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance,
                              method=method, threads=threads, dtype=dtype, checkpoint=checkpoint, every=every,
                              watch=watch, progress=progress, limit=limit, error=error, budget=budget, draws=draws,
-                             scheduler=scheduler)
+                             scheduler=scheduler, windows=windows)
 
     def run_with(self, data: Data | None, settings: Mapping[str, object], *, samples: int | None = None, replicates: int = 8,
                  seed: int = 0, tolerance: float | None = None, method: str = "auto", threads: int | None = None,
                  dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
                  watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
                  error: float | Mapping[str, float] | None = None, budget: float = 600.0, draws: int = 0,
-                 scheduler: Scheduler | None = None, replicates_in: str | os.PathLike[str] | None = None) -> Result:
+                 scheduler: Scheduler | None = None, windows: bool = True,
+                 replicates_in: str | os.PathLike[str] | None = None,
+                 aim: float | Mapping[str, float] | None = None) -> Result:
         """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`. Replicates that are
-        kept in `replicates_in` are taken from there, as from a checkpoint."""
-        require_choice("TP706", "method", method, METHODS)
+        kept in `replicates_in` are taken from there, as from a checkpoint. `aim` are the errors that a run with these samples
+        is one of several attempts at."""
+        from tensorprog.evaluators import methods
+
+        require_choice("TP706", "method", method, methods())
         require_choice("TP706", "dtype", dtype or "float64", DTYPES)
         for name, value in (("samples", 1 if samples is None else samples), ("replicates", replicates)):
             require_positive(name, value)
@@ -341,14 +347,17 @@ class CompiledProgram:
                 return reach(lambda samples, replicates: self.run_with(
                     data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                     threads=threads, dtype=dtype, checkpoint=checkpoint, every=every, watch=watch, progress=progress,
-                    limit=limit, draws=draws, scheduler=cluster, replicates_in=None if limit else Path(folder, "run")),
+                    limit=limit, draws=draws, scheduler=cluster, windows=windows,
+                    replicates_in=None if limit else Path(folder, "run"), aim=error),
                     error, samples or PILOT, replicates, budget)
         if limit is not None:
             return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
                 self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,
-                threads=threads, dtype=dtype, every=every, watch=watch, draws=draws, scheduler=scheduler))
+                threads=threads, dtype=dtype, every=every, watch=watch, draws=draws, scheduler=scheduler, windows=windows,
+                aim=aim))
         env, missing, warnings = self._prepare(data, settings)
         from tensorprog.effort import USUAL, usual_samples
+        from tensorprog.evaluators.windows import Windowing
         from tensorprog.jumps import run_draws, run_limit
         from tensorprog.progress import shown
         from tensorprog.resume import finished, kept
@@ -357,10 +366,11 @@ class CompiledProgram:
         with (shown(progress) as report, kept(checkpoint, every, self.source, env, "limit", dtype or "float64") as state,
               finished(checkpoint or replicates_in, self.source, env) as results, connected(scheduler) as cluster):
             compiled, biased, notes = self.compiled_for(env), set(), Notes()
+            windowing = Windowing(aim) if windows else None
             given, samples = samples or USUAL, samples or usual_samples(compiled, env, method, tolerance)
             options = {"samples": samples, "replicates": replicates, "tolerance": tolerance, "threads": threads,
                        "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report, "biased": biased, "notes": notes,
-                       "finished": results, "cluster": cluster}
+                       "finished": results, "cluster": cluster, "windows": windowing}
             if compiled.gaussians is None:
                 limit, spread = run_limit(compiled, env, method, self.source, seed=seed, **options), {}
             else:
@@ -373,7 +383,8 @@ class CompiledProgram:
                   *self._bias_warnings(biased, limit.methods), *_crowded_warnings(notes.crowded))
         return self._result(limit.values | drawn, limit.errors, limit.methods | dict.fromkeys(drawn, "particles"), missing,
                             (*warnings, *limit.warnings, *said, *doubts), unresolved=limit.unresolved, spread=spread,
-                            settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed})
+                            settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed}
+                            | ({"windows": windowing.count} if windowing is not None and windowing.count else {}))
 
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
                 threads: int | None = None, dtype: str = "float64", **settings: object) -> Kernels:

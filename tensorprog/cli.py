@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 DIVERGED = 1
 FAILED = 1
-#: By what a comparison of several widths found.
-VERDICTS = {"passed": 0, "failed": FAILED, "not resolved": 3}
 MISTAKE = 2
 INTERNAL = 70
 
@@ -273,11 +271,13 @@ def compile(program: str, output: Path | None, stage: str | None, assignments: t
               help="Use more samples and replicates until errors (of what --show names) are below this.")
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), default=600.0, show_default=True,
               help="Seconds that --error may take.")
+@click.option("--windows/--no-windows", default=True, show_default=True,
+              help="Let particles take several steps of gradient descent at once, where that is as accurate.")
 @click.option("--beside", type=Widths(), default=None,
               help="Networks of these widths, eight each, beside the limit in the picture.")
 @options(SET_SEVERAL, TO_INFINITY, SEED, LIMIT, CHECKPOINT, SCHEDULER, OUT, SHOW, PLOT, JSON, PROGRESS)
 def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: int, error: float | None, budget: float,
-        beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None,
+        windows: bool, beside: tuple[int, ...] | None, assignments: tuple, keep: Path | None,
         limit: dict[str, list[int]] | None, seed: int, samples: int | None, replicates: int,
         tolerance: float | None, method: str, dtype: str | None, threads: int | None, checkpoint: Path | None, every: float,
         scheduler: str | None, output: Path | None, shown: tuple[str, ...], plot: Path | None, as_json: bool,
@@ -307,13 +307,14 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: 
             raise click.UsageError("a sweep takes no --checkpoint and no --beside; --keep keeps its points")
         return _sweep(compiled, arrays, settings, keep, output, shown, plot, as_json, progress, seed=seed, samples=samples,
                       replicates=replicates, tolerance=tolerance, method=method, dtype=dtype, threads=threads, limit=limit,
-                      error=wanted, budget=budget, scheduler=scheduler)
+                      error=wanted, budget=budget, scheduler=scheduler, windows=windows)
     begin = time.monotonic()
     with _bar(progress) as bar:
         result = compiled.run_with(arrays, settings, samples=samples,
                                    replicates=replicates, seed=seed, tolerance=tolerance, method=method,
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
-                                   progress=bar, limit=limit, error=wanted, budget=budget, draws=draws, scheduler=scheduler)
+                                   progress=bar, limit=limit, error=wanted, budget=budget, draws=draws, scheduler=scheduler,
+                                   windows=windows)
     code = max(_finish(compiled, result, output, as_json, shown=shown),
                _say_accuracy(result, time.monotonic() - begin, as_json))
     if plot is not None:
@@ -463,8 +464,8 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     """Compare the limit with networks of several widths.
 
     What the networks tend to, their means extrapolated to infinite width, must agree with the limit within the errors
-    of both. Exits with 1 if an output does not, or diverged, and else with 3 if there is one for which that was not resolved:
-    a limit of twice the size would have passed as well, or networks do not concentrate.
+    of both. Exits with 1 if an output does not, or diverged. An output is "not resolved" where a limit of twice the size would
+    have passed as well, or networks do not concentrate.
 
     \b
     Example:
@@ -483,7 +484,7 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     click.echo(found.to_json() if as_json else found.table())
     if plot is not None:
         found.plot(plot)
-    return VERDICTS[found.verdict]
+    return 0 if found.passed else FAILED
 
 
 @main.command()
@@ -579,7 +580,7 @@ def classify(name: str | None, depth: int, adaptive: bool, a: str | None, b: str
 @click.option("--lint", is_flag=True, help="Say what in a PyTorch module contradicts the table.")
 @click.option("--why", metavar="PARAMETER", help="Derive one row of a PyTorch module's table.")
 @click.option("--coordcheck", is_flag=True, help="Train a PyTorch module at several widths, and measure; exit code 1 if "
-                                                 "an update does not stay of order one, 3 if errors are too large to say.")
+                                                 "an update does not stay of order one.")
 @click.option("--widths", type=Widths(), default="64,128,256,512", show_default=True,
               help="Of --coordcheck, separated by commas.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
@@ -612,7 +613,7 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
         if coordcheck:
             text, verdict = coordcheck_command(program, optimizer, base_width or 64, widths, plot)
             click.echo(text)
-            return VERDICTS[verdict]
+            return FAILED if verdict == "failed" else None
         click.echo(mup_command(program, optimizer, base_width or 64, "json" if as_json else "text", why, lint=lint))
         return None
     for option, given in (("lint", lint), ("why", why is not None), ("coordcheck", coordcheck)):

@@ -108,8 +108,8 @@ LIMIT = options(
     click.option("--replicates", type=click.IntRange(min=1), default=8, show_default=True,
                  help="Independent randomizations; the error is their scatter."),
     click.option("--tolerance", type=click.FloatRange(min=0), help="How small a new direction is left out."),
-    click.option("--method", default="auto", metavar="[auto|span|covariance|particles]", show_default=True,
-                 help="How to evaluate the limit."),
+    click.option("--method", default="auto", metavar="[auto|EVALUATOR]", show_default=True,
+                 help="How to evaluate the limit: span, covariance, diagonal, particles; auto takes the most exact one."),
     click.option("--dtype", metavar="[float64|float32]",
                  help="Of vectors (default: float64, for particles float32 where it is as good)."),
     click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all)."))

@@ -9,10 +9,9 @@
 from __future__ import annotations
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source
-from tensorprog.evaluators import covariance, particles, span
+from tensorprog.evaluators import windows
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.plan import plan_of, plan_table
-from tensorprog.evaluators.tiles import tiles_of
 from tensorprog.ir.program import For, walk
 from tensorprog.ir.text import program_text
 from tensorprog.jumps import for_module
@@ -46,7 +45,7 @@ def plan_text(analysis: Analysis) -> str:
     lines += [f"{how}: {c.display}" for c in sorted(analysis.mirrored, key=lambda c: c.name)]
     for loop in (s for s in walk(analysis.limit.body) if isinstance(s, For)):
         lines.append(f"loop {loop.var}: {'one block' if loop.parallel else 'step by step'}")
-    return plan_table(plan) + _samples_text(analysis) + "\n".join(lines) + "\n"
+    return plan_table(plan) + _samples_text(analysis) + "\n".join([*lines, *windows.plan_lines(analysis)]) + "\n"
 
 
 def _samples_text(analysis: Analysis) -> str:
@@ -68,7 +67,7 @@ def kernel_text(analysis: Analysis) -> str:
             "`ntk(f[a], f[b]; U, v)`"))], analysis.limit.source)
     watched = for_module(analysis)
     # Scalars that would cost the outputs their evaluator are not looked at.
-    if watched is None or _evaluator(watched[0]) != _evaluator(analysis):
+    if watched is None or plan_of(watched[0]).whole() != plan_of(analysis).whole():
         return _module_of_all(analysis)
     from tensorprog.codegen.jumps import jumps_text
 
@@ -77,23 +76,9 @@ def kernel_text(analysis: Analysis) -> str:
 
 
 def _module_of_all(analysis: Analysis) -> str:
-    match _evaluator(analysis):
-        case "span":
-            return span.emit(analysis)
-        case "covariance":
-            system = plan_of(analysis).system
-            assert system is not None
-            return covariance.emit(analysis, system, tiles_of(analysis, system).for_module())
-        case _:
-            return particles.emit(analysis)
-
-
-def _evaluator(analysis: Analysis) -> str:
-    """That of a module for all outputs: coefficients or covariances if they cover all, else particles."""
     plan = plan_of(analysis)
-    if plan.linear.program is not None:
-        return "particles" if plan.linear.reasons else "span"
-    return "particles" if plan.system is None or plan.names("particles") else "covariance"
+    evaluator = plan.whole()
+    return evaluator.emit(analysis, plan.shares[evaluator.name])
 
 
 EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}

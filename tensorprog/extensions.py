@@ -1,4 +1,4 @@
-"""What is added from outside of tensorprog: functions, laws of matrices, formats of derivations and of results.
+"""What is added from outside of tensorprog: functions, laws of matrices, evaluators, formats of derivations and of results.
 
     import tensorprog
 
@@ -23,7 +23,8 @@ VARIABLE = "TENSORPROG_EXTENSIONS"
 
 
 def register(extension: Any) -> None:
-    """Make an extension known: a `Nonlinearity`, an `Ensemble`, a `DerivationFormat` or a `ResultFormat`, in this Python process.
+    """Make an extension known: a `Nonlinearity`, an `Ensemble`, an `Evaluator`, a `DerivationFormat` or a `ResultFormat`, in
+    this Python process.
 
     Raises:
         ValueError: its name is taken, or what it says of itself is not true.
@@ -57,12 +58,13 @@ def _kind(extension: Any) -> tuple[MutableMapping[str, Any], Callable[[Any], Non
     """The table of the extensions of its kind, and what checks them."""
     from tensorprog.display import FORMATS, DerivationFormat
     from tensorprog.ensembles import ENSEMBLES, Ensemble
+    from tensorprog.evaluators import EVALUATORS, Evaluator
     from tensorprog.ir.function_checks import check_function
     from tensorprog.ir.functions import NONLINEARITIES, Nonlinearity
     from tensorprog.save import WRITERS, ResultFormat
 
     kinds: tuple[tuple[type, MutableMapping[str, Any], Callable[[Any], None]], ...] = (
-        (Nonlinearity, NONLINEARITIES, check_function), (Ensemble, ENSEMBLES, Ensemble.check),
+        (Nonlinearity, NONLINEARITIES, check_function), (Ensemble, ENSEMBLES, Ensemble.check), (Evaluator, EVALUATORS, Evaluator.check),
         (DerivationFormat, FORMATS, DerivationFormat.check), (ResultFormat, WRITERS, ResultFormat.check))
     for kind, table, check in kinds:
         if isinstance(extension, kind):

@@ -59,6 +59,7 @@ class Kind:
         if self.power is not None:
             for i, a in enumerate(exact):
                 for j, b in enumerate(exact):
+                    # (L0/a)**power (L0/b)**power; the sum over j >= 1 of its powers follows.
                     x = ((radius * exact[0]) ** 2 / (a * b)) ** self.power
                     found[i, j] = x / (1 - x) + lead[i] * lead[j]
         return found
@@ -72,6 +73,8 @@ def _logarithm(size, first, last):
 
 SERIES = (Kind(1.0), Kind(0.5))
 WITHOUT_LIMIT = (
+    # Growth as log L, sqrt(L) and L, an approach as L**(-1/4), which is too slow to be told from none, and no
+    # dependence at all.
     Kind(1.0, _logarithm),
     Kind(0.5, _logarithm),
     Kind(0.5, lambda size, first, last: (size / last) ** 0.5),
@@ -125,6 +128,7 @@ def _limits(sizes: tuple[int, ...], values: np.ndarray, errors: np.ndarray) -> t
     rounding = np.maximum(ROUNDING * np.abs(values).max(axis=1, keepdims=True), np.finfo(float).tiny ** 0.25)
     noise = np.hypot(errors, rounding)
     last = values[:, -1]
+    # The limit has a flat prior: only differences between values count.
     moved = values - last[:, None]
     scales = np.maximum(np.abs(moved).max(axis=1), rounding[:, 0])[:, None] * SCALES
     series = [_posterior(kind, sizes, moved, noise, scales) for kind in SERIES]
@@ -137,6 +141,7 @@ def _limits(sizes: tuple[int, ...], values: np.ndarray, errors: np.ndarray) -> t
     uncertain = np.any(noise > rounding, axis=1) | np.any(moved, axis=1)
     error = np.where(uncertain, np.sqrt(np.where(possible, variance, 0.0).max(axis=0)), 0.0)
     against = np.max([_posterior(kind, sizes, moved, noise, scales).evidence for kind in WITHOUT_LIMIT], axis=0)
+    # Values that do not move at all tend to what they are, whatever explains them best.
     refused = (against - evidence.max(axis=0) > np.log(REFUSED)) & np.any(np.abs(moved) > 8 * rounding, axis=1)
     return np.stack([last + best, error]), refused
 
@@ -149,6 +154,7 @@ def _posterior(kind: Kind, sizes: tuple[int, ...], values: np.ndarray, noise: np
     which is diagonal in a basis that all scales share.
     """
     parts = []
+    # Independent values have no radius.
     for radius in RADII[:1] if kind.power is None else RADII:
         whiten, determinant = _whitening(kind, radius, sizes)
         white = whiten * noise[:, None, :]
@@ -159,12 +165,14 @@ def _posterior(kind: Kind, sizes: tuple[int, ...], values: np.ndarray, noise: np
         precision = (weight * ones**2).sum(axis=2)
         mean = (weight * ones * data).sum(axis=2) / precision
         residual = (weight * (data - mean[:, :, None] * ones) ** 2).sum(axis=2)
+        # The probability of the values by a normal law, with the limit integrated out under its flat prior.
         evidence = 0.5 * (np.log(weight).sum(axis=2) - np.log(precision) - residual) - determinant
         parts.append((evidence, mean, 1.0 / precision))
     evidence, mean, variance = (np.concatenate(part, axis=1) for part in zip(*parts))
     total = np.logaddexp.reduce(evidence, axis=1)
     share = np.exp(evidence - total[:, None])
     centre = (share * mean).sum(axis=1)
+    # All radii and scales are equally probable before: the evidence is their average.
     return _Posterior(total - np.log(evidence.shape[1]), centre,
                       (share * (variance + (mean - centre[:, None]) ** 2)).sum(axis=1))
 

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from typing import assert_never
 
 import numpy as np
 
@@ -261,6 +262,8 @@ class Walker:
             case IntChoice(_, then, orelse):
                 one, two = self.interval(then), self.interval(orelse)
                 return (min(one[0], two[0]), max(one[1], two[1])) if one and two else None
+            case _:
+                assert_never(expr)
 
     def _loaded_interval(self, array: np.ndarray, items: list[Interval | None]) -> Interval | None:
         inside = array.size and all(item and 0 <= item[0] and item[1] < length
@@ -307,6 +310,8 @@ class Evaluator:
             case IntChoice(condition, then, orelse):
                 holds = np.broadcast_to(self.condition(condition), (self.grid.size,))
                 return np.where(holds, self._where(holds).integer(then), self._where(~holds).integer(orelse))
+            case _:
+                assert_never(expr)
 
     def _where(self, mask: np.ndarray) -> Evaluator:
         """The evaluator of what is evaluated in some iterations only."""
@@ -352,6 +357,8 @@ class Evaluator:
                 return ~self.condition(operand)
             case Logic(op, operands):
                 return self._chain(op == "and", operands)
+            case _:
+                assert_never(expr)
 
     def _chain(self, conjunction: bool, operands: tuple[BoolExpr, ...]) -> np.ndarray:
         """`and`, `or`: each operand is evaluated only where those before it left the answer open."""

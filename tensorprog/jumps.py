@@ -33,6 +33,7 @@ from tensorprog.evaluators import particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.covariance import evaluated_often
 from tensorprog.evaluators.evaluate import evaluate
+from tensorprog.evaluators.evaluator import EVALUATORS
 from tensorprog.evaluators.particles import draw
 from tensorprog.modules import load_module
 from tensorprog.passes.jumps import Jump, Nudged, Probed, always_computed, find_jumps, nudge, place_of, probed
@@ -71,8 +72,6 @@ HIDDEN = 0.6
 
 # What a nudge makes of something smooth, in units of its size.
 SMOOTH = 100.0
-
-EXACT = ("span", "covariance")
 
 Run = Callable[[float, int], Mapping[str, np.ndarray]]
 
@@ -491,7 +490,7 @@ def _apply(limit: Limit, name: str, verdict: _Verdict) -> None:
     """Mark what has no limit, and replace values at the point that are not the limit. A value from an exact evaluator
     is known as well as disturbed runs show it."""
     value, error = (np.array(part[name], dtype=float) for part in (limit.values, limit.errors))
-    exact = limit.methods[name] in EXACT
+    exact = EVALUATORS[limit.methods[name]].exact
     with np.errstate(all="ignore"):
         known = np.isfinite(verdict.value)
         other = known & ~(np.abs(value - verdict.value) <= verdict.allowed)

@@ -23,7 +23,8 @@ from tensorprog.passes.powers import Powers, check_outputs, has_vanishing_argume
 from tensorprog.passes.readouts import readouts
 from tensorprog.passes.simplify import remove_dead, simplify, without_unused_gradients
 from tensorprog.passes.without_gradients import without_gradients
-from tensorprog.series.build import series_limit, with_declared_draws
+from tensorprog.series.build import SeriesLimit, series_limit, with_declared_draws
+from tensorprog.series.by_rows import by_rows
 
 
 def differentiated(program: Program, reporter: Reporter) -> Program:
@@ -49,8 +50,8 @@ def compile_program(program: Program, settings: Mapping[str, float | int] | None
 
 
 #: What is said of programs whose leading terms are not all: an output or argument that seems to blow up, powers that
-#: grow, a sum whose leading terms cancel, a name with values of several powers.
-_NOT_LEADING = ("TP501", "TP502", "TP504", "TP506", "TP510")
+#: grow, a sum whose leading terms cancel, a name with values of several powers, entries that seem not to be of order one.
+_NOT_LEADING = ("TP501", "TP502", "TP504", "TP506", "TP510", "TP515")
 
 
 def _leading(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Compiled | None:
@@ -92,10 +93,25 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
     if found is None:
         _report_leading(plain, env, own, reporter)
     assert found is not None
+    if not found.coefficients:
+        found = _of_all_rows(program, env) or found
     vanishing = check_outputs(plain, found.powers, reporter)
     reporter.extend(own)
     return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, by_series=True,
                     coefficients=found.coefficients, gaussians=found.gaussians)
+
+
+def _of_all_rows(program: Program, env: Mapping[str, object]) -> SeriesLimit | None:
+    """The limit by series with minibatches as rows of the whole data, if training then is equations between numbers."""
+    other = by_rows(program)
+    if other is program:
+        return None
+    own = Reporter(program.source)
+    try:
+        found = series_limit(differentiated(other, own), env, own)
+    except ProgramError:
+        return None
+    return found if found is not None and found.coefficients else None
 
 
 def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, reporter: Reporter) -> None:
@@ -110,7 +126,8 @@ def _report_leading(plain: Program, env: Mapping[str, object], found: Reporter, 
         leading_terms(plain, powers, leading)
         if not (leading.has("TP506") or leading.has("TP510")):
             check_outputs(plain, powers, leading)
-    plainer = leading.has("TP506") or leading.has("TP510")
+    same = found.has("TP515") and {d.message for d in found.found} <= {d.message for d in leading.found}
+    plainer = same or leading.has("TP506") or leading.has("TP510")
     reporter.extend(found if found.found and (found.has("TP518") or not plainer) else leading)
     reporter.raise_errors()
     raise AssertionError("a program without a limit and without a reason")

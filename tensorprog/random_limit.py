@@ -127,9 +127,11 @@ def run_random(analysis: Analysis, env: Mapping[str, object], method: str, sourc
     affine = drawn.affine if numbers.count <= MOST_DIRECTIONS else frozenset()
     standard = np.zeros((0, numbers.count))
     if affine:
+        # An affine function is known from its values at 0 and at the unit vectors.
         standard = np.concatenate([np.zeros((1, numbers.count)), np.eye(numbers.count)])
     if drawn.random - affine:
         half = rng.standard_normal((max(_sampled_draws(analysis), draws) // 2 + 1, numbers.count))
+        # Pairs of opposite draws: what is odd in them does not scatter the mean.
         standard = np.concatenate([standard, numbers.standard(half), numbers.standard(-half)])
     inputs = numbers.inputs(standard)
     limit = run_limit(analysis, {**given, drawn.size: len(standard), **inputs}, method, source, seed=seed, **options)
@@ -235,6 +237,7 @@ class _Numbers:
         first = standard[:, : self.rank]
         if self.factor is None:
             eigenvalues, vectors = np.linalg.eigh(self.covariance(declared))
+            # Any root of the covariance will do; rounding may make an eigenvalue negative.
             gaussian = np.einsum("dij,dj->di", vectors, np.sqrt(np.maximum(eigenvalues, 0.0)) * first)
         else:
             gaussian = first @ self.factor.T

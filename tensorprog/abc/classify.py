@@ -93,6 +93,8 @@ def classify(p: Parametrization) -> Classification:
     stability = _stability(p, r, readout)
     faithfulness = _faithfulness(p)
     stable = all_of(*(req.holds for req in stability))
+    # Theorem 3.4: the output moves by updates of the readout (u = 1), or by features that move meeting its initial
+    # entries (o + r = 1).
     readout_moves, readout_carries = equal(readout, 0), equal(plus(p.spread(p.depth + 1), r), 1)
     nontrivial = all_of(stable, any_of(readout_moves, readout_carries))
     layers = [Layer(k, r_k, smallest(hidden[:k]), all_of(stable, equal(smallest(hidden[:k]), 0)), equal(r_k, 0),
@@ -100,6 +102,7 @@ def classify(p: Parametrization) -> Classification:
     layers.append(Layer(p.depth + 1, readout, None, None, readout_moves, readout_carries))
     return Classification(
         p, r, tuple(layers), stable, all_of(*(req.holds for req in faithfulness)), nontrivial,
+        # Theorems 3.6 and 3.8; one of the two holds of whatever is stable and nontrivial (Corollary 3.9).
         all_of(nontrivial, equal(r, 0)), all_of(nontrivial, more_than(r, 0)),
         all_of(stable, equal(p.spread(p.depth + 1), HALF)), _names(p), (*stability, *faithfulness))
 
@@ -109,6 +112,7 @@ def _r(p: Parametrization, layer: int) -> Exponent:
     a, c, first = p.a[layer - 1], p.c[layer - 1], 1 if layer == 1 else 0
     if p.adaptive:
         return plus(c, a, Fraction(first - 1))
+    # A gradient with respect to features is as large as the readout's entries, initial or added, whichever are larger.
     gradient = smallest((p.spread(p.depth + 1), plus(p.a[-1], p.a[-1], p.c[-1])))
     return plus(gradient, c, a, a, Fraction(first - 1))
 

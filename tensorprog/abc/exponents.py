@@ -32,6 +32,7 @@ def exponent(value: object) -> Exponent:
     if isinstance(value, float):
         if value != value or abs(value) == float("inf"):
             raise ValueError(f"an exponent is a finite number, not {value}")
+        # 0.1 is meant as 1/10, and not as the binary fraction next to it.
         return Fraction(Decimal(repr(value)))
     if isinstance(value, str):
         return _from_text(value.strip())

@@ -64,6 +64,7 @@ def assign(ctx: Context, node: tree.Assign) -> None:
 
 def _assign_tuple(ctx: Context, node: tree.Assign) -> None:
     value = value_of(ctx, node.value)
+    assert isinstance(node.target, tree.TupleExpr)
     targets = node.target.items
     if not isinstance(value, TupleValue) or len(value.items) != len(targets):
         count = len(value.items) if isinstance(value, TupleValue) else 1

@@ -91,13 +91,14 @@ def _no_variable(ctx: Context, node: tree.Expr, wrt: InputName | None) -> NoRetu
         ctx.fail("TP410", f"`{wrt.name}` is an input, and has no gradient here", node.span,
                  help="gradients are taken with respect to real inputs, and kernels with respect to vectors and matrices")
     value = value_of(ctx, node)  # a misspelt name is reported as such
-    binding = ctx.scope.lookup(node.id) if isinstance(node, tree.Name) else None
+    name = node.id if isinstance(node, tree.Name) else ""
+    binding = ctx.scope.lookup(name) if name else None
     if isinstance(binding, ParamName | IntName | WidthName):
-        ctx.fail("TP410", f"`{node.id}` is {_KIND_OF_NAME[type(binding)]}, and gradients are taken with respect to "
+        ctx.fail("TP410", f"`{name}` is {_KIND_OF_NAME[type(binding)]}, and gradients are taken with respect to "
                           "real numbers, vectors and matrices", node.span,
-                 help=f"compute with a copy, `{node.id}_ = 1.0*{node.id}`, and write `grad(loss, {node.id}_)`")
+                 help=f"compute with a copy, `{name}_ = 1.0*{name}`, and write `grad(loss, {name}_)`")
     if isinstance(binding, ValueName) and not isinstance(value, TupleValue):
-        ctx.fail("TP410", f"`{node.id}` is a computed value without a name in this call", node.span,
+        ctx.fail("TP410", f"`{name}` is a computed value without a name in this call", node.span,
                  help="give it a name before the call: `x = ...`, and call the function with `x`")
     ctx.fail("TP410", "a gradient is taken with respect to a name or a family's element", node.span,
              help="give the value a name, compute the scalar from that name, and write it here: `grad(loss, v)`")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.build import shape_text
@@ -67,6 +68,8 @@ def describe_value(value: Value) -> str:
             return f"{len(items)} values"
         case Var(type=type):
             return "a real number" if type == SCALAR else describe(type)
+        case _:
+            assert_never(value)
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

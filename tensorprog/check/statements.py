@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import assert_never
 
 from tensorprog.check.assignments import assign
 from tensorprog.check.context import Abandon, Context
@@ -57,6 +58,10 @@ def _statement(ctx: Context, node: tree.Statement) -> None:
                      help="assign the result in the branches, and return it at the end")
         case tree.Pass():
             pass
+        case tree.WidthDecl() | tree.SizeDecl() | tree.ParamDecl() | tree.InputDecl() | tree.MatrixDecl() | tree.VectorDecl():
+            raise AssertionError("the grammar has declarations at the top alone")
+        case _:
+            assert_never(node)
 
 
 # --- loops and branches --------------------------------------------------------------------------------------

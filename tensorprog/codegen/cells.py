@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
-from tensorprog.codegen.emitter import Value
+from tensorprog.codegen.emission import Emission, Value
+from tensorprog.codegen.fusion import Fusion
 from tensorprog.codegen.indexing import grid_text, index_text
 from tensorprog.codegen.layout import Axis, Layout, Storage, aligned, lengths_text, shape_parts, tuple_text
 from tensorprog.codegen.matrix_states import MatrixStates
@@ -24,15 +25,16 @@ from tensorprog.ir.program import (
 )
 
 
-class Cells(MatrixStates):
+class Cells:
     """Source text of loads, stores, accumulations and allocations."""
 
-    # --- cells ---
+    def __init__(self, state: Emission, fusion: Fusion, matrices: MatrixStates):
+        self.state, self.fusion, self.matrices = state, fusion, matrices
 
-    def _read(self, var: Var, text: str, items: tuple, lead: tuple[str, ...], extents: tuple, *, copy: bool,
-              width: bool = False) -> None:
+    def read(self, var: Var, text: str, items: tuple, lead: tuple[str, ...], extents: tuple, *, copy: bool,
+             width: bool = False) -> None:
         """`text[items]`, an array whose leading axes are the parallel axes `lead`."""
-        free = [a for a in self.active if a.var not in lead]
+        free = [a for a in self.state.active if a.var not in lead]
         moving = {n for i in items if not isinstance(i, Range) for n in loop_names(i)} & set(lead)
         if moving:
             indexed = self._read_along(items, lead)
@@ -40,7 +42,7 @@ class Cells(MatrixStates):
             index = indexed[0]
         else:
             found = index_text(items, free, extents)
-            axes = self._sorted((*lead, *found.axes))
+            axes = self.in_order((*lead, *found.axes))
             index = ", ".join([*([":"] * len(lead)), *([found.text] if found.text else [])])
             made = (*lead, *found.axes)
             if set(index.replace(" ", "").split(",")) <= {":"} and made == axes:
@@ -53,120 +55,125 @@ class Cells(MatrixStates):
         if copy and layout.dims:
             result = f"{result}.copy()"
         if result == text:
-            self.values[var] = Value(text, layout)
+            self.state.values[var] = Value(text, layout)
         else:
-            self.assign(var, result, layout)
+            self.state.assign(var, result, layout)
 
     def _read_along(self, items: tuple, lead: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
         """An index that moves with an axis that the array itself has: index arrays for all."""
         named = {n for i in items if not isinstance(i, Range) for n in loop_names(i)}
-        axes = self._sorted({*lead, *named})
-        grids = [f"{a}_grid[:{', None' * (len(axes) - 1 - axes.index(a))}] - {int_text(self.every_axis[a].start)}"
+        axes = self.in_order({*lead, *named})
+        grids = [f"{a}_grid[:{', None' * (len(axes) - 1 - axes.index(a))}] - {int_text(self.state.every_axis[a].start)}"
                  for a in lead]
         return ", ".join([*grids, *(grid_text(i, axes) for i in items)]), axes
 
-    def _sorted(self, axes: Iterable[str]) -> tuple[str, ...]:
+    def in_order(self, axes: Iterable[str]) -> tuple[str, ...]:
         wanted = set(axes)
-        return tuple(a for a in self.order if a in wanted)
+        return tuple(a for a in self.state.order if a in wanted)
 
-    def _load(self, var: Var, cell: Cell, items: tuple) -> None:
-        self._flush_zeros({cell})
-        storage = self.storage[cell]
+    def load(self, var: Var, cell: Cell, items: tuple) -> None:
+        self.flush_zeros({cell})
+        storage = self.state.storage[cell]
         name = python_name(cell.name)
-        lead = self._lead(storage)
+        lead = self.lead(storage)
         if cell.rank == 0 and not items:
-            layout = self.layouts.get(cell) or self._cell_layout(cell)
+            layout = self.state.layouts.get(cell) or self._cell_layout(cell)
             if self._rebound(cell):
-                self.assign(var, name, layout)
+                self.state.assign(var, name, layout)
             else:
-                self.values[var] = Value(name, layout)
+                self.state.values[var] = Value(name, layout)
             return
-        extents = (*self.extents.get(cell, ()), *map(int_text, cell.type.shape))
-        self._read(var, name, items, lead, extents, copy=storage.full and cell in self.changing,
+        extents = (*self.state.extents.get(cell, ()), *map(int_text, cell.type.shape))
+        self.read(var, name, items, lead, extents, copy=storage.full and cell in self.state.changing,
                    width=bool(cell.type.width))
 
     @cached_property
     def _partly_added(self) -> set[Cell]:
         """The single arrays to whose entries something is added."""
-        return {s.cell for s in walk(self.program.body) if isinstance(s, Accum) and s.items and not s.cell.rank}
+        return {s.cell for s in walk(self.state.program.body) if isinstance(s, Accum) and s.items and not s.cell.rank}
 
     def _rebound(self, cell: Cell) -> bool:
-        return cell not in self.initials or cell in self.written
+        return cell not in self.state.initials or cell in self.state.written
 
-    def _lead(self, storage: Storage) -> tuple[str, ...]:
-        return tuple(a for a in storage.axes if a in self.order)
+    def lead(self, storage: Storage) -> tuple[str, ...]:
+        return tuple(a for a in storage.axes if a in self.state.order)
 
     def _cell_layout(self, cell: Cell) -> Layout:
-        return Layout(self._lead(self.storage[cell]), len(cell.type.shape), bool(cell.type.width))
+        return Layout(self.lead(self.state.storage[cell]), len(cell.type.shape), bool(cell.type.width))
 
-    def _store(self, cell: Cell, items: tuple, value: Var) -> None:
-        storage = self.storage[cell]
+    def store(self, cell: Cell, items: tuple, value: Var) -> None:
+        storage = self.state.storage[cell]
         name = python_name(cell.name)
         if cell.rank == 0:
-            self.unzeroed.discard(cell)
+            self.state.unzeroed.discard(cell)
             if storage.full:
                 text, layout = self._fitted(cell, value)
             else:
-                found = self.value(value)
+                found = self.fusion.value(value)
                 text, layout = found.text, found.layout
             if cell in self._partly_added and layout.dims:
                 text = f"np.array({text})"  # neither another's memory nor read-only
-            self.line(f"{name} = {text}")
-            self.layouts[cell] = layout
+            self.state.line(f"{name} = {text}")
+            self.state.layouts[cell] = layout
             return
-        self._flush_zeros({cell})
+        self.flush_zeros({cell})
         index, axes = self._write_index(cell, items)
-        text, layout = self._full(value, width=bool(cell.type.width), axes=self._sorted(axes))
+        text, layout = self.fusion.full(value, width=bool(cell.type.width), axes=self.in_order(axes))
         text = self._lined_up(text, layout, Layout(axes, layout.finite, layout.width))
-        self.line(f"{name} = {text}" if storage.named else f"{name}[{index}] = {text}")
+        self.state.line(f"{name} = {text}" if storage.named else f"{name}[{index}] = {text}")
 
     def _fitted(self, cell: Cell, value: Var) -> tuple[str, Layout]:
         """A value with every axis of the cell that it is stored in."""
-        axes = self._lead(self.storage[cell])
-        found = self.value(value)
+        axes = self.lead(self.state.storage[cell])
+        found = self.fusion.value(value)
         target = Layout(axes, len(cell.type.shape), bool(cell.type.width))
         if found.layout == target:
             return found.text, target
-        shape = tuple_text(shape_parts(target, self.every_axis, cell.type.shape, "samples"))
+        shape = tuple_text(shape_parts(target, self.state.every_axis, cell.type.shape, "samples"))
         if shape == "()":
             return found.text, target
         return f"np.broadcast_to({aligned(found.text, found.layout, target)}, {shape})", target
 
     def _write_index(self, cell: Cell, items: tuple) -> tuple[str, tuple[str, ...]]:
         """The index of a family's element, and the axes, in order, of what is written there."""
-        lead = self._lead(self.storage[cell])
-        free = [a for a in self.active if a.var not in lead]
+        lead = self.lead(self.state.storage[cell])
+        free = [a for a in self.state.active if a.var not in lead]
         moving = {n for i in items if not isinstance(i, Range) for n in loop_names(i)} & set(lead)
         if moving:
             return self._read_along(items, lead)
-        found = index_text(items, free, self.extents.get(cell))
+        found = index_text(items, free, self.state.extents.get(cell))
         axes = (*lead, *found.axes)
         return ", ".join([*([":"] * len(lead)), *([found.text] if found.text else [])]), axes
 
-    def _accumulate(self, cell: Cell, items: tuple, value: Var) -> None:
-        storage = self.storage[cell]
+    def accumulate(self, cell: Cell, items: tuple, value: Var) -> None:
+        storage = self.state.storage[cell]
         name = python_name(cell.name)
-        index, axes = self._write_index(cell, items) if cell.rank or items else ("", self._lead(storage))
-        summed = tuple(a for a in self.order if a not in axes)
-        text, layout = self._reduced(value, summed) if summed else self._plain(value)
-        if cell in self.unzeroed and cell.rank == 0 and not items:
-            self.unzeroed.discard(cell)
-            self._first_accumulation(cell, text, layout)
+        index, axes = self._write_index(cell, items) if cell.rank or items else ("", self.lead(storage))
+        summed = tuple(a for a in self.state.order if a not in axes)
+        text, layout = self.fusion.reduced(value, summed) if summed else self._plain(value)
+        if cell in self.state.unzeroed and cell.rank == 0 and not items:
+            self.state.unzeroed.discard(cell)
+            self.first_accumulation(cell, text, layout)
             return
-        self._flush_zeros({cell})
+        self.flush_zeros({cell})
         if cell.rank == 0 and not items:
             lined = self._lined_up(text, layout, self._cell_layout(cell))
-            self.line(f"{name} = {name} + {lined}")
+            self.state.line(f"{name} = {name} + {lined}")
             return
         target = Layout(axes, _finite_left(cell, items), bool(cell.type.width))
         lined = self._lined_up(text, layout, target)
-        if "_grid" in index:
-            self.line(f"np.add.at({name}, np.s_[{index}], {lined})")
+        if "_grid" in index and not self._is_apart(items, axes, self.lead(storage)):
+            self.state.line(f"np.add.at({name}, np.s_[{index}], {lined})")
         else:
-            self.line(f"{name}[{index}] += {lined}")
+            self.state.line(f"{name}[{index}] += {lined}")
+
+    @staticmethod
+    def _is_apart(items: tuple, axes: tuple[str, ...], lead: tuple[str, ...]) -> bool:
+        """Whether an index that moves with axes names every element at most once: all of the axes are the array's own."""
+        return set(axes) == set(lead) and not any(isinstance(i, Range) for i in items)
 
     def _plain(self, value: Var) -> tuple[str, Layout]:
-        found = self.value(value)
+        found = self.fusion.value(value)
         return found.text, found.layout
 
     def _lined_up(self, text: str, layout: Layout, target: Layout) -> str:
@@ -179,63 +186,67 @@ class Cells(MatrixStates):
         lined = aligned("@", layout, target)
         return text if lined == "@" else lined.replace("@", f"({text})", 1)
 
-    def _first_accumulation(self, cell: Cell, text: str, layout: Layout) -> None:
+    def first_accumulation(self, cell: Cell, text: str, layout: Layout) -> None:
         """The first addition to a zeroed cell sets it."""
         target = self._cell_layout(cell)
         lined = self._lined_up(text, layout, target)
         if layout != target and target.dims:
-            shape = tuple_text(shape_parts(target, self.every_axis, cell.type.shape, "samples"))
+            shape = tuple_text(shape_parts(target, self.state.every_axis, cell.type.shape, "samples"))
             lined = f"np.broadcast_to({lined}, {shape})"
-        self.line(f"{python_name(cell.name)} = {lined}")
-        self.layouts[cell] = target
+        self.state.line(f"{python_name(cell.name)} = {lined}")
+        self.state.layouts[cell] = target
 
     # --- zeros and storage ---
 
-    def _zero(self, cell: Cell) -> None:
+    def zero(self, cell: Cell) -> None:
         if isinstance(cell.type, MatrixType):
-            zero = self._matrix_family(cell) if cell.rank else self._zero_matrix(cell)
-            self.line(f"{python_name(cell.name)} = {zero}")
+            zero = self.matrices.matrix_family(cell) if cell.rank else self.matrices.zero_matrix(cell)
+            self.state.line(f"{python_name(cell.name)} = {zero}")
         else:
-            self.unzeroed.add(cell)
+            self.state.unzeroed.add(cell)
 
-    def _flush_zeros(self, cells: set[Cell]) -> None:
+    def flush_zeros(self, cells: set[Cell]) -> None:
         """Make the zeros of cells that are about to be used in a way that needs them."""
-        for cell in sorted(cells & self.unzeroed, key=lambda c: c.name):
-            self.unzeroed.discard(cell)
-            self.line(f"{python_name(cell.name)} = {self._zeros(cell)}")
-            self.layouts[cell] = self._cell_layout(cell)
+        for cell in sorted(cells & self.state.unzeroed, key=lambda c: c.name):
+            self.state.unzeroed.discard(cell)
+            self.state.line(f"{python_name(cell.name)} = {self.zeros(cell)}")
+            self.state.layouts[cell] = self._cell_layout(cell)
 
-    def _zeros(self, cell: Cell) -> str:
+    def zeros(self, cell: Cell) -> str:
+        """A cell's value before anything is added to it."""
+        if cell in self.state.factored.cells:
+            finite = tuple_text([int_text(s) for s in cell.type.shape])
+            return f"rt.Factored({self.state.lengths(self.state.factored.cells[cell])}, {finite}, samples)"
         shape = self._shape(cell)
         return f"np.zeros({lengths_text(shape) if cell.rank else shape}{_type(cell)})" if shape != "()" else "0.0"
 
     def _shape(self, cell: Cell) -> str:
-        lead = [int_text(self.every_axis[a].length) for a in self._lead(self.storage[cell])]
+        lead = [int_text(self.state.every_axis[a].length) for a in self.lead(self.state.storage[cell])]
         finite = [int_text(s) for s in cell.type.shape]
-        extents = list(self.extents.get(cell, ())) if cell.rank else []
+        extents = list(self.state.extents.get(cell, ())) if cell.rank else []
         return tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
 
     def allocate(self) -> None:
         """Storage of the families that the program assigns, not a number anywhere yet."""
-        zeroed = {written(s) for s in walk(self.program.body) if isinstance(s, Zero)}
-        for cell in sorted(self.storage, key=lambda c: c.name):
-            if not cell.rank or cell in self.initials or cell in zeroed or self.storage[cell].named:
+        zeroed = {written(s) for s in walk(self.state.program.body) if isinstance(s, Zero)}
+        for cell in sorted(self.state.storage, key=lambda c: c.name):
+            if not cell.rank or cell in self.state.initials or cell in zeroed or self.state.storage[cell].named:
                 continue
             if isinstance(cell.type, MatrixType):
-                self.line(f"{python_name(cell.name)} = {self._matrix_family(cell)}")
+                self.state.line(f"{python_name(cell.name)} = {self.matrices.matrix_family(cell)}")
                 continue
-            for loop in self.storage[cell].axes:
-                statement = next(s for s in walk(self.program.body) if isinstance(s, For) and s.var == loop)
-                self.every_axis.setdefault(loop, Axis(loop, statement.start, statement.stop))
-            lead = [int_text(self.every_axis[a].length) for a in self.storage[cell].axes]
+            for loop in self.state.storage[cell].axes:
+                statement = next(s for s in walk(self.state.program.body) if isinstance(s, For) and s.var == loop)
+                self.state.every_axis.setdefault(loop, Axis(loop, statement.start, statement.stop))
+            lead = [int_text(self.state.every_axis[a].length) for a in self.state.storage[cell].axes]
             finite = [int_text(s) for s in cell.type.shape]
-            extents = self.extents.get(cell, ("0",) * cell.rank)
+            extents = self.state.extents.get(cell, ("0",) * cell.rank)
             shape = tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
-            only_added = all(isinstance(s, Accum) for s in walk(self.program.body) if written(s) is cell)
+            only_added = all(isinstance(s, Accum) for s in walk(self.state.program.body) if written(s) is cell)
             zero = only_added and cell.role == "hidden"
             lengths = lengths_text(shape)
             fill = f"np.zeros({lengths}{_type(cell)})" if zero else f"np.full({lengths}, np.nan{_type(cell)})"
-            self.line(f"{python_name(cell.name)} = {fill}")
+            self.state.line(f"{python_name(cell.name)} = {fill}")
 
 
 def _type(cell: Cell) -> str:

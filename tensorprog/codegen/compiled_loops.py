@@ -2,64 +2,67 @@
 
 from __future__ import annotations
 
-from tensorprog.codegen.factored_text import FactoredTensors
+from tensorprog.codegen.emission import Emission
+from tensorprog.codegen.fusion import Fusion
 from tensorprog.codegen.layout import Layout, lengths_text, tuple_text
 from tensorprog.codegen.loops import LoopKernel, compilable, loop_kernel
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.ir.program import Cell, For, Var, Zero, touched, walk, written
 
 
-class CompiledLoops(FactoredTensors):
-    """Calls of compiled loops. `loop_kernels` are the kernels of the module; `compiles` says if it may have any."""
+class CompiledLoops:
+    """Calls of compiled loops. `compiles` says if the module may have any."""
 
-    compiles = False
+    def __init__(self, state: Emission, fusion: Fusion):
+        self.state, self.fusion = state, fusion
+        self.compiles = False
 
-    def _compiled(self, loop: For) -> LoopKernel | None:
+    def kernel_of(self, loop: For) -> LoopKernel | None:
         """The kernel of a loop, if it is to have one."""
-        if not self.compiles or self.active or not compilable(loop):
+        if not self.compiles or self.state.active or not compilable(loop):
             return None
         inside = {id(s) for s in walk((loop,))}
-        outside = {c for s in walk(self.program.body) if id(s) not in inside for c in touched(s)}
-        outside |= self.program.results
-        kernel = loop_kernel(self._unused(f"loop_{len(self.loop_kernels)}"), loop, self.program)
+        outside = {c for s in walk(self.state.program.body) if id(s) not in inside for c in touched(s)}
+        outside |= self.state.program.results
+        kernel = loop_kernel(self._unused(f"loop_{len(self.state.loop_kernels)}"), loop, self.state.program)
         if any(self._private(c) and c in outside for c in (*kernel.vectors, *kernel.scalars)):
             return None
-        self.loop_kernels.append(kernel)
+        self.state.loop_kernels.append(kernel)
         return kernel
 
     def _unused(self, name: str) -> str:
         """A name of a function of the module that the program does not use."""
-        return self._unused(f"_{name}") if name in self.taken else name
+        return self._unused(f"_{name}") if name in self.state.taken else name
 
     def _private(self, cell: Cell) -> bool:
         """Whether the step-by-step form has one such family for each iteration of some inner loop."""
-        return bool(cell.rank and self.storage[cell].axes)
+        return bool(cell.rank and self.state.storage[cell].axes)
 
-    def _run_compiled(self, loop: For, kernel: LoopKernel) -> None:
+    def run(self, loop: For, kernel: LoopKernel) -> None:
         """Prepare what the kernel changes, call it, and give scalars their names back."""
         cells = (*kernel.vectors, *kernel.scalars)
         set_before = self._set_before(loop)
         for cell in cells:
             self._prepare(cell, set_before)
         fixed = [self._fixed(item) for item in kernel.fixed]
-        fixed += [f"rt.real_vector({self.value(v).text}, samples, dtype)" for v in kernel.outer]
+        fixed += [f"rt.real_vector({self.fusion.value(v).text}, samples, dtype)" for v in kernel.outer]
         iterations = f"range({int_text(loop.start)}, {int_text(loop.stop)}, {loop.step})"
         vectors, scalars = (tuple_text([self._argument(c) for c in group]) if group else "()"
                             for group in (kernel.vectors, kernel.scalars))
-        self.line(f"rt.LoopRun({kernel.name}, {iterations}, samples, dtype, fixed={tuple_text(fixed)},")
-        self.line(f"           vectors={vectors}, scalars={scalars},")
-        monitor = "tick" if self.depth == 2 else "rt.Unwatched()"
-        self.line(f"           scratch={kernel.scratch}, threads=threads,")
-        outputs = ", ".join(f"{o.name!r}: {python_name(o.cell.name)}" for o in self.program.outputs
+        self.state.line(f"rt.LoopRun({kernel.name}, {iterations}, samples, dtype, fixed={tuple_text(fixed)},")
+        self.state.line(f"           vectors={vectors}, scalars={scalars},")
+        monitor = "tick" if self.state.depth == 2 else "rt.Unwatched()"
+        self.state.line(f"           scratch={kernel.scratch}, threads=threads,")
+        outputs = ", ".join(f"{o.name!r}: {python_name(o.cell.name)}" for o in self.state.program.outputs
                             if o.cell in kernel.scalars and o.cell.rank)
-        self.line(f"           outputs={{{outputs}}}).run({monitor})")
+        self.state.line(f"           outputs={{{outputs}}}).run({monitor})")
         for cell in kernel.scalars:
             if not cell.rank and not cell.type.shape:
-                self.line(f"{python_name(cell.name)} = {python_name(cell.name)}[0]")
+                self.state.line(f"{python_name(cell.name)} = {python_name(cell.name)}[0]")
 
     def _fixed(self, item: str | Var) -> str:
         if isinstance(item, Var):
-            return f"float({self.value(item).text})"
+            return f"float({self.fusion.value(item).text})"
         return f"ratios[{item[6:]!r}]" if item.startswith("width:") else python_name(item)
 
     def _argument(self, cell: Cell) -> str:
@@ -67,7 +70,7 @@ class CompiledLoops(FactoredTensors):
 
     def _blank(self, cell: Cell) -> str:
         """An array for a cell, without values."""
-        shape = [*(self.extents.get(cell, ()) if cell.rank else ()), *map(int_text, cell.type.shape)]
+        shape = [*(self.state.extents.get(cell, ()) if cell.rank else ()), *map(int_text, cell.type.shape)]
         if cell.type.width:
             return f"np.full({lengths_text(tuple_text([*shape, 'samples']))}, np.nan, dtype)"
         return f"np.full({lengths_text(tuple_text(shape or ['1']))}, np.nan)"
@@ -82,19 +85,19 @@ class CompiledLoops(FactoredTensors):
         if cell.rank:
             return
         if cell.type.width and not cell.type.shape:
-            self.line(f"{name} = rt.real_vector({name}, samples, dtype)")
+            self.state.line(f"{name} = rt.real_vector({name}, samples, dtype)")
         else:
-            self.line(f"{name} = np.array({name}{', dtype' if cell.type.width else ', float'}, ndmin=1)")
+            self.state.line(f"{name} = np.array({name}{', dtype' if cell.type.width else ', float'}, ndmin=1)")
 
     def _allocated(self, cell: Cell) -> bool:
         """Whether `allocate` makes the array of a family."""
-        zeroed = any(isinstance(s, Zero) and s.cell is cell for s in walk(self.program.body))
-        return bool(cell.rank) and not self.storage[cell].named and not zeroed
+        zeroed = any(isinstance(s, Zero) and s.cell is cell for s in walk(self.state.program.body))
+        return bool(cell.rank) and not self.state.storage[cell].named and not zeroed
 
     def _set_before(self, loop: For) -> set[Cell]:
         """Cells that have a value whenever the loop begins, whatever branches were taken before."""
-        found = set(self.initials)
-        for statement in self.program.body:
+        found = set(self.state.initials)
+        for statement in self.state.program.body:
             if any(s is loop for s in walk((statement,))):
                 break
             if (cell := written(statement)) is not None:
@@ -104,16 +107,16 @@ class CompiledLoops(FactoredTensors):
     def _declare(self, cell: Cell) -> None:
         """Give a cell an array without values at the beginning of the module's function."""
         line = f"    {python_name(cell.name)} = {self._blank(cell)}"
-        if line not in self.lines:
-            self.lines.insert(0, line)
+        if line not in self.state.lines:
+            self.state.lines.insert(0, line)
 
-    def _settle(self, kernel: LoopKernel) -> None:
+    def settle(self, kernel: LoopKernel) -> None:
         """After the step-by-step form: the layouts that the kernel leaves behind."""
         for cell in (*kernel.vectors, *kernel.scalars):
             target = Layout((), len(cell.type.shape), bool(cell.type.width))
-            if cell.rank or cell not in self.layouts:
+            if cell.rank or cell not in self.state.layouts:
                 continue
-            if self.layouts[cell] != target:
+            if self.state.layouts[cell] != target:
                 shape = tuple_text([*map(int_text, cell.type.shape), *(["samples"] if cell.type.width else [])])
-                self.line(f"    {python_name(cell.name)} = np.broadcast_to({python_name(cell.name)}, {shape})")
-            self.layouts[cell] = target
+                self.state.line(f"    {python_name(cell.name)} = np.broadcast_to({python_name(cell.name)}, {shape})")
+            self.state.layouts[cell] = target

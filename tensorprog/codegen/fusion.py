@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorprog.codegen.emitter import EmitterBase, Value
+from tensorprog.codegen.emission import Emission, Value
 from tensorprog.codegen.expressions import KernelBody, number_text, numpy_derivative, numpy_text
 from tensorprog.codegen.layout import Layout, aligned, shape_parts, tuple_text, union
 from tensorprog.codegen.names import int_text
@@ -17,27 +17,30 @@ from tensorprog.ir.program import (
 _OF_NUMBERS = {"div": "np.divide", "pow": "np.power"}
 
 
-class Fusion(EmitterBase):
+class Fusion:
     """Source text of expressions and reductions."""
+
+    def __init__(self, state: Emission):
+        self.state = state
 
     # --- values ---
 
     def value(self, var: Var) -> Value:
         """The named array of a temporary; a fused one is computed now."""
-        op = self.pending.pop(var, None)
+        op = self.state.pending.pop(var, None)
         if op is not None:
-            text, layout = self._expression(var, op) if isinstance(op, Elementwise) else self._contraction(op, ())
-            self.assign(var, text, layout)
-        return self.values[var]
+            text, layout = self.expression(var, op) if isinstance(op, Elementwise) else self.contraction(op, ())
+            self.state.assign(var, text, layout)
+        return self.state.values[var]
 
-    def _full(self, var: Var, *, width: bool = False, axes: tuple[str, ...] | None = None) -> tuple[str, Layout]:
+    def full(self, var: Var, *, width: bool = False, axes: tuple[str, ...] | None = None) -> tuple[str, Layout]:
         """A temporary with all the finite axes (and particles) of its type, and at least `axes`."""
         value = self.value(var)
         type = var.type
         target = Layout(axes if axes is not None else value.layout.axes, len(type.shape), bool(type.width) or width)
         if value.layout == target:
             return value.text, target
-        shape = tuple_text(shape_parts(target, self.every_axis, type.shape, "samples"))
+        shape = tuple_text(shape_parts(target, self.state.every_axis, type.shape, "samples"))
         text = value.text if value.layout.dims else f"float({value.text})"
         if shape == "()":
             return value.text, target
@@ -47,11 +50,11 @@ class Fusion(EmitterBase):
 
     # --- coordinatewise expressions ---
 
-    def _expression(self, var: Var, op: Elementwise) -> tuple[str, Layout]:
+    def expression(self, var: Var, op: Elementwise) -> tuple[str, Layout]:
         """Source text of a fused expression, and the layout of its value."""
         leaves: dict[Var, None] = {}
         count = self._collect(op, leaves)
-        layout = union([self.values[leaf].layout for leaf in leaves], self.order)
+        layout = union([self.state.values[leaf].layout for leaf in leaves], self.state.order)
         if layout.width and count > 1:
             return self._kernel_call(op, list(leaves), layout), layout
         return self._numpy(op, layout), layout
@@ -60,7 +63,7 @@ class Fusion(EmitterBase):
         """The leaves of an expression in order of appearance, and its number of operations."""
         count = 1
         for arg in op.args:
-            inner = self.pending.get(arg)
+            inner = self.state.pending.get(arg)
             if isinstance(inner, Elementwise):
                 count += self._collect(inner, leaves)
             else:
@@ -70,20 +73,20 @@ class Fusion(EmitterBase):
 
     def _kernel_call(self, op: Elementwise, leaves: list[Var], layout: Layout) -> str:
         body = KernelBody()
-        params = [leaf for leaf in leaves if not _is_literal(self.values[leaf].text)]
-        names = {leaf: self.values[leaf].text for leaf in leaves} | {leaf: f"a{i}" for i, leaf in enumerate(params)}
+        params = [leaf for leaf in leaves if not _is_literal(self.state.values[leaf].text)]
+        names = {leaf: self.state.values[leaf].text for leaf in leaves} | {leaf: f"a{i}" for i, leaf in enumerate(params)}
         result = self._kernel_expression(op, body, names)
-        kernel = self.pool.name(tuple(self.values[p].layout.width for p in params), body, result)
-        args = [aligned(self.values[p].text, self.values[p].layout, layout) for p in params]
+        kernel = self.state.pool.name(tuple(self.state.values[p].layout.width for p in params), body, result)
+        args = [aligned(self.state.values[p].text, self.state.values[p].layout, layout) for p in params]
         return f"{kernel}({', '.join(args)})"
 
     def _kernel_expression(self, op: Elementwise, body: KernelBody, names: dict[Var, str]) -> str:
         args = []
         for arg in op.args:
-            inner = self.pending.get(arg)
+            inner = self.state.pending.get(arg)
             if isinstance(inner, Elementwise) and arg not in names:
                 args.append(self._kernel_expression(inner, body, names))
-                del self.pending[arg]
+                del self.state.pending[arg]
             else:
                 args.append(_kernel_literal(names[arg]))
         return body.emit(op.fn, args, op.order)
@@ -91,12 +94,12 @@ class Fusion(EmitterBase):
     def _numpy(self, op: Elementwise, target: Layout) -> str:
         args = []
         for arg in op.args:
-            inner = self.pending.get(arg)
+            inner = self.state.pending.get(arg)
             if isinstance(inner, Elementwise):
-                del self.pending[arg]
+                del self.state.pending[arg]
                 args.append(f"({self._numpy(inner, target)})")
             else:
-                value = self.values[arg]
+                value = self.state.values[arg]
                 text = aligned(value.text, value.layout, target)
                 if target.width and not value.layout.width and not _is_literal(value.text):
                     text = f"rt.narrow({text}, dtype)"
@@ -113,19 +116,19 @@ class Fusion(EmitterBase):
     def _factors(self, var: Var, contractions: list[Contract] | None = None) -> tuple[list[Var], float]:
         """A fused product as factors and a number. The first contraction among the factors goes, not yet computed, to
         `contractions` if that is given."""
-        op = self.pending.get(var)
+        op = self.state.pending.get(var)
         if isinstance(op, Contract) and contractions == []:
-            contractions.append(self.pending.pop(var))
+            contractions.append(self.state.pending.pop(var))
             return [], 1.0
         if isinstance(op, Elementwise) and op.fn in ("mul", "neg") and not op.order:
-            del self.pending[var]
+            del self.state.pending[var]
             parts = [self._factors(a, contractions) for a in op.args]
             sign = -1.0 if op.fn == "neg" else 1.0
             for _, number in parts:
                 sign *= number
             return [f for factors, _ in parts for f in factors], sign
         if isinstance(op, Elementwise) and op.fn == "square" and not op.order:
-            del self.pending[var]
+            del self.state.pending[var]
             factors, number = self._factors(op.args[0])
             return factors * 2, number * number
         value = self.value(var)
@@ -134,20 +137,20 @@ class Fusion(EmitterBase):
         return [var], 1.0
 
     def _labels(self, var: Var) -> tuple[str, ...]:
-        layout = self.values[var].layout
+        layout = self.state.values[var].layout
         return _labels(layout)
 
-    def _reduced(self, arg: Var, labels: tuple[str, ...], *, mean: bool = False) -> tuple[str, Layout]:
+    def reduced(self, arg: Var, labels: tuple[str, ...], *, mean: bool = False) -> tuple[str, Layout]:
         """The sum (over particles with `mean` the average) of a temporary over labelled axes: a parallel axis' name,
         `f0`, `f1`, ... for finite axes, `N` for particles."""
-        if isinstance(self.pending.get(arg), Contract):
-            op = self.pending.pop(arg)
-            inner = tuple(label for label in labels if label in self.order)
-            text, layout = self._contraction(op, inner)
+        if isinstance(self.state.pending.get(arg), Contract):
+            op = self.state.pending.pop(arg)
+            inner = tuple(label for label in labels if label in self.state.order)
+            text, layout = self.contraction(op, inner)
             rest = tuple(label for label in labels if label not in inner)
             return self._plain_sum(text, layout, rest, mean) if rest else (text, layout)
-        layout = self.values[arg].layout
-        contractions: list[Contract] | None = [] if set(labels) <= set(self.order) else None
+        layout = self.state.values[arg].layout
+        contractions: list[Contract] | None = [] if set(labels) <= set(self.state.order) else None
         factors, number = self._factors(arg, contractions)
         if contractions:
             return self._reduced_contraction(contractions[0], factors, number, labels)
@@ -165,29 +168,29 @@ class Fusion(EmitterBase):
         factors allow it."""
         inner = [f for f in factors if set(self._labels(f)) & set(labels)]
         outer = [f for f in factors if f not in inner]
-        if all(set(self._labels(f)) <= set(self.order) for f in inner):
-            text, layout = self._contraction(op, labels, inner)
+        if all(set(self._labels(f)) <= set(self.state.order) for f in inner):
+            text, layout = self.contraction(op, labels, inner)
         else:
-            terms, own = self._contraction(op, ())
-            layout = union([own, *(self.values[f].layout for f in inner)], self.order)
+            terms, own = self.contraction(op, ())
+            layout = union([own, *(self.state.values[f].layout for f in inner)], self.state.order)
             parts = [aligned(f"({terms})", own, layout)]
-            parts += [aligned(self.values[f].text, self.values[f].layout, layout) for f in inner]
+            parts += [aligned(self.state.values[f].text, self.state.values[f].layout, layout) for f in inner]
             missing = [label for label in labels if label not in layout.axes]
             text, layout = self._plain_sum(" * ".join(parts), layout, labels, False)
-            text = " * ".join([text, *(f"float({int_text(self.every_axis[label].length)})" for label in missing)])
+            text = " * ".join([text, *(f"float({int_text(self.state.every_axis[label].length)})" for label in missing)])
         return self._times(text, layout, outer, number)
 
     def _length(self, label: str, arg: Var) -> str:
         if label.startswith("f") and label[1:].isdigit():
             return f"float({int_text(arg.type.shape[int(label[1:])])})"
-        return f"float({int_text(self.every_axis[label].length)})"
+        return f"float({int_text(self.state.every_axis[label].length)})"
 
     def _times(self, text: str, layout: Layout, factors: list[Var], number: float) -> tuple[str, Layout]:
-        target = union([layout, *(self.values[f].layout for f in factors)], self.order)
+        target = union([layout, *(self.state.values[f].layout for f in factors)], self.state.order)
         if text != "1.0" and layout.dims and aligned("x", layout, target) != "x":
             text = aligned(f"({text})", layout, target)
         parts = [] if text == "1.0" else [text]
-        parts += [aligned(self.values[f].text, self.values[f].layout, target) for f in factors]
+        parts += [aligned(self.state.values[f].text, self.state.values[f].layout, target) for f in factors]
         if number != 1.0 or not parts:
             parts.insert(0, number_text(number) if number >= 0 else f"({number_text(number)})")
         return " * ".join(parts), target
@@ -197,11 +200,11 @@ class Fusion(EmitterBase):
         largest = max((self._labels(f) for f in factors), key=len)
         first = [f for f in factors if self._labels(f) == largest]
         second = [f for f in factors if f not in first]
-        spread = union([self.values[f].layout for f in factors], self.order)
+        spread = union([self.state.values[f].layout for f in factors], self.state.order)
         out = _without(spread, labels)
         reduced = [label for label in labels if label in every]
         if not second and len(first) == 2 and reduced == ["N"] and mean:
-            left, right = (self.values[f].text for f in first)
+            left, right = (self.state.values[f].text for f in first)
             return f"rt.mean_product({left}, {right})", out
         if not second:
             text, layout = self._product(first)
@@ -221,12 +224,12 @@ class Fusion(EmitterBase):
         return (f"rt.averaged({text}, samples)" if mean and "N" in reduced else text), out
 
     def _product(self, factors: list[Var]) -> tuple[str, Layout]:
-        layout = union([self.values[f].layout for f in factors], self.order)
-        texts = [aligned(self.values[f].text, self.values[f].layout, layout) for f in factors]
+        layout = union([self.state.values[f].layout for f in factors], self.state.order)
+        texts = [aligned(self.state.values[f].text, self.state.values[f].layout, layout) for f in factors]
         if len(texts) == 1:
             return texts[0], layout
-        name = self._scratch()
-        self.line(f"{name} = {' * '.join(texts)}")
+        name = self.state.scratch()
+        self.state.line(f"{name} = {' * '.join(texts)}")
         return name, layout
 
     def _plain_sum(self, text: str, layout: Layout, labels: tuple[str, ...], mean: bool) -> tuple[str, Layout]:
@@ -245,14 +248,14 @@ class Fusion(EmitterBase):
 
     def _scaled(self, arg: Var, scale: Sequence[Var]) -> tuple[str, Layout]:
         """A temporary with all axes of its type, times factors that vary along parallel axes."""
-        text, layout = self._full(arg)
+        text, layout = self.full(arg)
         if not scale:
             return text, layout
-        target = union([layout, *(self.values[f].layout for f in scale)], self.order)
-        parts = [aligned(self.values[f].text, self.values[f].layout, target) for f in scale]
+        target = union([layout, *(self.state.values[f].layout for f in scale)], self.state.order)
+        parts = [aligned(self.state.values[f].text, self.state.values[f].layout, target) for f in scale]
         return f"({' * '.join([*parts, aligned(text, layout, target)])})", target
 
-    def _contraction(self, op: Contract, summed: tuple[str, ...], scale: Sequence[Var] = ()) -> tuple[str, Layout]:
+    def contraction(self, op: Contract, summed: tuple[str, ...], scale: Sequence[Var] = ()) -> tuple[str, Layout]:
         """An einsum over finite axes, times factors `scale` that vary along parallel axes alone, also summed over the
         parallel axes `summed`."""
         sides = []
@@ -261,7 +264,7 @@ class Fusion(EmitterBase):
             labels = [*layout.axes, *(f"c{c}" for c in letters), *(["N"] if layout.width else [])]
             sides.append([text, labels])
         (left, left_labels), (right, right_labels) = sides
-        axes = tuple(a for a in self.order if a in left_labels or a in right_labels)
+        axes = tuple(a for a in self.state.order if a in left_labels or a in right_labels)
         width = "N" in left_labels or "N" in right_labels
         kept = [a for a in axes if a not in summed]
         out = [*kept, *(f"c{c}" for c in op.out_axes), *(["N"] if width else [])]
@@ -274,7 +277,7 @@ class Fusion(EmitterBase):
         text = contract_text(left, tuple(left_labels), right, tuple(right_labels), tuple(out))
         for axis in summed:
             if axis not in axes:
-                text = f"{text} * float({int_text(self.every_axis[axis].length)})"
+                text = f"{text} * float({int_text(self.state.every_axis[axis].length)})"
         return text, Layout(tuple(kept), len(op.out_axes), width)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tensorprog.codegen.emitter import Value
+from tensorprog.codegen.emission import Emission, Value
 from tensorprog.codegen.expressions import numpy_derivative, numpy_text
 from tensorprog.codegen.fusion import Fusion
 from tensorprog.codegen.layout import Layout, aligned, tuple_text, union
@@ -18,49 +18,50 @@ from tensorprog.ir.program import (
 )
 
 
-class MatrixStates(Fusion):
+class MatrixStates:
     """Source text of linear combinations of matrices and outer products."""
 
-    # --- matrices ---
+    def __init__(self, state: Emission, fusion: Fusion):
+        self.state, self.fusion = state, fusion
 
-    def _matrix_name(self, cell: Cell, items: tuple[IntExpr, ...]) -> str:
+    def matrix_name(self, cell: Cell, items: tuple[IntExpr, ...]) -> str:
         name = python_name(cell.name)
         if not cell.rank:
             return name
         return f"{name}[{tuple_text([int_text(i) for i in items])}]"
 
-    def _matrix_family(self, cell: Cell) -> str:
+    def matrix_family(self, cell: Cell) -> str:
         """A family of matrices by index; elements that are only added to start from zero."""
-        return f"defaultdict(lambda: {self._zero_matrix(cell)})"
+        return f"defaultdict(lambda: {self.zero_matrix(cell)})"
 
-    def _zero_matrix(self, cell: Cell) -> str:
-        rows, cols = self.spaces.of((cell, "rows")), self.spaces.of((cell, "cols"))
+    def zero_matrix(self, cell: Cell) -> str:
+        rows, cols = self.state.spaces.of((cell, "rows")), self.state.spaces.of((cell, "cols"))
         ratios = f"(ratios[{cell.type.rows!r}], ratios[{cell.type.cols!r}])"
         return f"rt.{self._zero_maker(cell)}(spaces[{rows}], spaces[{cols}], {ratios}, tolerance)"
 
     def _zero_maker(self, cell: Cell) -> str:
-        return "update_matrix" if cell in self.kinds.functional else "zero_matrix"
+        return "update_matrix" if cell in self.state.kinds.functional else "zero_matrix"
 
-    def _matrix_value(self, cell: Cell, start: str, terms: tuple[Term, ...]) -> str:
+    def matrix_value(self, cell: Cell, start: str, terms: tuple[Term, ...]) -> str:
         """What a matrix gets; one that functions are taken of, in the form that they want."""
         if len(terms) == 1 and isinstance(terms[0], FunctionTerm):
             return self._function_text(terms[0])
         text = self._matrix_text(start, terms)
-        if cell not in self.kinds.functional or cell.role == "hidden":
+        if cell not in self.state.kinds.functional or cell.role == "hidden":
             return text
-        whole = cell in self.kinds.entries and not all(isinstance(t, OuterTerm) for t in terms)
+        whole = cell in self.state.kinds.entries and not all(isinstance(t, OuterTerm) for t in terms)
         return f"{text}.settled({'entries=True' if whole else ''})"
 
     def _function_text(self, term: FunctionTerm) -> str:
-        args = ", ".join(self._matrix_argument(a) if isinstance(a, MatrixTerm) else self._scalar(a) for a in term.args)
+        args = ", ".join(self.matrix_argument(a) if isinstance(a, MatrixTerm) else self._scalar(a) for a in term.args)
         if not term.entrywise:
             return f"rt.{term.fn}({args})"
         names = [f"x{k}" for k in range(len(term.args))]
         text = numpy_derivative(term.fn, term.order, "x0") if term.order else numpy_text(term.fn, names)
         return f"rt.entrywise(lambda {', '.join(names)}: {text}, {args})"
 
-    def _matrix_argument(self, term: MatrixTerm) -> str:
-        name = self._matrix_name(term.cell, term.items)
+    def matrix_argument(self, term: MatrixTerm) -> str:
+        name = self.matrix_name(term.cell, term.items)
         return f"{name}.turned()" if term.transposed else name
 
     def _matrix_text(self, start: str, terms: tuple[Term, ...]) -> str:
@@ -72,33 +73,34 @@ class MatrixStates(Fusion):
     def _matrix_term(self, term: MatrixTerm) -> str:
         coef = self._scalar(term.coef)
         turned = ", transposed=True" if term.transposed else ""
-        return f".add({coef}, {self._matrix_name(term.cell, term.items)}{turned})"
+        return f".add({coef}, {self.matrix_name(term.cell, term.items)}{turned})"
 
     def _scalar(self, coef: Var | None) -> str:
         """A factor summed over all parallel axes (the term is added once an iteration)."""
         if coef is None:
             text, axes = "1.0", ()
         else:
-            value = self.value(coef)
+            value = self.fusion.value(coef)
             text, axes = value.text, value.layout.axes
         if axes:
             text = f"np.sum({text})"
-        for axis in self.active:
+        for axis in self.state.active:
             if axis.var not in axes:
                 text = f"{text} * float({int_text(axis.length)})"
         return text
 
     def _outer_term(self, term: OuterTerm) -> str:
-        coef = self.value(term.coef) if term.coef is not None else Value("1.0", Layout())
-        left, right = self.value(term.left), self.value(term.right)
-        axes = union([coef.layout, left.layout, right.layout], self.order).axes
-        left_text, left_layout = self._full(term.left, axes=axes)
-        right_text, _ = self._full(term.right, axes=axes)
+        coef = self.fusion.value(term.coef) if term.coef is not None else Value("1.0", Layout())
+        left, right = self.fusion.value(term.left), self.fusion.value(term.right)
+        axes = union([coef.layout, left.layout, right.layout], self.state.order).axes
+        left_text, left_layout = self.fusion.full(term.left, axes=axes)
+        right_text, _ = self.fusion.full(term.right, axes=axes)
         factor = coef.text
         if coef.layout.dims:
-            left_text = f"{aligned(coef.text, coef.layout, left_layout)} * {left_text}"
+            numbers = f"rt.narrow({coef.text}, dtype)" if not coef.layout.width else coef.text
+            left_text = f"{aligned(numbers, coef.layout, left_layout)} * {left_text}"
             factor = "1.0"
-        for axis in self.active:
+        for axis in self.state.active:
             if axis.var not in axes:
                 factor = f"{factor} * float({int_text(axis.length)})"
         return f".add_outer({factor}, {left_text}, {right_text})"

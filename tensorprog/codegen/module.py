@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from tensorprog.codegen.binding import bind_text
-from tensorprog.codegen.emitter import local_names
+from tensorprog.codegen.emission import local_names
 from tensorprog.codegen.expressions import KernelPool
 from tensorprog.codegen.initials import initial_lines, unpacked_lines
 from tensorprog.codegen.names import int_text, python_name
@@ -13,7 +13,7 @@ from tensorprog.codegen.particles import emit_body
 from tensorprog.codegen.quoting import quoted, quoted_name
 from tensorprog.codegen.vector_draws import Sampling
 from tensorprog.ir.functions.nonlinearity import MATH
-from tensorprog.ir.integers import symbols
+from tensorprog.ir.integers import arrays, symbols
 from tensorprog.ir.program import Cell, For, Program
 from tensorprog.ir.text import program_text
 from tensorprog.passes.averages import resolutions
@@ -93,7 +93,8 @@ def _indented(text: str) -> str:
 def steps_text(program: Program) -> str:
     """The number of iterations of the outermost loops that run step by step."""
     loops = [s for s in program.body if isinstance(s, For) and not s.parallel]
-    used = sorted({sym.name for loop in loops for e in (loop.start, loop.stop) for sym in symbols(e)})
+    used = sorted({name for loop in loops for e in (loop.start, loop.stop)
+                   for name in (*(sym.name for sym in symbols(e)), *arrays(e))})
     lines = ["def steps(env):", '    """How often `replicate` calls `tick`."""']
     lines += [f"    {python_name(name)} = env[{name!r}]" for name in used]
     lengths = [f"len(range({int_text(s.start)}, {int_text(s.stop)}, {s.step}))" for s in loops]

@@ -23,20 +23,18 @@ class FeatureEmitter(Emitter):
         super().__init__(found.program, spaces, pool)
         self.readouts = dict(found.features)
 
-    def _store(self, cell: Cell, items: tuple, value: Var) -> None:
+    def store(self, cell: Cell, items: tuple, value: Var) -> None:
         if cell not in self.readouts:
-            super()._store(cell, items, value)
+            super().store(cell, items, value)
             return
-        text, _ = self._full(value, width=True)
-        self.line(f"features[{self.readouts[cell].name!r}].append(np.reshape({text}, (-1, samples)))")
+        text, _ = self.fusion.full(value, width=True)
+        self.state.line(f"features[{self.readouts[cell].name!r}].append(np.reshape({text}, (-1, samples)))")
 
 
 def features_function(found: InitialFeatures, spaces: Spaces, pool: KernelPool, env: Mapping[str, object]) -> str:
     """The function `initial_features`, which gives the features of every readout by its name."""
     emitter = FeatureEmitter(found, spaces, pool)
-    emitter.allocate()
-    allocations, emitter.lines = emitter.lines, []
-    emitter.block(found.program.body)
+    allocations, lines = emitter.whole()
     changed = cells_written(found.program.body)
     names = [python_name(i.cell.name) for i in found.program.initials]
     copies = [f"    {python_name(i.cell.name)} = rt.copied({python_name(i.cell.name)})"
@@ -44,7 +42,7 @@ def features_function(found: InitialFeatures, spaces: Spaces, pool: KernelPool, 
     head = [f"def initial_features({', '.join(['env', 'spaces', 'samples', 'tolerance', *names])}):",
             '    """What readouts are averaged with before training, by their names."""']
     return "\n".join([*head, *unpacked_lines(found.program), *ratio_lines(found.program, env), *copies,
-                      "    dtype, features = spaces[0].entry, defaultdict(list)", *allocations, *emitter.lines, "    return features"])
+                      "    dtype, features = spaces[0].entry, defaultdict(list)", *allocations, *lines, "    return features"])
 
 
 def reserved_line(initial: Initial, spaces: Spaces) -> str:

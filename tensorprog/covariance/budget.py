@@ -126,5 +126,6 @@ def _multiplied_out(expr: Expr, counts: tuple[int, ...]) -> int:
     if isinstance(expr, sympy.Mul):
         return prod(counts)
     if isinstance(expr, sympy.Pow) and expr.exp.is_Integer and expr.exp > 1:
+        # (a_1 + ... + a_k)**n has as many terms as there are multisets of n out of k.
         return comb(counts[0] + int(expr.exp) - 1, int(expr.exp))
     return max(counts) if max(counts) > MOST_TERMS else 1

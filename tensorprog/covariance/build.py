@@ -8,7 +8,8 @@ from tensorprog.compiled import Compiled
 from tensorprog.covariance.budget import Budget, Unsupported, limited, shared
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.system import System
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwind import unwind
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.ir.program import Cell
 from tensorprog.passes.unit_steps import unit_steps
 
@@ -44,6 +45,7 @@ def covered(compiled: Compiled, cells: list[Cell], conditional: bool = True) -> 
             program = _unwound(compiled, True)
         except Unsupported as reason:
             return Covered(None, dict.fromkeys(cells, str(reason)))
+        # Half of the steps: the second hypothesis may need as many.
         with shared(1 / 2):
             cancelling = _judged(compiled, cells, True, program)
         if cancelling.system is not None and cancelling.system.conditions and not conditional:
@@ -70,6 +72,7 @@ def _together(compiled: Compiled, cells: list[Cell], cancelling: bool) -> Covere
     without them."""
     alone = {}
     for position, cell in enumerate(cells):
+        # Equal parts of the budget, the last of which is left for the common system.
         with shared(1 / (len(cells) + 1 - position)):
             alone[cell] = _judged(compiled, [cell], cancelling, _unwound(compiled, cancelling))
     reasons = {cell: found.reasons[cell] for cell, found in alone.items() if found.reasons}
@@ -91,7 +94,7 @@ def _unwound(compiled: Compiled, cancelling: bool) -> Expressions:
     """
     laws = Laws(compiled.limit, compiled.powers, compiled.env)
     try:
-        return Unwound(unit_steps(compiled.limit), laws, keep_sums=cancelling), laws
+        return unwind(unit_steps(compiled.limit), laws, keep_sums=cancelling), laws
     except RecursionError:
         raise Unsupported("an expression is nested too deeply") from None
     except ArithmeticError:

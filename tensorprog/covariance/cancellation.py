@@ -18,13 +18,16 @@ from sympy import Expr, Integer, Symbol
 from tensorprog.covariance.cases import Case, sum_of_cases
 from tensorprog.covariance.gaussian import Responses
 from tensorprog.covariance.guards import Unsupported, known, simplify_guards, split_cases
-from tensorprog.covariance.nodes import Hat, Product, flat, ordered
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.nodes import Hat, Product, Total, flat, index_symbol, ordered
+from tensorprog.covariance.superposition import Superpositions
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.writes import Binding, Site
 
 MOST_ITERATIONS = 3  # that a difference is followed back
 #: Marks what responses add to a sum, beside what the sum takes over from earlier iterations.
 ANSWER = Symbol("_answer", real=True)
+#: The index of a sum whose terms are compared with those of another.
+SUMMED = index_symbol("_summed")
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ class Place:
         product = max(ordered(expr.atoms(Product)), key=lambda p: len(p.args))
         return Place(unwound.sites[int(product.args[0])], product.args[1:])
 
-    def condition(self, guards: tuple[Expr, ...], carried: Expr, answered: Expr) -> Condition:
-        """The condition at all iterations of the site.
+    def condition(self, guards: tuple[Expr, ...], carried: Expr, answered: Expr,
+                  also: tuple[Binding, ...] = ()) -> Condition:
+        """The condition at all iterations of the site, and for all indices that are bound `also`.
 
         Raises:
             Unsupported: if it depends on an index that the place does not determine.
@@ -66,11 +70,14 @@ class Place:
         for param, index in zip(self.site.params, self.indices):
             for symbol in index.free_symbols:
                 slope = index.coeff(symbol, 1)
+                # Slopes of 1 and -1 give an integer for every index of the site. Sizes (known to be >= 0) are no
+                # indices.
                 if symbol not in own and slope in (1, -1) and not symbol.is_nonnegative:
                     own[symbol] = flat((param - (index - slope * symbol)) * slope)
         exprs = [flat(e.xreplace(own)) for e in (*guards, *self.site.guards, carried, answered)]
-        free = set().union(*(e.free_symbols for e in exprs))
-        bindings = self._bindings(free)
+        also = tuple(Binding(b.symbol, flat(b.start.xreplace(own)), flat(b.stop.xreplace(own))) for b in also)
+        free = set().union(*(e.free_symbols for e in (*exprs, *(e for b in also for e in (b.start, b.stop)))))
+        bindings = (*self._bindings(free), *also)
         return Condition(tuple(b.symbol for b in bindings), bindings, tuple(exprs[:-2]), *exprs[-2:])
 
     def _bindings(self, free: set[Symbol]) -> tuple[Binding, ...]:
@@ -92,6 +99,7 @@ class Cancellation:
     def __init__(self, unwound: Unwound, responses: Responses):
         self.unwound, self.responses = unwound, responses
         self.conditions: dict[Condition, None] = {}
+        self._superpositions = Superpositions(unwound, responses.inlining)
 
     def check(self, sums: set[Expr]) -> None:
         """Makes sure that the hypothesis holds of sums wherever their products are reached. More sums may join.
@@ -126,6 +134,7 @@ class Cancellation:
         guess = sympy.Add(*products).replace(Product, lambda *args: Hat(*args))
         carried = flat(expr - sympy.Add(*kept))
         answered = flat(self.responses.expanded(sympy.Add(*products)) - guess)
+        # ANSWER keeps the two sides apart; with 1 in its place, this is by how much the sum differs from its Zhats.
         difference = flat(simplify_guards(flat(carried + ANSWER * answered), facts))
         others = sympy.Add(*(self.replaced(t, facts) for t in kept if t not in products))
         return guess + others + sum_of_cases(
@@ -152,8 +161,10 @@ class Cancellation:
         are followed back to what they were made of."""
         left, rest = self._by_vector(difference)
         pairs = {vector: (c.coeff(ANSWER, 0), c.coeff(ANSWER, 1)) for vector, c in left.items()}
+        # With every vector on both sides, what must cancel is numbers; a vector on one side only is something that
+        # another iteration has made, and is followed back.
         if all(carried != 0 and answered != 0 for carried, answered in pairs.values()):
-            self.conditions |= {place.condition(given, *pair): None for pair in pairs.values()}
+            self.conditions |= {place.condition(given, *pair, _summed(vector)): None for vector, pair in pairs.items()}
             return [((), rest.xreplace({ANSWER: Integer(1)}))]
         alone = [vector for vector, pair in pairs.items() if 0 in pair]
         calls = [c for vector in alone for c in self.unwound.random_calls(vector) if _linear_in(vector, c)]
@@ -161,8 +172,18 @@ class Cancellation:
             raise Unsupported("responses do not cancel")
         sums = set(self.unwound.sums.values())
         calls = [c for c in calls if int(c.args[0]) not in sums] or calls
-        unfolded = {c: sum_of_cases(self.responses.inlining.unfolded(c)) for c in calls}
+        unfolded = self._followed(calls)
         return self._differences(difference.xreplace(unfolded), facts, given, place, depth + 1)
+
+    def _followed(self, calls: list[Expr]) -> dict[Expr, Expr]:
+        """What functions were made of: linear recursions as sums. But if the value of one stands beside what it was made of,
+        the value alone, one step back."""
+        steps = {c: sum_of_cases(self.responses.inlining.unfolded(c)) for c in calls}
+        earlier = {c for c in calls for step in steps.values() if step.has(c)}
+        if earlier and earlier != set(calls):
+            return {c: step for c, step in steps.items() if c not in earlier}
+        whole = {c: self._superpositions.written_out(c) for c in calls}
+        return {c: found for c, found in whole.items() if found is not None} or steps
 
     def _by_vector(self, difference: Expr) -> tuple[dict[Expr, Expr], Expr]:
         """What is multiplied with each random vector that is made by matrices, where that is not zero; and the rest."""
@@ -172,11 +193,27 @@ class Cancellation:
             random = [f for f in sympy.Mul.make_args(term) if self.unwound.is_random_or_hat(f)]
             vector = sympy.Mul(*random)
             if self._made_by_matrices(vector):
-                found[vector] = found.get(vector, Integer(0)) + term / vector
+                vector, coefficient = self._opened(vector, term / vector)
+                found[vector] = found.get(vector, Integer(0)) + coefficient
             else:
                 rest += term
+        # With ANSWER = 1, coefficients that are seen to cancel vanish.
         zero = {ANSWER: Integer(1)}
         return {v: c for v, c in ((v, flat(c)) for v, c in found.items()) if flat(c.xreplace(zero)) != 0}, rest
+
+    def _opened(self, vector: Expr, coefficient: Expr) -> tuple[Expr, Expr]:
+        """A sum of multiples of vectors as the sum of these vectors, and as what each is multiplied with."""
+        if not isinstance(vector, Total):
+            return vector, coefficient
+        body, index, start, stop = vector.args
+        factors = sympy.Mul.make_args(body.xreplace({index: SUMMED}))
+        random = sympy.Mul(*(f for f in factors if self.unwound.is_random_or_hat(f)))
+        return Total(random, SUMMED, start, stop), coefficient * sympy.Mul(*factors) / random
+
+
+def _summed(vector: Expr) -> tuple[Binding, ...]:
+    """The index that a sum of vectors runs over."""
+    return (Binding(*vector.args[1:]),) if isinstance(vector, Total) else ()
 
 
 def _linear_in(expr: Expr, call: Expr) -> bool:

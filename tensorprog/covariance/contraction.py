@@ -160,6 +160,7 @@ class _Contraction:
         rest.remove(calls[0])
         equation = self._equation(int(calls[0].args[0]))
         at = dict(zip(equation.params, calls[0].args[1:]))
+        # Which case holds must not depend on the index that is summed over.
         for guards, expr in equation.cases:
             guards = [simplify_guards(g.xreplace(at), sums.facts) for g in guards]
             if any(g.has(shape.var) for g in guards):
@@ -197,6 +198,7 @@ class _Sum:
         outside, inside = [], []
         for factor in factors_of(term):
             (inside if factor.has(self.var) else outside).append(factor)
+        # More than one sum under the sum: those over other axes of inputs may turn into numbers.
         if sum(isinstance(f, Total) for f in inside) > 1:
             inside = factors_of(sympy.Mul(*map(self.contraction.rewritten, inside)))
         sums = [f for f in inside if isinstance(f, Total)]

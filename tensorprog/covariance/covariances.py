@@ -14,7 +14,7 @@ from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.nodes import Call, Hat, Init, Total, equal_indices, flat, fresh_index, total
 from tensorprog.covariance.parts import Parts
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.writes import Site
 
 _Kind = tuple[str, int]
@@ -46,6 +46,7 @@ class Covariances:
             return self._of_functions(a, b)
         if isinstance(a, Init) and isinstance(b, Init):
             if a.args[0] == b.args[0]:
+                # Elements of a declared family are independent.
                 return self.laws.variance(a) * equal_indices(a.args[1:], b.args[1:])
         elif isinstance(a, Hat) and isinstance(b, Hat):
             return self._of_hats(a, b)
@@ -66,6 +67,7 @@ class Covariances:
                     lambda: [((), self.unwound.mean(square, site.facts(params)))])
             variance = self.laws.matrix_variance(site.matrix, site.transposed)
             return variance * Call(Integer(self._squares[site.number]), *a.args[1:])
+        # The variance of a sum is made of covariances at different indices.
         if any(expr.has(Total) for _, expr in self.linear.cases(int(a.args[0]))):
             return self._of_functions(a, a)
         kind = (type(a).__name__, int(a.args[0]))
@@ -88,14 +90,17 @@ class Covariances:
         for term in sympy.Add.make_args(flat(expr)):
             random = [f for f in sympy.Mul.make_args(term) if self.unwound.is_random_or_hat(f)]
             if random and self.parts.target(term) is None:
+                # Linear in Gaussians: a term has one of them.
                 (atom,) = random
                 found.append((term / atom, atom))
         return found
 
     def _of_hats(self, a: Expr, b: Expr) -> Expr:
+        # Covariances are symmetric: one function for both orders of the arguments.
         if int(a.args[0]) > int(b.args[0]):
             a, b = b, a
         one, two = (self.unwound.sites[int(h.args[0])] for h in (a, b))
+        # W and W.T count as different matrices in ZHat.
         if one.matrix is not two.matrix or one.transposed != two.transposed:
             return Integer(0)
         same = equal_indices((one.at(x, a.args[1:]) for x in one.items), (two.at(y, b.args[1:]) for y in two.items))
@@ -110,6 +115,7 @@ class Covariances:
         key = (one.number, two.number)
         if key not in self._inputs:
             left, right = (tuple(fresh_index() for _ in site.params) for site in (one, two))
+            # One factor of the two is enough: for a projection P, <P x, P y> = <P x, y>.
             product = one.at(self.linear.responses.untold(one), left) * two.at(two.argument, right)
             facts = (*one.facts(left), *two.facts(right))
             self._inputs[key] = self.unwound.function(f"E[x_{one.number} x_{two.number}]", (*left, *right), False,
@@ -147,6 +153,7 @@ class Covariances:
         result = Integer(0)
         for factor, atom in self._terms(expr):
             if isinstance(atom, Total):
+                # Cov(sum_j x_j, y) = sum_j Cov(x_j, y).
                 body, var, start, stop = atom.args
                 result += factor * total(self._bilinear(body, b), var, start, stop)
             else:

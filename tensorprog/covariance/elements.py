@@ -70,6 +70,7 @@ def in_order(body: Sequence[Write], binding: Binding, items: tuple[Expr, ...], i
     parts = _parts(body, binding, items)
     if parts is None:
         return None
+    # Writes whose iteration the element determines, which can be put in order; and those that every iteration may make.
     once = [p for p in parts if binding.symbol in p.values]
     spread = [p for p in parts if binding.symbol not in p.values]
     ordered = _sorted(once, binding)
@@ -77,6 +78,7 @@ def in_order(body: Sequence[Write], binding: Binding, items: tuple[Expr, ...], i
         return None
     value = initial
     for p in ordered:
+        # Before iteration `now`, only what earlier iterations wrote is there.
         done = sympy.Integer(1) if now is None else binding.later(now, p.values[binding.symbol])
         if p.leaf.kind == "add":
             value = value + done * summed(p.leaf, p.values, p.guards, p.free)
@@ -116,6 +118,7 @@ def _sorted(parts: list[_Part], binding: Binding) -> list[_Part] | None:
             return None
         made.append((-int(distance) if binding.descending else int(distance), p))
     for (when, p), (other, q) in itertools.combinations(made, 2):
+        # Two statements of one inner loop: it is known which was first only if they wrote in the same iteration of it.
         together = when == other and p.position == q.position and "store" in (p.leaf.kind, q.leaf.kind)
         if together and not _exclusive(p, q) and not _same_iteration(p, q):
             return None
@@ -130,6 +133,7 @@ def _same_iteration(p: _Part, q: _Part) -> bool:
 
 def _exclusive(p: _Part, q: _Part) -> bool:
     """Whether no element is written to by both."""
+    # a = 0 and b = 0 exclude each other if a - b or a + b is a number other than 0.
     zeros = [[flat(g.args[0]) for g in part.conditions if isinstance(g, IsZero)] for part in (p, q)]
     return any(flat(a + sign * b).is_nonzero for a, b in itertools.product(*zeros) for sign in (1, -1)
                if flat(a + sign * b).is_Integer)

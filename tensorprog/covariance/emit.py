@@ -156,6 +156,7 @@ class _Compute(Printer):
 
     def write_expectation(self, number: int, args: Sequence[Expr]) -> str:
         values = ", ".join(self.value(a) for a in args)
+        # What is not known yet stands as 0 until it is asked for again: no quadrature is to be done for such arguments.
         self.line("if len(stack) > asked:")
         self.line("    return 0.0")
         return self.mean(number, values, not self.system.recipes[number].inexact)
@@ -276,6 +277,7 @@ class _Module:
                    and any(r.inexact for r in self.system.needed(o.cell).recipes)]
         lines.append(f"    values, errors = with_errors(at, {inexact})")
         if self.system.conditions:
+            # The excess is relative to what cancels; what is above CANCELS has raised an error.
             lines.append("    errors = {name: e + excess[0] * np.abs(values[name]) for name, e in errors.items()}")
         lines.append("    return done | values, known | errors" if self.tiles else "    return values, errors")
         return "\n".join(lines)

@@ -91,6 +91,7 @@ def _loads(body: tuple[Statement, ...], cell: Cell) -> list[Load]:
 def _differ(one: tuple, two: tuple) -> bool:
     """Whether two elements are different whatever the loops and sizes are."""
     for a, b in zip(one, two):
+        # The difference has a constant and nothing else; of 0 it would have no terms at all.
         if isinstance(a, IntExpr) and isinstance(b, IntExpr) and set(linear_form(int_bin("-", a, b))) == {IntLit(1)}:
             return True
     return False
@@ -103,6 +104,7 @@ def _named(items: tuple) -> set[str]:
         if not isinstance(item, IntSym | IntBin):
             continue
         loops = [(atom, c) for atom, c in linear_form(item).items() if isinstance(atom, IntSym) and atom.kind == "loop"]
+        # c*i + b with c != 0 takes every value at most once, so that the index determines i.
         if len(loops) == 1 and loops[0][1] != 0:
             names.add(loops[0][0].name)
     return names
@@ -127,6 +129,8 @@ def _below(a: IntExpr, a_bounds: Bounds, b: IntExpr, b_bounds: Bounds) -> bool:
 
 def _end(e: IntExpr, bounds: Bounds, largest: bool) -> IntExpr:
     """The extreme value of a linear expression over its loops."""
+    # The end of an inner loop may hold outer ones. What is left of deeper nests is no size, and proves nothing
+    # (`_below`).
     for _ in range(8):
         loops = [(a, c) for a, c in linear_form(e).items() if isinstance(a, IntSym) and a.name in bounds]
         if not loops:

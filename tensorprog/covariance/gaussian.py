@@ -45,7 +45,7 @@ from tensorprog.covariance.nodes import (
 )
 from tensorprog.covariance.reach import Reach
 from tensorprog.covariance.signs import Symmetries
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.writes import Binding, Site
 from tensorprog.expectations.functions import step, with_slopes
 
@@ -77,7 +77,7 @@ class Responses:
         self._dots: dict[int, Expr] = {}
         self._untold: dict[int, Expr] = {}
         self._busy: set[int] = set()
-        self._busy_calls: set[int] = set()
+        self._as_it_is: dict[int, bool] = {}
         self._dot_coefficients: dict[tuple[int, int], int] = {}
         self._coefficients: dict[tuple[int, int], int] = {}
         self.assumed: set[int] = set()
@@ -94,6 +94,8 @@ class Responses:
         number = int(product.args[0])
         site = self.program.sites[number]
         if number not in self._dots:
+            # A site stands for all its iterations: Zdot at t that holds Zdot at t-1 is no finite expression, unless it
+            # is made a function of its own (`_dot_derivative`).
             if number in self._busy:
                 raise Unsupported("the response of a matrix product depends on itself")
             self._busy.add(number)
@@ -104,6 +106,8 @@ class Responses:
         return site.at(self._dots[number], product.args[1:])
 
     def _response(self, site: Site) -> Expr:
+        # The s of ZDot is that of the matrix applied: for W : [m, n] with m/n tending to rho, W.T has rho times that of
+        # W (TP III, App. F).
         variance = self.program.laws.matrix_variance(site.matrix, site.transposed)
         return sympy.Add(*(part for other in self._told(site)
                            for part in self._pair(site, other, variance, self.untold(other))))
@@ -122,6 +126,8 @@ class Responses:
     def _told(self, site: Site) -> list[Site]:
         """The sites of the transposed matrix on whose Zhat the argument of a site depends."""
         others = (self.program.sites[number] for number in self.program.answering(site))
+        # Two reasons for an expected derivative to vanish that need no differentiation: nothing to depend on, or a
+        # derivative that is odd (gradient independence, TP II, Condition 1).
         return [other for other in others if self.reach.reaches(site.argument, other.number)
                 and not self.symmetries.derivative_is_odd(site.argument, Hat(Integer(other.number), *other.params))]
 
@@ -132,10 +138,13 @@ class Responses:
             derivative = self._without_zeros(self.derivative(argument, Hat(Integer(other.number), *indices)))
             if derivative == 0:
                 continue
+            # Elements of a family W[l] are independent matrices, of which only the same one responds.
             same = equal_indices(site.items, (other.at(b, indices) for b in other.items))
             amount = factor * same * self.program.mean(derivative)
+            # Where the other product is not computed, there is nothing that it could have told.
             amount *= sympy.Mul(*(other.at(g, indices) for g in other.guards))
             part = flat(amount * other.at(vector, indices))
+            # Inner sums first: their ranges may hold outer indices.
             for b in reversed(bindings):
                 part = total(part, b.symbol, b.start, b.stop)
             yield part
@@ -153,9 +162,12 @@ class Responses:
         says something."""
         spend(DERIVATIVE)
         if isinstance(expr, Hat | Product):
+            # Derivatives go by how the program is written: that of phi(W @ (y + z)) by Zhat^{W y} is 0, and the sum
+            # over all uses comes out the same.
             own = equal_indices(expr.args[1:], hat.args[1:]) if expr.args[0] == hat.args[0] else Integer(0)
             if isinstance(expr, Product) and self.cancelling and not summed:
                 self.trusted.add(expr)
+            # By the hypothesis, whatever a sum holds beside its Zhats cancels, Zdot of this product among it.
             if isinstance(expr, Hat) or self.cancelling:
                 return own
             return own + self._dot_derivative(expr, hat)
@@ -165,6 +177,7 @@ class Responses:
             return self._call_derivative(expr, hat) if self.reach.reaches(expr, int(hat.args[0])) else Integer(0)
         if isinstance(expr, Total):
             body, var, start, stop = expr.args
+            # The Zhat's own indices give a factor [j = i], by which the sum collapses to one term.
             return total(self.derivative(body, hat), var, start, stop)
         if isinstance(expr, sympy.Add):
             return sympy.Add(*(self.derivative(a, hat, self.program.takes_product(a)) for a in self._derived(expr)))
@@ -230,24 +243,38 @@ class Responses:
 
     def _call_derivative(self, call: Expr, hat: Expr) -> Expr:
         number = int(call.args[0])
-        if self.cancelling:
-            return self._by_cases(call, hat)
-        self.assumed.add(number)
+        if self.cancelling and not self._carried_as_it_is(number):
+            cases = self.inlining.unfolded(call)
+            return sum_of_cases((guards, self.derivative(flat(case), hat)) for guards, case in cases)
+        if not self.cancelling:
+            # A coefficient that is a number is right for linear recursions alone: E[dZ/dZhat] of a nonlinear one would be a
+            # mean of its own at every step.
+            self.assumed.add(number)
         key = (number, int(hat.args[0]))
         if key not in self._coefficients:
             self._coefficients[key] = self._new_coefficient(number, int(hat.args[0]), len(hat.args) - 1)
         return Call(Integer(self._coefficients[key]), *call.args[1:], *hat.args[1:])
 
-    def _by_cases(self, call: Expr, hat: Expr) -> Expr:
-        number = int(call.args[0])
-        if number in self._busy_calls:
-            raise Unsupported("a value is carried over without a matrix product")
-        self._busy_calls.add(number)
-        try:
-            cases = self.inlining.unfolded(call)
-            return sum_of_cases((guards, self.derivative(flat(case), hat)) for guards, case in cases)
-        finally:
-            self._busy_calls.discard(number)
+    def _carried_as_it_is(self, number: int) -> bool:
+        """Whether a function leads back to itself otherwise than by sums with matrix products, of which the hypothesis
+        says that nothing carried is left: a damped iterate, x_{t+1} = (1 - g) x_t + g f(r_t)."""
+        if number not in self._as_it_is:
+            met: set[int] = set()
+            pending = [number]
+            while pending:
+                for _, case in self.program.unfolding(pending.pop()):
+                    found = {int(c.args[0]) for c in self._kept_calls(case)} - met
+                    met |= found
+                    pending += found
+            self._as_it_is[number] = number in met
+        return self._as_it_is[number]
+
+    def _kept_calls(self, expr: Expr) -> list[Expr]:
+        """The random functions in an expression that the hypothesis keeps."""
+        expr = flat(self.inlining.inlined(expr))
+        if any(self.program.takes_product(t) for t in sympy.Add.make_args(expr)):
+            expr = sympy.Add(*self.kept(expr))
+        return self.program.random_calls(expr)
 
     def _new_coefficient(self, number: int, site: int, arity: int) -> int:
         function = self.program.functions[number]
@@ -259,13 +286,15 @@ class Responses:
             return [(guards, self._full_derivative(expr, hat))
                     for guards, expr in self.program.unfolding(number)]
 
-        return self.program.function(name, (*function.params, *indices), False, resolve)
+        # Under the hypothesis of cancellation what is carried need not be linear.
+        return self.program.function(name, (*function.params, *indices), self.cancelling, resolve)
 
 
 def _partial(expr: Expr, position: int) -> Expr:
     """The derivative of a function in one of its arguments."""
     slots = [Dummy(real=True) for _ in expr.args]
     derivative = expr.func(*slots).diff(slots[position])
+    # SymPy writes the derivative of Max as Heaviside; `step` is the function whose expectations and deltas are known.
     derivative = with_slopes(derivative.replace(sympy.Heaviside, lambda x, *_: step(x)))
     return derivative.subs(dict(zip(slots, expr.args)), simultaneous=True)
 
@@ -275,6 +304,8 @@ def earlier(site: Site, other: Site) -> Iterator[tuple[tuple[Expr, ...], list[Bi
     that run through a range)."""
     common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(site.loops, other.loops))))
     for depth in range(common + 1):
+        # Where the iteration is the same in all shared loops, the order of statements decides. The transposed product
+        # of the current step counts if it comes first: r = t in TP IV, Theorem 6.4, which prints r < t.
         if depth == common and other.order >= site.order:
             continue
         rename: dict[Symbol, Expr] = {}
@@ -286,6 +317,8 @@ def earlier(site: Site, other: Site) -> Iterator[tuple[tuple[Expr, ...], list[Bi
             start, stop = b.start.xreplace(rename), b.stop.xreplace(rename)
             if k == depth and depth < common:
                 mine = site.bindings[k].symbol
+                # Of the first loop in which they differ, all that it went through before; of loops further in,
+                # everything.
                 start, stop = (mine + 1, stop) if b.descending else (start, mine)
             rename[b.symbol] = fresh_index()
             bindings.append(Binding(rename[b.symbol], start, stop))

@@ -20,6 +20,7 @@ def known(guard: Expr) -> list[Expr]:
         return [guard.args[0]]
     if isinstance(guard, IsZero):
         return [guard.args[0], -guard.args[0]]
+    # Integers: e >= 0 does not hold where -e - 1 >= 0.
     inner = flat(1 - guard)
     if isinstance(inner, AtLeastZero):
         return [flat(-inner.args[0] - 1)]
@@ -40,9 +41,11 @@ def under(expr: Expr, guards: tuple[Expr, ...]) -> Expr:
 def _solved(e: Expr) -> tuple[Symbol, Expr] | None:
     """A symbol and its value where `e` is 0: an index rather than a size (which is known to be >= 0)."""
     e = flat(e)
+    # Indices come before sizes and parameters, which stand for all iterations.
     for symbol in sorted(e.free_symbols, key=lambda s: (bool(s.is_nonnegative), str(s))):
         slope = e.coeff(symbol, 1)
         if slope in (1, -1):
+            # Solutions in integers: a slope of 2 would leave fractions.
             return symbol, flat(-(e - slope * symbol) / slope)
     return None
 
@@ -97,6 +100,7 @@ def denied(guard: Expr, facts: tuple[Expr, ...]) -> tuple[Expr, ...]:
     if isinstance(guard, AtLeastZero):
         return (flat(-e - 1),)
     if isinstance(guard, IsZero):
+        # e != 0 and s*e >= 0 make s*e >= 1 for integers.
         return tuple(flat(s * e - 1) for s in (1, -1) if any(nonnegative(flat(s * e - f), {}) for f in facts))
     return ()
 
@@ -106,6 +110,7 @@ def _negative(guard: Expr, expr: Expr, facts: tuple[Expr, ...]) -> tuple[Expr, t
         return expr, denied(guard, facts)
     opposite = flat(-guard.args[0] - 1)
     for fact in facts:
+        # f >= 0, and in this case -f >= 0 as well: f is 0, which fixes an index.
         if flat(fact + opposite) == 0:
             fixed = _solved(fact)
             if fixed is not None:
@@ -119,10 +124,12 @@ def simplify_guards(expr: Expr, facts: tuple[Expr, ...]) -> Expr:
     for guard in _outer_atoms(expr):
         e = guard.args[0]
         if isinstance(guard, AtLeastZero):
+            # e >= f >= 0.
             if any(nonnegative(flat(e - f), {}) for f in facts):
                 mapping[guard] = Integer(1)
             elif any(nonnegative(flat(-e - 1 - f), {}) for f in facts):
                 mapping[guard] = Integer(0)
+        # e = 0 is excluded by e >= 1 as well as by -e >= 1.
         elif any(nonnegative(flat(s * e - 1 - f), {}) for f in facts for s in (1, -1)):
             mapping[guard] = Integer(0)
     return expr.xreplace(mapping) if mapping else expr
@@ -140,6 +147,7 @@ def decide(guard: Expr, ranges: Mapping[Symbol, object]) -> Expr:
 
 def nonnegative(e: Expr, ranges: Mapping[Symbol, object]) -> bool:
     """Whether a linear expression is provably >= 0, taking every loop variable at its worse end."""
+    # The ends of inner ranges may hold outer variables. After eight nested ones nothing is claimed.
     for _ in range(8):
         e = flat(e)
         loop = next((s for s in e.free_symbols if s in ranges), None)
@@ -149,5 +157,7 @@ def nonnegative(e: Expr, ranges: Mapping[Symbol, object]) -> bool:
         if not slope.is_Integer:
             return False
         b = ranges[loop]
+        # A linear expression is smallest at an end of the range: at the lower one if it rises.
         e = e.subs(loop, b.start if slope > 0 else b.stop - 1)
+    # By the assumptions about sizes, which are >= 0.
     return bool(e.is_nonnegative)

@@ -8,7 +8,7 @@ from sympy import Expr, Integer, Symbol
 from tensorprog.covariance.cases import Case, cases_at
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.nodes import Call, flat, ordered
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 
 MAX_TERMS = 400
 MOST_INLINED = 4  # terms of a number

@@ -11,7 +11,7 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.nodes import Call, Expectation, Hat, Init, Total, Whole, flat, is_constant
 from tensorprog.covariance.parts import Parts
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 
 #: Terms of a sum inside of a nonlinear function.
 MOST_WRITTEN = 8
@@ -46,10 +46,12 @@ class Integrands:
         scales = {z: c.xreplace(builder.parameters) for z, c in scales.items()}
         covariance, values = builder.covariances(scales)
         groups = _independent(integrand, covariance)
+        # The mean of independent factors is the product of their means.
         if len(groups) > 1:
             meaning = builder.meaning
             meaning |= {z: c * meaning[z] for z, c in scales.items()}
             return sympy.Mul(*(self.expectation(group.xreplace(meaning)) for group in groups))
+        # E[u v] is the covariance itself.
         for pair, value in covariance.items():
             if integrand == sympy.Mul(*pair):
                 return values.get(value, value)
@@ -57,6 +59,7 @@ class Integrands:
         recipe = self.recipes[number]
         values |= builder.parameters
         formula = recipe.formula if recipe.kind == "closed" else None
+        # A number needs no equation.
         if formula is not None and formula.is_number and formula.evalf().is_Number:
             return formula
         return Expectation(Integer(number), *(values.get(s, s) for s in recipe.arguments))
@@ -212,10 +215,12 @@ def _rescaled(integrand: Expr, gaussians: list[Symbol], parameters: set[Symbol])
     for z in gaussians:
         factors = {c for f in integrand.atoms(sympy.Function) for arg in f.args if arg.has(z)
                    for c in [_factor_of(arg, z, parameters)]}
+        # A function that needs z under two factors, as in tanh(a*z) * tanh(b*z), cannot have both in its variance.
         if len(factors) != 1 or None in factors:
             continue
         (c,) = factors
         found = integrand.xreplace({z: z / c}) if c != 1 else integrand
+        # Factors of 1/p that arise from this would divide by a parameter that may be 0.
         if c != 1 and not any(p.exp.is_negative and p.base.free_symbols & parameters for p in found.atoms(sympy.Pow)):
             integrand, scales[z] = found, c
     return integrand, scales

@@ -13,7 +13,7 @@ from tensorprog.covariance.guards import denied, known
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.nodes import Call, Hat, Init, Product, Total, flat
 from tensorprog.covariance.resolution import Resolution
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 
 _PLAIN = Hat | Product | Init | Call | Total
 
@@ -35,6 +35,8 @@ class LinearFunctions:
 
     def is_linear(self, number: int) -> bool:
         """Whether a random function is linear in every case; one that is being looked at is taken to be."""
+        # h_t = W h_{t-1} is linear if h_{t-1} is: a cycle is taken to be linear while it is looked at, which is taken
+        # back if some case on it is not.
         if number in self._resolving:
             return True
         if number not in self._cases:
@@ -86,6 +88,7 @@ class LinearFunctions:
         for call in self.unwound.random_calls(expr):
             number, args = int(call.args[0]), call.args[1:]
             function = self.unwound.functions[number]
+            # The first case is the step of a recursion, the last one where it begins.
             for guards, case in self.cases(number)[:1]:
                 for before in [c for c in self.unwound.random_calls(case) if int(c.args[0]) == number]:
                     moved = [flat(a - p) for a, p in zip(before.args[1:], function.params)]
@@ -103,7 +106,9 @@ class LinearFunctions:
         """Whether a term is a number times a Gaussian, or times discrete declared vectors."""
         random = [f for f in sympy.Mul.make_args(term) if self.unwound.is_random_or_hat(f)]
         if not random:
+            # A number is linear too: as a multiple of 1, which `Parts` takes off.
             return True
+        # Products of vectors with finitely many values have finitely many values, and are enumerated like them.
         if len(random) > 1:
             return all(isinstance(f, Init) and self.laws.discrete(f) for f in random)
         (f,) = random
@@ -117,6 +122,7 @@ class LinearFunctions:
         excluded: tuple[Expr, ...] = ()
         for guards, expr in self.unwound.unfolding(number):
             here = (*facts, *excluded, *itertools.chain.from_iterable(known(g) for g in guards))
+            # Where the next case is looked at, this one does not hold.
             if len(guards) == 1:
                 excluded = (*excluded, *denied(guards[0], (*facts, *excluded)))
             if not self._may_be_linear(expr):

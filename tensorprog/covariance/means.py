@@ -28,7 +28,7 @@ from tensorprog.covariance.nodes import (
 )
 from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.products import MOST_TERMS, put_together
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 
 #: Of a mean that follows a recursion.
 MOST_FACTORS = 6
@@ -83,6 +83,7 @@ class Means:
         carried = self.linear.resolution.carried(integrand)
         if not carried:
             return [(guards, self._mean(expr)) for guards, expr in self.linear.resolution.resolved(integrand, facts)]
+        # A sum of means, each of which may have been met before under a number of its own.
         if isinstance(integrand, sympy.Add):
             return [((), self.number(self.unwound.mean(integrand, facts)))]
         return self._stepped(integrand, carried[0], facts)
@@ -96,6 +97,8 @@ class Means:
         if len(factors) > MOST_FACTORS or any(f.has(call) and f != call for f in factors):
             name = self.unwound.functions[int(call.args[0])].name
             raise Unsupported(f"`{name}` goes round a loop through nonlinear functions")
+        # One step of the recursion is not enough for a mean to be planned: what it leads to is other means, which come
+        # back to this one at other indices.
         return [(guards, by_linearity(expr, self.unwound.is_random_or_hat, lambda term: self._term_mean(term, facts)))
                 for guards, expr in self.linear.resolution.stepped(rest, call, facts)]
 
@@ -141,6 +144,8 @@ class Means:
 
     def _products(self, terms: list[Expr]) -> tuple[list[Expr], list[Expr]]:
         """Terms put together to products of functions of one centred Gaussian each, and the other terms."""
+        # Parts that are not centred or take finitely many values are enumerated instead, so that a product with them
+        # would not be one of functions of two Gaussians.
         usable = [t for t in terms if not any(self.laws.discrete(a) for a in t.atoms(Init)) and self._centred(t) == t]
         common = _common(usable)
         whole = {t / common: t for t in usable}
@@ -171,6 +176,8 @@ class Means:
                 continue
             same = equal_indices(a.args[1:], b.args[1:])
             if same != 0:
+                # Independent if the indices differ, one and the same vector if they agree: E = [i = j] E[a = b] + [i !=
+                # j] E[a, b].
                 return (same * self._mean(expr.xreplace({b: a}))
                         + (1 - same) * self._enumerated(expr, discrete, apart | {(a, b)}))
         result = Integer(0)

@@ -69,6 +69,7 @@ class Entry(Node):
 
 class _Guard(Node):
     def _eval_power(self, exponent):
+        # 0 and 1 are their own powers.
         return self if exponent.is_positive else None
 
 
@@ -85,6 +86,7 @@ class IsZero(_Guard):
     def eval(cls, e):
         if e.is_Integer:
             return Integer(int(int(e) == 0))
+        # One form for e = 0 and -e = 0.
         if e.could_extract_minus_sign():
             return cls(-e)
         return None
@@ -130,6 +132,7 @@ def flat(expr: Expr) -> Expr:
 def _flat(expr: Expr) -> tuple[Expr, int]:
     """`flat`, and the steps that it takes: nodes read and written."""
     steps = require_expandable(expr)
+    # Only products of sums are multiplied out: (a*b)**x, x**(a + b) and log(a*b) stay as they are.
     result = _denominators_apart(sympy.expand(expr, power_base=False, power_exp=False, log=False))
     return result, steps + (0 if result is expr else size(result))
 
@@ -182,6 +185,7 @@ def total(body: Expr, var: Symbol, start: Expr, stop: Expr) -> Expr:
         return Integer(0)
     if not body.has(var):
         return body * count(start, stop)
+    # sum_j [j = v] f(j) is f(v) if v is in the range.
     solved = _fixed(body, var)
     if solved is not None:
         factor, value, exists = solved
@@ -227,12 +231,14 @@ def _fixed(body: Expr, var: Symbol) -> tuple[Expr, Expr, Expr] | None:
             slope = e.coeff(var, 1)
             rest = flat(e - slope * var)
             if slope.is_Integer and slope != 0 and not rest.has(var):
+                # slope*var + rest = 0 has an integer solution only if slope divides rest.
                 return factor, flat(sympy.floor(-rest / slope)), IsZero(sympy.Mod(rest, abs(slope)))
     return None
 
 
 def _apart(factor: Expr) -> list[Expr]:
     """A factor, or the factors that a power of a sum is made of."""
+    # (sum_j a_j)**2 is a product of two sums, whose indices may differ.
     base, k = factor.as_base_exp()
     return [base] * int(k) if isinstance(base, Total) and k.is_Integer and k > 1 else [factor]
 

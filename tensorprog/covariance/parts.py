@@ -14,7 +14,7 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.nodes import Call, Init, Total, flat, total
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 
 
 class Parts:
@@ -77,6 +77,7 @@ class Parts:
                     found.append(target)
                 for call in self.unwound.random_calls(term):
                     inner = int(call.args[0])
+                    # What a recursion takes of itself has the parts that are being collected, and no others.
                     recursive |= inner == number or inner in seen
                     if inner != number and inner not in seen:
                         found += [t for t in self._targets_of(call, seen | {number}) if t not in found]

@@ -71,6 +71,7 @@ class Printer:
             return f"{self.index(guard.args[0])} >= 0"
         if isinstance(guard, IsZero):
             return f"{self.index(guard.args[0])} == 0"
+        # A guard that is a value is 1 or 0.
         return f"({self.value(guard)}) > 0.5"
 
     def index(self, expr: Expr) -> str:
@@ -153,6 +154,8 @@ class Printer:
             self.line(f"{name} = mean_{number}({values})")
         else:
             self.line(f"{name}, {name}_error = mean_{number}({values})")
+            # `with_errors` runs once more with every quadrature moved by its error (worst[2] = 1) to see what that does
+            # to outputs.
             self.line(f"worst[0] = max(worst[0], {name}_error / abs({name}))")
             self.line(f"{name} += worst[2] * {name}_error")
         return name
@@ -176,6 +179,7 @@ class Printer:
             return "(" + " * ".join(self.value(f) for f in rest) + ")"
         name = self.new()
         self.line(f"{name} = 0.0")
+        # What a guard excludes need not exist, as the element before the first: it is not asked for.
         self.line(f"if {' and '.join(self.condition(g) for g in guards)}:")
         self.depth += 1
         value = self.value(sympy.Mul(*rest))

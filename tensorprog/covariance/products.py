@@ -24,6 +24,8 @@ def put_together(terms: list[Expr], gaussians: Sequence[Symbol]) -> list[tuple[E
     of = [frozenset(t.free_symbols & names) for t in terms]
     left, found = set(range(len(terms))), []
     for pair in dict.fromkeys(s for s, t in zip(of, terms) if len(s) == 2 and _nonlinear(t)):
+        # First with terms of one Gaussian or none, as in (1 - a(u)) (1 - b(v)), then without, since these may belong to
+        # another product.
         for chosen in ([k for k in sorted(left) if of[k] <= pair], [k for k in sorted(left) if of[k] == pair]):
             both = any(of[k] == pair for k in chosen) and len(chosen) > 1
             product = _product([terms[k] for k in chosen], sorted(pair, key=str), names) if both else None
@@ -56,6 +58,7 @@ def _product(terms: list[Expr], pair: list[Symbol], names: frozenset[Symbol]) ->
     pivot = table[corner]
     left = [table.get((r, corner[1]), sympy.S.Zero) for r in rows]
     right = [table.get((corner[0], c), sympy.S.Zero) for c in columns]
+    # Rank one: all minors with the pivot vanish. Multiplied by the pivot, there is no division by something symbolic.
     if any(sympy.expand(table.get((r, c), sympy.S.Zero) * pivot - x * y) != 0
            for r, x in zip(rows, left) for c, y in zip(columns, right)):
         return None

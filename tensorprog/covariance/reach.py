@@ -12,7 +12,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product
-from tensorprog.covariance.scope import Scope
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.ir.program import Cell
 
 #: Sites of matrix products, by number, and cells of declared vectors.
@@ -27,7 +27,7 @@ class Reach:
         responses: whether products have responses; without, they are taken to be their Zhat.
     """
 
-    def __init__(self, program: Scope, responses: bool):
+    def __init__(self, program: Unwound, responses: bool):
         self.program, self.responses = program, responses
         self._functions: dict[int, Sources] = {}
         self._sites: dict[int, Sources] = {}
@@ -56,10 +56,13 @@ class Reach:
     def _is_centred(self, factor: Expr) -> bool:
         if isinstance(factor, Init):
             return self.program.is_symmetric(int(factor.args[0]))
+        # Zhats have mean zero (ZHat); a product with a response need not.
         return isinstance(factor, Hat)
 
     def _families(self, expr: Expr) -> frozenset:
         sites = self.program.sites
+        # Zhats of one matrix and side are one Gaussian family, whichever site they are of. W and W.T have different
+        # ones (TP IV, Definition 7.3).
         return frozenset((sites[s].matrix, sites[s].transposed) if isinstance(s, int) else s for s in self.of(expr))
 
     def _improved(self) -> bool:
@@ -73,6 +76,8 @@ class Reach:
         return self._size() > before
 
     def _size(self) -> int:
+        # With one for the entry itself: a function that was met for the first time counts, though nothing is known to
+        # be in it.
         return sum(len(found) + 1 for table in (self._functions, self._sites) for found in table.values())
 
     def _response(self, number: int) -> Sources:

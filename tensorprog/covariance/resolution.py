@@ -13,7 +13,7 @@ from tensorprog.covariance.cases import Case, cases_at, sum_of_cases
 from tensorprog.covariance.gaussian import Responses
 from tensorprog.covariance.guards import Unsupported, known, split_cases, under
 from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product, Total, flat
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.writes import FunctionDef
 
 #: Of an expression that is looked at further.
@@ -51,16 +51,14 @@ class Resolution:
         if not nonlinear:
             return [((), expr)]
         numbers = {int(c.args[0]) for c in nonlinear}
+        # It comes back in its own cases: a recursion of something nonlinear is no Gaussian at any step.
         if numbers & unfolded:
             name = self.unwound.functions[min(numbers & unfolded)].name
             raise Unsupported(f"`{name}` goes round a loop through nonlinear functions")
         return self._each_case(expr.xreplace({c: self.unfolded(c) for c in nonlinear}), facts, unfolded | numbers)
 
     def carried(self, expr: Expr) -> list[Expr]:
-        """The nonlinear functions in an expression that go round a loop, or end one. (Under the hypothesis of
-        cancellation that shows only when products are replaced; then there are none.)"""
-        if self.responses.cancelling:
-            return []
+        """The nonlinear functions in an expression that go round a loop, or end one."""
         return [c for c in self.unwound.random_calls(expr) if self._goes_round(int(c.args[0]))]
 
     def _goes_round(self, number: int) -> bool:
@@ -74,11 +72,17 @@ class Resolution:
         found: set[int] = set()
         pending = [Call(Integer(number), *self.unwound.functions[number].params)]
         while pending:
-            for call in self.unwound.random_calls(self.responses.inlining.inlined(self.unfolded(pending.pop()))):
+            for call in self.unwound.random_calls(self._step(pending.pop())):
                 if int(call.args[0]) not in found and not self.is_linear(int(call.args[0])):
                     found.add(int(call.args[0]))
                     pending.append(call)
         return found
+
+    def _step(self, call: Expr) -> Expr:
+        """What a function is unfolded to. Under the hypothesis of cancellation, products are replaced: only then does it
+        show what is carried."""
+        expr = flat(self.responses.inlining.inlined(self.unfolded(call)))
+        return self.cancellation.replaced(expr, ()) if self.responses.cancelling else expr
 
     def stepped(self, rest: Expr, call: Expr, facts: tuple[Expr, ...]) -> list[Case]:
         """`rest` times a function that goes round a loop, with this one unfolded once, by cases."""
@@ -114,6 +118,7 @@ class Resolution:
             cases = [(guards, self.responses.inlining.inlined(expr)) for guards, expr in self.unwound.unfolding(number)]
             found = _Template(self.unwound, self.unwound.functions[number], [guards for guards, _ in cases])
             skeleton = found.common([expr for _, expr in cases])
+            # A skeleton that is a single call is the function itself by another name.
             self._templates[number] = None if isinstance(skeleton, Call) else skeleton
         return self._templates[number]
 

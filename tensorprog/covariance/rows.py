@@ -69,6 +69,7 @@ def _spread(system: System, known: Positions, number: int, rows: frozenset[int])
             handed = frozenset(k for k, a in enumerate(call.args[1:]) if a in symbols)
             if not handed <= found.get(target, frozenset()):
                 found[target] = found.get(target, frozenset()) | handed
+                # It hands on more rows than when it was reached first, and is walked again.
                 reached.discard(target)
             if target not in reached:
                 reached.add(target)
@@ -106,6 +107,8 @@ def _check_expression(expr: Expr, rows: frozenset[Symbol], positions: Positions)
         case Call():
             expected = positions.get(int(expr.args[0]), frozenset())
             for k, argument in enumerate(expr.args[1:]):
+                # Rows are handed on as they are, to places of rows alone: K(a + 1, c) would need other keys in every
+                # row.
                 if (argument in rows) != (k in expected) or argument not in rows and argument.free_symbols & rows:
                     raise _NotRows
         case Total():
@@ -128,6 +131,7 @@ def split_bound(guard: AtLeastZero, rows: frozenset[Symbol]) -> tuple[Symbol | N
     s = min(found, key=str)
     slope = e.coeff(s, 1)
     rest = flat(e - slope * s)
+    # Monotone in a row, with slope 1: the same for all rows if it is for the first and the last (`tape_keys.bound`).
     if len(found) > 1 or slope not in (1, -1) or rest.free_symbols & rows:
         raise _NotRows
     return s, int(slope), rest
@@ -137,5 +141,6 @@ def _check_equality(guard: IsZero, rows: frozenset[Symbol]) -> None:
     """Raises _NotRows, if rows occur otherwise than as the difference of two."""
     e = flat(guard.args[0])
     found = sorted(e.free_symbols & rows, key=str)
+    # a - c or c - a: true for pairs of one row with itself, false for all others.
     if found and (len(found) != 2 or flat(e - found[0] + found[1]) != 0 and flat(e + found[0] - found[1]) != 0):
         raise _NotRows

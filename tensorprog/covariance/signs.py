@@ -12,7 +12,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product, Total, Whole
-from tensorprog.covariance.scope import Scope
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.expectations.functions import parity_of
 from tensorprog.ir.parities import EVEN, NEITHER, ODD, ZERO, of_product, of_sum
 from tensorprog.ir.program import Cell
@@ -21,7 +21,7 @@ from tensorprog.ir.program import Cell
 class Signs:
     """Values of a program under one change of sign, from below: of the declared vectors and matrices `flipped`."""
 
-    def __init__(self, program: Scope, flipped: frozenset[Cell]):
+    def __init__(self, program: Unwound, flipped: frozenset[Cell]):
         self.program, self.flipped = program, flipped
         self._functions: dict[int, str] = {}
         self._sites: dict[int, str] = {}
@@ -40,6 +40,7 @@ class Signs:
             self._functions[number] = of_sum(self._look(case) for _, case in cases)
         for number in list(self._sites):
             site = self.program.sites[number]
+            # Z^{W x} = Zhat + Zdot changes its sign with W if x does not: W @ x does.
             own = ODD if site.matrix in self.flipped else EVEN
             self._sites[number] = of_product((own, self._look(site.argument)))
         return before != (self._functions, self._sites)
@@ -48,6 +49,7 @@ class Signs:
         """What is known so far; functions and sites that are new are noted."""
         match expr:
             case Hat() | Product():
+                # From below: what is not known yet is zero, which is even and odd.
                 return self._sites.setdefault(int(expr.args[0]), ZERO)
             case Init():
                 return ODD if self.program.cells[int(expr.args[0])] in self.flipped else EVEN
@@ -55,6 +57,7 @@ class Signs:
                 return self._functions.setdefault(int(expr.args[0]), ZERO)
             case Call() if self._is_of_program(int(expr.args[0])):
                 found = self._functions.setdefault(int(expr.args[0]), ZERO)
+                # A number that changes its sign equals its own negative, because the law is the same: it is zero.
                 return ZERO if found in (ZERO, ODD) else EVEN
             case Mean():
                 mean = self.program.means[int(expr.args[0])][1]
@@ -68,6 +71,7 @@ class Signs:
             case sympy.Mul():
                 return of_product(map(self._look, expr.args))
             case sympy.Pow() | Whole() if expr.args[1].is_Integer:
+                # 1/x has the parity of x.
                 return of_product([self._look(expr.args[0])] * abs(int(expr.args[1])))
         return self._function(expr)
 
@@ -79,6 +83,7 @@ class Signs:
         inner, own = [self._look(a) for a in expr.args], parity_of(expr.func)
         if expr == 0 or own == "odd":
             return inner[0] if inner else ZERO
+        # An even function of one odd argument; of several, each would have to keep the value by itself.
         if all(p in (EVEN, ZERO) for p in inner) or inner == [ODD] and own == "even":
             return EVEN
         return NEITHER
@@ -87,7 +92,7 @@ class Signs:
 class Symmetries:
     """The changes of sign that leave a program's law as it is: of a vector, of a matrix, of several at once."""
 
-    def __init__(self, program: Scope):
+    def __init__(self, program: Unwound):
         self.program = program
         matrices = dict.fromkeys(site.matrix for site in program.sites)
         vectors = [cell for number, cell in enumerate(program.cells) if program.is_symmetric(number)]
@@ -96,6 +101,7 @@ class Symmetries:
 
     def derivative_is_odd(self, expr: Expr, hat: Expr) -> bool:
         """Whether the derivative of an expression by a Zhat is odd in something, so that its mean is zero."""
+        # The derivative of an even value by an odd Zhat is odd, and that of an odd value by an even one.
         return any({signs.of(expr), signs.of(hat)} == {EVEN, ODD}
                    for signs in (*self._single, self._all_but(hat), self._all_but(expr)))
 

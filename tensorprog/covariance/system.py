@@ -31,7 +31,7 @@ from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.means import Means
 from tensorprog.covariance.nodes import Call, Expectation, fresh_index, indices_named, name_others
 from tensorprog.covariance.parts import Parts
-from tensorprog.covariance.unwind import Unwound
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.ir.program import Cell
 
 MAX_EQUATIONS = 240
@@ -136,6 +136,7 @@ class System:
         """
         done: set[Condition] = set()
         cancellation.check(responses.trusted)
+        # The equations of a condition may rest on the hypothesis in turn.
         while found := [c for c in cancellation.conditions if c not in done]:
             for condition in found:
                 done.add(condition)
@@ -186,6 +187,7 @@ class System:
     def _close(self) -> None:
         """Write what the outputs need, all together; if that is too much, what one after the other needs, with an equal
         share of the budget."""
+        # Half of the budget is kept for trying outputs one by one, if together they are too much.
         try:
             with shared(1 / 2 if len(self.outputs) > 1 else 1):
                 self._write(list(self.outputs.values()))
@@ -215,6 +217,7 @@ class System:
         """
         pending = list(numbers)
         while pending:
+            # Failing early saves work: means of many factors are the likeliest to have no equation.
             number = max(pending, key=self._means.complexity)
             pending.remove(number)
             if number in self.equations:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import sympy
 from sympy import Expr, Symbol
 
-from tensorprog.covariance.integers import integer
+from tensorprog.covariance.integers import CONSTANTS
 from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, Total, factors_of
 from tensorprog.covariance.printer import Printer, key_text
 from tensorprog.covariance.rows import Rows, split_bound
@@ -84,7 +84,8 @@ def _factor(program: Program, equation: Equation, entry: Expr, var: Symbol, ends
     if not isinstance(entry, Entry) or indices.count(var) != 1 or sum(s in rows for s in indices) != 1:
         return None
     declared = program.inputs[int(number)]
-    if declared.kind == "int" or ends != (0, integer(declared.shape[indices.index(var)])):
+    # The whole axis, so that the sums of all pairs of rows are one product of matrices.
+    if declared.kind == "int" or ends != (0, CONSTANTS.integer(declared.shape[indices.index(var)])):
         return None
     if not all(s == var or s in equation.params for s in indices):
         return None
@@ -103,6 +104,7 @@ def _direct(equations: dict[int, Equation]) -> frozenset[int]:
             calls[number] = [int(node.args[0]) for e in parts for node in sympy.preorder_traversal(e)
                              if isinstance(node, Call)]
     lengths: dict[int, int] = {}
+    # From below: an equation is ready after all that it calls, so that a recursion never is.
     while ready := [k for k, called in calls.items() if set(called) <= set(lengths)]:
         for k in ready:
             length = len(equations[k].cases) + sum(lengths[c] for c in calls.pop(k))
@@ -136,6 +138,7 @@ class _Needs(Printer):
         self.line("return")
 
     def value(self, expr: Expr) -> str:
+        # Conditions alone need values here; of all else only the calls count, and 0.0 stands for it.
         return super().value(expr) if self.judging or self._reads(expr) or not expr.args else "0.0"
 
     def _reads(self, expr: Expr) -> bool:
@@ -151,6 +154,7 @@ class _Needs(Printer):
         number, *arguments = expr.args
         key, half = key_text(self, expr, self.width), len(arguments) // 2
         rows = self.rows.positions.get(int(number), frozenset())
+        # K(a, c) = K(c, a) share an entry, if the rows of one half of the arguments are those of the other.
         symmetric = int(number) in self.system.symmetric and all((k + half) % (2 * half) in rows for k in rows)
         if not symmetric or arguments[:half] == arguments[half:]:
             return f"ask(found, {key})"

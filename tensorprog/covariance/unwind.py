@@ -10,27 +10,28 @@ Loops have the steps 1 and -1 (`passes/unit_steps.py`). Not covered (`Unsupporte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import assert_never
 
 import sympy
 from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.budget import require_shallow
+from tensorprog.covariance.cells import Cells
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.integers import parameter_symbol, rational
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.matrices import Matrices
 from tensorprog.covariance.nodes import Call, Entry, IsZero, flat, fresh_index, index_symbol, total
+from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.whole import function_of
 from tensorprog.covariance.writes import Binding, Frame, Value, Write
 from tensorprog.ir.integers import BoolExpr, Logic
 from tensorprog.ir.program import (
     Accum,
-    Cell,
     Const,
     Contract,
     Elementwise,
     Expand,
+    Fluctuation,
     For,
     FromInt,
     If,
@@ -42,6 +43,7 @@ from tensorprog.ir.program import (
     MatMul,
     MatStore,
     Moment,
+    Op,
     ParamRef,
     Pick,
     Place,
@@ -62,50 +64,63 @@ from tensorprog.ir.program import (
 LONG = 8
 
 
-class Unwound(Matrices):
+def unwind(program: Program, laws: Laws, keep_sums: bool = False) -> Unwound:
     """A limit program as expressions. See the module's docstring.
-
-    Attributes: functions, sites, means (id -> params and integrand), cells and inputs (by number).
 
     Args:
         program: the limit program.
         laws: the laws of what it declares.
         keep_sums: whether sums of matrix products and of what loops carry are functions of their own, instead of being
             multiplied out: responses may cancel what is carried in such a sum as a whole alone.
+
+    Raises:
+        Unsupported: with the reason why it cannot be written so.
     """
+    unwound = Unwound(program, laws, keep_sums)
+    _Unwinder(unwound).run()
+    return unwound
 
-    def __init__(self, program: Program, laws: Laws, keep_sums: bool = False):
-        super().__init__(program, laws, keep_sums)
-        self._beginnings = _beginnings(program)
-        self._block(program.body)
 
-    def output(self, cell: Cell) -> Callable[[tuple[Expr, ...]], Expr]:
-        """An output's value as a function of its indices."""
-        return lambda items: self._read(cell, items)
+class _Unwinder:
+    """The symbolic execution of a program, statement by statement."""
+
+    def __init__(self, unwound: Unwound):
+        self.unwound = unwound
+        self.cells = Cells(unwound)
+        self.matrices = Matrices(unwound)
+        self._beginnings = _beginnings(unwound.program)
+        unwound.read = self.cells.read
+
+    def run(self) -> None:
+        """Execute the whole program."""
+        self._block(self.unwound.program.body)
 
     def _block(self, body: tuple[Statement, ...]) -> None:
         for statement in body:
-            self._order += 1
+            self.unwound.order += 1
             self._statement(statement)
 
     def _statement(self, statement: Statement) -> None:
         match statement:
             case Let(var=var, op=op):
                 value = self._named(var, self._op(op, var))
-                self._values[var] = self._whole(var, value) if self.keep_sums else value
+                self.unwound.values[var] = self._whole(var, value) if self.unwound.keep_sums else value
             case Store(cell=cell, items=items, value=value):
-                self._write("store", cell, items, self._values[value])
+                self.cells.write("store", cell, items, self.unwound.values[value])
             case Accum(cell=cell, items=items, value=value):
-                self._write("add", cell, items, self._values[value])
+                self.cells.write("add", cell, items, self.unwound.values[value])
             case Zero(cell=cell):
-                self._log(cell, Write("zero", guards=tuple(self._guards)))
+                self.cells.log(cell, Write("zero", guards=tuple(self.unwound.guards)))
             case MatStore(cell=cell, items=items, terms=terms):
-                self._log(cell, Write("store", (), tuple(self._guards), self._ints(items), self._terms(terms)))
+                self.cells.log(cell, Write("store", (), tuple(self.unwound.guards), self.unwound.integers(items),
+                                           self.matrices.terms(terms)))
             case MatAccum(cell=cell, items=items, terms=terms):
-                self._log(cell, Write("add", (), tuple(self._guards), self._ints(items), self._terms(terms)))
+                self.cells.log(cell, Write("add", (), tuple(self.unwound.guards), self.unwound.integers(items),
+                                           self.matrices.terms(terms)))
             case For():
                 self._loop(statement)
             case If(condition=condition, then=then, orelse=orelse):
+                # Both branches are executed: what they write has the condition, or its negation, for a guard.
                 self._branch(condition, then)
                 self._branch(Logic("not", (condition,)), orelse)
             case _:
@@ -115,97 +130,101 @@ class Unwound(Matrices):
         """A value under a name of its own if it is a long number: products with it are not multiplied out."""
         if var.type.width is not None or value.expr.count_ops() <= LONG:
             return value
-        free = self.free_indices(value.expr)
-        number = self.function(var.name, tuple(free), False, lambda: [((), value.expr)])
-        self.functions[number].named = True
+        free = self.unwound.free_indices(value.expr)
+        number = self.unwound.function(var.name, tuple(free), False, lambda: [((), value.expr)])
+        self.unwound.functions[number].named = True
         return Value(Call(Integer(number), *free), value.axes, value.sizes)
 
     def _branch(self, condition: BoolExpr, body: tuple[Statement, ...]) -> None:
         if not body:
             return
-        guard = self._condition(condition)
+        guard = self.unwound.condition(condition)
         if guard == 0:
             return
         added = guard != 1
         if added:
-            self._guards.append(guard)
+            self.unwound.guards.append(guard)
         self._block(body)
         if added:
-            self._guards.pop()
+            self.unwound.guards.pop()
 
     def _loop(self, loop: For) -> None:
-        start, stop = self._int(loop.start), self._int(loop.stop)
+        start, stop = self.unwound.integer(loop.start), self.unwound.integer(loop.stop)
         symbol = index_symbol(loop.var)
+        # Downwards, range(start, stop, -1) goes through start, ..., stop + 1.
         binding = (Binding(symbol, start, stop) if loop.step > 0
                    else Binding(symbol, flat(stop + 1), flat(start + 1), True))
-        self._ranges[symbol] = binding
+        self.unwound.ranges[symbol] = binding
         frame = Frame(binding, cells_written(loop.body))
-        self._frames.append(frame)
-        outer_guards, self._guards = self._guards, []
+        self.unwound.frames.append(frame)
+        # A guard around the loop is one of the loop as a whole (the write below); inside of it, writes have those of
+        # the body.
+        outer_guards, self.unwound.guards = self.unwound.guards, []
         self._block(loop.body)
-        self._guards = outer_guards
-        self._frames.pop()
+        self.unwound.guards = outer_guards
+        self.unwound.frames.pop()
         for cell, log in frame.log.items():
-            self._log(cell, Write("loop", (binding,), tuple(self._guards), body=tuple(log)))
+            self.cells.log(cell, Write("loop", (binding,), tuple(self.unwound.guards), body=tuple(log)))
 
-    def _op(self, op: object, var: Var) -> Value:
+    def _op(self, op: Op, var: Var) -> Value:
         match op:
             case Const(value=value):
-                return self._spread(sympy.nsimplify(value) if isinstance(value, float) else rational(value), var)
+                # Decimals as fractions, 0.1 as 1/10: coefficients that cancel are then seen to.
+                return self._spread(sympy.nsimplify(value) if isinstance(value, float) else self.unwound.notation.number(value), var)
             case WidthConst():
-                return Value(self.laws.ratio(op.width))
+                return Value(self.unwound.laws.ratio(op.width))
             case FromInt(expr=expr):
-                return Value(self._int(expr))
+                return Value(self.unwound.integer(expr))
             case ParamRef(name=name):
-                return Value(parameter_symbol(name))
+                return Value(self.unwound.notation.parameter(name))
             case InputRef(name=name, items=items):
                 return self._input(name, items, var)
             case Load(cell=cell, items=items):
-                return self._load(cell, items, var)
+                return self.cells.load(cell, items, var)
             case Elementwise():
                 return self._elementwise(op, var)
             case Moment(arg=arg):
-                value = self._values[arg]
-                return Value(self.mean(value.expr), value.axes, value.sizes)
+                value = self.unwound.values[arg]
+                return Value(self.unwound.mean(value.expr), value.axes, value.sizes)
             case Contract():
                 return self._contract(op)
             case SumAxis(arg=arg, axis=axis):
-                value = self._values[arg]
+                value = self.unwound.values[arg]
                 summed = total(value.expr, value.axes[axis], Integer(0), value.sizes[axis])
                 keep = [k for k in range(len(value.axes)) if k != axis]
                 return Value(summed, tuple(value.axes[k] for k in keep), tuple(value.sizes[k] for k in keep))
             case Expand(arg=arg, axis=axis, size=size):
-                value = self._values[arg]
+                value = self.unwound.values[arg]
                 axes, sizes = list(value.axes), list(value.sizes)
                 axes.insert(axis, fresh_index())
-                sizes.insert(axis, self._int(size))
+                sizes.insert(axis, self.unwound.integer(size))
                 return Value(value.expr, tuple(axes), tuple(sizes))
             case Pick(arg=arg, items=items):
-                value = self._values[arg]
-                exprs, axes = self._items(items, len(var.type.shape))
-                return Value(value.at(exprs), tuple(axes), self._sizes(var))
+                value = self.unwound.values[arg]
+                exprs, axes = self.unwound.items(items, len(var.type.shape))
+                return Value(value.at(exprs), tuple(axes), self.unwound.sizes(var))
             case Place(arg=arg, items=items):
-                return self._place(self._values[arg], items, var)
+                return self._place(self.unwound.values[arg], items, var)
             case MatMul():
-                return self._matmul(op)
+                return self.matrices.matmul(op)
             case MatDot():
                 raise Unsupported("inner products of matrices have no equations")
-        raise Unsupported(f"the covariance evaluator does not know {type(op).__name__}")
+            case Fluctuation():
+                raise Unsupported("draws have no equations")
+            case _:
+                assert_never(op)
 
     def _spread(self, number: Expr, var: Var) -> Value:
-        sizes = self._sizes(var)
+        sizes = self.unwound.sizes(var)
         return Value(number, tuple(fresh_index() for _ in sizes), sizes)
 
-    def _sizes(self, var: Var) -> tuple[Expr, ...]:
-        return tuple(self._int(s) for s in var.type.shape)
-
     def _input(self, name: str, items: tuple, var: Var) -> Value:
-        exprs, axes = self._items(items, len(var.type.shape))
-        number = self.inputs.index(name)
-        return Value(Entry(Integer(number), *exprs), tuple(axes), self._sizes(var))
+        exprs, axes = self.unwound.items(items, len(var.type.shape))
+        number = self.unwound.inputs.index(name)
+        return Value(Entry(Integer(number), *exprs), tuple(axes), self.unwound.sizes(var))
 
     def _elementwise(self, op: Elementwise, var: Var) -> Value:
-        values = [self._values[a] for a in op.args]
+        values = [self.unwound.values[a] for a in op.args]
         axes = max((v.axes for v in values), key=len)
         sizes = max((v.sizes for v in values), key=len)
         args = tuple(v.at(axes) if v.axes else v.expr for v in values)
@@ -219,15 +238,15 @@ class Unwound(Matrices):
         if var.type.width is None or var in self._beginnings:
             return value
         expr = flat(value.expr)
-        if not self.is_carried_sum(expr):
+        if not self.unwound.is_carried_sum(expr):
             return value
-        free = tuple(self.free_indices(expr))
-        if expr not in self.sums:
-            self.sums[expr] = self.function("sum", free, True, lambda: [((), expr)])
-        return Value(Call(Integer(self.sums[expr]), *free), value.axes, value.sizes)
+        free = tuple(self.unwound.free_indices(expr))
+        if expr not in self.unwound.sums:
+            self.unwound.sums[expr] = self.unwound.function("sum", free, True, lambda: [((), expr)])
+        return Value(Call(Integer(self.unwound.sums[expr]), *free), value.axes, value.sizes)
 
     def _contract(self, op: Contract) -> Value:
-        left, right = self._values[op.left], self._values[op.right]
+        left, right = self.unwound.values[op.left], self.unwound.values[op.right]
         symbols: dict[str, Symbol] = {}
         sizes: dict[str, Expr] = {}
         for letters, value in ((op.left_axes, left), (op.right_axes, right)):
@@ -242,14 +261,16 @@ class Unwound(Matrices):
         return Value(expr, tuple(symbols[a] for a in op.out_axes), tuple(sizes[a] for a in op.out_axes))
 
     def _place(self, value: Value, items: tuple, var: Var) -> Value:
-        exprs, axes = self._items(items, len(value.axes))
+        exprs, axes = self.unwound.items(items, len(value.axes))
         out = tuple(fresh_index() for _ in var.type.shape)
         expr = value.at(tuple(axes))
         for axis, size in zip(axes, value.sizes):
+            # out[e(j)] of what is placed: a sum over j with the factor [out = e(j)], which collapses where e determines
+            # j.
             guard = sympy.Mul(*(IsZero(flat(o - e)) for o, e in zip(out, exprs) if e.has(axis)))
             expr = total(expr * guard, axis, Integer(0), size)
         expr *= sympy.Mul(*(IsZero(flat(o - e)) for o, e in zip(out, exprs) if not any(e.has(a) for a in axes)))
-        return Value(expr, out, self._sizes(var))
+        return Value(expr, out, self.unwound.sizes(var))
 
 
 def _beginnings(program: Program) -> set[Var]:

@@ -11,6 +11,7 @@ from sympy import Expr, Symbol
 from tensorprog.covariance.guards import known
 from tensorprog.covariance.nodes import AtLeastZero, IsZero, flat
 from tensorprog.ir.program import Cell
+from tensorprog.limit.solve import solve_indices
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Binding:
 
     def later(self, i: Expr, j: Expr) -> Expr:
         """1 if iteration `i` comes after `j`, else 0."""
+        # Of integers: i > j is i - j - 1 >= 0.
         return AtLeastZero(flat(j - i if self.descending else i - j) - 1)
 
 
@@ -175,46 +177,23 @@ def shifted(write: Write, symbol: Symbol, by: Expr) -> Write:
                   tuple(shifted(w, symbol, by) for w in write.body))
 
 
-def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...], wanted: tuple[Expr, ...]):
+def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...],
+          wanted: tuple[Expr, ...]) -> tuple[dict[Symbol, Expr], list[Expr], list[Binding]] | None:
     """Which iteration wrote element `wanted`, if `stored` is what each iteration writes: (values of loop variables,
     guards under which that is in range, loop variables that are not determined); None if none can have."""
-    values: dict[Symbol, Expr] = {}
-    pending = list(zip(stored, wanted))
-    unknown = {b.symbol for b in bindings}
-    divisible: list[Expr] = []
-    progress = True
-    while progress:
-        progress = False
-        for pair in list(pending):
-            pattern, target = pair[0].subs(values), pair[1]
-            inside = pattern.free_symbols & unknown
-            if len(inside) != 1:
-                continue
-            (symbol,) = inside
-            pattern = flat(pattern)
-            slope = pattern.coeff(symbol, 1)
-            rest = flat(pattern - slope * symbol)
-            if slope.is_Integer and slope != 0 and symbol not in rest.free_symbols:
-                multiple = flat(target - rest)
-                values[symbol] = flat(sympy.floor(multiple / slope))
-                divisible.append(IsZero(sympy.Mod(multiple, abs(slope))))
-                unknown.discard(symbol)
-                pending.remove(pair)
-                progress = True
-    guards = divisible
-    for pattern, target in pending:
-        guard = IsZero(flat(pattern.subs(values) - target))
-        if guard == 0:
-            return None
-        guards.append(guard)
+    found = solve_indices({b.symbol for b in bindings}, stored, wanted, flat)
+    # An element at 2*i was written for even indices alone.
+    guards = [IsZero(sympy.Mod(multiple, slope)) for multiple, slope in found.divisible]
+    guards += [IsZero(flat(pattern - target)) for pattern, target in found.equal]
     for b in bindings:
-        if b.symbol in values:
-            v = values[b.symbol]
-            start, stop = b.start.subs(values), b.stop.subs(values)
+        if b.symbol in found.values:
+            v = found.values[b.symbol]
+            start, stop = b.start.subs(found.values), b.stop.subs(found.values)
+            # Outside of its range, no iteration has written the element.
             guards += [AtLeastZero(flat(v - start)), AtLeastZero(flat(stop - 1 - v))]
     if any(g == 0 for g in guards):
         return None
-    return values, [g for g in guards if g != 1], [b for b in bindings if b.symbol not in values]
+    return found.values, [g for g in guards if g != 1], [b for b in bindings if b.symbol not in found.values]
 
 
 def substituted(term: MatrixPart, mapping: dict) -> MatrixPart:

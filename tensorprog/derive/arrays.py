@@ -15,6 +15,7 @@ from sympy import Expr, KroneckerDelta, S, Sum
 
 from tensorprog.derive.matrices import Matrix
 from tensorprog.derive.symbols import Cases, index, recognized
+from tensorprog.limit.solve import solve_indices
 
 Value = Expr | Matrix
 Items = tuple[Expr, ...]
@@ -106,6 +107,7 @@ def lookup(scope: Scope, array: Array, items: Items) -> Value:
     """The value of one element."""
     added: list[Value] = []
     value: Value | None = None
+    # The last write first: a store that certainly reaches the element hides all before it, additions are collected.
     for position in range(len(array.writes) - 1, -1, -1):
         write = array.writes[position]
         match = solve(scope, write, items)
@@ -137,16 +139,13 @@ class Match:
 def solve(scope: Scope, write: Write, items: Items) -> Match | None:
     """The iterations of a write that reach an element; None if none does. An index that may lie outside of a finished
     loop's range is taken to lie inside: programs read nothing that was not written."""
-    mapping: dict[Expr, Expr] = {}
-    open_binders = {b.symbol: b for b in write.binders}
-    conditions = []
-    for pattern, query in zip(write.items, items, strict=True):
-        pattern = pattern.xreplace(mapping)
-        unknown = [s for s in open_binders if pattern.has(s)]
-        if len(unknown) == 1 and (solved := _solved(pattern, query, unknown[0])) is not None:
-            mapping[unknown[0]] = solved
-            del open_binders[unknown[0]]
-        elif (difference := sympy.expand(pattern - query)) != 0:
+    found = solve_indices([b.symbol for b in write.binders], write.items, items)
+    # Loops whose variable the element does not determine: an addition is summed over them.
+    mapping, still = found.values, [b for b in write.binders if b.symbol not in found.values]
+    conditions = [sympy.Eq(sympy.Mod(multiple, slope), 0) for multiple, slope in found.divisible]
+    for pattern, query in found.equal:
+        if (difference := sympy.expand(pattern - query)) != 0:
+            unknown = any(pattern.has(b.symbol) for b in still)
             if difference.is_Integer or (not unknown and _apart(scope, pattern, query)):
                 return None
             conditions.append(sympy.Eq(query, pattern))
@@ -156,21 +155,12 @@ def solve(scope: Scope, write: Write, items: Items) -> Match | None:
             if scope.inside(mapping[binder.symbol], bounds.low, bounds.high) is False:
                 return None
     condition = sympy.And(write.condition.xreplace(mapping), *conditions)
-    return None if condition == S.false else Match(mapping, tuple(open_binders.values()), condition)
+    return None if condition == S.false else Match(mapping, tuple(still), condition)
 
 
 def _apart(scope: Scope, left: Expr, right: Expr) -> bool:
     low, high = scope.bounds(left)
     return scope.inside(right, low, high) is False
-
-
-def _solved(pattern: Expr, query: Expr, unknown: sympy.Symbol) -> Expr | None:
-    """The unknown from `pattern == query`, for `unknown + c` and `-unknown + c`."""
-    for sign in (1, -1):
-        rest = sympy.expand(pattern - sign * unknown)
-        if not rest.has(unknown):
-            return sympy.expand(sign * (query - rest))
-    return None
 
 
 def _instance(scope: Scope, write: Write, match: Match) -> Value:
@@ -227,6 +217,7 @@ def sum_over(value: Expr, binder: Binder, scope: Scope | None = None) -> Expr:
         return S.Zero
     for delta in value.atoms(KroneckerDelta) if scope else ():
         other = next((b for a, b in (delta.args, delta.args[::-1]) if a == binder.symbol), None)
+        # Only where the index is in the range for sure, else the delta may pick nothing.
         if other is not None and not other.has(binder.symbol) and delta in sympy.Mul.make_args(value) \
                 and scope.inside(other, binder.low, binder.high):
             return (value / delta).xreplace({binder.symbol: other})
@@ -234,5 +225,6 @@ def sum_over(value: Expr, binder: Binder, scope: Scope | None = None) -> Expr:
     for factor in sympy.Mul.make_args(value):
         (inner if factor.has(binder.symbol) else outer).append(factor)
     if not inner:
+        # As many terms as the range has integers, all of them alike.
         return value * (binder.high - binder.low + 1)
     return sympy.Mul(*outer) * Sum(sympy.Mul(*inner), (binder.symbol, binder.low, binder.high))

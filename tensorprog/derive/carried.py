@@ -11,7 +11,7 @@ from tensorprog.derive.entries import Equation, State
 from tensorprog.derive.integers import to_integer
 from tensorprog.derive.matrices import initial
 from tensorprog.derive.symbols import element, index, matrix_label, z
-from tensorprog.ir.program import Cell, For, MatrixType, Range, access_indices, walk, written
+from tensorprog.ir.program import Cell, For, Item, MatrixType, Range, access_indices, walk, written
 
 if TYPE_CHECKING:
     from tensorprog.derive.trace import Tracer
@@ -63,6 +63,7 @@ class Head:
     def after(self, array: Array) -> Array:
         """The cell after the loop."""
         if array.base is not self:
+            # A cell merged from branches asks for the head when it is looked up, which sets `carried`.
             lookup(self.tracer.scope, array, self._formal())
         if self.carried or any(self._is_undecided(w) for w in array.writes):
             self._recurrence(array)
@@ -120,5 +121,5 @@ class Head:
         return extents + [("i", S.Zero, to_integer(size) - 1) for size in self.cell.type.shape]
 
 
-def _same_index(pattern: object, item: Expr) -> bool:
+def _same_index(pattern: Item, item: Expr) -> bool:
     return not isinstance(pattern, Range) and to_integer(pattern) == item

@@ -61,6 +61,7 @@ class ClosedForms:
         start = self._fresh(self.resolve(state.start.xreplace(mapping), active))
         if self.open & set(active):
             return None
+        # M[t+1] = f[t] M[t] + U[t]: M = prod(f) M[0] + sum over s of U[s] times the later f.
         decay = _Decay(factor.xreplace(mapping), state.loop.symbol, state.forward)
         return decay.over(binder.low, binder.high) * start + (decay.after(binder) * update).bound(binder)
 

@@ -17,16 +17,16 @@ from tensorprog.derive.draws import DRAW, with_law_of_draws
 from tensorprog.derive.entries import Trace
 from tensorprog.derive.formula import formula
 from tensorprog.derive.indices import Renaming
-from tensorprog.derive.integers import to_constant, to_integer
-from tensorprog.derive.notes import ORTHOGONAL, STEIN, STEIN_ORTHOGONAL
+from tensorprog.derive.integers import RELATIONS, to_integer
+from tensorprog.derive.notes import FUNCTIONS, ORTHOGONAL, STEIN, STEIN_ORTHOGONAL
 from tensorprog.derive.rules import SECTIONS, Derivation, Index, Rule, Step
 from tensorprog.derive.simplify import Finding, Simplified, Vectors, simplified
 from tensorprog.derive.symbols import Atom, Cov, Hat, element, expectation, index, z
 from tensorprog.derive.system import HatSite, build_system
 from tensorprog.derive.titles import placeholder_names
 from tensorprog.derive.trace import trace
-from tensorprog.ir.laws import centre
 from tensorprog.ir.program import For, Initial, MatrixType, Program, walk
+from tensorprog.limit.laws import DeclaredLaws
 from tensorprog.series.declared_draws import Declared, is_finite
 
 
@@ -53,35 +53,41 @@ def derive(compiled: Compiled) -> Derivation:
     written = written_out(compiled)
     if compiled.gaussians is not None and compiled.by_series:
         law = written_out(replace(compiled, limit=compiled.gaussians.covariances))
-        declared = tuple(_law_of_declared(compiled.limit, d) for d in compiled.gaussians.declared)
+        laws = _declared_laws(compiled, compiled.limit)
+        declared = tuple(_law_of_declared(laws, d) for d in compiled.gaussians.declared)
         written = with_law_of_draws(written, law, declared, compiled.gaussians)
     words = set(re.findall(r"\w+", compiled.original.source.text))
     rules = tuple(dict.fromkeys(name_common_expectations(written.rules, words)))
     return replace(written, rules=rules, steps=steps_of(rules))
 
 
-def _law_of_declared(limit: Program, declared: Declared) -> Rule:
+def _declared_laws(compiled: Compiled, limit: Program) -> DeclaredLaws:
+    return DeclaredLaws(limit, compiled.powers, compiled.env, RELATIONS)
+
+
+def _law_of_declared(laws: DeclaredLaws, declared: Declared) -> Rule:
     """The law of what one draw reads of a declared array without a width."""
-    indices, law = _declaration(limit, declared.initial)
+    indices, law = _declaration(laws, declared.initial)
     left = element(declared.input, (DRAW, *(b.symbol for b in indices)))
     return Rule("drawn", left, law, tuple(Index(b.symbol, b.low, b.high) for b in indices))
 
 
-def _declaration(limit: Program, initial: Initial) -> tuple[tuple[Binder, ...], LawBase]:
+def _declaration(laws: DeclaredLaws, initial: Initial) -> tuple[tuple[Binder, ...], LawBase]:
     """The indices of the entries of a declared object, those of its family first, and their law."""
     family = [(index("k"), to_integer(e)) for e in initial.extents]
     axes = [(index(name), to_integer(e)) for name, e in zip("ij", initial.cell.type.shape)]
-    law = declared_law(initial.law.name, tuple(to_constant(limit, a) for a in initial.law.args))
+    law = declared_law(initial.law.name, tuple(laws.arguments(initial)))
     return tuple(Binder(s, S.Zero, size - 1) for s, size in (*family, *axes)), law
 
 
 def written_out(compiled: Compiled) -> Derivation:
     """The derivation before common expectations get names."""
     limit = uncontracted(compiled)
-    read = trace(limit, compiled.original)
-    system = build_system(limit, read)
-    result = simplified(system, initial_vectors(limit, read))
-    return _Writer(limit, read, result).derivation()
+    laws = _declared_laws(compiled, limit)
+    read = trace(limit, compiled.original, laws)
+    system = build_system(laws, read)
+    result = simplified(system, initial_vectors(laws, read))
+    return _Writer(laws, read, result).derivation()
 
 
 def steps_of(rules: Iterable[Rule]) -> tuple[Step, ...]:
@@ -101,25 +107,24 @@ def uncontracted(compiled: Compiled) -> Program:
     return simplify(leading_terms(program, compiled.powers, Reporter(program.source)))
 
 
-def initial_vectors(limit: Program, read: Trace) -> Vectors:
+def initial_vectors(laws: DeclaredLaws, read: Trace) -> Vectors:
     """The names of the initial vectors."""
-    found = {read.labels.cell(i.cell): i for i in limit.initials
+    found = {read.labels.cell(i.cell): i for i in laws.program.initials
              if not isinstance(i.cell.type, MatrixType) and not is_finite(i)}
-    return Vectors(frozenset(found), frozenset(name for name, i in found.items() if _is_symmetric(limit, i)))
-
-
-def _is_symmetric(limit: Program, initial: Initial) -> bool:
-    about = centre(initial.law)
-    return about is not None and sympy.expand(to_constant(limit, about)) == 0
+    return Vectors(frozenset(found), frozenset(name for name, i in found.items() if laws.is_centred(i)))
 
 
 class _Writer:
     """The rules of a solved system, with readable names."""
 
-    def __init__(self, limit: Program, read: Trace, result: Simplified):
-        self.limit, self.read, self.result, self.system = limit, read, result, result.system
+    def __init__(self, laws: DeclaredLaws, read: Trace, result: Simplified):
+        self.limit, self.laws, self.read, self.result, self.system = laws.program, laws, read, result, result.system
         self.names = placeholder_names(read, self.system)
-        loops = {index(s.var) for s in walk(limit.body) if isinstance(s, For)}
+        # Functions that are written into the definitions of others leave their numbers to those that are not.
+        stems = [str(getattr(e.left, "base", e.left)) for e in read.functions]
+        kept = [str(getattr(e.left, "base", e.left)) for e in self.system.functions]
+        self.names |= {sympy.Symbol(old): sympy.Symbol(new) for old, new in zip(kept, stems)}
+        loops = {index(s.var) for s in walk(self.limit.body) if isinstance(s, For)}
         taken = {str(s) for e in self.system.equations for s in (e.left.free_symbols | e.right.free_symbols)
                  if s not in loops and "#" not in str(s)}
         taken |= set(read.labels.taken)
@@ -141,6 +146,8 @@ class _Writer:
                 if site not in written:
                     written.add(site)
                     rules += self._response(site)
+        rules += [self._rule("matrix", e.left, e.right, e.loops, e.condition, note=FUNCTIONS if k == 0 else "")
+                  for k, e in enumerate(self.system.functions)]
         rules += [self._rule("matrix", e.left, e.right, e.loops) for e in self.system.matrices]
         rules += [rule for number in range(len(self.system.hats)) for rule in self._covariances(number)]
         families = tuple(sorted({(s.matrix, s.transposed) for s in self.system.hats}))
@@ -170,7 +177,7 @@ class _Writer:
 
     def _initial(self, initial: Initial) -> Rule:
         label = self.read.labels.cell(initial.cell)
-        indices, law = _declaration(self.limit, initial)
+        indices, law = _declaration(self.laws, initial)
         time = (self.read.first_times[label],) if label in self.read.first_times else ()
         items = (*time, *(b.symbol for b in indices))
         if is_finite(initial):
@@ -202,6 +209,7 @@ class _Writer:
         loops = tuple(Binder(copies[b.symbol], b.low.xreplace(copies), b.high.xreplace(copies)) for b in other.loops)
         factor = self.system.scales[site.matrix].factor(site.transposed)
         value = factor * expectation(site.arg * self.result.responses.rest(other, copies))
+        # Members of a family W[l] are independent: the covariance is there where the indices agree.
         if isinstance(site.label, sympy.Indexed):
             for mine, theirs in zip(site.label.indices, other.label.indices, strict=True):
                 theirs = theirs.xreplace(copies)

@@ -92,6 +92,7 @@ def _all_match(left: tuple, right: tuple, variables: set[Expr], values: Values, 
         return
     for position in range(len(right) if commutes else 1):
         rest = right[:position] + right[position + 1:]
+        # Equal factors would give the same matches again, and factors of another shape none.
         if commutes and (right[position] in right[:position] or skeleton(left[0]) != skeleton(right[position])):
             continue
         for found in _matches(left[0], right[position], variables, values):

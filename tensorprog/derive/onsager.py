@@ -34,6 +34,7 @@ from tensorprog.derive.symbols import (
 from tensorprog.derive.system import System, match_all
 
 Solve = Callable[[System], Responses]
+# All combinations of so many equations are tried.
 MOST = 3
 MOST_CASES = 4
 
@@ -66,12 +67,16 @@ def by_induction(system: System, solve: Solve) -> list[tuple[Equation, Expr]]:
     """The equations whose responses cancel against other terms by induction, each with the terms that cancel, after
     removing them from the system."""
     candidates = [n for n in _open_equations(system) if _removable(system, system.equations[n]) is not None][:MOST]
+    # Several iterates may have to be taken together, as the two vectors of asymmetric message passing, whose responses
+    # cancel only if those of both do.
     for size in range(len(candidates), 0, -1):
         for chosen in combinations(candidates, size):
             trial = replace(system, equations=[replace(e) for e in system.equations])
             removed = {n: _remove(trial, trial.equations[n]) for n in chosen}
+            # The hypothesis: without the terms, iterates are Gaussian parts alone.
             put_in(trial, solve)
             after = solve(trial)
+            # The conclusion: responses that follow from it are the terms that were removed.
             if all(_is_zero(trial, after, terms) for terms in removed.values()):
                 system.equations[:] = trial.equations
                 return [(system.equations[n], terms) for n, terms in removed.items()]
@@ -87,6 +92,7 @@ def _cancelling(system: System, responses: Responses, done: list[Equation]) -> I
             full = written_out(system, equation.right)
             if full.has(Dot):
                 explicit = _explicit(system, responses, full)
+                # Only where something cancels is the explicit form the shorter one.
                 if explicit is not None and len(collected(system, explicit)) < _count(full, explicit):
                     yield equation, sympy.Add(*collected(system, explicit))
 
@@ -147,6 +153,7 @@ def _removable(system: System, equation: Equation, only_scaled: bool = False) ->
     if not dots or any(t.has(sympy.Sum) for t in dots):
         return None
     sites = [system.site_of(a) for t in dots for a in random_atoms(t) if isinstance(a, Dot)]
+    # ZDot of W consists of arguments of W.T (TP IV, Definition 7.3): no other terms can cancel it.
     opposite = [s for s in system.hats if any(f and f[0].matrix == s.matrix and f[0].transposed != s.transposed
                                               for f in sites)]
     others = [t for t in terms if t not in dots and _is_argument(t, opposite)]
@@ -188,6 +195,7 @@ def cases(system: System, expr: Expr) -> list[Expr]:
     first, last = system.scope.ranges[symbol][0], max(c for _, c in found)
     if not first.is_Integer or last - first > MOST_CASES:
         return [expr]
+    # For all later iterations at once: conditions are as for the first of them.
     later = expr.xreplace({c: c.xreplace({symbol: last + 1}) for c in conditions if isinstance(c, Relational)})
     later = later.replace(sympy.KroneckerDelta, lambda a, b: S.Zero if symbol in (a, b) else sympy.KroneckerDelta(a, b))
     return [later, *(_named(system, expr.xreplace({symbol: first + k})) for k in range(int(last - first) + 1))]

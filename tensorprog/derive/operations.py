@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 import sympy
 from sympy import Expr, KroneckerDelta, S
@@ -15,9 +16,13 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     Expand,
+    Fluctuation,
     FromInt,
     InputRef,
     Item,
+    Load,
+    MatDot,
+    MatMul,
     Moment,
     Op,
     ParamRef,
@@ -27,6 +32,7 @@ from tensorprog.ir.program import (
     SumAxis,
     TensorType,
     Var,
+    WidthConst,
 )
 
 
@@ -77,7 +83,10 @@ def evaluate(scope: Scope, op: Op, var: Var, values: dict[Var, Tensor]) -> Tenso
             return Tensor(values[arg].at(full_items(items, axes)), axes)
         case Place(arg=arg, items=items):
             return _place(scope, op, values)
-    raise AssertionError(op)
+        case Load() | MatMul() | MatDot() | WidthConst() | Fluctuation():
+            raise AssertionError(f"`trace` writes {type(op).__name__} itself")
+        case _:
+            assert_never(op)
 
 
 def full_items(items: tuple[Item, ...], axes: tuple[sympy.Symbol, ...]) -> tuple[Expr, ...]:

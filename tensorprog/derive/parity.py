@@ -37,6 +37,7 @@ class Parity:
     of_dot: list[str] = field(default_factory=list)
 
     def solve(self) -> Parity:
+        # From below: nothing is known to be other than zero, which is even and odd.
         self.of_equation = [parities.ZERO] * len(self.system.equations)
         self.of_dot = [parities.ZERO] * len(self.system.hats)
         changed = True
@@ -72,6 +73,7 @@ class Parity:
         if isinstance(expr, E) and isinstance(expr.args[0], Response):
             return parities.EVEN
         if isinstance(expr, Response):
+            # A derivative changes its sign with what is differentiated, and with what it is taken by.
             return of_product(map(self.of, expr.args))
         if expr == 0:
             return parities.ZERO

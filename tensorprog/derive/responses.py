@@ -144,6 +144,8 @@ class Responses:
             derivative = self.derivative(site.arg, other, tuple(mapping.get(s, s) for s in target.symbols), DEPTH)
         rough = derivative is not None and _is_rough(derivative)
         if derivative is None or rough:
+            # Not carried out: sums of iterations have no single Gaussian part to differentiate by, and derivatives of
+            # jumps are Dirac deltas (TP III, Remark 2.12).
             slope = E(Response(site.arg, hat))
         elif derivative == 0:
             return None
@@ -201,6 +203,7 @@ class Responses:
             inner = self._leaf(leaf, target, values, depth)
             if inner is None:
                 return None
+            # The chain rule: a partial derivative by each variable in the expression, times that variable's own.
             if inner != 0:
                 total += outer.diff(dummy).xreplace(back) * inner
         return total
@@ -227,6 +230,7 @@ class Responses:
         found = match_all(site.hat, leaf, set(site.symbols))
         if found is None:
             return S.Zero
+        # The same site at other indices: it is another Gaussian for sure only if some index differs by a number.
         apart = any(sympy.expand(found[0].get(s, s) - v).is_Integer and sympy.expand(found[0].get(s, s) - v) != 0
                     for s, v in zip(site.symbols, values, strict=True))
         return S.Zero if apart else None
@@ -237,6 +241,7 @@ class Responses:
             return None
         number = self.system.hats.index(found[0])
         pieces = self.pieces[number]
+        # A site without pieces may still get some.
         if any(p.binders for p in pieces) or not pieces and (isinstance(leaf, Dot) or number >= self._known):
             return None
         total = self.total(number) if isinstance(leaf, Dot) else self.written_rest(number)
@@ -323,6 +328,7 @@ def merged(boxes: tuple[Box, ...], own: set[Expr]) -> tuple[Box, ...]:
         for second in boxes:
             if first is not second:
                 joined = _joined(first, second, own)
+                # Boxes that overlap would count a use twice; where the hull is too large, derivatives vanish.
                 if joined is None and not _disjoint(first, second):
                     joined = _hull(first, second)
                 if joined is not None:

@@ -95,6 +95,7 @@ def responses_without_zeros(system: System, vectors: Vectors) -> Simplified:
     """Responses, with those whose coefficients vanish by symmetry dropped until no more do."""
     dropped: frozenset[tuple[int, int]] = frozenset()
     zeros: dict[int, list[Finding]] = {}
+    # What responds to less is odd in more, so that responses that are dropped may make others vanish.
     while True:
         responses = Responses(system, Dependence(system, dropped).solve())
         symmetries = Symmetries(system, responses, vectors.names, vectors.symmetric)

@@ -62,6 +62,10 @@ class OuterProduct(Function):
     """The outer product of two vectors, divided by the width: applied to z it is Z^u E[Z^x Z^z]."""
 
 
+class Inner(Function):
+    """The inner product of two matrices, a number."""
+
+
 class Transpose(Function):
     """The transpose of a matrix."""
 
@@ -113,6 +117,7 @@ def _nonlinearity(fn: str, order: int) -> type[NonlinearityBase]:
 def derivative(fn: str, order: int, argindex: int, args: tuple[Expr, ...]) -> Expr:
     """The derivative of an unevaluated nonlinearity; that of a jump stays a derivative, for Stein's lemma."""
     if fn in ("max", "min"):
+        # The larger one has the slope 1; on a tie, by step(0) = 0, the second one.
         first = nonlinearity("step")(args[0] - args[1] if fn == "max" else args[1] - args[0])
         return first if argindex == 1 else 1 - first
     if order == 0 and (slope := slope_of_kink(fn)) is not None:
@@ -167,7 +172,7 @@ def reduced(expr: Expr) -> Expr:
     return expr if content == 1 else content * sympy.Mul(*rest)
 
 
-OPAQUE = (E, Cov, Response, OuterProduct)
+OPAQUE = (E, Cov, Response, OuterProduct, Inner)
 
 
 def is_random(expr: Expr) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import sympy
 from sympy import Expr, S
@@ -12,31 +13,34 @@ from sympy import Expr, S
 from tensorprog.derive.arrays import Binder, Scope
 from tensorprog.derive.closed_forms import ClosedForms
 from tensorprog.derive.entries import Equation, Site, State, Trace
-from tensorprog.derive.integers import ratio, to_constant
 from tensorprog.derive.matrices import Base, initial
 from tensorprog.derive.symbols import Atom, Dot, Hat, Prod, Rest, Z, matrix_label
 from tensorprog.diagnostics import Diagnostic, ProgramError
 from tensorprog.ensembles import Ensemble, ensemble_of
 from tensorprog.ir.program import Initial, MatrixType, Program
+from tensorprog.limit.laws import DeclaredLaws
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Entry variance s/n of a matrix with n columns, and the ratio rho of rows to columns; whether it is a multiple of
-    an orthogonal one."""
+    """What products with a matrix, and with its transpose, multiply by; whether it is a multiple of an orthogonal one.
 
-    s: Expr
-    rho: Expr
+    Attributes:
+        factors: of covariances and responses: the entries' variance times the width that is summed over.
+        shares: of a vector that products with an orthogonal matrix and with its transpose leave.
+    """
+
+    factors: tuple[Expr, Expr]
+    shares: tuple[Expr, Expr]
     orthogonal: bool = False
 
     def factor(self, transposed: bool) -> Expr:
         """That of covariances and responses."""
-        return self.s * self.rho if transposed else self.s
+        return self.factors[transposed]
 
     def share(self, transposed: bool) -> Expr:
-        """The share of a vector that products with an orthogonal matrix and its transpose leave of it: the vector's
-        width over the larger one."""
-        return (self.rho if transposed else S.One) / sympy.Max(S.One, self.rho)
+        """That of vectors, for an orthogonal matrix."""
+        return self.shares[transposed]
 
 
 @dataclass(slots=True)
@@ -76,6 +80,7 @@ class System:
     scales: dict[str, Scale] = field(default_factory=dict)
     scope: Scope = field(default_factory=Scope)
     open_states: tuple[str, ...] = ()
+    functions: list[Equation] = field(default_factory=list)
     matrices: list[Equation] = field(default_factory=list)
     _defined: dict[Expr, list] = field(default_factory=dict)
     _sites: dict[Expr, object] = field(default_factory=dict)
@@ -120,9 +125,9 @@ class System:
                 yield site, found[0]
 
 
-def build_system(limit: Program, trace: Trace) -> System:
+def build_system(laws: DeclaredLaws, trace: Trace) -> System:
     """Write out the sites of a trace."""
-    system = System(scope=trace.scope, scales=dict(_scales(limit, trace)))
+    system = System(scope=trace.scope, scales=dict(_scales(laws, trace)))
     forms = ClosedForms(trace)
     for entry in trace.entries:
         if isinstance(entry, Equation):
@@ -130,9 +135,24 @@ def build_system(limit: Program, trace: Trace) -> System:
         else:
             _write_out(system, forms, entry)
     system.open_states = tuple(sorted(forms.open))
-    _require_closed(limit, trace, system)
-    system.matrices = [_matrix_rule(forms, state) for state in trace.states.values()]
+    _require_closed(laws.program, trace, system)
+    for state in trace.states.values():  # What is open is known when all have been looked at.
+        _matrix_rule(forms, state)
+    rules = [_matrix_rule(forms, state) for state in trace.states.values()]
+    system.functions, system.matrices = _used(trace.functions, system.equations, rules), rules
     return system
+
+
+def _used(functions: list[Equation], equations: list[Equation], rules: list[Equation]) -> list[Equation]:
+    """The functions of matrices that are named elsewhere: what others are made of is written into their definitions."""
+    read: list[Expr] = [*(e.right for e in rules), *(p.args[0] for e in equations for p in e.right.atoms(Prod))]
+    found: list[Equation] = []
+    for equation in reversed(functions):
+        name = str(getattr(equation.left, "base", equation.left))
+        if any(name in {str(s) for s in r.free_symbols} for r in read):
+            found.append(equation)
+            read.append(equation.right)
+    return found[::-1]
 
 
 def _matrix_rule(forms: ClosedForms, state: State) -> Equation:
@@ -172,7 +192,7 @@ def _require_closed(limit: Program, trace: Trace, system: System) -> None:
         terms = [t for s in trace.states.values() if s.label == name for m in (s.start, s.step) for t in m.terms]
         bases = [t.factor for t in terms if isinstance(t.factor, Base)]
         found += [n for n in dict.fromkeys(_matrix_name(b.label) for b in bases if b.state) if n not in found]
-        for matrix in (_matrix_name(b.label) for b in bases if not b.state):
+        for matrix in (_matrix_name(b.label) for b in bases if not b.state and not b.made):
             if system.scales[matrix].orthogonal:
                 declared = next(i for i in limit.initials if trace.labels.cell(i.cell) == matrix)
                 raise ProgramError([Diagnostic(
@@ -181,14 +201,14 @@ def _require_closed(limit: Program, trace: Trace, system: System) -> None:
                         "`tpc run` computes its limit; write the matrix of every iteration in terms of initial ones"))], limit.source)
 
 
-def _scales(limit: Program, trace: Trace) -> Iterator[tuple[str, Scale]]:
-    for declared in limit.initials:
+def _scales(laws: DeclaredLaws, trace: Trace) -> Iterator[tuple[str, Scale]]:
+    for declared in laws.program.initials:
         if isinstance(declared.cell.type, MatrixType) and declared.law.name == "normal":
             ensemble = ensemble_of(declared)
-            _require_known(limit, declared, ensemble)
-            rows, cols = (ratio(limit, w) for w in (declared.cell.type.rows, declared.cell.type.cols))
-            variance = to_constant(limit, declared.law.args[1])
-            yield trace.labels.cell(declared.cell), Scale(variance * cols, rows / cols, ensemble.orthogonal)
+            _require_known(laws.program, declared, ensemble)
+            factors, shares = (tuple(of(transposed) for transposed in (False, True)) for of in (
+                partial(laws.scale, declared), partial(laws.share, declared.cell)))
+            yield trace.labels.cell(declared.cell), Scale(factors, shares, ensemble.orthogonal)
 
 
 def _write_out(system: System, forms: ClosedForms, site: Site) -> None:
@@ -196,9 +216,10 @@ def _write_out(system: System, forms: ClosedForms, site: Site) -> None:
     matrix = matrix.transpose if site.transposed else matrix
 
     def base(factor: Base, transposed: bool) -> Expr:
-        if factor.state:
+        if factor.state or factor.made:
             return Prod(factor.label, S(int(transposed)), site.arg)
         hat = _hat_site(system, factor.label, transposed, site)
+        # ZMatMul (TP IV, Definition 7.3): Z^{W x} = Zhat^{W x} + Zdot^{W x}.
         return hat.hat + hat.dot
 
     right = matrix.product(site.arg, base, site.ratio)

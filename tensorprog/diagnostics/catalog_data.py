@@ -221,7 +221,8 @@ _COMMAND_LINE = {
     "TP706": Entry(
         "unknown method",
         "`auto` takes the most exact evaluator that applies; `particles` always applies; `span` is exact, for linear "
-        "programs; `covariance` is exact or nearly so, for what depends on few Gaussians.",
+        "programs; `covariance` is exact or nearly so, for what depends on few Gaussians; `diagonal` is like `span`, where "
+        "declared vectors multiply others.",
         "tpc run model.tp --method particle",
         "tpc run model.tp --method particles"),
     "TP707": Entry(
@@ -261,12 +262,14 @@ _COMMAND_LINE = {
         "output not covered by the method",
         "`span` needs all vectors in the linear span of the initial ones. `covariance` follows covariances of "
         "Gaussians through closed forms and quadratures in up to three "
-        "dimensions. This output depends on more than that, as after training a nonlinear network.",
+        "dimensions. `diagonal` needs all vectors linear, but for products with declared ones. This output depends on more than "
+        "that, as after training a nonlinear network.",
         "tpc run trained.tp --method covariance",
         "tpc run trained.tp --method auto"),
     "TP713": Entry(
-        "too many covariances",
-        "A covariance is kept for every pair of indices that is met; this run meets too many.",
+        "too many numbers to keep",
+        "`covariance` keeps a number for every pair of indices that is met, `diagonal` one for every direction and node of the "
+        "laws of the vectors that multiply others; this run meets too many.",
         "tpc run model.tp large.npz --method covariance",
         "tpc run model.tp large.npz --method particles"),
     "TP718": Entry(
@@ -300,11 +303,10 @@ _POWERS = {
         "vector v : [n] ~ normal(0, 1)\nf = dot(v, tanh(h))\nv -= eta * grad(f, v)"),
     "TP726": Entry(
         "no formulas",
-        "Functions of matrices, such as entrywise ones and `polar`, have a limit that is computed, but no recursions that "
-        "`tpc derive` could print. Neither have matrices of a registered law with an operator of its own, nor orthogonal matrices of "
-        "which a loop makes another one without a closed form, as `O = O.T / 2`.",
-        "tpc derive adam.tp",
-        "tpc run adam.tp"),
+        "Matrices of a registered law with an operator of its own have a limit that is computed, but no recursions that `tpc derive` "
+        "could print. Nor have orthogonal matrices of which a loop makes another one without a closed form, as `O = O.T / 2`.",
+        "tpc derive rotated.tp",
+        "tpc run rotated.tp"),
     "TP721": Entry(
         "nothing is trained",
         "What is trained is found by its updates: an object to which something made of gradients is added. There is "

@@ -120,10 +120,12 @@ _POWERS = {
     "TP506": Entry(
         "leading terms that cancel",
         "The leading terms of a sum cancel exactly, and what is left is of lower order. It is followed where the program has "
-        "a series in powers of n, but not in one with functions of the entries of matrices. Written without the terms that "
+        "a series in powers of n, but not in one with gradients through polar factors. Written without the terms that "
         "cancel, the same value has a limit.",
-        "x = v + W @ v / sqrt(n)\nd_x = x - v\nA = sign(outer(v, v)) / n\nz = A @ d_x\noutput moment(z*z)",
-        "d_x = W @ v / sqrt(n)\nA = tanh(outer(v, v)) / n\nz = sqrt(n) * (A @ d_x)\noutput moment(z*z)"),
+        "x = v + W @ v / sqrt(n)\nd_x = x - v\nA = outer(v, v) / n\ns = dot(polar(A), A)\nz = d_x * grad(s, v)\n"
+        "output moment(z*z)",
+        "d_x = W @ v / sqrt(n)\nA = outer(v, v) / n\ns = dot(polar(A), A)\nz = n**(3/2) * d_x * grad(s, v)\n"
+        "output moment(z*z)"),
     "TP507": Entry(
         "identically zero (warning)",
         "The terms of the sum cancel at every width.",
@@ -197,12 +199,13 @@ _POWERS = {
         "output dot(v, tanh(w[0])) / sqrt(n) as f"),
     "TP519": Entry(
         "a series of a function of a matrix",
-        "Outputs of the kernel regime are not leading terms: they need the next terms of the series in powers of n, which "
-        "are known for updates by gradients and their multiples, and not for functions of the entries of gradients, as Adam "
-        "and SignSGD take them. In the maximal update parametrization all outputs are leading terms.",
-        "f = dot(v, tanh(W @ v)) / sqrt(n)\nG = n * grad(f, W)\nW -= eta/sqrt(n) * sign(G)\n"
+        "Outputs of the kernel regime are not leading terms: they need the next terms of the series in powers of n. For functions "
+        "of gradients with respect to matrices, as SignSGD, Adam and Muon take them, the largest terms are known, which an update "
+        "needs; for gradients through polar factors they are not. In the maximal update parametrization all outputs are "
+        "leading terms.",
+        "f = dot(v, tanh(W @ v)) / sqrt(n)\nG = grad(f, W)\ns = dot(polar(G), G)\nW -= eta * grad(s, W)\n"
         "output dot(v, tanh(W @ v)) / sqrt(n) as g",
-        "f = moment(v * tanh(W @ v))\nG = n * grad(f, W)\nW -= eta/n * G / sqrt(G**2 + 0.01)\noutput moment(v * tanh(W @ v)) as g"),
+        "f = dot(v, tanh(W @ v)) / sqrt(n)\nG = grad(f, W)\nW -= eta/sqrt(n) * polar(G)\noutput dot(v, tanh(W @ v)) / sqrt(n) as g"),
     "TP520": Entry(
         "a random number whose law is random",
         "Readouts at initialization are Gaussian numbers, with covariances that are averages. Here these averages depend "

@@ -2,8 +2,17 @@
 
     span         linear programs, by coefficients on an orthonormal basis
     covariance   programs of few Gaussians, by equations between numbers; `numbers` for training in the kernel regime
+    diagonal     linear programs with products by declared vectors, by coefficients that are functions of these
     particles    every program, by samples
 
-Each says which outputs it `covers`, what there is to say of its `choice`, and can `emit` a module and `run` it. `plan` chooses one for
-every output, `evaluate` runs the plan; `analysis` keeps what they find out about a program.
+Each file makes an `Evaluator`: which outputs are its `share`, what there is to say of its `choice`, how it is `run`, and the module
+that it can `emit`. `plan` chooses one for every output, `evaluate` runs the plan; `analysis` keeps what they find out about a program.
 """
+
+from tensorprog.evaluators import covariance, diagonal, particles, span
+from tensorprog.evaluators.evaluator import EVALUATORS, Evaluator, Share, Task, in_order, methods
+
+for _own in (span.EVALUATOR, covariance.EVALUATOR, diagonal.EVALUATOR, particles.EVALUATOR):
+    EVALUATORS[_own.name] = _own
+
+__all__ = ["EVALUATORS", "Evaluator", "Share", "Task", "in_order", "methods"]

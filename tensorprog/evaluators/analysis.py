@@ -20,24 +20,30 @@ if TYPE_CHECKING:
     from tensorprog.covariance.system import System
     from tensorprog.evaluators.plan import Plan
     from tensorprog.evaluators.tiles import Tiles
+    from tensorprog.evaluators.windows import Windowed
     from tensorprog.ir.program import Let, Var
     from tensorprog.kept import Shelf
     from tensorprog.passes.jumps import Nudged, Probed
+    from tensorprog.passes.powers import Powers
 
 Part = TypeVar("Part")
 
 
 @dataclass
 class Made:
-    """What later stages make of one program: its plan, kernels by their equations, texts of modules by their keys, and, by what
-    they are looked for with, places that jump, programs with probes, and programs with nudges."""
+    """What later stages make of one program: its plan, the equations of the outputs that other evaluators leave, kernels by their
+    equations, texts of modules by their keys, and, by what they are looked for with, places that jump, programs with probes, and
+    programs with nudges; the program with windows, and pilots of runs with windows by a digest of these."""
 
     plan: Plan | None = None
+    rest: Covered | None = None
     tiles: dict[System, Tiles] = field(default_factory=dict)
     texts: dict[object, str] = field(default_factory=dict)
     places: dict[tuple, Sequence[tuple[Let, tuple[Var, ...]]]] = field(default_factory=dict)
     probed: dict[tuple, tuple[Analysis, Probed]] = field(default_factory=dict)
     nudged: dict[tuple, tuple[Analysis, Nudged]] = field(default_factory=dict)
+    windowed: Windowed | str | None = None
+    pilots: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +52,11 @@ class Analysis(Compiled):
 
     Attributes:
         shelf: where that is kept on disk; None: nowhere.
+        by_steps: whether training takes every step, because the limit is not what the passes make of `original`.
     """
 
     shelf: Shelf | None = None
+    by_steps: bool = False
 
     @classmethod
     def of(cls, compiled: Compiled, shelf: Shelf | None = None) -> Analysis:
@@ -57,7 +65,12 @@ class Analysis(Compiled):
 
     def changed(self, limit: Program) -> Analysis:
         """The analysis with another limit program, of which nothing is kept."""
-        return replace(self, limit=limit, shelf=None)
+        return replace(self, limit=limit, shelf=None, by_steps=True)
+
+    def by_windows(self, limit: Program, powers: Powers, vanishing: frozenset[str]) -> Analysis:
+        """The analysis with a limit program that trains by windows."""
+        return replace(self, limit=limit, powers=powers, vanishing=vanishing, drawn=None, by_steps=True,
+                       shelf=self.shelf.part("windows") if self.shelf is not None else None)
 
     def kept(self, part: str, make: Callable[[], Part]) -> Part:
         """Something that was found out about the program: from the disk, if it was kept there."""
@@ -120,7 +133,7 @@ class Analysis(Compiled):
     def _made(self, part: str, limit: Program) -> Analysis:
         """A limit program that was made of this one, with a shelf of its own; `part` names it."""
         return replace(self, limit=mark_parallel(limit), vanishing=frozenset(), gaussians=None, coefficients=frozenset(),
-                       shelf=self.shelf.part(part) if self.shelf is not None else None)
+                       by_steps=True, shelf=self.shelf.part(part) if self.shelf is not None else None)
 
     # --- modules ---
 

@@ -3,34 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorprog.diagnostics import Diagnostic, ProgramError, Source
+from tensorprog.diagnostics import Diagnostic, ProgramError
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Choice, Evaluated, require
+from tensorprog.evaluators.evaluator import Evaluator, Share, Task
 from tensorprog.evaluators.tiles import tiles_of
 from tensorprog.ir.program import Cell, Output
 from tensorprog.modules import load_module
 from tensorprog.progress import announce
 
 if TYPE_CHECKING:
+    from tensorprog.covariance.build import Covered
     from tensorprog.covariance.system import System
     from tensorprog.pairs.lower import PairLowering
 
 NAME = "covariance"
 
 
-def refused(analysis: Analysis) -> Mapping[Cell, str]:
-    """Why outputs are not covered."""
-    return analysis.covered.reasons
+@dataclass(frozen=True)
+class Equations:
+    """Which equations a share has.
+
+    Attributes:
+        whole: whether they were looked for for all outputs of the program.
+        tiled: whether some outputs are kernels over pairs of rows that tiles compute.
+    """
+
+    whole: bool
+    tiled: bool
 
 
-def choice(output: Output, analysis: Analysis, system: System) -> Choice:
+def share(analysis: Analysis, outputs: Sequence[Output], asked: bool) -> Share:
+    """The outputs that have equations."""
+    if not outputs:
+        return Share((), {})
+    cells = list(dict.fromkeys(o.cell for o in outputs))
+    whole = len(outputs) == len(analysis.limit.outputs)
+    found = analysis.covered if whole else _of_the_rest(analysis, cells)
+    covered = found.system.outputs if found.system is not None else {}
+    tiled = found.system is not None and tiles_of(analysis, found.system).found
+    return Share(tuple(o.name for o in outputs if o.cell in covered), found.reasons, Equations(whole, asked or tiled))
+
+
+def _of_the_rest(analysis: Analysis, cells: list[Cell]) -> Covered:
+    """The equations of the outputs that more exact evaluators leave."""
+    def found() -> Covered:
+        announce("planning: looking for equations")
+        return analysis.equations(cells)
+
+    if analysis.made.rest is None:
+        analysis.made.rest = analysis.kept("equations of the rest", found)
+    return analysis.made.rest
+
+
+def system_of(analysis: Analysis, own: Share) -> System | None:
+    """The equations of a share. A run of a program that was planned before asks for them only if it needs more than the
+    emitted module."""
+    if own.found is None:
+        return None
+    if own.found.whole:
+        return analysis.covered.system
+    return _of_the_rest(analysis, [o.cell for o in analysis.limit.outputs if o.name in own.names]).system
+
+
+def choice(analysis: Analysis, output: Output, shares: Mapping[str, Share]) -> Choice:
     """What is said of an output that it evaluates."""
     from tensorprog.covariance.rows import find_rows
 
+    system = _found(lambda: system_of(analysis, shares[NAME]))
     needed = system.needed(output.cell)
     quadratures = [r for r in needed.recipes if r.kind == "quadrature"]
     if not quadratures:
@@ -68,21 +113,23 @@ def table_key(names: Iterable[str]) -> str:
     return "table " + " ".join(names)
 
 
-def run(analysis: Analysis, env: Mapping[str, Any], names: list[str], system: Callable[[], System | None],
-        tiled: bool, method: str, source: Source, threads: int | None) -> Evaluated:
-    """The outputs that the plan gives to it: kernels over pairs of rows by tiles, if there may be such
-    (`tiled`), others by a table of values, but none of the latter if they would take too many numbers.
+def run(analysis: Analysis, own: Share, task: Task) -> Evaluated:
+    """Its share: kernels over pairs of rows by tiles, if there are such, others by a table of values, but none of the latter if
+    they would take too many numbers.
 
     Raises:
-        ProgramError: if it is asked for (`method`): TP713, if there are too many numbers; TP712, if something does not cancel.
+        ProgramError: if it is asked for: TP713, if there are too many numbers; TP712, if something does not cancel.
     """
-    if not names:
-        return {}, {}, {}
     from tensorprog.runtime.table import NotCancelling, TooLarge
 
+    names, env, threads = list(own.names), task.env, task.options.get("threads")
     values: dict[str, np.ndarray] = {}
     errors: dict[str, np.ndarray] = {}
-    if tiled:
+
+    def system() -> System | None:
+        return system_of(analysis, own)
+
+    if own.found.tiled:
         values, errors = tiles_of(analysis, _found(system)).values(env, threads)
     rest = [name for name in names if name not in values]
     try:
@@ -92,11 +139,11 @@ def run(analysis: Analysis, env: Mapping[str, Any], names: list[str], system: Ca
             more = module.run(env, only=rest, threads=threads)
             values, errors = values | more[0], errors | more[1]
     except TooLarge:
-        if method != "auto":
+        if task.asked:
             raise ProgramError([Diagnostic("TP713", "the covariances of this run are too many to keep", help=(
-                "use the method 'particles', or smaller data"))], source) from None
+                "use the method 'particles', or smaller data"))], task.source) from None
     except NotCancelling as reason:
-        more = _unconditional(analysis, env, rest, str(reason), method, source, threads)
+        more = _unconditional(analysis, rest, str(reason), task)
         values, errors = values | more[0], errors | more[1]
     for name in set(values) & analysis.vanishing:
         values[name] = 0.0 * values[name]
@@ -109,21 +156,21 @@ def _found(system: Callable[[], System | None]) -> System:
     return found
 
 
-def _unconditional(analysis: Analysis, env: Mapping[str, Any], names: list[str], not_true: str, method: str,
-                   source: Source, threads: int | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _unconditional(analysis: Analysis, names: list[str], not_true: str,
+                   task: Task) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Those of some outputs that have equations for which nothing has to cancel. `not_true` says what does not.
 
     Raises:
         ProgramError: TP712, if `covariance` is asked for and does not cover an output.
     """
     found = analysis.unconditional
-    if method != "auto":
+    if task.asked:
         reasons = {cell: f"{not_true}; without that, {why}" for cell, why in found.reasons.items()}
-        require(analysis, method, reasons, source)
+        require(analysis, NAME, reasons, task.source)
     if found.system is None:
         return {}, {}
     rest = [o.name for o in analysis.limit.outputs if o.name in names and o.cell in found.system.outputs]
-    return load_module(emit(analysis, found.system)).run(env, only=rest, threads=threads)
+    return load_module(emit(analysis, found.system)).run(task.env, only=rest, threads=task.options.get("threads"))
 
 
 def evaluated_often(analysis: Analysis, names: list[str], threads: int | None,
@@ -140,3 +187,12 @@ def evaluated_often(analysis: Analysis, names: list[str], threads: int | None,
         return module.run(env, only=names, threads=threads, known=known)[0]
 
     return values
+
+
+def module_of(analysis: Analysis, own: Share) -> str:
+    """The source of a module of a share, with kernels for what tiles compute."""
+    system = _found(lambda: system_of(analysis, own))
+    return emit(analysis, system, tiles_of(analysis, system).for_module())
+
+
+EVALUATOR = Evaluator(NAME, True, share, choice, run, module_of)

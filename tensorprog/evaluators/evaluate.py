@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from tensorprog.diagnostics import Source
 from tensorprog.evaluators import covariance, numbers, particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Evaluated, require
+from tensorprog.evaluators.evaluator import EVALUATORS, Task, in_order
 from tensorprog.evaluators.plan import plan_of
 
 
@@ -22,22 +26,18 @@ def evaluate(analysis: Analysis, env: Mapping[str, Any], method: str, source: So
             threads, progress.
 
     Raises:
-        ProgramError: TP712, if `covariance` is asked for and does not cover an output.
+        ProgramError: TP712, if an evaluator is asked for and does not cover an output.
     """
-    if method == particles.NAME:
-        return particles.run(analysis, env, None, options)
-    if method != span.NAME and _is_by_numbers(analysis, method):
+    if method not in (particles.NAME, span.NAME) and _is_by_numbers(analysis, method):
         assert analysis.numbers is not None
         return numbers.run(analysis, env, evaluate(analysis.numbers[1], env, method, source, **options), options)
-    threads = options.get("threads")
-    if method == span.NAME:
-        require(analysis, method, span.refused(analysis), source)
-        return span.run(analysis, env, options)
-    if method == covariance.NAME:
-        require(analysis, method, covariance.refused(analysis), source)
-        names = [o.name for o in analysis.limit.outputs]
-        return covariance.run(analysis, env, names, lambda: analysis.covered.system, True, method, source, threads)
-    return _planned(analysis, env, source, options)
+    task = Task(env, source, options, asked=method != "auto")
+    if not task.asked:
+        return _planned(analysis, task)
+    evaluator = EVALUATORS[method]
+    share = evaluator.share(analysis, analysis.limit.outputs, True)
+    require(analysis, method, share.reasons, source)
+    return evaluator.run(analysis, share, task)
 
 
 def _is_by_numbers(analysis: Analysis, method: str) -> bool:
@@ -46,13 +46,17 @@ def _is_by_numbers(analysis: Analysis, method: str) -> bool:
     return method == covariance.NAME or not plan_of(analysis.numbers[1]).names(particles.NAME)
 
 
-def _planned(analysis: Analysis, env: Mapping[str, Any], source: Source, options: Mapping[str, Any]) -> Evaluated:
-    """Every output by the evaluator that it has in the plan."""
-    plan = plan_of(analysis)
-    linear: Evaluated = span.run(analysis, env, options) if plan.linear.program is not None else ({}, {}, {})
-    exact = covariance.run(analysis, env, list(plan.covered), lambda: plan.system, plan.tiled, "auto", source, options.get("threads"))
+def _planned(analysis: Analysis, task: Task) -> Evaluated:
+    """Every output by the evaluator that it has in the plan, or by the next one that covers it, if that one has no value of it."""
     names = [o.name for o in analysis.limit.outputs]
-    remaining = [name for name in names if name not in linear[0] and name not in exact[0]]
-    rest: Evaluated = particles.run(analysis, env, remaining, options) if remaining else ({}, {}, {})
-    values, errors, methods = linear[0] | exact[0] | rest[0], linear[1] | exact[1] | rest[1], linear[2] | exact[2] | rest[2]
+    values: dict[str, np.ndarray] = {}
+    errors: dict[str, np.ndarray] = {}
+    methods: dict[str, str] = {}
+    shares = plan_of(analysis).shares
+    for evaluator in in_order():
+        share = shares.get(evaluator.name)
+        wanted = tuple(n for n in share.names if n not in values) if share is not None else ()
+        if share is not None and wanted:
+            found = evaluator.run(analysis, replace(share, names=wanted), task)
+            values, errors, methods = found[0] | values, found[1] | errors, found[2] | methods
     return {n: values[n] for n in names}, {n: errors[n] for n in names}, {n: methods[n] for n in names}

@@ -11,13 +11,11 @@ import numpy as np
 from tensorprog.evaluators import particles
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Choice, Evaluated, zero
+from tensorprog.evaluators.evaluator import methods as methods_in_order
 from tensorprog.ir.program import Output
 
 #: How many times what errors of averages change in one trial is the error of what follows from them.
 MOVED = 3.0
-
-#: Evaluators of averages, from the most exact on.
-_ORDER = ("span", "covariance", "particles")
 
 
 def choice(output: Output, analysis: Analysis, averages: tuple[Choice, ...]) -> Choice:
@@ -48,7 +46,8 @@ def run(analysis: Analysis, env: Mapping[str, Any], averages: Evaluated, options
         rng = np.random.default_rng(0)
         moved = rest({name: v + errors[name] * rng.choice([-1.0, 1.0], v.shape) for name, v in known.items()})
         error = {name: MOVED * np.abs(moved[name] - value) for name, value in found.items()}
-    by = max((methods[n] for n in parts.inputs), key=_ORDER.index, default="covariance")
+    order = methods_in_order()
+    by = max((methods[n] for n in parts.inputs), key=order.index, default="covariance")
     for name, own in parts.direct.items():
         found[own], error[own] = values[name], errors[name]
     named = {own: methods[name] for name, own in parts.direct.items()}

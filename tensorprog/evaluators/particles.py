@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tensorprog.compiled import Drawn
+from tensorprog.evaluators import windows
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import STATES, Choice, Evaluated
+from tensorprog.evaluators.evaluator import Evaluator, Share, Task
 from tensorprog.ir.program import Output
 from tensorprog.modules import load_module
 from tensorprog.progress import announce
@@ -18,8 +20,14 @@ from tensorprog.resume import digest_of
 NAME = "particles"
 
 
-def choice(output: Output, reason: str) -> Choice:
-    """What is said of an output that it evaluates; `reason`: why equations do not."""
+def share(analysis: Analysis, outputs: Sequence[Output], asked: bool) -> Share:
+    """All outputs."""
+    return Share(tuple(o.name for o in outputs), {})
+
+
+def choice(analysis: Analysis, output: Output, shares: Mapping[str, Share]) -> Choice:
+    """What is said of an output that it evaluates: why equations do not."""
+    reason = shares["covariance"].reasons.get(output.cell, "") if "covariance" in shares else ""
     return Choice(output, NAME, reason or "the general evaluator", "error bars, about 1/sqrt(samples) or less",
                   "samples x vectors kept; samples x rank for each matrix product")
 
@@ -31,8 +39,16 @@ def emit(analysis: Analysis) -> str:
 
 def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, options: Mapping[str, Any]) -> Evaluated:
     """Some outputs (None: all), by the module of all."""
-    text = emit(analysis)
+    text, taken = emit(analysis), None
     given = {name: value for name, value in options.items() if name not in STATES}
+    windowing = given.pop("windows", None)
+    if windowing is not None:
+        wanted = [o.name for o in analysis.limit.outputs] if names is None else names
+        taken = windows.take(analysis, env, wanted, emit, windowing, samples=given["samples"], replicates=given["replicates"],
+                             seed=given["seed"], tolerance=given["tolerance"])
+    if taken is not None:
+        announce(windowing.text)
+        text, env = taken.text, taken.env
     cluster = given.pop("cluster", None)
     if cluster is not None:
         samples = given["samples"] + given["samples"] % 2
@@ -41,6 +57,8 @@ def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, opt
         described = (text, *(given.get(name) for name in ("samples", "seed", "tolerance", "dtype")))
         given["finished"] = given["finished"].of(digest_of(env, *described))
     values, errors = load_module(text).run(env, **given)
+    if taken is not None:
+        errors = taken.with_change(errors)
     kept = list(values) if names is None else names
     return {n: values[n] for n in kept}, {n: errors[n] for n in kept}, dict.fromkeys(kept, NAME)
 
@@ -72,3 +90,10 @@ def draw(analysis: Analysis, env: Mapping[str, Any], *, samples: int, seed: int,
     found = module.run(env, samples=samples, replicates=1, seed=seed, tolerance=tolerance, threads=threads)[0]
     drawn = {s.name for s in analysis.drawn.limit.samples}
     return {name: np.random.default_rng(seed).permutation(value) if name in drawn else value for name, value in found.items()}
+
+
+def _run(analysis: Analysis, own: Share, task: Task) -> Evaluated:
+    return run(analysis, task.env, list(own.names), task.options)
+
+
+EVALUATOR = Evaluator(NAME, False, share, choice, _run, lambda analysis, _: emit(analysis))

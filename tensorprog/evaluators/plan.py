@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tensorprog.evaluators import covariance, numbers, particles, span
+from tensorprog.evaluators import covariance, numbers, particles
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Choice, zero
-from tensorprog.evaluators.tiles import tiles_of
-from tensorprog.ir.program import Output
-from tensorprog.passes.linear import Linear
-from tensorprog.progress import announce
+from tensorprog.evaluators.evaluator import Evaluator, Share, in_order
 
 if TYPE_CHECKING:
-    from tensorprog.covariance.build import Covered
     from tensorprog.covariance.system import System
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The choice for every output; `linear` holds the program of those that `span` evaluates, `covered` are the
-    others that have equations, `tiled` says whether some of them are kernels over pairs of rows that tiles compute.
-    `found` gives the equations of these; None: there are none."""
+    """The choice for every output.
+
+    Attributes:
+        choices: one for each output, in order.
+        shares: what every evaluator covers of the outputs that those before it leave, by name.
+        analysis: the program.
+    """
 
     choices: tuple[Choice, ...]
-    linear: Linear
-    covered: tuple[str, ...]
-    tiled: bool
-    found: Callable[[], Covered] | None
+    shares: Mapping[str, Share]
+    analysis: Analysis
 
-    @cached_property
+    @property
     def system(self) -> System | None:
-        """The equations of the outputs that `covariance` evaluates. A run of a program that was planned before asks for
-        them only if it needs more than the emitted module."""
-        return self.found().system if self.found is not None else None
+        """The equations of the outputs that `covariance` evaluates."""
+        own = self.shares.get(covariance.NAME)
+        return covariance.system_of(self.analysis, own) if own is not None else None
 
     def names(self, evaluator: str) -> list[str]:
         """The outputs of one evaluator."""
         return [c.output.name for c in self.choices if c.evaluator == evaluator]
+
+    def whole(self) -> Evaluator:
+        """The first evaluator that covers all outputs and always has values, whose module is that of the program."""
+        names = {o.name for o in self.analysis.limit.outputs}
+        return next(e for e in in_order() if e.total and e.name in self.shares and names <= set(self.shares[e.name].names))
 
 
 def plan_of(analysis: Analysis) -> Plan:
@@ -53,75 +55,33 @@ def plan_of(analysis: Analysis) -> Plan:
 def _kept(analysis: Analysis) -> Plan:
     kept: Any = analysis.shelf.recall("plan") if analysis.shelf is not None else None
     if kept is not None:
-        choices, linear, names, tiled = kept
-        return Plan(choices, linear, names, tiled, lambda: _covered(analysis, linear))
+        choices, shares = kept
+        return Plan(choices, shares, analysis)
     plan = _made(analysis)
     if analysis.shelf is not None:
-        analysis.shelf.keep("plan", (plan.choices, plan.linear, plan.covered, plan.tiled))
+        analysis.shelf.keep("plan", (plan.choices, plan.shares))
     return plan
-
-
-def _covered(analysis: Analysis, linear: Linear) -> Covered:
-    """What `covariance` covers of the outputs that are not linear."""
-    if linear.program is None:
-        return analysis.covered
-    return analysis.kept("equations of the rest", lambda: _covered_rest(analysis, linear))
-
-
-def _covered_rest(analysis: Analysis, linear: Linear) -> Covered:
-    announce("planning: looking for equations")
-    return analysis.equations(list(linear.reasons))
 
 
 def _made(analysis: Analysis) -> Plan:
     """Choose an evaluator for every output of the limit program."""
+    outputs = analysis.limit.outputs
     if analysis.numbers is not None and not (averages := plan_of(analysis.numbers[1])).names(particles.NAME):
-        return _by_numbers(analysis, averages)
-    linear = _without_kernels(analysis)
-    found = _covered(analysis, linear)
-    choices = []
-    for output in analysis.limit.outputs:
-        if output.name in analysis.vanishing:
-            choices.append(zero(output))
-        elif output.cell not in linear.reasons:
-            choices.append(span.choice(output))
-        elif found.system is not None and output.cell in found.system.outputs:
-            choices.append(covariance.choice(output, analysis, found.system))
-        else:
-            choices.append(particles.choice(output, found.reasons.get(output.cell, "")))
-    cells = found.system.outputs if found.system is not None else {}
-    names = tuple(o.name for o in analysis.limit.outputs if o.cell in cells)
-    return Plan(tuple(choices), linear, names, _tiled(analysis, found), lambda: found)
-
-
-def _by_numbers(analysis: Analysis, averages: Plan) -> Plan:
-    """The plan where training is equations between numbers, and their averages are exact."""
-    linear = Linear(None, {o.cell: "it is trained in the kernel regime" for o in analysis.limit.outputs})
-    choices = tuple(numbers.choice(o, analysis, averages.choices) for o in analysis.limit.outputs)
-    return Plan(choices, linear, (), False, None)
-
-
-def _tiled(analysis: Analysis, found: Covered) -> bool:
-    return found.system is not None and tiles_of(analysis, found.system).found
-
-
-def _without_kernels(analysis: Analysis) -> Linear:
-    """The outputs that are linear; none if all of those are kernels over pairs of rows, which tiles compute without a
-    direction for every row and layer."""
-    linear = analysis.linear
-    outputs = [o for o in analysis.limit.outputs if o.cell not in linear.reasons]
-    if not outputs or not _are_pairs_of_rows(analysis, outputs):
-        return linear
-    system = analysis.covered.system
-    if system is None or not all(tiles_of(analysis, system).has(o.name) for o in outputs):
-        return linear
-    return Linear(None, {**linear.reasons} | dict.fromkeys((o.cell for o in outputs), "it is a kernel over pairs of rows"))
-
-
-def _are_pairs_of_rows(analysis: Analysis, outputs: list[Output]) -> bool:
-    from tensorprog.pairs.lower import pairs_of_rows  # a planned program does without SymPy
-
-    return all(pairs_of_rows(analysis.limit, o.cell) for o in outputs)
+        choices = tuple(numbers.choice(o, analysis, averages.choices) for o in outputs)
+        return Plan(choices, {particles.NAME: particles.share(analysis, outputs, False)}, analysis)
+    shares: dict[str, Share] = {}
+    found: dict[str, Choice] = {o.name: zero(o) for o in outputs if o.name in analysis.vanishing}
+    left = list(outputs)
+    for evaluator in in_order():
+        # The last resort covers what others leave, and what these turn out to have no values of.
+        offered = left if evaluator.exact else outputs
+        shares[evaluator.name] = evaluator.share(analysis, offered, False)
+        own = set(shares[evaluator.name].names)
+        for output in left:
+            if output.name in own and output.name not in found:
+                found[output.name] = evaluator.choice(analysis, output, shares)
+        left = [o for o in left if o.name not in own]
+    return Plan(tuple(found[o.name] for o in outputs), shares, analysis)
 
 
 def plan_table(plan: Plan) -> str:

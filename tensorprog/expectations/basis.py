@@ -50,6 +50,7 @@ class Basis:
     added: set[Symbol] = field(default_factory=set)
 
     def covariance(self, g: Symbol, h: Symbol) -> Expr:
+        # Variables of the basis are standard normal and independent of everything else.
         if g in self.added or h in self.added:
             return S.One if g == h else S.Zero
         return self.given(g, h)
@@ -79,6 +80,7 @@ class Basis:
             return self.terms(base)
         if isinstance(base, relu):
             return self._product([self.terms(base.args[0]**(exponent - 1)), self.terms(base)])
+        # Every factor erf needs a variable of its own: erf(x)**2 = E sign(x sqrt(2) + w) sign(x sqrt(2) + w').
         if isinstance(base, erf) or not _many(self.terms(base), exponent):
             return self._product([self.terms(base) for _ in range(exponent)])
         raise NotClosed("a power with many terms")
@@ -124,6 +126,7 @@ class Basis:
             return self._step_of_pieces(x)
         if not form.linear:
             return [Term(step(x))]
+        # (1 + sign(0))/2 is 1/2, but step(0) = 0: the 1 is left out where the form is 0 for sure.
         whole = self._nonzero(form)
         return [replace(whole, coefficient=whole.coefficient / 2), Term(S.Half, signs=(form,))]
 
@@ -143,6 +146,7 @@ class Basis:
         part, scale, inner = _with_pieces(x)
         one, other = (self.step(x - part + scale * piece) for piece in pieces(inner))
         both = self._product([one, other])
+        # min(p, q) > 0 if both are, max(p, q) > 0 if one is; a negative factor changes the two.
         if (scale > 0) == isinstance(inner, Min):
             return both
         return one + other + _scaled(both, -S.One)
@@ -197,8 +201,10 @@ class Basis:
                 continue
             scale, inner = part.as_independent(*self.gaussians, as_Add=False)
             square = inner.base if isinstance(inner, Pow) and inner.exp == 2 else None
+            # E exp(a s**2) is infinite from Var s = 1/(2 a) on.
             if square is None or not (-scale).is_nonnegative:
                 raise NotClosed("an exponential that grows faster than linearly")
+            # exp(-a s**2) = sqrt(2 pi) E_w delta(sqrt(2 a) s + w).
             squares.append(self._smoothed(square, sqrt(-2 * scale)))
         return [Term(sqrt(2 * pi)**len(squares), deltas=tuple(squares), exponent=linear)]
 

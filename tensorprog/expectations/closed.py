@@ -62,6 +62,7 @@ class Product:
         entries: dict[str, list[Shifted]] = {"powers": [], "signs": [], "deltas": []}
         for kind, kept in entries.items():
             for i, m in getattr(self, kind):
+                # y_i + m = c (y_j + m/c).
                 j, c = same.get(i, (i, S.One))
                 factor *= {"powers": c, "signs": sympy.sign(c), "deltas": 1 / abs(c)}[kind]
                 kept.append((j, m / c))
@@ -94,6 +95,7 @@ class Evaluator:
 
     def _move(self, i: int, k: int, deviations: Expr) -> Expr:
         """By what y_i moves with y_k; exactly by the mean of y_k where that is divided out of `deviations`."""
+        # y_k + m is then 0 exactly, and not what dividing by sd and multiplying again leaves.
         if i == k and isinstance(-deviations, ratio):
             return -(-deviations).args[0]
         return deviations * self.family.loading(i, k)
@@ -120,6 +122,7 @@ class Evaluator:
         self.log.add(GIRSANOV)
         k, m = product.exponent
         cov = self.family.cov[k]
+        # E[exp(y_k + m) F(y)] = exp(m + Var y_k / 2) E[F(y + Cov(y, y_k))].
         return sympy.exp(m) * growth(cov[k]) * self.value(replace(product, exponent=None).moved(cov))
 
     def _stein(self, product: Product) -> Expr:
@@ -133,6 +136,8 @@ class Evaluator:
         for at, jump in enumerate(product.signs):
             if cov[jump[0]] != 0:
                 fewer = replace(without, signs=product.signs[:at] + product.signs[at + 1:])
+                # 2 Cov(y_i, y_j) E[delta(y_j + m) ...]: the loading is the covariance over sd, which is a factor of
+                # `_at_jump`.
                 total.append(2 * self.family.loading(i, jump[0]) * self._at_jump(jump, fewer))
         if product.wave is not None:
             kind, j, phase = product.wave
@@ -169,6 +174,7 @@ class Evaluator:
         if any(self.family.cov[i][j] != 0 for j, _ in product.signs):
             raise NotClosed("a wave times a jump")
         wave = sympy.sin(phase) if kind == "sin" else sympy.cos(phase)
+        # E sin(y + p) = exp(-Var y / 2) sin(p), and signs that are uncorrelated with y are independent of it.
         return decay(self.family.cov[i][i]) * wave * self._signs(product.signs)
 
     def _signs(self, signs: tuple[Shifted, ...]) -> Expr:
@@ -190,6 +196,7 @@ class Evaluator:
                 if a == b == 0:
                     return 2 * arcsine(cov[i][j], cov[i][i], cov[j][j]) / pi
                 return sign_pair(a, cov[i][i], b, cov[j][j], cov[i][j])
+        # An odd number of signs without means changes its sign with all variables.
         if len(signs) % 2 and all(m == 0 for _, m in signs):
             self.log.add(SYMMETRY)
             return S.Zero

@@ -51,8 +51,11 @@ class Family:
         moves = [self.loading(i, k) for i in range(size)]
         cov, sd = _zeros(size), [S.Zero] * size
         for i in range(size):
+            # Nothing is left of the form, so that the variable is known exactly; its variance by rounded numbers need
+            # not be 0.
             if not linear[i]:
                 continue
+            # sd * sqrt(1 - c**2): the difference of variances would lose its digits for c near 1.
             sd[i] = self.sd[i] * sine(self.cov[i][k], self.cov[i][i], self.cov[k][k])
             cov[i][i] = sd[i]**2
             for j in range(i):

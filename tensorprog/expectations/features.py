@@ -11,6 +11,7 @@ from tensorprog.expectations.products import KINKED, forms_of, kinks
 
 Feature = tuple[Affine, Expr]
 
+# What conditioning has made of jumps: an error function of the width of what was integrated out.
 _ROUNDED = (density, sign_mean, sign_of_sum, sign_pair)
 
 
@@ -30,6 +31,7 @@ def _of(node: Expr, variables: frozenset[Symbol]) -> list[Feature]:
         return [(form, width) for mean, width in _means(node) if (form := affine(mean, variables)) is not None]
     if isinstance(node, KINKED):
         return []
+    # Polynomials look the same on every scale.
     smooth = isinstance(node, sympy.Function) or isinstance(node, Pow) and not _polynomial(node, variables)
     arguments = (node.base,) if isinstance(node, Pow) else node.args
     return [feature for argument in arguments for feature in _inside(argument, variables)] if smooth else []

@@ -30,6 +30,7 @@ class Forms:
     def scaled(self, form: Affine) -> tuple[Expr, Shifted]:
         """c and (i, m) with form = c (y_i + m), where c is of known sign."""
         scale = form.linear[0][1]
+        # sign(c y) and delta(c y) need the sign of c; where it is not known, c stays in the variable.
         if not (scale.is_positive or scale.is_negative):
             scale = S.One
         return scale, self.exact(form.scaled(1 / scale))
@@ -93,6 +94,7 @@ def _numbered(term: Term, forms: Forms) -> tuple[Expr, Product]:
         signs.append(entry)
     for form in term.deltas:
         scale, entry = forms.scaled(_random(form))
+        # delta(c y) = delta(y) / |c|.
         coefficient /= abs(scale)
         deltas.append(entry)
     exponent = forms.exact(Affine(term.exponent.linear)) if term.exponent.linear else None

@@ -25,6 +25,7 @@ class _Homogeneous(Function):
 
     @classmethod
     def eval(cls, x: Expr) -> Expr | None:
+        # step and relu alike are 0 there.
         if x.is_extended_nonpositive:
             return S.Zero
         if x.is_extended_positive:
@@ -65,6 +66,7 @@ class _OfRecord(Function):
 
     @classmethod
     def eval(cls, x: Expr) -> Expr | None:
+        # Values that are multiples of 1/2 are exact, as sigmoid(0).
         if x.is_zero and (value := 2 * cls.record.at(0.0)).is_integer():
             return sympy.Rational(int(value), 2)
         if cls.record.parity != "none" and x.could_extract_minus_sign():
@@ -111,6 +113,7 @@ class sigmoid_slope(_Slope):
         return exp(-x) / (1 + exp(-x))**2
 
     def fdiff(self, argindex: int = 1) -> Expr:
+        # 1 - 2 sigmoid(x) = -tanh(x/2).
         return -sympy.tanh(self.args[0] / 2) * self
 
 

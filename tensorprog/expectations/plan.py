@@ -17,7 +17,7 @@ from tensorprog.expectations.affine import Affine, Covariance, covariance_of
 from tensorprog.expectations.basis import Basis, NotClosed
 from tensorprog.expectations.closed import INDEPENDENCE, SYMMETRY
 from tensorprog.expectations.forms import Conditional
-from tensorprog.expectations.guarded import magnitude, plain
+from tensorprog.expectations.guarded import magnitude, plain, sign_of_sum
 from tensorprog.expectations.products import Summand, forms_of, is_odd, summands
 from tensorprog.expectations.quadrature import MOST_DIMENSIONS, Integral, integral_of
 from tensorprog.expectations.sifting import sifted
@@ -91,6 +91,7 @@ def plan_expectation(
 
 def _real_symbols(symbols: set[Symbol]) -> dict[Symbol, Symbol]:
     """A real symbol for each."""
+    # SymPy simplifies sqrt(x**2), abs(x) and signs of real symbols alone.
     return {s: s if s.is_real else Symbol(s.name, real=True) if not isinstance(s, Dummy) else Dummy(s.name, real=True)
             for s in symbols}
 
@@ -130,6 +131,7 @@ class Planner:
         Raises:
             NoRecipe: if it would have too many variables.
         """
+        # First as it stands: a table's formula has fewer terms that cancel than one of parts.
         row = self._row(Mul.make_args(integrand))
         if row is not None:
             return row
@@ -161,6 +163,7 @@ class Planner:
         """Integrals over the terms of a sum, or over all of it where each has all the variables."""
         terms = Add.make_args(integrand)
         value = Add(*(self._summand(S.One, Mul.make_args(term)) for term in terms))
+        # Terms that need all the variables anyway may cancel under one integral.
         if len(terms) > 1 and self.dimension == len(integrand.free_symbols & self.gaussians):
             self._integrals.clear()
             return self._shared(self._integral((integrand,)))
@@ -201,7 +204,9 @@ class Planner:
         integral = integral_of((integrand,), Basis(self.gaussians, self.covariance), set())
         if integral is None or not printable(integral.integrand):
             return None
-        return Instead(integral, magnitude(value), tuple(map(self.covariance, used, used)) if self.smoothed else ())
+        signs = sorted(value.atoms(sign_of_sum), key=sympy.default_sort_key)
+        return Instead(integral, magnitude(value), tuple(map(self.covariance, used, used)) if self.smoothed else (),
+                       tuple(signs))
 
     def _row(self, factors: tuple[Expr, ...]) -> Expr | None:
         forms = list({form: None for factor in factors for form in forms_of(factor, self.gaussians)})
@@ -230,10 +235,12 @@ class Planner:
                 open_groups.append(group)
             else:
                 closed *= value
+        # A group with mean 0 spares the integrals of the others.
         if closed == 0:
             return S.Zero
         if len(open_groups) == 1:
             integral = self._integral(open_groups[0])
+            # The factor goes inside, so that integrals over the same variables are one.
             return self._shared(replace(integral, integrand=closed * integral.integrand))
         return closed * Mul(*(self._single(self._integral(group)) for group in open_groups))
 
@@ -260,10 +267,12 @@ class Planner:
     def _shared(self, integral: Integral) -> Expr:
         symbol, parts = self._integrals.setdefault(integral.fixed, (Dummy("q", real=True), []))
         parts.append(integral)
+        # The symbol stands for the sum of all integrals over these variables, and is counted once.
         return symbol if len(parts) == 1 else S.Zero
 
     def _single(self, integral: Integral) -> Expr:
         symbol = Dummy("q", real=True)
+        # Factors are not added to other integrals over the same variables: the key is one that no other has.
         self._integrals[(*integral.fixed, Affine((), symbol))] = (symbol, [integral])
         return symbol
 

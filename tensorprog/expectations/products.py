@@ -24,6 +24,7 @@ _MERGED = {
 
 def summands(expr: Expr, gaussians: frozenset[Symbol]) -> list[Summand]:
     """`expr` as a sum of products, multiplied out where that gives at most MOST_TERMS terms."""
+    # With their odd parts in sight, terms vanish by symmetry.
     odd_parts = expr.replace(silu, lambda x: x * sigmoid(x)).replace(sigmoid, lambda x: (1 + tanh(x / 2)) / 2)
     combined: dict[tuple[Expr, ...], list[Expr]] = {}
     for coefficient, factors in _multiplied(odd_parts, gaussians):

@@ -88,6 +88,7 @@ class Span:
             return
         pivot = next(iter(rest))
         inverse = 1 / rest[pivot]
+        # Of z and 2 z, the variable is z: integrals over the same variables are then found to be.
         scale = form.linear[0][1] if form.linear[0][1].is_number else S.One
         combination = {k: -c * inverse for k, c in coefficients.items()}
         combination[len(self.basis)] = inverse * scale
@@ -109,6 +110,7 @@ class Span:
 
 
 def _reduced_sum(value: Expr) -> Expr:
+    # Coefficients may hold symbols, and only in lowest terms is 0 seen to be 0.
     return value if value.is_number else cancel(value)
 
 
@@ -144,6 +146,7 @@ def _conditioned(held: list[Expr], rest: list[Expr], basis: Basis, log: set[str]
     for factor in held:
         for form in forms_of(factor, basis.gaussians):
             span.add(form)
+    # Functions of what is held fixed are numbers there; only the others need an expectation.
     inside = [f for f in rest if all(span.coordinates(form) is not None for form in forms_of(f, basis.gaussians))]
     rest = [f for f in rest if f not in inside]
     dimension = len(span.basis)

@@ -80,6 +80,7 @@ _DIFFERENCE, _TOTAL = K11 - 2 * K12 + K22, K11 + 2 * K12 + K22
 BUILT_IN = (
     Row("mean of relu", relu(U), root(K11) / sqrt(2 * pi), f"{CHO_SAUL} 1, one variable"),
     Row("mean of abs", Abs(U), root(K11) * sqrt(2 / pi), "half-normal distribution"),
+    # A Gaussian of variance 0 is not positive: step(0) = 0.
     Row("mean of step", step(U), nonzero(S.Zero, K11) / 2, "symmetry"),
     Row("second moment of relu", relu(U)**2, K11 / 2, "symmetry"),
     Row("second moment of erf", erf(U)**2, 2 * arcsine(2 * K11, 1 + 2 * K11, 1 + 2 * K11) / pi, WILLIAMS),
@@ -104,6 +105,7 @@ BUILT_IN = (
     Row("kernel of cos", cos(U) * cos(V), (decay(_DIFFERENCE) + decay(_TOTAL)) / 2, TP1_B),
     Row("kernel of exp", exp(U) * exp(V), growth(_TOTAL), "moment generating function"),
     Row("kernel of squares", U**2 * V**2, K11 * K22 + 2 * K12**2, "Isserlis (1918)"),
+    # (1 - exp(-2 K))/2 by expm1: small variances keep their digits.
     Row("second moment of sin", sin(U)**2, -growth_less_one(-2 * K11) / 2, "characteristic function"),
 )
 
@@ -167,6 +169,7 @@ def look_up(factors: tuple[Expr, ...], forms: list[Affine], covariance: Covarian
     for row in rows():
         if row.shape != shape or (V in row.integrand.free_symbols) != (len(forms) == 2):
             continue
+        # A row for f(U) g(V) is one for g(U) f(V) as well.
         for order in (forms, forms[::-1]) if len(forms) == 2 else (forms,):
             if row.integrand.xreplace(dict(zip((U, V), [form.expr for form in order]))) == product:
                 return row, row.formula.xreplace(_covariances(order, covariance))

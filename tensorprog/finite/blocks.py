@@ -8,7 +8,7 @@ sequential (`finite.blockable`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -23,13 +23,19 @@ from tensorprog.ir.program import (
     Expand,
     For,
     FromInt,
+    FunctionTerm,
+    GradAdd,
+    GradRecord,
+    GradStmt,
     If,
     InputRef,
+    KernelStmt,
     Let,
     Load,
     MatAccum,
     MatMul,
     MatrixTerm,
+    MatStore,
     Moment,
     Op,
     OuterTerm,
@@ -115,6 +121,10 @@ class BlockRunner:
                 self.run_loop(statement)
             case If(condition, then, orelse):
                 self._run_body(then if self._indices.condition(condition) else orelse)
+            case MatStore() | GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+                raise AssertionError(f"`blockable` takes no {type(statement).__name__}")
+            case _:
+                assert_never(statement)
 
     def _term(self, term: Term) -> np.ndarray:
         """A term of an accumulated matrix, summed over all iterations: [rows, cols]."""
@@ -129,6 +139,10 @@ class BlockRunner:
                 used = {*u.axes, *v.axes, *coef.axes}
                 repeats = np.prod([size for axis, size in self._grids.sizes.items() if axis not in used])
                 return repeats * einsum(factors, ("rows", "cols"))
+            case FunctionTerm():
+                raise AssertionError("`blockable` takes no function of a matrix")
+            case _:
+                assert_never(term)
 
     # --- operations ---
 

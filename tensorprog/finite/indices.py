@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import product
+from typing import assert_never
 
 import numpy as np
 
@@ -60,6 +61,8 @@ class Indices:
                 return self._entry(name, tuple(self.integer(i) for i in items))
             case IntChoice(condition, then, orelse):
                 return self.integer(then if self.condition(condition) else orelse)
+            case _:
+                assert_never(expr)
 
     def integers(self, exprs: tuple[IntExpr, ...]) -> tuple[int, ...]:
         """The values of several expressions."""
@@ -76,6 +79,8 @@ class Indices:
                 return all(self.condition(o) for o in operands)
             case Logic(_, operands):
                 return any(self.condition(o) for o in operands)
+            case _:
+                assert_never(expr)
 
     def subscript(self, items: tuple[Item, ...], shape: tuple[int, ...], name: str) -> tuple[int | slice, ...]:
         """Checked indices into the leading axes of an array of `shape`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import assert_never
 
 import numpy as np
 
@@ -29,9 +30,12 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     Expand,
+    Fluctuation,
     For,
     FromInt,
     FunctionTerm,
+    GradAdd,
+    GradRecord,
     GradStmt,
     If,
     InputRef,
@@ -168,6 +172,12 @@ class Interpreter:
                 self._run_loop(statement)
             case If(condition, then, orelse):
                 self.run_block(then if self.indices.condition(condition) else orelse)
+            case KernelStmt():
+                pass  # A covariance over draws has no value in one network.
+            case GradRecord() | GradAdd():
+                raise AssertionError(f"{type(statement).__name__} is in no network's program")
+            case _:
+                assert_never(statement)
 
     def _run_loop(self, loop: For) -> None:
         if self.as_block(loop):
@@ -255,6 +265,10 @@ class Interpreter:
             case MatMul(matrix, items, transposed, arg):
                 m = self.storage.borrow(matrix, self.indices.integers(items))
                 return self.ops.matmul(self.ops.transpose(m) if transposed else m, values[arg])
+            case Fluctuation():
+                raise AssertionError("only limits have it")
+            case _:
+                assert_never(op)
 
     def _load(self, cell: Cell, items: tuple[Item, ...], var: Var):
         """A cell's element, or the elements along its open family axes, or a part of these."""
@@ -299,6 +313,8 @@ class Interpreter:
             case FunctionTerm(fn, args, order):
                 values = [self.temporaries[a] if isinstance(a, Var) else self._term(a) for a in args]
                 return self._function(fn, values, order)
+            case _:
+                assert_never(term)
 
     def _function(self, fn: str, values: list, order: int):
         """A function of matrices and numbers."""

@@ -58,6 +58,7 @@ def partial(builder: Builder, op: Elementwise, out: Var, position: int, fetch: F
 def _partial_of_function(builder: Builder, op: Elementwise, out: Var, fetch: Fetch) -> Var | None:
     slope = NONLINEARITIES[op.fn].slope
     if slope is not None and (op.order == 0 or slope == X):  # exp is all of its derivatives
+        # Through the value, as 1 - tanh**2: the forward pass has it, and its argument need not be kept.
         return _at(builder, slope, lambda: fetch(out))
     if op.order >= last_derivative(op.fn) or derivative(op.fn, op.order + 1) == num(0):
         return None
@@ -86,12 +87,14 @@ def _partial_of_div(builder: Builder, op: Elementwise, out: Var, position: int, 
     bottom = fetch(op.args[1])
     if position == 0:
         return builder.div(builder.const(1), bottom)
+    # d(a/b)/db = -(a/b)/b, with the quotient from the forward pass.
     return builder.neg(builder.div(fetch(out), bottom))
 
 
 def _partial_of_pow(builder: Builder, op: Elementwise, out: Var, position: int, fetch: Fetch) -> Var:
     base, exponent = fetch(op.args[0]), fetch(op.args[1])
     if position == 1:
+        # d(a**b)/db = a**b log(a).
         return builder.mul(fetch(out), builder.elementwise("log", base))
     known = builder.constant_value(exponent)
     if known == 2:

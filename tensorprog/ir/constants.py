@@ -88,6 +88,7 @@ def _evaluate(program: Program, expr: ConstExpr, env: Mapping[str, object]) -> S
         case "**":
             return _power(args[0], args[1], expr)
         case "max":
+            # The larger power of n, and of equal ones the larger coefficient.
             return max(args, key=lambda scaled: scaled[::-1])
         case "sqrt":
             return math.sqrt(args[0][0]), args[0][1] / 2
@@ -110,6 +111,7 @@ def _power(base: Scaled, exponent: Scaled, expr: ConstExpr) -> Scaled:
     value = base[0] ** exponent[0]
     if isinstance(value, complex):
         raise ConstantError("a fractional power of a negative number", expr)
+    # Exponents are short fractions, which 0.333... of a parameter is meant to be.
     return value, base[1] * Fraction(exponent[0]).limit_denominator(1000)
 
 
@@ -147,6 +149,7 @@ def _rounds_to_zero(expr: ConstExpr, start: float) -> bool:
     number = _settled(expr, values, start)
     if number.op in ("+", "-"):
         left, right = (literal_value(a) for a in number.args)
+        # The rounding of a few operations.
         return abs(left + right if number.op == "+" else left - right) <= 1e-13 * max(abs(left), abs(right))
     return literal_value(number) == 0
 
@@ -154,6 +157,7 @@ def _rounds_to_zero(expr: ConstExpr, start: float) -> bool:
 def _settled(expr: ConstExpr, values: dict[object, float], start: float) -> ConstExpr:
     """A constant with a number for every name in it, each another one."""
     if expr.op in NAMES:
+        # A number of its own for each name: with equal ones, a - b would seem to be zero.
         value = values.setdefault((expr.op, expr.leaf), start + 0.37 * len(values))
         return ConstExpr("num", (), value, span=expr.span)
     return replace(expr, args=tuple(_settled(a, values, start) for a in expr.args))

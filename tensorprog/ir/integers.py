@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ _MOST_BITS = 1 << 16
 
 def _power(base: int, exponent: int) -> int:
     """A power of integers; OverflowError in the place of one that takes long to write down (arrays have 64 bits)."""
+    # base**exponent has at most so many bits.
     if isinstance(base, int) and isinstance(exponent, int) and exponent * base.bit_length() > _MOST_BITS:
         raise OverflowError("an integer power is too large")
     return base**exponent
@@ -110,6 +111,7 @@ def int_bin(op: str, left: IntExpr, right: IntExpr) -> IntExpr:
     """`left op right`, folded where that is safe."""
     if isinstance(left, IntLit) and isinstance(right, IntLit) and _defined(op, left.value, right.value):
         return IntLit(OPERATIONS[op](left.value, right.value))
+    # By linear forms, t + 1 - 1 is t, and equal indices are seen to be equal.
     if op in "+-":
         return _from_linear(linear_form(IntBin(op, left, right)))
     if op == "*" and IntLit(1) in (left, right):
@@ -127,6 +129,7 @@ def int_choice(condition: BoolExpr, then: IntExpr, orelse: IntExpr) -> IntExpr:
 
 
 def _defined(op: str, left: int, right: int) -> bool:
+    # Integers of arrays have 64 bits: what is larger is left to be reported where it is evaluated.
     return not (op in ("//", "%") and right == 0) and not (op == "**" and (right < 0 or right > 64))
 
 
@@ -143,12 +146,14 @@ def linear_form(expr: IntExpr) -> dict[IntExpr, int]:
         case IntBin("*", IntLit(value), other) | IntBin("*", other, IntLit(value)):
             return {atom: value * c for atom, c in linear_form(other).items() if value * c}
         case _:
+            # What is not linear, as i // 2 or an entry of an input, is an atom.
             return {expr: 1}
 
 
 def _from_linear(form: Mapping[IntExpr, int]) -> IntExpr:
     one = IntLit(1)
     result: IntExpr | None = None
+    # Positive terms first and the constant last, as people write.
     for atom, c in sorted(form.items(), key=lambda item: (item[0] == one, item[1] < 0)):
         if atom == one:
             term: IntExpr = IntLit(abs(c))
@@ -184,6 +189,24 @@ def symbols(expr: IntExpr | BoolExpr) -> Iterator[IntSym]:
         case IntChoice(condition, then, orelse):
             for part in (condition, then, orelse):
                 yield from symbols(part)
+
+
+def arrays(expr: IntExpr | BoolExpr) -> Iterator[str]:
+    """The integer inputs that are read, with repetitions."""
+    match expr:
+        case IntBin(_, left, right) | Comparison(_, left, right):
+            yield from arrays(left)
+            yield from arrays(right)
+        case IntLoad(name, items):
+            yield name
+            for item in items:
+                yield from arrays(item)
+        case Logic(_, operands):
+            for operand in operands:
+                yield from arrays(operand)
+        case IntChoice(condition, then, orelse):
+            for part in (condition, then, orelse):
+                yield from arrays(part)
 
 
 def chooses(expr: IntExpr | BoolExpr, name: str) -> bool:
@@ -226,6 +249,8 @@ def substitute_bool(expr: BoolExpr, values: Mapping[str, IntExpr]) -> BoolExpr:
             return Comparison(op, substitute(left, values), substitute(right, values))
         case Logic(op, operands):
             return Logic(op, tuple(substitute_bool(o, values) for o in operands))
+        case _:
+            assert_never(expr)
 
 
 def last_value(start: IntExpr, stop: IntExpr, step: int) -> IntExpr:
@@ -233,6 +258,7 @@ def last_value(start: IntExpr, stop: IntExpr, step: int) -> IntExpr:
     if abs(step) == 1:
         return int_bin("-", stop, IntLit(step))
     toward = IntLit(1 if step > 0 else -1)
+    # range(0, 10, 3) ends with 9: as many whole steps as there are before the last integer inside.
     steps = int_bin("//", int_bin("-", int_bin("-", stop, toward), start), IntLit(step))
     return int_bin("+", start, int_bin("*", steps, IntLit(step)))
 
@@ -262,8 +288,11 @@ def int_text(expr: IntExpr, outer: int = 0, name: Callable[[str], str] = str,
         case IntBin(op, left, right):
             level = _PRECEDENCE[op]
             spaced = f" {op} " if level < 3 else op
+            # a - (b - c) needs its parentheses on the right, (a**b)**c on the left.
             joined = text(left, level + (op == "**")) + spaced + text(right, level + (op != "**"))
             return f"({joined})" if level < outer else joined
+        case _:
+            assert_never(expr)
 
 
 def bool_text(expr: BoolExpr, name: Callable[[str], str] = str) -> str:
@@ -275,6 +304,8 @@ def bool_text(expr: BoolExpr, name: Callable[[str], str] = str) -> str:
             return f"not ({bool_text(operand, name)})"
         case Logic(op, operands):
             return f" {op} ".join(f"({bool_text(o, name)})" for o in operands) or "True"
+        case _:
+            assert_never(expr)
 
 
 def evaluate_int(expr: IntExpr, env: Mapping[str, object]):
@@ -290,6 +321,8 @@ def evaluate_int(expr: IntExpr, env: Mapping[str, object]):
             return int(env[name][tuple(evaluate_int(i, env) for i in items)])
         case IntChoice(condition, then, orelse):
             return evaluate_int(then if evaluate_bool(condition, env) else orelse, env)
+        case _:
+            assert_never(expr)
 
 
 def evaluate_bool(expr: BoolExpr, env: Mapping[str, object]) -> bool:
@@ -303,3 +336,5 @@ def evaluate_bool(expr: BoolExpr, env: Mapping[str, object]) -> bool:
             return all(evaluate_bool(o, env) for o in operands)
         case Logic(_, operands):
             return any(evaluate_bool(o, env) for o in operands)
+        case _:
+            assert_never(expr)

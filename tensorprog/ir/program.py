@@ -10,6 +10,7 @@
               | GradStmt(target, scalar, wrt)    target = d scalar / d wrt      (gone after `differentiate`)
               | KernelStmt(target, kind, left, right, wrt)  ntk or cov of two scalars     (the same)
               | GradRecord(target, scalar, wrt)  keep d scalar / d wrt for kernels        (from `kernels`; the same)
+              | GradAdd(cell, coef, scalar)      cell += coef * d scalar / d cell         (from `windows`; the same)
               | For(var, start, stop, step, body) | If(condition, then, orelse)
     Term      = MatrixTerm(coef, cell, items, transposed) | OuterTerm(coef, left, right)
               | FunctionTerm(fn, args, order)
@@ -405,6 +406,18 @@ class GradRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class GradAdd:
+    """Add coef times the gradient of scalar[scalar_items] with respect to the whole family `cell`, as that stood when the
+    scalar was computed, to the family. Some kernel is of the scalar with respect to it, so that the gradient is kept."""
+
+    cell: Cell
+    coef: Var
+    scalar: Cell
+    scalar_items: tuple[IntExpr, ...]
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
 class For:
     """`for var in range(start, stop, step)`; `var` is unique in the program, `step` a non-zero literal.
     `parallel` (set by `passes.batch`) says that the iterations are independent but for accumulations, so that an
@@ -427,7 +440,7 @@ class If:
     span: Span | None = field(default=None, compare=False, kw_only=True)
 
 
-Statement = Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | KernelStmt | GradRecord | For | If
+Statement = Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | KernelStmt | GradRecord | GradAdd | For | If
 
 
 # --- declarations --------------------------------------------------------------------------------------------
@@ -624,7 +637,8 @@ def integers(statement: Statement) -> Iterator[IntExpr]:
 def written(statement: Statement) -> Cell | None:
     """The cell that a statement itself writes (not its nested blocks)."""
     match statement:
-        case Store(cell=cell) | Accum(cell=cell) | MatStore(cell=cell) | MatAccum(cell=cell) | Zero(cell=cell):
+        case Store(cell=cell) | Accum(cell=cell) | MatStore(cell=cell) | MatAccum(cell=cell) | Zero(cell=cell) \
+                | GradAdd(cell=cell):
             return cell
         case GradStmt(target=target) | KernelStmt(target=target) | GradRecord(target=target):
             return target
@@ -655,6 +669,8 @@ def cells_read(statement: Statement) -> tuple[Cell, ...]:
             return (scalar, wrt) if mask is None else (scalar, wrt, mask)
         case KernelStmt(left=left, right=right, wrt=wrt):
             return (left, right, *(v.cell for v in wrt))
+        case GradAdd(cell=cell, scalar=scalar):
+            return (scalar, cell)
         case _:
             return ()
 
@@ -690,6 +706,8 @@ def reads(statement: Statement) -> tuple[Var, ...]:
             return (value,)
         case MatStore(terms=terms) | MatAccum(terms=terms):
             return term_operands(terms)
+        case GradAdd(coef=coef):
+            return (coef,)
         case _:
             return ()
 

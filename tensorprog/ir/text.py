@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import assert_never
 
 from tensorprog.ir.build import shape_text
 from tensorprog.ir.integers import bool_text, int_text
@@ -18,6 +19,7 @@ from tensorprog.ir.program import (
     For,
     FromInt,
     FunctionTerm,
+    GradAdd,
     GradRecord,
     GradStmt,
     If,
@@ -133,12 +135,16 @@ def _statement_lines(statement: Statement) -> list[str]:
             return [f"{target.name} := {kind}({_element(l, li)}, {_element(r, ri)}{variables})"]
         case GradRecord(target=target, scalar=s, scalar_items=si, wrt=w):
             return [f"{target.name} := record of grad({_element(s, si)}, {w.name})"]
+        case GradAdd(cell=cell, coef=coef, scalar=s, scalar_items=si):
+            return [f"{cell.name} += {coef.name} * grad({_element(s, si)}, {cell.name})"]
         case For(var=var, start=start, stop=stop, step=step, body=body, parallel=parallel):
             head = f"for {var} in range({int_text(start)}, {int_text(stop)}, {step}):"
             return [head + ("  # parallel" if parallel else ""), *(block_lines(body, 1) or ["    pass"])]
         case If(condition=condition, then=then, orelse=orelse):
             lines = [f"if {bool_text(condition)}:", *(block_lines(then, 1) or ["    pass"])]
             return lines + (["else:", *block_lines(orelse, 1)] if orelse else [])
+        case _:
+            assert_never(statement)
 
 
 def _element(cell: Cell, items: tuple[Item, ...]) -> str:
@@ -207,3 +213,5 @@ def op_text(op: Op) -> str:
             return f"dot({_term_text(left)}, {_term_text(right)})"
         case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
             return f"{_element(matrix, items)}{'.T' if transposed else ''} @ {arg.name}"
+        case _:
+            assert_never(op)

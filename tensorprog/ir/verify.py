@@ -5,6 +5,8 @@ A violation is a bug of the compiler, never a user's mistake.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from tensorprog.ir.build import TypeMismatch, broadcast, same_shape
 from tensorprog.ir.integers import IntExpr, loop_names
 from tensorprog.ir.program import (
@@ -17,6 +19,7 @@ from tensorprog.ir.program import (
     Fluctuation,
     For,
     FunctionTerm,
+    GradAdd,
     GradRecord,
     GradStmt,
     If,
@@ -124,6 +127,9 @@ class _Verifier:
                 fit = target.type == wrt.type and target.rank == scalar.rank + wrt.rank
                 _require(fit and scalar.type == SCALAR, f"a gradient of {scalar.name}")
                 self._element(scalar, si, loops)
+            case GradAdd(coef=coef, scalar=scalar, scalar_items=si):
+                _require(coef.type == SCALAR and scalar.type == SCALAR, f"a gradient of {scalar.name}")
+                self._element(scalar, si, loops)
             case For(var=var, start=start, stop=stop, step=step, body=body):
                 _require(step != 0, "a loop without a step")
                 self._indices((start, stop), loops)
@@ -134,6 +140,8 @@ class _Verifier:
                 self.block(orelse, known, loops)
             case Zero(cell=cell):
                 _require(cell.role == "hidden", f"{cell.name} is zeroed, and is the user's")
+            case _:
+                assert_never(statement)
 
     def _operation(self, var: Var, op: object, loops: frozenset[str]) -> None:
         match op:

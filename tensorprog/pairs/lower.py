@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from sympy import Expr, Symbol
 
 from tensorprog.codegen.extents import family_extents
-from tensorprog.covariance.integers import integer, size_symbol
+from tensorprog.covariance.integers import CONSTANTS, size_symbol
 from tensorprog.covariance.nodes import Call
 from tensorprog.covariance.system import System
 from tensorprog.ir.integers import int_text
@@ -84,7 +84,7 @@ def pair_kernels(system: System, program: Program, outputs: list[Output]) -> dic
 
 def pairs_of_rows(program: Program, cell: Cell) -> bool:
     """Whether an output's last two indices are rows of inputs: only then can it have a lowering."""
-    rows = [integer(i.shape[0]) for i in program.inputs if i.shape]
+    rows = [CONSTANTS.integer(i.shape[0]) for i in program.inputs if i.shape]
     extents = _extents(program, cell)
     return len(extents) > 1 and all(isinstance(e, Expr) and e in rows for e in extents[-2:])
 
@@ -99,7 +99,7 @@ def lower(system: System, program: Program, outputs: list[Output],
     extents = _extents(program, outputs[0].cell)
     if len(extents) < 2 or not all(isinstance(e, Expr) for e in extents):
         raise NotPairs("it is not indexed by pairs of rows")
-    sizes = {k: tuple(integer(s) for s in i.shape) for k, i in enumerate(program.inputs)}
+    sizes = {k: tuple(CONSTANTS.integer(s) for s in i.shape) for k, i in enumerate(program.inputs)}
     identified, left, right = _identified(program, sizes, *extents[-2:])
     rows = _Rows()
     leading = tuple((rows.fixed(f"index{k}", e), e) for k, e in enumerate(extents[:-2]))
@@ -110,6 +110,7 @@ def lower(system: System, program: Program, outputs: list[Output],
     indices = [Symbol(name, integer=True, nonnegative=True) for name, _ in leading]
     calls = [Call(system.outputs[o.cell], *indices, *pair) for o in outputs]
     same = extents[-2] == extents[-1]
+    # If K(b, a) turns out to be the same graph as K(a, b), half of the pairs are enough.
     mirrored = [Call(*c.args[:-2], *pair[::-1]) for c in calls] if same else []
     graph = graph_of(derivation, [derivation.value(c) for c in (*calls, *mirrored)], identified)
     graph = simplified(gathered(simplified(graph), derivation.duals))

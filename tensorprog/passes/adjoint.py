@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder, same_shape
@@ -27,6 +28,7 @@ from tensorprog.ir.program import (
     Contract,
     Elementwise,
     Expand,
+    Fluctuation,
     For,
     FromInt,
     If,
@@ -84,7 +86,7 @@ class Sweep:
         self.adjoint_cells: dict[Var, Cell] = {}
         self.indices: dict[str, IntExpr] = {}
         self.tapes: dict[Var, Cell] = {}
-        self.matrix_tapes: dict[int, Cell] = {}
+        self.matrix_tapes: dict[tuple[int, str, tuple[Item, ...]], Cell] = {}
         self.recorder = Recorder(builder, site)
         self.matrices = MatrixAdjoints(self)
         self._survey()
@@ -231,6 +233,7 @@ class Sweep:
 
     def _lives_in(self, cell: Cell, loop: For) -> bool:
         ends = {self.site.scalar, *(g.wrt for g in self.site.gradients)}
+        # Where earlier iterations are run backwards as well, adjoints pass from one iteration to another.
         if cell in ends or any(p.loop for p in self.site.parts):
             return False
         inside = {id(s) for s in walk(loop.body)}
@@ -252,6 +255,7 @@ class Sweep:
         if value is None or var not in self.site.active.vars:
             return
         value = self._reduce(value, out, var.type)
+        # What another block reads has contributions from there, which have to outlive that block.
         if var in self.crossing:
             cell = self.adjoint_cells.get(var)
             if cell is None:
@@ -276,12 +280,14 @@ class Sweep:
         builder = self.builder
         if out.width and not target.width:
             inner = builder.moment(value) if value.type.width else value
+            # The adjoint of a number that is spread over coordinates is a sum over them: the width times their mean.
             value = builder.mul(builder.width(out.width), inner)
         if out.shape and not target.shape:
             if value.type.shape:
                 for axis in reversed(range(len(value.type.shape))):
                     value = builder.sum_axis(value, axis)
             else:
+                # The value is the same along the axis: its sum is the length times it.
                 for size in out.shape:
                     value = builder.mul(builder.from_int(substitute(size, self.indices)), value)
         return value
@@ -308,11 +314,13 @@ class Sweep:
         """A forward temporary, visible at this place of the sweep."""
         definition = self.definition[var]
         reversed_here = any(loop.var in self.indices for loop in self.loops_of[var])
+        # Still in scope, and not of an iteration that the sweep goes back to.
         if self.block_of[var] in self.visible and not reversed_here:
             return var
         op = definition.op
         if isinstance(op, Const) and var.type == SCALAR:
             return self.builder.const(op.value)
+        # Cheap, or unchanged since: taken again instead of recorded.
         if isinstance(op, _REPEATABLE) or (isinstance(op, Load) and op.cell not in self.region_written):
             return self.builder.let(map_op_indices(op, self.indices), self._here(var.type), var.name)
         if any(loop_names(size) & self.reversed_loops for size in var.type.shape):
@@ -326,12 +334,14 @@ class Sweep:
         """A temporary whose length differs from iteration to iteration, as that of `f[:t]`, once more from what it was
         made of: the elements of a family have one length, so that none can record it."""
         op = definition.op
-        stores = [s for s in self.region if written(s) is op.cell] if isinstance(op, Load) else []
+        cell = op.cell if isinstance(op, Load) else None
+        stores = [s for s in self.region if cell is not None and written(s) is cell]
         simple = all(isinstance(s, Store) for s in stores)
-        if len(stores) == 1 and simple and not op.cell.rank and self.block_at[id(stores[0])] == self.block_of[var]:
+        if len(stores) == 1 and isinstance(stores[0], Store) and cell is not None and not cell.rank \
+                and self.block_at[id(stores[0])] == self.block_of[var]:
             return self.fetch(stores[0].value)
-        if stores and not (op.cell.rank and simple):  # an element of a family is stored once, and is still there
-            self.reporter.error("TP428", f"a gradient through `{op.cell.display}`, which changes and whose length differs "
+        if stores and cell is not None and not (cell.rank and simple):  # an element of a family is stored once, and is still there
+            self.reporter.error("TP428", f"a gradient through `{cell.display}`, which changes and whose length differs "
                                 "from iteration to iteration, is not available", definition.span,
                                 help="give each of its values a name of its own")
         return self.builder.let(map_op_vars(map_op_indices(op, self.indices), self.fetch), self._here(var.type),
@@ -354,7 +364,7 @@ class Sweep:
         if cell not in self.region_written:
             return cell, map_items(items, self.indices)
         loops = self.loops_at[id(statement)]
-        key = hash((id(statement), cell.name, items))
+        key = id(statement), cell.name, items
         tape = self.matrix_tapes.get(key)
         if tape is None:
             here = self._tape_items(loops, {})
@@ -373,6 +383,7 @@ class Sweep:
             case Elementwise():
                 self._reverse_elementwise(op, var, bar)
             case Moment(arg=arg):
+                # moment(x) = sum(x)/n, so that its adjoint is divided by n.
                 inverse = self.builder.div(self.builder.const(1), self.builder.width(arg.type.width))
                 self.contribute(arg, self.builder.mul(inverse, bar), arg.type)
             case Contract():
@@ -401,6 +412,10 @@ class Sweep:
             case Load(cell=cell, items=items):
                 if cell in self.site.active.cells:
                     self._reverse_load(self.shadow(cell), map_items(items, self.indices), bar, var.type)
+            case Const() | WidthConst() | FromInt() | ParamRef() | InputRef() | Fluctuation():
+                pass  # These depend on nothing that is differentiated.
+            case _:
+                assert_never(op)
 
     def _reverse_load(self, shadow: Cell, items: tuple[Item, ...], bar: Var, type: TensorType) -> None:
         """Add the adjoint of what was loaded to a cell's shadow: of a row or slice of a family, element by element."""
@@ -444,9 +459,11 @@ class Sweep:
     def _reverse_matmul(self, statement: Let, op: MatMul, bar: Var) -> None:
         matrix, items = self.matrix(statement, op.matrix, op.items)
         if op.arg in self.site.active.vars:
+            # d<bar, W x> = <W.T bar, dx> + <bar, dW x>.
             back = MatMul(matrix, items, not op.transposed, bar)
             self.contribute(op.arg, self.builder.let(back, op.arg.type), op.arg.type)
         if op.matrix in self.site.active.cells:
+            # Of y = W.T x, the gradient by W is outer(x, bar).
             left, right = (self.fetch(op.arg), bar) if op.transposed else (bar, self.fetch(op.arg))
             items = map_items(op.items, self.indices)
             self.recorder.product(op.matrix, items, left, right)

@@ -54,6 +54,7 @@ class MatrixAdjoints:
                       replace: bool) -> None:
         """Of a sum of terms that a matrix gets, or that is added to it."""
         shadow, here = self.sweep.shadow(cell), map_items(items, self.sweep.indices)
+        # The adjoint from before the store clears it: a term may be the written matrix itself.
         bar = self.builder.cell(f"{cell.display}_bar", cell.type)
         self.builder.append(MatStore(bar, (), (MatrixTerm(None, shadow, here),), span=self.builder.span))
         if replace:
@@ -85,6 +86,7 @@ class MatrixAdjoints:
         builder, sweep = self.builder, self.sweep
         left, right = term.left, term.right
         coef_active = term.coef is not None and term.coef in self.active.vars
+        # <bar, d(c u x.T)> = c <bar x, du> + c <bar.T u, dx> + <u, bar x> dc.
         if left in self.active.vars or coef_active:
             applied = builder.let(MatMul(bar, (), False, sweep.fetch(right)), left.type)
             sweep.contribute(left, self._scaled(term.coef, applied), left.type)
@@ -118,6 +120,7 @@ class MatrixAdjoints:
 
     def _product(self, statement: Statement, term: FunctionTerm, bar: MatrixTerm) -> None:
         left, right = term.args
+        # <bar, d(L R)> = <bar R.T, dL> + <L.T bar, dR>.
         if self._is_active(left):
             factor = _turned(self._then(statement, right))
             self._add(left, self._hidden(left, FunctionTerm(PRODUCT, (bar, factor))))
@@ -137,6 +140,7 @@ class MatrixAdjoints:
             factor = partial(entries, term, term, position, fetch) if self._is_active(arg) else None
             if factor is None:
                 continue
+            # A scalar enters every entry, and its adjoint is the sum over them.
             if isinstance(arg, Var):
                 self.sweep.contribute(arg, entries.dot(bar, factor), SCALAR)
             else:

@@ -44,6 +44,7 @@ def summed(a: Bound) -> Bound:
 
 def mean(a: Bound) -> Bound:
     """The average over coordinates; that of something >= 0 is 0 only if it is 0 everywhere."""
+    # Values of both signs may average to 0.
     signed = a.low < 0 < a.high
     return Bound(a.low, a.high, a.zero and (signed or a.fixed), fixed=True)
 
@@ -94,6 +95,7 @@ def _apply(fn: str, args: list[Bound], sign: int, problems: Problems) -> Bound:
 
 def _add(a: Bound, b: Bound) -> Bound:
     low, high = a.low + b.low, a.high + b.high
+    # An end of 0 that is not taken: with x > 0, a sum that is 0 or more is more.
     open_end = any(x.low == 0 <= low or x.high == 0 >= high for x in (a, b) if not x.zero)
     return Bound(low, high, low <= 0 <= high and not open_end, max(a.up, b.up), max(a.down, b.down))
 
@@ -128,6 +130,7 @@ def _quotient(a: Bound, b: Bound, problems: Problems) -> Bound:
 def _reciprocal(b: Bound) -> Bound:
     if b.low > 0 or b.high < 0:
         return Bound(*sorted((1 / b.low, 1 / b.high)), False)
+    # exp(-x**2) has a reciprocal that grows as exp(x**2); of powers, it is the bottom that grows.
     size = (b.size[0], 0.0)
     return Bound(0.0 if b.low >= 0 else -inf, 0.0 if b.high <= 0 else inf, False, size, size)
 
@@ -157,4 +160,5 @@ def _raised(x: float, k: float) -> float:
 
 
 def _times(x: float, y: float) -> float:
+    # Where one factor is 0 the product is, though the other may be as large as it likes.
     return 0.0 if 0 in (x, y) else x * y

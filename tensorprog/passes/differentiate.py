@@ -21,6 +21,7 @@ from tensorprog.ir.made_by_updates import check_functions
 from tensorprog.ir.program import (
     Cell,
     For,
+    GradAdd,
     GradRecord,
     GradStmt,
     KernelStmt,
@@ -39,13 +40,13 @@ from tensorprog.ir.program import (
 from tensorprog.passes.adjoint import Sweep
 from tensorprog.passes.data import read_data
 from tensorprog.passes.factors import Record
-from tensorprog.passes.kernel_sums import kernel_statements
+from tensorprog.passes.kernel_sums import added_gradient, kernel_statements
 from tensorprog.passes.regions import Site, plan_sweep
 from tensorprog.passes.rewrite import map_blocks, over_elements
 
 
 def differentiate(program: Program, reporter: Reporter) -> Program:
-    """The program without `GradStmt`s, `GradRecord`s and `KernelStmt`s.
+    """The program without `GradStmt`s, `GradRecord`s, `KernelStmt`s and `GradAdd`s.
 
     Raises:
         ProgramError: through `reporter`, for a gradient that cannot be taken (TP42x).
@@ -77,7 +78,7 @@ class _Kernels:
     def _survey(self, body: tuple[Statement, ...], loops: frozenset[str], branches: frozenset[int]) -> None:
         """Of each record and kernel its position in the program, and the loops and branches around it."""
         for statement in body:
-            if isinstance(statement, GradRecord | KernelStmt):
+            if isinstance(statement, GradRecord | KernelStmt | GradAdd):
                 self._places[id(statement)] = (len(self._places), loops, branches)
             for block in blocks(statement):
                 if isinstance(statement, For):
@@ -90,16 +91,18 @@ class _Kernels:
         self.ledger[record.statement.scalar, record.statement.wrt].append(record)
 
     def take(self, program: Program, names: Names, reporter: Reporter) -> Program:
-        """Replace the kernels of which both sides are recorded."""
+        """Replace the kernels of which both sides are recorded, and what adds recorded gradients."""
         needed = {(s.scalar, s.wrt) for s in self._missing}
         replaced = {}
         for s in walk(program.body):
+            if isinstance(s, GradAdd) and (s.scalar, s.cell) not in needed:
+                replaced[id(s)] = added_gradient(program, s, self.ledger, self._scope(s), names)
             if isinstance(s, KernelStmt) and not any((side, v.cell) in needed for side in (s.left, s.right)
                                                      for v in s.wrt):
                 replaced[id(s)] = kernel_statements(program, s, self.ledger, self._scope(s), names, reporter)
         return program.with_body(_rebuild(program.body, {}, replaced)) if replaced else program
 
-    def _scope(self, kernel: KernelStmt) -> dict[int, frozenset[str]]:
+    def _scope(self, kernel: KernelStmt | GradAdd) -> dict[int, frozenset[str]]:
         """For each record the loops in which the kernel means the record of the same iteration: those around both, if
         the record comes first, and whenever the kernel comes."""
         position, loops, branches = self._places[id(kernel)]

@@ -149,11 +149,12 @@ def _applied_loads(wrt: Cell, site: Site) -> dict[Var, Load] | None:
     loads: dict[Var, Load] = {}
     for statement in flat:
         if wrt in cells_read(statement):
-            load = isinstance(statement, Let) and isinstance(statement.op, Load)
-            if not load or len(statement.op.items) != wrt.rank or id(statement) not in top:
+            op = statement.op if isinstance(statement, Let) else None
+            if not isinstance(statement, Let) or not isinstance(op, Load) or len(op.items) != wrt.rank or id(statement) not in top:
                 return None
-            loads[statement.var] = statement.op
+            loads[statement.var] = op
     for statement in flat:
+        # Used in another way, U has a gradient that is no sum of these outer products.
         if any(v in loads for v in reads(statement)) and not (
                 isinstance(statement, Let) and id(statement) in top and _applies(statement.op, loads)):
             return None

@@ -105,6 +105,7 @@ class _Finder:
 
     def _constant_rest(self, group: tuple[Cell, ...], scalars: frozenset[Cell]) -> bool:
         """Whether the scalars without their readouts have a constant limit."""
+        # With the readouts zero, the constant c is what is left.
         initials = tuple(replace(i, law=Law("zero")) if i.cell in group else i for i in self.program.initials)
         outputs = tuple(Output(f"rest_{k}", scalar) for k, scalar in enumerate(scalars))
         body = without_kernels(_up_to(self.program.body, scalars))
@@ -112,6 +113,7 @@ class _Finder:
         reporter = Reporter(self.program.source)
         plain = without_gradients(rest, reporter)
         powers = infer_powers(plain, constants_env(rest, {}), reporter)
+        # Of order one at most: by the Master Theorem it converges to a number.
         return all((powers[scalar] or 0) <= 0 for scalar in scalars)
 
     def _refuse(self, kernel: KernelStmt, scalars: frozenset[Cell], candidates: list[Cell], changed: set[Cell],
@@ -139,7 +141,8 @@ def _up_to(body: tuple[Statement, ...], scalars: Iterable[Cell]) -> tuple[Statem
 
 def _groups(usable: list[Cell], linear) -> Iterator[tuple[Cell, ...]]:
     """Largest sets of objects in which the scalars are linear together, vectors and late declarations first."""
-    order = sorted(usable[::-1], key=lambda c: isinstance(c.type, MatrixType))  # noqa: C415 (the sort is stable)
+    # The sort is stable: of equal kind, late declarations stay in front.
+    order = sorted(usable[::-1], key=lambda c: isinstance(c.type, MatrixType))  # noqa: C415
     for start in order:
         group: tuple[Cell, ...] = (start,)
         for other in order:
@@ -254,6 +257,7 @@ def _of_operation(op: Op, known: dict[Var | Cell, Degrees]) -> Degrees:
         case Elementwise(order=0, fn="mul"):
             return _product(args)
         case Elementwise(order=0, fn="div"):
+            # A number over what does not depend on the objects keeps its degrees.
             return args[0] if args[1] <= FREE else NONLINEAR
         case Elementwise(order=0, fn="neg"):
             return args[0]
@@ -275,6 +279,7 @@ def _of_term(term: Term, known: dict[Var | Cell, Degrees]) -> Degrees:
 def _product(factors: list[Degrees]) -> Degrees:
     result = FREE
     for degrees in factors:
+        # The degree 2 stands for all that is not affine.
         result = frozenset(min(a + b, 2) for a in result for b in degrees)
     return result
 

@@ -68,7 +68,7 @@ def hoist(program: Program) -> Program:
             statement = map_blocks(statement, block)
             if isinstance(statement, For):
                 statement = spread(statement, fixed, builder)
-                before, statement = hoisted(statement, builder, lambda c, loop: c not in fixed and _is_new(c, loop))
+                before, statement = hoisted(statement, builder, lambda c, loop: c not in fixed and is_new(c, loop))
                 found += before
             found += () if statement is None else (statement,)
         return tuple(found)
@@ -83,7 +83,7 @@ def _fixed(program: Program) -> set[Cell]:
     return {o.cell for o in program.outputs} | {i.cell for i in program.initials} | shared
 
 
-def _is_new(cell: Cell, loop: For) -> bool:
+def is_new(cell: Cell, loop: For) -> bool:
     """Whether no iteration reads what an earlier one wrote."""
     return loop.var in cell.home or written_first(loop.body, cell)
 
@@ -108,7 +108,7 @@ def _local(inner: For, loop: For, fixed: set[Cell]) -> list[Cell]:
     everywhere = Counter(c for s in walk(loop.body) for c in touched(s))
     inside = Counter(c for s in walk(inner.body) for c in touched(s))
     zeroed = {s.cell for s in walk(inner.body) if isinstance(s, Zero)}
-    return [c for c in inside if inside[c] == everywhere[c] and c not in fixed and _is_new(c, inner)
+    return [c for c in inside if inside[c] == everywhere[c] and c not in fixed and is_new(c, inner)
             and c in cells_written(inner.body) and not isinstance(c.type, MatrixType)
             and not (c.rank and c in zeroed)]
 
@@ -149,6 +149,7 @@ class _Same:
 
     def seen_again(self, load: Let) -> bool:
         """Whether a load gives the same when the loop is split before it."""
+        assert isinstance(load.op, Load)
         cell = load.op.cell
         return cell not in self.cells or cell not in self.often and _is_split(cell, load, self.loop)
 

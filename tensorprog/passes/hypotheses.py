@@ -100,6 +100,7 @@ class ProgramBounds:
                 self._statement(statement)
             count += 1
             if count > ROUNDS:
+                # A loop with x += 1 would move its range for ever: an end that still moves becomes infinite.
                 self.cells = {c: widened(before.get(c), b) for c, b in self.cells.items()}
         return statements
 
@@ -146,6 +147,7 @@ class ProgramBounds:
             case Store(cell=cell, value=value):
                 stored = self.vars.get(value)
                 self.cells[cell] = joined(self.cells.get(cell), stored)
+                # A reset to 0 leaves a sum a sum of what is added (`_loaded`).
                 if stored is not None and stored != constant(0.0):
                     self.set.add(cell)
             case Accum(cell=cell, value=value):
@@ -243,6 +245,7 @@ class ProgramBounds:
             case Load(cell=cell):
                 return self._loaded(cell)
         args = [self.vars.get(a) for a in operands(op)]
+        # What is None is not known yet, in the first round through a loop.
         if any(a is None for a in args):
             return None
         match op:

@@ -123,8 +123,10 @@ class _Search:
         while self._spread(loop.body):
             pass
         features = {cell for cell, _ in self.stored}
+        # Something was computed without readouts in the first iteration, and depends on them in later ones.
         if any(self._is_touched(s) for s in kept if written(s) not in features):
             self.trains = True
+            # One iteration alone: after it, all that is trained depends on the readouts.
             first = int_bin("+", loop.start, IntLit(1 if loop.step > 0 else -1))
             return [replace(loop, body=inner, stop=int_bin("min" if loop.step > 0 else "max", loop.stop, first))]
         return [replace(loop, body=inner)]
@@ -184,6 +186,8 @@ class _Search:
         for terms, other in ((self.parts.get(left, ()), right), (self.parts.get(right, ()), left)):
             if terms and not other.type.width:
                 return terms
+            # What vanishes on average is v times a feature that does not depend on v; a product of two is none of
+            # these.
             if terms and other not in self.depends:
                 return tuple(replace(p, factors=(*p.factors, other)) if p.kept is None else _lost((p,))[0] for p in terms)
         return ()

@@ -17,6 +17,7 @@ from tensorprog.ir.program import (
     Elementwise,
     InputRef,
     Let,
+    Load,
     MatrixType,
     Op,
     Program,
@@ -65,11 +66,14 @@ def _uses(program: Program, cell: Cell, references: dict[Var, InputRef]) -> tupl
     loaded, whole, only = set(), set(), True
     for statement in walk(program.body):
         if cell in cells_read(statement):
-            loaded.add(statement.var)
-            if len(statement.op.items) <= cell.rank:
-                whole.add(statement.var)
-            else:
-                only = False
+            match statement:
+                case Let(var=var, op=Load(items=items)) if len(items) <= cell.rank:
+                    loaded.add(var)
+                    whole.add(var)
+                case _:
+                    only = False
+                    if isinstance(statement, Let):
+                        loaded.add(statement.var)
         elif not any(v in loaded for v in reads(statement)):
             continue
         else:

@@ -103,6 +103,13 @@ def find_jumps(limit: Program, env: Mapping[str, object]) -> tuple[tuple[Let, tu
     return tuple(_Search(limit, env).found())
 
 
+def _jump(limit: Program, statement: Let, vars: tuple[Var, ...], probes: tuple[str, ...]) -> Jump:
+    op = statement.op
+    assert isinstance(op, Elementwise)
+    numerator = op.args[:1] if op.fn == "div" else ()
+    return Jump(op.fn + "'" * op.order, statement.span, (*vars, *numerator), probes, *_consequences(limit, statement.var))
+
+
 def probed(limit: Program, found: Iterable[tuple[Let, tuple[Var, ...]]]) -> Probed:
     """The program with a probe for each scalar that `find_jumps` has found."""
     found = list(found)
@@ -114,8 +121,7 @@ def probed(limit: Program, found: Iterable[tuple[Let, tuple[Var, ...]]]) -> Prob
     cells: dict[Var, Cell] = {}
     body = _with_probes(limit.body, (), set(terms).union(*terms.values()), cells, names)
     outputs = tuple(Output(cell.name, cell) for cell in cells.values())
-    jumps = tuple(Jump(s.op.fn + "'" * s.op.order, s.span, (*vars, *(s.op.args[:1] if s.op.fn == "div" else ())),
-                       tuple(cells[v].name for v in vars), *_consequences(limit, s.var)) for s, vars in found)
+    jumps = tuple(_jump(limit, statement, vars, tuple(cells[v].name for v in vars)) for statement, vars in found)
     return Probed(replace(limit, body=body, outputs=(*limit.outputs, *outputs)), jumps,
                   {cells[var].name: tuple(cells[v].name for v in of) for var, of in terms.items()})
 
@@ -178,6 +184,7 @@ def _deviation(builder: Builder, arg: Var, mean: Var) -> Var:
     """The standard deviation of a vector's coordinates: that of its moment at a width n, times sqrt(n)."""
     second = builder.let(Moment(builder.elementwise("square", arg)), mean.type)
     variance = builder.sub(second, builder.mul(mean, mean))
+    # Rounding may make it negative where the vector is one number.
     return builder.elementwise("sqrt", builder.elementwise("relu", variance))
 
 
@@ -338,6 +345,7 @@ class _Search:
                 # A vanishing factor of the argument is one of the value.
                 return self._vanishing(a)
             case Elementwise(fn="add" | "sub" | "max" | "min", args=(a, b)):
+                # A sum vanishes only with both of its parts.
                 both = self._vanishing(a), self._vanishing(b)
                 return both[0] | both[1] if all(both) else frozenset()
             case MatMul(arg=arg):
@@ -360,10 +368,12 @@ def _jumps(op: Elementwise, args: list[Bound]) -> bool:
         case "div" | "log":
             return True
         case "sqrt":
+            # The root is continuous at 0 from above; its derivatives are not, and below 0 there is none.
             return op.order > 0 or args[0].low < 0
         case "pow":
             base, exponent = args
             whole = exponent.low == exponent.high and float(exponent.low).is_integer()
+            # x**a is continuous at 0 for a >= 0, if a is whole or x is never negative.
             return not (exponent.low >= 0 and (whole or base.low >= 0))
     return jumps(op.fn, op.order)
 

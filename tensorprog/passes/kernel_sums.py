@@ -1,4 +1,4 @@
-"""Kernels from records: `ntk` and `cov` as sums over pairs of terms of the two gradients, in ordinary statements.
+"""Kernels and sums of gradients from records: `ntk` and `cov` as sums over pairs of terms of the two gradients, in ordinary statements.
 
 <outer(u, x), outer(v, y)> = dot(u, v) * dot(x, y): the inner product of two gradients of a matrix needs only moments.
 Where the two terms come from families (`W[l]`), only equal indices meet; the pairs of loops are reduced to those by
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 
-from tensorprog.diagnostics import Reporter
+from tensorprog.diagnostics import Reporter, Span
 from tensorprog.ir.build import Builder, Names
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, substitute, substitute_bool
 from tensorprog.ir.program import (
@@ -22,8 +22,12 @@ from tensorprog.ir.program import (
     ConstExpr,
     For,
     FromInt,
+    GradAdd,
     If,
     KernelStmt,
+    MatAccum,
+    MatrixType,
+    OuterTerm,
     ParamRef,
     Program,
     Statement,
@@ -61,6 +65,17 @@ def kernel_statements(program: Program, kernel: KernelStmt, ledger: Ledger, scop
     return [*builder.block, Store(kernel.target, (), total, span=kernel.span)]
 
 
+def added_gradient(program: Program, added: GradAdd, ledger: Ledger, scope: Mapping[int, frozenset[str]],
+                   names: Names) -> list[Statement]:
+    """What replaces a `GradAdd`, with `ledger` and `scope` as above: every term of the gradient is added."""
+    builder = Builder(names)
+    builder.span = added.span
+    sums = _Additions(program, scope, builder)
+    for record, outer in _sources(ledger[added.scalar, added.cell]):
+        sums.add(added, record, outer)
+    return builder.block
+
+
 @dataclass(frozen=True, slots=True)
 class _Term:
     """A term of one gradient, in the kernel's own indices and fresh loops."""
@@ -72,31 +87,14 @@ class _Term:
     mask: Var | None
 
 
-class _Sums:
-    def __init__(self, program: Program, kernel: KernelStmt, scope: Mapping[int, frozenset[str]], builder: Builder):
-        self.kernel, self.scope, self.builder = kernel, scope, builder
+class _Terms:
+    """The terms of recorded gradients, in loops of their own."""
+
+    def __init__(self, program: Program, scope: Mapping[int, frozenset[str]], builder: Builder):
+        self.scope, self.builder = scope, builder
         self.extents = {i.cell: i.extents for i in program.initials}
 
-    def total(self, ledger: Ledger) -> Var:
-        kernel = self.kernel
-        parts: list[Var] = []
-        for variable in kernel.wrt:
-            weight = None if variable.weight is None else _number(self.builder, variable.weight)
-            lefts, rights = (_sources(ledger[scalar, variable.cell]) for scalar in (kernel.left, kernel.right))
-            for left, right in product(lefts, rights):
-                # Terms are made anew for every pair, because every loop of a program has a variable of its own.
-                pair = self._pair(self._term(*left, kernel.left_items, variable),
-                                  self._term(*right, kernel.right_items, variable), variable)
-                if pair is not None:
-                    parts.append(pair if weight is None else self.builder.mul(weight, pair))
-        total = parts[0] if parts else self.builder.const(0)
-        for part in parts[1:]:
-            total = self.builder.add(total, part)
-        return total
-
-    # --- terms ---
-
-    def _term(self, record: Record, outer: Outer | None, items: tuple[IntExpr, ...], variable: Variable) -> _Term:
+    def term(self, record: Record, outer: Outer | None, items: tuple[IntExpr, ...], variable: Variable) -> _Term:
         statement = record.statement
         mask = None if statement.mask is None else self.builder.load(statement.mask, items)
         if outer is None:
@@ -129,6 +127,31 @@ class _Sums:
         key = tuple(step.counter for step in nest if isinstance(step, LoopStep))
         return _Term(outer, (*place, *key), map_items(outer.items, values), tuple(nest), mask)
 
+
+class _Sums(_Terms):
+    """The inner products of the terms of two gradients."""
+
+    def __init__(self, program: Program, kernel: KernelStmt, scope: Mapping[int, frozenset[str]], builder: Builder):
+        super().__init__(program, scope, builder)
+        self.kernel = kernel
+
+    def total(self, ledger: Ledger) -> Var:
+        kernel = self.kernel
+        parts: list[Var] = []
+        for variable in kernel.wrt:
+            weight = None if variable.weight is None else _number(self.builder, variable.weight)
+            lefts, rights = (_sources(ledger[scalar, variable.cell]) for scalar in (kernel.left, kernel.right))
+            for left, right in product(lefts, rights):
+                # Terms are made anew for every pair, because every loop of a program has a variable of its own.
+                pair = self._pair(self.term(*left, kernel.left_items, variable),
+                                  self.term(*right, kernel.right_items, variable), variable)
+                if pair is not None:
+                    parts.append(pair if weight is None else self.builder.mul(weight, pair))
+        total = parts[0] if parts else self.builder.const(0)
+        for part in parts[1:]:
+            total = self.builder.add(total, part)
+        return total
+
     # --- pairs ---
 
     def _pair(self, left: _Term, right: _Term, variable: Variable) -> Var | None:
@@ -146,7 +169,7 @@ class _Sums:
         with builder.nested() as body:
             value = self._product(left.source, right.source, *places, variable.cell)
             builder.append(Accum(cell, (), value, span=builder.span))
-        for statement in _nested(steps, tuple(body), self.kernel):
+        for statement in _nested(steps, tuple(body), self.kernel.span):
             builder.append(statement)
         return self._masked(builder.load(cell), left, right)
 
@@ -181,6 +204,7 @@ class _Sums:
             letters = "abcdefgh"[: len(left.type.shape)]
             return builder.contract(left, letters, right, letters, "")
         terms = builder.mul(left, right)
+        # A moment is the average, and the sum is n times it.
         if left.type.width:
             terms = builder.mul(builder.width(left.type.width), builder.moment(terms))
         for axis in reversed(range(len(left.type.shape))):
@@ -188,17 +212,43 @@ class _Sums:
         return terms
 
 
+class _Additions(_Terms):
+    """Statements that add the terms of gradients."""
+
+    def add(self, added: GradAdd, record: Record, outer: Outer | None) -> None:
+        builder = self.builder
+        term = self.term(record, outer, added.scalar_items, Variable(added.cell))
+        with builder.nested() as body:
+            coef = added.coef if term.mask is None else builder.mul(term.mask, added.coef)
+            self._statement(added, term, coef)
+        for statement in _nested(term.nest, tuple(body), added.span):
+            builder.append(statement)
+
+    def _statement(self, added: GradAdd, term: _Term, coef: Var) -> None:
+        builder, cell, source = self.builder, added.cell, term.source
+        if isinstance(source, Record):
+            value = builder.mul(coef, builder.load(source.statement.target, term.place))
+        else:
+            left, right = (builder.load(side, term.place) for side in (source.left, source.right))
+            if isinstance(cell.type, MatrixType):
+                builder.append(MatAccum(cell, term.items, (OuterTerm(coef, left, right),), span=added.span))
+                return
+            letters = "abcdefgh"[: len(right.type.shape)]
+            value = builder.contract(builder.mul(coef, left), "", right, letters, letters, cell.type.width_first)
+        builder.append(Accum(cell, term.items, value, span=added.span))
+
+
 def _sources(records: list[Record]) -> list[tuple[Record, Outer | None]]:
     """The terms of a gradient: each outer product, or the whole."""
     return [(record, outer) for record in records for outer in ([None] if record.whole else record.outers)]
 
 
-def _nested(steps: Nest, body: tuple[Statement, ...], kernel: KernelStmt) -> tuple[Statement, ...]:
+def _nested(steps: Nest, body: tuple[Statement, ...], span: Span | None) -> tuple[Statement, ...]:
     for step in reversed(steps):
         if isinstance(step, Guard):
-            body = (If(step.condition, body, (), span=kernel.span),)
+            body = (If(step.condition, body, (), span=span),)
         else:
-            body = (For(step.var, step.start, step.stop, step.step, body, span=kernel.span),)
+            body = (For(step.var, step.start, step.stop, step.step, body, span=span),)
     return body
 
 

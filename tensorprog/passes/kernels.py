@@ -108,6 +108,7 @@ class _Planner:
         numbers = self.builder.cell(name, SCALAR, rank, home=home) if scalar.type.shape else scalar
         targets = {v: [self.builder.cell(f"{name}_by_{v.display}", v.type, rank + v.rank, home=home) for _ in stores]
                    for v in variables}
+        # Where several statements store the scalar, a mask each says which of them has stored an element last.
         masks = [self.builder.cell(f"{name}_from", SCALAR, rank, home=home) for _ in stores] if len(stores) > 1 else []
         return _Plan(numbers, targets, masks)
 

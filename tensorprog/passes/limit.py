@@ -59,6 +59,7 @@ class _Leading:
 
     def _statement(self, statement: Statement) -> None:
         match statement:
+            # Other widths stay, and stand for their ratio to this one from here on.
             case Let(var=var, op=WidthConst(width=self.base)):
                 self.builder.append(replace(statement, op=Const(Fraction(1))))
             case Let(var=var, op=Elementwise(fn="add" | "sub" | "max" | "min") as op):
@@ -115,6 +116,7 @@ class _Leading:
                                          "left", statement.span,
                                 help="write the difference out, without the terms that cancel")
         else:
+            # Nothing was dropped on the way: the value is zero at every width.
             self.reporter.warn("TP507", "this is identically zero", statement.span)
 
     def _form(self, var: Var) -> tuple[Mapping[Var, Fraction], bool]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.made_by_updates import random_matrices
 from tensorprog.ir.program import (
     POLAR,
@@ -65,6 +66,14 @@ class NotLinear(Exception):
     """Some vector is not linear in the initial ones; the message names the operation."""
 
 
+class NoCoefficient(Exception):
+    """A cell that was to hold coefficients holds a vector that is linear in the initial ones."""
+
+    def __init__(self, cell: Cell):
+        super().__init__(cell.name)
+        self.cell = cell
+
+
 @dataclass(frozen=True, slots=True)
 class Linear:
     """The homogeneous program of the outputs that are linear (None without any), and for each other output why not."""
@@ -81,7 +90,7 @@ def linear_outputs(program: Program) -> Linear:
         pass
     good: list[Output] = []
     reasons: dict[Cell, str] = {}
-    slices = _Slices(program)
+    slices = Slices(program)
     for output in program.outputs:
         try:
             homogeneous(slices.of(output))
@@ -94,7 +103,14 @@ def linear_outputs(program: Program) -> Linear:
     return Linear(found, reasons)
 
 
-class _Slices:
+def is_smooth(op: Elementwise) -> bool:
+    """Whether an operation has all derivatives, where its arguments are not on the edge of what it is defined for."""
+    if op.fn in NONLINEARITIES:
+        return NONLINEARITIES[op.fn].kink is None
+    return op.fn in ("add", "sub", "mul", "div", "pow")
+
+
+class Slices:
     """A program without the outermost statements that an output cannot depend on: what is left is soon looked through."""
 
     def __init__(self, program: Program):
@@ -126,13 +142,18 @@ def _sliced(program: Program, outputs: tuple[Output, ...]) -> Program:
     return remove_dead(replace(program, outputs=outputs))
 
 
-def homogeneous(program: Program) -> Program:
+def homogeneous(program: Program, coefficients: frozenset[Cell] = frozenset()) -> Program:
     """The program with constant vectors written out.
+
+    Args:
+        coefficients: cells of vectors that count as numbers, by coordinate: functions of declared vectors
+            (`passes.diagonals`). There must be no others stored in them.
 
     Raises:
         NotLinear: for a program in which a vector is not linear in the initial ones.
+        NoCoefficient: if a vector that is linear is stored in one of `coefficients`.
     """
-    pass_ = _Homogenizer(program)
+    pass_ = _Homogenizer(program, coefficients)
     body = pass_.block(program.body)
     return replace(program, body=body, initials=(*program.initials, *pass_.ones.values()))
 
@@ -140,8 +161,9 @@ def homogeneous(program: Program) -> Program:
 class _Homogenizer:
     """Degrees of temporaries, and the program's statements with lower degrees raised."""
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program, coefficients: frozenset[Cell]):
         self.spaces = Spaces(program)
+        self.coefficients = coefficients
         self.random = frozenset(random_matrices(program))
         self.ones: dict[int, Initial] = {}
         self.degrees: dict[Var, Degree] = {}
@@ -163,7 +185,10 @@ class _Homogenizer:
                 self.degrees[var], op = self._let(var, op)
                 return replace(statement, op=op)
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
-                if isinstance(cell.type, TensorType) and cell.type.width:
+                if cell in self.coefficients:
+                    if self.degrees[value]:
+                        raise NoCoefficient(cell)
+                elif isinstance(cell.type, TensorType) and cell.type.width:
                     return replace(statement, value=self._raised(value, 1, cell))
             case MatStore(terms=(FunctionTerm(fn=fn),)) if fn not in (PRODUCT, POLAR):
                 raise NotLinear(f"'{fn}' of a matrix is not linear")
@@ -184,11 +209,13 @@ class _Homogenizer:
             case Const(value=value):
                 return (0 if value else ANY), op
             case Load(cell=cell):
-                return (1 if cell.type.width else 0), op
+                return (1 if cell.type.width and cell not in self.coefficients else 0), op
             case MatMul(arg=arg):
                 return 1, replace(op, arg=self._raised(arg, 1, arg))
             case Moment(arg=arg):
-                return 0, replace(op, arg=self._raised(arg, 2, arg) if self.degrees[arg] == 1 else arg)
+                # E[x] = <x, 1>, of the second degree with the constant vector.
+                lower = self.degrees[arg] == 1 or (bool(self.coefficients) and self.degrees[arg] == 0)
+                return 0, replace(op, arg=self._raised(arg, 2, arg) if lower else arg)
             case Contract(left=left, right=right):
                 return self._product(left, right), op
             case SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg):
@@ -205,6 +232,9 @@ class _Homogenizer:
     def _elementwise(self, var: Var, op: Elementwise) -> tuple[Degree, Op]:
         degrees = [self.degrees[a] for a in op.args]
         if not any(degrees):
+            if self.coefficients and var.type.width and not is_smooth(op):
+                raise NotLinear(f"'{op.fn}' of coefficients is not smooth")
+            # Zero times anything is zero, and so is a sum of zeros: it fits any degree.
             zero = ANY in degrees if op.fn == "mul" else op.fn in ("neg", "add", "sub") and set(degrees) == {ANY}
             return (ANY if zero else 0), op
         match op.fn, op.order:

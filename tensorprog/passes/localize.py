@@ -44,6 +44,7 @@ from tensorprog.ir.program import (
     Range,
     Statement,
     Store,
+    access_indices,
     touched,
     walk,
 )
@@ -95,13 +96,14 @@ def _is_local(cell: Cell, loop: For) -> bool:
     names = {s.name for s in _all_symbols(relevant)} | {loop.var}
     if not _linear(relevant) or len(names) > 6:
         return False
+    # At most MAX_TRIALS of the combinations, evenly spread.
     trials = list(product(SMALL_SIZES, repeat=len(names)))[:: max(1, len(SMALL_SIZES) ** len(names) // MAX_TRIALS)]
     return all(_run(relevant, cell, dict(zip(sorted(names), trial)), set(), [MAX_STEPS]) for trial in trials)
 
 
 def _plain(statement: Statement, cell: Cell) -> bool:
-    items = statement.op.items if isinstance(statement, Let) else statement.items
-    return len(items) >= cell.rank and not any(isinstance(i, Range) for i in items[: cell.rank])
+    return all(len(items) >= cell.rank and not any(isinstance(i, Range) for i in items[: cell.rank])
+               for items in access_indices(statement, cell))
 
 
 def _slice(body: tuple[Statement, ...], cell: Cell) -> tuple[Statement, ...]:

@@ -114,6 +114,7 @@ def initial_power(program: Program, initial: Initial, env: Mapping[str, object])
         (first, first_power), (variance, variance_power) = scaled
         power = None if variance == 0 else variance_power / 2
         if isinstance(initial.cell.type, MatrixType):
+            # A matrix sums n independent terms for each coordinate: n**(1/2) times an entry (TP IV, 7.1).
             return total(power, Fraction(1, 2))
         return larger(power, None if law.name == "sparse_normal" or first == 0 else first_power)
     if law.name in ("uniform", "constant"):
@@ -135,6 +136,8 @@ def infer_powers(program: Program, env: Mapping[str, object], reporter: Reporter
     inference.powers.fixed |= declared_names(program)
     flat = list(walk(program.body))
     cells = {c for s in flat for c in [getattr(s, "cell", None)] if c is not None}
+    # A power gets from cell to cell in a round (Bellman and Ford): what rises after as many rounds as there are cells
+    # feeds itself.
     for _ in range(len(cells) + 3):
         changed = inference.round(flat)
         inference.powers.first = inference.powers.first or dict(inference.powers.of)
@@ -213,6 +216,7 @@ class _Inference:
                 return None if value == 0 or value in (float("inf"), float("-inf")) else Fraction(0)
             case ParamRef(name=name):
                 if name in self.env:
+                    # Exponents are short fractions: 0.333... of a floating point number is meant as 1/3.
                     self._know(var, Fraction(self.env[name]).limit_denominator(1000), {name})
                 return Fraction(0)
             case FromInt(expr=expr):
@@ -268,6 +272,8 @@ class _Inference:
         degree = homogeneous_degree(op.fn)
         if degree is not None:
             if powers[0] is None:
+                # A zero argument: phi^(k)(0) of a homogeneous function is zero, but for the derivative that is
+                # constant.
                 return None if degree - op.order > 0 else Fraction(0)
             return powers[0] * (degree - op.order)
         if powers[0] and isinstance(op, Elementwise):  # of entries: when their powers are final
@@ -280,8 +286,10 @@ class _Inference:
         if term.fn == PRODUCT:
             return total(*powers)
         if term.fn == POLAR:
+            # Its singular values are 1, so that the operator is of order one whatever the matrix was.
             return None if powers[0] is None else Fraction(0)
         if term.fn == POLAR_ADJOINT:
+            # polar(c M) = polar(M), so that the derivative by M has the inverse power of M.
             return None if None in powers else powers[1] - powers[0]
         return total(self._elementwise(term, entry_powers(self.powers, term)), Fraction(1))
 
@@ -349,7 +357,13 @@ def check_entries(program: Program, powers: Powers, reporter: Reporter) -> None:
 
 
 def _check_entries(powers: Powers, term: FunctionTerm, span: Span | None, reporter: Reporter) -> None:
-    found = entry_powers(powers, term)
+    mistake = mistake_of_entries(term, entry_powers(powers, term))
+    if mistake is not None:
+        reporter.error("TP515", mistake[0], span, help=mistake[1])
+
+
+def mistake_of_entries(term: FunctionTerm, found: list[Power]) -> tuple[str, str] | None:
+    """What is wrong with an entrywise function of arguments of some powers, and what to do about it."""
     known = [p for p in found if p is not None]
     name = term.fn + "'" * term.order
     power = next((p for p in known if p), None)
@@ -360,11 +374,9 @@ def _check_entries(powers: Powers, term: FunctionTerm, span: Span | None, report
         what = "blow up" if power > 0 else "vanish"
         message = f"the entries that {name} is applied to are of order {power_text(power)}: they {what}"
     else:
-        return
+        return None
     factor = power_text(-power) if power is not None else "n"
-    reporter.error("TP515", message, span,
-                   help=f"entrywise functions want entries of order one: multiply by {factor}, as in "
-                        "`G = n * grad(loss, W)`")
+    return message, f"entrywise functions want entries of order one: multiply by {factor}, as in `G = n * grad(loss, W)`"
 
 
 def term_power(powers: Powers, term: MatrixTerm | OuterTerm) -> Power:

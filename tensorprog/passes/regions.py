@@ -98,6 +98,7 @@ def activity(statements: Sequence[Statement], sources: Iterable[Cell], scalar: C
 
 def _closure(flat: list[Statement], start: set, step) -> set:
     found = set(start)
+    # Until nothing is new: in a loop, a value may be used before the statement that defines it.
     while True:
         before = len(found)
         for statement in flat if step is _forward else reversed(flat):
@@ -350,7 +351,7 @@ def _renewed(loop: For, cell: Cell) -> bool:
     writes = [s for s in walk(loop.body) if written(s) is cell]
     if not writes or cell.rank == 0 or cell.role == "initial":
         return bool(writes)
-    return any(not any(loop.var in loop_names(i) for i in s.items) for s in writes)
+    return any(not any(loop.var in loop_names(i) for i in getattr(s, "items", ())) for s in writes)
 
 
 def _carries(loop: For, parts: list[Part], varied: set, scalar: Cell) -> bool:

@@ -16,6 +16,7 @@ from tensorprog.ir.program import (
     For,
     FromInt,
     FunctionTerm,
+    GradAdd,
     GradRecord,
     GradStmt,
     If,
@@ -53,6 +54,8 @@ def map_vars(statement: Statement, var_map: VarMap) -> Statement:
             return replace(statement, value=var_map(value))
         case MatStore(terms=terms) | MatAccum(terms=terms):
             return replace(statement, terms=tuple(map_term_vars(t, var_map) for t in terms))
+        case GradAdd(coef=coef):
+            return replace(statement, coef=var_map(coef))
         case _:
             return statement
 
@@ -139,7 +142,7 @@ def map_indices(statement: Statement, values: IndexMap) -> Statement:
         case KernelStmt(left_items=li, right_items=ri, wrt=wrt):
             wrt = tuple(replace(v, items=map_items(v.items, values)) for v in wrt)
             return replace(statement, left_items=map_items(li, values), right_items=map_items(ri, values), wrt=wrt)
-        case GradRecord(scalar_items=si):
+        case GradRecord(scalar_items=si) | GradAdd(scalar_items=si):
             return replace(statement, scalar_items=map_items(si, values))
         case For(start=start, stop=stop, body=body):
             return replace(statement, start=substitute(start, values), stop=substitute(stop, values),

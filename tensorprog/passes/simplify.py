@@ -1,4 +1,4 @@
-"""Forward stores to loads, share common temporaries, and drop what nothing reads.
+"""Forward stores to loads, share common temporaries, and drop what nothing reads and stores of what is there already.
 
 Values are unchanged. Names that a gradient is taken with respect to keep their loads, because `differentiate` reads
 the gradient off them. Not done here: anything that needs powers of n or the meaning of moments.
@@ -17,6 +17,7 @@ from tensorprog.ir.program import (
     Const,
     Elementwise,
     For,
+    GradAdd,
     GradRecord,
     GradStmt,
     If,
@@ -76,6 +77,8 @@ class _Forwarder:
                 self._let(statement, known, out)
                 return
             case Store(cell=cell, items=items, value=value):
+                if cell not in self.pinned and known.get((cell, items)) is value:
+                    return  # it holds that already
                 _forget(known, {cell})
                 if cell not in self.pinned and not _has_range(items):
                     known[cell, items] = value
@@ -98,6 +101,7 @@ class _Forwarder:
     def _nested(self, statement: For | If, known: dict) -> Statement:
         changed = cells_written(sum(blocks(statement), ()))
         if isinstance(statement, For):
+            # Before the body: an iteration begins with what earlier ones have changed.
             _forget(known, changed)
         statement = map_blocks(statement, lambda body: self.block(body, dict(known)))
         _forget(known, changed)
@@ -116,7 +120,9 @@ class _Forwarder:
                 return
             key = (op.cell, op.items)
         elif isinstance(op, MatMul):
+            # The matrix comes first in the key, so that the product is forgotten when it changes.
             key = (op.matrix, op)
+        # Of two matrices, the key could name one only.
         elif isinstance(op, MatDot):
             out.append(statement)
             return
@@ -187,9 +193,10 @@ def _original(term: MatrixTerm, known: dict) -> MatrixTerm:
 def remove_dead(program: Program) -> Program:
     """Drop temporaries and stores that no result depends on."""
     body = program.body
+    # What only dead statements read is dead in the next round.
     while True:
         live_vars, live_cells = _live(body, program.results)
-        smaller = _prune(body, live_vars, live_cells)
+        smaller = pruned(body, live_vars, live_cells)
         if smaller == body:
             return program.with_body(body)
         body = smaller
@@ -201,16 +208,17 @@ def _live(body: tuple[Statement, ...], results: Collection[Cell]) -> tuple[set[V
     live_cells = set(results)
     for statement in walk(body):
         live_vars.update(reads(statement))
+        # x += f keeps nothing alive by reading x.
         live_cells.update(c for c in cells_read(statement) if c is not written(statement))
     return live_vars, live_cells
 
 
-def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cell],
+def pruned(body: tuple[Statement, ...], live_vars: Collection[Var | Cell], live_cells: Collection[Var | Cell],
            gradients: Collection[Cell] = ()) -> tuple[Statement, ...]:
     """A block without what is not live, and without the gradients that are named."""
     out = []
     for statement in body:
-        statement = map_blocks(statement, lambda b: _prune(b, live_vars, live_cells, gradients))
+        statement = map_blocks(statement, lambda b: pruned(b, live_vars, live_cells, gradients))
         match statement:
             case GradStmt(target=target) if target in gradients:
                 continue
@@ -218,7 +226,7 @@ def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cel
                 continue
             case For(body=()) | If(then=(), orelse=()):
                 continue
-            case GradStmt() | KernelStmt() | GradRecord():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
                 pass
             case _ if (cell := written(statement)) is not None and cell not in live_cells:
                 continue
@@ -229,20 +237,20 @@ def _prune(body: tuple[Statement, ...], live_vars: set[Var], live_cells: set[Cel
 def remove_unused(program: Program) -> Program:
     """Drop all that outputs do not depend on: also names that only each other's updates read, as a training loop is
     beside what initialization decides. There are no gradients any more."""
-    live = _reached(program.body, (o.cell for o in program.outputs))
-    return program.with_body(_prune(program.body, live, live))
+    live = reached(program.body, (o.cell for o in program.outputs))
+    return program.with_body(pruned(program.body, live, live))
 
 
 def without_unused_gradients(program: Program) -> Program:
     """If there are gradients that no result depends on, the program without all that none depends on: the reverse sweep
     of such a gradient may go back through a whole training."""
-    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt) for c in touched(s)]
-    live = _reached(program.body, [*program.results, *kept])
+    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt | GradAdd) for c in touched(s)]
+    live = reached(program.body, [*program.results, *kept])
     unused = {s.target for s in walk(program.body) if isinstance(s, GradStmt)} - live
-    return program.with_body(_prune(program.body, live, live, unused)) if unused else program
+    return program.with_body(pruned(program.body, live, live, unused)) if unused else program
 
 
-def _reached(body: tuple[Statement, ...], results: Iterable[Cell]) -> set[Var | Cell]:
+def reached(body: tuple[Statement, ...], results: Iterable[Cell]) -> set[Var | Cell]:
     """The temporaries and cells that results depend on."""
     makers: dict[Var | Cell, list[Statement]] = {}
     for statement in walk(body):

@@ -42,6 +42,7 @@ class Spaces:
         self.widths: list[str] = []
         for statement in walk(program.body):
             self._statement(statement)
+        # A draw shows one coordinate of all its vectors.
         for sample in program.samples:
             for cell in sample.cells[1:]:
                 self._join(sample.cells[0], cell)
@@ -110,6 +111,7 @@ class Spaces:
             self._join_sides((rows, cols), _sides(term.cell, term.transposed))
         elif term.fn == PRODUCT:
             first, second = (_sides(m.cell, m.transposed) for m in term.matrices)
+            # The product sums over the columns of one and the rows of the other.
             self._join(first[1], second[0])
             self._join_sides((rows, cols), (first[0], second[1]))
         else:

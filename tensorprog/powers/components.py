@@ -93,6 +93,7 @@ def product(left: Value, right: Value) -> Value:
 
 def averaged(value: Value) -> Value:
     """The average over coordinates: a scalar, which no flip changes."""
+    # What is odd in something has expectation zero: its average is smaller by n**(-1/2), as a number that scatters.
     return joined({tag & FLAGS | (SCATTERED if tag & ~FLAGS else 0): p - (HALF if tag & ~FLAGS else 0)}
                   for tag, p in value.items())
 
@@ -129,9 +130,11 @@ def function_of(value: Value, parity: str, constant: bool) -> Value:
     even: dict[int, int] = {0: 0}
     odd: dict[int, int] = {}
     new = dict(even)
+    # Factors are of order one at most, and what is below DEPTH is left out: products come to an end.
     while new:
         new = _longer(odd, new, value)
         new = _longer(even, new, value)
+    # A function that is zero at zero has no constant: its products of an even number begin with two factors.
     if not constant and max(value.values()) < 0:
         even = {tag: p for tag, p in even.items() if p < 0}
     return joined([*([even] if parity != "odd" else []), *([odd] if parity != "even" else [])])

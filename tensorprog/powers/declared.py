@@ -11,10 +11,11 @@ from tensorprog.ir.program import Cell, For, Initial, Law, MatrixTerm, MatStore,
 
 def with_symmetric_objects(program: Program) -> Program:
     """The program whose symmetric matrices are declared objects."""
-    made = {s.terms[0].cell: s.cell for s in map(_innermost, program.body) if _is_declaration(s)}
+    declarations = [(_declaration(_innermost(s)), s) for s in program.body]
+    made = dict(pair for pair, _ in declarations if pair is not None)
     if not made:
         return program
-    body = tuple(s for s in program.body if not _is_declaration(_innermost(s)))
+    body = tuple(s for pair, s in declarations if pair is None)
     return replace(program, body=body, initials=tuple(_symmetric(i, made[i.cell]) if i.cell in made else i
                                                       for i in program.initials))
 
@@ -26,13 +27,13 @@ def _innermost(statement: Statement) -> Statement:
     return statement
 
 
-def _is_declaration(statement: Statement) -> bool:
-    """Whether this is `A = G + G.T` with a matrix G that only the declaration of A knows."""
+def _declaration(statement: Statement) -> tuple[Cell, Cell] | None:
+    """(G, A) if this is `A = G + G.T` with a matrix G that only the declaration of A knows."""
     match statement:
         case MatStore(cell=cell, terms=(MatrixTerm(coef=None, cell=one, transposed=False),
                                         MatrixTerm(coef=None, cell=two, transposed=True))):
-            return one is two and one.role == "initial" and one.span == cell.span
-    return False
+            return (one, cell) if one is two and one.role == "initial" and one.span == cell.span else None
+    return None
 
 
 def _symmetric(initial: Initial, cell: Cell) -> Initial:

@@ -81,6 +81,7 @@ class Entry:
             case "sgd":
                 return None if self.gradient is None else self.update - self.gradient
             case "muon":
+                # A step with singular values of order one has entries n**(-1/2) for each width axis.
                 return self.update + Fraction(self.axes, 2)
             case _:
                 return self.update
@@ -88,9 +89,11 @@ class Entry:
     def in_gauge(self, multiplier: Fraction) -> Row:
         """The powers when the first use has this multiplier."""
         shift = multiplier - self.multiplier
+        # Under SGD the multiplier counts twice, in the gradient and where the step is used (TP IV, Eq. 5).
         rate = None if self.rate is None else self.rate - (2 if self.rule == "sgd" else 1) * shift
         gradient = None if self.gradient is None else self.gradient + shift
         return Row(multiplier, self.spread - shift, rate, gradient,
+                   # Epsilon stands beside the gradient, and the rate times the decay is what n must not change.
                    gradient if self.rule in ("adam", "adamw") else None, None if rate is None else -rate)
 
     @property

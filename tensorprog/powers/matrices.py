@@ -69,6 +69,7 @@ def total(matrices: Iterable[Matrix]) -> Matrix:
 
 def inner(right: int, x: Value) -> Value:
     """The sum over coordinates of a vector times what is odd in `right`: a scalar, by its flags."""
+    # In step, n terms add up; else the sum is n**(1/2) times a term, of either sign.
     return joined({t & FLAGS: q + UNIT} if right == t & ~FLAGS else {t & FLAGS | SCATTERED: q + HALF}
                   for t, q in x.items())
 

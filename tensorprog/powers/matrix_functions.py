@@ -25,6 +25,7 @@ def function(term: FunctionTerm, args: list[Value | Matrix], shift: int, entrywi
     if term.fn == POLAR:
         return _of_size(args[0], -UNIT)
     if not term.entrywise:  # the adjoint of polar: of the size of that of polar, over that of the matrix
+        # As an operator, an outer product is n times its entries: the UNIT goes from one to the other.
         return _of_size(args[1], _largest(args[1], 0) - _largest(args[0], -UNIT) - UNIT)
     values = [_entries(a, shift) if isinstance(a, Matrix) else a for a in args]
     return _matrix(entrywise(values), shift)
@@ -54,6 +55,7 @@ def _product(left: Matrix, right: Matrix) -> Matrix:
     found = []
     for a, p in left.outers.items():
         for b, q in right.outers.items():
+            # The sum over what both share is of n terms in step, or scatters.
             shared = UNIT if a.right == b.left & ~FLAGS else UNIT // 2
             scattered = 0 if a.right == b.left & ~FLAGS else SCATTERED
             found.append((Outer(a.left | b.left & FLAGS | scattered, b.right), p + q + shared))

@@ -34,7 +34,12 @@ Place = tuple[int, int]
 @dataclass(frozen=True, slots=True)
 class Slope:
     """Sizes against widths on logarithmic scales: the slope with its standard error, and how far from a power it may be
-    besides, for the sake of corrections at finite widths."""
+    besides, for the sake of corrections at finite widths.
+
+    Attributes:
+        last, last_error: the slope at the largest width, where it changes with the width (by a parabola), with its standard error.
+        turns: how much the slope grows from the smallest width to the largest, if that is more than twice its standard error; else 0.
+    """
 
     widths: tuple[int, ...]
     sizes: tuple[float, ...]
@@ -42,6 +47,9 @@ class Slope:
     exponent: float | None
     error: float | None
     tolerance: float
+    last: float = 0.0
+    last_error: float = 0.0
+    turns: float = 0.0
 
     @property
     def is_zero(self) -> bool:
@@ -53,6 +61,18 @@ class Slope:
             return None if all(map(math.isfinite, self.sizes)) else False
         room = self.tolerance + 2 * self.error
         return float(least) - room <= self.exponent <= float(power) + room
+
+    def may_tend_to(self, least: Fraction, power: Fraction) -> bool:
+        """Whether a slope that changes with the width may end up between two powers, though it is not there: at the largest width
+        it is not too far from them to tell (three standard errors, as there are many slopes), and does not turn away from them;
+        or it turns towards them, and would get there if it changed as much again."""
+        if self.exponent is None:
+            return False
+        ends = sorted((self.last, self.last + self.turns))
+        below = self.exponent < least
+        away = self.turns < 0 if below else self.turns > 0
+        room = 3 * self.last_error
+        return not away and ends[0] - room <= float(power) and float(least) <= ends[1] + room
 
     def text(self) -> str:
         if self.exponent is None:
@@ -102,14 +122,28 @@ def _slope(widths: tuple[int, ...], sizes: list[list[float]], tolerance: float) 
     if not all(np.all(np.isfinite(a)) and np.all(a > 0) for a in arrays):
         return Slope(widths, means, (0.0,) * len(widths), None, None, tolerance)
     logs = np.array([np.log(a).mean() for a in arrays])
+    # A thousandth at least: two seeds may agree by chance.
     errors = np.array([max(np.log(a).std(ddof=1) / np.sqrt(len(a)), 1e-3) for a in arrays])
     x, weights = np.log(np.asarray(widths, dtype=float)), errors**-2.0
     centre = np.average(x, weights=weights)
     curvature = np.sum(weights * (x - centre)**2)
     exponent = float(np.sum(weights * (x - centre) * logs) / curvature)
     residuals = logs - np.average(logs, weights=weights) - exponent * (x - centre)
+    # Residuals that are larger than the scatter of seeds explains widen the error.
     excess = max(1.0, float(np.sum(weights * residuals**2)) / max(1, len(x) - 2))
-    return Slope(widths, means, tuple(errors), exponent, float(np.sqrt(excess / curvature)), tolerance)
+    return Slope(widths, means, tuple(errors), exponent, float(np.sqrt(excess / curvature)), tolerance, *_drift(x, logs, errors))
+
+
+def _drift(x: np.ndarray, logs: np.ndarray, errors: np.ndarray) -> tuple[float, float, float]:
+    """The slope at the largest x of a weighted parabola, its standard error, and the change of the slope over all x, 0 within twice
+    its standard error."""
+    design = np.stack([np.ones_like(x), x - x[-1], (x - x[-1])**2], axis=1) / errors[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    found = covariance @ (design.T @ (logs / errors))
+    excess = max(1.0, float(np.sum((logs / errors - design @ found)**2)) / max(1, len(x) - 3))
+    own = np.sqrt(excess * np.diag(covariance))
+    change = 2 * found[2] * (x[-1] - x[0])
+    return float(found[1]), float(own[1]), float(change) if abs(found[2]) > 2 * own[2] else 0.0
 
 
 # --- one network ---------------------------------------------------------------------------------------------

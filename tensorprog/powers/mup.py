@@ -82,6 +82,7 @@ def _with_gradients(program: Program, env: Mapping[str, object], trainable: Mapp
     reporter = Reporter(program.source)
     written_out = differentiate(with_multipliers(program, solution.multipliers), reporter)
     reporter.raise_errors()
+    # The program has its multipliers in it now, and none is added again.
     known = replace(solution, multipliers={})
     calculus = Calculus(written_out, env, trainable, known, solving=False,
                         gradients=made_of_gradients(program, trainable))

@@ -49,10 +49,21 @@ class Size:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the slope is the power within its errors; None where there is nothing to compare."""
+        """Whether the slope is the power within its errors; None where there is nothing to compare, and where the measured widths do
+        not tell (`is_not_resolved`)."""
         if self.slope is None or self.verdict not in ("inferred", "zero"):
             return None
-        return self.slope.is_zero if self.verdict == "zero" else self.slope.agrees(self.least, self.power)
+        if self.verdict == "zero":
+            return self.slope.is_zero
+        assert self.least is not None and self.power is not None
+        return None if self.is_not_resolved else self.slope.agrees(self.least, self.power)
+
+    @property
+    def is_not_resolved(self) -> bool:
+        """Whether the slope is not the power, but may still become it at larger widths."""
+        if self.slope is None or self.least is None or self.power is None or self.verdict != "inferred":
+            return False
+        return self.slope.agrees(self.least, self.power) is False and self.slope.may_tend_to(self.least, self.power)
 
     @property
     def settled(self) -> bool:
@@ -60,21 +71,22 @@ class Size:
         return self.power is not None and self.slope is not None and bool(self.slope.agrees(self.power, self.power))
 
     def text(self) -> str:
-        """`n^(-1/2)`, and the slope beside it, with `!` where it disagrees and `~` where smaller parts still show."""
+        """`n^(-1/2)`, and the slope beside it, with `!` where it disagrees, `?` where it may still become the
+        power, and `~` where smaller parts still show."""
         from tensorprog.powers.tables import power_of
 
         found = power_of("n", self.power) if self.verdict == "inferred" else self.verdict.replace("zero", "0")
         if self.slope is None:
             return found
         lower = self.verdict == "inferred" and self.agrees and not self.settled
-        mark = " !" if self.agrees is False else " ~" if lower else ""
+        mark = " !" if self.agrees is False else " ?" if self.is_not_resolved else " ~" if lower else ""
         return f"{found} [{self.slope.text()}]{mark}"
 
     def as_json(self) -> dict[str, object]:
         found: dict[str, object] = {"power": None if self.power is None else str(self.power), "verdict": self.verdict}
         if self.slope is not None:
             found |= {"slope": self.slope.exponent, "error": self.slope.error, "agrees": self.agrees,
-                      "settled": self.settled}
+                      "settled": self.settled, "not_resolved": self.is_not_resolved}
         return found
 
 
@@ -129,6 +141,9 @@ class Scale:
             lines += [f"{name} ({stage}): {size.text()} disagree" for name, stage, size in self.disagreements]
             if any(" ~" in cell for _, cells in columns for cell in cells):
                 lines.append("~ at these widths smaller parts still show, which have smaller powers")
+            if any(" ?" in cell for _, cells in columns for cell in cells):
+                lines.append("? not resolved: slopes may change with the width so much that these do not tell; larger widths, "
+                             "more seeds would")
         return "\n".join(lines)
 
     def plot(self, path: str | os.PathLike[str]) -> None:

@@ -218,14 +218,18 @@ class Calculus:
             return ZERO
         if term.fn == PRODUCT:
             return {Term(ACTIVE): sum(powers) + 1}
+        # Of finite rank and with singular values of 1: entries are 1/n, as those of an outer product with operator norm
+        # 1.
         return {Term(ACTIVE): Fraction(-1) if term.fn == POLAR else powers[1] - powers[0] - 1}
 
     def _dot(self, left: Value, right: Value, span: Span | None) -> Value:
-        """The sum over all entries: terms in step, but n for the independent ones of a random matrix."""
+        """The sum over all n**2 entries: terms in step, but n**(3/2) of the independent ones of a random matrix."""
         powers = [self.used(v, span) for v in (left, right)]
         if None in powers:
             return ZERO
         random = any(t.random for v in (left, right) for t in v)
+        # <outer(u, v), W> = <u, W v>: each coordinate of W v is a sum of independent terms, n**(1/2), and u may be in
+        # step with it.
         return {Term(NUMBER): sum(powers) + (Fraction(3, 2) if random else 2)}
 
     def cell(self, cell: Cell, site: Var | None) -> Value:
@@ -273,6 +277,8 @@ class Calculus:
         power = self.used(arg, span)
         if power is None:
             return ZERO
+        # Independent entries add up to n**(1/2) (central limit), updates to n, since they are in step with what
+        # training makes (law of large numbers): TP IV, 7.1.
         return joined({Term(ACTIVE, t.parts, site, written=t.written): p + power + (HALF if t.random else 1)}
                       for t, p in matrix.items())
 
@@ -398,6 +404,7 @@ class Calculus:
                 names = " and ".join(f"`{c.display}`" for c in dict.fromkeys(open_))
                 self._undecided(f"how a power of n is shared by {names}, of which only the product is used here", span)
             before = self._known(term, power)
+            # Of a product of k factors of one object, each has the k-th part.
             spreads[open_[0]] = -before / len(open_)
             self.solution.why_spread[open_[0]] = Reason(self._place(term, span), before, term.written)
 

@@ -9,6 +9,7 @@ from tensorprog.runtime.basis import (
     dimension,
     run_in_basis,
 )
+from tensorprog.runtime.diagonals import run_on_nodes
 from tensorprog.runtime.factored import Factored
 from tensorprog.runtime.functions import erf, function, gelu, relu, sigmoid, sigmoid_slope, silu, softplus, step, tanh_slope
 from tensorprog.runtime.haar import haar_matrix
@@ -55,6 +56,7 @@ __all__ = [
     "real_vector",
     "relu",
     "run_in_basis",
+    "run_on_nodes",
     "run_replicates",
     "sigmoid",
     "sigmoid_slope",

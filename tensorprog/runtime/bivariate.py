@@ -23,6 +23,7 @@ def upper_orthant(h, k, c, s):
     Source: A. Genz, Numerical computation of rectangular bivariate and trivariate normal and t probabilities,
     Statistics and Computing 14 (2004), section 2, after Drezner and Wesolowsky (1990).
     """
+    # P(x > 40) is 0 in double precision.
     if abs(h) > 40.0 or abs(k) > 40.0:
         return _far(h, k)
     if abs(c) < 0.925:
@@ -45,6 +46,7 @@ def _by_angle(h, k, c):
     mean_square = 0.5 * (h * h + k * k)
     total = 0.0
     for i in range(_X.size):
+        # The probability rises with the correlation by the density at (h, k) (Plackett 1954); the correlation is sin t.
         sn = math.sin(half_angle * (1.0 + _X[i]))
         total += _W[i] * math.exp((sn * h * k - mean_square) / (1.0 - sn * sn))
     return total * half_angle / (2.0 * math.pi) + _cdf(-h) * _cdf(-k)

@@ -121,6 +121,7 @@ class Careful:
         self._write(i[equal], j[equal], values, found, outputs, errors, symmetric)
         near = np.flatnonzero(~equal & (mark == 1))
         if len(near) > MOST_NEAR:
+            # With a seed of its own: errors are the same in every run.
             chosen = np.random.default_rng(0).choice(near, MOST_NEAR, replace=False)
             self._spread(i, j, np.sort(chosen), np.setdiff1d(near, chosen), outputs, errors, symmetric)
             near = np.sort(chosen)

@@ -39,6 +39,7 @@ def crossed(rows: Lines, columns: Lines, shape: tuple[int, int], tolerance: floa
         sample = np.concatenate([sample, rows(order[len(sample):count])])
         right = _axes(sample, tolerance / 2)
         taken = across[: max(FIRST, OVER * len(right))]
+        # A sample shows the axes of all rows only if it is several times as large as their number.
         if OVER * len(right) <= count and len(taken) >= OVER * len(right):
             left = np.linalg.pinv(right[:, taken].T) @ columns(taken)
             if np.sum((expected - left[:, checked].T @ right)**2) <= tolerance**2 * whole:
@@ -54,5 +55,6 @@ def _axes(sample: np.ndarray, tolerance: float) -> np.ndarray:
     if not np.all(np.isfinite(gram)):
         return sample
     sizes, vectors = np.linalg.eigh(gram)
+    # Small ones come first: what is dropped adds up to the tolerance's square of the energy.
     kept = np.cumsum(np.maximum(sizes, 0.0)) > tolerance**2 * np.trace(gram)
     return (vectors[:, kept] / np.sqrt(sizes[kept])).T @ sample

@@ -38,6 +38,7 @@ class Directions:
 
     def outside(self, rows: np.ndarray) -> np.ndarray:
         """The rows' parts orthogonal to all directions: [k, N]."""
+        # Twice is enough: the second step takes away the rounding of the first.
         for _ in range(2):
             rows = rows - (rows @ self.array.T / self.samples) @ self.array
         return rows
@@ -79,6 +80,8 @@ class Directions:
         first = len(values) - (count - 1)
         self._rows[1:count] = axes[:, first:].T.astype(self.entry) @ self._rows[1:self.count]
         self._energy[:count, :count] = 0.0
+        # Less what was dropped at most (frequent directions), so that what is met from now on can take the place of
+        # what is kept.
         self._energy[range(1, count), range(1, count)] = values[first:] - values[first - 1]
         self.count = count
 

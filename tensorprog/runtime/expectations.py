@@ -22,6 +22,10 @@ __all__ = ["arc0", "arc1", "arc2", "arc_mixed", "arc_mixed2", "arcsine", "cosine
 
 _TWO_PI = 2 * math.pi
 
+#: Of a sum of two means that is zero, relative to them: covariances that recursions computed differ by more than the last
+#: digit, and correlations may be above 1. Larger than that, so that both of a pair of signs are taken to be 0, or neither.
+ROUNDING = 1e-12
+
 
 def _of_record(name):
     """The scalar form of a nonlinearity, compiled."""
@@ -43,6 +47,7 @@ def __getattr__(name):
 
 @njit(cache=True)
 def tanh_slope(x):
+    # No overflow, and no difference of numbers that are nearly equal.
     e = math.exp(-2.0 * abs(x))
     return 4.0 * e / (1.0 + e)**2
 
@@ -113,6 +118,7 @@ def growth_less_one(k):
 @njit(cache=True)
 def sine_pair(k12, difference, total):
     """(exp(-difference/2) - exp(-total/2)) / 2, with total - difference = 4 k12; nothing overflows or cancels."""
+    # total - difference = 4 k12 takes the difference of the two exponentials apart without cancellation.
     size = -0.5 * math.exp(-0.5 * min(difference, total)) * math.expm1(-2.0 * abs(k12))
     return size if k12 >= 0.0 else -size
 
@@ -127,6 +133,7 @@ def determinant(k12, k11, k22):
 def cosine(k12, k11, k22):
     if k11 <= 0.0 or k22 <= 0.0:
         return 0.0
+    # Equal variances: rows that are the same have the correlation 1 exactly.
     c = k12 / k11 if k11 == k22 else k12 / math.sqrt(k11) / math.sqrt(k22)
     return min(max(c, -1.0), 1.0)
 
@@ -142,6 +149,7 @@ def sine(k12, k11, k22):
 def arcsine(k12, k11, k22):
     if k11 <= 0.0 or k22 <= 0.0:
         return 0.0
+    # arcsin(c) loses half of its digits near 1; the determinant keeps them.
     return math.atan2(k12, math.sqrt(determinant(k12, k11, k22)))
 
 
@@ -196,6 +204,7 @@ def arc_mixed(k11, k12, k22):
     if not (k11 > 0.0 and k22 > 0.0):
         return 0.0
     cosine_, sine_ = cosine(k12, k11, k22), sine(k12, k11, k22)
+    # 1 + c = s**2 / (1 - c), without cancellation for c near -1.
     whole = 1.0 + cosine_ if cosine_ >= 0.0 else sine_ * sine_ / (1.0 - cosine_)
     return math.sqrt(k11) * whole / (2.0 * math.sqrt(_TWO_PI))
 
@@ -230,7 +239,8 @@ def sign_mean(m, s):
 @njit(cache=True)
 def sign_of_sum(a, b, s):
     total = a + b
-    return 0.0 if abs(total) <= 8e-16 * (abs(a) + abs(b)) and s <= 1e-8 * abs(a) else sign_mean(total, s)
+    # A sum that is no more than rounding has no sign.
+    return 0.0 if abs(total) <= ROUNDING * (abs(a) + abs(b)) and s <= 1e-8 * abs(a) else sign_mean(total, s)
 
 
 @njit(cache=True)
@@ -239,4 +249,5 @@ def sign_pair(m1, k11, m2, k22, k12):
     if s1 <= 0.0 or s2 <= 0.0:
         return sign_mean(m1, s1) * sign_mean(m2, s2)
     both = upper_orthant(-m1 / s1, -m2 / s2, cosine(k12, k11, k22), sine(k12, k11, k22))
+    # E sign sign' = 4 P(both positive) - 1 - E sign - E sign'.
     return 4.0 * both - 1.0 - sign_mean(m1, s1) - sign_mean(m2, s2)

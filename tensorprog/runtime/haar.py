@@ -59,6 +59,8 @@ class Haar:
         new = _fresh(side.target, (pairs if side is image else image).inputs.array, len(directions))
         if side is image:
             pairs.inputs.append(new)
+            # share = 1/rho: O p' = sqrt(1/rho) r + sqrt(1 - 1/rho) zeta. With r, zeta spans this and the direction that
+            # O.T takes to 0, so that both are known from here on.
             new = np.sqrt(self.share) * directions
             if self.share < 1.0:
                 hidden = _fresh(image.source, image.inputs.array, len(directions))
@@ -74,6 +76,7 @@ def _fresh(space: Space, known: np.ndarray, count: int) -> np.ndarray:
     rows = space.normal(count)
     if len(known) + count < space.samples:
         for _ in range(2):
+            # Twice, for rounding.
             rows = rows - (rows @ known.T / space.samples) @ known
         rows = polished(rows)
     return rows
@@ -84,5 +87,6 @@ def haar_matrix(rows: Space, cols: Space, variance: float, ratios: tuple[float, 
     over n."""
     forward, backward = variance * ratios[1], variance * ratios[0]
     wide = ratios[0] < ratios[1]
+    # O.T of a tall matrix: a wide one has orthonormal rows.
     root = Haar(cols, rows, backward, forward, tolerance) if wide else Haar(rows, cols, forward, backward, tolerance)
     return Matrix(rows, cols, ratios, tolerance, ((1.0, root, wide),))

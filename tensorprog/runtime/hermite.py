@@ -189,6 +189,7 @@ class HermiteSeries:
         if self.means:
             whole, more = hard.expectations(*self.means, qa, qb, c)
             covariance = c * np.sqrt(qa * qb)
+            # E[F G] = E[F] E[G] + covariance * integral, solved for the integral.
             integral = (whole - self.mean_a[i] * self.mean_b[j]) / covariance
             error = np.maximum(error, (more + ROUNDING * np.abs(whole)) / np.abs(covariance))
         better = error < found[2][chosen]
@@ -203,6 +204,11 @@ class HermiteSeries:
     def units(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """What errors of rows i of u and j of v are relative to."""
         return self._sides[0].unit[i] * self._sides[1].unit[j]
+
+    @property
+    def unknown(self) -> np.ndarray:
+        """[n], whether the functions could not be integrated at the variance of a row, so that nothing is known of errors."""
+        return np.isinf(self._sides[0].error) | np.isinf(self._sides[1].error)
 
     @property
     def error(self) -> float:
@@ -322,6 +328,7 @@ def sum_series(series, call, i, c0, c, value, integral, doubt, with_integral):
                 own[k] = c[j + k] if j0 <= j + k < j1 else 0.0
         size = np.float64(largest(c, j) if whole else largest(own, 0))
         y = size if step == 1 else size * size
+        # A chunk more is eight more terms, which takes a factor y**8 off the bound.
         ratio = (y * y) * (y * y)
         ratio *= ratio
         power = (size if start == 1 else size * size) * ratio

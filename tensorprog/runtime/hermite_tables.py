@@ -42,6 +42,8 @@ def chebyshev(count: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _weights(count: int) -> np.ndarray:
+    # Of Chebyshev nodes of the first kind (Berrut and Trefethen, "Barycentric Lagrange interpolation", 2004, section
+    # 5).
     return (-1.0) ** np.arange(count) * np.sin(np.pi * (np.arange(count) + 0.5) / count)
 
 
@@ -73,6 +75,8 @@ def _project(z, values, out):
             total += w[j] * now[j]
         out[0] += total
         for n in range(1, order):
+            # he_n = (x he_{n-1} - sqrt(n-1) he_{n-2}) / sqrt(n); with the factor exp(-x**2 / 4) it neither grows nor is
+            # lost.
             a, b = 1.0 / math.sqrt(n), math.sqrt((n - 1.0) / n)
             total = 0.0
             for j in range(len(x)):
@@ -129,6 +133,7 @@ def nodes(functions: tuple[Function, ...], s: float, radius: float, longest: flo
 def coefficients(function: Function, s: float, order: int) -> tuple[np.ndarray, float, float]:
     """The first coefficients of f(s z), E f(s z)**2, and the error of f relative to the root of that: its rounding, or
     infinity if it could not be integrated."""
+    # he_n has local wavelengths of at least 2 pi / sqrt(n), of which a panel of 24 nodes holds two.
     longest = min(0.8, 12.8 / math.sqrt(order))
     for radius in RADII:
         z, w = nodes((function,), s, radius, longest)
@@ -144,6 +149,7 @@ def coefficients(function: Function, s: float, order: int) -> tuple[np.ndarray, 
     out = np.zeros(order)
     _project(z, values * w * density / math.sqrt(2 * math.pi), out)
     if function.parity >= 0:
+        # Exactly: the series leaves every second term out.
         out[1 - function.parity::2] = 0.0
     partition = function.partition(s * radius)
     if not partition.resolved or not (good or square == 0):
@@ -182,10 +188,12 @@ class Panel:
         noise = max(noise for _, _, noise in (*found, *probes))
         self.error = max(self.error, noise) if np.isfinite(self.table).all() else math.inf
         tails = np.cumsum((self.table**2)[:, ::-1], axis=1)[:, ::-1]
+        # Parseval: E f**2 is the sum of all a_n**2, so that the difference is what the table lacks.
         rest = np.abs(squares - tails[:, 0])
         self.left = BETWEEN * np.sqrt(np.concatenate([(tails + rest[:, None]).max(axis=0), [rest.max()]]))
         self.size = float(np.sqrt(squares.min()))
         self._columns: tuple[np.ndarray, np.ndarray] | None = None
+        # Bounds are roots, and those of two sides are multiplied: 1e-7 each makes rounding.
         self.enough = bool(self.left[-1] <= 1e-7 * self.size) or not math.isfinite(self.error)
 
     def columns(self, powers: np.ndarray) -> np.ndarray:

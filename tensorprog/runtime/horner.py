@@ -63,6 +63,7 @@ class _Series(VectorCode):
         constants = self._terms(self.begin)
         if self.joint:
             self.store(self.row(self.integral, 10, self.j), list(map(self.fused, lead, sums, constants)))
+            # n = start + step k: the terms times n + 1 are (start + 1) S plus step y dS/dy.
             sums = [self.fused(self._spread_int(self.step), builder.fmul(v, d), builder.fmul(self._following(), s))
                     for v, d, s in zip(y, slopes, sums)]
         self.store(self.row(self.value, 9, self.j), list(map(self.fused, lead, sums, constants)))

@@ -57,6 +57,7 @@ def at_jump(value: np.ndarray, terms: list[np.ndarray], run: float, at: float) -
     """Which elements of a family are 0 up to rounding, in a run whose largest number is `run`."""
     size = np.abs(np.atleast_1d(value))
     scale = max([run, *map(largest, terms)])
+    # So written that NaN counts as 0; whoever asks leaves it out.
     return ~(size > np.maximum(at * scale, NEAR_JUMP * largest(size)))
 
 

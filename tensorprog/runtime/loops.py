@@ -85,6 +85,7 @@ def team_sum(counter, slots, threads, rank, phase, value):
     """The sum of every thread's `value`; `phase` counts the sums so far."""
     if threads == 1:
         return value
+    # Two rows in turn: a thread may be on its way to the next sum while others still read this one.
     row = slots[phase & 1]
     row[rank * STRIDE] = value
     _arrive(counter)

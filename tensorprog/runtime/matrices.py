@@ -83,6 +83,8 @@ class Gaussian:
         side, other = self.sides[transposed], self.sides[not transposed]
         if not other.inputs.count:
             return 0.0
+        # Stein's lemma: E[dx/dg_k] = <g_k, x> / Var(g_k), which Zdot takes times the variance of this side; their
+        # quotient is 1/rho (TP III, App. F).
         across = (x @ other.outputs.array.T) * (side.variance / other.variance / x.shape[1])
         return across @ other.inputs.array
 
@@ -127,10 +129,12 @@ class Side:
         samples = x.shape[1]
         coefficients = x @ self.inputs.array.T / samples
         size = _squares(x) / samples
+        # Pythagoras. With tolerances below the rounding of this difference, it is found from the residual itself.
         missing = size - _squares(coefficients)
         tolerance = effective_tolerance(tolerance, self.inputs.count, samples, x.dtype)
         if tolerance**2 < CANCELLED:
             missing = self._missing(x, coefficients)
+        # So written that NaN counts as far: it gets no directions, and shows in the product.
         far = np.nonzero(~(missing <= tolerance**2 * size))[0]
         if len(far):
             self._extend(x[far], coefficients[far], size[far], tolerance)
@@ -147,6 +151,7 @@ class Side:
 
     def _residual(self, x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
         residual = x - coefficients @ self.inputs.array
+        # Once more: the first step leaves rounding relative to x, not to the residual.
         return residual - (residual @ self.inputs.array.T / x.shape[1]) @ self.inputs.array
 
     def _extend(self, x: np.ndarray, coefficients: np.ndarray, size: np.ndarray, tolerance: float) -> None:
@@ -260,6 +265,7 @@ def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, toleran
     below `rounding`, relative to the largest, are no more than that."""
     floor = rounding * max(1.0, float(values[0]))
     usable = int(np.sum(values > floor))
+    # What k eigenvectors explain of row b is sum_k values[k] vectors[b, k]**2.
     explained = np.cumsum(vectors[:, :usable] ** 2 * values[:usable], axis=1)
     left = np.max(np.diag(gram)[:, None] - explained, axis=0) if usable else np.zeros(0)
     if not usable or np.max(np.diag(gram)) <= tolerance**2:
@@ -272,6 +278,7 @@ def polished(directions: np.ndarray) -> np.ndarray:
     """Rows that are orthonormal up to conditioning, made so to rounding."""
     gram = (directions @ directions.T / directions.shape[1]).astype(float)
     values, vectors = np.linalg.eigh(gram)
+    # The inverse root of the Gram matrix changes the rows as little as possible.
     return ((vectors / np.sqrt(values)) @ vectors.T).astype(directions.dtype) @ directions
 
 
@@ -393,6 +400,7 @@ class Matrix:
         basis, scale = self.images.basis, self.images.scale
         rows = self.images.complete()
         change = rows - scale * basis.outputs.array if scale else rows
+        # Applied to x, outer(change, p) gives ratios[1] <p, x> change.
         factor = _Factor(1.0 / self.ratios[1], change, basis.inputs.array.copy())
         own: tuple[Root, ...] = ((scale, basis.owner, False),) if scale else ()
         return (*self.roots, *own), (*self.factors, factor)
@@ -408,6 +416,7 @@ class Matrix:
         images = self.images
         for factor in self.factors:
             coordinates = images.basis.coefficients(factor.right, self.tolerance)
+            # outer(u, v) @ p_k = ratios[1] <v, p_k> u, which is added to the image of p_k.
             change = coordinates.T @ ((factor.coef * self.ratios[1]) * factor.left)
             change += images.complete()
             images = _Images(images.basis, images.scale, change)
@@ -454,6 +463,7 @@ class Matrix:
         # It comes first, because a transposed product may give the basis new directions.
         fresh = scale * basis.owner.fresh_part(block, True) if scale else 0.0
         rows = self.images.complete()
+        # ratios[0] / ratios[1] = rho: p_k <z_k, y> is an average over the other width (TP III, App. F).
         across = (block @ rows.T) * (self.ratios[0] / self.ratios[1] / block.shape[1])
         return across @ basis.inputs.array[: len(rows)] + fresh
 

@@ -79,8 +79,10 @@ def _radii(planes, direction, level, power):
         slope = 0.0
         for j in range(direction.size):
             slope += planes[i, j] * direction[j]
+        # A plane that the ray does not meet: -1 lies outside of the range, and splits nothing.
         breaks[i] = -planes[i, -1] / slope if slope != 0.0 else -1.0
     r, w = _panels(breaks, 0.0, _REACH, 4.0 * 0.5**level)
+    # The volume element of polar coordinates: r in the plane, r**2 in space.
     return r, w * r**power * np.exp(-0.5 * r * r)
 
 
@@ -104,6 +106,7 @@ def _directions(planes):
     """The angles of lines through the origin, both ways."""
     angles = np.empty((planes.shape[0], 2))
     for i in range(planes.shape[0]):
+        # The line a x + b y = 0 has the direction (-b, a).
         angle = math.atan2(planes[i, 0], -planes[i, 1])
         angles[i, 0] = angle % (2.0 * math.pi)
         angles[i, 1] = (angle + math.pi) % (2.0 * math.pi)
@@ -133,6 +136,7 @@ def _crossings(planes):
         for j in range(i):
             cross = planes[i, 0] * planes[j, 1] - planes[i, 1] * planes[j, 0]
             if cross != 0.0:
+                # Cramer's rule.
                 found[i, j] = (planes[i, 1] * planes[j, 2] - planes[j, 1] * planes[i, 2]) / cross
     return found.ravel()
 
@@ -166,6 +170,7 @@ def _longitudes(planes):
         found[2 * i] = angle % (2.0 * math.pi)
         found[2 * i + 1] = (angle + math.pi) % (2.0 * math.pi)
         for j in range(i):
+            # Two great circles meet in the direction of the cross product of their normals.
             x = planes[i, 1] * planes[j, 2] - planes[i, 2] * planes[j, 1]
             y = planes[i, 2] * planes[j, 0] - planes[i, 0] * planes[j, 2]
             if x != 0.0 or y != 0.0:
@@ -182,6 +187,7 @@ def _colatitudes(planes, longitude):
     found = np.empty(planes.shape[0])
     for i in range(planes.shape[0]):
         across = planes[i, 0] * math.cos(longitude) + planes[i, 1] * math.sin(longitude)
+        # across sin(t) + c cos(t) = 0 at the colatitude t.
         found[i] = math.atan2(-planes[i, 2], across) % math.pi
     return found
 
@@ -199,6 +205,7 @@ def _space_points(planes, level):
             direction[1] = across * math.sin(longitudes[a])
             direction[2] = math.cos(colatitudes[b])
             r, w = _radii(planes, direction, level, 2)
+            # sin(colatitude) is the area element of the sphere.
             w = w * (outer[a] * middle[b] * across / _ROOT**3)
             store, weights, used = _append(store, weights, used, direction, r, w)
     return store[:used], weights[:used]

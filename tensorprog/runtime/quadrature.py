@@ -77,6 +77,7 @@ def _factor(covariance, order, determinant):
             rest[i, j] = covariance[order[i], order[j]]
     for k in range(size):
         pivot = rest[k, k]
+        # A variable that the earlier ones determine: `_at_mean` takes it at its mean.
         if not pivot > 0.0:
             continue
         chol[k, k] = math.sqrt(pivot)
@@ -126,6 +127,7 @@ def _anchor(plane, row, order, chol, level, mean, z, start):
     """
     size = len(order)
     blur = 0.0
+    # Later variables are still random here; they smooth a kink over their spread.
     for j in range(level + 1, size):
         blur += row[j] * row[j]
     slope = row[level]
@@ -229,6 +231,7 @@ def _panel(level, panel, spread, state):
         scatter += _FINE[k] * abs(found[0, k] - 0.5 * fine)
     difference = abs(fine - coarse)
     if scatter > 0.0 and difference > 0.0:
+        # QUADPACK's scaling: for smooth functions, the error of the finer rule is far below the difference of the two.
         difference = scatter * min(1.0, (200.0 * difference / scatter)**1.5)
     half = 0.5 * (panel[2] - panel[1])
     panel[3], panel[4], panel[5], panel[6] = half * fine, half * difference, half * error, half * size
@@ -284,6 +287,7 @@ def _first_pass(level, panels, used, spread, state):
             middle = anchors[int(panels[i, 0]), 0] + 0.5 * (panels[i, 1] + panels[i, 2])
             if (abs(middle) > _FAR * spread) != far:
                 continue
+            # What is below this adds nothing to a sum in double precision.
             if not far or not _look(level, panels[i], spread, state) < 1e-19 * size:
                 _panel(level, panels[i], spread, state)
                 size += panels[i, 6]
@@ -335,6 +339,7 @@ def _integral(level, state):
     count = _cut(cuts, state[7][level], _place(level, mean, spread, state), spread)
     used = _panels(panels, cuts, state[7][level], count)
     _first_pass(level, panels, used, spread, state)
+    # Errors of inner integrals are noise for outer ones, which could not converge below them.
     tolerance = _INNER if level > 0 else _OUTER
     settled, stuck = 0.0, 0
     value, estimate, error, size = _sums(panels, used)
@@ -342,6 +347,7 @@ def _integral(level, state):
         worst = _worst(panels, used)
         before, old = panels[worst, 4], panels[worst, 3]
         middle = 0.5 * (panels[worst, 1] + panels[worst, 2])
+        # There is no number between the ends: the estimate is moved to the error, and the panel left.
         if panels[worst, 2] - panels[worst, 1] <= 1e-14 * abs(middle):
             settled += before
             panels[worst, 4] = 0.0
@@ -352,6 +358,7 @@ def _integral(level, state):
             _panel(level, panels[used], spread, state)
             after = panels[worst, 4] + panels[used, 4]
             change = abs(panels[worst, 3] + panels[used, 3] - old)
+            # Rounding, as QUADPACK detects it: a bisection has changed neither the value nor the estimate.
             stuck += 1 if after > 0.9 * before and change <= 1e-5 * abs(old) else 0
             used += 1
         value, estimate, error, size = _sums(panels, used)

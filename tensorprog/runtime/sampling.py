@@ -63,6 +63,7 @@ class Space:
     def uniform(self, count: int) -> np.ndarray:
         """`count` fresh coordinates, uniform on (0, 1): [count, N]."""
         if self.plain:
+            # 0 would have an infinite quantile.
             return np.maximum(self._generator.random((count, self.samples)), 2.0**-53)
         rows = np.concatenate([self._take(part) for part in _split(count, LATER_BLOCK)])
         return np.concatenate([rows, rows], axis=1) if self.mirrored else rows

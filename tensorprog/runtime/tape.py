@@ -158,6 +158,7 @@ def _fill(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Plane, 
     """Fills out[i, j] for rows[i] and columns[j]; returns the error, or None if rows differ in their steps."""
     errors = [0.0]
     both, at, where = np.intersect1d(rows, columns, return_indices=True)
+    # Equal rows go through other steps than different ones: [i = j] is 1 for them.
     if len(both):
         root = plan.key(0, 0)
         steps = plan.ordered((root,), (max(both) + 1, max(both) + 1))
@@ -166,6 +167,7 @@ def _fill(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Plane, 
         everything = np.ones(len(steps.keys), bool)
         out[at, where] = _each_row(plan, steps, everything, steps.places((root,)), both, errors)[0]
     if len(rows) * len(columns) > len(both):
+        # If rows are columns, one tape with two roots gives (i, j) and (j, i) from what both need.
         turned = len(both) == len(rows) == len(columns)
         roots = (plan.key(0, 1), plan.key(1, 0)) if turned else (plan.key(0, 1),)
         steps = plan.ordered(roots, plan.extents)
@@ -197,6 +199,7 @@ def _each_pair(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Pl
     first, second = (_occurs(plan.tape, steps.keys, row) for row in (0, 1))
     products = first & second & np.isin(steps.keys[:, 0], [*plan.tape.grams])
     chosen = first & second & ~products
+    # What is read of one row alone, or of none, is computed once for each row.
     given = steps.read_by(chosen) & ~(first & second)
     given = np.flatnonzero(given & ~second), np.flatnonzero(given & second)
     known = (_each_row(plan, steps, ~second, given[0], rows, errors),

@@ -125,6 +125,8 @@ class Updates:
 
     def add(self, coef: float, other: Updates, transposed: bool = False) -> Updates:
         """self + coef * other (or its transpose); `other` may be a matrix without a random part."""
+        # A part that both have, as the decayed second moment of Adam, is counted once, with the sum of its
+        # coefficients.
         other = as_updates(other)
         other = other.turned() if transposed else other
         found = {id(part): (c, part) for c, part in self.parts}
@@ -224,6 +226,8 @@ class Updates:
         if low is None:
             u, sizes, vh = np.linalg.svd(self.array().astype(float))
             return u.T * root, sizes / root**2, vh * root
+        # Singular values of outer products from two triangles of their size: sum_k outer(left[k], right[k]) = Q1 (R1
+        # R2.T) Q2.T.
         one, first = np.linalg.qr(low.left.T)
         other, second = np.linalg.qr(low.right.T)
         u, sizes, vh = np.linalg.svd(first @ second.T)
@@ -305,6 +309,7 @@ def polar_adjoint(matrix: Updates, bar: Updates) -> Updates:
     left, sizes, right = _vectors(matrix)
     ahead, back = bar.apply(right), bar.apply(left, transposed=True)
     inner = left @ ahead.T * (matrix.ratios[0] / left.shape[1])
+    # Of M = P H with H symmetric, P turns by the antisymmetric part alone, divided by sums of singular values.
     turning = (inner - inner.T) / (sizes[:, None] + sizes)
     one = turning.T @ left + (ahead - inner.T @ left) / sizes[:, None]
     other = (back - inner @ right) / sizes[:, None]

@@ -44,9 +44,12 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     try:
         orders = find_orders(program, env)
     except Unfollowed as reason:
-        if reason.error is not None and not isinstance(reason.error, PowerError):
+        span = reason.statement.span if reason.statement is not None else None
+        if isinstance(reason.error, PowerError) and reason.error.code == "TP515":
+            reporter.error("TP515", reason.error.message, span, help=reason.error.help)
+        elif reason.error is not None and not isinstance(reason.error, PowerError):
             reporter.error("TP519", f"the outputs need a series in powers of n, and that of {reason} is not known",
-                           reason.statement.span, help="scale the program so that all outputs are leading terms (maximal "
+                           span, help="scale the program so that all outputs are leading terms (maximal "
                            "update parametrization), or update by multiples of gradients")
         return None
     powers = orders.powers()

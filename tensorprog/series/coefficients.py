@@ -11,6 +11,7 @@ from tensorprog.ir.program import (
     SCALAR,
     Accum,
     Cell,
+    Contract,
     Elementwise,
     For,
     Let,
@@ -93,8 +94,10 @@ class Source:
         """What it multiplies a vector by."""
         statement = self.at.statement
         if self.term is not None:
+            assert isinstance(statement, MatStore | MatAccum)
             return Number().times(statement.terms[self.term].coef)
-        op = statement.op
+        op = self.at.op
+        assert isinstance(op, Elementwise | Contract)
         left, right = op.args if isinstance(op, Elementwise) else (op.left, op.right)
         if isinstance(op, Elementwise) and op.fn == "div":
             return Number().over(right)
@@ -135,7 +138,7 @@ def _flows_of(linear: Linear, at: At) -> list[Flow]:
     def taken_apart(value: Var, number: Number) -> None:
         if STATE not in linear.kinds.get(value, NONE):
             return  # what a source made of it is counted where that lands
-        match linear.makers[value].statement.op:
+        match linear.makers[value].op:
             case Load(cell=cell, items=items) if cell in linear.sums:
                 named(number, cell, items, value)
             case Elementwise(fn="add" | "sub" as fn, order=0, args=(a, b)):
@@ -215,7 +218,7 @@ def _follow(linear: Linear, source: Source) -> None:
     if source.term is not None:
         source.landed[at.statement.cell] = [at]
         return
-    source.closure.add(at.statement.var)
+    source.closure.add(at.var)
     within = [p for p in linear.places if p.loops[: len(at.loops)] == at.loops]
     while True:
         size = len(source.closure)
@@ -374,7 +377,7 @@ class SumsAsNumbers:
         moving = [p for p in inside if self._is_elementwise(p.statement, p.loops)]
         if not moving:
             return
-        if any(p.statement.var in self.readings for p in inside if isinstance(p.statement, Let)) or any(
+        if any(p.var in self.readings for p in inside if isinstance(p.statement, Let)) or any(
                 s.at in inside or any(p in inside for places in s.landed.values() for p in places) for s in self.sources):
             raise NotLinear("a loop over elements that does more")
         for place in moving:
@@ -404,10 +407,10 @@ class SumsAsNumbers:
         context = self._context(place.loops)
         if at is None or not set(context) & set(at.loops):
             return var
-        if operands(at.statement.op) or any(
+        if operands(at.op) or any(
                 loop.var in loop_names(e) for loop in context for e in integers(at.statement)):
             raise NotLinear("a number for each element")
-        return self.builder.let(at.statement.op, var.type, var.name)
+        return self.builder.let(at.op, var.type, var.name)
 
 
 def _over(body: list[Statement], loops: Iterable[For], builder: Builder) -> tuple[Statement, ...]:

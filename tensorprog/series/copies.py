@@ -81,7 +81,7 @@ class Copier:
             if (value := defined(statement)) is not None:
                 writers.setdefault(value, []).append(statement)
         found: set[Var | Cell] = set()
-        waiting: list[Var | Cell] = [at.statement.var]
+        waiting: list[Var | Cell] = [at.var]
         while waiting:
             value = waiting.pop()
             if value in found or not self.linear.kinds.get(value, NONE):
@@ -105,7 +105,7 @@ class Copier:
     def _require_unchanged(self, at: At, needed: set[Var | Cell], states: set[Cell]) -> None:
         """Between a state's load and the reading, nothing may change the state."""
         places, end = self.linear.places, self.linear.position(at.statement)
-        loads = [k for k, p in enumerate(places) if isinstance(p.statement, Let) and p.statement.var in needed
+        loads = [k for k, p in enumerate(places) if isinstance(p.statement, Let) and p.var in needed
                  and set(cells_read(p.statement)) & states and p.loops[:len(at.loops)][:1] == at.loops[:1]]
         first = min(loads, default=end)
         if any(written(p.statement) in states for p in places[first:end]):
@@ -179,6 +179,7 @@ class Copier:
             if value.type.shape:
                 value = builder.let(Pick(value, entry), replace(value.type, shape=()))
             return builder.let(Place(value, entry, var.type.shape), var.type)
+        assert isinstance(op, Contract)
         (rest, axes), (_, letters) = (op.left, op.left_axes), (op.right, op.right_axes)
         if not has_width(rest):
             (rest, axes), (_, letters) = (op.right, op.right_axes), (op.left, op.left_axes)
@@ -214,6 +215,7 @@ class Copier:
             if not isinstance(term, OuterTerm) or not mine and not {term.left, term.right} & source.closure:
                 continue
             left, right = self._operand(term.left, source.closure), self._operand(term.right, source.closure)
+            # <W, outer(u, x)> = <u, W x>.
             product = builder.let(MatMul(state, items, False, right), TensorType(state.type.rows), "z")
             value = builder.moment(builder.mul(left, product))
             yield value if term.coef is None or mine else builder.mul(self._fixed(term.coef), value)
@@ -227,15 +229,15 @@ class Copier:
     def _outer(self, value: Var, source: Source, numbers: tuple[Var, ...] = ()) -> _Outer | None:
         """What a source adds to a width x finite matrix as an outer product, as the gradient of `U @ x` is one."""
         at = self.linear.makers.get(value)
-        match at and at.statement.op:
+        match at and at.op:
             case Elementwise(fn="mul", order=0, args=(a, b)) if SCALAR in (a.type, b.type):
                 number, rest = (a, b) if a.type == SCALAR else (b, a)
-                if value is source.at.statement.var:
+                if value is source.at.var:
                     return self._outer(rest, source, numbers)
                 return None if self.linear.kinds.get(number, NONE) else self._outer(rest, source, (*numbers, number))
             case Contract(left=vector, left_axes="", right=array, right_axes=axes, out_axes=out) \
                     | Contract(left=array, left_axes=axes, right=vector, right_axes="", out_axes=out) \
-                    if has_width(vector) and not has_width(array) and out == axes and value is not source.at.statement.var:
+                    if has_width(vector) and not has_width(array) and out == axes and value is not source.at.var:
                 return _Outer(numbers, vector, array, axes)
             case _:
                 return None
@@ -255,7 +257,7 @@ class Copier:
         outers = [self._outer(p.statement.value, source) for p in places]
         if None in outers or any(p.statement.items for p in places):
             return None
-        made = [self.linear.makers[o.array].statement.op for o in outers]
+        made = [self.linear.makers[o.array].op for o in outers]
         inner = {loop.var for p in places for loop in p.loops} - {loop.var for loop in source.around}
         if any(op != made[0] or operands(op) for op in made) or inner & {
                 n for e in integers(Let(outers[0].array, made[0])) for n in loop_names(e)}:
@@ -327,7 +329,7 @@ class Copier:
         if at is None:
             return var
         if var not in self.vars:
-            op = map_op_indices(map_op_vars(at.statement.op, self._fixed), self.names)
+            op = map_op_indices(map_op_vars(at.op, self._fixed), self.names)
             self.vars[var] = self.builder.let(op, var.type, var.name)
             self._require_no_step(self.builder.block[-1])
         return self.vars[var]

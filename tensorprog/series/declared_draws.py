@@ -38,6 +38,7 @@ def shape_of(initial: Initial) -> tuple[IntExpr, ...]:
 
 def without_small_starts(program: Program, powers: Powers, env: Mapping[str, object]) -> Program:
     """The program in which declared arrays start at zero that updates of a larger power of n are added to."""
+    # In units of the power of n that updates have, a draw of a smaller power is 0.
     return replace(program, initials=tuple(
         replace(i, law=Law("zero")) if is_finite(i) and initial_power(program, i, env) != powers[i.cell] else i
         for i in program.initials))

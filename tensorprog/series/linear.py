@@ -30,6 +30,7 @@ from tensorprog.ir.program import (
     MatrixType,
     MatStore,
     Moment,
+    Op,
     OuterTerm,
     Pick,
     Place,
@@ -70,6 +71,18 @@ class At:
     statement: Statement
     loops: tuple[For, ...]
 
+    @property
+    def var(self) -> Var:
+        """The temporary that the statement defines."""
+        assert isinstance(self.statement, Let)
+        return self.statement.var
+
+    @property
+    def op(self) -> Op:
+        """What that is."""
+        assert isinstance(self.statement, Let)
+        return self.statement.op
+
 
 @dataclass(slots=True)
 class Linear:
@@ -95,8 +108,8 @@ class Linear:
     def __post_init__(self) -> None:
         self.places = list(_places(self.body, ()))
         self.positions = {id(p.statement): k for k, p in enumerate(self.places)}
-        self.makers = {p.statement.var: p for p in self.places if isinstance(p.statement, Let)}
-        averages = [p for p in self.places if isinstance(p.statement, Let) and isinstance(p.statement.op, Moment)]
+        self.makers = {p.var: p for p in self.places if isinstance(p.statement, Let)}
+        averages = [p for p in self.places if isinstance(p.statement, Let) and isinstance(p.op, Moment)]
         for loop in (s for s in walk(self.body) if isinstance(s, For)):
             inside = {c for s in walk(loop.body) if (c := written(s)) is not None}
             if inside & self.states and any(loop in p.loops for p in averages):
@@ -145,6 +158,7 @@ class Linear:
                 self._step(place.statement)
             if before == self.kinds:
                 break
+        # Only now: while kinds grow, a sum looks mixed whose other term is not reached yet.
         self.settled = True
         for place in self.places:
             self._step(place.statement)
@@ -153,6 +167,7 @@ class Linear:
         """Refuse a sum with what does not depend on states, once that is known of its terms."""
         if self.settled:
             raise NotLinear("a sum with something that training does not change")
+
     def _step(self, statement: Statement) -> None:
         match statement:
             case Let(var=var):
@@ -190,6 +205,7 @@ class Linear:
             case Elementwise(fn="mul", order=0, args=pair):
                 return self._product(args, list(pair), let)
             case Elementwise(fn="div", order=0, args=(top, bottom)):
+                # Divided by what training decides: times the number 1/bottom.
                 if get(bottom, NONE):
                     return self._product([get(top, NONE), frozenset({NUMBER})], [top, bottom], let)
                 return get(top, NONE)
@@ -225,6 +241,7 @@ class Linear:
         if has_width(let.var):
             self._mixed()
             return one | two
+        # A number that is affine in states is no reading, but a number like any other.
         return frozenset({NUMBER})
 
     def _of_term(self, term: Term) -> Kinds:
@@ -246,7 +263,7 @@ class Linear:
 
     def is_zero(self, var: Var) -> bool:
         place = self.makers.get(var)
-        return place is not None and isinstance(place.statement.op, Const) and place.statement.op.value == 0
+        return place is not None and isinstance(place.op, Const) and place.op.value == 0
 
     # --- what there is ---
 

@@ -22,8 +22,10 @@ from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import PowerError, Powers, initial_power
 from tensorprog.series.declared_draws import is_finite
 from tensorprog.series.parts import Part, Series
-from tensorprog.series.recipes import Node, NoSeries, Recipe, Recipes
+from tensorprog.series.recipe import Node, NoSeries, Recipe
+from tensorprog.series.recipes import Recipes
 
+# Powers that grow for so many rounds grow in every iteration of a loop.
 MAX_ROUNDS = 200
 
 
@@ -97,6 +99,7 @@ def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
         power = initial_power(program, initial, env)
         if power is None:
             continue
+        # A declared array without a width is the same for all coordinates: no average over them makes it vanish.
         symmetric = not is_finite(initial) and centred_variance(initial) is not None
         part = Part(power, bit if symmetric else 0)
         bit <<= symmetric

@@ -54,6 +54,7 @@ def product(parts: Iterable[Part]) -> Part:
     power, odd, unsure = Fraction(0), 0, 0
     for part in parts:
         power += part.power
+        # Odd times odd is even.
         odd ^= part.odd
         unsure |= part.unsure
     return Part(power, odd & ~unsure, unsure)
@@ -64,6 +65,7 @@ def merged(parts: Iterable[Part]) -> Part:
     first, *others = parts
     unsure = first.unsure
     for other in others:
+        # A sum of what is odd and what is even is neither.
         unsure |= other.unsure | (first.odd ^ other.odd)
     return Part(first.power, first.odd & ~unsure, unsure)
 
@@ -74,6 +76,7 @@ def through(part: Part, parity: str) -> Part:
         return part
     if parity == "even":
         return Part(part.power, 0, part.unsure)
+    # A function without parity of something odd is neither.
     return Part(part.power, 0, part.unsure | part.odd)
 
 

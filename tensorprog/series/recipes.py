@@ -11,16 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations_with_replacement
 from math import factorial, prod
 
-from tensorprog.ir.build import Builder
 from tensorprog.ir.primitives import degree as homogeneous_degree
 from tensorprog.ir.primitives import last_derivative, parity, slope_of_kink
 from tensorprog.ir.program import (
-    Cell,
     Const,
     Contract,
     Elementwise,
@@ -41,56 +38,9 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.powers import PowerError, reject
 from tensorprog.passes.rewrite import map_op_vars
+from tensorprog.series.matrix_functions import MatrixFunctions
 from tensorprog.series.parts import DEPTH, HALF, ONE, Part, merged, product, through
-
-Node = Var | Cell
-Need = tuple[Node, Part]
-
-FINITE_WIDTH = ("this needs the fluctuation of an average that does not vanish: a correction of finite width, which no "
-                "limit has")
-DELTA = "this needs the derivative of a jump, to a higher order than a limit is taken here"
-
-
-class Writer:
-    """What emission asks for: the parts of operands in the program that is written."""
-
-    builder: Builder
-
-    def part(self, node: Var, part: Part) -> Var:
-        """The temporary that holds a part of a temporary."""
-        raise NotImplementedError
-
-    def cell(self, cell: Cell, part: Part) -> Cell:
-        """The cell that holds a part of a cell."""
-        raise NotImplementedError
-
-    def total(self, node: Var, parts: tuple[Part, ...]) -> Var:
-        """The sum of parts of a temporary; zeros if there are none."""
-        found = [self.part(node, p) for p in parts]
-        if not found:
-            return self.builder.const(0, node.type)
-        whole = found[0]
-        for other in found[1:]:
-            whole = self.builder.add(whole, other)
-        return whole
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """A term of a result: its part, the parts that it needs, and how it is written. `refused` says why it cannot be."""
-
-    part: Part
-    needs: tuple[Need, ...]
-    emit: Callable[[Writer], object] | None
-    refused: str = ""
-
-
-def refusal(part: Part, why: str) -> Recipe:
-    return Recipe(part, (), None, why)
-
-
-class NoSeries(Exception):
-    """An operation whose series is not known here."""
+from tensorprog.series.recipe import DELTA, FINITE_WIDTH, Need, Node, Recipe, Writer, refusal
 
 
 class Recipes:
@@ -99,6 +49,7 @@ class Recipes:
 
     def __init__(self, parts: Callable[[Node], tuple[Part, ...]], numbers: Mapping[Var, Fraction], base: str | None):
         self.parts, self.numbers, self.base = parts, numbers, base
+        self.functions = MatrixFunctions(parts, numbers.get)
         self.forms: dict[tuple[Var, Part], Mapping[tuple[Var, Part], int]] = {}
 
     def of(self, let: Let) -> list[Recipe]:
@@ -113,6 +64,7 @@ class Recipes:
             case Const(value=0):
                 return []
             case WidthConst(width=width):
+                # n is n**1 times 1, another width n**1 times its ratio to n.
                 part = Part(Fraction(1))
                 number = Const(Fraction(1)) if width == self.base else op
                 return [Recipe(part, (), lambda w: w.builder.let(number, let.var.type))]
@@ -132,7 +84,7 @@ class Recipes:
                     Contract(w.part(left, a), op.left_axes, w.part(right, b), op.right_axes, op.out_axes), let.var.type))
                     for a in self.parts(left) for b in self.parts(right)]
             case MatDot():
-                raise NoSeries("the inner product of two matrices")
+                return list(self.functions.inner(op, let.var.type))
         inputs = operands(op)
         if not inputs:
             return [Recipe(ONE, (), lambda w: w.builder.let(op, let.var.type))]
@@ -216,6 +168,7 @@ class Recipes:
             return
         around = merged(largest)
         for steps in _combinations(lower, around.power):
+            # 1 / b**(m + 1) is odd in what b is odd in if m is even.
             inverse = product((through(_inverse(around), "odd" if len(steps) % 2 == 0 else "even"), *steps)).scaled(
                 -len(steps) * around.power)
             for p in self.parts(top):
@@ -224,6 +177,7 @@ class Recipes:
                     value = w.builder.div(w.part(top, p), b)
                     for step in steps:
                         value = w.builder.div(w.builder.neg(w.builder.mul(value, w.part(bottom, step))), b)
+                    # A multiset of steps stands for all of its orders.
                     return _times(w, value, _orderings(steps))
                 yield Recipe(product((p, inverse)), ((top, p), *((bottom, q) for q in (*largest, *steps))), emit)
 
@@ -237,11 +191,13 @@ class Recipes:
         if around.power and number is None:
             raise PowerError("TP503", "a power of n whose exponent is computed by the program",
                              "write the exponent as a number or a parameter, as in `n**(1/2)`")
+        # 0**k = 0 for k > 0.
         if not largest and (number is None or number > 0):
             return
         needs = ((exponent, ONE),) if self.parts(exponent) else ()
         for steps in _combinations(lower, around.power):
             m = len(steps)
+            # The m-th derivative of x**k is zero for m > k.
             if number is not None and number.denominator == 1 and 0 <= number < m:
                 continue
             even = None if number is None or number.denominator != 1 else (number - m) % 2 == 0
@@ -280,6 +236,7 @@ class Recipes:
                                                    else w.builder.sub(b, a))
                     return w.builder.mul(chosen, w.part(arg, step))
                 yield Recipe(product((base.scaled(-top), step)), (*needs, (arg, step)), emit)
+        # Where the operands cross at first, second-order terms meet a Dirac delta.
         for a, b in combinations_with_replacement(lower, 2):
             yield refusal(product((base.scaled(-top), a, b)).scaled(-top), DELTA)
 
@@ -295,6 +252,7 @@ class Recipes:
                 yield Recipe(ONE, (), lambda w: w.builder.elementwise(op.fn, w.builder.const(0, arg.type),
                                                                       order=op.order))
             return
+        # Around zero: phi(d) = phi(0) + phi'(0) d + ...
         if degree is None and (not largest or largest[0].power < 0):
             largest, lower = (), (*largest, *lower)
         around = merged(largest) if largest else ONE
@@ -303,6 +261,7 @@ class Recipes:
             own = parity(op.fn, op.order + m)
             if not largest and own == "odd":
                 continue  # zero at zero
+            # The derivative of order k of a homogeneous function has the degree less k.
             power = Fraction(0) if degree is None else (degree - op.order - m) * around.power
             value = through(Part(Fraction(0), around.odd, around.unsure), own)
             part = product((value, *steps)).scaled(power)
@@ -327,7 +286,7 @@ class Recipes:
     def of_term(self, term: Term) -> list[Recipe]:
         """The recipes of a term of a matrix, whose powers are those of operators; what they emit are terms."""
         if isinstance(term, FunctionTerm):
-            raise NoSeries("a function of a matrix")
+            return self.functions.of(term)
         coefs: tuple[Part | None, ...] = self.parts(term.coef) if term.coef is not None else (None,)
         found = []
         for c in coefs:
@@ -340,6 +299,7 @@ class Recipes:
             *_coef(w, factor), w.cell(term.cell, m), term.items, term.transposed)) for m in self.parts(term.cell)]
 
     def _outers(self, term: OuterTerm, factor: tuple[Need, ...]) -> list[Recipe]:
+        # As an operator, an outer product is n times as large as its entries.
         return [Recipe(product([*(p for _, p in factor), a, b]).scaled(Fraction(1)),
                        (*factor, (term.left, a), (term.right, b)), lambda w, a=a, b=b: OuterTerm(
                            *_coef(w, factor), w.part(term.left, a), w.part(term.right, b)))
@@ -374,9 +334,11 @@ def _combinations(lower: tuple[Part, ...], top: Fraction) -> Iterator[tuple[Part
     waiting: list[tuple[Part, ...]] = [()]
     while waiting:
         shorter = waiting.pop(0)
+        # Multisets: parts in the order of `lower`.
         start = lower.index(shorter[-1]) if shorter else 0
         for part in lower[start:]:
             longer = (*shorter, part)
+            # What is smaller than the largest part by more than DEPTH is not followed.
             if sum(p.power - top for p in longer) >= -DEPTH:
                 yield longer
                 waiting.append(longer)

@@ -58,6 +58,7 @@ def split(program: Program, draws: frozenset[str], coefficients: frozenset[str])
     moving = _dependent(program.body, lambda s: isinstance(s, Let) and isinstance(s.op, InputRef) and s.op.name in draws
                         or getattr(written(s), "name", None) in coefficients)
     averaged = _dependent(program.body, lambda s: isinstance(s, Let) and isinstance(s.op, Moment))
+    # A draw or training enters a vector, and so the averages over it.
     if any(has_width(v) for v in moving):
         return None
     ends = _ends(program, moving, averaged)

@@ -38,6 +38,7 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.differentiate import differentiate, used_names
+from tensorprog.passes.forward_copies import forward_copies
 from tensorprog.passes.hoist import hoisted, spread
 from tensorprog.passes.kernels import plan_kernels
 from tensorprog.passes.limit import leading_terms
@@ -56,6 +57,7 @@ def superposed(program: Program, env: Mapping[str, object]) -> tuple[Program, fr
     """A limit program by series, whose declared objects are of order one, with training as equations between numbers; and
     the names of the families of these, none if the program stays as it is."""
     changed = cells_written(program.body)
+    # The next terms of declared objects: they begin as zero, and training alone fills them.
     states = frozenset(i.cell for i in program.initials
                        if i.law.name == "zero" and i.cell in changed and has_width(i.cell))
     try:
@@ -72,7 +74,7 @@ class _Superposition:
         self.linear = Linear(self.rest, states)
         self.flows = all_flows(self.linear)
         self.sources = sources_of(self.linear, self.flows, self.builder)
-        self.readings = {at.statement.var: at for at in self.linear.readings()}
+        self.readings = {at.var: at for at in self.linear.readings()}
         self.copier = Copier(self.linear, self.builder)
 
     def _split(self, states: frozenset[Cell]) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
@@ -83,6 +85,7 @@ class _Superposition:
         if rest is None:
             raise NotLinear("nothing that is trained is read")
         body = contract_cells(self.whole.with_body((*before, *rest.body))).body
+        body = forward_copies(body, frozenset(fixed) | states)
         return body[: len(before)], body[len(before):]
 
     def program(self) -> tuple[Program, frozenset[str]]:
@@ -141,8 +144,8 @@ class _Superposition:
 
     def _loops_of(self, at: At) -> tuple[For, ...]:
         """The loops around a reading within a step, and those over its entries."""
-        axes = [For(f"{at.statement.var.name}_{k}", IntLit(0), size, 1, ())
-                for k, size in enumerate(at.statement.var.type.shape)]
+        axes = [For(f"{at.var.name}_{k}", IntLit(0), size, 1, ())
+                for k, size in enumerate(at.var.type.shape)]
         return (*self.linear.context(at), *axes)
 
     def _kernel(self, loops: tuple[For, ...], read: Cell, source: Source, added: Cell, state: Cell,

@@ -27,7 +27,7 @@ from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.series.orders import Needed, Orders, recipes_for
 from tensorprog.series.parts import Part
-from tensorprog.series.recipes import Writer
+from tensorprog.series.recipe import Writer
 
 
 def write(orders: Orders, needed: Needed) -> Program:
@@ -82,6 +82,7 @@ class _Writer(Writer):
 
         def scaled(law: Law) -> Law:
             powers = size_of(law)
+            # Lengths are divided by n**power, variances by its square.
             return replace(law, args=tuple(_scaled(a, -power * powers[k], base) if k in powers else a
                                            for k, a in enumerate(law.args)))
 

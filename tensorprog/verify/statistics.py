@@ -23,6 +23,9 @@ ROUNDING = 1e-12, 1e-14
 POWERS = np.linspace(-3.0, 1.0, 801)
 RESOLUTION = 1e-6
 
+# A share of the largest square that is none.
+NEGLIGIBLE = 1e-100
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -76,6 +79,7 @@ def extrapolate(widths: Sequence[int], samples: np.ndarray, power: float | None 
     value, parts, unsure, described = (np.stack(part) for part in zip(*rows, strict=True))
     pick = (np.where(described.any(axis=0), described.argmax(axis=0), 1), np.arange(samples.shape[2]))
     sampling = parts[pick].sum(axis=1)
+    # Degrees of freedom of a sum of variances by Welch and Satterthwaite, here over widths.
     freedom = sampling ** 2 / (parts[pick] ** 2).sum(axis=1) * (samples.shape[1] - 1)
     return Estimate(value[pick], sampling + unsure[pick], freedom)
 
@@ -158,6 +162,7 @@ def _fit(n: np.ndarray, means: np.ndarray, smooth: np.ndarray, variances: np.nda
     of such a chi-squared [J]."""
     from scipy.special import chdtrc
 
+    # Relative to the smallest width, so that the columns are of one size.
     basis = (n.min() / n)[:, None] ** np.array([0.0, *bias])
     weights = 1 / np.sqrt(smooth.T)
     solve = np.linalg.pinv(weights[:, :, None] * basis) * weights[:, None, :]
@@ -176,6 +181,7 @@ def significance(estimate: Estimate, limit: Estimate, level: float) -> tuple[np.
     from scipy.special import stdtrit
 
     variance = estimate.variance + limit.variance
+    # Welch and Satterthwaite again, of two independent variances.
     freedom = variance ** 2 / (estimate.variance ** 2 / estimate.freedom + limit.variance ** 2 / limit.freedom)
     error = np.sqrt(variance)
     return np.abs(estimate.value - limit.value) / error, stdtrit(freedom, 1 - level / 2), error
@@ -215,15 +221,20 @@ def fit_power(widths: Sequence[int], squares: np.ndarray, errors: np.ndarray) ->
     n = np.asarray(widths, dtype=float)
     if squares.max() < ROUNDING[0] ** 2:
         return None
-    weights = 1 / _power_law(n, np.maximum(errors, RESOLUTION * np.abs(squares) + np.finfo(float).tiny)) ** 2
+    # As shares of the largest, so that no weight overflows where networks of one width are within rounding of the limit.
+    size = squares.max()
+    squares, errors = squares / size, errors / size
+    weights = 1 / _power_law(n, np.maximum(errors, RESOLUTION * np.abs(squares) + NEGLIGIBLE)) ** 2
     shapes = (n / n.min()) ** (2 * POWERS[:, None])
     scales = np.maximum(shapes @ (weights * squares) / (shapes ** 2 @ weights), 0)
     chi_squared = (weights * (squares - scales[:, None] * shapes) ** 2).sum(axis=1)
     best = int(chi_squared.argmin())
     badness = max(1.0, chi_squared[best] / max(len(n) - 2, 1))
+    # Where chi-squared is one above its minimum, an exponent is a standard error off; more if even the best does not
+    # fit.
     near = POWERS[chi_squared <= chi_squared[best] + badness]
     error = float(near[-1] - near[0]) / 2
     if near[0] == POWERS[0] or near[-1] == POWERS[-1] or error > 0.5:
         return None
     exponent = float(POWERS[best])
-    return Power(exponent, error, float(np.sqrt(scales[best]) / n.min() ** exponent))
+    return Power(exponent, error, float(np.sqrt(size * scales[best]) / n.min() ** exponent))

@@ -137,6 +137,7 @@ def judge(limit: Result, networks: Sequence[Result], vanishing: Mapping[str, flo
     compared = {name: _Comparison(name, limit, networks, powers.get(name), name in random) for name in limit
                 if not diverged[name] and np.isfinite(limit[name]).any()}
     count = sum(len(comparison.limit.value) for comparison in compared.values())
+    # Bonferroni: all numbers together fail with the probability `level` at most.
     findings = {name: compared[name].finding(level / count) if name in compared else
                 Finding(DIVERGED if diverged[name] else UNRESOLVED, diverged=diverged[name]) for name in limit}
     findings |= {name: _without_limit(findings[name], mask) for name, mask in limit.unresolved.items()}
@@ -223,6 +224,7 @@ class _Comparison:
         if self.elements > 1 and self.size > 0:
             along = value / self.size
             samples = np.concatenate([samples, samples @ along[:, None]], axis=2)
+            # Errors of elements may be one and the same: they add up, and not their squares.
             value, error = np.append(value, self.size), np.append(error, np.abs(along) @ error)
         self.widths = [result.settings["width"] for result in networks]
         self.samples = samples

@@ -7,15 +7,15 @@ import queue
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("pygls")
 
+from places import EXAMPLES
+
 from tensorprog.language_server.words import words
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 URI = "file:///work/model.tp"
 
 PROGRAM = """width n

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import EXAMPLES
 
 import tensorprog
 from tensorprog.diagnostics import ProgramError
@@ -21,8 +21,6 @@ from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
 from sklearn.svm import SVC  # noqa: E402
 
 from tensorprog.sklearn import LimitKernel  # noqa: E402
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 NETWORK = """
 width n

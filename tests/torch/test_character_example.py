@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import EXAMPLES
 
-FOLDER = Path(__file__).parents[2] / "examples" / "character_transformer"
+FOLDER = EXAMPLES / "character_transformer"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
 gives asin(m) = m sqrt(1 - m**2) (1 + w SERIES(w)) with w = m**2 for m <= 1/2, exact to rounding also relative to a
 small m, and asin(m) = pi/2 - sqrt(1 - m**2) (1 + w SERIES(w)) with w = (1 - m)/2 above. The coefficients, constant
 first, are those of mpmath's `chebyfit` of degree 13 on [0, 1/4] at 60 digits; the error of w SERIES(w) is below 2e-17.
-`tests/test_pair_kernels.py` compares them with mpmath's arcsine.
+`tests/pairs/test_pair_kernels.py` compares them with mpmath's arcsine.
 """
 
 import math

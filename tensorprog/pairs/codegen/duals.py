@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import sympy
@@ -22,6 +23,9 @@ from tensorprog.pairs.codegen.arcsine import SERIES, SINH, horner
 from tensorprog.pairs.codegen.pieces import Piece
 from tensorprog.pairs.codegen.steps import Near
 from tensorprog.pairs.program import Side
+
+#: Derivatives at 0 that are looked at.
+MOST_ORDERS = 3
 
 
 class NoClosedForm(Exception):
@@ -44,6 +48,8 @@ class Scope(Protocol):
 
 def expectation(scope: Scope, phi: Mapping[Piece, float], psi: Mapping[Piece, float]) -> str:
     """Source text of E[phi(u) psi(v)]; raises NoClosedForm."""
+    if _cancels(phi) or _cancels(psi):
+        raise NoClosedForm("pieces that cancel at small variances")
     terms = []
     for f, a in phi.items():
         for g, b in psi.items():
@@ -51,6 +57,24 @@ def expectation(scope: Scope, phi: Mapping[Piece, float], psi: Mapping[Piece, fl
             if text is not None:
                 terms.append(text if a * b == 1 else f"{number(a * b)}*{text}")
     return "(" + " + ".join(terms or [number(0.0)]) + ")"
+
+
+def _cancels(phi: Mapping[Piece, float]) -> bool:
+    """Whether the pieces of a function cancel near 0 to leading order, as those of 1 - cos(x): at small variances their
+    expectations would leave nothing but rounding errors."""
+    if any(piece.kind == "sign" for piece in phi):
+        return False
+    for order in range(MOST_ORDERS):
+        values = [a * _derivative_at_zero(piece, order) for piece, a in phi.items()]
+        if any(values):
+            return abs(sum(values)) <= 1e-9 * sum(map(abs, values))
+    return False
+
+
+@lru_cache(maxsize=256)
+def _derivative_at_zero(piece: Piece, order: int) -> float:
+    m, q = sympy.Symbol("m", real=True), sympy.Symbol("q", positive=True)
+    return float(sympy.diff(_smoothed(piece, m, q).subs(q, 0), m, order).subs(m, 0))
 
 
 def number(value: float) -> str:
@@ -67,6 +91,7 @@ def correlation(scope: Scope) -> str:
 
 def _pair(scope: Scope, f: Piece, g: Piece) -> str | None:
     """E[f(u) g(v)], None for zero."""
+    # An odd function of u times an even one of v changes its sign with both.
     if -1 not in (f.parity, g.parity) and f.parity != g.parity:
         return None
     if "power" in (f.kind, g.kind):
@@ -90,6 +115,7 @@ def _with_power(scope: Scope, f: Piece, g: Piece) -> str | None:
         if rest % 2 or (piece.parity >= 0 and (n - piece.parity) % 2):
             continue
         factors = [scope.kab] * n
+        # E[(u**p)^(n)] / n! = binom(p, n) E[u**(p - n)], and E[u**(2 k)] = (2 k - 1)!! q**k.
         scale = math.comb(power, n) * math.prod(range(1, rest, 2))
         if rest or scale != 1:
             factors.append(scope.row(side, f"({float(scale)!r}*q**{rest // 2})"))
@@ -124,10 +150,12 @@ def _smoothed(piece: Piece, m: sympy.Symbol, q: sympy.Symbol) -> sympy.Expr:
                 value = m * value + q * sympy.diff(value, m)
             return value
         case "erf" | "xerf":
+            # erf is the mean of a sign over a Gaussian of variance 1/2 in its argument, which adds to k q.
             value = sympy.erf(sqrt(k) * m / sqrt(1 + 2 * k * q))
             return value if piece.kind == "erf" else m * value + q * sympy.diff(value, m)
         case "gauss" | "xgauss":
             value = exp(-k * m**2 / (1 + 2 * k * q)) / sqrt(1 + 2 * k * q)
+            # x exp(-k x**2) is the derivative of exp(-k x**2) over -2 k.
             return value if piece.kind == "gauss" else -sympy.diff(value, m) / (2 * k)
         case "exp":
             return exp(k * m + k**2 * q / 2)
@@ -175,6 +203,7 @@ def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
     k, kinds = scope.kab, (f.kind, g.kind)
     qa, qb = _own(scope, "a"), _own(scope, "b")
     c = correlation(scope)
+    # qa qb - kab**2 by the correlation, whose distance from 1 is known to more digits than the difference.
     gap = scope.let(f"{qa}*{qb}*((f8(1.0) - {c})*(f8(1.0) + {c}))", exact="0.0*q")
     t = scope.let(f"clamp({k}*{ra}*{rb}, f8(-1.0), f8(1.0))")
     da, db = (scope.row(side, f"({constant!r} + {2 * s!r}*q)") for side, s, constant in (("a", a, 1.0), ("b", b, 0.0)))

@@ -6,6 +6,8 @@ by rounding errors, which shows what these do to nearly equal rows.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from tensorprog.pairs.codegen.rows import function_source, place, step_lines, vectorized
 from tensorprog.pairs.codegen.steps import (
     Let,
@@ -43,3 +45,5 @@ def _line(line: Line) -> tuple[str, str]:
             return name, vectorized(text) if near is None else f"pairs.{near}({vectorized(text)})"
         case Store(ref, name):
             return place(ref), name
+        case _:
+            assert_never(line)

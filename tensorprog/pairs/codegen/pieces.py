@@ -100,6 +100,7 @@ def _piece(term: sympy.Expr, x: sympy.Symbol) -> tuple[Piece, float] | None:
         elif base == x and k.is_Integer and k >= 0:
             power += int(k)
         elif base.func in (sympy.Abs, sympy.sign) and base.args[0] == x and k.is_Integer and k > 0:
+            # |x|**k = x**k sign(x)**k.
             signs += int(k)
             power += int(k) if base.func is sympy.Abs else 0
         elif (base.func in (sympy.erf, sympy.sin, sympy.cos) and k == 1 and special is None
@@ -117,8 +118,10 @@ def _combined(coefficient, power, signs, exponent, special, x) -> tuple[Piece, f
         return None
     if special is not None:
         name, k = special
+        # Of the products with x, only x erf is a piece (gelu).
         if power > (name == "erf"):
             return None
+        # erf and sin are odd, cos is even: the factor of x is made positive.
         odd = -1.0 if k < 0 and name != "cos" else 1.0
         return Piece("xerf" if power else name, float(k**2 if name == "erf" else abs(k))), coefficient * odd
     return _exponential(coefficient, power, sympy.Poly(exponent, x) if exponent.is_polynomial(x) else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import assert_never
 
 from tensorprog.pairs.codegen.steps import (
     Block,
@@ -71,6 +72,8 @@ def step_lines(steps: tuple[Step, ...], pad: str, assignment: Assignment, series
                 lines += [pad + text for text in series(step)]
             case Block():
                 lines += [pad + text for text in _block(step, assignment)]
+            case _:
+                assert_never(step)
     return lines
 
 
@@ -97,6 +100,8 @@ def _line(line: Line) -> tuple[str, str]:
             return name, vectorized(text) if exact is None else _of(exact, source)
         case Store(ref, name):
             return place(ref), name
+        case _:
+            assert_never(line)
 
 
 def _of(text: str, source: str | None) -> str:

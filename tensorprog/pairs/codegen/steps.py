@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, assert_never
 
 from tensorprog.codegen.names import int_text
 from tensorprog.ir.integers import (
@@ -151,6 +151,8 @@ def _renamed_condition(condition: BoolExpr) -> BoolExpr:
             return Comparison(op, _renamed(left), _renamed(right))
         case Logic(op, operands):
             return Logic(op, tuple(map(_renamed_condition, operands)))
+        case _:
+            assert_never(condition)
 
 
 def range_source(loop: Loop) -> str:

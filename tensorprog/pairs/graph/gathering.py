@@ -17,6 +17,7 @@ from tensorprog.pairs.nodes import At, Own, Two
 from tensorprog.pairs.recognise.means import normalised
 
 ONE = Integer(1)
+# Coefficients are products of floats, equal but for rounding.
 TOLERANCE = 1e-13
 
 Pair = tuple[Expr, Expr]
@@ -77,6 +78,7 @@ class _Gathering:
         number, mean = node.expr.as_coeff_Mul()
         if node.leveled and not self._holds(node, start, shift, read):
             return None
+        # Of three equal covariances u = v, and the mean is that of f g at one variable, of either side.
         if not isinstance(mean, Two) or len(set(mean.args[1:])) > 1:
             return None
         f, g = self.duals[int(mean.args[0])]
@@ -101,9 +103,11 @@ class _Gathering:
         p, q = pivot
         for f in rows:
             for g in columns:
+                # Of rank one, c_ij c_pq = c_iq c_pj, but for the constant, of which any amount can be added.
                 target = found.get((p, g), Integer(0)) * found.get((f, q), Integer(0)) / found[pivot]
                 if (f, g) != (ONE, ONE) and abs(float(found.get((f, g), 0) - target)) > TOLERANCE * abs(float(target)):
                     return None
+        # F = sum c_iq f_i and G = sum c_pj g_j: F G / c_pq has all terms of the sum.
         left, a = normalised({f: found.get((f, q), Integer(0)) for f in rows})
         right, b = normalised({g: found.get((p, g), Integer(0)) for g in columns})
         both = ONE in rows and ONE in columns

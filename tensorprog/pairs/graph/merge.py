@@ -111,6 +111,8 @@ def _merged(graph: Graph) -> Graph:
                 tuple((level, classes[base]) for level, base in sorted(node.bases.items())),
                 tuple((level, classes[top]) for level, top in sorted(node.tops.items(), key=str)))
 
+    # All in one class to begin with: equalities by induction, as of a recursion and its transpose, are found from above
+    # only.
     classes = dict.fromkeys(graph.nodes, 0)
     while True:
         ids: dict[tuple, int] = {}
@@ -118,6 +120,7 @@ def _merged(graph: Graph) -> Graph:
         for number, node in graph.nodes.items():
             key = (classes[number], signature(number, node))
             refined[number] = ids.setdefault(key, len(ids))
+        # No class was split: the classes justify each other.
         done = len(ids) == len(set(classes.values()))
         classes = refined
         if done:

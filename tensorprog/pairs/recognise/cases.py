@@ -60,7 +60,9 @@ class Cases:
             return None
         large = e.subs(dict.fromkeys(e.free_symbols, LARGE))
         if isinstance(guard, AtLeastZero):
+            # Of integers: what is not e >= 0 is -e - 1 >= 0.
             return e if large >= 0 else flat(-e - 1)
+        # The sign that e has where sizes are large: e >= 1 or -e >= 1.
         return flat(abs(large) / large * e - 1) if large != 0 else None
 
     def _is_zero(self, expr: Expr, facts: tuple[Expr, ...], depth: int) -> bool:
@@ -71,6 +73,7 @@ class Cases:
                                  for f in sympy.Mul.make_args(t)) for t in sympy.Add.make_args(expr))
 
     def _call_is_zero(self, call: Expr, facts: tuple[Expr, ...], depth: int) -> bool:
+        # A recursion would go on without end.
         if depth > MOST_UNFOLDINGS:
             return False
         equation = self.system.equations[int(call.args[0])]
@@ -81,6 +84,7 @@ class Cases:
             value = expr.xreplace(mapping)
             if all(g != 0 for g in decided) and not self._is_zero(value, more, depth + 1):
                 return False
+            # A case that certainly applies hides those after it.
             if all(g == 1 for g in decided):
                 break
         return True

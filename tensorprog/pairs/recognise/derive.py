@@ -117,6 +117,7 @@ class Derivation(Terms):
 
     def _cases(self, key: Key) -> Expr:
         expr = key.args[0] if key.number is None else self._unfolded(Call(Integer(key.number), *key.args))
+        # A sum up to the level itself: each level adds a term to that of the level before.
         if isinstance(expr, Total) and expr.args[3] == LEVEL + 1:
             return self.partial_sum(expr, key.extend)
         return self.translated(expr, key.extend)
