@@ -20,7 +20,7 @@ test-torch: $(READY)
 	$(BIN)/python -m pytest tests/torch -m "not slow"
 
 test-extras: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,tables,notebook,sklearn,lsp,dask]
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[test,tables,notebook,sklearn,lsp,dask,zarr]
 	$(BIN)/python -m pytest tests/extras
 
 # Style, layers of imports, and types (of which those on record may stay, and no others may come).

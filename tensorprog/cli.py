@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 DIVERGED = 1
 FAILED = 1
-#: By what a comparison of several widths found.
-VERDICTS = {"passed": 0, "failed": FAILED, "not resolved": 3}
 MISTAKE = 2
 INTERNAL = 70
 
@@ -403,23 +401,44 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
 @click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
               help="Of the arithmetic on pairs.")
 @click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all).")
-@options(SET, OUT, SHOW, PLOT, JSON)
+@click.option("--rows", type=click.IntRange(min=1), help="Rows of a block of a .zarr group (default: some 128 MB of values).")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.npz",
+              help="Write the results to a .npz, .csv, .json or .nc file, or stream them to a .zarr group.")
+@options(SET, SHOW, PLOT, SCHEDULER, JSON)
 def kernels(program: str, data: tuple[str, ...], more_data: tuple[str, ...], second: tuple[str, ...], dtype: str,
-            threads: int | None, assignments: tuple, output: Path | None, shown: tuple[str, ...], plot: Path | None,
-            as_json: bool) -> int:
+            threads: int | None, rows: int | None, assignments: tuple, output: Path | None, shown: tuple[str, ...],
+            plot: Path | None, scheduler: str | None, as_json: bool) -> int:
     """Compute every output that is a kernel K[a, b] over rows of inputs, for all pairs of rows.
+
+    Kernels that do not fit into memory are streamed to a Zarr group by blocks of rows, here or by workers: -o kernels.zarr.
 
     \b
     Example:
       tpc kernels nngp_ntk.tp X=train.npy -o kernels.npz --plot kernels.png
       tpc kernels nngp_ntk.tp X=test.npy --second X=train.npy
+      tpc kernels nngp_ntk.tp X=large.npy -o kernels.zarr --scheduler tcp://127.0.0.1:8786
     """
     import warnings
 
-    _check_targets(output, plot)
+    streamed = output is not None and output.suffix == ".zarr"
+    if streamed and (plot is not None or shown) or not streamed and (rows is not None or scheduler is not None):
+        raise click.UsageError("--rows and --scheduler are about a .zarr group (-o kernels.zarr), --show and --plot are not")
+    _check_targets(None if streamed else output, plot)
     compiled = _compile(program, (), show_warnings=not as_json)
     settings = _as_settings(assignments)
     first = _load(compiled, data + more_data, settings)
+    if output is not None and streamed:
+        from tensorprog.kernel_store import stream_kernels
+
+        stored = stream_kernels(compiled, first, _load(compiled, second, settings) or None, path=output, rows=rows, dtype=dtype,
+                                threads=threads, settings=settings, scheduler=scheduler)
+        if as_json:
+            click.echo(json.dumps({"path": stored.path, "shapes": stored.shapes, "errors": stored.errors}))
+        else:
+            _show_warnings(compiled, stored.warnings)
+            for name, shape in stored.shapes.items():
+                click.echo(f"{name} {list(shape)} in {output}, relative errors up to {stored.errors[name]:.1e}")
+        return 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # shown with their places below
         found = compiled.kernels_with(first, _load(compiled, second, settings) or None, settings, threads=threads, dtype=dtype)
@@ -445,8 +464,8 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     """Compare the limit with networks of several widths.
 
     What the networks tend to, their means extrapolated to infinite width, must agree with the limit within the errors
-    of both. Exits with 1 if an output does not, or diverged, and else with 3 if there is one for which that was not resolved:
-    a limit of twice the size would have passed as well, or networks do not concentrate.
+    of both. Exits with 1 if an output does not, or diverged. An output is "not resolved" where a limit of twice the size would
+    have passed as well, or networks do not concentrate.
 
     \b
     Example:
@@ -465,7 +484,7 @@ def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widt
     click.echo(found.to_json() if as_json else found.table())
     if plot is not None:
         found.plot(plot)
-    return VERDICTS[found.verdict]
+    return 0 if found.passed else FAILED
 
 
 @main.command()
@@ -561,7 +580,7 @@ def classify(name: str | None, depth: int, adaptive: bool, a: str | None, b: str
 @click.option("--lint", is_flag=True, help="Say what in a PyTorch module contradicts the table.")
 @click.option("--why", metavar="PARAMETER", help="Derive one row of a PyTorch module's table.")
 @click.option("--coordcheck", is_flag=True, help="Train a PyTorch module at several widths, and measure; exit code 1 if "
-                                                 "an update does not stay of order one, 3 if errors are too large to say.")
+                                                 "an update does not stay of order one.")
 @click.option("--widths", type=Widths(), default="64,128,256,512", show_default=True,
               help="Of --coordcheck, separated by commas.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
@@ -586,7 +605,7 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
       tpc mup mymodel.py:make --optimizer adamw --coordcheck
     """
     as_json = as_json or style == "json"
-    if program.rpartition(":")[0].endswith(".py"):
+    if program.endswith(".py") or program.rpartition(":")[0].endswith(".py"):
         if rewrite is not None or assignments or style == "latex":
             raise click.UsageError("--rewrite, --set and --format latex are for programs, not for PyTorch modules")
         from tensorprog.torch import coordcheck_command, mup_command
@@ -594,7 +613,7 @@ def mup(program: str, optimizer: str, base_width: int | None, rewrite: Path | No
         if coordcheck:
             text, verdict = coordcheck_command(program, optimizer, base_width or 64, widths, plot)
             click.echo(text)
-            return VERDICTS[verdict]
+            return FAILED if verdict == "failed" else None
         click.echo(mup_command(program, optimizer, base_width or 64, "json" if as_json else "text", why, lint=lint))
         return None
     for option, given in (("lint", lint), ("why", why is not None), ("coordcheck", coordcheck)):

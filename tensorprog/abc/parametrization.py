@@ -85,6 +85,7 @@ class Parametrization:
         """Whether two parametrizations train the same functions, by the symmetry."""
         if self.depth != other.depth or self.adaptive != other.adaptive:
             return False
+        # Of equivalent parametrizations, a = 0 chooses one.
         one, two = self.canonical(), other.canonical()
         pairs = [pair for x, y in zip(one._all(), two._all()) for pair in zip(x, y)]
         return all_of(*(equal(x, y) for x, y in pairs)) is True

@@ -71,6 +71,7 @@ def _planes(found: Classification, x: sympy.Symbol, y: sympy.Symbol) -> Iterator
         if requirement.holds is True or requirement.of != "stable":
             continue
         if requirement.holds is False:
+            # Impossible: 0 x + 0 y - 1 >= 0 cuts off everything.
             yield HalfPlane((Fraction(0), Fraction(0)), Fraction(-1), requirement.said)
             continue
         for part in _linear_parts(requirement.holds):
@@ -127,6 +128,7 @@ def _cut(polygon: list[Point], plane: HalfPlane) -> list[Point]:
         if at_p * at_q < 0:
             share = at_p / (at_p - at_q)
             kept.append((p[0] + share * (q[0] - p[0]), p[1] + share * (q[1] - p[1])))
+    # A polygon that is cut down to a segment gets its ends twice.
     return list(dict.fromkeys(kept))
 
 

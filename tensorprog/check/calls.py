@@ -189,7 +189,7 @@ def _dot(ctx: Context, node: tree.Call) -> Var:
         return matrix_dot(ctx, *values, node)
     left, right = (as_tensor(ctx, v, a, "an argument of dot") for v, a in zip(values, node.args))
     if left.type.width and left.type.width == right.type.width and same_shape(left.type.shape, right.type.shape) \
-            and left.type.width_first == right.type.width_first:
+            and (not left.type.shape or left.type.width_first == right.type.width_first):
         return total(ctx, width_dot(ctx, left, right))
     if not left.type.width and not right.type.width and len(left.type.shape) == len(right.type.shape) == 1 \
             and same_shape(left.type.shape, right.type.shape):

@@ -138,10 +138,10 @@ class Cells:
 
     def _iterated(self, cell: Cell, log: list[Write], binding: Binding, i: Expr, items: tuple[Expr, ...],
                   value: Callable[[Expr], Expr], initial: Expr) -> list:
-        # The body's writes as those of the iteration before `i`.
         """The cases of what a cell holds before iteration `i` of a loop, where `value` says what it holds before
         others: what the iteration before left, or what it held before the loop."""
         before = binding.previous(i)
+        # The body's writes as those of the iteration before `i`.
         moved = [shifted(w, binding.symbol, before) for w in log]
         left = self._read_log(cell, moved, items, lambda: value(before), [])
         return [((binding.later(i, binding.first),), left), ((), initial)]
@@ -169,6 +169,7 @@ class Cells:
             return earlier()
         expr = write.expr.xreplace(values)
         if write.kind == "add":
+            # Guards are 0 or 1: as factors, they say whether something is added.
             return earlier() + expr * sympy.Mul(*guards)
         return expr if not guards else self._either(cell, guards, expr, earlier())
 
@@ -197,6 +198,7 @@ class Cells:
         solved = [(leaf, solve((*bindings, *leaf.bindings), leaf.items, items)) for bindings, leaf in found]
         stores = [(leaf, s) for leaf, s in solved if leaf.kind == "store" and s is not None]
         adds = [(leaf, s) for leaf, s in solved if leaf.kind == "add" and s is not None]
+        # Sums alone or stores alone: where there are both, their order decides.
         if stores and adds or any(s[2] for _, s in stores) or not one_iteration([s[0] for _, s in stores]):
             return None
         value = earlier()

@@ -46,6 +46,7 @@ class Integrands:
         scales = {z: c.xreplace(builder.parameters) for z, c in scales.items()}
         covariance, values = builder.covariances(scales)
         groups = _independent(integrand, covariance)
+        # The mean of independent factors is the product of their means.
         if len(groups) > 1:
             meaning = builder.meaning
             meaning |= {z: c * meaning[z] for z, c in scales.items()}

@@ -71,6 +71,7 @@ class Printer:
             return f"{self.index(guard.args[0])} >= 0"
         if isinstance(guard, IsZero):
             return f"{self.index(guard.args[0])} == 0"
+        # A guard that is a value is 1 or 0.
         return f"({self.value(guard)}) > 0.5"
 
     def index(self, expr: Expr) -> str:

@@ -118,6 +118,7 @@ class Resolution:
             cases = [(guards, self.responses.inlining.inlined(expr)) for guards, expr in self.unwound.unfolding(number)]
             found = _Template(self.unwound, self.unwound.functions[number], [guards for guards, _ in cases])
             skeleton = found.common([expr for _, expr in cases])
+            # A skeleton that is a single call is the function itself by another name.
             self._templates[number] = None if isinstance(skeleton, Call) else skeleton
         return self._templates[number]
 

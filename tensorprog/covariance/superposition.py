@@ -44,7 +44,9 @@ class Superpositions:
         if len(before) != 1 or step.has(Product):
             return None
         index = self._stepping(function.params, before[0])
-        first = None if index is None else self._first(guard, index)
+        if index is None:
+            return None
+        first = self._first(guard, index)
         if first is None:
             return None
         step = flat(step)

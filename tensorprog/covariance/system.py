@@ -136,6 +136,7 @@ class System:
         """
         done: set[Condition] = set()
         cancellation.check(responses.trusted)
+        # The equations of a condition may rest on the hypothesis in turn.
         while found := [c for c in cancellation.conditions if c not in done]:
             for condition in found:
                 done.add(condition)

@@ -120,6 +120,7 @@ class _Unwinder:
             case For():
                 self._loop(statement)
             case If(condition=condition, then=then, orelse=orelse):
+                # Both branches are executed: what they write has the condition, or its negation, for a guard.
                 self._branch(condition, then)
                 self._branch(Logic("not", (condition,)), orelse)
             case _:

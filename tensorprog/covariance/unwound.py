@@ -81,6 +81,7 @@ class Unwound:
             try:
                 function.cases = [(guards, under(expr, guards)) for guards, expr in resolve()]
             except Unsupported as reason:
+                # What exceeded a budget may be asked for again with another one; other refusals are final.
                 function.resolve = resolve if isinstance(reason, TooMuch) else partial(_refuse, str(reason))
                 raise
         return function.cases
@@ -113,6 +114,7 @@ class Unwound:
 
     def _numbered_mean(self, integrand: Expr, given: tuple[Expr, ...]) -> Expr:
         free = self.free_indices(integrand)
+        # Equal but for the names of indices: one mean.
         canonical = {s: Symbol(f"_p{k}", integer=True) for k, s in enumerate(free)}
         key = integrand.xreplace(canonical)
         number = self._mean_ids.get(key)

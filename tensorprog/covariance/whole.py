@@ -48,11 +48,18 @@ def _inside_functions(expr: Expr) -> Expr:
 
 
 def _beside_their_functions(product: Expr) -> Expr:
-    """With sums whole that stand beside functions of them, as x does in x sigmoid(x)."""
+    """With sums and their powers whole that stand beside functions of them, as x does in x sigmoid(x)."""
     functions = [f for f in product.args if _is_function(f)]
     inside = frozenset().union(*(_parts(f) for f in functions))
-    return product.func(*(Whole(f, 1, evaluate=False) if isinstance(f, Add | Total) and _parts(f) and _parts(f) <= inside
-                          else f for f in product.args))
+    return product.func(*(_whole_sum(f) if _parts(f) and _parts(f) <= inside else f for f in product.args))
+
+
+def _whole_sum(factor: Expr) -> Expr:
+    """A sum, or a power of one, whole; other factors as they are."""
+    base, k = factor.as_base_exp()
+    if isinstance(base, Add | Total) and k.is_Integer and k > 0:
+        return Whole(base, k, evaluate=False)
+    return factor
 
 
 def _is_function(factor: Expr) -> bool:

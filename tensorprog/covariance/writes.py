@@ -39,6 +39,7 @@ class Binding:
 
     def later(self, i: Expr, j: Expr) -> Expr:
         """1 if iteration `i` comes after `j`, else 0."""
+        # Of integers: i > j is i - j - 1 >= 0.
         return AtLeastZero(flat(j - i if self.descending else i - j) - 1)
 
 
@@ -188,6 +189,7 @@ def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...],
         if b.symbol in found.values:
             v = found.values[b.symbol]
             start, stop = b.start.subs(found.values), b.stop.subs(found.values)
+            # Outside of its range, no iteration has written the element.
             guards += [AtLeastZero(flat(v - start)), AtLeastZero(flat(stop - 1 - v))]
     if any(g == 0 for g in guards):
         return None

@@ -63,6 +63,7 @@ class Head:
     def after(self, array: Array) -> Array:
         """The cell after the loop."""
         if array.base is not self:
+            # A cell merged from branches asks for the head when it is looked up, which sets `carried`.
             lookup(self.tracer.scope, array, self._formal())
         if self.carried or any(self._is_undecided(w) for w in array.writes):
             self._recurrence(array)

@@ -16,7 +16,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.derive.arrays import Binder
-from tensorprog.derive.symbols import OPAQUE, Atom, Dot, Hat, Rest
+from tensorprog.derive.symbols import OPAQUE, Atom, Dot, Hat, Prod, Rest
 from tensorprog.derive.system import HatSite, System
 
 Interval = tuple[Expr | None, Expr | None]
@@ -25,6 +25,7 @@ Reach = dict[int, tuple[Box, ...]]
 
 ROUNDS = 40
 MOST_BOXES = 20
+# Rounds until ends that keep moving are opened; after twice as many, all ends are.
 PATIENCE = 4
 
 
@@ -69,6 +70,7 @@ class Dependence:
                 changed |= self._grow(rounds, self.of_equation[number], found, equation.loops, number)
             for number, site in enumerate(self.system.hats):
                 inputs = self._inputs(number, site)
+                # A response is made from these: if they are as before, so is it.
                 if inputs == seen[number]:
                     continue
                 seen[number] = inputs
@@ -102,8 +104,11 @@ class Dependence:
                 else:  # It takes away only what the vector depends on already.
                     yield _mapped(self.of_expression(site.arg, site.loops), mapping)
             return
-        for number, mapping, _ in self.system.numbered_definitions(atom):
+        definitions = self.system.numbered_definitions(atom)
+        for number, mapping, _ in definitions:
             yield _mapped(self.of_equation[number], mapping)
+        if isinstance(atom, Prod) and not definitions:  # Not written out: it may depend on anything.
+            yield {k: (tuple((None, None) for _ in site.symbols),) for k, site in enumerate(self.system.hats)}
 
     def _collect(self, reach: Reach, more: Reach) -> None:
         """Add boxes, exactly."""
@@ -222,6 +227,7 @@ def _interval(low: Expr | None, high: Expr | None, binders: tuple[Binder, ...], 
 def _extreme(end: Expr | None, binders: tuple[Binder, ...], fixed: set[Expr], largest: bool) -> Expr | None:
     if end is None:
         return None
+    # Inner indices first, whose ends may hold outer ones.
     for binder in reversed(binders):
         if end.has(binder.symbol):
             rest = sympy.expand(end - binder.symbol)

@@ -18,7 +18,7 @@ from tensorprog.derive.entries import Trace
 from tensorprog.derive.formula import formula
 from tensorprog.derive.indices import Renaming
 from tensorprog.derive.integers import RELATIONS, to_integer
-from tensorprog.derive.notes import ORTHOGONAL, STEIN, STEIN_ORTHOGONAL
+from tensorprog.derive.notes import FUNCTIONS, ORTHOGONAL, STEIN, STEIN_ORTHOGONAL
 from tensorprog.derive.rules import SECTIONS, Derivation, Index, Rule, Step
 from tensorprog.derive.simplify import Finding, Simplified, Vectors, simplified
 from tensorprog.derive.symbols import Atom, Cov, Hat, element, expectation, index, z
@@ -120,6 +120,10 @@ class _Writer:
     def __init__(self, laws: DeclaredLaws, read: Trace, result: Simplified):
         self.limit, self.laws, self.read, self.result, self.system = laws.program, laws, read, result, result.system
         self.names = placeholder_names(read, self.system)
+        # Functions that are written into the definitions of others leave their numbers to those that are not.
+        stems = [str(getattr(e.left, "base", e.left)) for e in read.functions]
+        kept = [str(getattr(e.left, "base", e.left)) for e in self.system.functions]
+        self.names |= {sympy.Symbol(old): sympy.Symbol(new) for old, new in zip(kept, stems)}
         loops = {index(s.var) for s in walk(self.limit.body) if isinstance(s, For)}
         taken = {str(s) for e in self.system.equations for s in (e.left.free_symbols | e.right.free_symbols)
                  if s not in loops and "#" not in str(s)}
@@ -142,6 +146,8 @@ class _Writer:
                 if site not in written:
                     written.add(site)
                     rules += self._response(site)
+        rules += [self._rule("matrix", e.left, e.right, e.loops, e.condition, note=FUNCTIONS if k == 0 else "")
+                  for k, e in enumerate(self.system.functions)]
         rules += [self._rule("matrix", e.left, e.right, e.loops) for e in self.system.matrices]
         rules += [rule for number in range(len(self.system.hats)) for rule in self._covariances(number)]
         families = tuple(sorted({(s.matrix, s.transposed) for s in self.system.hats}))

@@ -52,11 +52,12 @@ class State:
 
 @dataclass(slots=True)
 class Trace:
-    """`placeholders` are values without a name, with the variables that hold them; `adjoints` tells of those that a
-    cell of a gradient's sweep has collected what they are the adjoints of."""
+    """`functions` define functions of matrices, by name. `placeholders` are values without a name, with the variables that
+    hold them; `adjoints` tells of those that a cell of a gradient's sweep has collected what they are the adjoints of."""
 
     entries: list[Equation | Site] = field(default_factory=list)
     states: dict[tuple[str, int], State] = field(default_factory=dict)
+    functions: list[Equation] = field(default_factory=list)
     scope: Scope = field(default_factory=Scope)
     first_times: dict[str, Expr] = field(default_factory=dict)
     placeholders: dict[str, str] = field(default_factory=dict)

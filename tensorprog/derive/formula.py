@@ -62,6 +62,9 @@ class TextPrinter(StrPrinter):
         left, right = (TextPrinter(label=True)._print(a) for a in expr.args)
         return f"outer({left}, {right})"
 
+    def _print_Inner(self, expr):
+        return f"dot({', '.join(map(self._print, expr.args))})"
+
     def _print_Transpose(self, expr):
         return f"{self._print(expr.args[0])}.T"
 

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """An initial matrix, or the state of one at the head of a loop (`state`)."""
+    """An initial matrix, the state of one at the head of a loop (`state`), or a function of matrices (`made`), whose products are
+    not written out."""
 
     label: Expr
     state: bool = False
+    made: bool = False
 
     def xreplace(self, mapping: Mapping[Expr, Expr]) -> Base:
         return replace(self, label=self.label.xreplace(mapping))
@@ -86,6 +88,11 @@ class Matrix:
                                                                                        change(t.factor.right)))
                             if isinstance(t.factor, Outer) else t for t in self.terms))
 
+    @property
+    def has_functions(self) -> bool:
+        """Whether a function of matrices is among its terms."""
+        return any(isinstance(t.factor, Base) and t.factor.made for t in self.terms)
+
     def expression(self) -> Expr:
         """The matrix as a SymPy expression in labels and outer products."""
         return sympy.Add(*(_term_expression(t) for t in self.terms))
@@ -102,6 +109,11 @@ class Matrix:
 
 def initial(label: Expr, *, state: bool = False) -> Matrix:
     return Matrix((MatrixTerm(S.One, Base(label, state)),))
+
+
+def made(label: Expr) -> Matrix:
+    """A function of matrices, by its name."""
+    return Matrix((MatrixTerm(S.One, Base(label, made=True)),))
 
 
 def _term_expression(term: MatrixTerm) -> Expr:
@@ -127,6 +139,7 @@ def _term_product(term: MatrixTerm, x: Expr, base: Callable[[Base, bool], Expr],
         left, right = term.factor.left, term.factor.right
         if term.transposed:
             left, right = right, left
+        # outer(u, v) @ x: Z^u E[Z^v Z^x], times the number of terms in units of n.
         value = term.coefficient * ratio * left * expectation(right * x)
     for binder in reversed(term.binders):
         value = sum_over(value, binder)

@@ -241,6 +241,7 @@ class Responses:
             return None
         number = self.system.hats.index(found[0])
         pieces = self.pieces[number]
+        # A site without pieces may still get some.
         if any(p.binders for p in pieces) or not pieces and (isinstance(leaf, Dot) or number >= self._known):
             return None
         total = self.total(number) if isinstance(leaf, Dot) else self.written_rest(number)
@@ -327,6 +328,7 @@ def merged(boxes: tuple[Box, ...], own: set[Expr]) -> tuple[Box, ...]:
         for second in boxes:
             if first is not second:
                 joined = _joined(first, second, own)
+                # Boxes that overlap would count a use twice; where the hull is too large, derivatives vanish.
                 if joined is None and not _disjoint(first, second):
                     joined = _hull(first, second)
                 if joined is not None:

@@ -33,6 +33,7 @@ def never_above(left: Expr, right: Expr, ranges: Ranges = ()) -> bool:
 def inside(each: Index, values: Mapping[Expr, Expr], ranges: Ranges) -> bool:
     """Whether the value of an index lies in its range, for all values of the indices that it depends on."""
     value, low, high = values[each.symbol], each.low.xreplace(values), each.high.xreplace(values)
+    # Loops run at least once, so that low <= high: what is at least `high` is at least `low`.
     return any(never_above(edge, value, ranges) for edge in (low, high)) \
         and any(never_above(value, edge, ranges) for edge in (high, low))
 

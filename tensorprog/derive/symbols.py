@@ -62,6 +62,10 @@ class OuterProduct(Function):
     """The outer product of two vectors, divided by the width: applied to z it is Z^u E[Z^x Z^z]."""
 
 
+class Inner(Function):
+    """The inner product of two matrices, a number."""
+
+
 class Transpose(Function):
     """The transpose of a matrix."""
 
@@ -168,7 +172,7 @@ def reduced(expr: Expr) -> Expr:
     return expr if content == 1 else content * sympy.Mul(*rest)
 
 
-OPAQUE = (E, Cov, Response, OuterProduct)
+OPAQUE = (E, Cov, Response, OuterProduct, Inner)
 
 
 def is_random(expr: Expr) -> bool:

@@ -80,6 +80,7 @@ class System:
     scales: dict[str, Scale] = field(default_factory=dict)
     scope: Scope = field(default_factory=Scope)
     open_states: tuple[str, ...] = ()
+    functions: list[Equation] = field(default_factory=list)
     matrices: list[Equation] = field(default_factory=list)
     _defined: dict[Expr, list] = field(default_factory=dict)
     _sites: dict[Expr, object] = field(default_factory=dict)
@@ -135,8 +136,23 @@ def build_system(laws: DeclaredLaws, trace: Trace) -> System:
             _write_out(system, forms, entry)
     system.open_states = tuple(sorted(forms.open))
     _require_closed(laws.program, trace, system)
-    system.matrices = [_matrix_rule(forms, state) for state in trace.states.values()]
+    for state in trace.states.values():  # What is open is known when all have been looked at.
+        _matrix_rule(forms, state)
+    rules = [_matrix_rule(forms, state) for state in trace.states.values()]
+    system.functions, system.matrices = _used(trace.functions, system.equations, rules), rules
     return system
+
+
+def _used(functions: list[Equation], equations: list[Equation], rules: list[Equation]) -> list[Equation]:
+    """The functions of matrices that are named elsewhere: what others are made of is written into their definitions."""
+    read: list[Expr] = [*(e.right for e in rules), *(p.args[0] for e in equations for p in e.right.atoms(Prod))]
+    found: list[Equation] = []
+    for equation in reversed(functions):
+        name = str(getattr(equation.left, "base", equation.left))
+        if any(name in {str(s) for s in r.free_symbols} for r in read):
+            found.append(equation)
+            read.append(equation.right)
+    return found[::-1]
 
 
 def _matrix_rule(forms: ClosedForms, state: State) -> Equation:
@@ -176,7 +192,7 @@ def _require_closed(limit: Program, trace: Trace, system: System) -> None:
         terms = [t for s in trace.states.values() if s.label == name for m in (s.start, s.step) for t in m.terms]
         bases = [t.factor for t in terms if isinstance(t.factor, Base)]
         found += [n for n in dict.fromkeys(_matrix_name(b.label) for b in bases if b.state) if n not in found]
-        for matrix in (_matrix_name(b.label) for b in bases if not b.state):
+        for matrix in (_matrix_name(b.label) for b in bases if not b.state and not b.made):
             if system.scales[matrix].orthogonal:
                 declared = next(i for i in limit.initials if trace.labels.cell(i.cell) == matrix)
                 raise ProgramError([Diagnostic(
@@ -200,7 +216,7 @@ def _write_out(system: System, forms: ClosedForms, site: Site) -> None:
     matrix = matrix.transpose if site.transposed else matrix
 
     def base(factor: Base, transposed: bool) -> Expr:
-        if factor.state:
+        if factor.state or factor.made:
             return Prod(factor.label, S(int(transposed)), site.arg)
         hat = _hat_site(system, factor.label, transposed, site)
         # ZMatMul (TP IV, Definition 7.3): Z^{W x} = Zhat^{W x} + Zdot^{W x}.

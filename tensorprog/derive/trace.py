@@ -15,28 +15,30 @@ from typing import assert_never
 import sympy
 from sympy import Expr, S
 
-from tensorprog.derive.arrays import Array, Binder, Items, Value, Write, either, lookup, where
+from tensorprog.derive.arrays import Array, Binder, Items, Scope, Value, Write, either, lookup, sum_over, where
 from tensorprog.derive.carried import Head
 from tensorprog.derive.entries import Equation, Site, Trace
 from tensorprog.derive.integers import to_condition, to_integer
-from tensorprog.derive.matrices import Base, Matrix, MatrixTerm, Outer, initial
+from tensorprog.derive.matrices import Base, Matrix, MatrixTerm, Outer, initial, made
 from tensorprog.derive.names import Labels, adjoints, by_name, given, labels_of, recorded
 from tensorprog.derive.operations import Tensor, evaluate, fresh_axes, full_items
 from tensorprog.derive.symbols import (
     Atom,
     Cases,
     E,
+    Inner,
     NonlinearityBase,
     Prod,
     Z,
+    apply_primitive,
     element,
+    expectation,
     index,
     matrix_label,
     nonlinearity,
     random_atoms,
     z,
 )
-from tensorprog.diagnostics import Diagnostic, ProgramError, Span
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -67,6 +69,7 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
+from tensorprog.ir.program import MatrixTerm as TypedTerm
 from tensorprog.limit.laws import DeclaredLaws
 
 
@@ -118,6 +121,7 @@ class Tracer:
         self.definitions: dict[Expr, Expr] = {}
         self.extents = {i.cell: i.extents for i in limit.initials}
         self.pending: dict[tuple[Cell, Items], Equation] = {}
+        self.written: dict[Expr, Expr] = {}
 
     # --- statements ------------------------------------------------------------------------------------------
 
@@ -133,7 +137,7 @@ class Tracer:
                 self.write(statement)
             case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
                 at = tuple(map(to_integer, items))
-                self._write(cell, Write(at, self.matrix(terms, statement.span), isinstance(statement, MatAccum)))
+                self._write(cell, Write(at, self.matrix(terms), isinstance(statement, MatAccum)))
             case Zero(cell=cell):
                 if cell not in self.named:
                     self.cells[cell] = Array(lambda items, cell=cell: _zero(cell))
@@ -156,7 +160,7 @@ class Tracer:
                 self.values[var] = Tensor(self.product(var, op))
                 return
             case MatDot():
-                raise self._no_formulas("the inner product of two matrices", statement.span)
+                value = Tensor(self.inner(op))
             case WidthConst(width=width):
                 value = Tensor(self.laws.ratio(width))
             case _:
@@ -253,12 +257,7 @@ class Tracer:
 
     # --- matrices --------------------------------------------------------------------------------------------
 
-    def _no_formulas(self, what: str, span: Span | None) -> ProgramError:
-        return ProgramError([Diagnostic("TP726", f"there are no formulas for {what}", span, help=(
-            "`tpc run` computes the limit by particles, and `tpc compile --emit limit` prints the limit program"))],
-            self.limit.source)
-
-    def matrix(self, terms: tuple[Term, ...], span: Span | None = None) -> Matrix:
+    def matrix(self, terms: tuple[Term, ...]) -> Matrix:
         total = Matrix()
         for term in terms:
             coefficient = S.One if term.coef is None else self.values[term.coef].expr
@@ -266,12 +265,32 @@ class Tracer:
                 left, right = self.short(term.left), self.short(term.right)
                 total += Matrix((MatrixTerm(coefficient, Outer(left, right)),))
             elif isinstance(term, FunctionTerm):
-                name = f"{term.fn} of {'the entries of ' * term.entrywise}a matrix"
-                raise self._no_formulas(name, span)
+                total += self.function(term)
             else:
-                found = lookup(self.scope, self._array(term.cell), tuple(map(to_integer, term.items)))
-                total += coefficient * (found.transpose if term.transposed else found)
+                total += coefficient * self.read(term)
         return total
+
+    def read(self, term: TypedTerm) -> Matrix:
+        """A matrix as it stands, or its transpose."""
+        found: Matrix = lookup(self.scope, self._array(term.cell), tuple(map(to_integer, term.items)))
+        return found.transpose if term.transposed else found
+
+    def function(self, term: FunctionTerm) -> Matrix:
+        """A function of matrices, which gets a name. What it is made of is written into its definition, but for the names of
+        other matrices."""
+        args = [self.values[a].expr if isinstance(a, Var) else self.read(a).expression().xreplace(self.written) for a in term.args]
+        value = apply_primitive(term.fn, term.order, args) if term.entrywise else sympy.Function(term.fn)(*args)
+        label = matrix_label(self.labels.new("A"), tuple(b.symbol for b in self.loops))
+        self.written[label] = value
+        self.trace.functions.append(Equation(label, value, self.loops, self.condition, "matrix"))
+        return made(label)
+
+    def inner(self, op: MatDot) -> Expr:
+        """The inner product of two matrices: of sums of outer products, by averages of their vectors."""
+        left, right = self.read(op.left), self.read(op.right)
+        if any(isinstance(t.factor, Base) for t in (*left.terms, *right.terms)):
+            return Inner(*(m.expression().xreplace(self.written) for m in (left, right)))
+        return sympy.Add(*(_inner(self.scope, a, b) for a in left.terms for b in right.terms))
 
     def product(self, var: Var, op: MatMul) -> Expr:
         items = tuple(map(to_integer, op.items))
@@ -394,6 +413,23 @@ def _is_short(expr: Expr) -> bool:
     if isinstance(expr, NonlinearityBase):
         return not expr.has(sympy.Indexed, sympy.Sum, Cases, E) and len(list(random_atoms(expr))) == 1
     return isinstance(expr, Atom)
+
+
+def _inner(scope: Scope, left: MatrixTerm, right: MatrixTerm) -> Expr:
+    """The inner product of two outer products, each summed over its own binders."""
+    sides = []
+    for term in (left, right):
+        for binder in term.binders:
+            _, mapping = scope.renamed(binder)
+            term = term.xreplace(mapping)
+        assert isinstance(term.factor, Outer)
+        pair = (term.factor.left, term.factor.right)
+        sides.append((term.coefficient, *(reversed(pair) if term.transposed else pair), term.binders))
+    (a, u, x, first), (b, v, y, second) = sides
+    value = a * b * expectation(u * v) * expectation(x * y)
+    for binder in reversed((*first, *second)):
+        value = sum_over(value, binder)
+    return value
 
 
 def _product_label(matrix: Matrix, label: Expr) -> Expr:

@@ -10,19 +10,19 @@ _INDICES = {
         "Indices count from 0 and end one before the length; negative ones do not count from the end. Every index of "
         "every iteration is checked before anything runs, and the first one that fails is named with the values of its "
         "loop variables.",
-        "for t in range(T):\n    f[t] = moment(x[t - 1])",
-        "for t in range(1, T):\n    f[t] = moment(x[t - 1])"),
+        "for t in range(P):\n    f[t] = y[t + 1]",
+        "for t in range(P - 1):\n    f[t] = y[t + 1]"),
     "TP602": Entry(
         "read before it is assigned",
         "An element of a family comes into being when it is assigned. This one is read earlier, or is never assigned "
         "at all; so is a name that only a loop or branch assigns that does not run.",
-        "for t in range(T):\n    h[t + 1] = tanh(h[t])",
+        "h[0] = x\nfor t in range(T):\n    h[ids[t] + 1] = tanh(h[ids[t]])   # ids = 1, 0, 2",
         "h[0] = x\nfor t in range(T):\n    h[t + 1] = tanh(h[t])"),
     "TP603": Entry(
         "integer arithmetic without a value",
         "An integer expression divides by zero, raises to a negative power, or leaves the 64-bit integers.",
-        "for t in range(T):\n    f[t] = y[P // t]",
-        "for t in range(1, T):\n    f[t] = y[P // t]"),
+        "for t in range(T):\n    f[t] = y[(P - 1) // t]",
+        "for t in range(1, T):\n    f[t] = y[(P - 1) // t]"),
 }
 
 _FILES = {
@@ -63,7 +63,7 @@ _FILES = {
         "A .npz file names its arrays itself. Another file is named by `name=file`, or else by its own name. No input "
         "may be given twice.",
         "tpc run model.tp train-features.npy",
-        "tpc run model.tp X=train-features.npy"),
+        "tpc run model.tp X=train-features.npy y=labels.csv"),
 }
 
 _BINDING = {
@@ -181,15 +181,15 @@ _BINDING = {
         "Nonlinear functions of averages over particles, and directions of matrices that few particles leave out, shift all "
         "replicates in the same way. The shift is estimated by particles in four parts and is in the reported error. Here it is "
         "larger than the standard error: more replicates do not help, more samples do.",
-        "tpc run model.tp --method particles --samples 64",
+        "tpc run model.tp --method particles --samples 16 --replicates 256",
         "tpc run model.tp --method particles --samples 4096"),
     "TP646": Entry(
         "too few particles for a matrix (warning)",
         "A random matrix is known by the directions of the vectors that it was applied to. Where these are more than half as "
         "many as the particles of a replicate, directions are as noisy as what they are used for, and more of each vector is "
         "left out. The error says what that does, as far as fewer particles show it; more samples remove it.",
-        "tpc run model.tp data.npz --samples 512",
-        "tpc run model.tp data.npz --samples 4096"),
+        "tpc run model.tp data.npz --method particles --samples 64",
+        "tpc run model.tp data.npz --method particles --samples 4096"),
 }
 
 _COMMAND_LINE = {
@@ -298,15 +298,15 @@ _POWERS = {
         "`tpc mup` determines spreads, multipliers and learning rates from what is used where. Here more than one "
         "choice is possible: only a product of two trained objects is used, or a value of the wrong order is made by "
         "nothing that could get a multiplier.",
-        "vector u : [n] ~ normal(0, 1)\nvector v : [n] ~ normal(0, 1)\nf = dot(u * v, tanh(h))",
-        "vector v : [n] ~ normal(0, 1)\nf = dot(v, tanh(h))"),
+        "vector u : [n] ~ normal(0, 1)\nvector v : [n] ~ normal(0, 1)\nf = dot(u * v, tanh(h))\n"
+        "u -= eta * grad(f, u)\nv -= eta * grad(f, v)",
+        "vector v : [n] ~ normal(0, 1)\nf = dot(v, tanh(h))\nv -= eta * grad(f, v)"),
     "TP726": Entry(
         "no formulas",
-        "Functions of matrices, such as entrywise ones and `polar`, have a limit that is computed, but no recursions that "
-        "`tpc derive` could print. Neither have matrices of a registered law with an operator of its own, nor orthogonal matrices of "
-        "which a loop makes another one without a closed form, as `O = O.T / 2`.",
-        "tpc derive adam.tp",
-        "tpc run adam.tp"),
+        "Matrices of a registered law with an operator of its own have a limit that is computed, but no recursions that `tpc derive` "
+        "could print. Nor have orthogonal matrices of which a loop makes another one without a closed form, as `O = O.T / 2`.",
+        "tpc derive rotated.tp",
+        "tpc run rotated.tp"),
     "TP721": Entry(
         "nothing is trained",
         "What is trained is found by its updates: an object to which something made of gradients is added. There is "
@@ -323,8 +323,8 @@ _POWERS = {
         "`tpc mup --rewrite` changes variances, multiplies expressions, and multiplies what an update adds. Here that "
         "does not suffice: the law has no scale, the update is not of the form `W -= ...` or not proportional to the "
         "gradient, or a function is called in two roles.",
-        "vector v : [n] ~ rademacher()\nv = v*0.9 - eta*grad(loss, v)",
-        "vector v : [n] ~ normal(0, 1)\nv -= eta*grad(loss, v)"),
+        "vector v : [n] ~ rademacher()\nloss = dot(u, v)**2\nv = v*0.9 - eta*grad(loss, v)",
+        "vector v : [n] ~ normal(0, 1)\nloss = dot(u, v)**2\nv -= eta*grad(loss, v)"),
     "TP724": Entry(
         "too little to measure slopes",
         "A slope with an error takes three different widths, and two networks of each.",

@@ -44,6 +44,6 @@ ENTRIES = {
     "TP732": Entry(
         "nothing to draw",
         "A picture shows numbers that are finite. Outputs without any, and programs without outputs, have none.",
-        "f[a] = 0 * net(X[a]) / 0",
-        "f[a] = net(X[a])"),
+        "f = log(0 - moment(v*v))",
+        "f = log(moment(v*v))"),
 }

@@ -31,7 +31,7 @@ ENTRIES = {
         "an operation without a rule",
         "docs/torch.md lists the operations that are understood.",
         "return torch.cumsum(h, -1)",
-        "return torch.cumsum(x, -1)  # of inputs, before the first layer: in the data",
+        "return self.out(h)  # and sums of inputs in the data",
     ),
     "TP804": Entry(
         "initial entries that follow no power of n",
@@ -60,8 +60,8 @@ ENTRIES = {
         "Vectors have one axis that grows with the width, matrices two; everything else is a finite index. Kernels "
         "are those "
         "of outputs that stay random in the limit.",
-        "return h.T @ h",
-        "return h.T @ h / n  # and then a function of it",
+        "return h",
+        "return self.out(h)",
     ),
     "TP808": Entry(
         "a program that is no module",

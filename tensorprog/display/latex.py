@@ -86,9 +86,14 @@ class FormulaPrinter(LatexPrinter):
         head = r"\mathcal{N}" if name == "normal" else rf"\mathrm{{{name_text(name)}}}"
         return rf"{head}\left({args}\right)"
 
-    def _print_OuterProduct(self, expr: Any) -> str:
+    def _print_OuterProduct(self, expr: Any, exp: str | None = None) -> str:
         left, right = (FormulaPrinter(label=True)._print(a) for a in expr.args)
-        return rf"{left} \otimes {right}"
+        return rf"\left({left} \otimes {right}\right)^{{{exp}}}" if exp else rf"{left} \otimes {right}"
+
+    def _print_Inner(self, expr: Any, exp: str | None = None) -> str:
+        left, right = map(self._print, expr.args)
+        inner = rf"\left\langle {left}, {right} \right\rangle"
+        return rf"{inner}^{{{exp}}}" if exp else inner
 
     def _print_Transpose(self, expr: Any) -> str:
         return f"{{{self._print(expr.args[0])}}}^{{\\top}}"

@@ -17,6 +17,7 @@ def _rademacher(args: Arguments, type: MatrixType) -> ConstExpr:
 
 
 def _sparse_normal(args: Arguments, type: MatrixType) -> ConstExpr:
+    # rho is the probability that an entry is not 0.
     return combined("*", *args)
 
 

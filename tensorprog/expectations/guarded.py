@@ -36,6 +36,7 @@ class ratio(Function):
             return S.Zero
         if s.is_number and s.is_positive:
             return k / s
+        # Where k cancels all of s, the quotient is not singular.
         quotient = k / s
         return None if quotient.as_numer_denom()[1].has(*_bases(s)) else quotient
 
@@ -93,6 +94,7 @@ class arcsine(Function):
     def eval(cls, k12: Expr, k11: Expr, k22: Expr) -> Expr | None:
         if k12.is_zero:
             return S.Zero
+        # Not pi/2 for u = v: with variance 0 it is 0, as the mean of sign(0)**2 is.
         return cls.formula(k12, k11, k22) if _regular(k12, k11, k22) else None
 
     @staticmethod
@@ -147,6 +149,7 @@ class sign_mean(Function):
 
     @staticmethod
     def formula(m: Expr, s: Expr) -> Expr:
+        # 2 Phi(m/s) - 1.
         return erf(m / (sqrt(2) * s))
 
 
@@ -169,6 +172,7 @@ class sign_pair(Function):
     def formula(m1: Expr, k11: Expr, m2: Expr, k22: Expr, k12: Expr) -> Expr:
         s1, s2 = sqrt(k11), sqrt(k22)
         upper = normal_cdf_2(m1 / s1, m2 / s2, k12 / (s1 * s2))
+        # 4 P(+, +) - 2 P(+, .) - 2 P(., +) + 1, with 2 Phi(x) = 1 + erf(x/sqrt(2)).
         return 4 * upper - 1 - erf(m1 / (sqrt(2) * s1)) - erf(m2 / (sqrt(2) * s2))
 
 
@@ -188,6 +192,7 @@ class arc1(Function):
 
     @staticmethod
     def formula(k11: Expr, k12: Expr, k22: Expr) -> Expr:
+        # J_1 of Cho and Saul (Kernel Methods for Deep Learning, 2009), with the angle acos(c); below, J_2 and J_0.
         c = k12 / sqrt(k11 * k22)
         return sqrt(k11 * k22) * (sqrt(1 - c**2) + (pi - sympy.acos(c)) * c) / (2 * pi)
 
@@ -220,6 +225,7 @@ class arc_mixed(Function):
 
     @staticmethod
     def formula(k11: Expr, k12: Expr, k22: Expr) -> Expr:
+        # s1 (1 + c) / (2 sqrt(2 pi)).
         return (sqrt(k11) + k12 / sqrt(k22)) / (2 * sqrt(2 * pi))
 
 
@@ -271,6 +277,7 @@ class sine_pair(Function):
 
     @staticmethod
     def formula(k12: Expr, difference: Expr, total: Expr) -> Expr:
+        # sin u sin v = (cos(u - v) - cos(u + v))/2, and the mean of a cosine is exp(-variance/2).
         return (exp(-difference / 2) - exp(-total / 2)) / 2
 
 
@@ -337,6 +344,7 @@ def accurate(expr: Expr) -> Expr:
     if isinstance(expr, sine_pair):
         return expr.func(args[0], *map(_summed_once, args[1:]))
     if isinstance(expr, determinant | arcsine):
+        # The number in a variance is that of an independent part, which k12 has none of.
         (e1, k11), (e2, k22) = (k.as_coeff_Add() for k in args[1:])
         if e1 or e2:
             return (noisy_determinant if isinstance(expr, determinant) else noisy_arcsine)(args[0], e1, k11, e2, k22)
@@ -355,4 +363,6 @@ def magnitude(expr: Expr) -> Expr:
         return sympy.Add(*map(magnitude, expr.args))
     if isinstance(expr, sympy.Mul):
         return sympy.Mul(*map(magnitude, expr.args))
+    if isinstance(expr, sympy.Pow) and expr.exp.is_number:  # of a base that is not known to be positive, as 1 + k
+        return sympy.Abs(expr.base)**expr.exp
     return expr if expr.is_nonnegative else sympy.Abs(expr)

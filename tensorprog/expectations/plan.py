@@ -91,6 +91,7 @@ def plan_expectation(
 
 def _real_symbols(symbols: set[Symbol]) -> dict[Symbol, Symbol]:
     """A real symbol for each."""
+    # SymPy simplifies sqrt(x**2), abs(x) and signs of real symbols alone.
     return {s: s if s.is_real else Symbol(s.name, real=True) if not isinstance(s, Dummy) else Dummy(s.name, real=True)
             for s in symbols}
 
@@ -162,6 +163,7 @@ class Planner:
         """Integrals over the terms of a sum, or over all of it where each has all the variables."""
         terms = Add.make_args(integrand)
         value = Add(*(self._summand(S.One, Mul.make_args(term)) for term in terms))
+        # Terms that need all the variables anyway may cancel under one integral.
         if len(terms) > 1 and self.dimension == len(integrand.free_symbols & self.gaussians):
             self._integrals.clear()
             return self._shared(self._integral((integrand,)))
@@ -233,6 +235,7 @@ class Planner:
                 open_groups.append(group)
             else:
                 closed *= value
+        # A group with mean 0 spares the integrals of the others.
         if closed == 0:
             return S.Zero
         if len(open_groups) == 1:
@@ -264,6 +267,7 @@ class Planner:
     def _shared(self, integral: Integral) -> Expr:
         symbol, parts = self._integrals.setdefault(integral.fixed, (Dummy("q", real=True), []))
         parts.append(integral)
+        # The symbol stands for the sum of all integrals over these variables, and is counted once.
         return symbol if len(parts) == 1 else S.Zero
 
     def _single(self, integral: Integral) -> Expr:

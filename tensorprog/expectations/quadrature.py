@@ -88,6 +88,7 @@ class Span:
             return
         pivot = next(iter(rest))
         inverse = 1 / rest[pivot]
+        # Of z and 2 z, the variable is z: integrals over the same variables are then found to be.
         scale = form.linear[0][1] if form.linear[0][1].is_number else S.One
         combination = {k: -c * inverse for k, c in coefficients.items()}
         combination[len(self.basis)] = inverse * scale
@@ -109,6 +110,7 @@ class Span:
 
 
 def _reduced_sum(value: Expr) -> Expr:
+    # Coefficients may hold symbols, and only in lowest terms is 0 seen to be 0.
     return value if value.is_number else cancel(value)
 
 

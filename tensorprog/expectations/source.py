@@ -24,13 +24,16 @@ CANCELLED, LARGE = 1e-5, 100.0
 #: A sum of means plus a Gaussian has a mean sign that is known to 11 digits if the deviation is this share of the means, or
 #: if the sum is so many deviations and another share of the means.
 SINGULAR, CERTAIN, UNCERTAIN = 1e-4, 10.0, 1e-9
+#: Beyond this squared correlation an expectation may hang on the last digits of the covariance, which are moved so far to
+#: see it; but if two variables are the same, their covariance is exact. The number of the function that is called twice.
+NEAR, MOVED, INNER = 1 - 2e-5, 1 - 4 * 2.0**-52, 9
 LEVELS = {2: 5, 3: 3}  # halvings of the spacing that are affordable in each dimension
 NUMERIC = ("sign", "kink_points", "refinement_error", "trapezoid_points")
 DRIVERS = {"address_of": "tensorprog.runtime.pointers", "gaussian_expectation": "tensorprog.runtime.quadrature"}
 
 # Names that the emitted function has another use for.
 _RESERVED = re.compile("|".join([
-    r"[xuw]i?\d", r"[qe]\d+_", r"s\d+_\d+", r"[cnkfvr]\d*_\d*", r"expectation\w*",
+    r"[xuw]i?\d", r"[qe]\d*_", r"s\d+_\d+", r"[cnkfvr]\d*_\d*", r"expectation\w*",
     "level|points|weights|planes|covariance|numbers|total|size|before|difference|p|y|z|_",
     "math|numpy|njit|range|abs|max|min|float", *(f.__name__ for f in GUARDED), *NUMERIC, *DRIVERS]))
 
@@ -64,6 +67,11 @@ class expm1(Function):
     nargs = 1
 
 
+def log_of_one_more(expr: Expr) -> bool:
+    """Whether this is log(1 + x): digits of a small x are kept by log1p."""
+    return isinstance(expr, sympy.log) and isinstance(expr.args[0], sympy.Add) and expr.args[0].args[0] == 1
+
+
 class where_positive(Function):
     """The second argument where the first is positive, else 0, whatever the second is there."""
 
@@ -93,6 +101,10 @@ class Printer(PythonCodePrinter):
 
     def _print_expm1(self, expr: Expr) -> str:
         return f"math.expm1({self._print(expr.args[0])})"
+
+    def _print_log(self, expr: Expr) -> str:
+        more = expr.args[0] - 1  # of which 1 + more loses the digits
+        return f"math.log1p({self._print(more)})" if log_of_one_more(expr) else super()._print_Function(expr)
 
     def _print_where_positive(self, expr: Expr) -> str:
         condition, value = expr.args
@@ -149,19 +161,19 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
         functions += text.functions
         names[symbol] = Symbol(f"q{number}_", real=True)
     exact = [accurate(e).xreplace(names) for e in (value, *(instead.limits if instead else ()))]
-    shared, (result, *limits) = sympy.cse(exact, symbols=sympy.numbered_symbols("c_"))
+    shared, (result, *limits) = sympy.cse(exact, symbols=sympy.numbered_symbols("c_", real=True))
     lines += [f"{s} = {printer.doprint(e)}" for s, e in shared]
     if instead:
         text = _Integral(instead.integral, 0, names, printer)
-        lines += [f"q0_ = {printer.doprint(result)}", f"if {_sound(limits, len(instead.variances), printer)}:",
-                  "    return float(q0_), 0.0",
-                  *text.lines(), "return q0_, e0_"]
+        sound = _sound(limits, len(instead.variances), printer)
+        lines += [f"q0_ = {printer.doprint(result)}", f"if {sound}:", "    return float(q0_), 0.0", *text.lines(),
+                  "return q0_, e0_"]
         functions += text.functions
-        return _joined(lines, functions, names, arguments)
+        return _joined(lines, functions, names, arguments, _pair([instead.integral], arguments))
     errors = [_error(value.diff(symbol).xreplace(names), number, printer) for number, symbol in enumerate(integrals)]
     returned = f"float({printer.doprint(result)})"
     lines.append(f"return {returned}, {' + '.join(errors)}" if errors else f"return {returned}")
-    return _joined(lines, functions, names, arguments)
+    return _joined(lines, functions, names, arguments, _pair(list(integrals.values()), arguments))
 
 
 def _sound(limits: list[Expr], variances: int, printer: Printer) -> str:
@@ -174,10 +186,35 @@ def _sound(limits: list[Expr], variances: int, printer: Printer) -> str:
           for total, whole, s in zip(signs[::3], signs[1::3], signs[2::3]))])
 
 
-def _joined(lines: list[str], functions: list[str], names: dict[Symbol, Symbol], arguments: tuple[Symbol, ...]) -> str:
-    header = f"def expectation({', '.join(names[a].name for a in arguments)}):"
-    body = "\n\n\n".join([*functions, "\n".join([header, *("    " + line for line in lines)])])
+def _pair(integrals: list[Integral], arguments: tuple[Symbol, ...]) -> tuple[Expr, Expr, Expr] | None:
+    """The variances and the covariance of the two variables of an integral, if they are arguments."""
+    for integral in integrals:
+        if integral.dimension == 2:
+            (one, joint), (_, two) = integral.covariance
+            return (one, joint, two) if {one, joint, two} <= set(arguments) else None
+    return None
+
+
+def _joined(lines: list[str], functions: list[str], names: dict[Symbol, Symbol], arguments: tuple[Symbol, ...],
+            pair: tuple[Expr, Expr, Expr] | None) -> str:
+    """The module's text. With a `pair`, whose variables may be nearly equal, the error has that of its covariance in it."""
+    given = [names[a].name for a in arguments]
+    blocks = [*functions]
+    if pair is not None:
+        one, joint, two = (names[e].name for e in pair)
+        inner = f"expectation_{INNER}"
+        blocks.append('@njit(error_model="numpy")\n' + _function_text(inner, given, lines))
+        moved = ", ".join(f"{MOVED!r} * {name}" if name == joint else name for name in given)
+        lines = [f"q_, e_ = {inner}({', '.join(given)})",
+                 f"if {joint} * {joint} >= {NEAR!r} * {one} * {two} and not {joint} == {one} == {two}:",
+                 f"    e_ += 2.0 * abs({inner}({moved})[0] - q_)",
+                 "return q_, e_"]
+    body = "\n\n\n".join([*blocks, _function_text("expectation", given, lines)])
     return _imports(body) + "\n\n" + body + "\n"
+
+
+def _function_text(name: str, arguments: list[str], lines: list[str]) -> str:
+    return "\n".join([f"def {name}({', '.join(arguments)}):", *("    " + line for line in lines)])
 
 
 def _error(slope: Expr, number: int, printer: Printer) -> str:
@@ -336,13 +373,25 @@ def _masked(expr: Expr) -> Expr:
 
 
 def _less_one(expr: Expr) -> Expr:
-    """The expression with c exp(x) - c as one function, which is accurate near 0."""
+    """The expression with c f - c written so that it is accurate near 0 (see `less_one`)."""
     if not expr.args:
         return expr
     args = [_less_one(a) for a in expr.args]
     if isinstance(expr, sympy.Add):
         number, rest = args[0], args[1:]
         for k, term in enumerate(rest if number.is_number else ()):
-            if isinstance(term / -number, sympy.exp):
-                return sympy.Add(*rest[:k], *rest[k + 1:]) - number * expm1((term / -number).args[0])
+            found = less_one(term / -number)
+            if found is not None:
+                return sympy.Add(*rest[:k], *rest[k + 1:]) - number * found
     return expr.func(*args)
+
+
+def less_one(function: Expr) -> Expr | None:
+    """exp(x) - 1, cos(x) - 1 or sqrt(1 + x) - 1 in a form that keeps the digits of a small x; None for other functions."""
+    if isinstance(function, sympy.exp):
+        return expm1(function.args[0])
+    if isinstance(function, sympy.cos):
+        return -2 * sympy.sin(function.args[0] / 2)**2
+    if isinstance(function, sympy.Pow) and function.exp == S.Half and function.base.is_Add and function.base.args[0] == 1:
+        return (function.base - 1) / (1 + function)
+    return None

@@ -44,8 +44,10 @@ def _check_values(function: Nonlinearity) -> None:
 def _check_slope(function: Nonlinearity, points: Sequence[float]) -> None:
     known = lambda name: function if name == function.name else None
     for x in points:
+        # A central difference, with an error of order step**2 and rounding of 1e-16/step.
         step = 1e-5 * max(1.0, abs(x))
         around = function.at(x - step), function.at(x + step)
+        # At 0 there may be a kink.
         if x == 0.0 or not all(map(math.isfinite, around)):
             continue
         slope, measured = value_at(function.derivative, x, known), (around[1] - around[0]) / (2 * step)

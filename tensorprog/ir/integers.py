@@ -80,6 +80,7 @@ _MOST_BITS = 1 << 16
 
 def _power(base: int, exponent: int) -> int:
     """A power of integers; OverflowError in the place of one that takes long to write down (arrays have 64 bits)."""
+    # base**exponent has at most so many bits.
     if isinstance(base, int) and isinstance(exponent, int) and exponent * base.bit_length() > _MOST_BITS:
         raise OverflowError("an integer power is too large")
     return base**exponent
@@ -145,6 +146,7 @@ def linear_form(expr: IntExpr) -> dict[IntExpr, int]:
         case IntBin("*", IntLit(value), other) | IntBin("*", other, IntLit(value)):
             return {atom: value * c for atom, c in linear_form(other).items() if value * c}
         case _:
+            # What is not linear, as i // 2 or an entry of an input, is an atom.
             return {expr: 1}
 
 
@@ -286,6 +288,7 @@ def int_text(expr: IntExpr, outer: int = 0, name: Callable[[str], str] = str,
         case IntBin(op, left, right):
             level = _PRECEDENCE[op]
             spaced = f" {op} " if level < 3 else op
+            # a - (b - c) needs its parentheses on the right, (a**b)**c on the left.
             joined = text(left, level + (op == "**")) + spaced + text(right, level + (op != "**"))
             return f"({joined})" if level < outer else joined
         case _:

@@ -32,6 +32,7 @@ def kink(fn: str) -> str | None:
 
 def last_derivative(fn: str) -> float:
     """The order of the last derivative that is a function, of functions with a kink or a jump; infinite for others."""
+    # The derivative of a jump is a delta, that of a kink a jump.
     return {"jump": 0.0, "kink": 1.0}.get(kink(fn) or "", math.inf)
 
 
@@ -43,6 +44,7 @@ def jumps(fn: str, order: int) -> bool:
 def parity(fn: str, order: int = 0) -> str:
     """'odd', 'even' or 'none': of a unary primitive or its `order`-th derivative."""
     own = NONLINEARITIES[fn].parity if fn in NONLINEARITIES else "none"
+    # Each derivative turns odd into even, and even into odd.
     return own if order % 2 == 0 or own == "none" else "even" if own == "odd" else "odd"
 
 
@@ -123,6 +125,7 @@ def is_too_large(fn: str, values: list[Fraction | float]) -> bool:
         return False
     if fn == "pow":
         base, exponent = values
+        # By logarithms: the power itself may have too many digits to be computed.
         return base != 0 and exponent * _log(abs(base)) > _log(_LARGEST)
     value = _rational(fn, values)
     return value is not None and abs(value) > _LARGEST

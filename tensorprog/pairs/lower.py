@@ -110,6 +110,7 @@ def lower(system: System, program: Program, outputs: list[Output],
     indices = [Symbol(name, integer=True, nonnegative=True) for name, _ in leading]
     calls = [Call(system.outputs[o.cell], *indices, *pair) for o in outputs]
     same = extents[-2] == extents[-1]
+    # If K(b, a) turns out to be the same graph as K(a, b), half of the pairs are enough.
     mirrored = [Call(*c.args[:-2], *pair[::-1]) for c in calls] if same else []
     graph = graph_of(derivation, [derivation.value(c) for c in (*calls, *mirrored)], identified)
     graph = simplified(gathered(simplified(graph), derivation.duals))

@@ -116,6 +116,7 @@ class _Scheduler:
             for base in node.bases.values():
                 self._plain(base, self.graph.nodes[base])
         start, stop = self.starts[group], self.stops[group]
+        # stop >= start - 1: with no iteration at all, the values before the loop are the last ones.
         self.state.required.append(flat(stop - (start - 1)))
         for number, node in members.items():
             for level, base in node.bases.items():
@@ -125,6 +126,7 @@ class _Scheduler:
         for number in members:
             self._step(number, members, ordered, inner)
         for number, node in members.items():
+            # The oldest first: v_2 takes the value of v_1 before v_1 takes that of v.
             for level in sorted(node.bases):
                 inner.append(Set(Ref(_name(number, level - start)), Ref(_name(number, level - start + 1))))
         self.body.append(Loop(f"level{group}", IntLit(start), self._int(flat(stop + 1)), 1, tuple(inner)))
@@ -135,6 +137,7 @@ class _Scheduler:
         ordered.add(number)
         expr = members[number].expr
         for ref in references(expr):
+            # What a value needs of its own level comes before it.
             if shift_of(ref) == 0:
                 self._step(int(ref.args[0]), members, ordered, inner)
         inner.append(Set(Ref(_name(number, 0)), self._expr(expr, True)))

@@ -86,7 +86,7 @@ class Sweep:
         self.adjoint_cells: dict[Var, Cell] = {}
         self.indices: dict[str, IntExpr] = {}
         self.tapes: dict[Var, Cell] = {}
-        self.matrix_tapes: dict[int, Cell] = {}
+        self.matrix_tapes: dict[tuple[int, str, tuple[Item, ...]], Cell] = {}
         self.recorder = Recorder(builder, site)
         self.matrices = MatrixAdjoints(self)
         self._survey()
@@ -233,6 +233,7 @@ class Sweep:
 
     def _lives_in(self, cell: Cell, loop: For) -> bool:
         ends = {self.site.scalar, *(g.wrt for g in self.site.gradients)}
+        # Where earlier iterations are run backwards as well, adjoints pass from one iteration to another.
         if cell in ends or any(p.loop for p in self.site.parts):
             return False
         inside = {id(s) for s in walk(loop.body)}
@@ -313,11 +314,13 @@ class Sweep:
         """A forward temporary, visible at this place of the sweep."""
         definition = self.definition[var]
         reversed_here = any(loop.var in self.indices for loop in self.loops_of[var])
+        # Still in scope, and not of an iteration that the sweep goes back to.
         if self.block_of[var] in self.visible and not reversed_here:
             return var
         op = definition.op
         if isinstance(op, Const) and var.type == SCALAR:
             return self.builder.const(op.value)
+        # Cheap, or unchanged since: taken again instead of recorded.
         if isinstance(op, _REPEATABLE) or (isinstance(op, Load) and op.cell not in self.region_written):
             return self.builder.let(map_op_indices(op, self.indices), self._here(var.type), var.name)
         if any(loop_names(size) & self.reversed_loops for size in var.type.shape):
@@ -361,7 +364,7 @@ class Sweep:
         if cell not in self.region_written:
             return cell, map_items(items, self.indices)
         loops = self.loops_at[id(statement)]
-        key = hash((id(statement), cell.name, items))
+        key = id(statement), cell.name, items
         tape = self.matrix_tapes.get(key)
         if tape is None:
             here = self._tape_items(loops, {})
@@ -460,6 +463,7 @@ class Sweep:
             back = MatMul(matrix, items, not op.transposed, bar)
             self.contribute(op.arg, self.builder.let(back, op.arg.type), op.arg.type)
         if op.matrix in self.site.active.cells:
+            # Of y = W.T x, the gradient by W is outer(x, bar).
             left, right = (self.fetch(op.arg), bar) if op.transposed else (bar, self.fetch(op.arg))
             items = map_items(op.items, self.indices)
             self.recorder.product(op.matrix, items, left, right)

@@ -83,6 +83,7 @@ class _Jumps:
             case Elementwise(fn=fn, order=0) if kink(fn) == "jump" and var.type.width is not None:
                 self.vars[var] = UNKNOWN
             case Moment(arg=arg) if jumps:
+                # A particle that changes sides moves the average by at most the range over N.
                 bound = self.bounds.get(arg)
                 self.vars[var] = UNKNOWN if bound is None else _known(bound.high - bound.low)
             case MatMul():
@@ -95,6 +96,7 @@ class _Jumps:
     def _product(self, fn: str, args: tuple[Var, ...]) -> Jump:
         """Of products of scalars: what multiplies a jump counts as its bound."""
         pairs = [(args[0], args[0])] * 2 if fn == "square" else [args, args[::-1]] if fn == "mul" else []
+        # f g jumps by what f does times the size of g, and by what g does times that of f.
         terms = [_known(self.vars[a][0] * self._size(b)) for a, b in pairs if a in self.vars and not self.vars[a][1]]
         return _largest([(sum(t[0] for t in terms), False), *terms]) if terms else UNKNOWN
 

@@ -147,6 +147,7 @@ def _independent(cell: Cell, loop: For, statements: list[Statement]) -> bool:
         return True
     if loop.var in cell.home or written_first(loop.body, cell):
         return not isinstance(cell.type, MatrixType)
+    # A sum does not depend on the order of its terms.
     if all(isinstance(s, Accum | MatAccum) for s in writers) and not any(cell in cells_read(s) for s in statements):
         return True
     if isinstance(cell.type, MatrixType) or any(isinstance(s, Zero) for s in writers):
@@ -156,7 +157,7 @@ def _independent(cell: Cell, loop: For, statements: list[Statement]) -> bool:
 
 
 def private_index(accesses: list[tuple], position: int, var: str) -> bool:
-    """Whether all accesses have, at one position, the same index `var + constant`."""
+    """Whether all accesses have, at one position, the same index: plus or minus `var`, and what does not depend on it."""
     first = accesses[0][position] if len(accesses[0]) > position else None
     if not isinstance(first, IntExpr):
         return False

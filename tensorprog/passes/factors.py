@@ -154,6 +154,7 @@ def _applied_loads(wrt: Cell, site: Site) -> dict[Var, Load] | None:
                 return None
             loads[statement.var] = op
     for statement in flat:
+        # Used in another way, U has a gradient that is no sum of these outer products.
         if any(v in loads for v in reads(statement)) and not (
                 isinstance(statement, Let) and id(statement) in top and _applies(statement.op, loads)):
             return None

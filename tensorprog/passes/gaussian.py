@@ -105,6 +105,7 @@ class _Finder:
 
     def _constant_rest(self, group: tuple[Cell, ...], scalars: frozenset[Cell]) -> bool:
         """Whether the scalars without their readouts have a constant limit."""
+        # With the readouts zero, the constant c is what is left.
         initials = tuple(replace(i, law=Law("zero")) if i.cell in group else i for i in self.program.initials)
         outputs = tuple(Output(f"rest_{k}", scalar) for k, scalar in enumerate(scalars))
         body = without_kernels(_up_to(self.program.body, scalars))
@@ -112,6 +113,7 @@ class _Finder:
         reporter = Reporter(self.program.source)
         plain = without_gradients(rest, reporter)
         powers = infer_powers(plain, constants_env(rest, {}), reporter)
+        # Of order one at most: by the Master Theorem it converges to a number.
         return all((powers[scalar] or 0) <= 0 for scalar in scalars)
 
     def _refuse(self, kernel: KernelStmt, scalars: frozenset[Cell], candidates: list[Cell], changed: set[Cell],
@@ -139,7 +141,8 @@ def _up_to(body: tuple[Statement, ...], scalars: Iterable[Cell]) -> tuple[Statem
 
 def _groups(usable: list[Cell], linear) -> Iterator[tuple[Cell, ...]]:
     """Largest sets of objects in which the scalars are linear together, vectors and late declarations first."""
-    order = sorted(usable[::-1], key=lambda c: isinstance(c.type, MatrixType))  # noqa: C415 (the sort is stable)
+    # The sort is stable: of equal kind, late declarations stay in front.
+    order = sorted(usable[::-1], key=lambda c: isinstance(c.type, MatrixType))  # noqa: C415
     for start in order:
         group: tuple[Cell, ...] = (start,)
         for other in order:

@@ -147,6 +147,7 @@ class ProgramBounds:
             case Store(cell=cell, value=value):
                 stored = self.vars.get(value)
                 self.cells[cell] = joined(self.cells.get(cell), stored)
+                # A reset to 0 leaves a sum a sum of what is added (`_loaded`).
                 if stored is not None and stored != constant(0.0):
                     self.set.add(cell)
             case Accum(cell=cell, value=value):
@@ -228,7 +229,6 @@ class ProgramBounds:
 
     def _op(self, op: Op) -> Bound | None:
         match op:
-            # From here on, what is None is not known yet, in a loop's first round.
             case Const(value=value):
                 return constant(float(value))
             case WidthConst():
@@ -245,6 +245,7 @@ class ProgramBounds:
             case Load(cell=cell):
                 return self._loaded(cell)
         args = [self.vars.get(a) for a in operands(op)]
+        # What is None is not known yet, in the first round through a loop.
         if any(a is None for a in args):
             return None
         match op:

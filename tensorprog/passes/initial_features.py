@@ -126,6 +126,7 @@ class _Search:
         # Something was computed without readouts in the first iteration, and depends on them in later ones.
         if any(self._is_touched(s) for s in kept if written(s) not in features):
             self.trains = True
+            # One iteration alone: after it, all that is trained depends on the readouts.
             first = int_bin("+", loop.start, IntLit(1 if loop.step > 0 else -1))
             return [replace(loop, body=inner, stop=int_bin("min" if loop.step > 0 else "max", loop.stop, first))]
         return [replace(loop, body=inner)]

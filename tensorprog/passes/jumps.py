@@ -345,6 +345,8 @@ class _Search:
                 # A vanishing factor of the argument is one of the value.
                 return self._vanishing(a)
             case Elementwise(fn="add" | "sub" | "max" | "min", args=(a, b)):
+                if self._is_zero(a) or self._is_zero(b):
+                    return self._vanishing(b if self._is_zero(a) else a)
                 # A sum vanishes only with both of its parts.
                 both = self._vanishing(a), self._vanishing(b)
                 return both[0] | both[1] if all(both) else frozenset()
@@ -354,6 +356,10 @@ class _Search:
                 return frozenset()
         args = operands(op)
         return self._vanishing(args[0]) if args else frozenset()
+
+    def _is_zero(self, var: Var) -> bool:
+        bound = self.bounds.vars.get(var)
+        return bound is not None and bound.low == 0 == bound.high
 
     def _vanishing(self, var: Var) -> frozenset[Var]:
         if var.type.width is not None:

@@ -96,6 +96,7 @@ def _is_local(cell: Cell, loop: For) -> bool:
     names = {s.name for s in _all_symbols(relevant)} | {loop.var}
     if not _linear(relevant) or len(names) > 6:
         return False
+    # At most MAX_TRIALS of the combinations, evenly spread.
     trials = list(product(SMALL_SIZES, repeat=len(names)))[:: max(1, len(SMALL_SIZES) ** len(names) // MAX_TRIALS)]
     return all(_run(relevant, cell, dict(zip(sorted(names), trial)), set(), [MAX_STEPS]) for trial in trials)
 

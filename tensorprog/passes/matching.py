@@ -61,6 +61,7 @@ def solved_for(stored: tuple[IntExpr, ...], read: tuple[IntExpr, ...]) -> dict[s
 
 
 def _isolated(form: Mapping[IntExpr, int], symbol: IntSym) -> bool:
+    # With a coefficient of 1 or -1 the solution is an integer, whatever the other terms are.
     return abs(form.get(symbol, 0)) == 1 and not any(symbol.name in loop_names(a) for a in form if a != symbol)
 
 
@@ -90,6 +91,7 @@ def matched(left: Nest, right: Nest, left_items: tuple[IntExpr, ...], right_item
         form = linear_form(int_bin("-", substitute(one, values), substitute(other, values)))
         if not form:
             continue
+        # Two items that differ by a number are never equal.
         if set(form) == {IntLit(1)}:
             return None
         solved = _solvable(form, steps)
@@ -114,6 +116,7 @@ def _solvable(form: Mapping[IntExpr, int], steps: list) -> LoopStep | None:
     own = {s.var: position for position, s in enumerate(steps) if isinstance(s, LoopStep)}
     for position in range(len(steps) - 1, -1, -1):
         step = steps[position]
+        # With steps of 1, each integer of the range is an iteration; others would need a congruence.
         if not isinstance(step, LoopStep) or abs(step.step) != 1 or not _isolated(form, IntSym(step.var, "loop")):
             continue
         others = set().union(*(loop_names(a) for a in form), set()) - {step.var}
@@ -124,6 +127,7 @@ def _solvable(form: Mapping[IntExpr, int], steps: list) -> LoopStep | None:
 
 def _bounds(step: LoopStep, value: IntExpr, steps: list) -> list[BoolExpr] | None:
     """The conditions for a value to be one of a loop's, without those that hold; None if one cannot."""
+    # A loop over the same range has no other values.
     twins = (s for s in steps if isinstance(s, LoopStep) and s is not step and value == IntSym(s.var, "loop"))
     if any((twin.start, twin.stop, twin.step) == (step.start, step.stop, step.step) for twin in twins):
         return []

@@ -102,6 +102,7 @@ def _is_linear(statement: Statement, made: set[Var]) -> bool:
         case Let(op=Elementwise(fn="neg" | "add" | "sub", order=0)):
             return True
         case Let(op=Elementwise(fn="mul", args=(left, right)) | Contract(left=left, right=right)):
+            # v times v keeps its sign when v is flipped.
             return not (left in made and right in made)
         case Let(op=Elementwise(fn="div", args=(_, bottom))):
             return bottom not in made

@@ -98,6 +98,7 @@ def activity(statements: Sequence[Statement], sources: Iterable[Cell], scalar: C
 
 def _closure(flat: list[Statement], start: set, step) -> set:
     found = set(start)
+    # Until nothing is new: in a loop, a value may be used before the statement that defines it.
     while True:
         before = len(found)
         for statement in flat if step is _forward else reversed(flat):

@@ -74,6 +74,7 @@ def _ordered(body: tuple[Statement, ...], late: set[Var]) -> tuple[Statement, ..
     if True not in is_late:
         return body
     after, missing = _dependences(body)
+    # Of what is ready, early statements come first, in the order in which they stand.
     ready = [(is_late[i], i) for i, count in enumerate(missing) if not count]
     heapify(ready)
     order = []

@@ -101,6 +101,7 @@ class _Forwarder:
     def _nested(self, statement: For | If, known: dict) -> Statement:
         changed = cells_written(sum(blocks(statement), ()))
         if isinstance(statement, For):
+            # Before the body: an iteration begins with what earlier ones have changed.
             _forget(known, changed)
         statement = map_blocks(statement, lambda body: self.block(body, dict(known)))
         _forget(known, changed)
@@ -119,7 +120,9 @@ class _Forwarder:
                 return
             key = (op.cell, op.items)
         elif isinstance(op, MatMul):
+            # The matrix comes first in the key, so that the product is forgotten when it changes.
             key = (op.matrix, op)
+        # Of two matrices, the key could name one only.
         elif isinstance(op, MatDot):
             out.append(statement)
             return
@@ -190,6 +193,7 @@ def _original(term: MatrixTerm, known: dict) -> MatrixTerm:
 def remove_dead(program: Program) -> Program:
     """Drop temporaries and stores that no result depends on."""
     body = program.body
+    # What only dead statements read is dead in the next round.
     while True:
         live_vars, live_cells = _live(body, program.results)
         smaller = pruned(body, live_vars, live_cells)
@@ -204,6 +208,7 @@ def _live(body: tuple[Statement, ...], results: Collection[Cell]) -> tuple[set[V
     live_cells = set(results)
     for statement in walk(body):
         live_vars.update(reads(statement))
+        # x += f keeps nothing alive by reading x.
         live_cells.update(c for c in cells_read(statement) if c is not written(statement))
     return live_vars, live_cells
 

@@ -177,6 +177,7 @@ class _Finder:
         for state in states:
             if sum(written(s) is state for s in self.statements) != 1:
                 raise NotDescent(f"`{state.display}` is changed otherwise as well")
+        # A step of descent is computed from the states before it, all of them.
         first = min(self.loop.body.index(s) for s in update)
         late = {c for s in self.loop.body[first:] if s in values for n in walk((s,)) for c in cells_read(n)}
         if late & set(states):

@@ -105,6 +105,7 @@ class Steps:
     def count(self, statement: Statement, iterations: Mapping[str, int]) -> None:
         """An update with the loops around it in these iterations."""
         place = (statement.cell, statement.span)
+        # Iterations over the elements of a family are one update.
         outside = tuple(sorted((v, i) for v, i in iterations.items() if v not in self.updates[place]))
         self.seen.setdefault(statement.cell, set()).add((statement.span, outside))
 
@@ -220,6 +221,7 @@ class Execution:
         update = self.steps.is_update(statement)
         before = self.tensor(cell, items) if add or update else ZERO
         if update:
+            # In `W = W - eta*g`, what was there before is kept, and only what differs from it has moved.
             value = joined([{t: p for t, p in value.items() if not add and before.get(t) == p},
                             flagged({t: p for t, p in value.items() if add or before.get(t) != p}, MOVED)])
         elif self.steps.is_decay(statement):
@@ -409,6 +411,7 @@ class Execution:
         size = function.bound(GAUSSIAN, Problems()).size
         if size == GAUSSIAN.size and op.order == 0:  # as large as its argument where that is large
             return homogeneous(arg, Fraction(1), "none")
+        # A bounded function of what is large is of order one.
         found = function_of({t: min(p, 0) for t, p in arg.items()}, parity(op.fn, op.order), constant)
         # How often a derivative is not small there is a matter of the argument's density at zero.
         return found if size == BOUNDED and op.order == 0 and function.lipschitz else flagged(found, UNSURE)

@@ -24,6 +24,8 @@ from tensorprog.powers.scale import STAGES, Name, Prepared, Scale, Size
 # Values of one statement that are looked at in one stage: long runs repeat themselves.
 MOST_VALUES = 64
 FEWEST_WIDTHS = 3
+# How far from a power the slope at the largest width may be to be called near it, at most.
+ROOM = 0.25
 # Relative sizes of changes that are rounding errors.
 ROUNDING = 1e-13
 
@@ -63,15 +65,15 @@ class Slope:
         return float(least) - room <= self.exponent <= float(power) + room
 
     def may_tend_to(self, least: Fraction, power: Fraction) -> bool:
-        """Whether a slope that changes with the width may end up between two powers, though it is not there: at the largest width
-        it is not too far from them to tell (three standard errors, as there are many slopes), and does not turn away from them;
-        or it turns towards them, and would get there if it changed as much again."""
+        """Whether a slope that changes with the width may end up between two powers, though it is not there: it turns towards them,
+        and would get there if it changed as much again; or at the largest width it is too near to them to tell, and does not turn
+        away. What scatters much is not near for that reason: powers are half a unit apart, and ROOM is half of that."""
         if self.exponent is None:
             return False
         ends = sorted((self.last, self.last + self.turns))
         below = self.exponent < least
         away = self.turns < 0 if below else self.turns > 0
-        room = 3 * self.last_error
+        room = min(2 * self.last_error, ROOM)
         return not away and ends[0] - room <= float(power) and float(least) <= ends[1] + room
 
     def text(self) -> str:

@@ -55,13 +55,15 @@ class Size:
             return None
         if self.verdict == "zero":
             return self.slope.is_zero
+        assert self.least is not None and self.power is not None
         return None if self.is_not_resolved else self.slope.agrees(self.least, self.power)
 
     @property
     def is_not_resolved(self) -> bool:
         """Whether the slope is not the power, but may still become it at larger widths."""
-        return (self.slope is not None and self.verdict == "inferred" and self.slope.agrees(self.least, self.power) is False
-                and self.slope.may_tend_to(self.least, self.power))
+        if self.slope is None or self.least is None or self.power is None or self.verdict != "inferred":
+            return False
+        return self.slope.agrees(self.least, self.power) is False and self.slope.may_tend_to(self.least, self.power)
 
     @property
     def settled(self) -> bool:

@@ -48,6 +48,7 @@ def table_8(entry: Entry) -> Row:
 def abc(entry: Entry) -> tuple[Fraction | None, ...]:
     """The exponents a, b, c of TP IV in the gauge c = 0 for SGD; a, b, c, d of TP IVb for others (Table 8's gauge)."""
     if entry.rule == "sgd":
+        # The multiplier moves the rate by its square (TP IV, Eq. 5): half of the rate's power makes c = 0.
         row = entry.in_gauge((entry.plain.rate or Fraction(0)) / 2)
         return -row.multiplier, -row.spread, -row.rate if row.rate is not None else None
     row = table_8(entry)

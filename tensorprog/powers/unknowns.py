@@ -223,7 +223,7 @@ class Calculus:
         return {Term(ACTIVE): Fraction(-1) if term.fn == POLAR else powers[1] - powers[0] - 1}
 
     def _dot(self, left: Value, right: Value, span: Span | None) -> Value:
-        """The sum over all entries: terms in step, but n for the independent ones of a random matrix."""
+        """The sum over all n**2 entries: terms in step, but n**(3/2) of the independent ones of a random matrix."""
         powers = [self.used(v, span) for v in (left, right)]
         if None in powers:
             return ZERO

@@ -206,6 +206,11 @@ class HermiteSeries:
         return self._sides[0].unit[i] * self._sides[1].unit[j]
 
     @property
+    def unknown(self) -> np.ndarray:
+        """[n], whether the functions could not be integrated at the variance of a row, so that nothing is known of errors."""
+        return np.isinf(self._sides[0].error) | np.isinf(self._sides[1].error)
+
+    @property
     def error(self) -> float:
         """The largest error of coefficients, relative to the root mean squares; of those that are known."""
         found = np.concatenate([side.error for side in self._sides])

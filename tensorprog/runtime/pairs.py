@@ -116,6 +116,7 @@ def note_finite(result, doubt):
 @njit(**OPTIONS)
 def note(doubt, doubts, row, column):
     """Marks the strip's pairs that a tile cannot do: doubts[1 + row, column:] = 1 or 2, and doubts[0, 0] if any are."""
+    # Near correlation 1 formulas lose digits; 2 marks what is not finite (`note_finite`).
     limit = 1 - NEAR if doubt.itemsize == 8 else 1 - NEAR_SINGLE
     for j in range(len(doubt)):
         if doubt[j] > limit:
@@ -217,6 +218,7 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
         doubtful.append(_all_pairs(n1, n2, symmetric))
     else:
         run_shared(worker, _corners(n1, n2, height, width, symmetric), prepare, threads or available_threads())
+    # A row with itself: the value of the recursion on the diagonal, which no rounding of a correlation enters.
     if second is None:
         for array, values in zip(outputs, diagonals):
             np.einsum("ii->i", array)[:] = values
@@ -225,6 +227,13 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
     relative += 4 * max((call.error for call in record.calls), default=0.0)
     roots = [np.sqrt(np.abs(np.broadcast_to(values, (record.n,)))) for values in diagonals]
     errors = [PairError(relative, root[:n1], root if second is None else root[n1:]) for root in roots]
+    if second is None:
+        unknown = np.zeros(record.n, bool)
+        for call in record.calls:
+            unknown |= call.unknown
+        rows = np.flatnonzero(unknown)
+        for error in errors if len(rows) else ():
+            error.pairs.append((rows, rows, np.full(len(rows), np.inf)))
     if doubtful:
         task = Careful(kernel, record, first, right, params, sizes, second is None, n1, diagonals)
         task.correct(np.concatenate(doubtful), outputs, errors, symmetric)

@@ -14,6 +14,9 @@ import numpy as np
 POINTS = 24
 #: Points next to each other that show a function's rounding errors, and their distance, relative to that from 0.
 NEIGHBOURS, NEXT = 12, 1e-8
+#: The same for errors that do not fall with x, as those of 1 - cos(x), which show only farther apart: points, distance, order of
+#: differences, and their size for errors of 1. Such an error is at most this share of the largest value up to 1.
+WIDE, APART, DIFFERENCES, GAIN, SHARE = 16, 1 / 251, 11, 400.0, 4e-15
 #: Features that quadrature is told of.
 MOST_FEATURES = 10
 #: Intervals of a function at most, of each sign, and lengths (relative to the distance from 0) that are not bisected.
@@ -54,9 +57,12 @@ class Partition:
     def noise(self, x: np.ndarray) -> np.ndarray:
         """The rounding errors of the function at x."""
         if self._roundings is None:
-            self._roundings = _noise(self._f, self._powers), _noise(self._f, -self._powers)
+            self._roundings = self._noise(self._f, self._powers), self._noise(self._f, -self._powers)
         place = np.minimum(np.searchsorted(self._powers, np.abs(x)), len(self._powers) - 1)
         return np.where(x > 0, self._roundings[0][place], self._roundings[1][place])
+
+    def _noise(self, f: Callable, x: np.ndarray) -> np.ndarray:
+        return _noise(f, x, SHARE * self._sizes[np.searchsorted(self._powers, 1.0)])
 
     def features(self) -> np.ndarray:
         """Where the function has a kink or a jump, with width 0, or varies, on the scale of the width: [features, 2]."""
@@ -93,7 +99,7 @@ class Partition:
             usual = np.isfinite(values).all(axis=1)
             self.resolved &= bool(usual.all())
             tails = np.abs(np.where(usual[:, None], values, 0.0) @ _TRANSFORM[-_TAIL:].T).max(axis=1)
-            rounding = ROUNDING * self._sizes[np.searchsorted(self._powers, high)] + 4 * _noise(f, sign * high)
+            rounding = ROUNDING * self._sizes[np.searchsorted(self._powers, high)] + 4 * self._noise(f, sign * high)
             rough = (tails > RESOLVED * sizes + rounding) & (high - low > SHORTEST * high)
             low, high = low[rough], high[rough]
             count += len(low)
@@ -112,11 +118,15 @@ def _values(f: Callable, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         return f(low[:, None] + (high - low)[:, None] * (1 + _CHEBYSHEV) / 2)
 
 
-def _noise(f: Callable, x: np.ndarray) -> np.ndarray:
-    """The rounding errors of the function near x: what is left of second differences at points close to it."""
-    points = x[:, None] * (1 - NEXT * np.arange(1, NEIGHBOURS + 1))
+def _noise(f: Callable, x: np.ndarray, most: float) -> np.ndarray:
+    """The rounding errors of the function near x: what is left of second differences at points close to it, and of high ones
+    at points farther apart, if that is at most `most`, and no kink."""
+    near = x[:, None] * (1 - NEXT * np.arange(1, NEIGHBOURS + 1))
+    far = x[:, None] * (1 - APART * np.arange(WIDE))
     with np.errstate(all="ignore"):
-        found = np.abs(np.diff(f(points), n=2)).max(axis=1)
+        found = np.abs(np.diff(f(near), n=2)).max(axis=1)
+        wide = np.abs(np.diff(f(far), n=DIFFERENCES)).max(axis=1) / GAIN
+    found = np.where(wide <= most, np.maximum(found, wide), found)
     return np.where(np.isfinite(found), found, 0.0)
 
 

@@ -37,8 +37,10 @@ def _scrambled(directions: np.ndarray, rng: np.random.Generator) -> tuple[np.nda
     place = np.uint32(1) << np.arange(BITS, dtype=np.uint32)
     shift = rng.integers(0, 2, size=(dimension, BITS), dtype=np.uint32) @ place
     lower = np.tril(rng.integers(0, 2, size=(dimension, BITS, BITS), dtype=np.uint32))
+    # With ones on the diagonal, scrambling is invertible.
     lower[:, np.arange(BITS), np.arange(BITS)] = 1
     rows = lower @ place[::-1]
+    # A product over two elements: the parity of the digits that both have.
     digits = np.bitwise_count(rows[:, None, :] & directions[:, :, None]).astype(np.uint32) & np.uint32(1)
     return digits @ place[::-1], shift
 
@@ -48,6 +50,7 @@ def _directions(dimension: int) -> np.ndarray:
     """Direction numbers [dimension, BITS] as integers of BITS digits (Bratley and Fox 1988, section 2). Kept, because
     they take longer than all that a small replicate draws."""
     polynomials, initial = _direction_numbers()
+    # The first dimension is van der Corput's sequence, all of whose numbers are 1.
     found = np.ones((dimension, BITS), np.uint64)
     degrees = np.array([int(p).bit_length() - 1 for p in polynomials[:dimension]])
     for degree in set(degrees[1:].tolist()):

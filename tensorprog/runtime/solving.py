@@ -92,6 +92,7 @@ class Solver:
             self._left -= 1
             asked = len(stack)
             value = self._compute(top, memo, stack, self._worst, *self._numbers)
+            # Nothing is missing: the value is final.
             if len(stack) == asked:
                 stack.pop()
                 memo[top] = np.float64(value)

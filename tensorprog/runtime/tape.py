@@ -199,6 +199,7 @@ def _each_pair(out: np.ndarray, rows: np.ndarray, columns: np.ndarray, plan: _Pl
     first, second = (_occurs(plan.tape, steps.keys, row) for row in (0, 1))
     products = first & second & np.isin(steps.keys[:, 0], [*plan.tape.grams])
     chosen = first & second & ~products
+    # What is read of one row alone, or of none, is computed once for each row.
     given = steps.read_by(chosen) & ~(first & second)
     given = np.flatnonzero(given & ~second), np.flatnonzero(given & second)
     known = (_each_row(plan, steps, ~second, given[0], rows, errors),

@@ -37,6 +37,7 @@ class Factor:
         index = tuple(slice(None) if axis == SUMMED or k == self.row else next(others)
                       for k, axis in enumerate(self.axes))
         values = env[self.place][index]
+        # Rows first, the summed axis last.
         if self.axes.index(SUMMED) < self.row:
             values = values.T
         return np.ascontiguousarray(values[rows])
@@ -68,6 +69,7 @@ class Products:
         found = np.empty((len(self.order), len(rows), len(columns)))
         start = 0
         for lefts, right in self._groups:
+            # Left factors with the same right one stand below each other, for one product of matrices.
             some = np.concatenate([left[rows.start:rows.stop] for left in lefts])
             part = found[start:start + len(lefts)].reshape(len(some), len(columns))
             np.matmul(some, right[columns.start:columns.stop].T, out=part)
@@ -79,6 +81,7 @@ def _by_right(grams: Mapping[int, tuple[Factor, Factor]], keys: np.ndarray) -> d
     """The keys' numbers and left factors with their indices, for each right factor with its indices."""
     found: dict[tuple, list] = {}
     for number, key in enumerate(keys):
+        # The factor of the first row is the left one.
         left, right = sorted(grams[int(key[0])], key=lambda factor: factor.is_of(1, key))
         found.setdefault((right, right.fixed(key)), []).append((number, (left, left.fixed(key))))
     return found

@@ -15,6 +15,7 @@ from tensorprog.runtime.compiling import njit
 @njit(cache=True)
 def bound(slope, rest, extent, flags):
     """Whether slope * row + rest >= 0, which raises flags[0] if rows below `extent` differ in it."""
+    # Linear in the row: extreme at the first and the last.
     ends = rest, rest + slope * (extent - 1)
     if (min(ends) >= 0) != (max(ends) >= 0):
         flags[0] = 1
@@ -57,6 +58,7 @@ def unknown(places, stack, flags):
 def note(places, stack, keys, found, operands, starts):
     """Appends the last key of the stack to the tape, or asks for those that it reads first."""
     known = len(stack)
+    # Backwards, so that what is read first is on top of the stack.
     for k in range(len(found) - 1, -1, -1):
         if found[k] not in places:
             stack.append(found[k])

@@ -215,6 +215,7 @@ class Copier:
             if not isinstance(term, OuterTerm) or not mine and not {term.left, term.right} & source.closure:
                 continue
             left, right = self._operand(term.left, source.closure), self._operand(term.right, source.closure)
+            # <W, outer(u, x)> = <u, W x>.
             product = builder.let(MatMul(state, items, False, right), TensorType(state.type.rows), "z")
             value = builder.moment(builder.mul(left, product))
             yield value if term.coef is None or mine else builder.mul(self._fixed(term.coef), value)

@@ -119,6 +119,7 @@ def with_draws(program: Program) -> tuple[Program, Gaussians]:
     limit, random = _over_draws(_reading(program, sites, draw, size), draw, size, builder)
     names = tuple(s.input for s in sites)
     degrees = affine_in_inputs(limit, {*names, *(d.input for d in declared)})
+    # Given draws of declared arrays, covariances differ from draw to draw: a mixture of Gaussians is no Gaussian.
     affine = frozenset(o.name for o in limit.outputs if o.name in random and o.cell in degrees and not given)
     ranks = tuple((len(s.loops), len(s.let.var.type.shape)) for s in sites)
     return limit, Gaussians(covariances, names, ranks, pairs, size, random, affine, declared, given)
@@ -172,6 +173,7 @@ def _covariance_program(program: Program, sites: list[Site], builder: Builder) -
 
     body, outputs, pairs = list(block(program.body, ())), [], {}
     for i, one in enumerate(sites):
+        # Covariances are symmetric: each pair once.
         for j, two in enumerate(sites[: i + 1]):
             name = builder.names.fresh("covariance")
             result = builder.cell(name, TensorType(None, (*one.let.var.type.shape, *two.let.var.type.shape)),

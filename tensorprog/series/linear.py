@@ -158,6 +158,7 @@ class Linear:
                 self._step(place.statement)
             if before == self.kinds:
                 break
+        # Only now: while kinds grow, a sum looks mixed whose other term is not reached yet.
         self.settled = True
         for place in self.places:
             self._step(place.statement)
@@ -166,6 +167,7 @@ class Linear:
         """Refuse a sum with what does not depend on states, once that is known of its terms."""
         if self.settled:
             raise NotLinear("a sum with something that training does not change")
+
     def _step(self, statement: Statement) -> None:
         match statement:
             case Let(var=var):
@@ -203,6 +205,7 @@ class Linear:
             case Elementwise(fn="mul", order=0, args=pair):
                 return self._product(args, list(pair), let)
             case Elementwise(fn="div", order=0, args=(top, bottom)):
+                # Divided by what training decides: times the number 1/bottom.
                 if get(bottom, NONE):
                     return self._product([get(top, NONE), frozenset({NUMBER})], [top, bottom], let)
                 return get(top, NONE)
@@ -238,6 +241,7 @@ class Linear:
         if has_width(let.var):
             self._mixed()
             return one | two
+        # A number that is affine in states is no reading, but a number like any other.
         return frozenset({NUMBER})
 
     def _of_term(self, term: Term) -> Kinds:

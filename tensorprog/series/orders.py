@@ -25,6 +25,7 @@ from tensorprog.series.parts import Part, Series
 from tensorprog.series.recipe import Node, NoSeries, Recipe
 from tensorprog.series.recipes import Recipes
 
+# Powers that grow for so many rounds grow in every iteration of a loop.
 MAX_ROUNDS = 200
 
 

@@ -191,6 +191,7 @@ class Recipes:
         if around.power and number is None:
             raise PowerError("TP503", "a power of n whose exponent is computed by the program",
                              "write the exponent as a number or a parameter, as in `n**(1/2)`")
+        # 0**k = 0 for k > 0.
         if not largest and (number is None or number > 0):
             return
         needs = ((exponent, ONE),) if self.parts(exponent) else ()
@@ -298,6 +299,7 @@ class Recipes:
             *_coef(w, factor), w.cell(term.cell, m), term.items, term.transposed)) for m in self.parts(term.cell)]
 
     def _outers(self, term: OuterTerm, factor: tuple[Need, ...]) -> list[Recipe]:
+        # As an operator, an outer product is n times as large as its entries.
         return [Recipe(product([*(p for _, p in factor), a, b]).scaled(Fraction(1)),
                        (*factor, (term.left, a), (term.right, b)), lambda w, a=a, b=b: OuterTerm(
                            *_coef(w, factor), w.part(term.left, a), w.part(term.right, b)))
@@ -332,6 +334,7 @@ def _combinations(lower: tuple[Part, ...], top: Fraction) -> Iterator[tuple[Part
     waiting: list[tuple[Part, ...]] = [()]
     while waiting:
         shorter = waiting.pop(0)
+        # Multisets: parts in the order of `lower`.
         start = lower.index(shorter[-1]) if shorter else 0
         for part in lower[start:]:
             longer = (*shorter, part)

@@ -82,6 +82,7 @@ class _Writer(Writer):
 
         def scaled(law: Law) -> Law:
             powers = size_of(law)
+            # Lengths are divided by n**power, variances by its square.
             return replace(law, args=tuple(_scaled(a, -power * powers[k], base) if k in powers else a
                                            for k, a in enumerate(law.args)))
 

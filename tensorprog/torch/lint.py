@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -12,6 +13,21 @@ if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable
 
 ZERO = Fraction(0)
+
+
+def starred(names: Iterable[str], among: Iterable[str]) -> list[str]:
+    """Names of parameters, with those of all layers that are alike as one, `h.*.ln.weight`; `among` are all names that there
+    are."""
+    wanted = list(names)
+    patterns: dict[str, list[str]] = {}
+    for name in among:
+        patterns.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "*", name), []).append(name)
+    found: dict[str, None] = {}
+    for name in wanted:
+        pattern = re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
+        alike = patterns[pattern]
+        found[pattern if len(alike) > 1 and set(alike) <= set(wanted) else name] = None
+    return list(found)
 
 
 def lint(table: MuTable, *, constant: Iterable[str] = ("lr", "eps", "weight_decay", "clipping")) -> list[str]:
@@ -57,7 +73,8 @@ def _settings(table: MuTable, constant: set[str]) -> Iterator[str]:
                 wrong.setdefault(exponent, []).append(row.name)
         for exponent, names in sorted(wrong.items()):
             verdict = "is too large at large widths" if exponent < 0 else "has to grow with the width"
-            yield f"a constant {words} {verdict} for {', '.join(names)}: it goes as {power(exponent)}"
+            among = [row.name for row in table.rows]
+            yield f"a constant {words} {verdict} for {', '.join(starred(names, among))}: it goes as {power(exponent)}"
 
 
 def _clipping(table: MuTable, constant: set[str]) -> Iterator[str]:

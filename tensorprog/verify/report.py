@@ -77,13 +77,8 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether every output agrees, so far as it has a limit. What is not resolved has not passed, nor failed."""
-        return self.verdict == PASSED
-
-    @property
-    def failed(self) -> bool:
-        """Whether an output differs or diverged."""
-        return self.verdict == FAILED
+        """Whether no output differs or diverged: nothing speaks against the limit, though `verdict` may be "not resolved"."""
+        return self.verdict != FAILED
 
     def agrees(self, name: str) -> bool:
         """Whether nothing speaks against the limit of an output."""

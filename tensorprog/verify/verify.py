@@ -137,6 +137,7 @@ def judge(limit: Result, networks: Sequence[Result], vanishing: Mapping[str, flo
     compared = {name: _Comparison(name, limit, networks, powers.get(name), name in random) for name in limit
                 if not diverged[name] and np.isfinite(limit[name]).any()}
     count = sum(len(comparison.limit.value) for comparison in compared.values())
+    # Bonferroni: all numbers together fail with the probability `level` at most.
     findings = {name: compared[name].finding(level / count) if name in compared else
                 Finding(DIVERGED if diverged[name] else UNRESOLVED, diverged=diverged[name]) for name in limit}
     findings |= {name: _without_limit(findings[name], mask) for name, mask in limit.unresolved.items()}

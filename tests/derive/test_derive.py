@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import sympy
 from click.testing import CliRunner
-from declarations import WITHOUT_FORMULAS
 from places import ROOT
 
 import tensorprog
@@ -22,8 +21,7 @@ from tensorprog.cli import main
 from tensorprog.derive.rules import KINDS
 from tensorprog.display.json import SCHEMA
 
-PROGRAMS = sorted(path for folder in (ROOT / "examples", ROOT / "tests" / "programs") for path in folder.glob("*.tp")
-                  if path.stem not in WITHOUT_FORMULAS)
+PROGRAMS = sorted(path for folder in (ROOT / "examples", ROOT / "tests" / "programs") for path in folder.glob("*.tp"))
 DOCUMENT = (ROOT / "docs" / "derivations.md").read_text(encoding="utf-8")
 
 

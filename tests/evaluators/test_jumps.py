@@ -264,3 +264,21 @@ def test_kernels_warn_of_places():
     with pytest.warns(RuntimeWarning, match="'K' for which a scalar tends to the jump of `sign` here have no limit"):
         found = program.kernels(np.eye(3))
     assert [(w.code, w.span.line) for w in found.warnings] == [("TP513", 8)]
+
+
+def test_a_scalar_that_a_vector_of_zeros_makes_a_vector():
+    """sign(c + 0*u) is sign(c) in every coordinate: +1 or -1 by network. Its mean with u is 0 either way, by the law of
+    large numbers, and both sides of a step add up to 1."""
+    program = tensorprog.compile("""width n
+vector u : [n] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+c = moment(u*v)
+output moment(sign(c + 0*u)) as side, moment(sign(0*u + c)*u) as none, moment(step(c + 0*u) + step(0*v - c)) as both
+""")
+    found = program.run()
+    assert np.isnan(found["side"])
+    assert "TP513" in [warning.code for warning in found.warnings]
+    assert found["none"] == pytest.approx(0, abs=1e-12)
+    assert found["both"] == pytest.approx(1, abs=1e-12)
+    networks = program.simulate(width=400, seeds=20)
+    assert set(np.unique(networks.samples["side"])) == {-1.0, 1.0}

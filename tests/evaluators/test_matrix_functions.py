@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import tensorprog
-from tensorprog.diagnostics import ProgramError
 from tensorprog.runtime.sampling import Space
 from tensorprog.runtime.updates import Updates, entrywise, matrix_dot, polar, product
 
@@ -132,10 +131,62 @@ output moment(u * (D.T @ w)) / n as c, norm(D) / n as r, dot(D, G.T) / n**2 as q
         assert abs(limit[name] - found[name]) < 4 * np.hypot(limit.error[name], found.error[name]) + 0.01
 
 
-def test_derive_says_that_there_are_no_formulas():
-    with pytest.raises(ProgramError) as raised:
-        tensorprog.compile(NETWORK.replace("NET", ONE).replace("UPDATE", LION)).limit
-    assert raised.value.diagnostics[0].code == "TP726"
+DERIVED = """
+width n
+param eta = 0.1
+vector u : [n] ~ normal(0, 1)
+vector w : [n] ~ normal(0, 1)
+matrix W : [n, n] ~ normal(0, 1/n)
+matrix S : [n, n] = 0
+x = tanh(w)
+y = W.T @ u
+for t in range(5):
+    h[t] = W @ x
+    f[t] = moment(u * tanh(h[t]))
+    G = n * grad(f[t], W)
+    S = 0.9*S + 0.1*G**2
+    W -= STEP
+output f
+"""
+
+
+@pytest.mark.parametrize("step, formula", [
+    ("eta/n * G / sqrt(S + 0.01)", "A.2[t] = eta*outer(dh, x)/sqrt(outer(dh, x)**2/10 + 9*S[t]/10 + 1/100)"),
+    ("eta/n * sign(G)", "A[t] = sign(outer(dh, x))"),
+    ("eta * polar(G)", "A[t] = polar(outer(dh, x))"),
+])
+def test_derive_writes_functions_of_matrices_as_matrices_with_names(step, formula):
+    text = str(tensorprog.compile(DERIVED.replace("STEP", step)).limit).replace("u*tanh'(h[t])", "dh")
+    assert formula in text and text.count("TP IVb") == 1
+    assert "A[t] = outer(dh, x)**2" in text if "S" in step else "S[t]" not in text
+
+
+def test_responses_go_through_functions_of_matrices():
+    """What is computed by a function of an update depends on what went into the update: no response is left out for it."""
+    text = str(tensorprog.compile(NETWORK.replace("NET", ONE).replace("UPDATE", LION)).limit)
+    assert "Z^{A" in text and "Zdot^{W x[t,a]} = sum_{s<t}" in text and ".T dh[t,a]}" in text
+
+
+def test_derive_writes_inner_products_of_outer_products_by_averages():
+    text = """
+width n
+vector u : [n] ~ normal(0, 1)
+vector w : [n] ~ normal(0, 2)
+G = outer(u, w) + 0.5*outer(w, u*u)
+D = G / sqrt(G**2 + 0.01)
+output norm(G)/n as r, dot(G.T, G)/n**2 as q, dot(D, G)/n**2 as s
+"""
+    program = tensorprog.compile(text)
+    # |G|**2 = E u**2 E w**2 + E[u w] E[w u**2] + E w**2 E u**4 / 4
+    assert "E[Z^{u}**4]" in str(program.limit)
+    found = program.run(samples=2048)
+    assert float(found["r"]) == pytest.approx(np.sqrt(2 + 0.25 * 2 * 3), abs=4 * float(found.error["r"]) + 1e-3)
+    assert "dot(" in str(program.limit)
+
+
+def test_derive_writes_functions_of_matrices_in_latex():
+    text = tensorprog.compile(DERIVED.replace("STEP", "eta/n * G / sqrt(S + 0.01)")).limit.latex()
+    assert r"\otimes x\right)^{2}" in text and "TP IVb" in text
 
 
 def test_a_gradient_goes_through_inner_products_and_norms():

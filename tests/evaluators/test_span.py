@@ -397,3 +397,16 @@ def test_functions_of_outer_products_are_exact(step, monkeypatch):
     sampled = program.run(data, method="particles", samples=1024, replicates=2)
     for name in found:
         np.testing.assert_allclose(found[name], sampled[name], rtol=1e-8, atol=1e-10)
+
+
+def test_columns_of_a_width_x_finite_matrix_are_vectors_as_others():
+    """<e_0, W.T W e_0> / n = 1, and of another column 0."""
+    found = tensorprog.compile("""
+width n
+size d = 3
+matrix E : [n, d] ~ normal(0, 1)
+matrix W : [n, n] ~ normal(0, 1/n)
+g = W.T @ (W @ E[:, 0])
+output dot(E[:, 0], g) / n as q, dot(g, E[:, 1]) / n as r
+""").run()
+    assert float(found["q"]) == pytest.approx(1, abs=1e-12) and float(found["r"]) == pytest.approx(0, abs=1e-12)

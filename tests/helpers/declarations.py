@@ -15,6 +15,3 @@ vector u : [n] ~ normal(0, 1)
 vector v : [n] ~ normal(0, 1)
 vector w[L] : [n] ~ normal(0, 1)
 """
-
-# Programs of the repository that `tpc derive` refuses: functions of matrices have a limit, but no formulas (TP726).
-WITHOUT_FORMULAS = ("adam", "muon", "sharpness")

@@ -67,6 +67,17 @@ def test_the_citation_is_of_this_version():
     assert re.search(r"^license: (\S+)$", text, re.M).group(1) == "Apache-2.0"
 
 
+def test_the_citation_has_the_fields_of_its_format():
+    """The keys of the Citation File Format 1.2.0: those that are required, no others than it knows, and an entity as author."""
+    text = read("CITATION.cff")
+    keys = set(re.findall(r"^([a-z-]+):", text, re.M))
+    known = "abstract authors cff-version commit contact date-released doi identifiers keywords license license-url message " \
+            "preferred-citation references repository repository-artifact repository-code title type url version"
+    assert {"cff-version", "message", "title", "authors"} <= keys <= set(known.split())
+    authors = re.search(r"^authors:\n((?:  .*\n)+)", text, re.M).group(1)
+    assert authors == "  - name: The tensorprog developers\n"
+
+
 def test_the_entry_point_is_there(setup):
     name, _, target = setup["options.entry_points"]["console_scripts"].strip().partition(" = ")
     module, _, function = target.partition(":")

@@ -23,6 +23,7 @@ from torch_networks import (
 
 from tensorprog import ProgramError
 from tensorprog.torch import trace
+from tensorprog.torch.lint import starred
 
 HALF = Fraction(1, 2)
 MODELS = {
@@ -148,7 +149,7 @@ def test_every_kind_of_parameter(traced, model, name, kind):
 
 def test_muon_that_matches_adamw_needs_a_smaller_rate(traced):
     lines = "\n".join(traced("residual").parametrize("muon", adjust="match_rms_adamw").lint())
-    assert "constant learning rate is too large at large widths for ups.0.weight, ups.1.weight" in lines
+    assert "constant learning rate is too large at large widths for ups.*.weight" in lines
     assert "n^(-1/2)" in lines
 
 
@@ -284,3 +285,9 @@ def test_another_module_is_refused(traced):
         table.init_(nn.Linear(2, 2))
     with pytest.raises(ProgramError, match=r"did you mean 4\.bias"):
         table.why("4.bais")
+
+
+def test_parameters_of_layers_that_are_alike_have_one_name():
+    among = ["h.0.ln.weight", "h.1.ln.weight", "h.0.fc.weight", "h.1.fc.weight", "0.weight", "2.weight"]
+    assert starred(among, among) == ["h.*.ln.weight", "h.*.fc.weight", "0.weight", "2.weight"]
+    assert starred(["h.0.ln.weight", "h.1.fc.weight", "h.0.fc.weight"], among) == ["h.0.ln.weight", "h.*.fc.weight"]

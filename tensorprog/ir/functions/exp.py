@@ -15,6 +15,7 @@ def _bound(a: Bound, problems: Problems) -> Bound:
 
 
 def _exp(x: float) -> float:
+    # Larger ones overflow from 710 on.
     return math.exp(x) if x < 700 else math.inf
 
 

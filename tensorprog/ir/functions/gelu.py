@@ -25,5 +25,6 @@ _DISTRIBUTION = mul(num(0.5), add(num(1), call("erf", mul(num(1 / sqrt(2)), X)))
 
 GELU = Nonlinearity(
     name="gelu", description="x Phi(x), with the normal distribution function Phi",
+    # erfc keeps the digits of the tail, where 1 + erf would cancel.
     scalar="0.5 * {x} * erfc(-0.7071067811865476 * {x})", array=gelu, derivative=add(_DISTRIBUTION, mul(X, _DENSITY)),
     bound=rectified(-0.17, 0.5), formula=_formula, lipschitz=True)

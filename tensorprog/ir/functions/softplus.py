@@ -25,5 +25,6 @@ def _formula(x: Any) -> Any:
 
 
 SOFTPLUS = Nonlinearity(
+    # Nothing overflows for large x, and log1p keeps the digits of small values.
     name="softplus", description="log(1 + exp(x))", scalar="max({x}, 0.0) + log1p(exp(-abs({x})))", array=softplus,
     derivative=call("sigmoid"), bound=_bound, formula=_formula, lipschitz=True)

@@ -121,6 +121,7 @@ class _Builder:
             value = f"({self.read(target)} + {value})"
         place = self._place(target)
         self.known[place] = self.dirty[place] = self.let(value)
+        # The series of a value that is overwritten is not that of the new one.
         self.series = {k: call for k, call in self.series.items() if target.name not in [ref.name for ref in k[2:]]}
         self._separate([target], self.known)
 
@@ -209,6 +210,7 @@ class _Builder:
         pair, factor = self._pair(dual)
         call, scale = self.series[_key(pair, dual)]
         if scale is None:
+            # Price's theorem, d/dk E[F G] = E[F' G']: E[F G] is the product of the means plus an integral from 0 to k.
             a, b = (self.row(side, None, f"series{call.number}.mean_{side}") for side in ("a", "b"))
             return _scaled(factor, f"({a}*{b} + {self.read(dual.kab)}*{self.read(call.integral)})")
         return _scaled(factor / scale, self.read(call.value))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import sympy
@@ -22,6 +23,9 @@ from tensorprog.pairs.codegen.arcsine import SERIES, SINH, horner
 from tensorprog.pairs.codegen.pieces import Piece
 from tensorprog.pairs.codegen.steps import Near
 from tensorprog.pairs.program import Side
+
+#: Derivatives at 0 that are looked at.
+MOST_ORDERS = 3
 
 
 class NoClosedForm(Exception):
@@ -44,6 +48,8 @@ class Scope(Protocol):
 
 def expectation(scope: Scope, phi: Mapping[Piece, float], psi: Mapping[Piece, float]) -> str:
     """Source text of E[phi(u) psi(v)]; raises NoClosedForm."""
+    if _cancels(phi) or _cancels(psi):
+        raise NoClosedForm("pieces that cancel at small variances")
     terms = []
     for f, a in phi.items():
         for g, b in psi.items():
@@ -51,6 +57,24 @@ def expectation(scope: Scope, phi: Mapping[Piece, float], psi: Mapping[Piece, fl
             if text is not None:
                 terms.append(text if a * b == 1 else f"{number(a * b)}*{text}")
     return "(" + " + ".join(terms or [number(0.0)]) + ")"
+
+
+def _cancels(phi: Mapping[Piece, float]) -> bool:
+    """Whether the pieces of a function cancel near 0 to leading order, as those of 1 - cos(x): at small variances their
+    expectations would leave nothing but rounding errors."""
+    if any(piece.kind == "sign" for piece in phi):
+        return False
+    for order in range(MOST_ORDERS):
+        values = [a * _derivative_at_zero(piece, order) for piece, a in phi.items()]
+        if any(values):
+            return abs(sum(values)) <= 1e-9 * sum(map(abs, values))
+    return False
+
+
+@lru_cache(maxsize=256)
+def _derivative_at_zero(piece: Piece, order: int) -> float:
+    m, q = sympy.Symbol("m", real=True), sympy.Symbol("q", positive=True)
+    return float(sympy.diff(_smoothed(piece, m, q).subs(q, 0), m, order).subs(m, 0))
 
 
 def number(value: float) -> str:

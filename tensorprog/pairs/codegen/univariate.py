@@ -8,6 +8,7 @@ import numpy as np
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 
+from tensorprog.expectations.source import less_one, log_of_one_more
 from tensorprog.ir.functions import NONLINEARITIES
 
 #: The symbol that every function is written in.
@@ -44,6 +45,11 @@ class _Printer(NumPyPrinter):
         raise UnsupportedDual(f"no NumPy form of {name}")
 
     _print_erf = _print_Function
+
+    def _print_log(self, expr: sympy.Expr) -> str:
+        if log_of_one_more(expr):
+            return f"np.log1p({self._print(expr.args[0] - 1)})"
+        return super()._print_log(expr)
 
     def _print_Max(self, expr: sympy.Expr) -> str:
         return reduce(lambda one, two: f"np.maximum({one}, {two})", map(self._print, expr.args))
@@ -93,8 +99,8 @@ def numpy_source(phi: sympy.Expr) -> str:
 
 def _bounded(phi: sympy.Expr) -> sympy.Expr:
     """With 1/(1 + exp(e)) as sigmoid(-e), exp(e) sigmoid(-e) as sigmoid(e) and log(1 + exp(e)) as softplus(e), as
-    exponentials of large numbers would give infinity over infinity; and with exp(e) - 1 as one function, which keeps the
-    digits of a small e."""
+    exponentials of large numbers would give infinity over infinity; and with exp(e) - 1 and its like so that the digits of
+    a small e are kept (`less_one`)."""
     sigmoid, softplus = sympy.Function("sigmoid"), sympy.Function("softplus")
 
     def power(base: sympy.Expr, k: sympy.Expr) -> sympy.Expr:
@@ -115,8 +121,9 @@ def _bounded(phi: sympy.Expr) -> sympy.Expr:
         whole = sympy.Add(*terms)
         for term in terms:
             factor, function = term.as_coeff_Mul()
-            if function.func is sympy.exp and whole.as_coeff_Add()[0] * factor < 0:
-                whole += factor * (sympy.Function("expm1")(function.args[0]) + 1 - function)
+            found = less_one(function) if whole.as_coeff_Add()[0] * factor < 0 else None
+            if found is not None:
+                whole += factor * (found + 1 - function)
         return whole
 
     # Numbers are printed by their values, which would write these functions out.

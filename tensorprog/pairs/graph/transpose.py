@@ -142,13 +142,16 @@ class _Transposition:
         carried = {k: self._new(Node(Integer(0), True, group, start + 1)) for k in forms}
         weighed = [*below, *(_scaled(form, At(carried[k], LEVEL)) for k, form in forms.items())]
         steps = dict.fromkeys(forms, Integer(0))
+        # A_j(l+1) = sum_i A_i(l) M_ij(l) + c_j(l), as the step of level l + 1.
         for form in weighed:
             for atom, c in form.coefficients.items():
                 steps[_number(atom)] += shifted(c, -1)
         result = sum((c*self._above(a, last) for a, c in sums.items()), Integer(0))
         for k, number in carried.items():
+            # A_i(s) = d_i.
             self._begins(number, sympy.factor_terms(steps[k]), first.get(k, Integer(0)))
             result += At(number, last)*self._top(k, last)
+        # R(l+1) = R(l) + f(l) + sum_i A_i(l) e_i(l).
         added = sum((shifted(f.rest, -1) for f in weighed), Integer(0))
         if added != 0:
             number = self._new(Node(Integer(0), True, group, start + 1))

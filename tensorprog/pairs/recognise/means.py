@@ -11,6 +11,7 @@ from sympy import Dummy, Expr, Integer, Symbol
 from tensorprog.covariance.system import System
 from tensorprog.pairs.nodes import NotPairs
 
+# Where a function's sign is taken, so that f and -f come out alike.
 PROBE = sympy.Rational(3, 8)
 _PROBES = {"sigmoid": lambda x: 1 / (1 + sympy.exp(-x)), "step": sympy.Heaviside, "relu": lambda x: sympy.Max(x, 0)}
 
@@ -124,6 +125,7 @@ def _monic(f: Expr, z: Symbol) -> tuple[Expr, Expr]:
 def normalised(coefficients: Mapping[Expr, Expr]) -> tuple[Expr, Expr]:
     """A combination of functions as one that has a coefficient 1 or -1 and is positive at a point, and the number that
     multiplies it."""
+    # The same term whatever number multiplies the function: the first by its text.
     scale = abs(min(coefficients.items(), key=lambda item: str(item[0]))[1])
     f = sum(c / scale * g for g, c in coefficients.items())
     value = f.replace(lambda e: e.func.__name__ in _PROBES, lambda e: _PROBES[e.func.__name__](*e.args))
@@ -138,6 +140,7 @@ def _part(group: list[Symbol], functions: dict[Symbol, Expr]) -> Part:
     if len(group) == 2:
         return Part(functions[group[0]], functions[group[1]], *group)
     (z,) = group
+    # A square g**2 as E[g(u) g(u)], the diagonal of a mean over pairs.
     root = _root(functions[z])
     return Part(*((root, root) if root is not None else (functions[z], Integer(1))), z, z)
 

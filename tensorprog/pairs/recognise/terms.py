@@ -195,6 +195,7 @@ class Terms(Cases, ABC):
         number = int(expr.args[0])
         values = dict(zip(self.system.recipes[number].arguments, expr.args[1:]))
         formula = algebra(self.system, number)
+        # Moments of polynomials are polynomials in the covariances (Isserlis).
         if formula is not None and polynomial(self.system, number):
             return self._algebra(formula, values, extend)
         covariance = self.system.integrands[number][1]
@@ -229,6 +230,7 @@ class Terms(Cases, ABC):
             halves = tuple(args[:len(args) // 2]), tuple(args[len(args) // 2:])
             known = tuple(alone.args[1:])
             if int(number) in self.system.symmetric and alone.args[0] == number and known[:len(halves[0])] in halves:
+                # The half of the arguments that is not v's.
                 own = halves[known[:len(halves[0])] == halves[0]]
                 return Call(number, *own, *own)
         return None
@@ -252,6 +254,7 @@ class Terms(Cases, ABC):
                 if part.first != part.second:
                     raise NotPairs(f"E[{phi} {psi}] mixes rows in one function")
                 return self._of_one_row(phi * psi, kaa, sides[0] == {0})
+            # The function of row 0 comes first.
             if 1 in sides[0] or 0 in sides[1]:
                 phi, psi, kaa, kbb = psi, phi, kbb, kaa
         return Two(Integer(self._functions(phi, psi)), self.extended(kaa), self._place(kab, extend), self.extended(kbb))

@@ -65,7 +65,7 @@ def test_kernels_are_those_of_modules(name):
     found = trace(make, inputs).verify(
         widths=widths, seeds=16 if name in SLOW else 32, samples=1024, component=(0,) if name != "mlp" else (1,)
     )
-    assert not found.failed, found
+    assert found.passed, found
     for kernel in ("nngp", "theta"):
         limit, beyond, error = found.limit[kernel], found.extrapolated[kernel], found.extrapolated.error[kernel]
         assert np.all(np.abs(beyond - limit) < 4 * error + 0.03 * np.abs(limit).max())
@@ -73,14 +73,14 @@ def test_kernels_are_those_of_modules(name):
 
 
 def test_kernels_of_torch_s_own_initialization():
-    assert not trace(mlp, ROWS[:2]).verify(seeds=12, samples=1024).failed
+    assert trace(mlp, ROWS[:2]).verify(seeds=12, samples=1024).passed
 
 
 def test_a_module_that_is_another_one_at_other_widths_is_found_out():
     found = trace(lambda n: normal(mlp, scale=1.0 if n < 200 else 1.3)(n), ROWS[:2]).verify(
         widths=(256, 384, 512, 768), seeds=16, samples=1024
     )
-    assert found.failed
+    assert not found.passed
     assert {f.verdict for f in found.findings.values()} == {"differs"}
 
 
@@ -128,7 +128,7 @@ def test_training_is_that_of_torch_s_optimizers(optimizer, loss, eta, options):
         "train", {"y": y}, loss=loss, optimizer=optimizer, eta=eta, T=4, seeds=12, samples=1024, widths=widths,
         **options,
     )
-    assert not found.failed and found.findings["loss"].verdict == "agrees", found
+    assert found.passed and found.findings["loss"].verdict == "agrees", found
     limit, widest = found.limit["loss"], found.networks[-1]
     allowed = 4 * (widest.error["loss"] + found.limit.error["loss"]) + 0.02 * limit[0]
     assert np.all(np.abs(widest["loss"] - limit) < allowed)
@@ -152,7 +152,7 @@ def test_training_of_a_block(optimizer, eta, tied):
         "train", {"y": labels}, loss="cross_entropy", optimizer=optimizer, eta=eta, T=3, samples=1024, seeds=8,
         widths=(128, 256, 512, 1024) if optimizer == "muon" else (256, 512, 1024, 2048),
     )
-    assert not found.failed, found
+    assert found.passed, found
     assert np.allclose(found.networks[-1]["loss"], found.limit["loss"], rtol=0.1)
 
 
