@@ -401,7 +401,7 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
 @click.option("--dtype", default="float64", metavar="[float64|float32]", show_default=True,
               help="Of the arithmetic on pairs.")
 @click.option("--threads", type=click.IntRange(min=1), help="How many threads to use (default: all).")
-@click.option("--rows", type=click.IntRange(min=1), help="Rows of a block of a .zarr group (default: some 128 MB of values).")
+@click.option("--rows", type=click.IntRange(min=1), help="Rows of a block of a .zarr group (default: some 32 MB of values).")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.npz",
               help="Write the results to a .npz, .csv, .json or .nc file, or stream them to a .zarr group.")
 @options(SET, SHOW, PLOT, SCHEDULER, JSON)

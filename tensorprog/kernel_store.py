@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tensorprog.api import CompiledProgram
 
 Arrays = dict[str, Any]
-#: Bytes of the values of a block of rows, unless the number of rows is asked for. Computing them takes a few times as much.
-BLOCK_BYTES = 128e6
+#: Bytes of the values of a block of rows, unless the number of rows is asked for. Computing and compressing them takes ten times as much.
+BLOCK_BYTES = 32e6
 #: The largest number of columns of a chunk on disk.
 CHUNK_COLUMNS = 4096
 
@@ -59,7 +59,7 @@ def stream_kernels(program: CompiledProgram, first: object, second: object = Non
     Args:
         first, second, dtype, threads, settings: as for `CompiledProgram.kernels_with`.
         path: of the group, which is replaced if there is one.
-        rows: how many rows a block has; by default as many as make some 128 MB.
+        rows: how many rows a block has; by default as many as make some 32 MB.
         scheduler: of `dask.distributed`, whose workers write the blocks.
 
     Raises:

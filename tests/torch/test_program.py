@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_verify import normal
+from test_module_verify import normal
 from torch import nn
 from torch.nn import functional as F
 from torch_networks import ROWS, SEQUENCES, TOKENS, Block, ManyHeads, Recurrent, mlp
