@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tensorprog.diagnostics.catalog import CATALOG, Entry
+from tensorprog.diagnostics.catalog import CATALOG, CatalogEntry
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -88,7 +88,7 @@ def diagnostics_page() -> str:
     return "\n".join(lines)
 
 
-def diagnostic(code: str, entry: Entry) -> list[str]:
+def diagnostic(code: str, entry: CatalogEntry) -> list[str]:
     lines = [f"({code.lower()})=", f"### {code}: {entry.title}", "", entry.explanation, ""]
     for heading, example in (("Not:", entry.bad), ("But:", entry.good)):
         if example:

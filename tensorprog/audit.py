@@ -49,7 +49,18 @@ from tensorprog.ir.program import (
     Term,
     matrix_terms,
 )
-from tensorprog.iterations import Column, Evaluator, Frames, Grid, Loop, Site, Walker, at, axis_text, indices_text
+from tensorprog.iterations import (
+    Column,
+    Frames,
+    GridEvaluator,
+    IterationGrid,
+    Loop,
+    StatementSite,
+    Walker,
+    at,
+    axis_text,
+    indices_text,
+)
 
 ORDER_LIMIT = 2 * 10**7
 ELEMENT_LIMIT = 2 * 10**7
@@ -209,7 +220,7 @@ def _stored_extents(walker: Walker) -> Extents:
 
 
 def _constant(walker: Walker, expr: IntExpr) -> Column:
-    return Evaluator(walker, Grid(1, {}, np.zeros(1, np.int64)), None).integer(expr)
+    return GridEvaluator(walker, IterationGrid(1, {}, np.zeros(1, np.int64)), None).integer(expr)
 
 
 def _assigned(statement: Statement) -> list[tuple[Cell, tuple[Item, ...]]]:
@@ -225,13 +236,13 @@ def _assigned(statement: Statement) -> list[tuple[Cell, tuple[Item, ...]]]:
             return []
 
 
-def _largest(walker: Walker, site: Site, cell: Cell, item: Item) -> int:
+def _largest(walker: Walker, site: StatementSite, cell: Cell, item: Item) -> int:
     """The largest index that an assignment uses on one axis (-1 if none), after reporting a negative one."""
     if isinstance(item, Range):
         return -1 if item.stop is None else _largest(walker, site, cell, item.stop) - 1
     largest = -1
     for grid in walker.grids(site.frames, loop_names(item)):
-        evaluate = Evaluator(walker, grid, site.statement.span)
+        evaluate = GridEvaluator(walker, grid, site.statement.span)
         values = evaluate.integer(item)
         largest = max(largest, int(np.max(values)))
         if cell.role != "hidden" and np.min(values) < 0:
@@ -244,7 +255,7 @@ def _largest(walker: Walker, site: Site, cell: Cell, item: Item) -> int:
 # --- ranges --------------------------------------------------------------------------------------------------
 
 
-def _check_ranges(walker: Walker, site: Site, extents: Extents) -> None:
+def _check_ranges(walker: Walker, site: StatementSite, extents: Extents) -> None:
     for access in _accesses(site.statement, walker.env):
         family = tuple(IntLit(extent) for extent in extents[access.cell]) if access.cell else ()
         for axis, (item, length) in enumerate(zip(access.items, family + access.shape, strict=False)):
@@ -255,7 +266,7 @@ def _check_ranges(walker: Walker, site: Site, extents: Extents) -> None:
         expr = site.statement.op.expr
         if walker.interval(expr) is None:
             for grid in walker.grids(site.frames, loop_names(expr)):
-                Evaluator(walker, grid, site.statement.span).integer(expr)
+                GridEvaluator(walker, grid, site.statement.span).integer(expr)
 
 
 def _proved(walker: Walker, item: Item, length: IntExpr) -> bool:
@@ -268,12 +279,12 @@ def _proved(walker: Walker, item: Item, length: IntExpr) -> bool:
     return index is not None and axis is not None and 0 <= index[0] and index[1] < axis[0]
 
 
-def _check_item(walker: Walker, site: Site, access: _Access, axis: int, item: Item, length: IntExpr | None) -> None:
+def _check_item(walker: Walker, site: StatementSite, access: _Access, axis: int, item: Item, length: IntExpr | None) -> None:
     """Report the first iteration in which an item is out of range. Without a length, only a negative one is: whether
     the element exists is for the order test."""
     names = set().union(*(loop_names(e) for e in (*_item_exprs(item), *([length] if length else []))))
     for grid in walker.grids(site.frames, names):
-        evaluate = Evaluator(walker, grid, site.statement.span)
+        evaluate = GridEvaluator(walker, grid, site.statement.span)
         before = len(walker.reporter.found)
         limit = None if length is None else evaluate.integer(length)
         if isinstance(item, Range):
@@ -284,7 +295,7 @@ def _check_item(walker: Walker, site: Site, access: _Access, axis: int, item: It
             return
 
 
-def _check_index(evaluate: Evaluator, access: _Access, axis: int, index: Column, limit: Column | None) -> None:
+def _check_index(evaluate: GridEvaluator, access: _Access, axis: int, index: Column, limit: Column | None) -> None:
     bad = np.less(index, 0) if limit is None else np.less(index, 0) | np.greater_equal(index, limit)
     if not np.any(bad):
         return
@@ -298,7 +309,7 @@ def _check_index(evaluate: Evaluator, access: _Access, axis: int, index: Column,
     evaluate.report("TP601", bad, message, _range_advice(index))
 
 
-def _check_slice(evaluate: Evaluator, access: _Access, axis: int, item: Range, limit: Column | None) -> None:
+def _check_slice(evaluate: GridEvaluator, access: _Access, axis: int, item: Range, limit: Column | None) -> None:
     start = 0 if item.start is None else evaluate.integer(item.start)
     default = start if limit is None else limit
     stop = default if item.stop is None else evaluate.integer(item.stop)
@@ -329,8 +340,8 @@ def _range_advice(index: Column) -> str:
 class _Life:
     """Where a user's cell is assigned, where it is read, and which outputs it gives."""
 
-    stores: list[tuple[Site, tuple[Item, ...]]] = field(default_factory=list)
-    reads: list[tuple[Site, _Access]] = field(default_factory=list)
+    stores: list[tuple[StatementSite, tuple[Item, ...]]] = field(default_factory=list)
+    reads: list[tuple[StatementSite, _Access]] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
 
 
@@ -384,12 +395,12 @@ def _names(items: Iterable[Item]) -> set[str]:
     return set().union(*(loop_names(expr) for item in items for expr in _item_exprs(item)))
 
 
-def _indices(walker: Walker, grid: Grid, site: Site, items: tuple[Item, ...]) -> list[np.ndarray]:
-    evaluate = Evaluator(walker, grid, site.statement.span)
+def _indices(walker: Walker, grid: IterationGrid, site: StatementSite, items: tuple[Item, ...]) -> list[np.ndarray]:
+    evaluate = GridEvaluator(walker, grid, site.statement.span)
     return [grid.full(evaluate.integer(item)) for item in items]
 
 
-def _flat(indices: list[np.ndarray], extents: tuple[int, ...], grid: Grid) -> np.ndarray:
+def _flat(indices: list[np.ndarray], extents: tuple[int, ...], grid: IterationGrid) -> np.ndarray:
     """Row-major positions of family elements."""
     flat = np.zeros(grid.size, np.int64)
     for index, extent in zip(indices, extents, strict=True):
@@ -397,7 +408,7 @@ def _flat(indices: list[np.ndarray], extents: tuple[int, ...], grid: Grid) -> np
     return flat
 
 
-def _check_read(walker: Walker, site: Site, access: _Access, extents: tuple[int, ...], first: np.ndarray,
+def _check_read(walker: Walker, site: StatementSite, access: _Access, extents: tuple[int, ...], first: np.ndarray,
                 life: _Life) -> None:
     """Report the first iteration that reads an element not yet assigned."""
     items, slices = _unsliced(walker, access, extents)
@@ -413,7 +424,7 @@ def _check_read(walker: Walker, site: Site, access: _Access, extents: tuple[int,
         stored[~missing] = first[_flat(indices, extents, grid)[~missing]]
         bad = stored >= grid.time + site.offset
         if bad.any():
-            _report_read(Evaluator(walker, grid, site.statement.span), access, indices, stored, bad, life)
+            _report_read(GridEvaluator(walker, grid, site.statement.span), access, indices, stored, bad, life)
             return
 
 
@@ -432,7 +443,7 @@ def _unsliced(walker: Walker, access: _Access, extents: tuple[int, ...]) -> tupl
     return tuple(items), tuple(loops)
 
 
-def _report_read(evaluate: Evaluator, access: _Access, indices: list[np.ndarray], stored: np.ndarray,
+def _report_read(evaluate: GridEvaluator, access: _Access, indices: list[np.ndarray], stored: np.ndarray,
                  bad: np.ndarray, life: _Life) -> None:
     name = _shown(access.cell)
 

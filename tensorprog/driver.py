@@ -1,4 +1,4 @@
-"""The texts of the stages: what `tpc compile --emit` and `AnalysisProgram.emit` show.
+"""The texts of the stages: what `tpc compile --emit` and `CompiledProgram.emit` show.
 
     source text -> syntax tree        `syntax`
                 -> typed program      `check`

@@ -84,7 +84,7 @@ Frames = tuple[Loop | Branch, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Site:
+class StatementSite:
     """A statement that is not a block, what is around it, and its position in its own block."""
 
     statement: Statement
@@ -93,18 +93,18 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class IterationGrid:
     """Iterations in the order in which they run: a column a loop variable, and the time of each."""
 
     size: int
     columns: dict[str, Column]
     time: np.ndarray
 
-    def select(self, chosen: np.ndarray) -> Grid:
+    def select(self, chosen: np.ndarray) -> IterationGrid:
         """The iterations that a mask or a list of positions keeps."""
         time = self.time[chosen]
         columns = {name: c[chosen] if isinstance(c, np.ndarray) else c for name, c in self.columns.items()}
-        return Grid(len(time), columns, time)
+        return IterationGrid(len(time), columns, time)
 
     def full(self, column: Column) -> np.ndarray:
         """A value as one column."""
@@ -121,11 +121,11 @@ class Walker:
     program: Program
     env: Mapping[str, object]
     reporter: Reporter = field(init=False)
-    sites: list[Site] = field(default_factory=list)
+    sites: list[StatementSite] = field(default_factory=list)
     ranges: dict[str, Interval] = field(default_factory=dict)
     duration: int = 0
     _cached_frames: Frames | None = None
-    _cached: dict[frozenset[str], Grid] = field(default_factory=dict)
+    _cached: dict[frozenset[str], IterationGrid] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reporter = Reporter(self.program.source)
@@ -146,7 +146,7 @@ class Walker:
                         branch = Branch(condition, taken, clock, statement.span)
                         clock += 1 + self._lay_out(block, (*frames, branch))
                 case _:
-                    self.sites.append(Site(statement, frames, clock))
+                    self.sites.append(StatementSite(statement, frames, clock))
                     clock += 1
         return clock
 
@@ -169,15 +169,15 @@ class Walker:
     def _try_condition(self, condition: BoolExpr, frames: Frames, span: Span | None) -> None:
         """Evaluate a condition in every iteration, for what is wrong with its indices."""
         for grid in self.grids(frames, loop_names(condition)):
-            Evaluator(self, grid, span).condition(condition)
+            GridEvaluator(self, grid, span).condition(condition)
 
     def _widen(self, var: str, low: int, high: int) -> None:
         old_low, old_high = self.ranges.get(var, (low, high))
         self.ranges[var] = (min(low, old_low), max(high, old_high))
 
-    def _bounds(self, loop: Loop, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    def _bounds(self, loop: Loop, grid: IterationGrid) -> tuple[np.ndarray, np.ndarray]:
         """Where a loop starts and how often it runs, in each iteration of what is around it."""
-        evaluate = Evaluator(self, grid, loop.span)
+        evaluate = GridEvaluator(self, grid, loop.span)
         start, stop = grid.full(evaluate.integer(loop.start)), grid.full(evaluate.integer(loop.stop))
         toward = 1 if loop.step > 0 else -1
         return start, np.maximum(0, (stop - start + loop.step - toward) // loop.step)
@@ -192,7 +192,7 @@ class Walker:
         needed = self.relevant(frames, names)
         return math.prod(f.trips for f in frames if isinstance(f, Loop) and f.var in needed)
 
-    def grids(self, frames: Frames, names: set[str]) -> Iterator[Grid]:
+    def grids(self, frames: Frames, names: set[str]) -> Iterator[IterationGrid]:
         """The iterations of the loops around a statement, in order; a loop that does not matter stays at its start."""
         needed = self.relevant(frames, names)
         if frames != self._cached_frames:
@@ -200,14 +200,14 @@ class Walker:
         if needed in self._cached:
             yield self._cached[needed]
             return
-        pieces = self._extend(Grid(1, {}, np.zeros(1, np.int64)), frames, needed)
+        pieces = self._extend(IterationGrid(1, {}, np.zeros(1, np.int64)), frames, needed)
         first, second = next(pieces, None), next(pieces, None)
         if first is not None and second is None and frames == self._cached_frames:
             self._cached[needed] = first
         yield from (piece for piece in (first, second) if piece is not None)
         yield from pieces
 
-    def _extend(self, grid: Grid, frames: Frames, needed: frozenset[str]) -> Iterator[Grid]:
+    def _extend(self, grid: IterationGrid, frames: Frames, needed: frozenset[str]) -> Iterator[IterationGrid]:
         if not frames:
             yield grid
             return
@@ -217,20 +217,20 @@ class Walker:
             if piece.size:
                 yield from self._extend(piece, frames[1:], needed)
 
-    def _enter(self, grid: Grid, branch: Branch) -> Iterator[Grid]:
+    def _enter(self, grid: IterationGrid, branch: Branch) -> Iterator[IterationGrid]:
         """The iterations that take one side of an `if`."""
-        holds = Evaluator(self, grid, branch.span).condition(branch.condition)
+        holds = GridEvaluator(self, grid, branch.span).condition(branch.condition)
         chosen = np.flatnonzero(np.broadcast_to(holds, (grid.size,)) == branch.taken)
         inner = grid.select(chosen)
-        yield Grid(inner.size, inner.columns, inner.time + branch.offset)
+        yield IterationGrid(inner.size, inner.columns, inner.time + branch.offset)
 
-    def _iterate(self, grid: Grid, loop: Loop, enumerated: bool) -> Iterator[Grid]:
+    def _iterate(self, grid: IterationGrid, loop: Loop, enumerated: bool) -> Iterator[IterationGrid]:
         """The iterations of one more loop, in pieces; or only its first iteration."""
         start, counts = self._bounds(loop, grid)
         if not enumerated:
             chosen = np.flatnonzero(counts)
             inner = grid.select(chosen)
-            yield Grid(inner.size, inner.columns | {loop.var: start[chosen]}, inner.time + loop.offset)
+            yield IterationGrid(inner.size, inner.columns | {loop.var: start[chosen]}, inner.time + loop.offset)
             return
         ends = np.cumsum(counts)
         begins = ends - counts
@@ -241,7 +241,7 @@ class Walker:
             outer = np.repeat(outer, np.minimum(ends[outer], high) - np.maximum(begins[outer], low))
             count = np.arange(low, high) - begins[outer]
             inner = grid.select(outer)
-            yield Grid(inner.size, inner.columns | {loop.var: start[outer] + loop.step * count},
+            yield IterationGrid(inner.size, inner.columns | {loop.var: start[outer] + loop.step * count},
                         inner.time + loop.offset + loop.duration * count)
 
     # --- intervals -------------------------------------------------------------------------------------------
@@ -284,14 +284,14 @@ def _combined(op: str, left: Interval | None, right: Interval | None) -> Interva
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluator:
+class GridEvaluator:
     """Integer expressions and conditions on a grid. A value that does not exist is reported and replaced by another.
 
     `active` masks the iterations in which the expression is evaluated at all (`a and b` stops at a false `a`).
     """
 
     walker: Walker
-    grid: Grid
+    grid: IterationGrid
     span: Span | None
     active: np.ndarray | None = None
 
@@ -313,9 +313,9 @@ class Evaluator:
             case _:
                 assert_never(expr)
 
-    def _where(self, mask: np.ndarray) -> Evaluator:
+    def _where(self, mask: np.ndarray) -> GridEvaluator:
         """The evaluator of what is evaluated in some iterations only."""
-        return Evaluator(self.walker, self.grid, self.span, mask if self.active is None else mask & self.active)
+        return GridEvaluator(self.walker, self.grid, self.span, mask if self.active is None else mask & self.active)
 
     def _binary(self, op: str, left: Column, right: Column) -> Column:
         if op in ("min", "max"):

@@ -80,7 +80,7 @@ ROUNDING = 1e-12, 1e-14
 
 
 @dataclass(frozen=True)
-class Limit:
+class JudgedLimit:
     """The outputs of a run. `unresolved` marks elements without a limit, for outputs that have some: their values and
     errors are NaN."""
 
@@ -138,20 +138,20 @@ class _Search:
 
 
 def run_limit(analysis: Analysis, env: Mapping[str, object], method: str, source: Source,
-              **options: object) -> Limit:
+              **options: object) -> JudgedLimit:
     """Every output in the limit, as `evaluate` gives it, but for what depends on a jump that a scalar tends to."""
     if not analysis.limit.outputs:
-        return Limit({}, {}, {})
+        return JudgedLimit({}, {}, {})
     found = _places(analysis, env)
     with_probes = _with_probes(analysis, found) if found else None
     if with_probes is None or _refused(*with_probes, method):
-        return Limit(*evaluate(analysis, env, method, source, **options))
+        return JudgedLimit(*evaluate(analysis, env, method, source, **options))
     whole, probes = with_probes
     options["dtype"] = options.get("dtype") or "float64"
     values, errors, methods = evaluate(whole, env, method, source, **_without_probes(options, probes))
     at = AT_JUMP if options.get("dtype") != "float32" else AT_JUMP_SINGLE
     met, noisy, near = _met(whole, probes, env, values, errors, methods, at)
-    limit = Limit(*({n: v for n, v in part.items() if n not in probes.added} for part in (values, errors, methods)))
+    limit = JudgedLimit(*({n: v for n, v in part.items() if n not in probes.added} for part in (values, errors, methods)))
     judged = set().union(*(jump.outputs for jump in met)) - analysis.vanishing
     if judged:
         scalars = {name: near[name] for jump in met for name in jump.probes if near[name].any()}
@@ -260,7 +260,7 @@ def _met(whole: Analysis, probes: Probed, env: Mapping[str, object], values: Map
 # --- whether there is a limit ------------------------------------------------------------------------------------
 
 
-def _verdicts(search: _Search, names: set[str], limit: Limit) -> dict[str, _Verdict]:
+def _verdicts(search: _Search, names: set[str], limit: JudgedLimit) -> dict[str, _Verdict]:
     """The verdicts of some outputs, by disturbing the evaluator that gave them."""
     linear = sorted(n for n in names if limit.methods[n] == "span")
     others = sorted(n for n in names if limit.methods[n] != "span")
@@ -486,7 +486,7 @@ def _deciles(runs: np.ndarray) -> np.ndarray:
     return high - low
 
 
-def _apply(limit: Limit, name: str, verdict: _Verdict) -> None:
+def _apply(limit: JudgedLimit, name: str, verdict: _Verdict) -> None:
     """Mark what has no limit, and replace values at the point that are not the limit. A value from an exact evaluator
     is known as well as disturbed runs show it."""
     value, error = (np.array(part[name], dtype=float) for part in (limit.values, limit.errors))
@@ -508,7 +508,7 @@ def _apply(limit: Limit, name: str, verdict: _Verdict) -> None:
 # --- what is said ------------------------------------------------------------------------------------------------
 
 
-def _warnings(met: Sequence[Jump], limit: Limit, source: Source):
+def _warnings(met: Sequence[Jump], limit: JudgedLimit, source: Source):
     """TP513 for each place where a jump leaves something without a limit."""
     said = set()
     for jump in met:

@@ -20,7 +20,7 @@ from tensorprog.diagnostics import Diagnostic, Source
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.ir.integers import IntSym, evaluate_int
 from tensorprog.ir.program import For, Let, walk
-from tensorprog.jumps import Limit, run_limit
+from tensorprog.jumps import JudgedLimit, run_limit
 from tensorprog.series.draws import Gaussians
 
 #: Draws from which the mean and covariance of an output are estimated that is not affine in them: if each needs vectors
@@ -108,7 +108,7 @@ def _scatter(terms: np.ndarray) -> np.ndarray:
 class RandomLimit:
     """A limit, whose values are means, and the spread of every output that is random."""
 
-    limit: Limit
+    limit: JudgedLimit
     spread: dict[str, Spread] = field(default_factory=dict)
 
 

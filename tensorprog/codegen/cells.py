@@ -8,7 +8,7 @@ from functools import cached_property
 from tensorprog.codegen.emission import Emission, Value
 from tensorprog.codegen.fusion import Fusion
 from tensorprog.codegen.indexing import grid_text, index_text
-from tensorprog.codegen.layout import Axis, Layout, Storage, aligned, lengths_text, shape_parts, tuple_text
+from tensorprog.codegen.layout import Axis, CellStorage, Layout, aligned, lengths_text, shape_parts, tuple_text
 from tensorprog.codegen.matrix_states import MatrixStates
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.ir.integers import loop_names
@@ -95,7 +95,7 @@ class Cells:
     def _rebound(self, cell: Cell) -> bool:
         return cell not in self.state.initials or cell in self.state.written
 
-    def lead(self, storage: Storage) -> tuple[str, ...]:
+    def lead(self, storage: CellStorage) -> tuple[str, ...]:
         return tuple(a for a in storage.axes if a in self.state.order)
 
     def _cell_layout(self, cell: Cell) -> Layout:

@@ -10,7 +10,7 @@ from tensorprog.codegen.expressions import KernelPool
 from tensorprog.codegen.extents import family_extents
 from tensorprog.codegen.factored import find_factored
 from tensorprog.codegen.indexing import index_text
-from tensorprog.codegen.layout import Axis, Layout, Storage, tuple_text
+from tensorprog.codegen.layout import Axis, CellStorage, Layout, tuple_text
 from tensorprog.codegen.loops import LoopKernel
 from tensorprog.codegen.matrix_kinds import MatrixKinds
 from tensorprog.codegen.names import int_text, python_name
@@ -82,7 +82,7 @@ class Emission:
     def _survey(self) -> None:
         self.uses: Counter[Var] = Counter()
         self.use_block: dict[Var, set[int]] = {}
-        self.storage: dict[Cell, Storage] = {}
+        self.storage: dict[Cell, CellStorage] = {}
         self.touched: dict[int, set[Cell]] = {}
         private: dict[Cell, list[str]] = {}
         writes: Counter[Cell] = Counter()
@@ -108,7 +108,7 @@ class Emission:
         for cell in cells | set(self.initials):
             once = writes[cell] <= 1 and cell not in accumulated and cell not in self.initials
             axes = tuple(private.get(cell, ()))
-            self.storage[cell] = Storage(axes, not once, once and cell in whole)
+            self.storage[cell] = CellStorage(axes, not once, once and cell in whole)
         self.factored = find_factored(self.program, self.storage)
         self.kinds = MatrixKinds(self.program)
 

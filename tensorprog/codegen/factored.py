@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tensorprog.codegen.layout import Storage
+from tensorprog.codegen.layout import CellStorage
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -39,24 +39,24 @@ Axes = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Factored:
+class FactoredAxes:
     """The parallel loops of which a factored temporary or cell has an axis."""
 
     vars: dict[Var, Axes]
     cells: dict[Cell, Axes]
 
 
-def find_factored(program: Program, storage: dict[Cell, Storage]) -> Factored:
+def find_factored(program: Program, storage: dict[Cell, CellStorage]) -> FactoredAxes:
     """The largest set that is closed under the rules above: start from all that might be, drop what is not."""
     survey = _Survey(program, storage)
     while survey.drop():
         pass
     worthwhile = survey.cells and any(survey.is_outer(op) for op in map(survey.ops.get, survey.vars))
-    return Factored(survey.vars, survey.cells) if worthwhile else Factored({}, {})
+    return FactoredAxes(survey.vars, survey.cells) if worthwhile else FactoredAxes({}, {})
 
 
 class _Survey:
-    def __init__(self, program: Program, storage: dict[Cell, Storage]):
+    def __init__(self, program: Program, storage: dict[Cell, CellStorage]):
         self.ops: dict[Var, Op] = {}
         self.defined: dict[Var, Axes] = {}
         self.loops: dict[int, Axes] = {}

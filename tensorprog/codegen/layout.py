@@ -41,7 +41,7 @@ class Layout:
 
 
 @dataclass(slots=True)
-class Storage:
+class CellStorage:
     """How a cell is kept.
 
     `axes` are parallel loops whose iterations each have their own. `full`: it is written in several ways, so it has

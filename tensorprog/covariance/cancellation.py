@@ -47,17 +47,17 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Place:
+class SumPlace:
     """Where a sum with a matrix product is made: the product's site, and its indices there."""
 
     site: Site
     indices: tuple[Expr, ...]
 
     @staticmethod
-    def of(expr: Expr, unwound: Unwound) -> Place:
+    def of(expr: Expr, unwound: Unwound) -> SumPlace:
         """The place of the products in a sum: of the one in the innermost loop."""
         product = max(ordered(expr.atoms(Product)), key=lambda p: len(p.args))
-        return Place(unwound.sites[int(product.args[0])], product.args[1:])
+        return SumPlace(unwound.sites[int(product.args[0])], product.args[1:])
 
     def condition(self, guards: tuple[Expr, ...], carried: Expr, answered: Expr,
                   also: tuple[Binding, ...] = ()) -> Condition:
@@ -138,13 +138,13 @@ class Cancellation:
         difference = flat(simplify_guards(flat(carried + ANSWER * answered), facts))
         others = sympy.Add(*(self.replaced(t, facts) for t in kept if t not in products))
         return guess + others + sum_of_cases(
-            self._differences(difference, facts, (), Place.of(sympy.Add(*products), self.unwound), 0))
+            self._differences(difference, facts, (), SumPlace.of(sympy.Add(*products), self.unwound), 0))
 
     def _made_by_matrices(self, expr: Expr) -> bool:
         """Whether anything but declared vectors and numbers is in an expression."""
         return expr.has(Hat, Product) or bool(self.unwound.random_calls(expr))
 
-    def _differences(self, difference: Expr, facts: tuple[Expr, ...], given: tuple[Expr, ...], place: Place,
+    def _differences(self, difference: Expr, facts: tuple[Expr, ...], given: tuple[Expr, ...], place: SumPlace,
                      depth: int) -> list[Case]:
         """What a sum is more than the hypothesis says, by cases, nothing of it carried over from other iterations.
         `given` are the guards of the case at hand."""
@@ -155,7 +155,7 @@ class Cancellation:
                     for inner, rest in self._settled(part, more, (*given, *guards), place, depth)]
         return out
 
-    def _settled(self, difference: Expr, facts: tuple[Expr, ...], given: tuple[Expr, ...], place: Place,
+    def _settled(self, difference: Expr, facts: tuple[Expr, ...], given: tuple[Expr, ...], place: SumPlace,
                  depth: int) -> list[Case]:
         """Differences with nothing carried over, the conditions for it noted; functions that stand on one side alone
         are followed back to what they were made of."""

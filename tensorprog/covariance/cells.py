@@ -13,9 +13,9 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.nodes import Call, fresh_index, index_symbol
 from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.writes import (
+    AxisExpression,
     Binding,
     Frame,
-    Value,
     Write,
     bound_symbols,
     expressions_of,
@@ -26,13 +26,13 @@ from tensorprog.covariance.writes import (
 from tensorprog.ir.program import Cell, MatrixType, Var
 
 
-class Cells:
+class CellContents:
     """What a cell holds at a point of the program, as a function of the loops around it."""
 
     def __init__(self, unwound: Unwound):
         self.unwound = unwound
 
-    def write(self, kind: str, cell: Cell, items: tuple, value: Value) -> None:
+    def write(self, kind: str, cell: Cell, items: tuple, value: AxisExpression) -> None:
         exprs, axes = self.unwound.items(items, len(value.axes))
         at = value.at(tuple(axes))
         bindings = tuple(Binding(a, Integer(0), n) for a, n in zip(axes, value.sizes))
@@ -47,9 +47,9 @@ class Cells:
     def log(self, cell: Cell, write: Write) -> None:
         self.unwound.frames[-1].log.setdefault(cell, []).append(write)
 
-    def load(self, cell: Cell, items: tuple, var: Var) -> Value:
+    def load(self, cell: Cell, items: tuple, var: Var) -> AxisExpression:
         exprs, axes = self.unwound.items(items, len(var.type.shape))
-        return Value(self.read(cell, exprs), tuple(axes), self.unwound.sizes(var))
+        return AxisExpression(self.read(cell, exprs), tuple(axes), self.unwound.sizes(var))
 
     def read(self, cell: Cell, items: tuple[Expr, ...]) -> Expr:
         if isinstance(cell.type, MatrixType):

@@ -20,7 +20,7 @@ from tensorprog.codegen.quoting import quoted, quoted_name
 from tensorprog.covariance.contraction import contracted
 from tensorprog.covariance.naming import named
 from tensorprog.covariance.nodes import Call, Expectation, ordered
-from tensorprog.covariance.printer import Printer, key_text
+from tensorprog.covariance.printer import EquationPrinter, key_text
 from tensorprog.covariance.rows import find_rows
 from tensorprog.covariance.system import Equation, System
 from tensorprog.covariance.tape_emit import tape_sections
@@ -113,7 +113,7 @@ def emit_module(program: Program, original: Program, system: System, tiles: Sequ
     return _Module(program, original, named(contracted(system), every=bool(varying)), tiles, varying).text()
 
 
-class _Compute(Printer):
+class _Compute(EquationPrinter):
     """The function `compute`, in which what is not known yet stands as 0 until it is: no division may raise."""
 
     def __init__(self, program: Program, system: System, width: int) -> None:
@@ -211,7 +211,7 @@ class _Module:
     def _checked(self, number: int) -> list[str]:
         """Lines that make sure of a condition at all of its indices; its excess becomes part of the error."""
         condition = self.system.conditions[number]
-        printer = Printer(self.program)
+        printer = EquationPrinter(self.program)
         printer.names = {b.symbol: f"j{k}" for k, b in enumerate(condition.bindings)}
         lines = ["if shift == 0.0:"]
         lines += ["    " * (k + 1) + f"for j{k} in range({printer.index(b.start)}, {printer.index(b.stop)}):"

@@ -8,7 +8,7 @@ from sympy import Expr, Integer
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.nodes import IsZero, Product, flat, fresh_index, total
 from tensorprog.covariance.unwound import Unwound
-from tensorprog.covariance.writes import Binding, MatrixPart, Site, Value, Write, solve, substituted
+from tensorprog.covariance.writes import AxisExpression, Binding, MatrixPart, Site, Write, solve, substituted
 from tensorprog.ir.program import Cell, FunctionTerm, MatMul, MatrixTerm, OuterTerm
 
 
@@ -18,12 +18,12 @@ class Matrices:
     def __init__(self, unwound: Unwound):
         self.unwound = unwound
 
-    def matmul(self, op: MatMul) -> Value:
+    def matmul(self, op: MatMul) -> AxisExpression:
         value = self.unwound.values[op.arg]
         items = self.unwound.integers(op.items)
         axis_bindings = [Binding(a, Integer(0), n) for a, n in zip(value.axes, value.sizes)]
         expr = self._apply(op.matrix, items, op.transposed, value.expr, axis_bindings)
-        return Value(expr, value.axes, value.sizes)
+        return AxisExpression(expr, value.axes, value.sizes)
 
     def _apply(self, cell: Cell, items: tuple[Expr, ...], transposed: bool, x: Expr, axes: list[Binding]) -> Expr:
         if cell in self.unwound.initial and cell not in self.unwound.updated:

@@ -13,7 +13,7 @@ from tensorprog.covariance.system import Equation
 from tensorprog.ir.program import Program
 
 
-class Printer:
+class EquationPrinter:
     """Lines of a function's body. Subclasses say how calls, expectations and results are written."""
 
     def __init__(self, program: Program) -> None:
@@ -205,7 +205,7 @@ class Printer:
         return f"({base} ** {self.value(expr.exp)})"
 
 
-def key_text(printer: Printer, call: Call, width: int) -> str:
+def key_text(printer: EquationPrinter, call: Call, width: int) -> str:
     """The key of a call in tables: the equation's number and its arguments, with zeros behind them."""
     indices = [printer.index(a) for a in call.args[1:]]
     indices += ["0"] * (width - 1 - len(indices))

@@ -23,7 +23,7 @@ Positions = dict[int, frozenset[int]]
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowArguments:
     """Equation -> the positions of its arguments that are rows, and output -> the two of its indices that are."""
 
     positions: Positions
@@ -39,9 +39,9 @@ class _NotRows(Exception):
 
 
 @lru_cache(maxsize=8)
-def find_rows(system: System) -> Rows:
+def find_rows(system: System) -> RowArguments:
     """The outputs with two indices that are rows, as many as there are of which no two disagree."""
-    rows = Rows({})
+    rows = RowArguments({})
     for cell, number in system.outputs.items():
         count = len(system.equations[number].params)
         for pair in itertools.combinations(range(count), 2):
@@ -49,7 +49,7 @@ def find_rows(system: System) -> Rows:
                 positions = _spread(system, rows.positions, number, frozenset(pair))
             except _NotRows:
                 continue
-            rows = Rows(positions, {**rows.outputs, cell: pair})
+            rows = RowArguments(positions, {**rows.outputs, cell: pair})
             break
     return rows
 
@@ -63,7 +63,7 @@ def _spread(system: System, known: Positions, number: int, rows: frozenset[int])
     reached: set[int] = set()
     while pending:
         equation = system.equations[pending.pop()]
-        symbols = Rows(found).symbols(equation)
+        symbols = RowArguments(found).symbols(equation)
         for call in equation.calls():
             target = int(call.args[0])
             handed = frozenset(k for k, a in enumerate(call.args[1:]) if a in symbols)
@@ -81,7 +81,7 @@ def _spread(system: System, known: Positions, number: int, rows: frozenset[int])
 
 def _check(equation: Equation, positions: Positions) -> None:
     """Raises _NotRows, if a step depends on a row, or another index goes where rows go."""
-    symbols = Rows(positions).symbols(equation)
+    symbols = RowArguments(positions).symbols(equation)
     for guards, expr in equation.cases:
         for guard in guards:
             _check_condition(guard, symbols)

@@ -17,8 +17,8 @@ from sympy import Expr, Symbol
 
 from tensorprog.covariance.integers import CONSTANTS
 from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, Total, factors_of
-from tensorprog.covariance.printer import Printer, key_text
-from tensorprog.covariance.rows import Rows, split_bound
+from tensorprog.covariance.printer import EquationPrinter, key_text
+from tensorprog.covariance.rows import RowArguments, split_bound
 from tensorprog.covariance.system import Equation, System
 from tensorprog.ir.program import Program
 from tensorprog.runtime import tape_grams
@@ -51,7 +51,7 @@ def execute(keys, operands, starts, values, before, rows, worst, {env}):
 _TAPE = '''TAPE = tape.Tape(order, execute, {positions}, {width}, {{{grams}}})'''
 
 
-def tape_sections(program: Program, system: System, rows: Rows, width: int, env: str) -> list[str]:
+def tape_sections(program: Program, system: System, rows: RowArguments, width: int, env: str) -> list[str]:
     """The definitions of the functions above, for the equations that rows reach."""
     needed = frozenset().union(*(system.needed(cell).equations for cell in rows.outputs))
     reached = {number: e for number, e in system.equations.items() if number in needed}
@@ -113,10 +113,10 @@ def _direct(equations: dict[int, Equation]) -> frozenset[int]:
     return frozenset(lengths)
 
 
-class _Needs(Printer):
+class _Needs(EquationPrinter):
     """`needs`: the statements of an equation, of which only the calls do something."""
 
-    def __init__(self, program: Program, system: System, rows: Rows, direct: frozenset[int], width: int,
+    def __init__(self, program: Program, system: System, rows: RowArguments, direct: frozenset[int], width: int,
                  env: str) -> None:
         super().__init__(program)
         self.system, self.rows, self.direct, self.width, self.env = system, rows, direct, width, env
@@ -177,10 +177,10 @@ class _Needs(Printer):
         return text
 
 
-class _Replay(Printer):
+class _Replay(EquationPrinter):
     """`replay`: the cases of an equation in a loop over pairs."""
 
-    def __init__(self, program: Program, system: System, rows: Rows, direct: frozenset[int], env: str) -> None:
+    def __init__(self, program: Program, system: System, rows: RowArguments, direct: frozenset[int], env: str) -> None:
         super().__init__(program)
         self.system, self.rows, self.direct, self.env = system, rows, direct, env
 

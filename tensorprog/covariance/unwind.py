@@ -16,14 +16,14 @@ import sympy
 from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.budget import require_shallow
-from tensorprog.covariance.cells import Cells
+from tensorprog.covariance.cells import CellContents
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.matrices import Matrices
 from tensorprog.covariance.nodes import Call, Entry, IsZero, flat, fresh_index, index_symbol, total
 from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.whole import function_of
-from tensorprog.covariance.writes import Binding, Frame, Value, Write
+from tensorprog.covariance.writes import AxisExpression, Binding, Frame, Write
 from tensorprog.ir.integers import BoolExpr, Logic
 from tensorprog.ir.program import (
     Accum,
@@ -86,7 +86,7 @@ class _Unwinder:
 
     def __init__(self, unwound: Unwound):
         self.unwound = unwound
-        self.cells = Cells(unwound)
+        self.cells = CellContents(unwound)
         self.matrices = Matrices(unwound)
         self._beginnings = _beginnings(unwound.program)
         unwound.read = self.cells.read
@@ -126,14 +126,14 @@ class _Unwinder:
             case _:
                 raise Unsupported("the program has a statement that the covariance evaluator does not know")
 
-    def _named(self, var: Var, value: Value) -> Value:
+    def _named(self, var: Var, value: AxisExpression) -> AxisExpression:
         """A value under a name of its own if it is a long number: products with it are not multiplied out."""
         if var.type.width is not None or value.expr.count_ops() <= LONG:
             return value
         free = self.unwound.free_indices(value.expr)
         number = self.unwound.function(var.name, tuple(free), False, lambda: [((), value.expr)])
         self.unwound.functions[number].named = True
-        return Value(Call(Integer(number), *free), value.axes, value.sizes)
+        return AxisExpression(Call(Integer(number), *free), value.axes, value.sizes)
 
     def _branch(self, condition: BoolExpr, body: tuple[Statement, ...]) -> None:
         if not body:
@@ -166,17 +166,17 @@ class _Unwinder:
         for cell, log in frame.log.items():
             self.cells.log(cell, Write("loop", (binding,), tuple(self.unwound.guards), body=tuple(log)))
 
-    def _op(self, op: Op, var: Var) -> Value:
+    def _op(self, op: Op, var: Var) -> AxisExpression:
         match op:
             case Const(value=value):
                 # Decimals as fractions, 0.1 as 1/10: coefficients that cancel are then seen to.
                 return self._spread(sympy.nsimplify(value) if isinstance(value, float) else self.unwound.notation.number(value), var)
             case WidthConst():
-                return Value(self.unwound.laws.ratio(op.width))
+                return AxisExpression(self.unwound.laws.ratio(op.width))
             case FromInt(expr=expr):
-                return Value(self.unwound.integer(expr))
+                return AxisExpression(self.unwound.integer(expr))
             case ParamRef(name=name):
-                return Value(self.unwound.notation.parameter(name))
+                return AxisExpression(self.unwound.notation.parameter(name))
             case InputRef(name=name, items=items):
                 return self._input(name, items, var)
             case Load(cell=cell, items=items):
@@ -185,24 +185,24 @@ class _Unwinder:
                 return self._elementwise(op, var)
             case Moment(arg=arg):
                 value = self.unwound.values[arg]
-                return Value(self.unwound.mean(value.expr), value.axes, value.sizes)
+                return AxisExpression(self.unwound.mean(value.expr), value.axes, value.sizes)
             case Contract():
                 return self._contract(op)
             case SumAxis(arg=arg, axis=axis):
                 value = self.unwound.values[arg]
                 summed = total(value.expr, value.axes[axis], Integer(0), value.sizes[axis])
                 keep = [k for k in range(len(value.axes)) if k != axis]
-                return Value(summed, tuple(value.axes[k] for k in keep), tuple(value.sizes[k] for k in keep))
+                return AxisExpression(summed, tuple(value.axes[k] for k in keep), tuple(value.sizes[k] for k in keep))
             case Expand(arg=arg, axis=axis, size=size):
                 value = self.unwound.values[arg]
                 axes, sizes = list(value.axes), list(value.sizes)
                 axes.insert(axis, fresh_index())
                 sizes.insert(axis, self.unwound.integer(size))
-                return Value(value.expr, tuple(axes), tuple(sizes))
+                return AxisExpression(value.expr, tuple(axes), tuple(sizes))
             case Pick(arg=arg, items=items):
                 value = self.unwound.values[arg]
                 exprs, axes = self.unwound.items(items, len(var.type.shape))
-                return Value(value.at(exprs), tuple(axes), self.unwound.sizes(var))
+                return AxisExpression(value.at(exprs), tuple(axes), self.unwound.sizes(var))
             case Place(arg=arg, items=items):
                 return self._place(self.unwound.values[arg], items, var)
             case MatMul():
@@ -214,25 +214,25 @@ class _Unwinder:
             case _:
                 assert_never(op)
 
-    def _spread(self, number: Expr, var: Var) -> Value:
+    def _spread(self, number: Expr, var: Var) -> AxisExpression:
         sizes = self.unwound.sizes(var)
-        return Value(number, tuple(fresh_index() for _ in sizes), sizes)
+        return AxisExpression(number, tuple(fresh_index() for _ in sizes), sizes)
 
-    def _input(self, name: str, items: tuple, var: Var) -> Value:
+    def _input(self, name: str, items: tuple, var: Var) -> AxisExpression:
         exprs, axes = self.unwound.items(items, len(var.type.shape))
         number = self.unwound.inputs.index(name)
-        return Value(Entry(Integer(number), *exprs), tuple(axes), self.unwound.sizes(var))
+        return AxisExpression(Entry(Integer(number), *exprs), tuple(axes), self.unwound.sizes(var))
 
-    def _elementwise(self, op: Elementwise, var: Var) -> Value:
+    def _elementwise(self, op: Elementwise, var: Var) -> AxisExpression:
         values = [self.unwound.values[a] for a in op.args]
         axes = max((v.axes for v in values), key=len)
         sizes = max((v.sizes for v in values), key=len)
         args = tuple(v.at(axes) if v.axes else v.expr for v in values)
         for arg in args:
             require_shallow(arg)
-        return Value(function_of(op.fn, op.order, args), axes, sizes)
+        return AxisExpression(function_of(op.fn, op.order, args), axes, sizes)
 
-    def _whole(self, var: Var, value: Value) -> Value:
+    def _whole(self, var: Var, value: AxisExpression) -> AxisExpression:
         """A value; one that is a sum of matrix products and of what is carried, and not only the beginning of a longer
         one, as a function of its own (see `sums`)."""
         if var.type.width is None or var in self._beginnings:
@@ -243,9 +243,9 @@ class _Unwinder:
         free = tuple(self.unwound.free_indices(expr))
         if expr not in self.unwound.sums:
             self.unwound.sums[expr] = self.unwound.function("sum", free, True, lambda: [((), expr)])
-        return Value(Call(Integer(self.unwound.sums[expr]), *free), value.axes, value.sizes)
+        return AxisExpression(Call(Integer(self.unwound.sums[expr]), *free), value.axes, value.sizes)
 
-    def _contract(self, op: Contract) -> Value:
+    def _contract(self, op: Contract) -> AxisExpression:
         left, right = self.unwound.values[op.left], self.unwound.values[op.right]
         symbols: dict[str, Symbol] = {}
         sizes: dict[str, Expr] = {}
@@ -258,9 +258,9 @@ class _Unwinder:
         for letter in symbols:
             if letter not in op.out_axes:
                 expr = total(expr, symbols[letter], Integer(0), sizes[letter])
-        return Value(expr, tuple(symbols[a] for a in op.out_axes), tuple(sizes[a] for a in op.out_axes))
+        return AxisExpression(expr, tuple(symbols[a] for a in op.out_axes), tuple(sizes[a] for a in op.out_axes))
 
-    def _place(self, value: Value, items: tuple, var: Var) -> Value:
+    def _place(self, value: AxisExpression, items: tuple, var: Var) -> AxisExpression:
         exprs, axes = self.unwound.items(items, len(value.axes))
         out = tuple(fresh_index() for _ in var.type.shape)
         expr = value.at(tuple(axes))
@@ -270,7 +270,7 @@ class _Unwinder:
             guard = sympy.Mul(*(IsZero(flat(o - e)) for o, e in zip(out, exprs) if e.has(axis)))
             expr = total(expr * guard, axis, Integer(0), size)
         expr *= sympy.Mul(*(IsZero(flat(o - e)) for o, e in zip(out, exprs) if not any(e.has(a) for a in axes)))
-        return Value(expr, out, self.unwound.sizes(var))
+        return AxisExpression(expr, out, self.unwound.sizes(var))
 
 
 def _beginnings(program: Program) -> set[Var]:

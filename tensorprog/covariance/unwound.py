@@ -28,7 +28,7 @@ from tensorprog.covariance.nodes import (
     fresh_index,
     ordered,
 )
-from tensorprog.covariance.writes import Binding, Frame, FunctionDef, Site, Value
+from tensorprog.covariance.writes import AxisExpression, Binding, Frame, FunctionDef, Site
 from tensorprog.ir.integers import BoolExpr, IntExpr
 from tensorprog.ir.laws import centre
 from tensorprog.ir.program import Cell, Program, Range, Var, cells_written
@@ -60,7 +60,7 @@ class Unwound:
         self.inputs: list[str] = [i.name for i in program.inputs]
         self.notation = Factors(self.inputs)
         self.initial = {i.cell: number for number, i in enumerate(program.initials)}
-        self.values: dict[Var, Value] = {}
+        self.values: dict[Var, AxisExpression] = {}
         self.ranges: dict[Symbol, Binding] = {}
         self.guards: list[Expr] = []
         self.order = 0

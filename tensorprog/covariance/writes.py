@@ -44,7 +44,7 @@ class Binding:
 
 
 @dataclass(frozen=True)
-class Value:
+class AxisExpression:
     """An expression with finite axes: `expr` in the axis symbols."""
 
     expr: Expr

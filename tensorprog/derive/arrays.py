@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 import sympy
 from sympy import Expr, KroneckerDelta, S, Sum
 
-from tensorprog.derive.matrices import Matrix
+from tensorprog.derive.matrices import MatrixSum
 from tensorprog.derive.symbols import Cases, index, recognized
 from tensorprog.limit.solve import solve_indices
 
-Value = Expr | Matrix
+Value = Expr | MatrixSum
 Items = tuple[Expr, ...]
 
 
@@ -36,7 +36,7 @@ class Binder:
 
 
 @dataclass(slots=True)
-class Scope:
+class IndexScope:
     """Fresh symbols, and the ranges of all symbols."""
 
     ranges: dict[sympy.Symbol, tuple[Expr, Expr]] = field(default_factory=dict)
@@ -80,14 +80,14 @@ def _nonnegative(expr: Expr) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
+class ArrayWrite:
     items: Items
     value: Value
     accumulates: bool = False
     binders: tuple[Binder, ...] = ()
     condition: sympy.Basic = S.true
 
-    def under(self, condition: sympy.Basic) -> Write:
+    def under(self, condition: sympy.Basic) -> ArrayWrite:
         """The write, if a further condition holds."""
         return replace(self, condition=sympy.And(self.condition, condition))
 
@@ -97,13 +97,13 @@ class Array:
     """`base(items)` is what an element was before the writes."""
 
     base: Callable[[Items], Value]
-    writes: tuple[Write, ...] = ()
+    writes: tuple[ArrayWrite, ...] = ()
 
-    def write(self, *writes: Write) -> Array:
+    def write(self, *writes: ArrayWrite) -> Array:
         return replace(self, writes=(*self.writes, *writes))
 
 
-def lookup(scope: Scope, array: Array, items: Items) -> Value:
+def lookup(scope: IndexScope, array: Array, items: Items) -> Value:
     """The value of one element."""
     added: list[Value] = []
     value: Value | None = None
@@ -126,7 +126,7 @@ def lookup(scope: Scope, array: Array, items: Items) -> Value:
         value = array.base(items)
     for term in added:
         value = value + term
-    return value if isinstance(value, Matrix) else recognized(value)
+    return value if isinstance(value, MatrixSum) else recognized(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Match:
     condition: sympy.Basic
 
 
-def solve(scope: Scope, write: Write, items: Items) -> Match | None:
+def solve(scope: IndexScope, write: ArrayWrite, items: Items) -> Match | None:
     """The iterations of a write that reach an element; None if none does. An index that may lie outside of a finished
     loop's range is taken to lie inside: programs read nothing that was not written."""
     found = solve_indices([b.symbol for b in write.binders], write.items, items)
@@ -158,12 +158,12 @@ def solve(scope: Scope, write: Write, items: Items) -> Match | None:
     return None if condition == S.false else Match(mapping, tuple(still), condition)
 
 
-def _apart(scope: Scope, left: Expr, right: Expr) -> bool:
+def _apart(scope: IndexScope, left: Expr, right: Expr) -> bool:
     low, high = scope.bounds(left)
     return scope.inside(right, low, high) is False
 
 
-def _instance(scope: Scope, write: Write, match: Match) -> Value:
+def _instance(scope: IndexScope, write: ArrayWrite, match: Match) -> Value:
     value = substitute(write.value, match.mapping)
     condition = match.condition
     if write.accumulates and condition != S.true:
@@ -197,21 +197,21 @@ def either(condition: sympy.Basic, then: Value, otherwise: Value) -> Value:
         return then
     if condition == S.false:
         return otherwise
-    if isinstance(then, Matrix):
+    if isinstance(then, MatrixSum):
         return where(then, condition) + where(otherwise, sympy.Not(condition))
     return Cases(then, condition, otherwise)
 
 
-def summed(scope: Scope, value: Value, binder: Binder) -> Value:
+def summed(scope: IndexScope, value: Value, binder: Binder) -> Value:
     """The sum over a binder, over a fresh symbol, with constant factors outside."""
     renamed, mapping = scope.renamed(binder)
     value = substitute(value, mapping)
-    if isinstance(value, Matrix):
+    if isinstance(value, MatrixSum):
         return value.bound(renamed)
     return sum_over(value, renamed, scope)
 
 
-def sum_over(value: Expr, binder: Binder, scope: Scope | None = None) -> Expr:
+def sum_over(value: Expr, binder: Binder, scope: IndexScope | None = None) -> Expr:
     """Sum of `value` over a binder; a Kronecker delta that picks one term in the range does so."""
     if value == 0:
         return S.Zero

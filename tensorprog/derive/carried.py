@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sympy import Expr, S
 
-from tensorprog.derive.arrays import Array, Binder, Items, Value, Write, lookup, substitute
-from tensorprog.derive.entries import Equation, State
+from tensorprog.derive.arrays import Array, ArrayWrite, Binder, Items, Value, lookup, substitute
+from tensorprog.derive.entries import LimitEquation, MatrixState
 from tensorprog.derive.integers import to_integer
 from tensorprog.derive.matrices import initial
 from tensorprog.derive.symbols import element, index, matrix_label, z
@@ -73,7 +73,7 @@ class Head:
             return self._last(array)
         return self.before.write(*(self._bound(w) for w in array.writes))
 
-    def _is_undecided(self, write: Write) -> bool:
+    def _is_undecided(self, write: ArrayWrite) -> bool:
         """A store at computed places: which iteration was the last one there is not known."""
         return not write.accumulates and any(i.has(self.loop.symbol) and not (i - self.loop.symbol).is_Integer
                                              for i in write.items)
@@ -84,11 +84,11 @@ class Head:
         scope = self.tracer.scope
         return Array(lambda items: substitute(lookup(scope, array, items), last))
 
-    def _bound(self, write: Write) -> Write:
+    def _bound(self, write: ArrayWrite) -> ArrayWrite:
         if write.accumulates or any(i.has(self.loop.symbol) for i in write.items):
-            return Write(write.items, write.value, write.accumulates, (self.loop, *write.binders), write.condition)
+            return ArrayWrite(write.items, write.value, write.accumulates, (self.loop, *write.binders), write.condition)
         last = {self.loop.symbol: self.loop.high if self.statement.step > 0 else self.loop.low}
-        return Write(write.items, substitute(write.value, last), False, write.binders, write.condition)
+        return ArrayWrite(write.items, substitute(write.value, last), False, write.binders, write.condition)
 
     def _recurrence(self, array: Array) -> None:
         tracer, cell = self.tracer, self.cell
@@ -97,16 +97,16 @@ class Head:
         after = self.head + (1 if forward else -1)
         step, start = (lookup(tracer.scope, a, formal) for a in (array, self.before))
         if isinstance(cell.type, MatrixType):
-            state = State(self.label, self.loop, forward, self.around, formal, step, start)
+            state = MatrixState(self.label, self.loop, forward, self.around, formal, step, start)
             tracer.trace.states[self.label, len(self.around)] = state
             return
         axes = tuple(Binder(f, *tracer.scope.ranges[f]) for f in formal)
         first = self.loop.low if forward else self.loop.high + 1
         if start != self._at(first, formal):
             loops = (*tracer.loops, *axes)
-            tracer.emit(Equation(self._at(first, formal), start, loops, tracer.condition, "start"))
+            tracer.emit(LimitEquation(self._at(first, formal), start, loops, tracer.condition, "start"))
         loops = (*tracer.loops, self.loop, *axes)
-        tracer.emit(Equation(self._at(after, formal), step, loops, tracer.condition, "update"))
+        tracer.emit(LimitEquation(self._at(after, formal), step, loops, tracer.condition, "update"))
 
     def _formal(self) -> tuple[Expr, ...]:
         return tuple(self.tracer.scope.fresh(index(stem), low, high) for stem, low, high in self._sizes())

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sympy
 from sympy import Expr, Product, S
 
-from tensorprog.derive.arrays import Binder, Scope
-from tensorprog.derive.entries import State, Trace
-from tensorprog.derive.matrices import Base, Matrix, MatrixTerm
+from tensorprog.derive.arrays import Binder, IndexScope
+from tensorprog.derive.entries import MatrixState, Trace
+from tensorprog.derive.matrices import Base, MatrixSum, MatrixSummand
 
 
 class ClosedForms:
@@ -21,33 +21,33 @@ class ClosedForms:
         self.states, self.scope = trace.states, trace.scope
         self.open: set[str] = set()
 
-    def resolve(self, matrix: Matrix, active: tuple[str, ...] = ()) -> Matrix:
+    def resolve(self, matrix: MatrixSum, active: tuple[str, ...] = ()) -> MatrixSum:
         """The matrix with every state written out."""
-        total = Matrix()
+        total = MatrixSum()
         for term in matrix.terms:
             is_state = isinstance(term.factor, Base) and term.factor.state
-            total += self._term(term, active) if is_state else Matrix((term,))
+            total += self._term(term, active) if is_state else MatrixSum((term,))
         return total
 
-    def _term(self, term: MatrixTerm, active: tuple[str, ...]) -> Matrix:
+    def _term(self, term: MatrixSummand, active: tuple[str, ...]) -> MatrixSum:
         state, indices = self._state(term.factor.label)
         form = None if state.label in active else self._closed(state, indices, (*active, state.label))
         if form is None:
             self.open.add(state.label)
-            return Matrix((term,))
+            return MatrixSum((term,))
         form = form.transpose if term.transposed else form
         form = term.coefficient * form
         for binder in reversed(term.binders):
             form = form.bound(binder)
         return form
 
-    def _state(self, label: Expr) -> tuple[State, tuple[Expr, ...]]:
+    def _state(self, label: Expr) -> tuple[MatrixState, tuple[Expr, ...]]:
         name = str(label.base.label)
         indices = tuple(label.indices)
         return next((s, indices) for s in self.states.values()
                     if s.label == name and len(indices) == len(s.around) + 1 + len(s.formal))
 
-    def _closed(self, state: State, indices: tuple[Expr, ...], active: tuple[str, ...]) -> Matrix | None:
+    def _closed(self, state: MatrixState, indices: tuple[Expr, ...], active: tuple[str, ...]) -> MatrixSum | None:
         around = len(state.around)
         mapping = dict(zip(state.around, indices[:around], strict=True))
         mapping |= dict(zip(state.formal, indices[around + 1:], strict=True))
@@ -65,30 +65,30 @@ class ClosedForms:
         decay = _Decay(factor.xreplace(mapping), state.loop.symbol, state.forward)
         return decay.over(binder.low, binder.high) * start + (decay.after(binder) * update).bound(binder)
 
-    def _fresh(self, matrix: Matrix) -> Matrix:
-        return Matrix(tuple(self._fresh_term(t) for t in matrix.terms))
+    def _fresh(self, matrix: MatrixSum) -> MatrixSum:
+        return MatrixSum(tuple(self._fresh_term(t) for t in matrix.terms))
 
-    def _fresh_term(self, term: MatrixTerm) -> MatrixTerm:
+    def _fresh_term(self, term: MatrixSummand) -> MatrixSummand:
         for binder in term.binders:
             renamed, mapping = self.scope.renamed(binder)
             term = term.xreplace(mapping)
         return term
 
 
-def _split(state: State) -> tuple[Expr | None, Matrix]:
+def _split(state: MatrixState) -> tuple[Expr | None, MatrixSum]:
     """The factor of the state itself in its own update, and the rest of the update."""
     own, rest = S.Zero, []
     for term in state.step.terms:
         if not (isinstance(term.factor, Base) and term.factor.state and _name(term.factor.label) == state.label):
             rest.append(term)
         elif term.transposed or term.binders or not _same_element(term.factor.label, state):
-            return None, Matrix()
+            return None, MatrixSum()
         else:
             own += term.coefficient
-    return own, Matrix(tuple(rest))
+    return own, MatrixSum(tuple(rest))
 
 
-def _same_element(label: Expr, state: State) -> bool:
+def _same_element(label: Expr, state: MatrixState) -> bool:
     return tuple(label.indices[len(state.around) + 1:]) == state.formal
 
 
@@ -96,7 +96,7 @@ def _name(label: Expr) -> str:
     return str(label.base.label) if isinstance(label, sympy.Indexed) else str(label)
 
 
-def _steps(scope: Scope, state: State, time: Expr, mapping: dict) -> Binder:
+def _steps(scope: IndexScope, state: MatrixState, time: Expr, mapping: dict) -> Binder:
     """The iterations that have run when the state has a time index."""
     low, high = state.loop.low.xreplace(mapping), state.loop.high.xreplace(mapping)
     low, high = (low, time - 1) if state.forward else (time, high)

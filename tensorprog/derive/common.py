@@ -14,7 +14,7 @@ from dataclasses import replace
 import sympy
 from sympy import Expr, Product, Sum
 
-from tensorprog.derive.families import Family, Place, family_of
+from tensorprog.derive.families import ExpectationFamily, ExpectationPlace, family_of
 from tensorprog.derive.formula import formula
 from tensorprog.derive.instances import skeleton
 from tensorprog.derive.rules import OTHER_SECTION, Index, Rule, Step
@@ -58,12 +58,12 @@ def _rewritten(expr: sympy.Basic, ranges: Ranges, height: int, change: Callable[
     return expr if args == list(expr.args) else expr.func(*args)
 
 
-def _places(rules: list[Rule], height: int) -> list[Place]:
+def _places(rules: list[Rule], height: int) -> list[ExpectationPlace]:
     """The expectations of one height, in order."""
-    found: list[Place] = []
+    found: list[ExpectationPlace] = []
     for number, rule in enumerate(rules):
         def note(expr: Expr, ranges: Ranges, number: int = number, rule: Rule = rule) -> Expr:
-            found.append(Place(len(found), number, expr, ranges, rule.condition))
+            found.append(ExpectationPlace(len(found), number, expr, ranges, rule.condition))
             return expr
         _rewritten(rule.right, rule.indices, height, note)
     return found
@@ -72,15 +72,15 @@ def _places(rules: list[Rule], height: int) -> list[Place]:
 # --- families ------------------------------------------------------------------------------------------------
 
 
-def _families(places: list[Place], rules: list[Rule]) -> list[Family]:
+def _families(places: list[ExpectationPlace], rules: list[Rule]) -> list[ExpectationFamily]:
     """Families that share out the places, those with the most free indices first."""
-    alike: dict[str, list[Place]] = {}
+    alike: dict[str, list[ExpectationPlace]] = {}
     for place in places:
         alike.setdefault(skeleton(place.expr), []).append(place)
     return [family for group in alike.values() if len(group) > 1 for family in _shared_out(group, rules)]
 
 
-def _shared_out(places: list[Place], rules: list[Rule]) -> list[Family]:
+def _shared_out(places: list[ExpectationPlace], rules: list[Rule]) -> list[ExpectationFamily]:
     candidates = [(p, f) for p in places if (f := family_of(p)) is not None]
     candidates.sort(key=lambda pair: _preference(*pair, rules))
     found, rest = [], places
@@ -91,7 +91,7 @@ def _shared_out(places: list[Place], rules: list[Rule]) -> list[Family]:
     return found
 
 
-def _preference(place: Place, family: Family, rules: list[Rule]) -> tuple:
+def _preference(place: ExpectationPlace, family: ExpectationFamily, rules: list[Rule]) -> tuple:
     """The most general family, in the program's own name and the equation's own indices where there is a choice."""
     rule = rules[place.rule]
     own = {each.symbol for each in rule.indices}
@@ -99,7 +99,7 @@ def _preference(place: Place, family: Family, rules: list[Rule]) -> tuple:
             sum(s not in own for s in family.symbols), place.number)
 
 
-def _is_definition(rule: Rule, place: Place) -> bool:
+def _is_definition(rule: Rule, place: ExpectationPlace) -> bool:
     """Whether the program gives the expectation a name there (one that does not look like an expectation)."""
     return rule.kind == "moment" and rule.right == place.expr and rule.condition == sympy.true \
         and set(_arguments(rule.left)) == {each.symbol for each in rule.indices} and _name(rule.left) not in RESERVED
@@ -112,7 +112,7 @@ def _arguments(left: Expr) -> tuple[Expr, ...]:
 # --- names ---------------------------------------------------------------------------------------------------
 
 
-def _named(rules: list[Rule], height: int, families: list[Family], count: Iterator[int]) -> list[Rule]:
+def _named(rules: list[Rule], height: int, families: list[ExpectationFamily], count: Iterator[int]) -> list[Rule]:
     """The rules with families named, provisionally, and defined."""
     equations = 1 + max((n for n, r in enumerate(rules) if r.section == OTHER_SECTION), default=-1)
     labels: dict[int, Expr] = {}
@@ -141,7 +141,7 @@ def _named(rules: list[Rule], height: int, families: list[Family], count: Iterat
     return result + definitions.get(len(rules), [])
 
 
-def _own_name(family: Family, rules: list[Rule]) -> Expr | None:
+def _own_name(family: ExpectationFamily, rules: list[Rule]) -> Expr | None:
     """The program's name in terms of the family's indices, if it comes first and is defined wherever it is used."""
     place = family.first
     rule, values = rules[place.rule], family.uses[place]

@@ -17,7 +17,7 @@ from sympy import Expr
 
 from tensorprog.derive.arrays import Binder
 from tensorprog.derive.symbols import OPAQUE, Atom, Dot, Hat, Prod, Rest
-from tensorprog.derive.system import HatSite, System
+from tensorprog.derive.system import HatSite, LimitSystem
 
 Interval = tuple[Expr | None, Expr | None]
 Box = tuple[Interval, ...]
@@ -30,17 +30,17 @@ PATIENCE = 4
 
 
 @dataclass(slots=True)
-class Use:
+class VariableUse:
     """A variable in an expression, under the sums around it."""
 
     atom: Atom
     binders: tuple[Binder, ...]
 
 
-def uses(expr: Expr, binders: tuple[Binder, ...] = ()) -> Iterator[Use]:
+def uses(expr: Expr, binders: tuple[Binder, ...] = ()) -> Iterator[VariableUse]:
     """The variables of an expression outside of expectations."""
     if isinstance(expr, Atom):
-        yield Use(expr, binders)
+        yield VariableUse(expr, binders)
     elif isinstance(expr, sympy.Sum):
         inner = tuple(Binder(s, low, high) for s, low, high in expr.limits)
         yield from uses(expr.function, (*binders, *reversed(inner)))
@@ -54,7 +54,7 @@ class Dependence:
     """The reach of every equation's left side and of every site, in terms of their own loops' symbols. `dropped` are
     pairs of a site and a site of the transposed product whose response was shown to vanish."""
 
-    system: System
+    system: LimitSystem
     dropped: frozenset[tuple[int, int]] = frozenset()
     of_equation: list[Reach] = field(default_factory=list)
     of_dot: list[Reach] = field(default_factory=list)

@@ -20,14 +20,14 @@ from tensorprog.derive.indices import Renaming
 from tensorprog.derive.integers import RELATIONS, to_integer
 from tensorprog.derive.notes import FUNCTIONS, ORTHOGONAL, STEIN, STEIN_ORTHOGONAL
 from tensorprog.derive.rules import SECTIONS, Derivation, Index, Rule, Step
-from tensorprog.derive.simplify import Finding, Simplified, Vectors, simplified
+from tensorprog.derive.simplify import Simplification, Simplified, Vectors, simplified
 from tensorprog.derive.symbols import Atom, Cov, Hat, element, expectation, index, z
 from tensorprog.derive.system import HatSite, build_system
 from tensorprog.derive.titles import placeholder_names
 from tensorprog.derive.trace import trace
 from tensorprog.ir.program import For, Initial, MatrixType, Program, walk
 from tensorprog.limit.laws import DeclaredLaws
-from tensorprog.series.declared_draws import Declared, is_finite
+from tensorprog.series.declared_draws import DeclaredDraws, is_finite
 
 
 class LawBase(Function):
@@ -65,7 +65,7 @@ def _declared_laws(compiled: Compiled, limit: Program) -> DeclaredLaws:
     return DeclaredLaws(limit, compiled.powers, compiled.env, RELATIONS)
 
 
-def _law_of_declared(laws: DeclaredLaws, declared: Declared) -> Rule:
+def _law_of_declared(laws: DeclaredLaws, declared: DeclaredDraws) -> Rule:
     """The law of what one draw reads of a declared array without a width."""
     indices, law = _declaration(laws, declared.initial)
     left = element(declared.input, (DRAW, *(b.symbol for b in indices)))
@@ -153,7 +153,7 @@ class _Writer:
         families = tuple(sorted({(s.matrix, s.transposed) for s in self.system.hats}))
         return Derivation(self.limit.source.name, tuple(rules), families, steps_of(rules))
 
-    def _step(self, finding: Finding) -> Step:
+    def _step(self, finding: Simplification) -> Step:
         own = tuple(b.symbol for b in finding.loops)
         summed = sorted({s for e in finding.formulas for s in e.free_symbols if "#" in s.name} - set(own), key=str)
         mapping = self.renaming.free((*own, *summed))

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import sympy
 from sympy import Expr, S
 
-from tensorprog.derive.arrays import Binder, Items, Scope
-from tensorprog.derive.matrices import Matrix
+from tensorprog.derive.arrays import Binder, IndexScope, Items
+from tensorprog.derive.matrices import MatrixSum
 from tensorprog.derive.names import Labels
 
 
 @dataclass(slots=True)
-class Equation:
+class LimitEquation:
     """`left = right` for all iterations of `loops` in which `condition` holds."""
 
     left: Expr
@@ -24,11 +24,11 @@ class Equation:
 
 
 @dataclass(slots=True)
-class Site:
+class TracedProduct:
     """A product `matrix @ arg`; `left` is its name, `ratio` the width that is summed over, over the base width."""
 
     left: Expr
-    matrix: Matrix
+    matrix: MatrixSum
     transposed: bool
     arg: Expr
     loops: tuple[Binder, ...]
@@ -37,7 +37,7 @@ class Site:
 
 
 @dataclass(slots=True)
-class State:
+class MatrixState:
     """A matrix that a loop carries: `label[head]` at the head of an iteration, `step` at its end, `start` before the
     loop. `formal` are the symbols of the family's indices."""
 
@@ -46,8 +46,8 @@ class State:
     forward: bool
     around: tuple[Expr, ...]
     formal: Items
-    step: Matrix
-    start: Matrix
+    step: MatrixSum
+    start: MatrixSum
 
 
 @dataclass(slots=True)
@@ -55,10 +55,10 @@ class Trace:
     """`functions` define functions of matrices, by name. `placeholders` are values without a name, with the variables that
     hold them; `adjoints` tells of those that a cell of a gradient's sweep has collected what they are the adjoints of."""
 
-    entries: list[Equation | Site] = field(default_factory=list)
-    states: dict[tuple[str, int], State] = field(default_factory=dict)
-    functions: list[Equation] = field(default_factory=list)
-    scope: Scope = field(default_factory=Scope)
+    entries: list[LimitEquation | TracedProduct] = field(default_factory=list)
+    states: dict[tuple[str, int], MatrixState] = field(default_factory=dict)
+    functions: list[LimitEquation] = field(default_factory=list)
+    scope: IndexScope = field(default_factory=IndexScope)
     first_times: dict[str, Expr] = field(default_factory=dict)
     placeholders: dict[str, str] = field(default_factory=dict)
     adjoints: dict[str, str] = field(default_factory=dict)

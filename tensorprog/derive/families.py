@@ -14,7 +14,7 @@ from tensorprog.derive.symbols import Atom
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ExpectationPlace:
     """An expectation in the right side of a rule: its number among all places, the number of the rule, and the ranges
     of all indices around it."""
 
@@ -26,7 +26,7 @@ class Place:
 
 
 @dataclass(slots=True)
-class Family:
+class ExpectationFamily:
     """An expectation with free indices, and the places where it is used, with the values that the indices have there.
 
     Attributes:
@@ -36,7 +36,7 @@ class Family:
     expr: Expr
     indices: Ranges
     condition: sympy.Basic = S.false
-    uses: dict[Place, dict[Expr, Expr]] = field(default_factory=dict)
+    uses: dict[ExpectationPlace, dict[Expr, Expr]] = field(default_factory=dict)
     is_wider: bool = False
     _pattern: Expr = S.Zero
     _variables: tuple[Expr, ...] = ()
@@ -56,11 +56,11 @@ class Family:
         return {each.symbol for each in self.indices if (each.low.free_symbols | each.high.free_symbols) & own}
 
     @property
-    def first(self) -> Place:
+    def first(self) -> ExpectationPlace:
         """The first use."""
         return min(self.uses, key=lambda place: place.number)
 
-    def takes(self, place: Place) -> bool:
+    def takes(self, place: ExpectationPlace) -> bool:
         """Add a place if it can belong to the family; that may widen the ranges of the indices."""
         found = values_of(self._pattern, canonical(place.expr), self._variables)
         if found is None:
@@ -77,7 +77,7 @@ class Family:
         return True
 
 
-def family_of(place: Place) -> Family | None:
+def family_of(place: ExpectationPlace) -> ExpectationFamily | None:
     """The family of one place, not yet with a use. None where an index's range, or whether the place is reached,
     hangs on an index that the expectation does not have."""
     own = tuple(each for each in place.ranges if each.symbol in place.expr.free_symbols)
@@ -86,7 +86,7 @@ def family_of(place: Place) -> Family | None:
         return None
     shifts = {each.symbol: _shift(place.expr, each.symbol) for each in ranges}
     back = {symbol: symbol - shift for symbol, shift in shifts.items()}
-    return Family(place.expr.xreplace(back), tuple(
+    return ExpectationFamily(place.expr.xreplace(back), tuple(
         Index(each.symbol, *(end.xreplace(back) + shifts[each.symbol] for end in (each.low, each.high)))
         for each in ranges))
 
@@ -97,7 +97,7 @@ def _shift(expr: Expr, symbol: sympy.Symbol) -> Expr:
     return max(shifts) if shifts and all(s.is_Integer for s in shifts) else S.Zero
 
 
-def _condition(place: Place, values: dict[Expr, Expr]) -> sympy.Basic | None:
+def _condition(place: ExpectationPlace, values: dict[Expr, Expr]) -> sympy.Basic | None:
     """The condition of a place in terms of a family's indices; None if it cannot be told."""
     back = {value: symbol for symbol, value in values.items()}
     free = place.condition.free_symbols & {each.symbol for each in place.ranges}

@@ -30,34 +30,34 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
-class Outer:
+class OuterSummand:
     left: Expr
     right: Expr
 
-    def xreplace(self, mapping: Mapping[Expr, Expr]) -> Outer:
-        return Outer(self.left.xreplace(mapping), self.right.xreplace(mapping))
+    def xreplace(self, mapping: Mapping[Expr, Expr]) -> OuterSummand:
+        return OuterSummand(self.left.xreplace(mapping), self.right.xreplace(mapping))
 
 
 @dataclass(frozen=True, slots=True)
-class MatrixTerm:
+class MatrixSummand:
     """The sum over `binders` of `coefficient * factor`, or of its transpose."""
 
     coefficient: Expr
-    factor: Base | Outer
+    factor: Base | OuterSummand
     transposed: bool = False
     binders: tuple[Binder, ...] = ()
 
-    def xreplace(self, mapping: Mapping[Expr, Expr]) -> MatrixTerm:
-        return MatrixTerm(self.coefficient.xreplace(mapping), self.factor.xreplace(mapping), self.transposed,
+    def xreplace(self, mapping: Mapping[Expr, Expr]) -> MatrixSummand:
+        return MatrixSummand(self.coefficient.xreplace(mapping), self.factor.xreplace(mapping), self.transposed,
                           tuple(b.subs(mapping) for b in self.binders))
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
-    terms: tuple[MatrixTerm, ...] = ()
+class MatrixSum:
+    terms: tuple[MatrixSummand, ...] = ()
 
-    def __add__(self, other: Matrix | Expr) -> Matrix:
-        if not isinstance(other, Matrix):
+    def __add__(self, other: MatrixSum | Expr) -> MatrixSum:
+        if not isinstance(other, MatrixSum):
             return self
         terms = list(self.terms)
         for term in other.terms:
@@ -67,26 +67,26 @@ class Matrix:
                     break
             else:
                 terms.append(term)
-        return Matrix(tuple(t for t in terms if t.coefficient != 0))
+        return MatrixSum(tuple(t for t in terms if t.coefficient != 0))
 
-    def __radd__(self, other: Expr) -> Matrix:
+    def __radd__(self, other: Expr) -> MatrixSum:
         return self
 
-    def __rmul__(self, factor: Expr) -> Matrix:
-        return Matrix(tuple(replace(t, coefficient=factor * t.coefficient) for t in self.terms))
+    def __rmul__(self, factor: Expr) -> MatrixSum:
+        return MatrixSum(tuple(replace(t, coefficient=factor * t.coefficient) for t in self.terms))
 
     @property
-    def transpose(self) -> Matrix:
-        return Matrix(tuple(replace(t, transposed=not t.transposed) for t in self.terms))
+    def transpose(self) -> MatrixSum:
+        return MatrixSum(tuple(replace(t, transposed=not t.transposed) for t in self.terms))
 
-    def xreplace(self, mapping: Mapping[Expr, Expr]) -> Matrix:
-        return Matrix(tuple(t.xreplace(mapping) for t in self.terms))
+    def xreplace(self, mapping: Mapping[Expr, Expr]) -> MatrixSum:
+        return MatrixSum(tuple(t.xreplace(mapping) for t in self.terms))
 
-    def mapped(self, change: Callable[[Expr], Expr]) -> Matrix:
+    def mapped(self, change: Callable[[Expr], Expr]) -> MatrixSum:
         """The matrix with the vectors of its outer products and its coefficients changed."""
-        return Matrix(tuple(replace(t, coefficient=change(t.coefficient), factor=Outer(change(t.factor.left),
+        return MatrixSum(tuple(replace(t, coefficient=change(t.coefficient), factor=OuterSummand(change(t.factor.left),
                                                                                        change(t.factor.right)))
-                            if isinstance(t.factor, Outer) else t for t in self.terms))
+                            if isinstance(t.factor, OuterSummand) else t for t in self.terms))
 
     @property
     def has_functions(self) -> bool:
@@ -97,9 +97,9 @@ class Matrix:
         """The matrix as a SymPy expression in labels and outer products."""
         return sympy.Add(*(_term_expression(t) for t in self.terms))
 
-    def bound(self, binder: Binder) -> Matrix:
+    def bound(self, binder: Binder) -> MatrixSum:
         """The sum over one more binder (outermost)."""
-        return Matrix(tuple(replace(t, binders=(binder, *t.binders)) for t in self.terms))
+        return MatrixSum(tuple(replace(t, binders=(binder, *t.binders)) for t in self.terms))
 
     def product(self, x: Expr, base: Callable[[Base, bool], Expr], ratio: Expr) -> Expr:
         """The limit variable of `self @ x`; `base` gives that of a product with an initial matrix, `ratio` is the
@@ -107,16 +107,16 @@ class Matrix:
         return sympy.Add(*(_term_product(t, x, base, ratio) for t in self.terms))
 
 
-def initial(label: Expr, *, state: bool = False) -> Matrix:
-    return Matrix((MatrixTerm(S.One, Base(label, state)),))
+def initial(label: Expr, *, state: bool = False) -> MatrixSum:
+    return MatrixSum((MatrixSummand(S.One, Base(label, state)),))
 
 
-def made(label: Expr) -> Matrix:
+def made(label: Expr) -> MatrixSum:
     """A function of matrices, by its name."""
-    return Matrix((MatrixTerm(S.One, Base(label, made=True)),))
+    return MatrixSum((MatrixSummand(S.One, Base(label, made=True)),))
 
 
-def _term_expression(term: MatrixTerm) -> Expr:
+def _term_expression(term: MatrixSummand) -> Expr:
     from tensorprog.derive.arrays import sum_over
 
     factor = term.factor
@@ -130,7 +130,7 @@ def _term_expression(term: MatrixTerm) -> Expr:
     return value
 
 
-def _term_product(term: MatrixTerm, x: Expr, base: Callable[[Base, bool], Expr], ratio: Expr) -> Expr:
+def _term_product(term: MatrixSummand, x: Expr, base: Callable[[Base, bool], Expr], ratio: Expr) -> Expr:
     from tensorprog.derive.arrays import sum_over
 
     if isinstance(term.factor, Base):

@@ -17,8 +17,8 @@ import sympy
 from sympy import Expr, S
 from sympy.core.relational import Relational
 
-from tensorprog.derive.entries import Equation
-from tensorprog.derive.responses import Responses
+from tensorprog.derive.entries import LimitEquation
+from tensorprog.derive.responses import ResponsePieces
 from tensorprog.derive.symbols import (
     Atom,
     Dot,
@@ -31,28 +31,28 @@ from tensorprog.derive.symbols import (
     nonlinearity,
     random_atoms,
 )
-from tensorprog.derive.system import System, match_all
+from tensorprog.derive.system import LimitSystem, match_all
 
-Solve = Callable[[System], Responses]
+Solve = Callable[[LimitSystem], ResponsePieces]
 # All combinations of so many equations are tried.
 MOST = 3
 MOST_CASES = 4
 
 
-def has_correction(system: System) -> bool:
+def has_correction(system: LimitSystem) -> bool:
     """Whether any equation has both a response and a term like an Onsager correction."""
     return any(_removable(system, system.equations[n], only_scaled=True) is not None for n in _open_equations(system))
 
 
-def _open_equations(system: System) -> list[int]:
+def _open_equations(system: LimitSystem) -> list[int]:
     return [n for n, equation in enumerate(system.equations)
             if isinstance(equation.left, Atom) and equation.kind != "matmul"]
 
 
-def put_in(system: System, solve: Solve) -> list[Equation]:
+def put_in(system: LimitSystem, solve: Solve) -> list[LimitEquation]:
     """Put explicit responses into the equations in which they cancel something, until there are none; the equations
     that changed."""
-    changed: list[Equation] = []
+    changed: list[LimitEquation] = []
     while True:
         responses = solve(system)
         found = next(_cancelling(system, responses, changed), None)
@@ -63,7 +63,7 @@ def put_in(system: System, solve: Solve) -> list[Equation]:
         changed.append(equation)
 
 
-def by_induction(system: System, solve: Solve) -> list[tuple[Equation, Expr]]:
+def by_induction(system: LimitSystem, solve: Solve) -> list[tuple[LimitEquation, Expr]]:
     """The equations whose responses cancel against other terms by induction, each with the terms that cancel, after
     removing them from the system."""
     candidates = [n for n in _open_equations(system) if _removable(system, system.equations[n]) is not None][:MOST]
@@ -86,7 +86,7 @@ def by_induction(system: System, solve: Solve) -> list[tuple[Equation, Expr]]:
 # --- explicit responses --------------------------------------------------------------------------------------
 
 
-def _cancelling(system: System, responses: Responses, done: list[Equation]) -> Iterator[tuple[Equation, Expr]]:
+def _cancelling(system: LimitSystem, responses: ResponsePieces, done: list[LimitEquation]) -> Iterator[tuple[LimitEquation, Expr]]:
     for equation in system.equations:
         if isinstance(equation.left, Atom) and equation.kind != "matmul" and not any(equation is d for d in done):
             full = written_out(system, equation.right)
@@ -97,7 +97,7 @@ def _cancelling(system: System, responses: Responses, done: list[Equation]) -> I
                     yield equation, sympy.Add(*collected(system, explicit))
 
 
-def _explicit(system: System, responses: Responses, expr: Expr) -> Expr | None:
+def _explicit(system: LimitSystem, responses: ResponsePieces, expr: Expr) -> Expr | None:
     """The expression with its responses put in; None where one is a sum over iterations."""
     totals: dict[Expr, Expr] = {}
     for dot in expr.atoms(Dot):
@@ -119,7 +119,7 @@ def _count(full: Expr, explicit: Expr) -> int:
     return kept + len([t for t in sympy.Add.make_args(sympy.expand(explicit - rest)) if t != 0])
 
 
-def collected(system: System, expr: Expr) -> list[Expr]:
+def collected(system: LimitSystem, expr: Expr) -> list[Expr]:
     """The terms of a sum, without those that cancel in canonical form."""
     groups: dict[Expr, list[Expr]] = {}
     for term in sympy.Add.make_args(sympy.expand(expr)):
@@ -132,7 +132,7 @@ def collected(system: System, expr: Expr) -> list[Expr]:
     return kept
 
 
-def written_out(system: System, expr: Expr) -> Expr:
+def written_out(system: LimitSystem, expr: Expr) -> Expr:
     """The expression with products in terms of their parts, as a sum of terms."""
     def change(atom: Atom) -> Expr:
         for equation, mapping, certain in system.definitions(atom):
@@ -145,7 +145,7 @@ def written_out(system: System, expr: Expr) -> Expr:
 # --- induction -----------------------------------------------------------------------------------------------
 
 
-def _removable(system: System, equation: Equation, only_scaled: bool = False) -> Expr | None:
+def _removable(system: LimitSystem, equation: LimitEquation, only_scaled: bool = False) -> Expr | None:
     """The responses of an equation and the terms that could cancel them; None if there are none of either, or if
     `only_scaled` and none of the terms has a limit of a scalar as its factor."""
     terms = sympy.Add.make_args(written_out(system, equation.right))
@@ -173,18 +173,18 @@ def _split(term: Expr) -> tuple[Expr, Expr]:
     return (sympy.Mul(*(f for f in factors if not is_random(f))), sympy.Mul(*(f for f in factors if is_random(f))))
 
 
-def _remove(system: System, equation: Equation) -> Expr:
+def _remove(system: LimitSystem, equation: LimitEquation) -> Expr:
     terms = _removable(system, equation)
     equation.right = sympy.expand(written_out(system, equation.right) - terms)
     return terms
 
 
-def _is_zero(system: System, responses: Responses, terms: Expr) -> bool:
+def _is_zero(system: LimitSystem, responses: ResponsePieces, terms: Expr) -> bool:
     explicit = _explicit(system, responses, terms)
     return explicit is not None and not any(collected(system, case) for case in cases(system, explicit))
 
 
-def cases(system: System, expr: Expr) -> list[Expr]:
+def cases(system: LimitSystem, expr: Expr) -> list[Expr]:
     """The expression at each value of an index that a condition singles out, and at all later ones."""
     conditions = {*expr.atoms(Relational), *(sympy.Eq(*d.args) for d in expr.atoms(sympy.KroneckerDelta))}
     found = {(s, c) for condition in conditions for s, c in (condition.args, condition.args[::-1]) if c.is_Integer}
@@ -201,7 +201,7 @@ def cases(system: System, expr: Expr) -> list[Expr]:
     return [later, *(_named(system, expr.xreplace({symbol: first + k})) for k in range(int(last - first) + 1))]
 
 
-def _named(system: System, expr: Expr) -> Expr:
+def _named(system: LimitSystem, expr: Expr) -> Expr:
     """Variables that are other names for variables replaced by these."""
     def change(atom: Atom) -> Expr:
         same = [e.right.xreplace(m) for e, m, certain in system.definitions(atom) if certain]
@@ -212,7 +212,7 @@ def _named(system: System, expr: Expr) -> Expr:
 # --- canonical form ------------------------------------------------------------------------------------------
 
 
-def canonical(system: System, expr: Expr) -> Expr:
+def canonical(system: LimitSystem, expr: Expr) -> Expr:
     """A coefficient with names of scalars and of coordinatewise functions written out, expectations as sums of
     expectations of products, and tanh' through tanh."""
     expr = _scalars(system, expr)
@@ -220,7 +220,7 @@ def canonical(system: System, expr: Expr) -> Expr:
     return sympy.expand(expr)
 
 
-def _scalars(system: System, expr: Expr) -> Expr:
+def _scalars(system: LimitSystem, expr: Expr) -> Expr:
     found = {}
     for scalar in expr.atoms(sympy.Indexed):
         for equation, mapping, certain in system.definitions(scalar):
@@ -229,7 +229,7 @@ def _scalars(system: System, expr: Expr) -> Expr:
     return expr.xreplace(found)
 
 
-def _vectors(system: System, expr: Expr) -> Expr:
+def _vectors(system: LimitSystem, expr: Expr) -> Expr:
     def change(atom: Atom) -> Expr:
         definitions = [(e, m) for e, m, certain in system.definitions(atom) if certain]
         if len(definitions) == 1 and isinstance(definitions[0][0].right, NonlinearityBase):

@@ -8,7 +8,7 @@ from typing import assert_never
 import sympy
 from sympy import Expr, KroneckerDelta, S
 
-from tensorprog.derive.arrays import Binder, Scope, sum_over
+from tensorprog.derive.arrays import Binder, IndexScope, sum_over
 from tensorprog.derive.integers import number, to_integer
 from tensorprog.derive.symbols import Cases, apply_primitive, element, expectation, index
 from tensorprog.ir.program import (
@@ -47,12 +47,12 @@ class Tensor:
         return self.expr.xreplace(dict(zip(self.axes, indices, strict=True))) if self.axes else self.expr
 
 
-def fresh_axes(scope: Scope, type: TensorType) -> tuple[sympy.Symbol, ...]:
+def fresh_axes(scope: IndexScope, type: TensorType) -> tuple[sympy.Symbol, ...]:
     """A symbol for each finite axis."""
     return tuple(scope.fresh(index("i"), S.Zero, to_integer(size) - 1) for size in type.shape)
 
 
-def evaluate(scope: Scope, op: Op, var: Var, values: dict[Var, Tensor]) -> Tensor:
+def evaluate(scope: IndexScope, op: Op, var: Var, values: dict[Var, Tensor]) -> Tensor:
     """The value of an operation other than a load or a product with a matrix."""
     match op:
         case Const(value=value):
@@ -112,7 +112,7 @@ def _elementwise(op: Elementwise, values: dict[Var, Tensor]) -> Tensor:
     return Tensor(apply_primitive(op.fn, op.order, args), axes)
 
 
-def _contract(scope: Scope, op: Contract, values: dict[Var, Tensor]) -> Tensor:
+def _contract(scope: IndexScope, op: Contract, values: dict[Var, Tensor]) -> Tensor:
     letters: dict[str, sympy.Symbol] = {}
     sizes: dict[str, Expr] = {}
     for var, names in ((op.left, op.left_axes), (op.right, op.right_axes)):
@@ -129,7 +129,7 @@ def _contract(scope: Scope, op: Contract, values: dict[Var, Tensor]) -> Tensor:
     return Tensor(total, tuple(letters[c] for c in op.out_axes))
 
 
-def _place(scope: Scope, op: Place, values: dict[Var, Tensor]) -> Tensor:
+def _place(scope: IndexScope, op: Place, values: dict[Var, Tensor]) -> Tensor:
     """Zeros with the argument at some indices."""
     sizes = [to_integer(size) for size in op.shape]
     axes = tuple(scope.fresh(index("i"), S.Zero, size - 1) for size in sizes)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import sympy
 from sympy import Expr
 
-from tensorprog.derive.responses import Piece, Responses
+from tensorprog.derive.responses import ResponsePiece, ResponsePieces
 from tensorprog.derive.symbols import OPAQUE, Atom, Cases, Dot, E, Hat, NonlinearityBase, Response, Rest, Z
-from tensorprog.derive.system import System
+from tensorprog.derive.system import LimitSystem
 from tensorprog.ir import parities
 from tensorprog.ir.parities import of_product, of_sum
 from tensorprog.ir.primitives import parity
@@ -29,8 +29,8 @@ class Parity:
     """The parity of every equation's left side and every response under one flip: the least solution, from below.
     `vectors` are the names of all initial vectors, which are also what loops start from."""
 
-    system: System
-    responses: Responses
+    system: LimitSystem
+    responses: ResponsePieces
     flip: Flip
     vectors: frozenset[str]
     of_equation: list[str] = field(default_factory=list)
@@ -51,11 +51,11 @@ class Parity:
                 changed |= self._raise(self.of_dot, number, found)
         return self
 
-    def _piece(self, piece: Piece) -> str:
+    def _piece(self, piece: ResponsePiece) -> str:
         """A term of a response."""
         return parities.ZERO if self._has_no(piece) else self.of(piece.y)
 
-    def _has_no(self, piece: Piece) -> bool:
+    def _has_no(self, piece: ResponsePiece) -> bool:
         """Whether the coefficient of a term is zero, by induction over the order of execution."""
         factors = [f.args[0] for f in sympy.Mul.make_args(piece.coefficient) if isinstance(f, E)]
         return any(self.of(f) in (parities.ODD, parities.ZERO) for f in factors)
@@ -123,11 +123,11 @@ class Parity:
         return of_sum(found) if found else parities.NEITHER
 
 
-class Symmetries:
+class Flips:
     """The flips of a system that are tried: each vector, each Gaussian family, each vector with all families of one
     direction (which is what a readout flips, backwards), all families, and everything."""
 
-    def __init__(self, system: System, responses: Responses, vectors: frozenset[str], symmetric: frozenset[str]):
+    def __init__(self, system: LimitSystem, responses: ResponsePieces, vectors: frozenset[str], symmetric: frozenset[str]):
         self.system, self.responses, self.vectors = system, responses, vectors
         families = [("matrix", *pair) for pair in sorted({(s.matrix, str(int(s.transposed))) for s in system.hats})]
         singles = [("vector", name) for name in sorted(symmetric)]

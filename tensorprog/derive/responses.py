@@ -33,14 +33,14 @@ from tensorprog.derive.symbols import (
     expectation,
     is_random,
 )
-from tensorprog.derive.system import HatSite, System, match_all
+from tensorprog.derive.system import HatSite, LimitSystem, match_all
 from tensorprog.ir.primitives import kink
 
 DEPTH = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ResponsePiece:
     """`sum over binders of factor * slope * y`, with the slope an expectation; `rough` if it needs Stein's lemma."""
 
     other: int
@@ -71,12 +71,12 @@ class Piece:
         return value
 
 
-class Responses:
+class ResponsePieces:
     """The pieces of every site's response."""
 
-    def __init__(self, system: System, dependence: Dependence):
+    def __init__(self, system: LimitSystem, dependence: Dependence):
         self.system, self.dependence = system, dependence
-        self.pieces: list[tuple[Piece, ...]] = [() for _ in system.hats]
+        self.pieces: list[tuple[ResponsePiece, ...]] = [() for _ in system.hats]
         self._known = 0
         for number in range(len(system.hats)):
             self.pieces[number] = tuple(self._of_site(number))
@@ -132,7 +132,7 @@ class Responses:
                 if piece is not None:
                     yield piece
 
-    def _piece(self, site: HatSite, other: int, box: Box) -> Piece | None:
+    def _piece(self, site: HatSite, other: int, box: Box) -> ResponsePiece | None:
         target = self.system.hats[other]
         mapping, binders = self._instance(target, box)
         if any(_is_empty(b) for b in binders):
@@ -153,7 +153,7 @@ class Responses:
             slope = expectation(derivative)
         condition = self._condition(target, mapping, target.arg.xreplace(mapping))
         y = (target.rest if self.system.scales[site.matrix].orthogonal else target.arg).xreplace(mapping)
-        return Piece(other, y, hat, binders, factor, slope, rough, condition)
+        return ResponsePiece(other, y, hat, binders, factor, slope, rough, condition)
 
     def _condition(self, target: HatSite, mapping: dict[Expr, Expr], y: Expr) -> sympy.Basic:
         """When a single iteration is one that ran, unless y is zero in those that did not."""

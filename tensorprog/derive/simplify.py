@@ -9,10 +9,10 @@ from sympy import Expr, Mul, S
 from tensorprog.derive import onsager
 from tensorprog.derive.arrays import Binder
 from tensorprog.derive.dependence import Dependence
-from tensorprog.derive.parity import Symmetries
-from tensorprog.derive.responses import Responses
+from tensorprog.derive.parity import Flips
+from tensorprog.derive.responses import ResponsePieces
 from tensorprog.derive.symbols import Dot, E, Response
-from tensorprog.derive.system import System
+from tensorprog.derive.system import LimitSystem
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Simplification:
     """A step before its formulas are written: `text` has a `{}` for each expression."""
 
     name: str
@@ -37,12 +37,12 @@ class Finding:
 class Simplified:
     """A system with its responses known and its zeros removed."""
 
-    system: System
-    responses: Responses
-    symmetries: Symmetries
-    findings: dict[int, list[Finding]] = field(default_factory=dict)
+    system: LimitSystem
+    responses: ResponsePieces
+    symmetries: Flips
+    findings: dict[int, list[Simplification]] = field(default_factory=dict)
 
-    def found(self, equation: int, finding: Finding) -> None:
+    def found(self, equation: int, finding: Simplification) -> None:
         """Record a step of an equation."""
         self.findings.setdefault(equation, []).append(finding)
 
@@ -57,22 +57,22 @@ class Simplified:
         return {e: reason for e, reason in found.items() if reason is not None}
 
 
-def simplified(system: System, vectors: Vectors) -> Simplified:
+def simplified(system: LimitSystem, vectors: Vectors) -> Simplified:
     """Apply every simplification, in the order of this file."""
     before = [e.right for e in system.equations]
     cancelled = cancel_onsager_terms(system, vectors)
     result = responses_without_zeros(system, vectors)
     for number, text in cancelled.items():
         equation = system.equations[number]
-        result.found(number, Finding("onsager-cancellation", text, (equation.left, before[number]), equation.loops))
+        result.found(number, Simplification("onsager-cancellation", text, (equation.left, before[number]), equation.loops))
     drop_absent_responses(result)
     drop_odd_expectations(result)
     return result
 
 
-def cancel_onsager_terms(system: System, vectors: Vectors) -> dict[int, str]:
+def cancel_onsager_terms(system: LimitSystem, vectors: Vectors) -> dict[int, str]:
     """Remove the responses that other terms cancel; a description for each equation in which that happened."""
-    def solve(trial: System) -> Responses:
+    def solve(trial: LimitSystem) -> ResponsePieces:
         return responses_without_zeros(trial, vectors).responses
 
     if not onsager.has_correction(system):
@@ -91,14 +91,14 @@ def cancel_onsager_terms(system: System, vectors: Vectors) -> dict[int, str]:
     return texts
 
 
-def responses_without_zeros(system: System, vectors: Vectors) -> Simplified:
+def responses_without_zeros(system: LimitSystem, vectors: Vectors) -> Simplified:
     """Responses, with those whose coefficients vanish by symmetry dropped until no more do."""
     dropped: frozenset[tuple[int, int]] = frozenset()
-    zeros: dict[int, list[Finding]] = {}
+    zeros: dict[int, list[Simplification]] = {}
     # What responds to less is odd in more, so that responses that are dropped may make others vanish.
     while True:
-        responses = Responses(system, Dependence(system, dropped).solve())
-        symmetries = Symmetries(system, responses, vectors.names, vectors.symmetric)
+        responses = ResponsePieces(system, Dependence(system, dropped).solve())
+        symmetries = Flips(system, responses, vectors.names, vectors.symmetric)
         found = {}
         for number, pieces in enumerate(responses.pieces):
             for other in sorted({p.other for p in pieces}):
@@ -106,7 +106,7 @@ def responses_without_zeros(system: System, vectors: Vectors) -> Simplified:
                 if all(reasons):
                     found[number, other] = reasons[0]
                     site = system.hats[number]
-                    zeros.setdefault(number, []).append(Finding(
+                    zeros.setdefault(number, []).append(Simplification(
                         "odd-symmetry", "{} has no term in {}, since the coefficient is odd in " + reasons[0],
                         (site.dot, system.hats[other].arg), site.loops))
         if not found:
@@ -118,7 +118,7 @@ def responses_without_zeros(system: System, vectors: Vectors) -> Simplified:
         dropped |= frozenset(found)
 
 
-def _reason(symmetries: Symmetries, coefficient: Expr) -> str | None:
+def _reason(symmetries: Flips, coefficient: Expr) -> str | None:
     """Under which flip a factor of the coefficient is odd."""
     for factor in Mul.make_args(coefficient):
         if isinstance(factor, E) and (reason := symmetries.vanishing(factor.args[0])) is not None:
@@ -133,7 +133,7 @@ def drop_absent_responses(result: Simplified) -> None:
                 if (found := result.system.site_of(dot)) is not None
                 and not result.responses.pieces[result.system.hats.index(found[0])]}
         for dot in sorted(gone, key=str):
-            result.found(number, Finding(
+            result.found(number, Simplification(
                 "no-response", "{} = 0: {} responds to no earlier product with the transposed matrix",
                 (dot, dot.args[2]), equation.loops))
         equation.right = equation.right.xreplace(gone)
@@ -143,6 +143,6 @@ def drop_odd_expectations(result: Simplified) -> None:
     """Expectations of odd quantities are zero; this includes products with something independent of mean zero."""
     for number, equation in enumerate(result.system.equations):
         for expectation, reason in result.zeros(equation.right).items():
-            result.found(number, Finding("odd-symmetry", "{} = 0: it is odd in " + reason, (expectation,),
+            result.found(number, Simplification("odd-symmetry", "{} = 0: it is odd in " + reason, (expectation,),
                                          equation.loops))
         equation.right = result.zero(equation.right)

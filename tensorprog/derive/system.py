@@ -10,9 +10,9 @@ from functools import partial
 import sympy
 from sympy import Expr, S
 
-from tensorprog.derive.arrays import Binder, Scope
+from tensorprog.derive.arrays import Binder, IndexScope
 from tensorprog.derive.closed_forms import ClosedForms
-from tensorprog.derive.entries import Equation, Site, State, Trace
+from tensorprog.derive.entries import LimitEquation, MatrixState, Trace, TracedProduct
 from tensorprog.derive.matrices import Base, initial
 from tensorprog.derive.symbols import Atom, Dot, Hat, Prod, Rest, Z, matrix_label
 from tensorprog.diagnostics import Diagnostic, ProgramError
@@ -22,7 +22,7 @@ from tensorprog.limit.laws import DeclaredLaws
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class MatrixScale:
     """What products with a matrix, and with its transpose, multiply by; whether it is a multiple of an orthogonal one.
 
     Attributes:
@@ -74,18 +74,18 @@ class HatSite:
 
 
 @dataclass(slots=True)
-class System:
-    equations: list[Equation] = field(default_factory=list)
+class LimitSystem:
+    equations: list[LimitEquation] = field(default_factory=list)
     hats: list[HatSite] = field(default_factory=list)
-    scales: dict[str, Scale] = field(default_factory=dict)
-    scope: Scope = field(default_factory=Scope)
+    scales: dict[str, MatrixScale] = field(default_factory=dict)
+    scope: IndexScope = field(default_factory=IndexScope)
     open_states: tuple[str, ...] = ()
-    functions: list[Equation] = field(default_factory=list)
-    matrices: list[Equation] = field(default_factory=list)
+    functions: list[LimitEquation] = field(default_factory=list)
+    matrices: list[LimitEquation] = field(default_factory=list)
     _defined: dict[Expr, list] = field(default_factory=dict)
     _sites: dict[Expr, object] = field(default_factory=dict)
 
-    def definitions(self, atom: Expr) -> Iterator[tuple[Equation, dict[Expr, Expr], bool]]:
+    def definitions(self, atom: Expr) -> Iterator[tuple[LimitEquation, dict[Expr, Expr], bool]]:
         """The equations that may define a variable, with the loops' values, and whether that is certain."""
         for number, mapping, certain in self.numbered_definitions(atom):
             yield self.equations[number], mapping, certain
@@ -103,7 +103,7 @@ class System:
                 if found is not None and not self._outside(equation, atom, found[0]):
                     yield number, found[0], found[1]
 
-    def _outside(self, equation: Equation, atom: Expr, mapping: dict[Expr, Expr]) -> bool:
+    def _outside(self, equation: LimitEquation, atom: Expr, mapping: dict[Expr, Expr]) -> bool:
         """Whether the equation cannot be about the variable, by the ranges of indices."""
         fixed = (pair for pair in zip(equation.left.args, atom.args, strict=True) if pair[0].is_Integer)
         if any(self.scope.inside(left, *self.scope.bounds(asked)) is False for left, asked in fixed):
@@ -125,12 +125,12 @@ class System:
                 yield site, found[0]
 
 
-def build_system(laws: DeclaredLaws, trace: Trace) -> System:
+def build_system(laws: DeclaredLaws, trace: Trace) -> LimitSystem:
     """Write out the sites of a trace."""
-    system = System(scope=trace.scope, scales=dict(_scales(laws, trace)))
+    system = LimitSystem(scope=trace.scope, scales=dict(_scales(laws, trace)))
     forms = ClosedForms(trace)
     for entry in trace.entries:
-        if isinstance(entry, Equation):
+        if isinstance(entry, LimitEquation):
             system.equations.append(entry)
         else:
             _write_out(system, forms, entry)
@@ -143,10 +143,10 @@ def build_system(laws: DeclaredLaws, trace: Trace) -> System:
     return system
 
 
-def _used(functions: list[Equation], equations: list[Equation], rules: list[Equation]) -> list[Equation]:
+def _used(functions: list[LimitEquation], equations: list[LimitEquation], rules: list[LimitEquation]) -> list[LimitEquation]:
     """The functions of matrices that are named elsewhere: what others are made of is written into their definitions."""
     read: list[Expr] = [*(e.right for e in rules), *(p.args[0] for e in equations for p in e.right.atoms(Prod))]
-    found: list[Equation] = []
+    found: list[LimitEquation] = []
     for equation in reversed(functions):
         name = str(getattr(equation.left, "base", equation.left))
         if any(name in {str(s) for s in r.free_symbols} for r in read):
@@ -155,16 +155,16 @@ def _used(functions: list[Equation], equations: list[Equation], rules: list[Equa
     return found[::-1]
 
 
-def _matrix_rule(forms: ClosedForms, state: State) -> Equation:
+def _matrix_rule(forms: ClosedForms, state: MatrixState) -> LimitEquation:
     """What a matrix is at the head of an iteration; where there is no closed form, what an iteration makes of it."""
     formal = tuple(Binder(s, *forms.scope.ranges[s]) for s in state.formal)
     loops = (*(Binder(s, *forms.scope.ranges[s]) for s in state.around), state.loop, *formal)
     shift = 0 if state.forward else 1
     label = matrix_label(state.label, (*state.around, state.loop.symbol + shift, *state.formal))
     if state.label not in forms.open:
-        return Equation(label, forms.resolve(initial(label, state=True)).expression(), loops, S.true, "matrix")
+        return LimitEquation(label, forms.resolve(initial(label, state=True)).expression(), loops, S.true, "matrix")
     after = matrix_label(state.label, (*state.around, state.loop.symbol + (1 if state.forward else 0), *state.formal))
-    return Equation(after, state.step.expression(), loops, S.true, "matrix")
+    return LimitEquation(after, state.step.expression(), loops, S.true, "matrix")
 
 
 def _require_known(limit: Program, declared: Initial, ensemble: Ensemble) -> None:
@@ -181,7 +181,7 @@ def _require_known(limit: Program, declared: Initial, ensemble: Ensemble) -> Non
             limit.source)
 
 
-def _require_closed(limit: Program, trace: Trace, system: System) -> None:
+def _require_closed(limit: Program, trace: Trace, system: LimitSystem) -> None:
     """Products with a matrix without closed form are not written out, so that what they tell of vectors is not known.
 
     Raises:
@@ -201,17 +201,17 @@ def _require_closed(limit: Program, trace: Trace, system: System) -> None:
                         "`tpc run` computes its limit; write the matrix of every iteration in terms of initial ones"))], limit.source)
 
 
-def _scales(laws: DeclaredLaws, trace: Trace) -> Iterator[tuple[str, Scale]]:
+def _scales(laws: DeclaredLaws, trace: Trace) -> Iterator[tuple[str, MatrixScale]]:
     for declared in laws.program.initials:
         if isinstance(declared.cell.type, MatrixType) and declared.law.name == "normal":
             ensemble = ensemble_of(declared)
             _require_known(laws.program, declared, ensemble)
             factors, shares = (tuple(of(transposed) for transposed in (False, True)) for of in (
                 partial(laws.scale, declared), partial(laws.share, declared.cell)))
-            yield trace.labels.cell(declared.cell), Scale(factors, shares, ensemble.orthogonal)
+            yield trace.labels.cell(declared.cell), MatrixScale(factors, shares, ensemble.orthogonal)
 
 
-def _write_out(system: System, forms: ClosedForms, site: Site) -> None:
+def _write_out(system: LimitSystem, forms: ClosedForms, site: TracedProduct) -> None:
     matrix = forms.resolve(site.matrix)
     matrix = matrix.transpose if site.transposed else matrix
 
@@ -224,14 +224,14 @@ def _write_out(system: System, forms: ClosedForms, site: Site) -> None:
 
     right = matrix.product(site.arg, base, site.ratio)
     if right != site.left:
-        system.equations.append(Equation(site.left, right, site.loops, site.condition, "matmul"))
+        system.equations.append(LimitEquation(site.left, right, site.loops, site.condition, "matmul"))
 
 
 def _matrix_name(label: Expr) -> str:
     return str(label.base.label) if isinstance(label, sympy.Indexed) else str(label)
 
 
-def _hat_site(system: System, label: Expr, transposed: bool, site: Site) -> HatSite:
+def _hat_site(system: LimitSystem, label: Expr, transposed: bool, site: TracedProduct) -> HatSite:
     made = HatSite(_matrix_name(label), label, transposed, site.arg, site.loops, site.condition, len(system.equations))
     for other in system.hats:
         if other.hat == made.hat and other.loops == made.loops:

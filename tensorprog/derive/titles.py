@@ -11,15 +11,15 @@ import re
 import sympy
 from sympy import Expr
 
-from tensorprog.derive.entries import Site, Trace
-from tensorprog.derive.matrices import Matrix, Outer
+from tensorprog.derive.entries import Trace, TracedProduct
+from tensorprog.derive.matrices import MatrixSum, OuterSummand
 from tensorprog.derive.symbols import Z
-from tensorprog.derive.system import System
+from tensorprog.derive.system import LimitSystem
 
 
-def placeholder_names(trace: Trace, system: System) -> dict[Expr, Expr]:
+def placeholder_names(trace: Trace, system: LimitSystem) -> dict[Expr, Expr]:
     """The symbol of each placeholder's final name."""
-    sites = [e for e in trace.entries if isinstance(e, Site)]
+    sites = [e for e in trace.entries if isinstance(e, TracedProduct)]
     matrices = [*(s.matrix for s in sites), *(m for s in trace.states.values() for m in (s.step, s.start))]
     names = {}
     for name in trace.placeholders:
@@ -30,19 +30,19 @@ def placeholder_names(trace: Trace, system: System) -> dict[Expr, Expr]:
     return names
 
 
-def _stem(name: str, trace: Trace, sites: list[Site], matrices: list[Matrix]) -> str:
+def _stem(name: str, trace: Trace, sites: list[TracedProduct], matrices: list[MatrixSum]) -> str:
     if not _is_backward(name, trace, sites):
         return "x" if _is_nameless(trace.placeholders[name]) else _without_numbers(trace.placeholders[name])
     if name in trace.adjoints:
         return "d" + _without_numbers(trace.adjoints[name])
     forward = [s for s in sites if not s.transposed]
     rights = [term.factor.right for matrix in matrices for term in matrix.terms
-              if isinstance(term.factor, Outer) and _is_named(term.factor.left, name)]
+              if isinstance(term.factor, OuterSummand) and _is_named(term.factor.left, name)]
     found = [s for right in rights for s in forward if _is_recorded(s.arg, right, trace)]
     return "d" + _title((found or forward)[0].left) if found or len(forward) == 1 else "dh"
 
 
-def _is_backward(name: str, trace: Trace, sites: list[Site]) -> bool:
+def _is_backward(name: str, trace: Trace, sites: list[TracedProduct]) -> bool:
     """Whether backpropagation made it: what a cell of a sweep has collected, or a value without a name on its way
     through a transposed matrix."""
     return name in trace.adjoints or (_is_nameless(trace.placeholders[name])

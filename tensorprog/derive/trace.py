@@ -15,11 +15,11 @@ from typing import assert_never
 import sympy
 from sympy import Expr, S
 
-from tensorprog.derive.arrays import Array, Binder, Items, Scope, Value, Write, either, lookup, sum_over, where
+from tensorprog.derive.arrays import Array, ArrayWrite, Binder, IndexScope, Items, Value, either, lookup, sum_over, where
 from tensorprog.derive.carried import Head
-from tensorprog.derive.entries import Equation, Site, Trace
+from tensorprog.derive.entries import LimitEquation, Trace, TracedProduct
 from tensorprog.derive.integers import to_condition, to_integer
-from tensorprog.derive.matrices import Base, Matrix, MatrixTerm, Outer, initial, made
+from tensorprog.derive.matrices import Base, MatrixSum, MatrixSummand, OuterSummand, initial, made
 from tensorprog.derive.names import Labels, adjoints, by_name, given, labels_of, recorded
 from tensorprog.derive.operations import Tensor, evaluate, fresh_axes, full_items
 from tensorprog.derive.symbols import (
@@ -84,7 +84,7 @@ def merge_starts(trace: Trace) -> Trace:
     """An initial vector or array that a loop starts from is that one at time 0: `v` becomes `v[0]`."""
     first: dict[tuple[str, int], Expr] = {}
     for entry in trace.entries:
-        if isinstance(entry, Equation) and entry.kind == "start" and isinstance(entry.right, Z | sympy.Indexed) \
+        if isinstance(entry, LimitEquation) and entry.kind == "start" and isinstance(entry.right, Z | sympy.Indexed) \
                 and entry.left.func is entry.right.func and (entry.left.args[0], *entry.left.args[2:]) == entry.right.args:
             first[str(entry.right.args[0]), len(entry.right.args)] = entry.left.args[1]
             trace.first_times[str(entry.right.args[0])] = entry.left.args[1]
@@ -95,13 +95,13 @@ def merge_starts(trace: Trace) -> Trace:
         return expr.xreplace(atoms) if atoms else expr
 
     for entry in trace.entries:
-        if isinstance(entry, Equation):
+        if isinstance(entry, LimitEquation):
             entry.right = change(entry.right)
         else:
             entry.left, entry.arg, entry.matrix = change(entry.left), change(entry.arg), entry.matrix.mapped(change)
     for state in trace.states.values():
         state.step, state.start = state.step.mapped(change), state.start.mapped(change)
-    trace.entries = [e for e in trace.entries if not (isinstance(e, Equation) and e.left == e.right)]
+    trace.entries = [e for e in trace.entries if not (isinstance(e, LimitEquation) and e.left == e.right)]
     return trace
 
 
@@ -120,7 +120,7 @@ class Tracer:
         self.condition: sympy.Basic = S.true
         self.definitions: dict[Expr, Expr] = {}
         self.extents = {i.cell: i.extents for i in limit.initials}
-        self.pending: dict[tuple[Cell, Items], Equation] = {}
+        self.pending: dict[tuple[Cell, Items], LimitEquation] = {}
         self.written: dict[Expr, Expr] = {}
 
     # --- statements ------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Tracer:
                 self.write(statement)
             case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
                 at = tuple(map(to_integer, items))
-                self._write(cell, Write(at, self.matrix(terms), isinstance(statement, MatAccum)))
+                self._write(cell, ArrayWrite(at, self.matrix(terms), isinstance(statement, MatAccum)))
             case Zero(cell=cell):
                 if cell not in self.named:
                     self.cells[cell] = Array(lambda items, cell=cell: _zero(cell))
@@ -185,7 +185,7 @@ class Tracer:
             return value
         cell, indices = self.given[var]
         left = self._left(cell, (*map(to_integer, indices), *value.axes), var.type.width is not None)
-        self.emit(Equation(left, value.expr, self._axis_loops(value.axes), self.condition))
+        self.emit(LimitEquation(left, value.expr, self._axis_loops(value.axes), self.condition))
         self.definitions[left] = value.expr
         return Tensor(left, value.axes)
 
@@ -196,7 +196,7 @@ class Tracer:
         label = self.labels.cell(cell)
         return z(label, indices) if wide else element(label, indices)
 
-    def emit(self, entry: Equation | Site) -> None:
+    def emit(self, entry: LimitEquation | TracedProduct) -> None:
         self.trace.entries.append(entry)
 
     # --- cells -----------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ class Tracer:
 
     def _undefined(self, cell: Cell, items: Items) -> Value:
         if isinstance(cell.type, MatrixType):
-            return Matrix()
+            return MatrixSum()
         return self._left(cell, items, cell.type.width is not None)
 
     def write(self, statement: Store | Accum) -> None:
@@ -223,7 +223,7 @@ class Tracer:
             binders = tuple(Binder(a, *self.scope.ranges[a]) for a in value.axes)
             if statement.cell in self.recorded:
                 binders = (*(b for b in self.loops if any(i.has(b.symbol) for i in items)), *binders)
-            self._write(statement.cell, Write(items, value.expr, isinstance(statement, Accum), binders))
+            self._write(statement.cell, ArrayWrite(items, value.expr, isinstance(statement, Accum), binders))
             return
         left = self._left(statement.cell, items, statement.cell.type.width is not None)
         if isinstance(statement, Store):
@@ -231,14 +231,14 @@ class Tracer:
         else:
             self._add(statement.cell, items, left, value)
 
-    def _write(self, cell: Cell, write: Write) -> None:
+    def _write(self, cell: Cell, write: ArrayWrite) -> None:
         self.cells[cell] = self._array(cell).write(write)
 
     def _define(self, cell: Cell, items: Items, left: Expr, value: Tensor) -> None:
         """An element of a named family; an adjoint's reset to zero is not one."""
         if value.expr == left or (cell.role == "hidden" and value.expr == 0):
             return
-        equation = Equation(left, value.expr, self._axis_loops(value.axes), self.condition)
+        equation = LimitEquation(left, value.expr, self._axis_loops(value.axes), self.condition)
         self.pending[cell, items] = equation
         self.emit(equation)
 
@@ -251,38 +251,38 @@ class Tracer:
                     else value.expr.xreplace(mapping)
                 equation.right = equation.right + extra
                 return
-        equation = Equation(left, value.expr, self._axis_loops(value.axes), self.condition)
+        equation = LimitEquation(left, value.expr, self._axis_loops(value.axes), self.condition)
         self.pending[cell, items] = equation
         self.emit(equation)
 
     # --- matrices --------------------------------------------------------------------------------------------
 
-    def matrix(self, terms: tuple[Term, ...]) -> Matrix:
-        total = Matrix()
+    def matrix(self, terms: tuple[Term, ...]) -> MatrixSum:
+        total = MatrixSum()
         for term in terms:
             coefficient = S.One if term.coef is None else self.values[term.coef].expr
             if isinstance(term, OuterTerm):
                 left, right = self.short(term.left), self.short(term.right)
-                total += Matrix((MatrixTerm(coefficient, Outer(left, right)),))
+                total += MatrixSum((MatrixSummand(coefficient, OuterSummand(left, right)),))
             elif isinstance(term, FunctionTerm):
                 total += self.function(term)
             else:
                 total += coefficient * self.read(term)
         return total
 
-    def read(self, term: TypedTerm) -> Matrix:
+    def read(self, term: TypedTerm) -> MatrixSum:
         """A matrix as it stands, or its transpose."""
-        found: Matrix = lookup(self.scope, self._array(term.cell), tuple(map(to_integer, term.items)))
+        found: MatrixSum = lookup(self.scope, self._array(term.cell), tuple(map(to_integer, term.items)))
         return found.transpose if term.transposed else found
 
-    def function(self, term: FunctionTerm) -> Matrix:
+    def function(self, term: FunctionTerm) -> MatrixSum:
         """A function of matrices, which gets a name. What it is made of is written into its definition, but for the names of
         other matrices."""
         args = [self.values[a].expr if isinstance(a, Var) else self.read(a).expression().xreplace(self.written) for a in term.args]
         value = apply_primitive(term.fn, term.order, args) if term.entrywise else sympy.Function(term.fn)(*args)
         label = matrix_label(self.labels.new("A"), tuple(b.symbol for b in self.loops))
         self.written[label] = value
-        self.trace.functions.append(Equation(label, value, self.loops, self.condition, "matrix"))
+        self.trace.functions.append(LimitEquation(label, value, self.loops, self.condition, "matrix"))
         return made(label)
 
     def inner(self, op: MatDot) -> Expr:
@@ -302,7 +302,7 @@ class Tracer:
             cell, indices = self.given[var]
             left = self._left(cell, tuple(map(to_integer, indices)), True)
         summed = op.matrix.type.rows if op.transposed else op.matrix.type.cols
-        self.emit(Site(left, matrix, op.transposed, arg, self.loops, self.laws.ratio(summed), self.condition))
+        self.emit(TracedProduct(left, matrix, op.transposed, arg, self.loops, self.laws.ratio(summed), self.condition))
         return left
 
     def short(self, var: Var) -> Expr:
@@ -315,7 +315,7 @@ class Tracer:
         if var in self.adjoints:
             self.trace.adjoints[name] = self.adjoints[var]
         left = z(name, tuple(b.symbol for b in self.loops))
-        self.emit(Equation(left, expr, self.loops, self.condition))
+        self.emit(LimitEquation(left, expr, self.loops, self.condition))
         self.values[var] = Tensor(left)
         return left
 
@@ -387,7 +387,7 @@ def _ordered(cells: set[Cell], body: tuple[Statement, ...]) -> list[Cell]:
 
 
 def _zero(cell: Cell) -> Value:
-    return Matrix() if isinstance(cell.type, MatrixType) else S.Zero
+    return MatrixSum() if isinstance(cell.type, MatrixType) else S.Zero
 
 
 def _initial_array(initial_: Initial, labels: Labels) -> Array:
@@ -415,14 +415,14 @@ def _is_short(expr: Expr) -> bool:
     return isinstance(expr, Atom)
 
 
-def _inner(scope: Scope, left: MatrixTerm, right: MatrixTerm) -> Expr:
+def _inner(scope: IndexScope, left: MatrixSummand, right: MatrixSummand) -> Expr:
     """The inner product of two outer products, each summed over its own binders."""
     sides = []
     for term in (left, right):
         for binder in term.binders:
             _, mapping = scope.renamed(binder)
             term = term.xreplace(mapping)
-        assert isinstance(term.factor, Outer)
+        assert isinstance(term.factor, OuterSummand)
         pair = (term.factor.left, term.factor.right)
         sides.append((term.coefficient, *(reversed(pair) if term.transposed else pair), term.binders))
     (a, u, x, first), (b, v, y, second) = sides
@@ -432,14 +432,14 @@ def _inner(scope: Scope, left: MatrixTerm, right: MatrixTerm) -> Expr:
     return value
 
 
-def _product_label(matrix: Matrix, label: Expr) -> Expr:
+def _product_label(matrix: MatrixSum, label: Expr) -> Expr:
     """What a person would call the matrix: its state, if it is one."""
     if len(matrix.terms) == 1 and isinstance(matrix.terms[0].factor, Base) and not matrix.terms[0].transposed:
         return matrix.terms[0].factor.label
     return label
 
 
-def _renaming(equation: Equation, loops: tuple[Binder, ...], at: Items, items: Items) -> dict[Expr, Expr] | None:
+def _renaming(equation: LimitEquation, loops: tuple[Binder, ...], at: Items, items: Items) -> dict[Expr, Expr] | None:
     """How the loops of an addition must be renamed to join an equation for the same elements."""
     if len(equation.loops) != len(loops):
         return None

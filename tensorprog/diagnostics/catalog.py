@@ -21,7 +21,7 @@ STAGES = ("syntax", "check", "limit", "data", "results", "torch")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """A code explained: a title of a few words, why it is a mistake, an example of it, and the example put right."""
 
     title: str
@@ -31,8 +31,8 @@ class Entry:
 
 
 @cache
-def _merged() -> dict[str, Entry]:
-    merged: dict[str, Entry] = {}
+def _merged() -> dict[str, CatalogEntry]:
+    merged: dict[str, CatalogEntry] = {}
     for stage in STAGES:
         name = f"{__package__}.catalog_{stage}"
         if find_spec(name) is not None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tensorprog.diagnostics.catalog import Entry
+from tensorprog.diagnostics.catalog import CatalogEntry
 
 _GRADIENTS = {
-    "TP420": Entry(
+    "TP420": CatalogEntry(
         "a gradient far from its scalar",
         "The sweep of a gradient starts where the scalar is computed. Here several statements, in other loops than the "
         "gradient's, compute it, and which of them is meant depends on the index.",
@@ -13,14 +13,14 @@ _GRADIENTS = {
         "    g = n*grad(f[s], v)\n    c[s] = moment(g*g)\noutput c",
         "for t in range(3):\n    f[t] = (t + 1)*moment(v*v)\n    g = n*grad(f[t], v)\n    c[t] = moment(g*g)\n"
         "output c"),
-    "TP421": Entry(
+    "TP421": CatalogEntry(
         "a gradient that depends on itself",
         "A scalar is computed from a gradient of an earlier iteration of the same loop, and is differentiated through "
         "that iteration, so that derivatives of ever higher order would be needed. Differentiate with respect to "
         "the value that the loop updates: the gradient then stops at the update.",
         "u = v\ng = 0*v\nfor t in range(T):\n    f[t] = moment(u*u) + moment(g*u)\n    g = n*grad(f[t], u)\noutput f",
         "u = v\nfor t in range(T):\n    f[t] = moment(u*u)\n    g = n*grad(f[t], u)\n    u -= eta*g\noutput f"),
-    "TP422": Entry(
+    "TP422": CatalogEntry(
         "a value older than the variable (warning)",
         "A value was computed before the loop that updates the variable. The gradient takes the variable as it stood "
         "when the scalar was computed, so the older value counts as a constant. For a network that is centred by "
@@ -30,7 +30,7 @@ _GRADIENTS = {
         "    v -= eta*n*grad(loss[t], v)\noutput loss",
         "for t in range(T):\n    loss[t] = mean((moment(v * (U @ X[a])) - y[a])**2 for a in range(P))\n"
         "    v -= eta*n*grad(loss[t], v)\noutput loss"),
-    "TP424": Entry(
+    "TP424": CatalogEntry(
         "a gradient that starts inside an earlier loop",
         "A gradient goes back to the last change of the variable. Here that is in the last iteration of a loop, and "
         "the scalar uses something that the same iteration computed from the new value. Inside the loop the way "
@@ -39,14 +39,14 @@ _GRADIENTS = {
         "output moment(g*g)",
         "z = 0*v\nx = v\nfor t in range(3):\n    x += v\n    z = tanh(x)\n    s = moment(z*v)\n    g = n*grad(s, x)\n"
         "output moment(g*g)"),
-    "TP425": Entry(
+    "TP425": CatalogEntry(
         "a kernel through a copy of a matrix",
         "The gradients in a kernel are kept as outer products, one for each product of the matrix with a vector. Here "
         "the scalar depends on the matrix through another one that was made from it. Applied itself, or named as the "
         "variable, the matrix can be followed.",
         "A = 2*W\nf = moment(v * (A @ v))\noutput ntk(f, f; W)",
         "f = moment(v * (2*(W @ v)))\noutput ntk(f, f; W)"),
-    "TP426": Entry(
+    "TP426": CatalogEntry(
         "a kernel of a scalar whose iteration is not known",
         "The scalar was computed in a loop whose variable is no index of it, and how it was computed depends on that "
         "variable: outside of that iteration it is not known over which steps its gradient is a sum.",
@@ -54,7 +54,7 @@ _GRADIENTS = {
         "output ntk(f, f; W)",
         "for t in range(T):\n    h = v\n    for s in range(t):\n        h = W @ tanh(h)\n    f[t] = moment(v * h)\n"
         "output ntk(f[T-1], f[T-1]; W)"),
-    "TP427": Entry(
+    "TP427": CatalogEntry(
         "a covariance of scalars that are not Gaussian",
         "`cov` is for scalars that stay random in the limit. They are linear in random vectors of mean zero (or "
         "matrices) that nothing else in them depends on and that have not been updated; any other part must have a "
@@ -62,7 +62,7 @@ _GRADIENTS = {
         "mean zero, is `moment(x*y)`.",
         "f = moment(tanh(v))\noutput cov(f, f)",
         "x = tanh(W @ v)\nvector r : [n] ~ normal(0, 1)\nf = dot(r, x) / sqrt(n)\noutput cov(f, f)"),
-    "TP429": Entry(
+    "TP429": CatalogEntry(
         "a second gradient through a polar factor",
         "Gradients go through all functions of matrices, and again through what they are. Only the gradient through `polar` "
         "is not differentiated once more. Newton-Schulz steps, which approximate it, have all gradients.",
@@ -70,7 +70,7 @@ _GRADIENTS = {
         "output n*moment(grad(s, u)*v)",
         "u = 2*v\nM = outer(u, tanh(u))\nZ = M / norm(M)\nfor k in range(5):\n    Z = 1.5*Z - 0.5*Z @ Z.T @ Z\n"
         "f = moment(v * (Z @ v))\ng = n*grad(f, u)\ns = moment(g*g)\noutput n*moment(grad(s, u)*v)"),
-    "TP428": Entry(
+    "TP428": CatalogEntry(
         "a gradient through an array of varying length that changes",
         "A gradient needs the values of the forward pass again. An array whose length differs from iteration to "
         "iteration, as `f[:t]`, is computed once more from what it was made of, and so may not be assigned in two places.",
@@ -83,7 +83,7 @@ _GRADIENTS = {
 }
 
 _POWERS = {
-    "TP501": Entry(
+    "TP501": CatalogEntry(
         "an output that blows up",
         "Every value is a power of n times something of order one. This output has a positive power, so it has no "
         "limit. Usual causes: `dot` (a sum over n coordinates) where `moment` (an average) is meant, matrix entries of "
@@ -92,7 +92,7 @@ _POWERS = {
         "one, and has a limit; as soon as V and x correlate it is of order sqrt(n).",
         "h = W @ v\noutput dot(h, h)",
         "h = W @ v\noutput moment(h*h)"),
-    "TP502": Entry(
+    "TP502": CatalogEntry(
         "a nonlinearity of a value that blows up or vanishes",
         "The argument of a nonlinearity must be of order one: tanh of something of order sqrt(n) is its sign, tanh of "
         "something of order 1/sqrt(n) is linear, and neither is what the program says. A matrix applied to a vector of "
@@ -100,24 +100,24 @@ _POWERS = {
         "commute with powers of n and take any argument.",
         "matrix A : [n, n] ~ normal(0, 1)\nh = tanh(A @ v)\noutput moment(h*h)",
         "matrix A : [n, n] ~ normal(0, 1)\nh = tanh(A @ v / sqrt(n))\noutput moment(h*h)"),
-    "TP503": Entry(
+    "TP503": CatalogEntry(
         "an exponent that depends on n, or is computed",
         "To count powers of n, the exponent of a value that has one must be a number or a parameter.",
         "c = moment(v*v)\noutput n**(-c)",
         "c = moment(v*v)\noutput c * n**(-1) * n"),
-    "TP504": Entry(
+    "TP504": CatalogEntry(
         "powers that grow with the iterations",
         "Each iteration multiplies the order of the value by a power of n, so that after T iterations it is n**(cT). "
         "Scale the matrix (variance 1/n) or the update, so that every iteration is of the same order.",
         "matrix A : [n, n] ~ normal(0, 1)\nx = v\nfor t in range(T):\n    x = A @ x\noutput moment(x*x)",
         "matrix A : [n, n] ~ normal(0, 1/n)\nx = v\nfor t in range(T):\n    x = A @ x\noutput moment(x*x)"),
-    "TP505": Entry(
+    "TP505": CatalogEntry(
         "a constant without a value",
         "A variance, or another constant of a declaration, divides by zero, takes the logarithm of a negative number, "
         "or raises something to a power that depends on n.",
         "param s = 0\nvector u : [n] ~ normal(0, 1/s)\noutput moment(u*u)",
         "param s = 2\nvector u : [n] ~ normal(0, 1/s)\noutput moment(u*u)"),
-    "TP506": Entry(
+    "TP506": CatalogEntry(
         "leading terms that cancel",
         "The leading terms of a sum cancel exactly, and what is left is of lower order. It is followed where the program has "
         "a series in powers of n, but not in one with gradients through polar factors. Written without the terms that "
@@ -126,18 +126,18 @@ _POWERS = {
         "output moment(z*z)",
         "d_x = W @ v / sqrt(n)\nA = outer(v, v) / n\ns = dot(polar(A), A)\nz = n**(3/2) * d_x * grad(s, v)\n"
         "output moment(z*z)"),
-    "TP507": Entry(
+    "TP507": CatalogEntry(
         "identically zero (warning)",
         "The terms of the sum cancel at every width.",
         "h = W @ v\noutput moment(h - h)",
         "h = W @ v\noutput moment(h)"),
-    "TP508": Entry(
+    "TP508": CatalogEntry(
         "an output that vanishes (warning)",
         "The output is of a negative power of n: its limit is 0. Multiplied by the inverse power it shows its leading "
         "term.",
         "output moment(v*v) / n",
         "output moment(v*v)"),
-    "TP509": Entry(
+    "TP509": CatalogEntry(
         "an update without effect (warning)",
         "The update is of a smaller power of n than the value, so that it vanishes in the limit: the value keeps its "
         "initial law. This is how the kernel regime shows, in which features are not learned. In the maximal update "
@@ -146,26 +146,26 @@ _POWERS = {
         "output loss",
         "for t in range(T):\n    loss[t] = (moment(v * (U @ X[0])) - y[0])**2\n    v -= eta*n*grad(loss[t], v)\n"
         "output loss"),
-    "TP510": Entry(
+    "TP510": CatalogEntry(
         "one name for values of different order",
         "The elements of a family, and the values that a name takes in loops or branches, share one power of n: the largest.",
         "h[0] = W @ v\nh[1] = n*v\nfor l in range(2, 4):\n    h[l] = h[l-1]\noutput moment(h[0]*h[0])",
         "h[0] = W @ v\nh[1] = v\nfor l in range(2, 4):\n    h[l] = h[l-1]\noutput moment(h[3]*h[3])"),
-    "TP511": Entry(
+    "TP511": CatalogEntry(
         "an exponential that grows too fast (warning)",
         "The limit theorem is about averages of functions that grow less than exp(c*x**2) for every c. An average of "
         "something that grows faster may have no expectation, or its largest coordinate outweighs all others at every "
         "width.",
         "output moment(exp(v*v/8))",
         "output moment(exp(-v*v/8))"),
-    "TP512": Entry(
+    "TP512": CatalogEntry(
         "a division by a vector that can be zero (warning)",
         "Coordinates near zero make the quotient large, and an average of it need not converge. The theorem covers "
         "quotients whose denominator stays away from zero; a division by a scalar is fine wherever its limit is not "
         "zero. The same holds of logarithms and negative powers.",
         "output moment(tanh(v / (W @ v)))",
         "output moment(tanh(v / sqrt((W @ v)**2 + 0.01)))"),
-    "TP513": Entry(
+    "TP513": CatalogEntry(
         "a jump at a value that is zero in the limit (warning)",
         "The limit keeps leading terms. Where these are 0 in every coordinate and meet the jump of `sign`, of `step` "
         "or of the derivative of `relu`, the value at finite width depends on what was dropped (TP III, Appendix E). "
@@ -175,21 +175,21 @@ _POWERS = {
         "limit` instead of a number; an accuracy at initialization is the most frequent case.",
         "vector z : [n] ~ constant(1)\noutput moment(step(z - 1 + v/sqrt(n)))",
         "output moment(step(v/sqrt(n)))"),
-    "TP515": Entry(
+    "TP515": CatalogEntry(
         "entries that are not of order one",
         "An entrywise function of a matrix wants entries of order one: a gradient with respect to a matrix has entries "
         "of order 1/n, so that it is multiplied by n first. Powers of n pass through products, quotients, squares, "
         "`sqrt`, `abs`, `relu` and `sign`, but not through other functions, nor through a sum with something of another order.",
         "G = outer(v, v) / n\nA = tanh(G)\nh = A @ v\noutput moment(h*h)",
         "G = outer(v, v)\nA = tanh(G) / n\nh = A @ v\noutput moment(h*h)"),
-    "TP516": Entry(
+    "TP516": CatalogEntry(
         "a jump at entries that vanish (warning)",
         "Functions of the entries of a matrix are covered where they are smooth (TP IVb); `sign` jumps at 0, and a network "
         "of finite width decides by what is of lower order. Where the entries have a density, as those of gradients of "
         "smooth networks, the limit is that of a smooth function with a small eps.",
         "G = outer(v, v)\nA = sign(G) / n\nh = A @ v\noutput moment(h*h)",
         "G = outer(v, v)\nA = G / sqrt(G**2 + 0.01) / n\nh = A @ v\noutput moment(h*h)"),
-    "TP518": Entry(
+    "TP518": CatalogEntry(
         "a limit that is a correction of finite width",
         "A value is a series in powers of n, and an output gets the first term that does not vanish. This one would "
         "need how an average that does not vanish fluctuates from network to network, or the derivative of a jump to a higher "
@@ -197,7 +197,7 @@ _POWERS = {
         "initialization, and what training by gradients makes of it, do have limits.",
         "output sqrt(n) * moment(v * step(w[0] + v/sqrt(n))) as flips",
         "output dot(v, tanh(w[0])) / sqrt(n) as f"),
-    "TP519": Entry(
+    "TP519": CatalogEntry(
         "a series of a function of a matrix",
         "Outputs of the kernel regime are not leading terms: they need the next terms of the series in powers of n. For functions "
         "of gradients with respect to matrices, as SignSGD, Adam and Muon take them, the largest terms are known, which an update "
@@ -206,7 +206,7 @@ _POWERS = {
         "f = dot(v, tanh(W @ v)) / sqrt(n)\nG = grad(f, W)\ns = dot(polar(G), G)\nW -= eta * grad(s, W)\n"
         "output dot(v, tanh(W @ v)) / sqrt(n) as g",
         "f = dot(v, tanh(W @ v)) / sqrt(n)\nG = grad(f, W)\nW -= eta/sqrt(n) * polar(G)\noutput dot(v, tanh(W @ v)) / sqrt(n) as g"),
-    "TP520": Entry(
+    "TP520": CatalogEntry(
         "a random number whose law is random",
         "Readouts at initialization are Gaussian numbers, with covariances that are averages. Here these averages depend "
         "on another such number: given that one, the readout is Gaussian, but as a whole it is not, and limits of limits are "
@@ -214,13 +214,13 @@ _POWERS = {
         "effect.",
         "s = dot(w[0], v) / sqrt(n)\nf = dot(w[1], tanh(s * (W @ v))) / sqrt(n)\noutput f",
         "s = moment(w[0] * v)\nf = dot(w[1], tanh(s + W @ v)) / sqrt(n)\noutput f"),
-    "TP521": Entry(
+    "TP521": CatalogEntry(
         "samples whose law is random",
         "`output sample(...)` gives draws of the limit variables of a vector's coordinates, of one law for all networks. Where a "
         "program declares random arrays without a width, every network has a law of its own.",
         "matrix A : [P, d] ~ normal(0, 1)\nx = tanh(A[0, 0] * v)\noutput sample(x) as neurons",
         "input A : [P, d]\nx = tanh(A[0, 0] * v)\noutput sample(x) as neurons"),
-    "TP514": Entry(
+    "TP514": CatalogEntry(
         "an accepted warning that is not there (warning)",
         "A comment `# accept TP512: reason` at the end of a line accepts the warnings of that code about this line. "
         "Here there is none, or no more: a comment that stays would hide the next one.",

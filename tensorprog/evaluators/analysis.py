@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tensorprog.compiled import Compiled
 from tensorprog.ir.program import Cell, Program
 from tensorprog.passes.batch import mark_parallel
-from tensorprog.passes.linear import Linear, linear_outputs
+from tensorprog.passes.linear import LinearProgram, linear_outputs
 from tensorprog.progress import announce
 from tensorprog.registry import digest
 from tensorprog.series.split import Split, split
@@ -85,7 +85,7 @@ class Analysis(Compiled):
     # --- parts ---
 
     @cached_property
-    def linear(self) -> Linear:
+    def linear(self) -> LinearProgram:
         """Which outputs `span` evaluates, and the homogeneous program of those."""
         return linear_outputs(self.limit)
 

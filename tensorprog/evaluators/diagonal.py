@@ -11,7 +11,7 @@ from tensorprog.evaluators.choice import Choice, Evaluated
 from tensorprog.evaluators.evaluator import Evaluator, Share, Task
 from tensorprog.ir.program import Output
 from tensorprog.modules import load_module
-from tensorprog.passes.diagonals import Diagonal, diagonal_outputs
+from tensorprog.passes.diagonals import DiagonalProgram, diagonal_outputs
 
 NAME = "diagonal"
 
@@ -26,13 +26,13 @@ def share(analysis: Analysis, outputs: Sequence[Output], asked: bool) -> Share:
 
 def choice(analysis: Analysis, output: Output, shares: Mapping[str, Share]) -> Choice:
     """What is said of an output that it evaluates."""
-    found: Diagonal = shares[NAME].found
+    found: DiagonalProgram = shares[NAME].found
     names = ", ".join(f"'{cell.name}'" for cell in found.diagonals)
     return Choice(output, NAME, f"all vectors are linear in independent ones, with functions of {names} as coefficients",
                   "reported; 1e-10 aimed at", "directions x nodes x vectors kept; that x rank for each matrix product")
 
 
-def emit(analysis: Analysis, found: Diagonal) -> str:
+def emit(analysis: Analysis, found: DiagonalProgram) -> str:
     """The source of the emitted module of the outputs that `found` has; there must be one."""
     def text() -> str:
         from tensorprog.codegen.span import emit_span_module

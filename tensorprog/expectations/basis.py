@@ -39,7 +39,7 @@ class Term:
 
 
 @dataclass
-class Basis:
+class GaussianBasis:
     """Writes expressions in the Gaussian variables `gaussians` as sums of terms; adds variables of its own.
 
     `covariance` gives that of two of the given variables, and is extended to the added ones.
@@ -210,9 +210,10 @@ class Basis:
 
 
 _RULES = {
-    relu: Basis.relu, step: Basis.step, sympy.sign: Basis.sign, sympy.Abs: Basis.abs, Max: Basis.max, Min: Basis.min,
-    erf: Basis.erf, gelu: Basis.gelu, exp: Basis.exp, DiracDelta: Basis.delta, sympy.sin: Basis.sin,
-    sympy.cos: Basis.cos,
+    relu: GaussianBasis.relu, step: GaussianBasis.step, sympy.sign: GaussianBasis.sign, sympy.Abs: GaussianBasis.abs,
+    Max: GaussianBasis.max, Min: GaussianBasis.min,
+    erf: GaussianBasis.erf, gelu: GaussianBasis.gelu, exp: GaussianBasis.exp, DiracDelta: GaussianBasis.delta, sympy.sin: GaussianBasis.sin,
+    sympy.cos: GaussianBasis.cos,
 }
 
 

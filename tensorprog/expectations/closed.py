@@ -25,7 +25,7 @@ Shifted = tuple[int, Expr]  # the variable y_i plus a mean
 
 
 @dataclass(frozen=True)
-class Product:
+class FactorProduct:
     """A product of factors of variables of a family, each shifted by a mean.
 
     powers: (y + m); signs: sign(y + m); deltas: delta(y + m); exponent: exp(y + m); wave: sin or cos of (y + m).
@@ -46,7 +46,7 @@ class Product:
         sine = self.wave is not None and self.wave[0] == "sin"
         return (len(self.powers) + len(self.signs) + sine) % 2 == 1
 
-    def moved(self, by: list[Expr]) -> Product:
+    def moved(self, by: list[Expr]) -> FactorProduct:
         """The product with `by[i]` added to the mean of y_i."""
 
         def move(entries: tuple[Shifted, ...]) -> tuple[Shifted, ...]:
@@ -54,9 +54,9 @@ class Product:
 
         exponent = None if self.exponent is None else move((self.exponent,))[0]
         wave = None if self.wave is None else (self.wave[0], *move((self.wave[1:],))[0])
-        return Product(move(self.powers), move(self.signs), move(self.deltas), exponent, wave)
+        return FactorProduct(move(self.powers), move(self.signs), move(self.deltas), exponent, wave)
 
-    def merged(self, same: dict[int, tuple[int, Expr]]) -> tuple[Expr, Product]:
+    def merged(self, same: dict[int, tuple[int, Expr]]) -> tuple[Expr, FactorProduct]:
         """The product with y_i = c y_j put in for the powers, signs and deltas, and the factor that this takes out."""
         factor = S.One
         entries: dict[str, list[Shifted]] = {"powers": [], "signs": [], "deltas": []}
@@ -70,24 +70,24 @@ class Product:
 
 
 @dataclass
-class Evaluator:
+class FamilyMeans:
     """E of products over one family; `log` collects the names of the rules."""
 
     family: Family
     log: set[str]
-    _known: dict[Product, Expr] = field(default_factory=dict)
-    _given: dict[int, Evaluator] = field(default_factory=dict)
+    _known: dict[FactorProduct, Expr] = field(default_factory=dict)
+    _given: dict[int, FamilyMeans] = field(default_factory=dict)
 
-    def value(self, product: Product) -> Expr:
+    def value(self, product: FactorProduct) -> Expr:
         """E[product]. Raises NotClosed."""
         if product not in self._known:
             self._known[product] = self._value(product)
         return self._known[product]
 
-    def given(self, k: int, deviations: Expr, product: Product) -> tuple[Evaluator, Expr, Product]:
+    def given(self, k: int, deviations: Expr, product: FactorProduct) -> tuple[FamilyMeans, Expr, FactorProduct]:
         """For y_k held at deviations * sd(y_k): the evaluator, a factor, and the product with the means it gives."""
         if k not in self._given:
-            self._given[k] = Evaluator(self.family.given(k), self.log)
+            self._given[k] = FamilyMeans(self.family.given(k), self.log)
         if deviations != 0:
             product = product.moved([self._move(i, k, deviations) for i in range(len(self.family.sd))])
         evaluator = self._given[k]
@@ -100,7 +100,7 @@ class Evaluator:
             return -(-deviations).args[0]
         return deviations * self.family.loading(i, k)
 
-    def _value(self, product: Product) -> Expr:
+    def _value(self, product: FactorProduct) -> Expr:
         if product.odd:
             self.log.add(SYMMETRY)
             return S.Zero
@@ -118,14 +118,14 @@ class Evaluator:
             return self._wave(product)
         return self._signs(product.signs)
 
-    def _girsanov(self, product: Product) -> Expr:
+    def _girsanov(self, product: FactorProduct) -> Expr:
         self.log.add(GIRSANOV)
         k, m = product.exponent
         cov = self.family.cov[k]
         # E[exp(y_k + m) F(y)] = exp(m + Var y_k / 2) E[F(y + Cov(y, y_k))].
         return sympy.exp(m) * growth(cov[k]) * self.value(replace(product, exponent=None).moved(cov))
 
-    def _stein(self, product: Product) -> Expr:
+    def _stein(self, product: FactorProduct) -> Expr:
         (i, m), rest = product.powers[0], product.powers[1:]
         without = replace(product, powers=rest)
         total = [m * self.value(without)] if m != 0 else []
@@ -147,7 +147,7 @@ class Evaluator:
         self.log.add(STEIN)
         return Add(*total)
 
-    def _two_jumps(self, product: Product, one: Shifted, other: Shifted) -> Expr:
+    def _two_jumps(self, product: FactorProduct, one: Shifted, other: Shifted) -> Expr:
         """sign(y + a) sign(y + b) = 1 - sign(a - b) (sign(y + a) - sign(y + b)), and sign(y + a)**2 = 1."""
         signs = list(product.signs)
         signs.remove(one)
@@ -159,7 +159,7 @@ class Evaluator:
         first, second = (self.value(replace(product, signs=(*signs, jump))) for jump in (one, other))
         return rest - order * (first - second)
 
-    def _at_jump(self, jump: Shifted, product: Product) -> Expr:
+    def _at_jump(self, jump: Shifted, product: FactorProduct) -> Expr:
         """sd(y) E[delta(y + m) product]."""
         self.log.add(CONDITIONING)
         k, m = jump
@@ -169,7 +169,7 @@ class Evaluator:
         given, factor, product = self.given(k, -ratio(m, sd), product)
         return factor * density(m, sd) / sqrt(2 * pi) * given.value(product)
 
-    def _wave(self, product: Product) -> Expr:
+    def _wave(self, product: FactorProduct) -> Expr:
         kind, i, phase = product.wave
         if any(self.family.cov[i][j] != 0 for j, _ in product.signs):
             raise NotClosed("a wave times a jump")

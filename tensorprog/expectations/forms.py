@@ -8,8 +8,8 @@ import sympy
 from sympy import Add, Expr, S, Symbol
 
 from tensorprog.expectations.affine import Affine
-from tensorprog.expectations.basis import Basis, NotClosed, Term
-from tensorprog.expectations.closed import Evaluator, Product, Shifted
+from tensorprog.expectations.basis import GaussianBasis, NotClosed, Term
+from tensorprog.expectations.closed import FactorProduct, FamilyMeans, Shifted
 from tensorprog.expectations.family import Family
 
 
@@ -47,7 +47,7 @@ class Conditional:
         xi: as many symbols.
     """
 
-    basis: Basis
+    basis: GaussianBasis
     log: set[str]
     fixed: tuple[Affine, ...] = ()
     xi: tuple[Symbol, ...] = ()
@@ -58,7 +58,7 @@ class Conditional:
         for form in self.fixed:
             forms.exact(form)
         products = [_numbered(term, forms) for term in self.basis.terms(expr) if term.coefficient != 0]
-        start = Evaluator(Family.of(forms.variables, self.basis.covariance), self.log)
+        start = FamilyMeans(Family.of(forms.variables, self.basis.covariance), self.log)
         return Add(*(coefficient * self._given(start, product) for coefficient, product in products))
 
     def values(self) -> list[Expr]:
@@ -73,7 +73,7 @@ class Conditional:
         """That of the fixed forms, by rows."""
         return tuple(map(tuple, Family.of(list(self.fixed), self.basis.covariance).cov))
 
-    def _given(self, evaluator: Evaluator, product: Product) -> Expr:
+    def _given(self, evaluator: FamilyMeans, product: FactorProduct) -> Expr:
         total = S.One
         for k, xi in enumerate(self.xi):
             evaluator, factor, product = evaluator.given(k, xi, product)
@@ -81,7 +81,7 @@ class Conditional:
         return total * evaluator.value(product)
 
 
-def _numbered(term: Term, forms: Forms) -> tuple[Expr, Product]:
+def _numbered(term: Term, forms: Forms) -> tuple[Expr, FactorProduct]:
     coefficient = term.coefficient * sympy.exp(term.exponent.constant)
     powers, signs, deltas = [], [], []
     for form in term.powers:
@@ -99,7 +99,7 @@ def _numbered(term: Term, forms: Forms) -> tuple[Expr, Product]:
         deltas.append(entry)
     exponent = forms.exact(Affine(term.exponent.linear)) if term.exponent.linear else None
     wave = None if term.wave is None else (term.wave[0], *forms.exact(term.wave[1]))
-    return coefficient, Product(tuple(powers), tuple(signs), tuple(deltas), exponent, wave)
+    return coefficient, FactorProduct(tuple(powers), tuple(signs), tuple(deltas), exponent, wave)
 
 
 def _random(form: Affine) -> Affine:

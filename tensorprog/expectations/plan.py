@@ -14,7 +14,7 @@ import sympy
 from sympy import Add, Dummy, Expr, Mul, S, Symbol
 
 from tensorprog.expectations.affine import Affine, Covariance, covariance_of
-from tensorprog.expectations.basis import Basis, NotClosed
+from tensorprog.expectations.basis import GaussianBasis, NotClosed
 from tensorprog.expectations.closed import INDEPENDENCE, SYMMETRY
 from tensorprog.expectations.forms import Conditional
 from tensorprog.expectations.guarded import magnitude, plain, sign_of_sum
@@ -201,7 +201,7 @@ class Planner:
         used = [g for g in self.gaussians if g in integrand.free_symbols]
         if len(used) > 2 or not (self.smoothed or any(isinstance(e, Add) for e in sympy.preorder_traversal(value))):
             return None
-        integral = integral_of((integrand,), Basis(self.gaussians, self.covariance), set())
+        integral = integral_of((integrand,), GaussianBasis(self.gaussians, self.covariance), set())
         if integral is None or not printable(integral.integrand):
             return None
         signs = sorted(value.atoms(sign_of_sum), key=sympy.default_sort_key)
@@ -219,7 +219,7 @@ class Planner:
 
     def _closed(self, expr: Expr) -> Expr:
         tried: set[str] = set()
-        basis = Basis(self.gaussians, self.covariance)
+        basis = GaussianBasis(self.gaussians, self.covariance)
         value = Conditional(basis, tried).expectation(expr)
         self.log |= tried
         self.smoothed |= bool(basis.added)
@@ -257,7 +257,7 @@ class Planner:
             return None
 
     def _integral(self, factors: tuple[Expr, ...]) -> Integral:
-        integral = integral_of(factors, Basis(self.gaussians, self.covariance), self.log)
+        integral = integral_of(factors, GaussianBasis(self.gaussians, self.covariance), self.log)
         if integral is None:
             reason = f"has no closed form, and depends on more than {MOST_DIMENSIONS} Gaussian variables"
             raise NoRecipe(f"E[{Mul(*factors)}] {reason}")

@@ -9,7 +9,7 @@ from itertools import combinations
 from sympy import Add, DiracDelta, Dummy, Expr, Mul, Pow, S, Symbol, cancel
 
 from tensorprog.expectations.affine import Affine, affine
-from tensorprog.expectations.basis import Basis, NotClosed
+from tensorprog.expectations.basis import GaussianBasis, NotClosed
 from tensorprog.expectations.features import Feature, features
 from tensorprog.expectations.forms import Conditional
 from tensorprog.expectations.products import forms_of, kinks, replaced
@@ -71,7 +71,7 @@ class Integral:
 
 
 @dataclass
-class Span:
+class FormSpan:
     """The linear span of linear forms, with a basis chosen among them."""
 
     basis: list[Affine] = field(default_factory=list)
@@ -114,7 +114,7 @@ def _reduced_sum(value: Expr) -> Expr:
     return value if value.is_number else cancel(value)
 
 
-def integral_of(factors: tuple[Expr, ...], basis: Basis, log: set[str]) -> Integral | None:
+def integral_of(factors: tuple[Expr, ...], basis: GaussianBasis, log: set[str]) -> Integral | None:
     """The expectation of a product as an integral; None if it would need more than MOST_DIMENSIONS."""
     hard = [factor for factor in factors if not _has_terms(factor, basis)]
     easy = [factor for factor in factors if factor not in hard]
@@ -133,7 +133,7 @@ def _subsets(size: int) -> Iterator[tuple[int, ...]]:
         yield from combinations(range(size), length)
 
 
-def _has_terms(factor: Expr, basis: Basis) -> bool:
+def _has_terms(factor: Expr, basis: GaussianBasis) -> bool:
     try:
         basis.terms(factor)
     except NotClosed:
@@ -141,8 +141,8 @@ def _has_terms(factor: Expr, basis: Basis) -> bool:
     return True
 
 
-def _conditioned(held: list[Expr], rest: list[Expr], basis: Basis, log: set[str]) -> Integral | None:
-    span = Span()
+def _conditioned(held: list[Expr], rest: list[Expr], basis: GaussianBasis, log: set[str]) -> Integral | None:
+    span = FormSpan()
     for factor in held:
         for form in forms_of(factor, basis.gaussians):
             span.add(form)

@@ -78,7 +78,7 @@ class where_positive(Function):
     nargs = 2
 
 
-class Printer(PythonCodePrinter):
+class ExpectationPrinter(PythonCodePrinter):
     """Prints the functions of `runtime/expectations.py` by their names, and rationals as floating point numbers."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ def _float_text(number: Expr) -> str:
 def printable(expr: Expr) -> bool:
     """Whether every function in the expression has a numeric form."""
     try:
-        Printer().doprint(expr)
+        ExpectationPrinter().doprint(expr)
     except PrintMethodNotImplementedError:
         return False
     return True
@@ -152,7 +152,7 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
     too.
     """
     names = identifiers(arguments) | {x: Symbol(x.name, real=True) for x in (*XI, *NATURAL)}
-    printer = Printer()
+    printer = ExpectationPrinter()
     functions: list[str] = []
     lines: list[str] = []
     for number, (symbol, integral) in enumerate(integrals.items()):
@@ -176,7 +176,7 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
     return _joined(lines, functions, names, arguments, _pair(list(integrals.values()), arguments))
 
 
-def _sound(limits: list[Expr], variances: int, printer: Printer) -> str:
+def _sound(limits: list[Expr], variances: int, printer: ExpectationPrinter) -> str:
     """Whether a closed form has most of its digits; `variances` is how many there are among the limits."""
     size, *others = map(printer.doprint, limits)
     signs = others[variances:]
@@ -217,7 +217,7 @@ def _function_text(name: str, arguments: list[str], lines: list[str]) -> str:
     return "\n".join([f"def {name}({', '.join(arguments)}):", *("    " + line for line in lines)])
 
 
-def _error(slope: Expr, number: int, printer: Printer) -> str:
+def _error(slope: Expr, number: int, printer: ExpectationPrinter) -> str:
     return f"e{number}_" if slope == 1 else f"abs({printer.doprint(slope)}) * e{number}_"
 
 
@@ -236,7 +236,7 @@ def _imports(body: str) -> str:
 class _Integral:
     """The statements that compute an integral, q and its error e, and the functions that they need."""
 
-    def __init__(self, integral: Integral, number: int, names: dict[Symbol, Symbol], printer: Printer) -> None:
+    def __init__(self, integral: Integral, number: int, names: dict[Symbol, Symbol], printer: ExpectationPrinter) -> None:
         self.integral, self.number, self.names, self.printer = integral, number, names, printer
         self.functions: list[str] = []
 

@@ -38,7 +38,7 @@ K11, K12, K22 = symbols("K11 K12 K22", real=True)
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """E[integrand] = formula.
 
     Attributes:
@@ -78,52 +78,52 @@ _GELU = determinant(K12, 1 + K11, 1 + K22)
 _DIFFERENCE, _TOTAL = K11 - 2 * K12 + K22, K11 + 2 * K12 + K22
 
 BUILT_IN = (
-    Row("mean of relu", relu(U), root(K11) / sqrt(2 * pi), f"{CHO_SAUL} 1, one variable"),
-    Row("mean of abs", Abs(U), root(K11) * sqrt(2 / pi), "half-normal distribution"),
+    TableRow("mean of relu", relu(U), root(K11) / sqrt(2 * pi), f"{CHO_SAUL} 1, one variable"),
+    TableRow("mean of abs", Abs(U), root(K11) * sqrt(2 / pi), "half-normal distribution"),
     # A Gaussian of variance 0 is not positive: step(0) = 0.
-    Row("mean of step", step(U), nonzero(S.Zero, K11) / 2, "symmetry"),
-    Row("second moment of relu", relu(U)**2, K11 / 2, "symmetry"),
-    Row("second moment of erf", erf(U)**2, 2 * arcsine(2 * K11, 1 + 2 * K11, 1 + 2 * K11) / pi, WILLIAMS),
-    Row("arc-cosine kernel of degree 0", step(U) * step(V), arc0(K11, K12, K22), f"{CHO_SAUL} 5"),
-    Row("arc-cosine kernel of degree 1", relu(U) * relu(V), arc1(K11, K12, K22), f"{CHO_SAUL} 6"),
-    Row("arc-cosine kernel of degree 2", relu(U)**2 * relu(V)**2, arc2(K11, K12, K22), f"{CHO_SAUL} 7"),
-    Row("arcsine law of signs", sign(U) * sign(V), 2 * arcsine(K12, K11, K22) / pi, SHEPPARD),
-    Row("kernel of abs", Abs(U) * Abs(V),
+    TableRow("mean of step", step(U), nonzero(S.Zero, K11) / 2, "symmetry"),
+    TableRow("second moment of relu", relu(U)**2, K11 / 2, "symmetry"),
+    TableRow("second moment of erf", erf(U)**2, 2 * arcsine(2 * K11, 1 + 2 * K11, 1 + 2 * K11) / pi, WILLIAMS),
+    TableRow("arc-cosine kernel of degree 0", step(U) * step(V), arc0(K11, K12, K22), f"{CHO_SAUL} 5"),
+    TableRow("arc-cosine kernel of degree 1", relu(U) * relu(V), arc1(K11, K12, K22), f"{CHO_SAUL} 6"),
+    TableRow("arc-cosine kernel of degree 2", relu(U)**2 * relu(V)**2, arc2(K11, K12, K22), f"{CHO_SAUL} 7"),
+    TableRow("arcsine law of signs", sign(U) * sign(V), 2 * arcsine(K12, K11, K22) / pi, SHEPPARD),
+    TableRow("kernel of abs", Abs(U) * Abs(V),
         2 * (root(K11) * root(K22) * sine(K12, K11, K22) + K12 * arcsine(K12, K11, K22)) / pi,
         f"{CHO_SAUL} 6, by linearity"),
-    Row("arcsine kernel of erf", erf(U) * erf(V), 2 * arcsine(2 * K12, 1 + 2 * K11, 1 + 2 * K22) / pi, WILLIAMS),
-    Row("derivative of the arcsine kernel", exp(-U**2) * exp(-V**2),
+    TableRow("arcsine kernel of erf", erf(U) * erf(V), 2 * arcsine(2 * K12, 1 + 2 * K11, 1 + 2 * K22) / pi, WILLIAMS),
+    TableRow("derivative of the arcsine kernel", exp(-U**2) * exp(-V**2),
         1 / sqrt(determinant(2 * K12, 1 + 2 * K11, 1 + 2 * K22)), TP1_B),
-    Row("mixed kernel of relu and step", relu(U) * step(V), arc_mixed(K11, K12, K22), "Stein's lemma from degree 0"),
-    Row("mixed kernel of relu**2 and step", relu(U)**2 * step(V), arc_mixed2(K11, K12, K22),
+    TableRow("mixed kernel of relu and step", relu(U) * step(V), arc_mixed(K11, K12, K22), "Stein's lemma from degree 0"),
+    TableRow("mixed kernel of relu**2 and step", relu(U)**2 * step(V), arc_mixed2(K11, K12, K22),
         "Stein's lemma from degree 0"),
-    Row("kernel of gelu", gelu(U) * gelu(V),
+    TableRow("kernel of gelu", gelu(U) * gelu(V),
         K12 / 4 + K12 * arcsine(K12, 1 + K11, 1 + K22) / (2 * pi)
         + (K12**2 + K11 * K22 * _GELU) / (2 * pi * (1 + K11) * (1 + K22) * sqrt(_GELU)),
         "Tsuchida et al., arXiv:2002.08517, as in Neural Tangents"),
-    Row("kernel of sin", sin(U) * sin(V), sine_pair(K12, _DIFFERENCE, _TOTAL), TP1_B),
-    Row("kernel of cos", cos(U) * cos(V), (decay(_DIFFERENCE) + decay(_TOTAL)) / 2, TP1_B),
-    Row("kernel of exp", exp(U) * exp(V), growth(_TOTAL), "moment generating function"),
-    Row("kernel of squares", U**2 * V**2, K11 * K22 + 2 * K12**2, "Isserlis (1918)"),
+    TableRow("kernel of sin", sin(U) * sin(V), sine_pair(K12, _DIFFERENCE, _TOTAL), TP1_B),
+    TableRow("kernel of cos", cos(U) * cos(V), (decay(_DIFFERENCE) + decay(_TOTAL)) / 2, TP1_B),
+    TableRow("kernel of exp", exp(U) * exp(V), growth(_TOTAL), "moment generating function"),
+    TableRow("kernel of squares", U**2 * V**2, K11 * K22 + 2 * K12**2, "Isserlis (1918)"),
     # (1 - exp(-2 K))/2 by expm1: small variances keep their digits.
-    Row("second moment of sin", sin(U)**2, -growth_less_one(-2 * K11) / 2, "characteristic function"),
+    TableRow("second moment of sin", sin(U)**2, -growth_less_one(-2 * K11) / 2, "characteristic function"),
 )
 
-_registered: list[Row] = []
+_registered: list[TableRow] = []
 
 
-def rows() -> tuple[Row, ...]:
+def rows() -> tuple[TableRow, ...]:
     """All rows, the registered ones first, the last of them before the others; those of functions last."""
     own = (row for f in NONLINEARITIES.values() if f.closed_forms is not None for row in f.closed_forms())
     return (*reversed(_registered), *BUILT_IN, *own)
 
 
-def registered() -> tuple[Row, ...]:
+def registered() -> tuple[TableRow, ...]:
     """The rows that were added, in their order."""
     return tuple(_registered)
 
 
-def register(integrand: Expr, formula: Expr, *, name: str, source: str, validity: str = "any covariance") -> Row:
+def register(integrand: Expr, formula: Expr, *, name: str, source: str, validity: str = "any covariance") -> TableRow:
     """Adds a row to the table, for this Python process; it is preferred to earlier ones.
 
     Example:
@@ -151,17 +151,17 @@ def register(integrand: Expr, formula: Expr, *, name: str, source: str, validity
     known = {K11, K12, K22} if V in integrand.free_symbols else {K11}
     if formula.free_symbols - known:
         raise ValueError(f"the formula may contain {', '.join(sorted(map(str, known)))} only")
-    row = Row(name, integrand, formula, source, validity)
+    row = TableRow(name, integrand, formula, source, validity)
     _registered.append(row)
     return row
 
 
-def unregister(row: Row) -> None:
+def unregister(row: TableRow) -> None:
     """Takes a registered row out again."""
     _registered.remove(row)
 
 
-def look_up(factors: tuple[Expr, ...], forms: list[Affine], covariance: Covariance) -> tuple[Row, Expr] | None:
+def look_up(factors: tuple[Expr, ...], forms: list[Affine], covariance: Covariance) -> tuple[TableRow, Expr] | None:
     """The row for a product of functions of the one or two linear `forms`, and its formula with their covariances."""
     if not 1 <= len(forms) <= 2 or any(form.constant != 0 for form in forms):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorprog.finite.functions import BINARY, apply_unary
-from tensorprog.finite.tape import Node, plain, primitive
+from tensorprog.finite.tape import TapeNode, plain, primitive
 
 #: A singular value that is smaller than this, relative to the largest, is rounding.
 SMALLEST = 1e-8
@@ -66,7 +66,7 @@ def _binary_cotangent(i, g, out, a, b, fn):
 
 def _power_cotangent(g, a, b):
     """g * d a**b / d a; zero where the exponent is the constant zero, even at a = 0."""
-    if not isinstance(b, Node) and not np.any(b):
+    if not isinstance(b, TapeNode) and not np.any(b):
         return mul(g, np.zeros(np.shape(plain(a))))
     return mul(g, mul(b, binary(a, binary(b, 1.0, fn="sub"), fn="pow")))
 

@@ -16,7 +16,7 @@ import numpy as np
 from tensorprog.finite import operations
 from tensorprog.finite.indices import Indices
 from tensorprog.finite.initials import element_shape
-from tensorprog.finite.tape import Node, Tape, gradient, plain
+from tensorprog.finite.tape import GradientTape, TapeNode, gradient, plain
 from tensorprog.ir.program import Cell, GradStmt, KernelStmt, Program, walk
 
 Key = tuple[int, ...]
@@ -157,12 +157,12 @@ class TapedStorage(WholeStorage):
     def __init__(self, indices: Indices, widths: Mapping[str, int], program: Program):
         super().__init__(indices, widths)
         grads = [s for s in walk(program.body) if isinstance(s, GradStmt)]
-        self._tape = Tape()
+        self._tape = GradientTape()
         kernels = [s for s in walk(program.body) if isinstance(s, KernelStmt)]
         self._wrt = {g.wrt for g in grads} | {v.cell for k in kernels for v in k.wrt}
         self._scalars = {g.scalar for g in grads} | {c for k in kernels for c in (k.left, k.right)}
         self._stored: dict[tuple[Cell, Key], int] = {}
-        self._versions: dict[tuple[Cell, Key], list[tuple[int, weakref.ref[Node]]]] = defaultdict(list)
+        self._versions: dict[tuple[Cell, Key], list[tuple[int, weakref.ref[TapeNode]]]] = defaultdict(list)
 
     def declare(self, cell: Cell, key: Key, value) -> None:
         if cell in self._wrt:
@@ -186,7 +186,7 @@ class TapedStorage(WholeStorage):
         found = None if version is None else gradient(value, seed, version, operations.add)
         return np.zeros(self.shape(wrt)) if found is None else found
 
-    def _version_at(self, cell: Cell, key: Key, time: int) -> Node | None:
+    def _version_at(self, cell: Cell, key: Key, time: int) -> TapeNode | None:
         versions = self._versions[cell, key]
         position = bisect_right(versions, time, key=lambda v: v[0])
         if position == 0:

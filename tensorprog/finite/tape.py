@@ -1,6 +1,6 @@
 """Reverse mode on a dynamic tape.
 
-A value is a plain array, or a `Node`: an array that remembers how it was computed. `primitive` makes an operation on
+A value is a plain array, or a `TapeNode`: an array that remembers how it was computed. `primitive` makes an operation on
 arrays work on both; its rule for the backward pass is itself written with primitives, so gradients can be
 differentiated again.
 
@@ -17,12 +17,12 @@ from collections.abc import Callable
 from itertools import count
 
 
-class Node:
+class TapeNode:
     """A recorded array. `serial` grows with time; `versions` holds the serials of the versions that it depends on."""
 
     __slots__ = ("__weakref__", "args", "serial", "static", "tape", "value", "versions", "vjp")
 
-    def __init__(self, tape: Tape, value, vjp: Callable | None, args: tuple, static: dict, versions: frozenset[int]):
+    def __init__(self, tape: GradientTape, value, vjp: Callable | None, args: tuple, static: dict, versions: frozenset[int]):
         self.tape = tape
         self.value = value
         self.vjp = vjp
@@ -32,7 +32,7 @@ class Node:
         self.versions = versions
 
 
-class Tape:
+class GradientTape:
     """The clock and the set of current versions that the nodes of one run share."""
 
     def __init__(self) -> None:
@@ -46,25 +46,25 @@ class Tape:
     def record(self, value, vjp: Callable, args: tuple, static: dict):
         """`value` as a node, or as it is when no gradient can be asked through it any more."""
         versions = self._versions(args)
-        return Node(self, value, vjp, args, static, versions) if versions else value
+        return TapeNode(self, value, vjp, args, static, versions) if versions else value
 
-    def new_version(self, value, old: Node | None) -> Node:
+    def new_version(self, value, old: TapeNode | None) -> TapeNode:
         """The node that replaces the version `old` of a cell's element."""
         if old is not None:
             self.retire(old)
         inherited = self._versions((value,))
         args = (value,) if inherited else ()
-        node = Node(self, plain(value), _identity_vjp, args, {}, inherited)
+        node = TapeNode(self, plain(value), _identity_vjp, args, {}, inherited)
         node.versions = inherited | {node.serial}
         self._current.add(node.serial)
         return node
 
-    def retire(self, version: Node) -> None:
+    def retire(self, version: TapeNode) -> None:
         """No scalar that is stored from now on can be differentiated with respect to this version."""
         self._current.discard(version.serial)
 
     def _versions(self, args: tuple) -> frozenset[int]:
-        return frozenset().union(*(a.versions for a in args if isinstance(a, Node))) & self._current
+        return frozenset().union(*(a.versions for a in args if isinstance(a, TapeNode))) & self._current
 
 
 def _identity_vjp(_, g, out, value):
@@ -73,7 +73,7 @@ def _identity_vjp(_, g, out, value):
 
 def plain(x):
     """The array of a value."""
-    return x.value if isinstance(x, Node) else x
+    return x.value if isinstance(x, TapeNode) else x
 
 
 def primitive(vjp: Callable) -> Callable:
@@ -85,7 +85,7 @@ def primitive(vjp: Callable) -> Callable:
     def decorate(forward: Callable) -> Callable:
         @functools.wraps(forward)
         def operation(*args, **static):
-            node = next((a for a in args if isinstance(a, Node)), None)
+            node = next((a for a in args if isinstance(a, TapeNode)), None)
             if node is None:
                 return forward(*args, **static)
             value = forward(*(plain(a) for a in args), **static)
@@ -96,7 +96,7 @@ def primitive(vjp: Callable) -> Callable:
     return decorate
 
 
-def gradient(value, seed, version: Node, add: Callable):
+def gradient(value, seed, version: TapeNode, add: Callable):
     """The gradient of the inner product of `value` and `seed` with respect to a version; None if it is not used.
 
     `add` is the taped addition of two cotangents. Nodes are visited from the latest to the earliest, thus each one
@@ -122,5 +122,5 @@ def gradient(value, seed, version: Node, add: Callable):
                 heapq.heappush(queue, (-arg.serial, arg))
 
 
-def _depends(value, version: Node) -> bool:
-    return isinstance(value, Node) and version.serial in value.versions
+def _depends(value, version: TapeNode) -> bool:
+    return isinstance(value, TapeNode) and version.serial in value.versions

@@ -11,7 +11,7 @@ from tensorprog.check.scope import counted, describe
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, Span
 from tensorprog.ir.integers import int_text
 from tensorprog.ir.program import Cell, Program, cells_written
-from tensorprog.language_server.definitions import Definition, definition_of, definitions
+from tensorprog.language_server.definitions import NameDefinition, definition_of, definitions
 from tensorprog.language_server.words import words
 
 _WORD = re.compile(r"[^\W\d][\w\u0300-\u036f]*")
@@ -28,7 +28,7 @@ class Word:
     span: Span
 
 
-class Analysis:
+class AnalysedText:
     """One version of a program. What takes long is found out when it is asked for.
 
     Args:
@@ -37,7 +37,7 @@ class Analysis:
         known: definitions of an earlier version, which are used while the text does not parse.
     """
 
-    def __init__(self, text: str, name: str = "<editor>", known: tuple[Definition, ...] = ()):
+    def __init__(self, text: str, name: str = "<editor>", known: tuple[NameDefinition, ...] = ()):
         self.source = Source(name, text)
         self._known = known
 
@@ -72,7 +72,7 @@ class Analysis:
     # --- names ---
 
     @cached_property
-    def definitions(self) -> tuple[Definition, ...]:
+    def definitions(self) -> tuple[NameDefinition, ...]:
         """Where names are defined; those of the last version that parsed, if this one does not."""
         from tensorprog.syntax import parse
 
@@ -109,7 +109,7 @@ class Analysis:
             return (f"`{word.text}`: {meaning}", word.span) if meaning is not None else None
         return "\n\n".join(self._about(found)), word.span
 
-    def _about(self, found: Definition) -> Iterator[str]:
+    def _about(self, found: NameDefinition) -> Iterator[str]:
         yield f"```tp\n{self.source.line(found.span.line).strip()}\n```"
         yield f"**{found.name}**: {self._type(found)}"
         # Names of functions' insides are expanded wherever these are called: they have no single power and limit.
@@ -123,7 +123,7 @@ class Analysis:
             more = f"\n... {len(equations) - MOST_EQUATIONS} more" if len(equations) > MOST_EQUATIONS else ""
             yield "In the limit\n\n```text\n" + "\n".join(equations[:MOST_EQUATIONS]) + more + "\n```"
 
-    def _type(self, found: Definition) -> str:
+    def _type(self, found: NameDefinition) -> str:
         program = self.program
         if program is None or found.region is not None:
             return found.kind

@@ -14,7 +14,7 @@ DECLARED = {tree.WidthDecl: "width", tree.SizeDecl: "size", tree.ParamDecl: "par
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
+class NameDefinition:
     """A name, the place where it is written, what it is ('assigned', 'loop variable', 'function parameter', or what it is
     declared as), and the part of the program in which it has this meaning (None: all of it)."""
 
@@ -24,12 +24,12 @@ class Definition:
     region: Span | None = None
 
 
-def definitions(module: tree.Module) -> tuple[Definition, ...]:
+def definitions(module: tree.Module) -> tuple[NameDefinition, ...]:
     """All definitions, in the order of the text."""
     return tuple(sorted(set(_block(module.statements, None)), key=lambda d: d.span))
 
 
-def definition_of(found: tuple[Definition, ...], name: str, line: int, column: int) -> Definition | None:
+def definition_of(found: tuple[NameDefinition, ...], name: str, line: int, column: int) -> NameDefinition | None:
     """The definition that a name has at a place (1-based): the first one of the innermost region around it."""
     around = [d for d in found if d.name == name and (d.region is None or covers(d.region, line, column))]
     if not around:
@@ -43,38 +43,38 @@ def covers(span: Span, line: int, column: int) -> bool:
     return (span.line, span.column) <= (line, column) <= (span.end_line, span.end_column)
 
 
-def _block(statements: tuple[tree.Statement, ...], region: Span | None) -> Iterator[Definition]:
+def _block(statements: tuple[tree.Statement, ...], region: Span | None) -> Iterator[NameDefinition]:
     for statement in statements:
         yield from _statement(statement, region)
         yield from _comprehensions(statement)
 
 
-def _statement(statement: tree.Statement, region: Span | None) -> Iterator[Definition]:
+def _statement(statement: tree.Statement, region: Span | None) -> Iterator[NameDefinition]:
     match statement:
         case tree.For(var=var, var_span=span, body=body):
-            yield Definition(var, span, "loop variable", region)
+            yield NameDefinition(var, span, "loop variable", region)
             yield from _block(body, region)
         case tree.If(branches=branches, orelse=orelse):
             for _, body in branches:
                 yield from _block(body, region)
             yield from _block(orelse, region)
         case tree.FuncDef(name=name, params=params, body=body):
-            yield Definition(name.name, name.span, "function", region)
-            yield from (Definition(p.name, p.span, "function parameter", statement.span) for p in params)
+            yield NameDefinition(name.name, name.span, "function", region)
+            yield from (NameDefinition(p.name, p.span, "function parameter", statement.span) for p in params)
             yield from _block(body, statement.span)
         case _:
             kind = DECLARED.get(type(statement), "assigned")
-            yield from (Definition(name, span, kind, region) for name, span in assigned_places(statement) if span)
+            yield from (NameDefinition(name, span, kind, region) for name, span in assigned_places(statement) if span)
 
 
-def _comprehensions(node: object) -> Iterator[Definition]:
+def _comprehensions(node: object) -> Iterator[NameDefinition]:
     """The variables of comprehensions in a statement's expressions."""
     if isinstance(node, tuple):
         for item in node:
             yield from _comprehensions(item)
     elif isinstance(node, tree.Node):
         if isinstance(node, tree.Comprehension):
-            yield from (Definition(c.var, c.var_span, "loop variable", node.span) for c in node.clauses)
+            yield from (NameDefinition(c.var, c.var_span, "loop variable", node.span) for c in node.clauses)
         for name in node.__dataclass_fields__:
             if not isinstance(getattr(node, name), Span):
                 yield from _comprehensions(getattr(node, name))

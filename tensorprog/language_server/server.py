@@ -12,7 +12,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.workspace import TextDocument
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Span
-from tensorprog.language_server.analysis import Analysis
+from tensorprog.language_server.analysis import AnalysedText
 from tensorprog.language_server.words import words
 
 #: Seconds without a change after which a program is checked.
@@ -28,15 +28,15 @@ class TensorProgramServer(LanguageServer):
 
     def __init__(self) -> None:
         super().__init__("tensorprog", _version(), text_document_sync_kind=lsp.TextDocumentSyncKind.Incremental)
-        self.analyses: dict[str, tuple[str, Analysis]] = {}
+        self.analyses: dict[str, tuple[str, AnalysedText]] = {}
 
-    def analysis(self, uri: str) -> tuple[TextDocument, Analysis]:
+    def analysis(self, uri: str) -> tuple[TextDocument, AnalysedText]:
         """A document as it is now, analysed."""
         document = self.workspace.get_text_document(uri)
         text, analysis = self.analyses.get(uri, ("", None))
         if analysis is None or text != document.source:
             known = analysis.definitions if analysis is not None else ()
-            analysis = Analysis(document.source, document.filename or "<editor>", known)
+            analysis = AnalysedText(document.source, document.filename or "<editor>", known)
             self.analyses[uri] = document.source, analysis
         return document, analysis
 

@@ -25,9 +25,9 @@ from tensorprog.pairs.graph.gathering import gathered
 from tensorprog.pairs.graph.graph import restricted
 from tensorprog.pairs.graph.merge import simplified
 from tensorprog.pairs.graph.transpose import transposed
-from tensorprog.pairs.nodes import NotPairs, Rows
+from tensorprog.pairs.nodes import NotPairs, RowSymbols
 from tensorprog.pairs.recognise.collect import graph_of
-from tensorprog.pairs.recognise.derive import Derivation
+from tensorprog.pairs.recognise.derive import PairDefinitions
 from tensorprog.pairs.schedule import scheduled
 
 __all__ = ["NotPairs", "PairLowering", "lower", "pair_kernels"]
@@ -106,7 +106,7 @@ def lower(system: System, program: Program, outputs: list[Output],
     pair = rows.symbol(0, extents[-2]), rows.symbol(1, extents[-1])
     if sizes_known:
         system = _specialised(system, sizes_known)
-    derivation = Derivation(system, rows, sizes)
+    derivation = PairDefinitions(system, rows, sizes)
     indices = [Symbol(name, integer=True, nonnegative=True) for name, _ in leading]
     calls = [Call(system.outputs[o.cell], *indices, *pair) for o in outputs]
     same = extents[-2] == extents[-1]
@@ -133,7 +133,7 @@ def _specialised(system: System, known: Mapping[Expr, int]) -> System:
     return special
 
 
-class _Rows(Rows):
+class _Rows(RowSymbols):
     """Rows, and indices that stay what they are."""
 
     def __init__(self) -> None:

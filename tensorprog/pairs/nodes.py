@@ -75,7 +75,7 @@ class Definition:
     end: int = 0
 
 
-class Rows:
+class RowSymbols:
     """Symbols for rows of data sets: one for each side and number of rows. `names` are of further indices."""
 
     def __init__(self) -> None:

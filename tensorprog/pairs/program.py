@@ -32,7 +32,7 @@ class Gram:
 
 
 @dataclass(frozen=True, slots=True)
-class Array:
+class ScratchArray:
     """A scratch array of each pair."""
 
     name: str
@@ -45,7 +45,7 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class Param:
+class RunParameter:
     """A float given at run time."""
 
     name: str
@@ -68,7 +68,7 @@ class Diagonal:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class RowInput:
     """An entry of a per-row input of shape [N, ...]: that of row a of the first data set, or row b of the second."""
 
     name: str
@@ -111,7 +111,7 @@ class Dual:
     kbb: Ref
 
 
-Expr = Number | Param | Ref | Diagonal | Input | Sum | Product | Quotient | Power | Dual
+Expr = Number | RunParameter | Ref | Diagonal | RowInput | Sum | Product | Quotient | Power | Dual
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class AddTo:
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class PairLoop:
     """`for var in range(start, stop, step)`, with a literal step."""
 
     var: str
@@ -137,7 +137,7 @@ class Loop:
     body: tuple[Statement, ...]
 
 
-Statement = Set | AddTo | Loop
+Statement = Set | AddTo | PairLoop
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class PairProgram:
     sizes: tuple[str, ...]
     body: tuple[Statement, ...]
     outputs: tuple[tuple[str, Ref], ...]
-    arrays: tuple[Array, ...] = ()
+    arrays: tuple[ScratchArray, ...] = ()
     inputs: tuple[str, ...] = ()
     symmetric: bool = True
 
@@ -203,7 +203,7 @@ def restrict(program: PairProgram, outputs: tuple[str, ...]) -> PairProgram:
 def _needed(body: tuple[Statement, ...], names: set[str]) -> tuple[Statement, ...]:
     kept = []
     for statement in body:
-        if isinstance(statement, Loop):
+        if isinstance(statement, PairLoop):
             inner = _needed(statement.body, names)
             kept += [replace(statement, body=inner)] if inner else []
         elif statement.target.name in names:
@@ -213,7 +213,7 @@ def _needed(body: tuple[Statement, ...], names: set[str]) -> tuple[Statement, ..
 
 def _leaves(body: tuple[Statement, ...]) -> Iterator[Set | AddTo]:
     for statement in body:
-        if isinstance(statement, Loop):
+        if isinstance(statement, PairLoop):
             yield from _leaves(statement.body)
         else:
             yield statement

@@ -16,19 +16,19 @@ from tensorprog.pairs.codegen import (
     Diagonal,
     Dual,
     Gram,
-    Input,
-    Loop,
     Number,
+    PairLoop,
     PairProgram,
-    Param,
     Power,
     Product,
     Ref,
+    RowInput,
+    RunParameter,
     Set,
     Sum,
 )
 from tensorprog.pairs.graph.alignment import ends, highest
-from tensorprog.pairs.graph.graph import Graph, Node, references, shift_of
+from tensorprog.pairs.graph.graph import Graph, UsedDefinition, references, shift_of
 from tensorprog.pairs.nodes import LEVEL, At, Inner, Item, NotPairs, Own, Two
 
 
@@ -99,7 +99,7 @@ class _Scheduler:
             else:
                 self._plain(int(ref.args[0]), node)
 
-    def _plain(self, number: int, node: Node) -> None:
+    def _plain(self, number: int, node: UsedDefinition) -> None:
         if number in self._done:
             return
         self._done.add(number)
@@ -129,9 +129,9 @@ class _Scheduler:
             # The oldest first: v_2 takes the value of v_1 before v_1 takes that of v.
             for level in sorted(node.bases):
                 inner.append(Set(Ref(_name(number, level - start)), Ref(_name(number, level - start + 1))))
-        self.body.append(Loop(f"level{group}", IntLit(start), self._int(flat(stop + 1)), 1, tuple(inner)))
+        self.body.append(PairLoop(f"level{group}", IntLit(start), self._int(flat(stop + 1)), 1, tuple(inner)))
 
-    def _step(self, number: int, members: dict[int, Node], ordered: set[int], inner: list) -> None:
+    def _step(self, number: int, members: dict[int, UsedDefinition], ordered: set[int], inner: list) -> None:
         if number in ordered:
             return
         ordered.add(number)
@@ -154,7 +154,7 @@ class _Scheduler:
         if isinstance(expr, Item):
             number = int(expr.args[0])
             self.state.inputs.setdefault(number)
-            return Input(self.inputs[number], "ab"[int(expr.args[1])], tuple(self._int(i) for i in expr.args[2:]))
+            return RowInput(self.inputs[number], "ab"[int(expr.args[1])], tuple(self._int(i) for i in expr.args[2:]))
         if isinstance(expr, Two):
             phi, psi = self.duals[int(expr.args[0])]
             return Dual(phi, psi, *(self._ref(a) for a in expr.args[1:]))
@@ -183,14 +183,14 @@ class _Scheduler:
             shift = int(flat(node.args[1] - self.stops[self.graph.nodes[number].group])) - 1
         return Ref(_name(number, shift))
 
-    def _parameter(self, expr: Expr) -> Param:
+    def _parameter(self, expr: Expr) -> RunParameter:
         if expr.has(LEVEL):
             raise NotPairs("a number depends on the level")
         found = next((name for name, e in self.state.parameters.items() if e == expr), None)
         if found is None:
             found = f"c{len(self.state.parameters)}"
             self.state.parameters[found] = expr
-        return Param(found)
+        return RunParameter(found)
 
     def _int(self, expr: Expr) -> IntExpr:
         match expr:

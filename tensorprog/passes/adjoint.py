@@ -66,16 +66,16 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.adjoint_matrices import MatrixAdjoints
 from tensorprog.passes.factors import Guard, LoopStep, Recorder
-from tensorprog.passes.regions import Site, written_first
+from tensorprog.passes.regions import GradientSite, written_first
 from tensorprog.passes.rewrite import map_items, map_op_indices, map_op_vars, over_elements
 
 _REPEATABLE = (Const, FromInt, ParamRef, WidthConst, InputRef)
 
 
-class Sweep:
+class AdjointSweep:
     """Emits the sweep of one site. `recorded` holds what the forward pass must store: statement -> (before, after)."""
 
-    def __init__(self, builder: Builder, site: Site, reporter: Reporter):
+    def __init__(self, builder: Builder, site: GradientSite, reporter: Reporter):
         self.builder = builder
         self.site = site
         self.reporter = reporter

@@ -32,13 +32,13 @@ from tensorprog.ir.program import (
 from tensorprog.passes.rewrite import map_items
 
 if TYPE_CHECKING:
-    from tensorprog.passes.adjoint import Sweep
+    from tensorprog.passes.adjoint import AdjointSweep
 
 
 class MatrixAdjoints:
     """The rules within one sweep."""
 
-    def __init__(self, sweep: Sweep):
+    def __init__(self, sweep: AdjointSweep):
         self.sweep = sweep
         self.builder = sweep.builder
         self.active = sweep.site.active

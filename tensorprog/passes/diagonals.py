@@ -26,7 +26,7 @@ CANDIDATES = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Diagonal:
+class DiagonalProgram:
     """The homogeneous program of the outputs that are linear (None without any), its diagonals, and for each other output
     why not."""
 
@@ -36,10 +36,10 @@ class Diagonal:
 
 
 #: No outputs.
-NONE = Diagonal(None, (), {})
+NONE = DiagonalProgram(None, (), {})
 
 
-def diagonal_outputs(program: Program, outputs: Iterable[Output]) -> Diagonal:
+def diagonal_outputs(program: Program, outputs: Iterable[Output]) -> DiagonalProgram:
     """Find those of some outputs whose vectors are linear with functions of declared vectors as coefficients."""
     outputs = tuple(outputs)
     slices = Slices(program)
@@ -57,14 +57,14 @@ def diagonal_outputs(program: Program, outputs: Iterable[Output]) -> Diagonal:
         else:
             good.append(output)
     if not good:
-        return Diagonal(None, (), reasons)
+        return DiagonalProgram(None, (), reasons)
     try:
         return _found(slices.of(*good), reasons)
     except NotLinear as error:
-        return Diagonal(None, (), {**reasons, **{o.cell: str(error) for o in good}})
+        return DiagonalProgram(None, (), {**reasons, **{o.cell: str(error) for o in good}})
 
 
-def _found(program: Program, reasons: Mapping[Cell, str]) -> Diagonal:
+def _found(program: Program, reasons: Mapping[Cell, str]) -> DiagonalProgram:
     """With as few diagonals as will do: those that cost most are left out first.
 
     Raises:
@@ -80,7 +80,7 @@ def _found(program: Program, reasons: Mapping[Cell, str]) -> Diagonal:
     for space in {spaces.of(c) for c in chosen}:
         if sum(spaces.of(c) == space for c in chosen) > MOST:
             raise NotLinear(f"more than {MOST} vectors multiply others")
-    return Diagonal(found, chosen, reasons)
+    return DiagonalProgram(found, chosen, reasons)
 
 
 def _candidates(program: Program) -> tuple[Cell, ...]:

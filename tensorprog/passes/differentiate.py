@@ -37,11 +37,11 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
-from tensorprog.passes.adjoint import Sweep
+from tensorprog.passes.adjoint import AdjointSweep
 from tensorprog.passes.data import read_data
-from tensorprog.passes.factors import Record
+from tensorprog.passes.factors import GradientRecord
 from tensorprog.passes.kernel_sums import added_gradient, kernel_statements
-from tensorprog.passes.regions import Site, plan_sweep
+from tensorprog.passes.regions import GradientSite, plan_sweep
 from tensorprog.passes.rewrite import map_blocks, over_elements
 
 
@@ -70,7 +70,7 @@ class _Kernels:
     """The kernels still to be taken, and what has been recorded for them."""
 
     def __init__(self, program: Program):
-        self.ledger: dict[tuple[Cell, Cell], list[Record]] = defaultdict(list)
+        self.ledger: dict[tuple[Cell, Cell], list[GradientRecord]] = defaultdict(list)
         self._missing = [s for s in walk(program.body) if isinstance(s, GradRecord)]
         self._places: dict[int, tuple[int, frozenset[str], frozenset[int]]] = {}
         self._survey(program.body, frozenset(), frozenset())
@@ -86,7 +86,7 @@ class _Kernels:
                 else:
                     self._survey(block, loops, branches | {id(block)})
 
-    def add(self, record: Record) -> None:
+    def add(self, record: GradientRecord) -> None:
         self._missing = [s for s in self._missing if s is not record.statement]
         self.ledger[record.statement.scalar, record.statement.wrt].append(record)
 
@@ -138,7 +138,7 @@ def _take(program: Program, pending: list[GradStmt | GradRecord], names: Names, 
         return program
     builder = Builder(names)
     builder.span = site.gradients[0].span
-    sweep = Sweep(builder, site, reporter)
+    sweep = AdjointSweep(builder, site, reporter)
     code, results = sweep.run()
     insertions = dict(sweep.recorded)
     insertions.setdefault(id(site.anchor), ([], []))[1].extend(code)
@@ -156,7 +156,7 @@ def _take(program: Program, pending: list[GradStmt | GradRecord], names: Names, 
     return program.with_body((*start, *_rebuild(program.body, insertions, replaced)))
 
 
-def _read_result(gradient: GradStmt, result: Cell, site: Site, names: Names) -> list[Statement]:
+def _read_result(gradient: GradStmt, result: Cell, site: GradientSite, names: Names) -> list[Statement]:
     items = site.result_items(gradient) + gradient.wrt_items
     if isinstance(gradient.target.type, MatrixType):
         return [MatStore(gradient.target, (), (MatrixTerm(None, result, items),), span=gradient.span)]

@@ -29,7 +29,7 @@ from tensorprog.ir.program import (
     reads,
     walk,
 )
-from tensorprog.passes.regions import Site
+from tensorprog.passes.regions import GradientSite
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Outer:
 
 
 @dataclass(slots=True)
-class Record:
+class GradientRecord:
     """What was kept for a `GradRecord`: outer products, or (`whole`) the gradient itself in its target family.
     `zeroed` are cells that start from zero, because not every element of the scalar is this record's."""
 
@@ -85,21 +85,21 @@ class Record:
 class Recorder:
     """The records of one sweep. The sweep tells it about loops and branches (`nest`) and about products."""
 
-    def __init__(self, builder: Builder, site: Site):
+    def __init__(self, builder: Builder, site: GradientSite):
         self.builder = builder
         self.nest: list[LoopStep | Guard] = []
-        self.records: dict[Cell, Record] = {}
+        self.records: dict[Cell, GradientRecord] = {}
         self._plain = {g.wrt for g in site.gradients if isinstance(g, GradStmt)}
         self._loads: dict[Var, Load] = {}
         for gradient in site.gradients:
             if isinstance(gradient, GradRecord):
                 self._open(gradient, site)
 
-    def _open(self, gradient: GradRecord, site: Site) -> None:
+    def _open(self, gradient: GradRecord, site: GradientSite) -> None:
         wrt = gradient.wrt
         loads = {} if isinstance(wrt.type, MatrixType) or wrt in self._plain else _applied_loads(wrt, site)
         self._loads |= loads or {}
-        self.records[wrt] = Record(gradient, not isinstance(wrt.type, MatrixType) and not loads)
+        self.records[wrt] = GradientRecord(gradient, not isinstance(wrt.type, MatrixType) and not loads)
 
     def adjoint_needed(self, wrt: Cell) -> bool:
         """Whether the sweep has to collect the gradient itself."""
@@ -121,7 +121,7 @@ class Recorder:
         load = self._loads[arg]
         self._keep(self.records[load.cell], load.items, left, right)
 
-    def _keep(self, record: Record, items: tuple[IntExpr, ...], left: Var, right: Var) -> None:
+    def _keep(self, record: GradientRecord, items: tuple[IntExpr, ...], left: Var, right: Var) -> None:
         builder, scalar_items = self.builder, record.statement.scalar_items
         key = tuple(step.counter for step in self.nest if isinstance(step, LoopStep))
         cells = []
@@ -138,7 +138,7 @@ def _of_width(builder: Builder, value: Var, width: str) -> Var:
     return value if value.type.width else builder.add(builder.const(0, TensorType(width)), value)
 
 
-def _applied_loads(wrt: Cell, site: Site) -> dict[Var, Load] | None:
+def _applied_loads(wrt: Cell, site: GradientSite) -> dict[Var, Load] | None:
     """The loads of a width x finite matrix that is only ever applied to finite arrays, outside of the region's loops;
     None where its gradient must be kept whole."""
     active = site.active.vars

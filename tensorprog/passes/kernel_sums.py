@@ -35,11 +35,11 @@ from tensorprog.ir.program import (
     Var,
     Variable,
 )
-from tensorprog.passes.factors import Guard, LoopStep, Nest, Outer, Record
+from tensorprog.passes.factors import GradientRecord, Guard, LoopStep, Nest, Outer
 from tensorprog.passes.matching import Unsolved, matched, solved_for
 from tensorprog.passes.rewrite import map_items
 
-Ledger = Mapping[tuple[Cell, Cell], list[Record]]
+Ledger = Mapping[tuple[Cell, Cell], list[GradientRecord]]
 
 
 def kernel_statements(program: Program, kernel: KernelStmt, ledger: Ledger, scope: Mapping[int, frozenset[str]],
@@ -80,7 +80,7 @@ def added_gradient(program: Program, added: GradAdd, ledger: Ledger, scope: Mapp
 class _Term:
     """A term of one gradient, in the kernel's own indices and fresh loops."""
 
-    source: Outer | Record
+    source: Outer | GradientRecord
     place: tuple[IntExpr, ...]
     items: tuple[IntExpr, ...]
     nest: Nest
@@ -94,7 +94,7 @@ class _Terms:
         self.scope, self.builder = scope, builder
         self.extents = {i.cell: i.extents for i in program.initials}
 
-    def term(self, record: Record, outer: Outer | None, items: tuple[IntExpr, ...], variable: Variable) -> _Term:
+    def term(self, record: GradientRecord, outer: Outer | None, items: tuple[IntExpr, ...], variable: Variable) -> _Term:
         statement = record.statement
         mask = None if statement.mask is None else self.builder.load(statement.mask, items)
         if outer is None:
@@ -102,7 +102,7 @@ class _Terms:
         values = solved_for(statement.scalar_items, items)
         return self._outer(outer, items, values, self.scope[id(statement)], mask)
 
-    def _whole(self, record: Record, place: tuple[IntExpr, ...], variable: Variable, mask: Var | None) -> _Term:
+    def _whole(self, record: GradientRecord, place: tuple[IntExpr, ...], variable: Variable, mask: Var | None) -> _Term:
         nest = []
         for extent in self.extents.get(variable.cell, ())[len(variable.items):]:
             var = self.builder.names.fresh("i")
@@ -179,7 +179,7 @@ class _Sums(_Terms):
                 value = self.builder.mul(term.mask, value)
         return value
 
-    def _product(self, left: Outer | Record, right: Outer | Record, left_place: tuple, right_place: tuple,
+    def _product(self, left: Outer | GradientRecord, right: Outer | GradientRecord, left_place: tuple, right_place: tuple,
                  cell: Cell) -> Var:
         """The inner product of two terms at given indices."""
         builder = self.builder
@@ -191,7 +191,7 @@ class _Sums(_Terms):
         if isinstance(left, Outer):
             left, right, left_place, right_place = right, left, right_place, left_place
         whole = builder.load(left.statement.target, left_place)
-        if isinstance(right, Record):
+        if isinstance(right, GradientRecord):
             return self._dot(whole, builder.load(right.statement.target, right_place))
         array = builder.load(right.right, right_place)
         letters = "abcdefgh"[: len(array.type.shape)]
@@ -215,7 +215,7 @@ class _Sums(_Terms):
 class _Additions(_Terms):
     """Statements that add the terms of gradients."""
 
-    def add(self, added: GradAdd, record: Record, outer: Outer | None) -> None:
+    def add(self, added: GradAdd, record: GradientRecord, outer: Outer | None) -> None:
         builder = self.builder
         term = self.term(record, outer, added.scalar_items, Variable(added.cell))
         with builder.nested() as body:
@@ -226,7 +226,7 @@ class _Additions(_Terms):
 
     def _statement(self, added: GradAdd, term: _Term, coef: Var) -> None:
         builder, cell, source = self.builder, added.cell, term.source
-        if isinstance(source, Record):
+        if isinstance(source, GradientRecord):
             value = builder.mul(coef, builder.load(source.statement.target, term.place))
         else:
             left, right = (builder.load(side, term.place) for side in (source.left, source.right))
@@ -238,7 +238,7 @@ class _Additions(_Terms):
         builder.append(Accum(cell, term.items, value, span=added.span))
 
 
-def _sources(records: list[Record]) -> list[tuple[Record, Outer | None]]:
+def _sources(records: list[GradientRecord]) -> list[tuple[GradientRecord, Outer | None]]:
     """The terms of a gradient: each outer product, or the whole."""
     return [(record, outer) for record in records for outer in ([None] if record.whole else record.outers)]
 

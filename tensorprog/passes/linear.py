@@ -75,17 +75,17 @@ class NoCoefficient(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
+class LinearProgram:
     """The homogeneous program of the outputs that are linear (None without any), and for each other output why not."""
 
     program: Program | None
     reasons: Mapping[Cell, str]
 
 
-def linear_outputs(program: Program) -> Linear:
+def linear_outputs(program: Program) -> LinearProgram:
     """Find the outputs whose vectors all stay in the span of the initial ones."""
     try:
-        return Linear(homogeneous(_sliced(program, program.outputs)) if program.outputs else None, {})
+        return LinearProgram(homogeneous(_sliced(program, program.outputs)) if program.outputs else None, {})
     except NotLinear:
         pass
     good: list[Output] = []
@@ -100,7 +100,7 @@ def linear_outputs(program: Program) -> Linear:
             good.append(output)
     # Without the others' statements as well, or one of those that is never read may not be linear.
     found = homogeneous(slices.of(*good)) if good else None
-    return Linear(found, reasons)
+    return LinearProgram(found, reasons)
 
 
 def is_smooth(op: Elementwise) -> bool:

@@ -38,7 +38,7 @@ from tensorprog.ir.program import (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PathStep:
     """One step of a path from the root: the block, the position in it, and the statement whose block it is."""
 
     block: tuple[Statement, ...]
@@ -46,11 +46,11 @@ class Step:
     container: For | If | None
 
 
-Path = tuple[Step, ...]
+Path = tuple[PathStep, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RegionPart:
     """Statements to run backwards: a block's prefix, or (with `loop`) a loop's earlier iterations."""
 
     statements: tuple[Statement, ...]
@@ -58,14 +58,14 @@ class Part:
 
 
 @dataclass(slots=True)
-class Site:
+class GradientSite:
     """One sweep: which gradients, where, over what. `parts` go from the scalar outwards."""
 
     gradients: list[GradStmt | GradRecord]
     anchor: Statement
     scalar: Cell
     scalar_items: tuple[IntExpr, ...]
-    parts: list[Part]
+    parts: list[RegionPart]
     ancestors: tuple[tuple[Statement, ...], ...]
     extra: tuple[str, ...]
     active: Activity
@@ -134,7 +134,7 @@ def _backward(statement: Statement, found: set) -> set:
 
 
 def plan_sweep(program: Program, pending: list[GradStmt | GradRecord], reporter: Reporter,
-               targets: frozenset[Cell]) -> Site | None:
+               targets: frozenset[Cell]) -> GradientSite | None:
     """The next sweep: the first gradient whose region holds no other gradient still to be taken, and all that can
     share its sweep. None (and an error) if there is none. `targets` are the cells of all gradients of the program."""
     planner = _Planner(program, reporter, targets)
@@ -153,12 +153,12 @@ def plan_sweep(program: Program, pending: list[GradStmt | GradRecord], reporter:
     return site
 
 
-def _waits(site: Site) -> bool:
+def _waits(site: GradientSite) -> bool:
     return any(isinstance(s, GradStmt | GradRecord | KernelStmt) and s.target in site.active.cells
                for part in site.parts for s in walk(part.statements))
 
 
-def _merged(site: Site, other: Site) -> Site | None:
+def _merged(site: GradientSite, other: GradientSite) -> GradientSite | None:
     """Both sweeps as one, when they stand at the same place and differ at most in where inactive statements end."""
     if site.anchor is not other.anchor or site.scalar_items != other.scalar_items or site.extra != other.extra:
         return None
@@ -175,7 +175,7 @@ def _merged(site: Site, other: Site) -> Site | None:
     statements = [s for p in shorter.parts for s in p.statements]
     start = _differentiated(statements, site.scalar, site.anchor)
     active = activity(statements, {g.wrt for g in gradients}, start)
-    return Site(gradients, site.anchor, site.scalar, site.scalar_items, shorter.parts, site.ancestors, site.extra,
+    return GradientSite(gradients, site.anchor, site.scalar, site.scalar_items, shorter.parts, site.ancestors, site.extra,
                 active)
 
 
@@ -189,7 +189,7 @@ class _Planner:
         self.reporter = reporter
         self.targets = targets
 
-    def site(self, gradient: GradStmt | GradRecord) -> Site | None:
+    def site(self, gradient: GradStmt | GradRecord) -> GradientSite | None:
         path = _find_path(self.program.body, gradient)
         found = self._inline_anchor(gradient, path) or self._distant_anchor(gradient, path)
         if found is None:
@@ -201,7 +201,7 @@ class _Planner:
         anchor = anchor_path[-1].block[anchor_path[-1].position]
         active = activity(statements, {gradient.wrt}, _differentiated(statements, gradient.scalar, anchor))
         ancestors = tuple(step.block for step in anchor_path)
-        return Site([gradient], anchor, gradient.scalar, items, parts, ancestors, extra, active)
+        return GradientSite([gradient], anchor, gradient.scalar, items, parts, ancestors, extra, active)
 
     def _no_anchor(self, gradient: GradStmt) -> None:
         self.reporter.error("TP420", f"`{gradient.scalar.display}` is not computed before this gradient in a way that "
@@ -221,7 +221,7 @@ class _Planner:
                     return None
                 if blocks(statement) and _changes(statement, gradient.wrt):
                     return None
-                anchor = (*path[:depth], Step(step.block, position, step.container))
+                anchor = (*path[:depth], PathStep(step.block, position, step.container))
                 return anchor, gradient.scalar_items, ()
         return None
 
@@ -245,15 +245,15 @@ class _Planner:
                     extra.append(var)
         return anchor, items, tuple(extra)
 
-    def _parts(self, gradient: GradStmt, anchor: Path) -> list[Part]:
+    def _parts(self, gradient: GradStmt, anchor: Path) -> list[RegionPart]:
         """The statements from the scalar back to the variable's last change, innermost block first."""
         wrt = gradient.wrt
         varied = self._varied(wrt, anchor)
-        parts: list[Part] = []
+        parts: list[RegionPart] = []
         for depth in range(len(anchor) - 1, -1, -1):
             prefix = _prefix(anchor, depth)
             birth = _last_change(prefix, wrt)
-            parts.append(Part(prefix[birth + 1:]))
+            parts.append(RegionPart(prefix[birth + 1:]))
             if birth >= 0:
                 self._refuse_tail(gradient, prefix[birth], parts)
                 break
@@ -263,7 +263,7 @@ class _Planner:
                     self._warn_older_paths(gradient, parts, anchor[:depth])
                     break
                 if _carries(loop, parts, varied, gradient.scalar):
-                    parts.append(Part(loop.body, loop))
+                    parts.append(RegionPart(loop.body, loop))
         return parts
 
     def _varied(self, wrt: Cell, anchor: Path) -> set:
@@ -275,7 +275,7 @@ class _Planner:
             flat += [n for s in body for n in walk((s,))]
         return _closure(flat, {wrt}, _forward)
 
-    def _refuse_tail(self, gradient: GradStmt, change: Statement, parts: list[Part]) -> None:
+    def _refuse_tail(self, gradient: GradStmt, change: Statement, parts: list[RegionPart]) -> None:
         """A loop that changes the variable, and then, in its last iteration, computes from it what the scalar uses."""
         inner = [n for p in parts for s in p.statements for n in walk((s,))]
         nested = list(walk((change,))) if blocks(change) else []
@@ -288,7 +288,7 @@ class _Planner:
                                          f"changes `{name}`", gradient.span,
                                 help="compute the scalar, and take its gradient, inside the loop")
 
-    def _warn_older_paths(self, gradient: GradStmt, parts: list[Part], outer: Path) -> None:
+    def _warn_older_paths(self, gradient: GradStmt, parts: list[RegionPart], outer: Path) -> None:
         """The loop changes the variable, so values computed from it before the loop are constants to the gradient. Not
         worth a word: weights that were trained before and depend on it through a gradient, as in layerwise training.
         """
@@ -316,11 +316,11 @@ def _find_path(body: tuple[Statement, ...], target: Statement) -> Path:
 def _search(body: tuple[Statement, ...], container: For | If | None, target: Statement) -> Path | None:
     for position, statement in enumerate(body):
         if statement is target:
-            return (Step(body, position, container),)
+            return (PathStep(body, position, container),)
         for block in blocks(statement):
             inner = _search(block, statement, target)
             if inner is not None:
-                return (Step(body, position, container), *inner)
+                return (PathStep(body, position, container), *inner)
     return None
 
 
@@ -354,7 +354,7 @@ def _renewed(loop: For, cell: Cell) -> bool:
     return any(not any(loop.var in loop_names(i) for i in getattr(s, "items", ())) for s in writes)
 
 
-def _carries(loop: For, parts: list[Part], varied: set, scalar: Cell) -> bool:
+def _carries(loop: For, parts: list[RegionPart], varied: set, scalar: Cell) -> bool:
     """Whether the scalar depends on the variable through earlier iterations of the loop."""
     inner = [s for p in reversed(parts) for s in p.statements]
     useful = _closure([n for s in (*inner, *loop.body) for n in walk((s,))], {scalar}, _backward)

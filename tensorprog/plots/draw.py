@@ -26,7 +26,7 @@ Draws = Sequence[tuple[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """Values over an index, or over what varies in a sweep: of which element, of which result."""
 
     element: str
@@ -52,7 +52,7 @@ def numbers(axes: Axes, names: Sequence[str], results: Sequence[tuple[str, Seque
         axes.legend(fontsize="small")
 
 
-def lines(axes: Axes, lines: Sequence[Line], index: str) -> None:
+def lines(axes: Axes, lines: Sequence[Curve], index: str) -> None:
     """Lines with bands of two errors; a colour for each element, or for each result if there is one element."""
     elements = list(dict.fromkeys(line.element for line in lines))
     results = list(dict.fromkeys(line.result for line in lines))
@@ -70,7 +70,7 @@ def lines(axes: Axes, lines: Sequence[Line], index: str) -> None:
     _key(axes, elements, results)
 
 
-def _line(axes: Axes, line: Line, color: str, style: str) -> None:
+def _line(axes: Axes, line: Curve, color: str, style: str) -> None:
     at = line.at
     alone = {"marker": "o", "markersize": 3.5} if len(at) <= 15 else {}
     axes.plot(at, line.values, style, color=color, linewidth=1.4, **alone)

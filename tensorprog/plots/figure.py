@@ -20,7 +20,7 @@ COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bb
 
 
 @dataclass(frozen=True)
-class Panel:
+class Subplot:
     """A title, and what draws into the axes."""
 
     title: str
@@ -36,7 +36,7 @@ class Picture(Figure):
         return file.getvalue()
 
 
-def picture(panels: Sequence[Panel], path: str | os.PathLike[str] | None) -> Picture:
+def picture(panels: Sequence[Subplot], path: str | os.PathLike[str] | None) -> Picture:
     """The panels side by side, written to a file if there is a path.
 
     Raises:

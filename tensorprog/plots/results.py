@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensorprog.plots import draw
-from tensorprog.plots.draw import Line
-from tensorprog.plots.figure import Panel, Picture, picture
+from tensorprog.plots.draw import Curve
+from tensorprog.plots.figure import Picture, Subplot, picture
 
 if TYPE_CHECKING:
     from tensorprog.kernels import Kernels
@@ -49,10 +49,10 @@ def label(result: Result) -> str:
     return f"width {result.settings['width']}" if "width" in result.settings else "limit"
 
 
-def _panels(results: Sequence[Result]) -> Iterator[Panel]:
+def _panels(results: Sequence[Result]) -> Iterator[Subplot]:
     numbers = [name for name in results[0] if results[0][name].ndim == 0 and np.isfinite(results[0][name])]
     if numbers:
-        yield Panel("numbers" if len(numbers) > 1 else numbers[0], partial(_draw_numbers, numbers, results))
+        yield Subplot("numbers" if len(numbers) > 1 else numbers[0], partial(_draw_numbers, numbers, results))
     for name in results[0]:
         having = [r for r in results if name in r]
         if results[0][name].ndim and np.isfinite(results[0][name]).any():
@@ -63,7 +63,7 @@ def _draw_numbers(names: list[str], results: Sequence[Result], axes: object) -> 
     draw.numbers(axes, names, [(label(r), [(float(r[n]), float(r.error[n])) for n in names]) for r in results])
 
 
-def _array(name: str, results: Sequence[Result]) -> Iterator[Panel]:
+def _array(name: str, results: Sequence[Result]) -> Iterator[Subplot]:
     value = results[0][name]
     if value.ndim >= 2 and _is_kernel(value, results[0].error[name]):
         yield from _heat_maps(name, [(label(r), r[name]) for r in results], results[0].axes[name])
@@ -78,7 +78,7 @@ def _array(name: str, results: Sequence[Result]) -> Iterator[Panel]:
         if len(value) <= MOST_LINES:
             over, others = 1, len(value)
     shown = f" ({MOST_LINES} of {others})" if others > MOST_LINES else ""
-    yield Panel(name + shown, partial(draw.lines, lines=_lines(name, alike, over), index=results[0].axes[name][over]))
+    yield Subplot(name + shown, partial(draw.lines, lines=_lines(name, alike, over), index=results[0].axes[name][over]))
 
 
 def _first_axis(result: Result, name: str) -> int:
@@ -95,7 +95,7 @@ def _is_kernel(value: np.ndarray, error: np.ndarray) -> bool:
     return bool((apart <= SYMMETRIC * np.nanmax(np.abs(value)) + 4 * np.nan_to_num(error)).all())
 
 
-def _lines(name: str, results: Sequence[Result], over: int = 0) -> list[Line]:
+def _lines(name: str, results: Sequence[Result], over: int = 0) -> list[Curve]:
     """A line for each of the first elements over the index that the panel has, of every result."""
     found = []
     for result in results:
@@ -105,11 +105,11 @@ def _lines(name: str, results: Sequence[Result], over: int = 0) -> list[Line]:
         for index in itertools.islice(np.ndindex(value.shape[1:]), MOST_LINES):
             places = (f"{axis} = {result.coordinates[axis][i]:g}" if axis in result.coordinates else f"{axis} = {i}"
                       for axis, i in zip(names, index, strict=True))
-            found.append(Line(", ".join(places), label(result), at, value[:, *index], error[:, *index]))
+            found.append(Curve(", ".join(places), label(result), at, value[:, *index], error[:, *index]))
     return found
 
 
-def _heat_maps(name: str, arrays: Sequence[tuple[str, np.ndarray]], axes: Sequence[str] = ()) -> Iterator[Panel]:
+def _heat_maps(name: str, arrays: Sequence[tuple[str, np.ndarray]], axes: Sequence[str] = ()) -> Iterator[Subplot]:
     """A heat map for each array, and for some of the indices before the last two. All have one scale of colours."""
     finite = np.concatenate([a[np.isfinite(a)] for _, a in arrays])
     ends = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -117,7 +117,7 @@ def _heat_maps(name: str, arrays: Sequence[tuple[str, np.ndarray]], axes: Sequen
         for what, array in arrays:
             title = f"{name}[{', '.join([*map(str, index), ':', ':'])}]" if index else name
             title += f", {what}" if len(arrays) > 1 else ""
-            yield Panel(title, partial(draw.heat_map, values=array[index], ends=ends, names=tuple(axes[-2:])))
+            yield Subplot(title, partial(draw.heat_map, values=array[index], ends=ends, names=tuple(axes[-2:])))
 
 
 def _some(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -126,11 +126,11 @@ def _some(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [tuple(int(i) for i in np.unravel_index(k, shape)) for k in flat] if shape else [()]
 
 
-def _draws(name: str, results: Sequence[Result]) -> Iterator[Panel]:
+def _draws(name: str, results: Sequence[Result]) -> Iterator[Subplot]:
     columns = results[0].columns[name][:MOST_VECTORS]
     for i, column in enumerate(columns):
-        yield Panel(f"{name}: {column}" if len(columns) > 1 else name,
+        yield Subplot(f"{name}: {column}" if len(columns) > 1 else name,
                     partial(draw.histograms, draws=[(label(r), r[name][:, i]) for r in results], name=column))
     for i, j in itertools.combinations(range(len(columns)), 2):
-        yield Panel(name, partial(draw.scatter, draws=[(label(r), r[name][:, [i, j]]) for r in results],
+        yield Subplot(name, partial(draw.scatter, draws=[(label(r), r[name][:, [i, j]]) for r in results],
                                   names=(columns[i], columns[j])))

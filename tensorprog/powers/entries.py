@@ -22,7 +22,7 @@ HALF = Fraction(1, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class GaugeRow:
     """An object's powers of n in some gauge: those of its multiplier, initial spread, learning rate and gradient,
     `epsilon` (None for optimizers without one), and the coefficient of weight decay: the learning rate times the decay
     does not depend on n."""
@@ -36,7 +36,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TrainableEntry:
     """A trainable object.
 
     Attributes:
@@ -86,23 +86,23 @@ class Entry:
             case _:
                 return self.update
 
-    def in_gauge(self, multiplier: Fraction) -> Row:
+    def in_gauge(self, multiplier: Fraction) -> GaugeRow:
         """The powers when the first use has this multiplier."""
         shift = multiplier - self.multiplier
         # Under SGD the multiplier counts twice, in the gradient and where the step is used (TP IV, Eq. 5).
         rate = None if self.rate is None else self.rate - (2 if self.rule == "sgd" else 1) * shift
         gradient = None if self.gradient is None else self.gradient + shift
-        return Row(multiplier, self.spread - shift, rate, gradient,
+        return GaugeRow(multiplier, self.spread - shift, rate, gradient,
                    # Epsilon stands beside the gradient, and the rate times the decay is what n must not change.
                    gradient if self.rule in ("adam", "adamw") else None, None if rate is None else -rate)
 
     @property
-    def plain(self) -> Row:
+    def plain(self) -> GaugeRow:
         """The powers in the gauge without a multiplier."""
         return self.in_gauge(Fraction(0))
 
     @property
-    def as_written(self) -> Row:
+    def as_written(self) -> GaugeRow:
         """The powers for the program as it stands."""
         return self.in_gauge(self.multiplier)
 
@@ -116,7 +116,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class MultiplierUse:
     """An operation with a multiplier of its own: a later use of an object that has its spread from an earlier one
     (`objects`), or a sum over coordinates of a product of activations, such as an attention logit.
 
@@ -159,8 +159,8 @@ class Mup:
     optimizer: str
     program: Program
     env: Mapping[str, object]
-    entries: tuple[Entry, ...]
-    uses: tuple[Use, ...]
+    entries: tuple[TrainableEntry, ...]
+    uses: tuple[MultiplierUse, ...]
     updates: tuple[Update, ...]
     constants: tuple[Constant, ...] = ()
 
@@ -168,7 +168,7 @@ class Mup:
     def source(self) -> Source:
         return self.program.source
 
-    def __getitem__(self, name: str) -> Entry:
+    def __getitem__(self, name: str) -> TrainableEntry:
         return next(e for e in self.entries if e.name == name)
 
     def clipping(self, as_written: bool = False) -> Fraction | None:

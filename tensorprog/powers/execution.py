@@ -78,7 +78,7 @@ from tensorprog.powers.components import (
     scaled,
     units,
 )
-from tensorprog.powers.matrices import Matrix, outer, total
+from tensorprog.powers.matrices import MatrixPowers, outer, total
 from tensorprog.powers.matrix_functions import dot, function
 from tensorprog.powers.refusals import not_covered
 from tensorprog.powers.storage import Elements, mentions
@@ -148,7 +148,7 @@ class Execution:
         self.steps = Steps(updates, decays)
         self.trainable = {cell for cell, _ in updates}
         self.tensors: Elements[Value] = Elements(joined)
-        self.matrices: Elements[Matrix] = Elements(total)
+        self.matrices: Elements[MatrixPowers] = Elements(total)
         self.of: dict[Var, Value] = {}
         self.made: dict[Var, Op] = {}
         self.records: dict[tuple[Cell, int], Value] = {}
@@ -174,7 +174,7 @@ class Execution:
         items = ("any",) * cell.rank
         if isinstance(cell.type, MatrixType):
             # The power of a matrix is that of the operator; its entries have 1/2 less.
-            self.matrices.put(cell, items, Matrix(scaled(value, -HALF)))
+            self.matrices.put(cell, items, MatrixPowers(scaled(value, -HALF)))
         else:
             self.tensors.put(cell, items, value)
         self._record(cell)
@@ -252,7 +252,7 @@ class Execution:
             self.steps.count(statement, self.iterations)
         self._record(cell, value.entries())
 
-    def _matrix_term(self, term: MatrixTerm | OuterTerm | FunctionTerm, span: Span | None) -> Matrix:
+    def _matrix_term(self, term: MatrixTerm | OuterTerm | FunctionTerm, span: Span | None) -> MatrixPowers:
         if isinstance(term, FunctionTerm):
             args = [self._operand(a) for a in term.args]
             return function(term, args, FIRST_OBJECT + len(self.program.initials),
@@ -263,7 +263,7 @@ class Execution:
         found = self.matrix(term.cell, term.items).times(coefficient)
         return found.transposed() if term.transposed else found
 
-    def _operand(self, arg: Var | MatrixTerm) -> Value | Matrix:
+    def _operand(self, arg: Var | MatrixTerm) -> Value | MatrixPowers:
         if isinstance(arg, Var):
             return self.of.get(arg, ZERO)
         found = self.matrix(arg.cell, arg.items)
@@ -272,7 +272,7 @@ class Execution:
     def tensor(self, cell: Cell, items: tuple) -> Value:
         return joined(self.tensors.read(cell, items))
 
-    def matrix(self, cell: Cell, items: tuple) -> Matrix:
+    def matrix(self, cell: Cell, items: tuple) -> MatrixPowers:
         return total(self.matrices.read(cell, items))
 
     def _branches(self, then: tuple[Statement, ...], orelse: tuple[Statement, ...]) -> None:
@@ -312,7 +312,7 @@ class Execution:
     def _mark_growing(self, before: tuple, after: tuple) -> None:
         """What still changes after many iterations grows, and its powers are nothing but bounds."""
         for store, old, new, weaken in ((self.tensors, before[0], after[0], flagged),
-                                        (self.matrices, before[1], after[1], Matrix.flagged)):
+                                        (self.matrices, before[1], after[1], MatrixPowers.flagged)):
             for cell in store.cells():
                 if old.get(cell) != new.get(cell):
                     self.grown.add(cell)
@@ -417,7 +417,7 @@ class Execution:
         return found if size == BOUNDED and op.order == 0 and function.lipschitz else flagged(found, UNSURE)
 
 
-def _also_moved(matrix: Matrix) -> Matrix:
+def _also_moved(matrix: MatrixPowers) -> MatrixPowers:
     """A multiple of what a matrix was: of the same size, and so is the change."""
     return total([matrix, matrix.flagged(MOVED)])
 

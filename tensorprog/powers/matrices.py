@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tensorprog.powers.components import FLAGS, HALF, SCATTERED, UNIT, ZERO, Value, flagged, joined, product, scaled
 
 
-class Outer(NamedTuple):
+class OuterPowers(NamedTuple):
     """An outer product: the tag of its left vector with the flags of both, and what its right vector is odd in."""
 
     left: int
@@ -17,21 +17,21 @@ class Outer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
+class MatrixPowers:
     """A sum of matrices with independent entries and of outer products, with the powers of the entries."""
 
     random: Value = field(default_factory=dict)
-    outers: Mapping[Outer, int] = field(default_factory=dict)
+    outers: Mapping[OuterPowers, int] = field(default_factory=dict)
 
-    def transposed(self) -> Matrix:
-        return Matrix(self.random, {Outer(o.right | o.left & FLAGS, o.left & ~FLAGS): p
+    def transposed(self) -> MatrixPowers:
+        return MatrixPowers(self.random, {OuterPowers(o.right | o.left & FLAGS, o.left & ~FLAGS): p
                                     for o, p in self.outers.items()})
 
-    def times(self, coefficient: Value) -> Matrix:
+    def times(self, coefficient: Value) -> MatrixPowers:
         """The matrix times a scalar."""
-        outers = ((Outer(o.left | t & FLAGS, o.right), p + q)
+        outers = ((OuterPowers(o.left | t & FLAGS, o.right), p + q)
                   for o, p in self.outers.items() for t, q in coefficient.items())
-        return Matrix(product(self.random, coefficient), _largest(outers))
+        return MatrixPowers(product(self.random, coefficient), _largest(outers))
 
     def applied(self, x: Value) -> Value:
         """The matrix times a vector: independent entries sum to n**(1/2) times an entry (TP IV, 7.1), an outer product
@@ -44,27 +44,27 @@ class Matrix:
         """The components of an entry; what it is odd in does not matter any more."""
         return joined({t & FLAGS: p} for t, p in (*self.random.items(), *((o.left, p) for o, p in self.outers.items())))
 
-    def flagged(self, flag: int) -> Matrix:
+    def flagged(self, flag: int) -> MatrixPowers:
         """The matrix as a change that training makes, or with powers that are only bounds."""
-        return Matrix(flagged(self.random, flag), _largest((Outer(o.left | flag, o.right), p)
+        return MatrixPowers(flagged(self.random, flag), _largest((OuterPowers(o.left | flag, o.right), p)
                                                            for o, p in self.outers.items()))
 
 
-def outer_parts(parts: Iterable[tuple[Outer, int]]) -> Matrix:
+def outer_parts(parts: Iterable[tuple[OuterPowers, int]]) -> MatrixPowers:
     """The sum of outer products with the powers of their entries."""
-    return Matrix(ZERO, _largest(parts))
+    return MatrixPowers(ZERO, _largest(parts))
 
 
-def outer(left: Value, right: Value) -> Matrix:
+def outer(left: Value, right: Value) -> MatrixPowers:
     """The outer product of two vectors."""
-    return Matrix(ZERO, _largest((Outer(a | b & FLAGS, b & ~FLAGS), p + q)
+    return MatrixPowers(ZERO, _largest((OuterPowers(a | b & FLAGS, b & ~FLAGS), p + q)
                                  for a, p in left.items() for b, q in right.items()))
 
 
-def total(matrices: Iterable[Matrix]) -> Matrix:
+def total(matrices: Iterable[MatrixPowers]) -> MatrixPowers:
     """The sum of matrices."""
     matrices = list(matrices)
-    return Matrix(joined(m.random for m in matrices), _largest(pair for m in matrices for pair in m.outers.items()))
+    return MatrixPowers(joined(m.random for m in matrices), _largest(pair for m in matrices for pair in m.outers.items()))
 
 
 def inner(right: int, x: Value) -> Value:
@@ -74,8 +74,8 @@ def inner(right: int, x: Value) -> Value:
                   for t, q in x.items())
 
 
-def _largest(pairs: Iterable[tuple[Outer, int]]) -> dict[Outer, int]:
-    found: dict[Outer, int] = {}
+def _largest(pairs: Iterable[tuple[OuterPowers, int]]) -> dict[OuterPowers, int]:
+    found: dict[OuterPowers, int] = {}
     for key, power in pairs:
         if power > found.get(key, power - 1):
             found[key] = power

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from tensorprog.ir.program import POLAR, PRODUCT, FunctionTerm
 from tensorprog.powers.components import FLAGS, SCATTERED, UNIT, ZERO, Value, joined
-from tensorprog.powers.matrices import Matrix, Outer, inner, outer_parts
+from tensorprog.powers.matrices import MatrixPowers, OuterPowers, inner, outer_parts
 
 
-def function(term: FunctionTerm, args: list[Value | Matrix], shift: int, entrywise: Callable[[list[Value]], Value]) -> Matrix:
+def function(term: FunctionTerm, args: list[Value | MatrixPowers], shift: int, entrywise: Callable[[list[Value]], Value]) -> MatrixPowers:
     """A function of matrices and numbers.
 
     Args:
@@ -27,11 +27,11 @@ def function(term: FunctionTerm, args: list[Value | Matrix], shift: int, entrywi
     if not term.entrywise:  # the adjoint of polar: of the size of that of polar, over that of the matrix
         # As an operator, an outer product is n times its entries: the UNIT goes from one to the other.
         return _of_size(args[1], _largest(args[1], 0) - _largest(args[0], -UNIT) - UNIT)
-    values = [_entries(a, shift) if isinstance(a, Matrix) else a for a in args]
+    values = [_entries(a, shift) if isinstance(a, MatrixPowers) else a for a in args]
     return _matrix(entrywise(values), shift)
 
 
-def dot(left: Matrix, right: Matrix) -> Value:
+def dot(left: MatrixPowers, right: MatrixPowers) -> Value:
     """The sum over all entries of the products: of outer(u, x) with M, the sum over coordinates of u and M x."""
     if left.random:
         left, right = right, left
@@ -43,32 +43,32 @@ def dot(left: Matrix, right: Matrix) -> Value:
     return joined(sums)
 
 
-def _entries(matrix: Matrix, shift: int) -> Value:
+def _entries(matrix: MatrixPowers, shift: int) -> Value:
     return joined({o.left | o.right << shift: p} for o, p in matrix.outers.items())
 
 
-def _matrix(entries: Value, shift: int) -> Matrix:
-    return outer_parts((Outer(t & ((1 << shift) - 1), t >> shift), p) for t, p in entries.items())
+def _matrix(entries: Value, shift: int) -> MatrixPowers:
+    return outer_parts((OuterPowers(t & ((1 << shift) - 1), t >> shift), p) for t, p in entries.items())
 
 
-def _product(left: Matrix, right: Matrix) -> Matrix:
+def _product(left: MatrixPowers, right: MatrixPowers) -> MatrixPowers:
     found = []
     for a, p in left.outers.items():
         for b, q in right.outers.items():
             # The sum over what both share is of n terms in step, or scatters.
             shared = UNIT if a.right == b.left & ~FLAGS else UNIT // 2
             scattered = 0 if a.right == b.left & ~FLAGS else SCATTERED
-            found.append((Outer(a.left | b.left & FLAGS | scattered, b.right), p + q + shared))
+            found.append((OuterPowers(a.left | b.left & FLAGS | scattered, b.right), p + q + shared))
     return outer_parts(found)
 
 
-def _of_size(matrix: Matrix, power: int) -> Matrix:
+def _of_size(matrix: MatrixPowers, power: int) -> MatrixPowers:
     """The matrix with the largest of its entries of this power."""
     if not matrix.outers:
-        return Matrix(ZERO)
+        return MatrixPowers(ZERO)
     top = max(matrix.outers.values())
     return outer_parts((o, p - top + power) for o, p in matrix.outers.items())
 
 
-def _largest(matrix: Matrix, default: int) -> int:
+def _largest(matrix: MatrixPowers, default: int) -> int:
     return max(matrix.outers.values(), default=default)

@@ -19,7 +19,7 @@ from tensorprog.finite.interpreter import Interpreter
 from tensorprog.finite.tape import plain
 from tensorprog.ir.program import Accum, Cell, For, MatAccum, MatrixType, MatStore, Range, Statement, Store
 from tensorprog.powers.execution import Steps
-from tensorprog.powers.scale import STAGES, Name, Prepared, Scale, Size
+from tensorprog.powers.scale import STAGES, ExecutedProgram, InferredSize, NamedSizes, Scale
 
 # Values of one statement that are looked at in one stage: long runs repeat themselves.
 MOST_VALUES = 64
@@ -82,7 +82,7 @@ class Slope:
         return f"{self.exponent:.2f} +- {self.error:.2f}"
 
 
-def measure(prepared: Prepared, scale: Scale, env: Mapping[str, object], *, widths: Sequence[int], seeds: Sequence[int],
+def measure(prepared: ExecutedProgram, scale: Scale, env: Mapping[str, object], *, widths: Sequence[int], seeds: Sequence[int],
             tolerance: float, progress: Callable[[int, int], None] | None = None) -> Scale:
     """The scale with slopes measured on networks of several widths.
 
@@ -110,8 +110,8 @@ def measure(prepared: Prepared, scale: Scale, env: Mapping[str, object], *, widt
     return replace(scale, names=names, measured=tuple(ordered))
 
 
-def _with_slopes(name: Name, slopes: Mapping[tuple[str, str], Slope]) -> Name:
-    def add(sizes: Mapping[str, Size], what: str) -> dict[str, Size]:
+def _with_slopes(name: NamedSizes, slopes: Mapping[tuple[str, str], Slope]) -> NamedSizes:
+    def add(sizes: Mapping[str, InferredSize], what: str) -> dict[str, InferredSize]:
         return {stage: replace(s, slope=slopes.get((name.name, what + stage))) for stage, s in sizes.items()}
 
     return replace(name, sizes=add(name.sizes, ""), changes=add(name.changes, "change, "))
@@ -151,7 +151,7 @@ def _drift(x: np.ndarray, logs: np.ndarray, errors: np.ndarray) -> tuple[float, 
 # --- one network ---------------------------------------------------------------------------------------------
 
 
-def _sizes(prepared: Prepared, env: Mapping[str, object], width: int, seed: int) -> dict[Key, float]:
+def _sizes(prepared: ExecutedProgram, env: Mapping[str, object], width: int, seed: int) -> dict[Key, float]:
     """The sizes of a network's names and of their changes."""
     with np.errstate(all="ignore"):
         frozen = _Recorder(prepared, env, width, seed, frozen=True, still={})
@@ -169,7 +169,7 @@ class _Recorder(Interpreter):
         still: the values of a frozen run, to subtract.
     """
 
-    def __init__(self, prepared: Prepared, env: Mapping[str, object], width: int, seed: int, *, frozen: bool,
+    def __init__(self, prepared: ExecutedProgram, env: Mapping[str, object], width: int, seed: int, *, frozen: bool,
                  still: Mapping[Place, list[np.ndarray]]):
         super().__init__(prepared.differentiated, env, width, seed, blocks=False)
         self.shown, self.frozen, self.still = prepared.shown, frozen, still

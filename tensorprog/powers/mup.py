@@ -21,11 +21,11 @@ from tensorprog.ir.constants import constants_env
 from tensorprog.ir.program import Cell, GradStmt, Let, MatrixType, Program, Statement, walk
 from tensorprog.passes.rewrite import without_kernels
 from tensorprog.powers.declared import with_symmetric_objects
-from tensorprog.powers.entries import Constant, Entry, Mup, Update, Use
+from tensorprog.powers.entries import Constant, MultiplierUse, Mup, TrainableEntry, Update
 from tensorprog.powers.multiply import with_multipliers
 from tensorprog.powers.terms import BARE
 from tensorprog.powers.trainable import made_of_gradients, trainable_objects
-from tensorprog.powers.unknowns import Calculus, Solution
+from tensorprog.powers.unknowns import Calculus, Determined
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
 
@@ -45,7 +45,7 @@ def maximal_update(program: Program, optimizer: str, settings: Mapping[str, obje
     plain = program.with_body(without_kernels(program.body))
     trainable = trainable_objects(plain)
     _require_trained(plain, trainable)
-    solution = Solution()
+    solution = Determined()
     Calculus(plain, env, trainable, solution).run()
     _require_used(plain, trainable, solution)
     backward = _with_gradients(plain, env, trainable, solution)
@@ -66,7 +66,7 @@ def _require_trained(program: Program, trainable: Mapping[Cell, tuple[Statement,
         help="update what is to be trained by its gradient, as in `W -= eta * grad(loss, W)`")], program.source)
 
 
-def _require_used(program: Program, trainable: Mapping[Cell, tuple[Statement, ...]], solution: Solution) -> None:
+def _require_used(program: Program, trainable: Mapping[Cell, tuple[Statement, ...]], solution: Determined) -> None:
     for cell, updates in trainable.items():
         if cell not in solution.spreads or cell not in solution.updates:
             raise ProgramError([Diagnostic(
@@ -75,7 +75,7 @@ def _require_used(program: Program, trainable: Mapping[Cell, tuple[Statement, ..
 
 
 def _with_gradients(program: Program, env: Mapping[str, object], trainable: Mapping[Cell, object],
-                    solution: Solution) -> Calculus:
+                    solution: Determined) -> Calculus:
     """The calculus of the differentiated program, every unknown known."""
     from tensorprog.passes.differentiate import differentiate
 
@@ -110,15 +110,15 @@ def _constants(program: Program, backward: Calculus) -> tuple[Constant, ...]:
     return tuple(dict.fromkeys(c for c in found if c.span in changed))
 
 
-def _entry(cell: Cell, optimizer: str, solution: Solution, gradient: Fraction | None, uses: tuple[Use, ...]) -> Entry:
+def _entry(cell: Cell, optimizer: str, solution: Determined, gradient: Fraction | None, uses: tuple[MultiplierUse, ...]) -> TrainableEntry:
     axes = 2 if isinstance(cell.type, MatrixType) else 1 if cell.type.width else 0
     first = next(iter(solution.uses[cell].values()))
     later = tuple(u.relative for u in uses if cell.display in u.objects)
-    return Entry(cell, axes, optimizer, first, solution.spreads[cell], solution.updates[cell], gradient,
+    return TrainableEntry(cell, axes, optimizer, first, solution.spreads[cell], solution.updates[cell], gradient,
                  solution.why_spread[cell], solution.why_update[cell], later)
 
 
-def _uses(program: Program, solution: Solution) -> tuple[Use, ...]:
+def _uses(program: Program, solution: Determined) -> tuple[MultiplierUse, ...]:
     """The operations with a multiplier of their own, in program order."""
     found = []
     for var, span in ((s.var, s.span) for s in walk(program.body) if isinstance(s, Let)):
@@ -127,8 +127,8 @@ def _uses(program: Program, solution: Solution) -> tuple[Use, ...]:
         for cell, uses in users.items():
             relative = uses[var] + missing - next(iter(uses.values()))
             if relative:
-                found.append(Use(span, uses[var], missing, relative, (cell.display,)))
+                found.append(MultiplierUse(span, uses[var], missing, relative, (cell.display,)))
         if not users and (missing or solution.products.get(var)):
             written = solution.products.get(var, Fraction(0))
-            found.append(Use(span, written, missing, written + missing, ()))
+            found.append(MultiplierUse(span, written, missing, written + missing, ()))
     return tuple(found)

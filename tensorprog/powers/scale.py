@@ -32,7 +32,7 @@ STAGES = ("init", "one step", "later")
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class InferredSize:
     """What is inferred of a value or of its change: `power` with verdict 'inferred', or why there is none: 'zero',
     'grows' from step to step, 'negligible' of a change, 'undecided'. And the measured slope, if there is one.
 
@@ -91,13 +91,13 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class NamedSizes:
     """A name of the program: the sizes of its values and of what training has changed of them, by stage."""
 
     name: str
     kind: str
-    sizes: Mapping[str, Size]
-    changes: Mapping[str, Size]
+    sizes: Mapping[str, InferredSize]
+    changes: Mapping[str, InferredSize]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +105,10 @@ class Scale:
     """The sizes of all names. `measured` has the widths at which slopes were measured."""
 
     program: Program
-    names: Mapping[str, Name]
+    names: Mapping[str, NamedSizes]
     measured: tuple[int, ...] = ()
 
-    def __getitem__(self, name: str) -> Name:
+    def __getitem__(self, name: str) -> NamedSizes:
         return self.names[name]
 
     @property
@@ -117,7 +117,7 @@ class Scale:
         return not self.disagreements
 
     @property
-    def disagreements(self) -> list[tuple[str, str, Size]]:
+    def disagreements(self) -> list[tuple[str, str, InferredSize]]:
         """The sizes whose slopes disagree, with their names and stages."""
         return [(n.name, what, s) for n in self.names.values()
                 for group, prefix in ((n.sizes, ""), (n.changes, "change, "))
@@ -156,12 +156,12 @@ class Scale:
         return self.to_text()
 
 
-def _cell(size: Size | None) -> str:
+def _cell(size: InferredSize | None) -> str:
     return "" if size is None else size.text()
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class ExecutedProgram:
     """A program as it is executed: without gradients, with the places of its updates, and the names of its cells."""
 
     program: Program
@@ -171,7 +171,7 @@ class Prepared:
     decays: frozenset[tuple[Cell, Span | None]] = frozenset()
 
 
-def prepare(program: Program) -> Prepared:
+def prepare(program: Program) -> ExecutedProgram:
     """Differentiate a checked program, leaving every name in place."""
     from tensorprog.passes.differentiate import differentiate
     from tensorprog.passes.kernels import plan_kernels
@@ -181,7 +181,7 @@ def prepare(program: Program) -> Prepared:
     written_out = differentiate(plan_kernels(program, reporter), reporter)
     reporter.raise_errors()
     updates = trainable_objects(with_symmetric_objects(plain))
-    return Prepared(program, written_out, update_places(updates), _names_of_cells(plain), decay_places(plain, updates))
+    return ExecutedProgram(program, written_out, update_places(updates), _names_of_cells(plain), decay_places(plain, updates))
 
 
 def _names_of_cells(program: Program) -> dict[Cell, str]:
@@ -195,7 +195,7 @@ def _names_of_cells(program: Program) -> dict[Cell, str]:
     return found
 
 
-def inferred(prepared: Prepared, settings: Mapping[str, object] | None = None) -> Scale:
+def inferred(prepared: ExecutedProgram, settings: Mapping[str, object] | None = None) -> Scale:
     """The powers of a prepared program."""
     execution = Execution(prepared.differentiated, constants_env(prepared.program, settings or {}), prepared.updates,
                           prepared.decays)
@@ -204,7 +204,7 @@ def inferred(prepared: Prepared, settings: Mapping[str, object] | None = None) -
     return Scale(prepared.program, {name: _name(name, prepared, execution) for name in order})
 
 
-def _first_record(prepared: Prepared, execution: Execution):
+def _first_record(prepared: ExecutedProgram, execution: Execution):
     """The order in which names get values."""
     first: dict[str, int] = {}
     for position, (cell, _) in enumerate(execution.records):
@@ -213,7 +213,7 @@ def _first_record(prepared: Prepared, execution: Execution):
     return lambda name: first.get(name, len(execution.records))
 
 
-def _name(name: str, prepared: Prepared, execution: Execution) -> Name:
+def _name(name: str, prepared: ExecutedProgram, execution: Execution) -> NamedSizes:
     cells = [c for c, shown in prepared.shown.items() if shown == name]
     sizes, changes = {}, {}
     for stage, label in enumerate(STAGES):
@@ -225,7 +225,7 @@ def _name(name: str, prepared: Prepared, execution: Execution) -> Name:
             parts = [_after_one_step(cells, execution, stage), *(largest(execution.gained.get(c, ZERO)) for c in cells)]
             moved = _size(joined(map(change, values)), grows, *parts)
             changes[label] = replace(moved, verdict="negligible") if moved.verdict == "zero" else moved
-    return Name(name, _kind(cells[0].type), sizes, changes)
+    return NamedSizes(name, _kind(cells[0].type), sizes, changes)
 
 
 def _without_training(cells: list[Cell], execution: Execution) -> int | None:
@@ -240,16 +240,16 @@ def _after_one_step(cells: list[Cell], execution: Execution, stage: int) -> int 
     return largest(joined(change(execution.records[c, 1]) for c in cells if (c, 1) in execution.records))
 
 
-def _size(value: Value, grows: bool, *smaller: int | None) -> Size:
+def _size(value: Value, grows: bool, *smaller: int | None) -> InferredSize:
     power = fraction(largest(value))
     if grows:
-        return Size(None, "grows")
+        return InferredSize(None, "grows")
     if power is None:
-        return Size(None, "zero")
+        return InferredSize(None, "zero")
     if not is_sure(value):
-        return Size(None, "undecided")
+        return InferredSize(None, "undecided")
     parts = [power, *(fraction(p) for p in (*smaller, largest(scattered(value))) if p is not None)]
-    return Size(power, "inferred", min(parts))
+    return InferredSize(power, "inferred", min(parts))
 
 
 def _kind(type: Type) -> str:

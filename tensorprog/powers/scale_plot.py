@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tensorprog.powers.measure import Slope
-    from tensorprog.powers.scale import Name, Scale, Size
+    from tensorprog.powers.scale import InferredSize, NamedSizes, Scale
 
 COLORS = {"init": "#4477aa", "one step": "#228833", "later": "#ccbb44", "change, one step": "#ee6677",
           "change, later": "#aa3377"}
@@ -37,7 +37,7 @@ def plot(scale: Scale, path: str | os.PathLike[str]) -> None:
     save(figure, path)
 
 
-def _panel(axes: Axes, scale: Scale, name: Name) -> None:
+def _panel(axes: Axes, scale: Scale, name: NamedSizes) -> None:
     sizes = {**name.sizes, **{f"change, {stage}": size for stage, size in name.changes.items()}}
     wrong = any(size.agrees is False for size in sizes.values())
     axes.set_title(name.name, fontsize="medium", color=WRONG if wrong else "black")
@@ -53,7 +53,7 @@ def _panel(axes: Axes, scale: Scale, name: Name) -> None:
                     bbox_to_anchor=(0.5, -0.2))
 
 
-def _sizes(axes: Axes, label: str, size: Size, slope: Slope) -> None:
+def _sizes(axes: Axes, label: str, size: InferredSize, slope: Slope) -> None:
     """Measured sizes, and a line of the inferred slope through their middle."""
     widths, values = np.array(slope.widths, dtype=float), np.array(slope.sizes)
     color = COLORS[label]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from tensorprog.diagnostics import Source, Span
-from tensorprog.powers.entries import Entry, Mup, Row, Use
+from tensorprog.powers.entries import GaugeRow, MultiplierUse, Mup, TrainableEntry
 from tensorprog.powers.unknowns import Reason
 
 TITLES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "muon": "Muon"}
@@ -35,17 +35,17 @@ def excerpt(source: Source, span: Span | None) -> str:
 # --- gauges --------------------------------------------------------------------------------------------------
 
 
-def table_3(entry: Entry) -> Row:
+def table_3(entry: TrainableEntry) -> GaugeRow:
     """The gauge without multipliers."""
     return entry.plain
 
 
-def table_8(entry: Entry) -> Row:
+def table_8(entry: TrainableEntry) -> GaugeRow:
     """The gauge in which all but width x width matrices have a spread that does not depend on n."""
     return entry.plain if entry.axes == 2 else entry.in_gauge(entry.plain.spread)
 
 
-def abc(entry: Entry) -> tuple[Fraction | None, ...]:
+def abc(entry: TrainableEntry) -> tuple[Fraction | None, ...]:
     """The exponents a, b, c of TP IV in the gauge c = 0 for SGD; a, b, c, d of TP IVb for others (Table 8's gauge)."""
     if entry.rule == "sgd":
         # The multiplier moves the rate by its square (TP IV, Eq. 5): half of the rate's power makes c = 0.
@@ -85,7 +85,7 @@ def to_text(found: Mup, base: int | None = None) -> str:
     return "\n".join([*lines, "why", *(f"  {line}" for line in reasons(found))])
 
 
-def _columns(found: Mup, gauge: Callable[[Entry], Row]) -> Columns:
+def _columns(found: Mup, gauge: Callable[[TrainableEntry], GaugeRow]) -> Columns:
     rows = [gauge(e) for e in found.entries]
     columns = [("", [e.name for e in found.entries]),
                ("initial spread", [power_of("r", r.spread) for r in rows]),
@@ -98,7 +98,7 @@ def _columns(found: Mup, gauge: Callable[[Entry], Row]) -> Columns:
     return [*columns, ("weight decay", [power_of("r", r.decay) for r in rows])]
 
 
-def _multipliers(entry: Entry, row: Row) -> str:
+def _multipliers(entry: TrainableEntry, row: GaugeRow) -> str:
     """The multiplier of the first use, and those of others where they differ."""
     later = [f"{power_of('r', row.multiplier + other)} in a later use" for other in dict.fromkeys(entry.later)]
     return ", ".join([power_of("r", row.multiplier), *later])
@@ -142,7 +142,7 @@ def _constant_lines(found: Mup) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _already(use: Use) -> str:
+def _already(use: MultiplierUse) -> str:
     if use.missing == 0:
         return ", as it is"
     return f", of which the program has {power_of('n', use.written)}" if use.written and not use.objects else ""
@@ -165,7 +165,7 @@ def reasons(found: Mup) -> list[str]:
     return lines
 
 
-def _why_spread(found: Mup, entry: Entry) -> str:
+def _why_spread(found: Mup, entry: TrainableEntry) -> str:
     return (f"the spread is {power_of('n', entry.plain.spread)}: {_use(found, entry.why_spread)} times an initial "
             "entry, and it is to be of order one")
 
@@ -177,7 +177,7 @@ def _use(found: Mup, why: Reason) -> str:
     return f"`{text}` (line {why.span.line}) is{own} {power_of('n', why.power - why.written)}"
 
 
-def _why_rate(found: Mup, entry: Entry) -> str:
+def _why_rate(found: Mup, entry: TrainableEntry) -> str:
     row = entry.plain
     update = (f"{_use(found, entry.why_update)} times an update's entry, which is to be "
               f"{power_of('n', entry.update + entry.multiplier)} then")
@@ -215,7 +215,7 @@ def to_json(found: Mup) -> str:
     return json.dumps(table)
 
 
-def _entry_json(found: Mup, entry: Entry) -> dict[str, object]:
+def _entry_json(found: Mup, entry: TrainableEntry) -> dict[str, object]:
     row, written = entry.plain, entry.as_written
     result = {"std": _exponent(row.spread), "multiplier": _exponent(entry.later[0] if entry.later else Fraction(0)),
               "lr": _exponent(row.rate), "optimizer": entry.rule, "gradient": _exponent(row.gradient),

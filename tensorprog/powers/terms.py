@@ -29,7 +29,7 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class PowerTerm:
     """What is known of a term besides its power.
 
     Attributes:
@@ -51,16 +51,16 @@ class Term:
     summed: bool = False
 
 
-Value = Mapping[Term, Fraction]
+Value = Mapping[PowerTerm, Fraction]
 
 ZERO: Value = {}
-ONE: Value = {Term(NUMBER): Fraction(0)}
-GIVEN: Value = {Term(DATA): Fraction(0)}
+ONE: Value = {PowerTerm(NUMBER): Fraction(0)}
+GIVEN: Value = {PowerTerm(DATA): Fraction(0)}
 
 
 def joined(values: Iterable[Value]) -> Value:
     """The value of a sum: of equal terms the largest power."""
-    found: dict[Term, Fraction] = {}
+    found: dict[PowerTerm, Fraction] = {}
     for value in values:
         for term, power in value.items():
             found[term] = max(power, found.get(term, power))
@@ -79,7 +79,7 @@ def averaged(value: Value) -> Value:
             for term, p in value.items()}
 
 
-def relabelled(value: Value, change: Callable[[Term], Term]) -> Value:
+def relabelled(value: Value, change: Callable[[PowerTerm], PowerTerm]) -> Value:
     """The value with its terms changed; where two become one, the larger power stays."""
     return joined({change(term): power} for term, power in value.items())
 
@@ -100,7 +100,7 @@ def product(left: Value, right: Value, site: Var) -> Value:
     return joined({_together(a, b, site): p + q} for a, p in left.items() for b, q in right.items())
 
 
-def _together(a: Term, b: Term, site: Var) -> Term:
+def _together(a: PowerTerm, b: PowerTerm, site: Var) -> PowerTerm:
     kinds = {a.kind, b.kind}
     if NUMBER in kinds:
         return b if a.kind == NUMBER else a  # as in (1 + g) * x
@@ -108,4 +108,4 @@ def _together(a: Term, b: Term, site: Var) -> Term:
         one = b if a.kind == DATA else a
         return one if one.kind != BARE else replace(one, kind=ACTIVE, site=site, named=False)
     parts = tuple(sorted((*a.parts, *b.parts), key=lambda u: (u.cell.name, u.part)))
-    return Term(ACTIVE, parts, site, written=a.written + b.written)
+    return PowerTerm(ACTIVE, parts, site, written=a.written + b.written)

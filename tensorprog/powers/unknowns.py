@@ -73,7 +73,7 @@ from tensorprog.powers.terms import (
     ONE,
     UPDATE,
     ZERO,
-    Term,
+    PowerTerm,
     Unknown,
     Value,
     averaged,
@@ -100,7 +100,7 @@ class Reason:
 
 
 @dataclass(slots=True)
-class Solution:
+class Determined:
     """The unknowns that are determined, with reasons: spreads, largest updates, multipliers by operation.
 
     `uses` has the operations in which each object is used, the first one first, and `products` those that sum a product
@@ -125,7 +125,7 @@ class Calculus:
     epsilon in a denominator.
     """
 
-    def __init__(self, program: Program, env: Mapping[str, object], trainable: Iterable[Cell], solution: Solution,
+    def __init__(self, program: Program, env: Mapping[str, object], trainable: Iterable[Cell], solution: Determined,
                  solving: bool = True, gradients: Collection[Var | Cell] = ()):
         self.program = program
         self.trainable = frozenset(trainable)
@@ -147,8 +147,8 @@ class Calculus:
         if power is None:
             return ZERO
         if isinstance(cell.type, MatrixType):
-            return {Term(ACTIVE, random=True): power - HALF}
-        return {Term(ACTIVE): power}
+            return {PowerTerm(ACTIVE, random=True): power - HALF}
+        return {PowerTerm(ACTIVE): power}
 
     def run(self) -> None:
         """All statements, until nothing changes; then once more, so that every bound on updates is a final one."""
@@ -206,7 +206,7 @@ class Calculus:
         if isinstance(term, MatrixTerm):
             return scaled(self.cell(term.cell, None), power)
         powers = [self.power(self.of.get(v, ZERO)) for v in (term.left, term.right)]
-        return ZERO if None in powers else {Term(ACTIVE): power + sum(powers)}
+        return ZERO if None in powers else {PowerTerm(ACTIVE): power + sum(powers)}
 
     def _function(self, term: FunctionTerm, span: Span | None) -> Value:
         """A function of matrices that are made by updates, the power that of its entries."""
@@ -217,10 +217,10 @@ class Calculus:
         if None in powers:
             return ZERO
         if term.fn == PRODUCT:
-            return {Term(ACTIVE): sum(powers) + 1}
+            return {PowerTerm(ACTIVE): sum(powers) + 1}
         # Of finite rank and with singular values of 1: entries are 1/n, as those of an outer product with operator norm
         # 1.
-        return {Term(ACTIVE): Fraction(-1) if term.fn == POLAR else powers[1] - powers[0] - 1}
+        return {PowerTerm(ACTIVE): Fraction(-1) if term.fn == POLAR else powers[1] - powers[0] - 1}
 
     def _dot(self, left: Value, right: Value, span: Span | None) -> Value:
         """The sum over all n**2 entries: terms in step, but n**(3/2) of the independent ones of a random matrix."""
@@ -230,14 +230,14 @@ class Calculus:
         random = any(t.random for v in (left, right) for t in v)
         # <outer(u, v), W> = <u, W v>: each coordinate of W v is a sum of independent terms, n**(1/2), and u may be in
         # step with it.
-        return {Term(NUMBER): sum(powers) + (Fraction(3, 2) if random else 2)}
+        return {PowerTerm(NUMBER): sum(powers) + (Fraction(3, 2) if random else 2)}
 
     def cell(self, cell: Cell, site: Var | None) -> Value:
         """What a cell holds: for a trainable object its unknowns."""
         if cell not in self.trainable:
             return self.of.get(cell, ZERO)
         matrix = isinstance(cell.type, MatrixType)
-        return {Term(BARE, (Unknown(cell, part),), site, random=matrix and part == INITIAL): Fraction(0)
+        return {PowerTerm(BARE, (Unknown(cell, part),), site, random=matrix and part == INITIAL): Fraction(0)
                 for part in (INITIAL, UPDATE)}
 
     # --- operations ---
@@ -279,7 +279,7 @@ class Calculus:
             return ZERO
         # Independent entries add up to n**(1/2) (central limit), updates to n, since they are in step with what
         # training makes (law of large numbers): TP IV, 7.1.
-        return joined({Term(ACTIVE, t.parts, site, written=t.written): p + power + (HALF if t.random else 1)}
+        return joined({PowerTerm(ACTIVE, t.parts, site, written=t.written): p + power + (HALF if t.random else 1)}
                       for t, p in matrix.items())
 
     def _elementwise(self, op: Elementwise | FunctionTerm, args: list[Value], var: Var | None, span: Span | None) -> Value:
@@ -302,8 +302,8 @@ class Calculus:
             return ONE
         power = self.used(args[0], span, exactly=f"the argument of {op.fn}" + "'" * op.order)
         if power is None or power >= 0 or op.order or not NONLINEARITIES[op.fn].vanishes_at_zero:
-            return {Term(ACTIVE): Fraction(0)}
-        return {Term(ACTIVE): power}  # of gradients that vanish: f(x) is about f'(0) x
+            return {PowerTerm(ACTIVE): Fraction(0)}
+        return {PowerTerm(ACTIVE): power}  # of gradients that vanish: f(x) is about f'(0) x
 
     def _with_constants(self, operands: tuple[Var | MatrixTerm, ...], args: list[Value]) -> list[Value]:
         """The terms of a sum; a number beside what is made of gradients gets the power of that."""
@@ -336,7 +336,7 @@ class Calculus:
 
     def _as_used(self, value: Value, span: Span | None) -> Value:
         power = self.used(value, span)
-        return ZERO if power is None else {Term(ACTIVE): power}
+        return ZERO if power is None else {PowerTerm(ACTIVE): power}
 
     def _divided(self, top: Value, bottom: Value, site: Var, span: Span | None) -> Value:
         power = number_power(bottom)
@@ -346,7 +346,7 @@ class Calculus:
         if below is None or not top:
             return ZERO
         above = top if is_bare(top) else self._as_used(top, span)
-        return product(above, {Term(ACTIVE): -below}, site)
+        return product(above, {PowerTerm(ACTIVE): -below}, site)
 
     def _power_of(self, args: list[Value], op: Elementwise, span: Span | None) -> Value:
         exponent = self.numbers.get(op.args[1])
@@ -363,8 +363,8 @@ class Calculus:
             return scaled(ONE, number * degree)
         power = self.used(arg, span)
         if power is None:
-            return ZERO if degree > 0 else {Term(ACTIVE): Fraction(0)}
-        return {Term(ACTIVE): power * degree}
+            return ZERO if degree > 0 else {PowerTerm(ACTIVE): Fraction(0)}
+        return {PowerTerm(ACTIVE): power * degree}
 
     # --- requirements ---
 
@@ -372,7 +372,7 @@ class Calculus:
         """The power of a value of which all unknowns are known."""
         return max((self._known(t, p) for t, p in value.items()), default=None)
 
-    def _known(self, term: Term, power: Fraction) -> Fraction:
+    def _known(self, term: PowerTerm, power: Fraction) -> Fraction:
         s = self.solution
         for unknown in term.parts:
             power += (s.spreads if unknown.part == INITIAL else s.updates).get(unknown.cell, Fraction(0))
@@ -418,7 +418,7 @@ class Calculus:
                 self._undecided(f"where a value of order n^({excess}) should get a multiplier", span)
             self._multiply(term, -excess)
 
-    def _multiply(self, term: Term, power: Fraction) -> None:
+    def _multiply(self, term: PowerTerm, power: Fraction) -> None:
         s = self.solution
         s.multipliers[term.site] = s.multipliers.get(term.site, Fraction(0)) + power
 
@@ -450,12 +450,12 @@ class Calculus:
             elif nonlinear and term.summed and not term.parts and term.site is not None:
                 self.solution.products.setdefault(term.site, term.written)
 
-    def _place(self, term: Term, span: Span | None) -> Span | None:
+    def _place(self, term: PowerTerm, span: Span | None) -> Span | None:
         return self.spans.get(term.site) or span
 
     def _undecided(self, what: str, span: Span | None) -> NoReturn:
         undecided(self.program.source, what, span)
 
 
-def _updates(term: Term) -> bool:
+def _updates(term: PowerTerm) -> bool:
     return any(u.part == UPDATE for u in term.parts)

@@ -32,24 +32,24 @@ from tensorprog.ir.program import (
     written,
 )
 from tensorprog.passes.rewrite import in_loops, map_indices, with_own_variables
-from tensorprog.series.linear import NONE, STATE, At, Linear, NotLinear, has_width
+from tensorprog.series.linear import NONE, STATE, NotSuperposable, PlacedStatement, StateDependence, has_width
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class NumberProduct:
     """A product of temporaries over others, with a sign."""
 
     negative: bool = False
     factors: tuple[Var, ...] = ()
     divisors: tuple[Var, ...] = ()
 
-    def times(self, factor: Var) -> Number:
+    def times(self, factor: Var) -> NumberProduct:
         return replace(self, factors=(*self.factors, factor))
 
-    def over(self, divisor: Var) -> Number:
+    def over(self, divisor: Var) -> NumberProduct:
         return replace(self, divisors=(*self.divisors, divisor))
 
-    def negated(self) -> Number:
+    def negated(self) -> NumberProduct:
         return replace(self, negative=not self.negative)
 
     def of(self, value: Var, builder: Builder) -> Var:
@@ -62,7 +62,7 @@ class Number:
 
 
 @dataclass(slots=True, eq=False)
-class Source:
+class StepSource:
     """A source of a training step.
 
     Attributes:
@@ -76,11 +76,11 @@ class Source:
         axes: loops over the entries of the number, if that is an array.
     """
 
-    at: At
+    at: PlacedStatement
     term: int | None
     around: tuple[For, ...]
     closure: set[Var | Cell] = field(default_factory=set)
-    landed: dict[Cell, list[At]] = field(default_factory=dict)
+    landed: dict[Cell, list[PlacedStatement]] = field(default_factory=dict)
     coefficients: dict[Cell, Cell] = field(default_factory=dict)
     origin: dict[Cell, Cell] = field(default_factory=dict)
     axes: tuple[For, ...] = ()
@@ -90,30 +90,30 @@ class Source:
         """The loops over all its numbers."""
         return (*self.around, *self.axes)
 
-    def number(self) -> Number:
+    def number(self) -> NumberProduct:
         """What it multiplies a vector by."""
         statement = self.at.statement
         if self.term is not None:
             assert isinstance(statement, MatStore | MatAccum)
-            return Number().times(statement.terms[self.term].coef)
+            return NumberProduct().times(statement.terms[self.term].coef)
         op = self.at.op
         assert isinstance(op, Elementwise | Contract)
         left, right = op.args if isinstance(op, Elementwise) else (op.left, op.right)
         if isinstance(op, Elementwise) and op.fn == "div":
-            return Number().over(right)
-        return Number().times(right if has_width(left) else left)
+            return NumberProduct().over(right)
+        return NumberProduct().times(right if has_width(left) else left)
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
     """A name whose sum is added to another, times a number; `load` read it, if it has changed since."""
 
-    number: Number
+    number: NumberProduct
     cell: Cell
     load: Var | None = None
 
 
-def all_flows(linear: Linear) -> dict[int, list[Flow]]:
+def all_flows(linear: StateDependence) -> dict[int, list[Flow]]:
     """By statement that adds to a sum (its `id`), the names whose sums it adds, with their numbers.
 
     Raises:
@@ -122,7 +122,7 @@ def all_flows(linear: Linear) -> dict[int, list[Flow]]:
     return {id(at.statement): _flows_of(linear, at) for at in linear.places if linear.is_landing(at.statement)}
 
 
-def _flows_of(linear: Linear, at: At) -> list[Flow]:
+def _flows_of(linear: StateDependence, at: PlacedStatement) -> list[Flow]:
     """The names whose sums a statement adds to another, with their numbers.
 
     Raises:
@@ -130,12 +130,12 @@ def _flows_of(linear: Linear, at: At) -> list[Flow]:
     """
     statement, found = at.statement, []
 
-    def named(number: Number, cell: Cell, items: tuple, load: Var | None = None) -> None:
+    def named(number: NumberProduct, cell: Cell, items: tuple, load: Var | None = None) -> None:
         if tuple(items) != tuple(statement.items):
-            raise NotLinear("elements that change places")
+            raise NotSuperposable("elements that change places")
         found.append(Flow(number, cell, load if load is not None and _is_stale(linear, load, cell, at) else None))
 
-    def taken_apart(value: Var, number: Number) -> None:
+    def taken_apart(value: Var, number: NumberProduct) -> None:
         if STATE not in linear.kinds.get(value, NONE):
             return  # what a source made of it is counted where that lands
         match linear.makers[value].op:
@@ -152,27 +152,27 @@ def _flows_of(linear: Linear, at: At) -> list[Flow]:
             case Elementwise(fn="div", order=0, args=(a, b)) if b.type == SCALAR:
                 taken_apart(a, number.over(b))
             case _:
-                raise NotLinear("a sum that is changed on its way")
+                raise NotSuperposable("a sum that is changed on its way")
 
     match statement:
         case Store(value=value) | Accum(value=value):
-            taken_apart(value, Number())
+            taken_apart(value, NumberProduct())
         case MatStore(terms=terms) | MatAccum(terms=terms):
             for term in terms:
                 if isinstance(term, MatrixTerm):
                     if term.transposed:
-                        raise NotLinear("a transposed sum")
-                    named(Number() if term.coef is None else Number().times(term.coef), term.cell, term.items)
+                        raise NotSuperposable("a transposed sum")
+                    named(NumberProduct() if term.coef is None else NumberProduct().times(term.coef), term.cell, term.items)
     return found
 
 
-def _is_stale(linear: Linear, load: Var, cell: Cell, at: At) -> bool:
+def _is_stale(linear: StateDependence, load: Var, cell: Cell, at: PlacedStatement) -> bool:
     """Whether a name changes between a load of it and a statement."""
     first, last = linear.position(linear.makers[load].statement), linear.position(at.statement)
     return any(written(p.statement) is cell for p in linear.places[first:last])
 
 
-def sources_of(linear: Linear, flows: Mapping[int, list[Flow]], builder: Builder) -> list[Source]:
+def sources_of(linear: StateDependence, flows: Mapping[int, list[Flow]], builder: Builder) -> list[StepSource]:
     """The sources of a program that get to sums, with the families of their numbers.
 
     Raises:
@@ -181,12 +181,12 @@ def sources_of(linear: Linear, flows: Mapping[int, list[Flow]], builder: Builder
     found = []
     for at in linear.sources():
         for term in _numbered(linear, at):
-            source = Source(at, term, linear.context(at))
+            source = StepSource(at, term, linear.context(at))
             _follow(linear, source)
             number = source.number()
             shape = number.factors[0].type.shape if number.factors else ()
             if any(v.type.shape for v in number.divisors):
-                raise NotLinear("an array of divisors")
+                raise NotSuperposable("an array of divisors")
             source.axes = tuple(For(builder.names.fresh("k"), IntLit(0), size, 1, ()) for size in shape)
             if source.landed:
                 found.append(source)
@@ -198,21 +198,21 @@ def sources_of(linear: Linear, flows: Mapping[int, list[Flow]], builder: Builder
             while more := {cell for cell, others in added if others & reached} - reached:
                 reached |= more
             if reached & set(source.origin):
-                raise NotLinear("a source that gets to a sum in two ways")
+                raise NotSuperposable("a source that gets to a sum in two ways")
             source.origin |= dict.fromkeys(reached, origin)
         for cell in sorted(source.origin, key=lambda c: c.name):
             source.coefficients[cell] = builder.cell(f"{cell.display}_moved", SCALAR, len(source.loops))
     return found
 
 
-def _numbered(linear: Linear, at: At) -> list[int | None]:
+def _numbered(linear: StateDependence, at: PlacedStatement) -> list[int | None]:
     """The terms of a matrix's update that are sources; None for a temporary."""
     if isinstance(at.statement, Let):
         return [None]
     return [k for k, term in enumerate(at.statement.terms) if linear.is_source_term(term)]
 
 
-def _follow(linear: Linear, source: Source) -> None:
+def _follow(linear: StateDependence, source: StepSource) -> None:
     """Find what depends on a source within its loops, and where it lands."""
     at = source.at
     if source.term is not None:
@@ -237,12 +237,13 @@ def _follow(linear: Linear, source: Source) -> None:
 class SumsAsNumbers:
     """Rewrites what depends on states: sums become their numbers, averages sums over numbers times kernels."""
 
-    def __init__(self, linear: Linear, flows: Mapping[int, list[Flow]], sources: list[Source], readings: Mapping[Var, At],
-                 kernels: Mapping[tuple[Var, Source, Cell], Cell], extents: Mapping[Cell, tuple[IntExpr, ...]],
+    def __init__(self, linear: StateDependence, flows: Mapping[int, list[Flow]], sources: list[StepSource],
+                 readings: Mapping[Var, PlacedStatement],
+                 kernels: Mapping[tuple[Var, StepSource, Cell], Cell], extents: Mapping[Cell, tuple[IntExpr, ...]],
                  builder: Builder):
         self.linear, self.flows, self.sources, self.readings, self.kernels = linear, flows, sources, readings, kernels
         self.extents, self.builder = extents, builder
-        self.kept: dict[tuple[Source, Var], Cell] = {}
+        self.kept: dict[tuple[StepSource, Var], Cell] = {}
         self.stale = {f.load: f.cell for found in flows.values() for f in found if f.load is not None}
 
     def block(self, body: tuple[Statement, ...], loops: tuple[For, ...] = ()) -> tuple[Statement, ...]:
@@ -271,13 +272,13 @@ class SumsAsNumbers:
             self._add_flows(statement, self.flows[id(statement)], {})
         elif self.linear.is_landing(statement) and not self._is_elementwise(statement, loops) \
                 and (isinstance(statement, Store | MatStore) or self.flows[id(statement)]):
-            raise NotLinear("a sum that is replaced or changed in a loop")
+            raise NotSuperposable("a sum that is replaced or changed in a loop")
         for source in self.sources:
             if source.at.statement is statement:
                 self._add_source(source)
 
     def _context(self, loops: tuple[For, ...]) -> tuple[For, ...]:
-        return self.linear.context(At(None, loops))
+        return self.linear.context(PlacedStatement(None, loops))
 
     # --- readings ---
 
@@ -291,7 +292,7 @@ class SumsAsNumbers:
         entry = tuple(IntSym(name, "loop") for name in axes)
         for (var, source, state), kernel in self.kernels.items():
             if var is let.var:
-                def term(items: tuple[IntExpr, ...], source: Source = source, state: Cell = state,
+                def term(items: tuple[IntExpr, ...], source: StepSource = source, state: Cell = state,
                          kernel: Cell = kernel) -> None:
                     number = builder.load(source.coefficients[state], items, SCALAR)
                     value = builder.mul(number, builder.load(kernel, (*here, *entry, *items), SCALAR))
@@ -304,7 +305,7 @@ class SumsAsNumbers:
                     builder.append(statement)
         builder.append(replace(let, op=Load(total, here)))
 
-    def _for_all(self, source: Source, make) -> None:
+    def _for_all(self, source: StepSource, make) -> None:
         """Statements for all numbers of a source, in loops of their own."""
         own, values = with_own_variables(source.loops, self.builder.names)
         with self.builder.nested() as made:
@@ -314,13 +315,13 @@ class SumsAsNumbers:
 
     # --- sums ---
 
-    def _add_source(self, source: Source) -> None:
+    def _add_source(self, source: StepSource) -> None:
         """A source's number goes to the names that it lands in."""
         builder = self.builder
         for cell, places in source.landed.items():
             if any(isinstance(p.statement, Store | MatStore) for p in places):
                 if source.around or source.term is None and len(places) > 1:
-                    raise NotLinear("a sum that is replaced in a loop")
+                    raise NotSuperposable("a sum that is replaced in a loop")
             number = source.number()
             with builder.nested() as made:
                 if source.axes:
@@ -343,7 +344,7 @@ class SumsAsNumbers:
             self._for_all(source, lambda items, cell=cell, kept=kept: self.builder.append(
                 Store(kept, items, self.builder.load(cell, items, SCALAR), span=self.builder.span)))
 
-    def _coefficients(self, source: Source, flow: Flow) -> Cell:
+    def _coefficients(self, source: StepSource, flow: Flow) -> Cell:
         return source.coefficients[flow.cell] if flow.load is None else self.kept[source, flow.load]
 
     def _add_flows(self, statement: Statement, flows: list[Flow], again: Mapping[Var, Var]) -> None:
@@ -379,12 +380,12 @@ class SumsAsNumbers:
             return
         if any(p.var in self.readings for p in inside if isinstance(p.statement, Let)) or any(
                 s.at in inside or any(p in inside for places in s.landed.values() for p in places) for s in self.sources):
-            raise NotLinear("a loop over elements that does more")
+            raise NotSuperposable("a loop over elements that does more")
         for place in moving:
             flows = self.flows[id(place.statement)]
             again: dict[Var, Var] = {}
             if any(f.load is not None for f in flows):
-                raise NotLinear("an element that changes before it is added")
+                raise NotSuperposable("an element that changes before it is added")
             for flow in flows:
                 for var in (*flow.number.factors, *flow.number.divisors):
                     again[var] = self._again(var, place)
@@ -401,7 +402,7 @@ class SumsAsNumbers:
                 and all(loop.start == IntLit(0) and loop.step == 1 and same_int(loop.stop, extent)
                         for loop, extent in zip(context, extents)))
 
-    def _again(self, var: Var, place: At) -> Var:
+    def _again(self, var: Var, place: PlacedStatement) -> Var:
         """A number of a loop's body in front of the loop."""
         at = self.linear.makers.get(var)
         context = self._context(place.loops)
@@ -409,7 +410,7 @@ class SumsAsNumbers:
             return var
         if operands(at.op) or any(
                 loop.var in loop_names(e) for loop in context for e in integers(at.statement)):
-            raise NotLinear("a number for each element")
+            raise NotSuperposable("a number for each element")
         return self.builder.let(at.op, var.type, var.name)
 
 

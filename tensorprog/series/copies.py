@@ -48,8 +48,8 @@ from tensorprog.passes.rewrite import (
     map_op_vars,
     with_own_variables,
 )
-from tensorprog.series.coefficients import Source
-from tensorprog.series.linear import NONE, At, Linear, NotLinear, has_width
+from tensorprog.series.coefficients import StepSource
+from tensorprog.series.linear import NONE, NotSuperposable, PlacedStatement, StateDependence, has_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class _Outer:
 class Copier:
     """Copies statements with temporaries, loops and names of their own."""
 
-    def __init__(self, linear: Linear, builder: Builder):
+    def __init__(self, linear: StateDependence, builder: Builder):
         self.linear, self.builder = linear, builder
         self.vars: dict[Var, Var] = {}
         self.names: dict[str, IntExpr] = {}
@@ -73,7 +73,7 @@ class Copier:
 
     # --- readings ---
 
-    def needed(self, at: At) -> set[Var | Cell]:
+    def needed(self, at: PlacedStatement) -> set[Var | Cell]:
         """What depends on states and is needed of the step for a reading, the states included."""
         region = self.linear.region(at)
         writers: dict[Var | Cell, list[Statement]] = {}
@@ -89,29 +89,29 @@ class Copier:
             found.add(value)
             if isinstance(value, Cell) and value in self.linear.sums:
                 if value not in self.linear.states:
-                    raise NotLinear("an average of a sum that is no state")
+                    raise NotSuperposable("an average of a sum that is no state")
                 continue
             for statement in writers.get(value, ()):
                 waiting += [*reads(statement), *cells_read(statement)]
         return found
 
-    def states_of(self, at: At) -> list[Cell]:
+    def states_of(self, at: PlacedStatement) -> list[Cell]:
         """The states that a reading reads."""
         needed = self.needed(at)
         found = needed & self.linear.states
         self._require_unchanged(at, needed, found)
         return sorted(found, key=lambda c: c.name)
 
-    def _require_unchanged(self, at: At, needed: set[Var | Cell], states: set[Cell]) -> None:
+    def _require_unchanged(self, at: PlacedStatement, needed: set[Var | Cell], states: set[Cell]) -> None:
         """Between a state's load and the reading, nothing may change the state."""
         places, end = self.linear.places, self.linear.position(at.statement)
         loads = [k for k, p in enumerate(places) if isinstance(p.statement, Let) and p.var in needed
                  and set(cells_read(p.statement)) & states and p.loops[:len(at.loops)][:1] == at.loops[:1]]
         first = min(loads, default=end)
         if any(written(p.statement) in states for p in places[first:end]):
-            raise NotLinear("a state that changes while it is read")
+            raise NotSuperposable("a state that changes while it is read")
 
-    def reading(self, at: At, target: Cell) -> tuple[Statement, ...]:
+    def reading(self, at: PlacedStatement, target: Cell) -> tuple[Statement, ...]:
         """Statements that compute a reading in its loops and store it."""
         needed = self.needed(at)
 
@@ -128,7 +128,7 @@ class Copier:
 
     # --- sources ---
 
-    def source(self, source: Source, state: Cell, target: Cell) -> tuple[Statement, ...]:
+    def source(self, source: StepSource, state: Cell, target: Cell) -> tuple[Statement, ...]:
         """Statements that compute, for each iteration of a source's loops, the inner product of what the source adds for
         the number one with a state, and store it."""
         builder, at = self.builder, source.at
@@ -185,7 +185,7 @@ class Copier:
             (rest, axes), (_, letters) = (op.right, op.right_axes), (op.left, op.left_axes)
         chosen = dict(zip(letters, entry))
         if len(set(axes)) < len(axes) or set(axes) - set(letters) - set(op.out_axes):
-            raise NotLinear("a sum over more than the numbers")
+            raise NotSuperposable("a sum over more than the numbers")
         value = self._fixed(rest)
         if set(axes) & set(chosen):
             shape = tuple(size for letter, size in zip(axes, rest.type.shape) if letter not in chosen)
@@ -196,7 +196,7 @@ class Copier:
             value = builder.let(Place(value, items, var.type.shape), var.type)
         return value
 
-    def _landed(self, statement: Statement, source: Source, state: Cell) -> Iterator[Var]:
+    def _landed(self, statement: Statement, source: StepSource, state: Cell) -> Iterator[Var]:
         """The inner products of what a statement adds to a sum with the state."""
         builder = self.builder
         items = tuple(substitute(i, self.names) for i in statement.items)
@@ -226,7 +226,7 @@ class Copier:
         applied = builder.contract(builder.load(state, items, state.type), outer.axes, array, outer.axes, "")
         return builder.moment(builder.mul(vector, applied))
 
-    def _outer(self, value: Var, source: Source, numbers: tuple[Var, ...] = ()) -> _Outer | None:
+    def _outer(self, value: Var, source: StepSource, numbers: tuple[Var, ...] = ()) -> _Outer | None:
         """What a source adds to a width x finite matrix as an outer product, as the gradient of `U @ x` is one."""
         at = self.linear.makers.get(value)
         match at and at.op:
@@ -242,14 +242,14 @@ class Copier:
             case _:
                 return None
 
-    def _vector(self, outer: _Outer, source: Source) -> Var:
+    def _vector(self, outer: _Outer, source: StepSource) -> Var:
         """The vector of an outer product, with its numbers."""
         vector = self._operand(outer.vector, source.closure)
         for number in outer.numbers:
             vector = self.builder.mul(self._fixed(number), vector)
         return vector
 
-    def _common_array(self, source: Source, state: Cell) -> _Outer | None:
+    def _common_array(self, source: StepSource, state: Cell) -> _Outer | None:
         """The outer product that has the array of all that a source adds to a state, if that is the same for all."""
         if isinstance(state.type, MatrixType):
             return None
@@ -314,7 +314,7 @@ class Copier:
             case Zero():
                 self.builder.append(*map_cells((statement,), self.cells))
             case MatStore() | MatAccum() | If():
-                raise NotLinear("a matrix within a step")
+                raise NotSuperposable("a matrix within a step")
 
     def _operand(self, var: Var, kept: set[Var | Cell]) -> Var:
         if var in kept:
@@ -339,4 +339,4 @@ class Copier:
         if isinstance(statement, For):
             names = loop_names(statement.start) | loop_names(statement.stop)
         if names & self.linear.steps:
-            raise NotLinear("vectors that depend on the step")
+            raise NotSuperposable("vectors that depend on the step")

@@ -17,7 +17,7 @@ from tensorprog.passes.rewrite import over_elements
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class DeclaredDraws:
     """A declared array without a width, and the input that holds its draws: [draws, *extents, *axes]."""
 
     input: str
@@ -44,13 +44,13 @@ def without_small_starts(program: Program, powers: Powers, env: Mapping[str, obj
         for i in program.initials))
 
 
-def declared_as_inputs(program: Program, draw: str, size: str, builder: Builder) -> tuple[Program, tuple[Declared, ...]]:
+def declared_as_inputs(program: Program, draw: str, size: str, builder: Builder) -> tuple[Program, tuple[DeclaredDraws, ...]]:
     """The program of one draw, which reads its declared arrays without a width from inputs, and these.
 
     Args:
         draw, size: the names of the index of the draw, and of the number of draws.
     """
-    declared: list[Declared] = []
+    declared: list[DeclaredDraws] = []
     body: list[Statement] = []
     inputs: list[Input] = []
     for initial in filter(is_finite, program.initials):
@@ -59,7 +59,7 @@ def declared_as_inputs(program: Program, draw: str, size: str, builder: Builder)
             body += _stored(initial, None, draw, builder)
             continue
         name = builder.names.fresh(f"{cell.name}_drawn")
-        declared.append(Declared(name, initial))
+        declared.append(DeclaredDraws(name, initial))
         inputs.append(Input(name, (IntSym(size, "size"), *shape_of(initial)), "real", span=cell.span))
         body += _stored(initial, name, draw, builder)
     initials = tuple(i for i in program.initials if not is_finite(i))

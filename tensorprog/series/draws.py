@@ -40,7 +40,7 @@ from tensorprog.passes.gaussian import affine_in_inputs
 from tensorprog.passes.hoist import hoisted, spread
 from tensorprog.passes.rewrite import map_blocks, map_cells, over_elements
 from tensorprog.passes.simplify import remove_unused, simplify, without_idle
-from tensorprog.series.declared_draws import Declared, declared_as_inputs, is_finite
+from tensorprog.series.declared_draws import DeclaredDraws, declared_as_inputs, is_finite
 
 
 class NestedDraws(Exception):
@@ -52,7 +52,7 @@ class NestedDraws(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class DrawSite:
     """A statement that draws numbers: the input that holds them, [draws, *extents], and what is around it, outermost
     first: loops, and conditions with whether they hold."""
 
@@ -90,7 +90,7 @@ class Gaussians:
     size: str
     random: frozenset[str]
     affine: frozenset[str]
-    declared: tuple[Declared, ...]
+    declared: tuple[DeclaredDraws, ...]
     given: frozenset[str]
 
 
@@ -125,18 +125,18 @@ def with_draws(program: Program) -> tuple[Program, Gaussians]:
     return limit, Gaussians(covariances, names, ranks, pairs, size, random, affine, declared, given)
 
 
-def _reads_a_draw(statement: Let, declared: tuple[Declared, ...]) -> bool:
+def _reads_a_draw(statement: Let, declared: tuple[DeclaredDraws, ...]) -> bool:
     return isinstance(statement.op, InputRef) and statement.op.name in {d.input for d in declared}
 
 
-def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iterator[Site]:
+def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iterator[DrawSite]:
     for statement in body:
         match statement:
             case Let(var=var, op=Fluctuation()):
                 loops = [a for a in around if isinstance(a, For)]
                 extents = tuple(extent(loops[: k + 1]) for k in range(len(loops)))
                 name = re.sub(r"(_\d+)+$", "", var.name)
-                yield Site(builder.names.fresh(f"{name}_drawn"), statement, around, (*extents, *var.type.shape))
+                yield DrawSite(builder.names.fresh(f"{name}_drawn"), statement, around, (*extents, *var.type.shape))
             case For(body=block):
                 yield from _sites(block, (*around, statement), builder)
             case If(condition=condition, then=then, orelse=orelse):
@@ -157,7 +157,7 @@ def extent(loops: list[For]) -> IntExpr:
 # --- covariances ---------------------------------------------------------------------------------------------
 
 
-def _covariance_program(program: Program, sites: list[Site], builder: Builder) -> tuple[Program, dict[str, tuple[int, int]]]:
+def _covariance_program(program: Program, sites: list[DrawSite], builder: Builder) -> tuple[Program, dict[str, tuple[int, int]]]:
     kept = [builder.cell(f"{s.input}_from", s.let.op.arg.type, len(s.loops)) for s in sites]
     cells = dict(zip((s.let.var for s in sites), kept))
 
@@ -188,7 +188,7 @@ def _covariance_program(program: Program, sites: list[Site], builder: Builder) -
     return without_idle(simplify(contract_cells(made))), pairs
 
 
-def _pair(one: Site, two: Site, first: Cell, second: Cell, result: Cell, builder: Builder) -> tuple[Statement, ...]:
+def _pair(one: DrawSite, two: DrawSite, first: Cell, second: Cell, result: Cell, builder: Builder) -> tuple[Statement, ...]:
     """The covariances of the numbers of two sites, in loops over both."""
     builder.span = one.let.span
     outer, inner = (_fresh_loops(site, builder) for site in (one, two))
@@ -208,7 +208,7 @@ def _pair(one: Site, two: Site, first: Cell, second: Cell, result: Cell, builder
     return body
 
 
-def _fresh_loops(site: Site, builder: Builder) -> list:
+def _fresh_loops(site: DrawSite, builder: Builder) -> list:
     """What is around a site, with loop variables of its own."""
     names: dict[str, IntExpr] = {}
     found = []
@@ -226,7 +226,7 @@ def _fresh_loops(site: Site, builder: Builder) -> list:
 # --- draws ---------------------------------------------------------------------------------------------------
 
 
-def _reading(program: Program, sites: list[Site], draw: str, size: str) -> Program:
+def _reading(program: Program, sites: list[DrawSite], draw: str, size: str) -> Program:
     """The program of one draw: numbers are read from the inputs."""
     reads = {}
     for site in sites:

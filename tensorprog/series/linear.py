@@ -56,7 +56,7 @@ Kinds = frozenset[str]
 NONE: Kinds = frozenset()
 
 
-class NotLinear(Exception):
+class NotSuperposable(Exception):
     """The program is not of this form."""
 
 
@@ -65,7 +65,7 @@ def has_width(value: Var | Cell) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class At:
+class PlacedStatement:
     """Where a statement stands: the loops around it, outermost first."""
 
     statement: Statement
@@ -85,7 +85,7 @@ class At:
 
 
 @dataclass(slots=True)
-class Linear:
+class StateDependence:
     """The analysis of the statements that depend on states.
 
     Attributes:
@@ -97,9 +97,9 @@ class Linear:
 
     body: tuple[Statement, ...]
     states: frozenset[Cell]
-    places: list[At] = field(default_factory=list)
+    places: list[PlacedStatement] = field(default_factory=list)
     positions: dict[int, int] = field(default_factory=dict)
-    makers: dict[Var, At] = field(default_factory=dict)
+    makers: dict[Var, PlacedStatement] = field(default_factory=dict)
     kinds: dict[Var | Cell, Kinds] = field(default_factory=dict)
     steps: set[str] = field(default_factory=set)
     sums: set[Cell] = field(default_factory=set)
@@ -123,13 +123,13 @@ class Linear:
 
     # --- names ---
 
-    def context(self, place: At) -> tuple[For, ...]:
+    def context(self, place: PlacedStatement) -> tuple[For, ...]:
         """The loops around a statement inside of the innermost training step."""
         own = list(place.loops)
         last = max((k for k, loop in enumerate(own) if loop.var in self.steps), default=-1)
         return tuple(own[last + 1:])
 
-    def region(self, place: At) -> tuple[Statement, ...]:
+    def region(self, place: PlacedStatement) -> tuple[Statement, ...]:
         """The statements of the training step around a statement; all, if there is none."""
         around = [loop for loop in place.loops if loop.var in self.steps]
         return around[-1].body if around else self.body
@@ -166,7 +166,7 @@ class Linear:
     def _mixed(self) -> None:
         """Refuse a sum with what does not depend on states, once that is known of its terms."""
         if self.settled:
-            raise NotLinear("a sum with something that training does not change")
+            raise NotSuperposable("a sum with something that training does not change")
 
     def _step(self, statement: Statement) -> None:
         match statement:
@@ -198,7 +198,7 @@ class Linear:
                 return self._product([frozenset({STATE}) if get(matrix, NONE) else NONE, *args], [matrix, let.op.arg], let)
             case MatDot(left=left, right=right):
                 if get(left.cell, NONE) or get(right.cell, NONE):
-                    raise NotLinear("an inner product of matrices")
+                    raise NotSuperposable("an inner product of matrices")
                 return NONE
             case Contract(left=left, right=right):
                 return self._product(args, [left, right], let)
@@ -212,14 +212,14 @@ class Linear:
             case Elementwise(fn="add" | "sub", order=0, args=(a, b)):
                 return self._sum(a, b, let)
             case Moment() if NUMBER in args[0]:
-                raise NotLinear("an average of what the same step adds")
+                raise NotSuperposable("an average of what the same step adds")
             case Elementwise(fn="neg", order=0) | Pick() | Place() | SumAxis() | Expand() | Moment():
                 return args[0]
             case _:
                 if not any(args):
                     return NONE
                 if has_width(let.var):
-                    raise NotLinear("a nonlinear function of what training adds")
+                    raise NotSuperposable("a nonlinear function of what training adds")
                 return frozenset({NUMBER})
 
     def _product(self, kinds: list[Kinds], factors: list[Var | Cell], let: Let) -> Kinds:
@@ -229,7 +229,7 @@ class Linear:
         if not has_width(let.var):
             return frozenset({NUMBER})
         if all(has_width(f) for _, f in known):
-            raise NotLinear("a product of two terms that training adds")
+            raise NotSuperposable("a product of two terms that training adds")
         return next(k for k, f in known if has_width(f))
 
     def _sum(self, a: Var, b: Var, let: Let) -> Kinds:
@@ -252,10 +252,10 @@ class Linear:
                 return NONE
             return frozenset({STATE})
         if not isinstance(term, OuterTerm):
-            raise NotLinear("a function of a matrix")
+            raise NotSuperposable("a function of a matrix")
         found = [k for k in (coef, *(self.kinds.get(v, NONE) for v in (term.left, term.right))) if k]
         if len(found) > 1 or found and found[0] != {NUMBER}:
-            raise NotLinear("an outer product of what training adds")
+            raise NotSuperposable("an outer product of what training adds")
         if not found:
             self._mixed()
             return NONE
@@ -267,7 +267,7 @@ class Linear:
 
     # --- what there is ---
 
-    def readings(self) -> list[At]:
+    def readings(self) -> list[PlacedStatement]:
         """The numbers that are linear in states and are used otherwise."""
         linear = {v for v, k in self.kinds.items() if isinstance(v, Var) and not has_width(v) and k == {STATE}}
         used: dict[Var, None] = {}
@@ -278,7 +278,7 @@ class Linear:
             used |= dict.fromkeys(v for v in reads(s) if v in linear)
         return [self.makers[v] for v in used]
 
-    def sources(self) -> list[At]:
+    def sources(self) -> list[PlacedStatement]:
         """The statements that multiply what training does not change by a number that it decides."""
         return [p for p in self.places if self._is_source(p.statement)]
 
@@ -300,12 +300,12 @@ class Linear:
         return not isinstance(statement, Let | Zero) and written(statement) in self.sums
 
 
-def _places(body: tuple[Statement, ...], loops: tuple[For, ...]) -> Iterator[At]:
+def _places(body: tuple[Statement, ...], loops: tuple[For, ...]) -> Iterator[PlacedStatement]:
     for statement in body:
         match statement:
             case For(body=block):
                 yield from _places(block, (*loops, statement))
             case If():
-                raise NotLinear("a condition")
+                raise NotSuperposable("a condition")
             case _:
-                yield At(statement, loops)
+                yield PlacedStatement(statement, loops)

@@ -27,8 +27,8 @@ from tensorprog.ir.program import (
     Var,
 )
 from tensorprog.passes.powers import PowerError, mistake_of_entries
-from tensorprog.series.parts import HALF, ONE, Part, merged, product, through
-from tensorprog.series.recipe import FINITE_WIDTH, Node, NoSeries, Recipe, Writer, refusal
+from tensorprog.series.parts import HALF, ONE, SeriesPart, merged, product, through
+from tensorprog.series.recipe import FINITE_WIDTH, Node, NoSeries, TermRecipe, Writer, refusal
 
 NEXT_TERMS = "this needs the next terms of a function of a matrix in powers of n, of which only the largest are followed"
 
@@ -39,10 +39,10 @@ class MatrixFunctions:
     """Recipes of functions of matrices. `parts` gives the parts of a node, of a matrix as an operator; `number` the value of an
     exponent, if it is known."""
 
-    def __init__(self, parts: Callable[[Node], tuple[Part, ...]], number: Callable[[Var], Fraction | None]):
+    def __init__(self, parts: Callable[[Node], tuple[SeriesPart, ...]], number: Callable[[Var], Fraction | None]):
         self.parts, self.number = parts, number
 
-    def of(self, term: FunctionTerm) -> list[Recipe]:
+    def of(self, term: FunctionTerm) -> list[TermRecipe]:
         """The recipes of a function; what they emit is a matrix of its own.
 
         Raises:
@@ -58,39 +58,39 @@ class MatrixFunctions:
         if part is None:
             return []
         needs = tuple((_node(a), p) for a, parts in zip(term.args, largest) for p in parts)
-        found = [Recipe(part, needs, lambda w: self._emit(w, term, largest))]
+        found = [TermRecipe(part, needs, lambda w: self._emit(w, term, largest))]
         return found + [refusal(lower, NEXT_TERMS) for lower in self._next(term, largest, part)]
 
-    def inner(self, op: MatDot, type: TensorType) -> Iterator[Recipe]:
+    def inner(self, op: MatDot, type: TensorType) -> Iterator[TermRecipe]:
         """The recipes of the inner product of two matrices, an average over pairs of coordinates."""
         left, right = op.left, op.right
         for a in self.parts(left.cell):
             for b in self.parts(right.cell):
                 part = product((a, b))
-                below = Part(part.power - HALF)
+                below = SeriesPart(part.power - HALF)
                 if part.vanishes_on_average:
                     yield refusal(below, FINITE_WIDTH)
                     continue
-                yield Recipe(Part(part.power), ((left.cell, a), (right.cell, b)), partial(_inner, op, a, b, type))
+                yield TermRecipe(SeriesPart(part.power), ((left.cell, a), (right.cell, b)), partial(_inner, op, a, b, type))
                 yield refusal(below, FINITE_WIDTH)
 
     # --- the largest term ---
 
-    def _largest(self, arg: Argument) -> tuple[Part, ...]:
+    def _largest(self, arg: Argument) -> tuple[SeriesPart, ...]:
         parts = self.parts(_node(arg))
         return tuple(p for p in parts if p.power == parts[0].power)
 
-    def _of_entries(self, arg: Argument, largest: tuple[Part, ...]) -> Part:
+    def _of_entries(self, arg: Argument, largest: tuple[SeriesPart, ...]) -> SeriesPart:
         """The sum of the largest parts of an argument, of a matrix of its entries; there must be some."""
         return merged(largest) if isinstance(arg, Var) else merged(largest).scaled(Fraction(-1))
 
-    def _polar(self, largest: list[tuple[Part, ...]]) -> Part | None:
+    def _polar(self, largest: list[tuple[SeriesPart, ...]]) -> SeriesPart | None:
         if not largest[0]:
             return None
         around = merged(largest[0])
         return around.scaled(-around.power)
 
-    def _entrywise(self, term: FunctionTerm, largest: list[tuple[Part, ...]]) -> Part | None:
+    def _entrywise(self, term: FunctionTerm, largest: list[tuple[SeriesPart, ...]]) -> SeriesPart | None:
         """The part of the function as an operator; None if it is zero.
 
         Raises:
@@ -103,7 +103,7 @@ class MatrixFunctions:
         part = self._value(term, own)
         return None if part is None else part.scaled(Fraction(1))
 
-    def _value(self, term: FunctionTerm, own: list[Part | None]) -> Part | None:
+    def _value(self, term: FunctionTerm, own: list[SeriesPart | None]) -> SeriesPart | None:
         known = [p for p in own if p is not None]
         match term.fn:
             case "add" | "sub" | "max" | "min":
@@ -114,7 +114,7 @@ class MatrixFunctions:
             case "div":
                 top, bottom = own
                 bottom = bottom or ONE
-                return None if top is None else product((top, Part(-bottom.power, bottom.odd, bottom.unsure)))
+                return None if top is None else product((top, SeriesPart(-bottom.power, bottom.odd, bottom.unsure)))
             case "pow":
                 return self._power(term, own[0])
         around = own[0]
@@ -123,9 +123,9 @@ class MatrixFunctions:
         if around is None:
             return None if even_or_odd == "odd" or degree is not None and degree > term.order else ONE
         power = Fraction(0) if degree is None else (degree - term.order) * around.power
-        return through(Part(Fraction(0), around.odd, around.unsure), even_or_odd).scaled(power)
+        return through(SeriesPart(Fraction(0), around.odd, around.unsure), even_or_odd).scaled(power)
 
-    def _power(self, term: FunctionTerm, base: Part | None) -> Part | None:
+    def _power(self, term: FunctionTerm, base: SeriesPart | None) -> SeriesPart | None:
         exponent = term.args[1]
         number = self.number(exponent) if isinstance(exponent, Var) else None
         if base is None:
@@ -134,26 +134,26 @@ class MatrixFunctions:
             raise PowerError("TP503", "a power of n whose exponent is computed by the program",
                              "write the exponent as a number or a parameter, as in `n**(1/2)`")
         kind = "none" if number is None or number.denominator != 1 else "even" if number % 2 == 0 else "odd"
-        return through(Part(Fraction(0), base.odd, base.unsure), kind).scaled((number or 0) * base.power)
+        return through(SeriesPart(Fraction(0), base.odd, base.unsure), kind).scaled((number or 0) * base.power)
 
-    def _next(self, term: FunctionTerm, largest: list[tuple[Part, ...]], part: Part) -> Iterator[Part]:
+    def _next(self, term: FunctionTerm, largest: list[tuple[SeriesPart, ...]], part: SeriesPart) -> Iterator[SeriesPart]:
         """What the smaller terms of the arguments would add."""
         bits = part.odd | part.unsure
         for a, top in zip(term.args, largest):
             for p in self.parts(_node(a)):
                 if p not in top:
                     unsure = bits | p.odd | p.unsure | merged(top).odd | merged(top).unsure if top else bits
-                    yield Part(part.power + p.power - (top[0].power if top else 0), 0, unsure)
+                    yield SeriesPart(part.power + p.power - (top[0].power if top else 0), 0, unsure)
 
     # --- emission ---
 
-    def _products(self, term: FunctionTerm) -> Iterator[Recipe]:
+    def _products(self, term: FunctionTerm) -> Iterator[TermRecipe]:
         left, right = term.matrices
         for a in self.parts(left.cell):
             for b in self.parts(right.cell):
-                yield Recipe(product((a, b)), ((left.cell, a), (right.cell, b)), partial(_product, left, right, a, b))
+                yield TermRecipe(product((a, b)), ((left.cell, a), (right.cell, b)), partial(_product, left, right, a, b))
 
-    def _emit(self, w: Writer, term: FunctionTerm, largest: list[tuple[Part, ...]]) -> MatrixTerm:
+    def _emit(self, w: Writer, term: FunctionTerm, largest: list[tuple[SeriesPart, ...]]) -> MatrixTerm:
         args = tuple(w.total(a, parts) if isinstance(a, Var) else _whole(w, a, parts) for a, parts in zip(term.args, largest))
         return _own(w, FunctionTerm(term.fn, args, term.order), MatrixType(*term.matrices[0].shape))
 
@@ -162,22 +162,22 @@ def _node(arg: Argument) -> Node:
     return arg if isinstance(arg, Var) else arg.cell
 
 
-def _as_part(w: Writer, matrix: MatrixTerm, part: Part) -> MatrixTerm:
+def _as_part(w: Writer, matrix: MatrixTerm, part: SeriesPart) -> MatrixTerm:
     return MatrixTerm(None, w.cell(matrix.cell, part), matrix.items, matrix.transposed)
 
 
-def _whole(w: Writer, matrix: MatrixTerm, parts: tuple[Part, ...]) -> MatrixTerm:
+def _whole(w: Writer, matrix: MatrixTerm, parts: tuple[SeriesPart, ...]) -> MatrixTerm:
     """The sum of parts of a matrix."""
     if len(parts) == 1:
         return _as_part(w, matrix, parts[0])
     return _own_sum(w, tuple(_as_part(w, matrix, p) for p in parts), MatrixType(*matrix.shape))
 
 
-def _inner(op: MatDot, a: Part, b: Part, type: TensorType, w: Writer) -> Var:
+def _inner(op: MatDot, a: SeriesPart, b: SeriesPart, type: TensorType, w: Writer) -> Var:
     return w.builder.let(MatDot(_as_part(w, op.left, a), _as_part(w, op.right, b)), type)
 
 
-def _product(left: MatrixTerm, right: MatrixTerm, a: Part, b: Part, w: Writer) -> MatrixTerm:
+def _product(left: MatrixTerm, right: MatrixTerm, a: SeriesPart, b: SeriesPart, w: Writer) -> MatrixTerm:
     term = FunctionTerm(PRODUCT, (_as_part(w, left, a), _as_part(w, right, b)))
     return _own(w, term, MatrixType(left.shape[0], right.shape[1]))
 

@@ -21,8 +21,8 @@ from tensorprog.passes.gaussian import centred_variance
 from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import PowerError, Powers, initial_power
 from tensorprog.series.declared_draws import is_finite
-from tensorprog.series.parts import Part, Series
-from tensorprog.series.recipe import Node, NoSeries, Recipe
+from tensorprog.series.parts import Series, SeriesPart
+from tensorprog.series.recipe import Node, NoSeries, TermRecipe
 from tensorprog.series.recipes import Recipes
 
 # Powers that grow for so many rounds grow in every iteration of a loop.
@@ -44,17 +44,17 @@ class Orders:
     program: Program
     recipes: Recipes
     series: dict[Node, Series] = field(default_factory=dict)
-    initial: dict[Cell, Part] = field(default_factory=dict)
+    initial: dict[Cell, SeriesPart] = field(default_factory=dict)
 
-    def parts(self, node: Node) -> tuple[Part, ...]:
+    def parts(self, node: Node) -> tuple[SeriesPart, ...]:
         found = self.series.get(node)
         return found.parts() if found is not None else ()
 
-    def home(self, node: Node, part: Part) -> Part | None:
+    def home(self, node: Node, part: SeriesPart) -> SeriesPart | None:
         """The part of a node that holds a term that was found for it."""
         return self.series[node].home(part) if node in self.series else None
 
-    def terms(self, statement: Statement) -> list[list[Recipe]]:
+    def terms(self, statement: Statement) -> list[list[TermRecipe]]:
         """The recipes of what a statement computes or writes: of a matrix, one list a term."""
         match statement:
             case Let():
@@ -62,7 +62,7 @@ class Orders:
             case MatStore(terms=terms) | MatAccum(terms=terms):
                 return [self.recipes.of_term(t) for t in terms]
             case Store(value=value) | Accum(value=value):
-                return [[Recipe(p, ((value, p),), lambda w, p=p: w.part(value, p)) for p in self.parts(value)]]
+                return [[TermRecipe(p, ((value, p),), lambda w, p=p: w.part(value, p)) for p in self.parts(value)]]
             case _:
                 return []
 
@@ -101,7 +101,7 @@ def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
             continue
         # A declared array without a width is the same for all coordinates: no average over them makes it vanish.
         symmetric = not is_finite(initial) and centred_variance(initial) is not None
-        part = Part(power, bit if symmetric else 0)
+        part = SeriesPart(power, bit if symmetric else 0)
         bit <<= symmetric
         orders.initial[initial.cell] = part
         orders.series.setdefault(initial.cell, Series()).add(part)
@@ -125,24 +125,24 @@ def _grow(orders: Orders, statement: Statement) -> bool:
 
 
 @dataclass(slots=True)
-class Needed:
+class NeededParts:
     """The parts that outputs need, by node; `refused` are those that no limit has, with the statement."""
 
-    parts: dict[Node, dict[Part, None]] = field(default_factory=dict)
+    parts: dict[Node, dict[SeriesPart, None]] = field(default_factory=dict)
     refused: list[tuple[Statement, str]] = field(default_factory=list)
 
-    def of(self, node: Node) -> tuple[Part, ...]:
+    def of(self, node: Node) -> tuple[SeriesPart, ...]:
         return tuple(self.parts.get(node, ()))
 
 
-def find_needed(orders: Orders) -> Needed:
+def find_needed(orders: Orders) -> NeededParts:
     """From the outputs backwards: their parts of order one (of what vanishes, the largest), and what these are made of."""
     makers: dict[Node, list[Statement]] = {}
     for statement in walk(orders.program.body):
         node = target(statement)
         if node is not None:
             makers.setdefault(node, []).append(statement)
-    needed = Needed()
+    needed = NeededParts()
     found = {o.cell: orders.series.get(o.cell, Series()) for o in orders.program.outputs}
     waiting = [(cell, p) for cell, s in found.items() if s.apart for p in s.at(min(Fraction(0), s.top))]
     while waiting:
@@ -159,7 +159,7 @@ def find_needed(orders: Orders) -> Needed:
     return needed
 
 
-def recipes_for(orders: Orders, statement: Statement, part: Part) -> Iterator[Recipe]:
+def recipes_for(orders: Orders, statement: Statement, part: SeriesPart) -> Iterator[TermRecipe]:
     """The recipes of a statement that belong to one part of what it computes or writes."""
     node = target(statement)
     for recipes in orders.terms(statement):
@@ -168,7 +168,7 @@ def recipes_for(orders: Orders, statement: Statement, part: Part) -> Iterator[Re
                 yield recipe
 
 
-def without_effect(orders: Orders, needed: Needed) -> Iterator[tuple[Accum | MatAccum, Fraction]]:
+def without_effect(orders: Orders, needed: NeededParts) -> Iterator[tuple[Accum | MatAccum, Fraction]]:
     """The updates of names of the user's on which no output depends, though it depends on the name, with their powers."""
     for statement in walk(orders.program.body):
         if isinstance(statement, Accum | MatAccum) and statement.cell.role != "hidden" and needed.of(statement.cell):

@@ -20,7 +20,7 @@ MAX_APART = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SeriesPart:
     """One term: n**power times something of order one.
 
     `odd` and `unsure` are sets of declared objects, one bit each: those whose flip changes the sign, and those for which
@@ -36,20 +36,20 @@ class Part:
         """Whether the average over coordinates has expectation zero."""
         return self.odd != 0
 
-    def scaled(self, power: Fraction) -> Part:
+    def scaled(self, power: Fraction) -> SeriesPart:
         """The part times n to a power."""
-        return Part(self.power + power, self.odd, self.unsure)
+        return SeriesPart(self.power + power, self.odd, self.unsure)
 
-    def covers(self, other: Part) -> bool:
+    def covers(self, other: SeriesPart) -> bool:
         """Whether all that is known of this part holds for the other."""
         return (self.power == other.power and not other.unsure & ~self.unsure
                 and self.odd == other.odd & ~self.unsure)
 
 
-ONE = Part(Fraction(0))
+ONE = SeriesPart(Fraction(0))
 
 
-def product(parts: Iterable[Part]) -> Part:
+def product(parts: Iterable[SeriesPart]) -> SeriesPart:
     """A product of parts."""
     power, odd, unsure = Fraction(0), 0, 0
     for part in parts:
@@ -57,27 +57,27 @@ def product(parts: Iterable[Part]) -> Part:
         # Odd times odd is even.
         odd ^= part.odd
         unsure |= part.unsure
-    return Part(power, odd & ~unsure, unsure)
+    return SeriesPart(power, odd & ~unsure, unsure)
 
 
-def merged(parts: Iterable[Part]) -> Part:
+def merged(parts: Iterable[SeriesPart]) -> SeriesPart:
     """A sum of parts of one power."""
     first, *others = parts
     unsure = first.unsure
     for other in others:
         # A sum of what is odd and what is even is neither.
         unsure |= other.unsure | (first.odd ^ other.odd)
-    return Part(first.power, first.odd & ~unsure, unsure)
+    return SeriesPart(first.power, first.odd & ~unsure, unsure)
 
 
-def through(part: Part, parity: str) -> Part:
+def through(part: SeriesPart, parity: str) -> SeriesPart:
     """A function of parity 'odd', 'even' or 'none' of a part of order one."""
     if parity == "odd":
         return part
     if parity == "even":
-        return Part(part.power, 0, part.unsure)
+        return SeriesPart(part.power, 0, part.unsure)
     # A function without parity of something odd is neither.
-    return Part(part.power, 0, part.unsure | part.odd)
+    return SeriesPart(part.power, 0, part.unsure | part.odd)
 
 
 class Series:
@@ -86,9 +86,9 @@ class Series:
     __slots__ = ("apart",)
 
     def __init__(self) -> None:
-        self.apart: dict[Fraction, tuple[Part, ...]] = {}
+        self.apart: dict[Fraction, tuple[SeriesPart, ...]] = {}
 
-    def add(self, part: Part) -> bool:
+    def add(self, part: SeriesPart) -> bool:
         """Take a part in; whether it is new."""
         own = self.apart.get(part.power, ())
         if any(p.covers(part) for p in own) or self.apart and part.power < self.top - DEPTH:
@@ -104,14 +104,14 @@ class Series:
         """The largest power; there must be one."""
         return max(self.apart)
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[SeriesPart, ...]:
         """All parts, the largest first."""
         return tuple(p for power in sorted(self.apart, reverse=True) for p in self.apart[power])
 
-    def at(self, power: Fraction) -> tuple[Part, ...]:
+    def at(self, power: Fraction) -> tuple[SeriesPart, ...]:
         """The parts of one power."""
         return self.apart.get(power, ())
 
-    def home(self, part: Part) -> Part | None:
+    def home(self, part: SeriesPart) -> SeriesPart | None:
         """The part of this value that holds a term; None for one that is too small to be followed."""
         return next((p for p in self.at(part.power) if p.covers(part)), None)

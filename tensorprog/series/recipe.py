@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.program import Cell, Var
-from tensorprog.series.parts import Part
+from tensorprog.series.parts import SeriesPart
 
 Node = Var | Cell
-Need = tuple[Node, Part]
+Need = tuple[Node, SeriesPart]
 
 FINITE_WIDTH = ("this needs the fluctuation of an average that does not vanish: a correction of finite width, which no "
                 "limit has")
@@ -22,15 +22,15 @@ class Writer:
 
     builder: Builder
 
-    def part(self, node: Var, part: Part) -> Var:
+    def part(self, node: Var, part: SeriesPart) -> Var:
         """The temporary that holds a part of a temporary."""
         raise NotImplementedError
 
-    def cell(self, cell: Cell, part: Part) -> Cell:
+    def cell(self, cell: Cell, part: SeriesPart) -> Cell:
         """The cell that holds a part of a cell."""
         raise NotImplementedError
 
-    def total(self, node: Var, parts: tuple[Part, ...]) -> Var:
+    def total(self, node: Var, parts: tuple[SeriesPart, ...]) -> Var:
         """The sum of parts of a temporary; zeros if there are none."""
         found = [self.part(node, p) for p in parts]
         if not found:
@@ -42,17 +42,17 @@ class Writer:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class TermRecipe:
     """A term of a result: its part, the parts that it needs, and how it is written. `refused` says why it cannot be."""
 
-    part: Part
+    part: SeriesPart
     needs: tuple[Need, ...]
     emit: Callable[[Writer], object] | None
     refused: str = ""
 
 
-def refusal(part: Part, why: str) -> Recipe:
-    return Recipe(part, (), None, why)
+def refusal(part: SeriesPart, why: str) -> TermRecipe:
+    return TermRecipe(part, (), None, why)
 
 
 class NoSeries(Exception):

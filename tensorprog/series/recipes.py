@@ -39,20 +39,20 @@ from tensorprog.ir.program import (
 from tensorprog.passes.powers import PowerError, reject
 from tensorprog.passes.rewrite import map_op_vars
 from tensorprog.series.matrix_functions import MatrixFunctions
-from tensorprog.series.parts import DEPTH, HALF, ONE, Part, merged, product, through
-from tensorprog.series.recipe import DELTA, FINITE_WIDTH, Need, Node, Recipe, Writer, refusal
+from tensorprog.series.parts import DEPTH, HALF, ONE, SeriesPart, merged, product, through
+from tensorprog.series.recipe import DELTA, FINITE_WIDTH, Need, Node, TermRecipe, Writer, refusal
 
 
 class Recipes:
     """Recipes of operations. `parts` gives the parts of a node; `numbers` the values of exponents; `base` is the width
     that powers count."""
 
-    def __init__(self, parts: Callable[[Node], tuple[Part, ...]], numbers: Mapping[Var, Fraction], base: str | None):
+    def __init__(self, parts: Callable[[Node], tuple[SeriesPart, ...]], numbers: Mapping[Var, Fraction], base: str | None):
         self.parts, self.numbers, self.base = parts, numbers, base
         self.functions = MatrixFunctions(parts, numbers.get)
-        self.forms: dict[tuple[Var, Part], Mapping[tuple[Var, Part], int]] = {}
+        self.forms: dict[tuple[Var, SeriesPart], Mapping[tuple[Var, SeriesPart], int]] = {}
 
-    def of(self, let: Let) -> list[Recipe]:
+    def of(self, let: Let) -> list[TermRecipe]:
         """The recipes of a temporary.
 
         Raises:
@@ -65,47 +65,47 @@ class Recipes:
                 return []
             case WidthConst(width=width):
                 # n is n**1 times 1, another width n**1 times its ratio to n.
-                part = Part(Fraction(1))
+                part = SeriesPart(Fraction(1))
                 number = Const(Fraction(1)) if width == self.base else op
-                return [Recipe(part, (), lambda w: w.builder.let(number, let.var.type))]
+                return [TermRecipe(part, (), lambda w: w.builder.let(number, let.var.type))]
             case Load(cell=cell):
-                return [Recipe(p, ((cell, p),), lambda w, p=p: w.builder.let(
+                return [TermRecipe(p, ((cell, p),), lambda w, p=p: w.builder.let(
                     Load(w.cell(cell, p), op.items), let.var.type, cell.display)) for p in self.parts(cell)]
             case Elementwise():
                 return self._elementwise(op, let.var)
             case Moment(arg=arg):
                 return list(self._moment(arg, let.var))
             case MatMul(matrix=matrix, arg=arg):
-                return [Recipe(product((m, a)), ((matrix, m), (arg, a)), lambda w, m=m, a=a: w.builder.let(
+                return [TermRecipe(product((m, a)), ((matrix, m), (arg, a)), lambda w, m=m, a=a: w.builder.let(
                     MatMul(w.cell(matrix, m), op.items, op.transposed, w.part(arg, a)), let.var.type))
                     for m in self.parts(matrix) for a in self.parts(arg)]
             case Contract(left=left, right=right):
-                return [Recipe(product((a, b)), ((left, a), (right, b)), lambda w, a=a, b=b: w.builder.let(
+                return [TermRecipe(product((a, b)), ((left, a), (right, b)), lambda w, a=a, b=b: w.builder.let(
                     Contract(w.part(left, a), op.left_axes, w.part(right, b), op.right_axes, op.out_axes), let.var.type))
                     for a in self.parts(left) for b in self.parts(right)]
             case MatDot():
                 return list(self.functions.inner(op, let.var.type))
         inputs = operands(op)
         if not inputs:
-            return [Recipe(ONE, (), lambda w: w.builder.let(op, let.var.type))]
+            return [TermRecipe(ONE, (), lambda w: w.builder.let(op, let.var.type))]
         return self._linear(op, inputs[0], let.var)
 
-    def _linear(self, op: Op, arg: Var, var: Var) -> list[Recipe]:
-        return [Recipe(p, ((arg, p),), lambda w, p=p: w.builder.let(
+    def _linear(self, op: Op, arg: Var, var: Var) -> list[TermRecipe]:
+        return [TermRecipe(p, ((arg, p),), lambda w, p=p: w.builder.let(
             map_op_vars(op, lambda _: w.part(arg, p)), var.type)) for p in self.parts(arg)]
 
-    def _moment(self, arg: Var, var: Var) -> Iterator[Recipe]:
+    def _moment(self, arg: Var, var: Var) -> Iterator[TermRecipe]:
         for p in self.parts(arg):
-            below = Part(p.power - HALF)
+            below = SeriesPart(p.power - HALF)
             if p.vanishes_on_average:
-                yield Recipe(below, ((arg, p),), lambda w, p=p: w.builder.let(Fluctuation(w.part(arg, p)), var.type))
+                yield TermRecipe(below, ((arg, p),), lambda w, p=p: w.builder.let(Fluctuation(w.part(arg, p)), var.type))
             else:
-                yield Recipe(Part(p.power), ((arg, p),), lambda w, p=p: w.builder.let(Moment(w.part(arg, p)), var.type))
+                yield TermRecipe(SeriesPart(p.power), ((arg, p),), lambda w, p=p: w.builder.let(Moment(w.part(arg, p)), var.type))
                 yield refusal(below, FINITE_WIDTH)
 
     # --- coordinatewise functions ---
 
-    def _elementwise(self, op: Elementwise, var: Var) -> list[Recipe]:
+    def _elementwise(self, op: Elementwise, var: Var) -> list[TermRecipe]:
         match op.fn:
             case "neg":
                 arg = op.args[0]
@@ -127,21 +127,21 @@ class Recipes:
             case _:
                 return list(self._function(op))
 
-    def _sum(self, op: Elementwise, var: Var) -> list[Recipe]:
+    def _sum(self, op: Elementwise, var: Var) -> list[TermRecipe]:
         left, right = op.args
         both = [p for p in self.parts(left) if p in self.parts(right)]
         zero = {p for p in (*self.parts(left), *self.parts(right)) if self._cancels(op, var, p)}
-        found = [Recipe(p, ((left, p), (right, p)), lambda w, p=p: w.builder.elementwise(
+        found = [TermRecipe(p, ((left, p), (right, p)), lambda w, p=p: w.builder.elementwise(
             op.fn, w.part(left, p), w.part(right, p))) for p in both if p not in zero]
-        found += [Recipe(p, ((left, p),), lambda w, p=p: _as(w, w.part(left, p), var))
+        found += [TermRecipe(p, ((left, p),), lambda w, p=p: _as(w, w.part(left, p), var))
                   for p in self.parts(left) if p not in both]
         sign = (lambda w, x: w.builder.neg(x)) if op.fn == "sub" else (lambda w, x: x)
-        return found + [Recipe(p, ((right, p),), lambda w, p=p: _as(w, sign(w, w.part(right, p)), var))
+        return found + [TermRecipe(p, ((right, p),), lambda w, p=p: _as(w, sign(w, w.part(right, p)), var))
                         for p in self.parts(right) if p not in both]
 
-    def _cancels(self, op: Elementwise, var: Var, part: Part) -> bool:
+    def _cancels(self, op: Elementwise, var: Var, part: SeriesPart) -> bool:
         """Whether a part of a sum is identically zero, as a combination of the same temporaries."""
-        form: Counter[tuple[Var, Part]] = Counter()
+        form: Counter[tuple[Var, SeriesPart]] = Counter()
         for arg, sign in zip(op.args, (1, -1 if op.fn == "sub" else 1)):
             if part not in self.parts(arg):
                 continue
@@ -151,19 +151,19 @@ class Recipes:
         self.forms[var, part] = form
         return not form
 
-    def _products(self, left: Var, right: Var) -> list[Recipe]:
-        return [Recipe(product((a, b)), ((left, a), (right, b)), lambda w, a=a, b=b: w.builder.mul(
+    def _products(self, left: Var, right: Var) -> list[TermRecipe]:
+        return [TermRecipe(product((a, b)), ((left, a), (right, b)), lambda w, a=a, b=b: w.builder.mul(
             w.part(left, a), w.part(right, b))) for a in self.parts(left) for b in self.parts(right)]
 
-    def _scaled(self, arg: Var, factor: int) -> list[Recipe]:
-        return [Recipe(p, ((arg, p),), lambda w, p=p: w.builder.mul(w.builder.const(factor), w.part(arg, p)))
+    def _scaled(self, arg: Var, factor: int) -> list[TermRecipe]:
+        return [TermRecipe(p, ((arg, p),), lambda w, p=p: w.builder.mul(w.builder.const(factor), w.part(arg, p)))
                 for p in self.parts(arg)]
 
-    def _quotients(self, top: Var, bottom: Var) -> Iterator[Recipe]:
+    def _quotients(self, top: Var, bottom: Var) -> Iterator[TermRecipe]:
         """Numerators times the series of the reciprocal, (-1)**m d**m / b**(m+1)."""
         largest, lower = self._split(bottom)
         if not largest:  # a zero denominator is reported when it is met
-            yield from (Recipe(p, ((top, p),), lambda w, p=p: w.builder.div(
+            yield from (TermRecipe(p, ((top, p),), lambda w, p=p: w.builder.div(
                 w.part(top, p), w.builder.const(0, bottom.type))) for p in self.parts(top))
             return
         around = merged(largest)
@@ -172,16 +172,16 @@ class Recipes:
             inverse = product((through(_inverse(around), "odd" if len(steps) % 2 == 0 else "even"), *steps)).scaled(
                 -len(steps) * around.power)
             for p in self.parts(top):
-                def emit(w: Writer, p: Part = p, steps: tuple[Part, ...] = steps) -> Var:
+                def emit(w: Writer, p: SeriesPart = p, steps: tuple[SeriesPart, ...] = steps) -> Var:
                     b = w.total(bottom, largest)
                     value = w.builder.div(w.part(top, p), b)
                     for step in steps:
                         value = w.builder.div(w.builder.neg(w.builder.mul(value, w.part(bottom, step))), b)
                     # A multiset of steps stands for all of its orders.
                     return _times(w, value, _orderings(steps))
-                yield Recipe(product((p, inverse)), ((top, p), *((bottom, q) for q in (*largest, *steps))), emit)
+                yield TermRecipe(product((p, inverse)), ((top, p), *((bottom, q) for q in (*largest, *steps))), emit)
 
-    def _powers(self, op: Elementwise) -> Iterator[Recipe]:
+    def _powers(self, op: Elementwise) -> Iterator[TermRecipe]:
         base, exponent = op.args
         if self.parts(exponent) not in ((), (ONE,)):
             raise PowerError("TP503", "an exponent that grows or shrinks with n", "exponents do not depend on n")
@@ -201,19 +201,19 @@ class Recipes:
             if number is not None and number.denominator == 1 and 0 <= number < m:
                 continue
             even = None if number is None or number.denominator != 1 else (number - m) % 2 == 0
-            value = through(Part(Fraction(0), around.odd, around.unsure),
+            value = through(SeriesPart(Fraction(0), around.odd, around.unsure),
                             "none" if even is None else "even" if even else "odd")
             power = ((number or 0) - m) * around.power
 
-            def emit(w: Writer, steps: tuple[Part, ...] = steps) -> Var:
+            def emit(w: Writer, steps: tuple[SeriesPart, ...] = steps) -> Var:
                 e = w.total(exponent, self.parts(exponent))
                 value = w.builder.elementwise("pow", w.total(base, largest), w.builder.sub(e, w.builder.const(len(steps))))
                 for k in range(len(steps)):
                     value = w.builder.mul(w.builder.sub(e, w.builder.const(k)), value)
                 return _with_steps(w, value, base, steps)
-            yield Recipe(product((value, *steps)).scaled(power), (*needs, *((base, q) for q in (*largest, *steps))), emit)
+            yield TermRecipe(product((value, *steps)).scaled(power), (*needs, *((base, q) for q in (*largest, *steps))), emit)
 
-    def _extremum(self, op: Elementwise) -> Iterator[Recipe]:
+    def _extremum(self, op: Elementwise) -> Iterator[TermRecipe]:
         """The larger (smaller) operand; the first step is that of the operand that is larger at first."""
         left, right = op.args
         known = [*self.parts(left), *self.parts(right)]
@@ -224,23 +224,23 @@ class Recipes:
         around = merged((*first, *second))
         base = through(around, "none")
         needs = (*((left, p) for p in first), *((right, p) for p in second))
-        yield Recipe(base, needs, lambda w: w.builder.elementwise(op.fn, w.total(left, first), w.total(right, second)))
+        yield TermRecipe(base, needs, lambda w: w.builder.elementwise(op.fn, w.total(left, first), w.total(right, second)))
         lower = []
         for k, arg in enumerate(op.args):
             for step in (p for p in self.parts(arg) if p.power < top):
                 lower.append(step)
 
-                def emit(w: Writer, arg: Var = arg, step: Part = step, k: int = k) -> Var:
+                def emit(w: Writer, arg: Var = arg, step: SeriesPart = step, k: int = k) -> Var:
                     a, b = w.total(left, first), w.total(right, second)
                     chosen = w.builder.elementwise("step", w.builder.sub(a, b) if (op.fn == "max") == (k == 0)
                                                    else w.builder.sub(b, a))
                     return w.builder.mul(chosen, w.part(arg, step))
-                yield Recipe(product((base.scaled(-top), step)), (*needs, (arg, step)), emit)
+                yield TermRecipe(product((base.scaled(-top), step)), (*needs, (arg, step)), emit)
         # Where the operands cross at first, second-order terms meet a Dirac delta.
         for a, b in combinations_with_replacement(lower, 2):
             yield refusal(product((base.scaled(-top), a, b)).scaled(-top), DELTA)
 
-    def _function(self, op: Elementwise) -> Iterator[Recipe]:
+    def _function(self, op: Elementwise) -> Iterator[TermRecipe]:
         """phi(x0 + d) = sum of phi^(m)(x0) d**m / m!, around the largest parts, or around zero if all vanish."""
         arg = op.args[0]
         degree = Fraction(1, 2) if op.fn == "sqrt" else homogeneous_degree(op.fn)
@@ -249,7 +249,7 @@ class Recipes:
             reject(op, largest[0].power)
         if degree is not None and not largest:
             if op.order >= degree:
-                yield Recipe(ONE, (), lambda w: w.builder.elementwise(op.fn, w.builder.const(0, arg.type),
+                yield TermRecipe(ONE, (), lambda w: w.builder.elementwise(op.fn, w.builder.const(0, arg.type),
                                                                       order=op.order))
             return
         # Around zero: phi(d) = phi(0) + phi'(0) d + ...
@@ -263,19 +263,19 @@ class Recipes:
                 continue  # zero at zero
             # The derivative of order k of a homogeneous function has the degree less k.
             power = Fraction(0) if degree is None else (degree - op.order - m) * around.power
-            value = through(Part(Fraction(0), around.odd, around.unsure), own)
+            value = through(SeriesPart(Fraction(0), around.odd, around.unsure), own)
             part = product((value, *steps)).scaled(power)
             if op.order + m > last_derivative(op.fn):
                 if m:
                     yield refusal(part, DELTA)
                 continue
 
-            def emit(w: Writer, steps: tuple[Part, ...] = steps) -> Var:
+            def emit(w: Writer, steps: tuple[SeriesPart, ...] = steps) -> Var:
                 value = _derivative(w, op.fn, w.total(arg, largest), op.order + len(steps))
                 return _with_steps(w, value, arg, steps)
-            yield Recipe(part, tuple((arg, q) for q in (*largest, *steps)), emit)
+            yield TermRecipe(part, tuple((arg, q) for q in (*largest, *steps)), emit)
 
-    def _split(self, node: Node) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    def _split(self, node: Node) -> tuple[tuple[SeriesPart, ...], tuple[SeriesPart, ...]]:
         """The largest parts of a node, and the others."""
         parts = self.parts(node)
         top = max((p.power for p in parts), default=None)
@@ -283,24 +283,24 @@ class Recipes:
 
     # --- matrices ---
 
-    def of_term(self, term: Term) -> list[Recipe]:
+    def of_term(self, term: Term) -> list[TermRecipe]:
         """The recipes of a term of a matrix, whose powers are those of operators; what they emit are terms."""
         if isinstance(term, FunctionTerm):
             return self.functions.of(term)
-        coefs: tuple[Part | None, ...] = self.parts(term.coef) if term.coef is not None else (None,)
+        coefs: tuple[SeriesPart | None, ...] = self.parts(term.coef) if term.coef is not None else (None,)
         found = []
         for c in coefs:
             factor = () if c is None else ((term.coef, c),)
             found += self._multiples(term, factor) if isinstance(term, MatrixTerm) else self._outers(term, factor)
         return found
 
-    def _multiples(self, term: MatrixTerm, factor: tuple[Need, ...]) -> list[Recipe]:
-        return [Recipe(product([*(p for _, p in factor), m]), (*factor, (term.cell, m)), lambda w, m=m: MatrixTerm(
+    def _multiples(self, term: MatrixTerm, factor: tuple[Need, ...]) -> list[TermRecipe]:
+        return [TermRecipe(product([*(p for _, p in factor), m]), (*factor, (term.cell, m)), lambda w, m=m: MatrixTerm(
             *_coef(w, factor), w.cell(term.cell, m), term.items, term.transposed)) for m in self.parts(term.cell)]
 
-    def _outers(self, term: OuterTerm, factor: tuple[Need, ...]) -> list[Recipe]:
+    def _outers(self, term: OuterTerm, factor: tuple[Need, ...]) -> list[TermRecipe]:
         # As an operator, an outer product is n times as large as its entries.
-        return [Recipe(product([*(p for _, p in factor), a, b]).scaled(Fraction(1)),
+        return [TermRecipe(product([*(p for _, p in factor), a, b]).scaled(Fraction(1)),
                        (*factor, (term.left, a), (term.right, b)), lambda w, a=a, b=b: OuterTerm(
                            *_coef(w, factor), w.part(term.left, a), w.part(term.right, b)))
                 for a in self.parts(term.left) for b in self.parts(term.right)]
@@ -324,14 +324,14 @@ def _as(w: Writer, value: Var, like: Var) -> Var:
     return w.builder.add(value, w.builder.const(0, like.type))
 
 
-def _inverse(part: Part) -> Part:
-    return Part(-part.power, part.odd, part.unsure)
+def _inverse(part: SeriesPart) -> SeriesPart:
+    return SeriesPart(-part.power, part.odd, part.unsure)
 
 
-def _combinations(lower: tuple[Part, ...], top: Fraction) -> Iterator[tuple[Part, ...]]:
+def _combinations(lower: tuple[SeriesPart, ...], top: Fraction) -> Iterator[tuple[SeriesPart, ...]]:
     """Products of parts that are small beside n**top, as far as they are followed; the empty one first."""
     yield ()
-    waiting: list[tuple[Part, ...]] = [()]
+    waiting: list[tuple[SeriesPart, ...]] = [()]
     while waiting:
         shorter = waiting.pop(0)
         # Multisets: parts in the order of `lower`.
@@ -344,7 +344,7 @@ def _combinations(lower: tuple[Part, ...], top: Fraction) -> Iterator[tuple[Part
                 waiting.append(longer)
 
 
-def _orderings(steps: tuple[Part, ...]) -> Fraction:
+def _orderings(steps: tuple[SeriesPart, ...]) -> Fraction:
     """In how many orders a product of steps occurs."""
     return Fraction(factorial(len(steps)), prod(factorial(k) for k in Counter(steps).values()))
 
@@ -353,7 +353,7 @@ def _times(w: Writer, value: Var, number: Fraction) -> Var:
     return value if number == 1 else w.builder.mul(w.builder.const(number), value)
 
 
-def _with_steps(w: Writer, value: Var, arg: Var, steps: tuple[Part, ...]) -> Var:
+def _with_steps(w: Writer, value: Var, arg: Var, steps: tuple[SeriesPart, ...]) -> Var:
     """A derivative times the steps, over m! for each order that they occur in."""
     for step in steps:
         value = w.builder.mul(value, w.part(arg, step))

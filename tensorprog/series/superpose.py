@@ -46,11 +46,11 @@ from tensorprog.passes.localize import localize
 from tensorprog.passes.powers import infer_powers
 from tensorprog.passes.rewrite import in_loops, map_cells, map_indices, map_vars, with_own_variables
 from tensorprog.passes.simplify import remove_unused
-from tensorprog.series.coefficients import Source, SumsAsNumbers, all_flows, sources_of
+from tensorprog.series.coefficients import StepSource, SumsAsNumbers, all_flows, sources_of
 from tensorprog.series.copies import Copier
-from tensorprog.series.linear import At, Linear, NotLinear, has_width
+from tensorprog.series.linear import NotSuperposable, PlacedStatement, StateDependence, has_width
 
-Kernels = dict[tuple[Var, Source, Cell], Cell]
+Kernels = dict[tuple[Var, StepSource, Cell], Cell]
 
 
 def superposed(program: Program, env: Mapping[str, object]) -> tuple[Program, frozenset[str]]:
@@ -62,7 +62,7 @@ def superposed(program: Program, env: Mapping[str, object]) -> tuple[Program, fr
                        if i.law.name == "zero" and i.cell in changed and has_width(i.cell))
     try:
         return _Superposition(program, states, env).program() if states else (program, frozenset())
-    except NotLinear:
+    except NotSuperposable:
         return program, frozenset()
 
 
@@ -71,7 +71,7 @@ class _Superposition:
         self.whole, self.env = program, env
         self.builder = Builder(used_names(program))
         self.before, self.rest = self._split(states)
-        self.linear = Linear(self.rest, states)
+        self.linear = StateDependence(self.rest, states)
         self.flows = all_flows(self.linear)
         self.sources = sources_of(self.linear, self.flows, self.builder)
         self.readings = {at.var: at for at in self.linear.readings()}
@@ -83,7 +83,7 @@ class _Superposition:
         fixed = {o.cell for o in self.whole.outputs} | {i.cell for i in self.whole.initials}
         before, rest = hoisted(spread(loop, fixed, self.builder), self.builder, lambda cell, _: cell not in states)
         if rest is None:
-            raise NotLinear("nothing that is trained is read")
+            raise NotSuperposable("nothing that is trained is read")
         body = contract_cells(self.whole.with_body((*before, *rest.body))).body
         body = forward_copies(body, frozenset(fixed) | states)
         return body[: len(before)], body[len(before):]
@@ -106,7 +106,7 @@ class _Superposition:
         found = remove_unused(replace(self.whole, body=(*made, *numbers)))
         own = {s.var for s in walk(numbers) if isinstance(s, Let) and has_width(s.var)}
         if any(isinstance(s, Let) and s.var in own for s in walk(found.body)):
-            raise NotLinear("vectors are left")
+            raise NotSuperposable("vectors are left")
         return found, names
 
     def _limit_of(self, body: tuple[Statement, ...], kernels: tuple[Cell, ...]) -> tuple[Statement, ...]:
@@ -120,7 +120,7 @@ class _Superposition:
             program = leading_terms(program, powers, reporter)
             reporter.raise_errors()
         except ProgramError as error:
-            raise NotLinear("a kernel that cannot be taken") from error
+            raise NotSuperposable("a kernel that cannot be taken") from error
         return program.body
 
     # --- kernels ---
@@ -129,7 +129,7 @@ class _Superposition:
         """What computes the readings, the sources' inner products with states, and the kernels of both."""
         builder = self.builder
         reads: dict[Var, Cell] = {}
-        adds: dict[tuple[Source, Cell], Cell] = {}
+        adds: dict[tuple[StepSource, Cell], Cell] = {}
         for var, source, state in kernels:
             if var not in reads:
                 at = self.readings[var]
@@ -142,13 +142,13 @@ class _Superposition:
             yield from self._kernel(self._loops_of(self.readings[var]), reads[var], source, adds[source, state], state,
                                     target)
 
-    def _loops_of(self, at: At) -> tuple[For, ...]:
+    def _loops_of(self, at: PlacedStatement) -> tuple[For, ...]:
         """The loops around a reading within a step, and those over its entries."""
         axes = [For(f"{at.var.name}_{k}", IntLit(0), size, 1, ())
                 for k, size in enumerate(at.var.type.shape)]
         return (*self.linear.context(at), *axes)
 
-    def _kernel(self, loops: tuple[For, ...], read: Cell, source: Source, added: Cell, state: Cell,
+    def _kernel(self, loops: tuple[For, ...], read: Cell, source: StepSource, added: Cell, state: Cell,
                 target: Cell) -> tuple[Statement, ...]:
         """n times `ntk` of two numbers, or, with respect to a matrix, as many times as its rows are to n."""
         builder = self.builder

@@ -25,12 +25,12 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.rewrite import map_blocks
-from tensorprog.series.orders import Needed, Orders, recipes_for
-from tensorprog.series.parts import Part
+from tensorprog.series.orders import NeededParts, Orders, recipes_for
+from tensorprog.series.parts import SeriesPart
 from tensorprog.series.recipe import Writer
 
 
-def write(orders: Orders, needed: Needed) -> Program:
+def write(orders: Orders, needed: NeededParts) -> Program:
     """The program of the parts that are needed, none of which may be refused. It may hold `Fluctuation`s."""
     writer = _Writer(orders, needed)
     body = writer.block(orders.program.body)
@@ -38,14 +38,14 @@ def write(orders: Orders, needed: Needed) -> Program:
 
 
 class _Writer(Writer):
-    def __init__(self, orders: Orders, needed: Needed):
+    def __init__(self, orders: Orders, needed: NeededParts):
         self.orders, self.needed = orders, needed
         self.builder = Builder(used_names(orders.program))
-        self.made: dict[tuple[Var, Part], Var] = {}
+        self.made: dict[tuple[Var, SeriesPart], Var] = {}
         self.cells = {(cell, p): own for cell in needed.parts if isinstance(cell, Cell)
                       for p, own in self._own_cells(cell)}
 
-    def _own_cells(self, cell: Cell) -> Iterator[tuple[Part, Cell]]:
+    def _own_cells(self, cell: Cell) -> Iterator[tuple[SeriesPart, Cell]]:
         """A cell for each part of a cell; one keeps its name: a declared object's own, else the largest."""
         parts = sorted(self.needed.of(cell), key=lambda p: -p.power)
         kept = self.orders.initial.get(cell, parts[0])
@@ -58,10 +58,10 @@ class _Writer(Writer):
             name = self.builder.names.fresh(f"{cell.name}_order_{number}")
             yield part, replace(cell, name=name)
 
-    def part(self, node: Var, part: Part) -> Var:
+    def part(self, node: Var, part: SeriesPart) -> Var:
         return self.made[node, part]
 
-    def cell(self, cell: Cell, part: Part) -> Cell:
+    def cell(self, cell: Cell, part: SeriesPart) -> Cell:
         return self.cells[cell, part]
 
     def initials(self) -> Iterator[Initial]:
@@ -121,7 +121,7 @@ class _Writer(Writer):
             case _:
                 self.builder.append(statement)
 
-    def _sum(self, statement: Statement, part: Part) -> Var | None:
+    def _sum(self, statement: Statement, part: SeriesPart) -> Var | None:
         """The sum of the terms of a part; None if it has none here."""
         whole: Var | None = None
         for recipe in recipes_for(self.orders, statement, part):

@@ -1,4 +1,4 @@
-"""The syntax tree, built by lark's callbacks while lines are parsed: `Builder`.
+"""The syntax tree, built by lark's callbacks while lines are parsed: `TreeBuilder`.
 
 Some mistakes are accepted by the grammar in order to be explained here; they raise `Mistake`.
 """
@@ -63,7 +63,7 @@ def _kinds(children: Iterable[Child]) -> list[str]:
     return [child.type if isinstance(child, Token) else "" for child in children]
 
 
-class Builder:
+class TreeBuilder:
     """One method for each rule or alias of the grammar; the children are all tokens and nodes of the rule."""
 
     # lists of statements, kept as pairs (rest, last) while lines are read

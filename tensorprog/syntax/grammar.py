@@ -17,7 +17,7 @@ from lark.lark import PostLex
 
 from tensorprog.cache_folder import recall, store
 from tensorprog.diagnostics import Source
-from tensorprog.syntax.build_tree import Builder
+from tensorprog.syntax.build_tree import TreeBuilder
 
 
 class _KeepTerminals(PostLex):
@@ -37,7 +37,7 @@ def lark_parser() -> Lark:
 
 
 # What the kept table goes without.
-OWN = {"transformer": Builder, "postlex": _KeepTerminals}
+OWN = {"transformer": TreeBuilder, "postlex": _KeepTerminals}
 
 
 def _new_parser(grammar: str, name: str) -> Lark:

@@ -17,18 +17,18 @@ Sizes = tuple[int, int]
 
 
 @dataclass(eq=False, slots=True)
-class Atom:
+class AxisFactor:
     """A factor of an axis, with its sizes at the two widths; bound to a list of others once it is split or unified."""
 
     sizes: Sizes
-    bound: tuple[Atom, ...] | None = field(default=None, repr=False)
+    bound: tuple[AxisFactor, ...] | None = field(default=None, repr=False)
 
     @property
     def is_width(self) -> bool:
         return self.sizes[0] != self.sizes[1]
 
 
-Axis = tuple[Atom, ...]
+Axis = tuple[AxisFactor, ...]
 
 
 class AxisError(Exception):
@@ -37,23 +37,23 @@ class AxisError(Exception):
 
 def fresh(sizes: Sizes) -> Axis:
     """A new axis; one of size 1 has no factors."""
-    return () if sizes == (1, 1) else (Atom(sizes),)
+    return () if sizes == (1, 1) else (AxisFactor(sizes),)
 
 
-def leaves(axis: Sequence[Atom]) -> Axis:
+def leaves(axis: Sequence[AxisFactor]) -> Axis:
     """The factors of an axis as they are known now."""
-    found: list[Atom] = []
+    found: list[AxisFactor] = []
     for atom in axis:
         found += [atom] if atom.bound is None else leaves(atom.bound)
     return tuple(found)
 
 
-def sizes_of(axis: Sequence[Atom]) -> Sizes:
+def sizes_of(axis: Sequence[AxisFactor]) -> Sizes:
     """The sizes of an axis: the products of its factors'."""
     return math.prod(a.sizes[0] for a in axis), math.prod(a.sizes[1] for a in axis)
 
 
-def unify(left: Sequence[Atom], right: Sequence[Atom]) -> None:
+def unify(left: Sequence[AxisFactor], right: Sequence[AxisFactor]) -> None:
     """Make two axes the same, splitting atoms where their factors do not line up.
 
     Raises:
@@ -66,7 +66,7 @@ def unify(left: Sequence[Atom], right: Sequence[Atom]) -> None:
         _unify_first(a, b)
 
 
-def _unify_first(a: list[Atom], b: list[Atom]) -> None:
+def _unify_first(a: list[AxisFactor], b: list[AxisFactor]) -> None:
     x, y = a.pop(0), b.pop(0)
     if x is y:
         return
@@ -89,7 +89,7 @@ def quotient(sizes: Sizes, by: Sizes) -> Sizes | None:
     return sizes[0] // by[0], sizes[1] // by[1]
 
 
-def split_blocks(axis: Sequence[Atom], sections: Sequence[Sizes]) -> tuple[int, ...]:
+def split_blocks(axis: Sequence[AxisFactor], sections: Sequence[Sizes]) -> tuple[int, ...]:
     """Factor an axis into [blocks, rest] so that each of the consecutive `sections` is a whole number of blocks; these
     numbers.
 
@@ -104,12 +104,12 @@ def split_blocks(axis: Sequence[Atom], sections: Sequence[Sizes]) -> tuple[int, 
     return tuple(count[0] for count in counts)
 
 
-def describe(axis: Sequence[Atom]) -> str:
+def describe(axis: Sequence[AxisFactor]) -> str:
     """The factors' sizes, as (64|128)."""
     shown = [str(a.sizes[0]) if not a.is_width else f"({a.sizes[0]}|{a.sizes[1]})" for a in leaves(axis)]
     return "x".join(shown) or "1"
 
 
-def widths(axis: Sequence[Atom]) -> int:
+def widths(axis: Sequence[AxisFactor]) -> int:
     """How many factors of an axis grow with the width: its size is of the order of n to this power."""
     return sum(atom.is_width for atom in leaves(axis))

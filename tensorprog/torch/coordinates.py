@@ -27,7 +27,7 @@ from tensorprog.torch.optimizers import Settings, optimizers
 from tensorprog.verify.report import FAILED, PASSED, UNRESOLVED
 
 if TYPE_CHECKING:
-    from tensorprog.torch.graph import Value
+    from tensorprog.torch.graph import TracedValue
     from tensorprog.torch.parametrize import MuTable
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -42,7 +42,7 @@ CONSTANTS = ("std", "multiplier", "lr", "eps", "weight_decay")
 
 
 @dataclass(frozen=True, slots=True)
-class Slope:
+class CoordinateSlope:
     """A power of the width: predicted, and measured with its standard error."""
 
     name: str
@@ -66,37 +66,37 @@ class CoordinateCheck:
     """What was measured."""
 
     widths: tuple[int, ...]
-    slopes: tuple[Slope, ...]
+    slopes: tuple[CoordinateSlope, ...]
     tolerance: float = field(default=0.15)
 
     @property
-    def updates(self) -> dict[str, Slope]:
+    def updates(self) -> dict[str, CoordinateSlope]:
         """The contribution of every parameter's updates, by name."""
         return {s.name: s for s in self.slopes if s.kind == "update"}
 
     @property
-    def activations(self) -> dict[str, Slope]:
+    def activations(self) -> dict[str, CoordinateSlope]:
         """The size of the output of every module, by its path."""
         return {s.name: s for s in self.slopes if s.kind == "activation"}
 
     @property
-    def decays(self) -> dict[str, Slope]:
+    def decays(self) -> dict[str, CoordinateSlope]:
         """The contribution of one step of weight decay, by the name of the parameter."""
         return {s.name: s for s in self.slopes if s.kind == "decay"}
 
     @property
-    def logits(self) -> dict[str, Slope]:
+    def logits(self) -> dict[str, CoordinateSlope]:
         """The change of what goes into every softmax, by the name of its value."""
         return {s.name: s for s in self.slopes if s.kind == "logits"}
 
     @property
-    def mistakes(self) -> list[Slope]:
+    def mistakes(self) -> list[CoordinateSlope]:
         """What does not stay of order one: every update and decay, and activations and logits that grow."""
         kept = ("update", "decay")
         return [s for s in self.slopes if s.off(self.tolerance) and (s.kind in kept or s.measured > 0)]
 
     @property
-    def unresolved(self) -> list[Slope]:
+    def unresolved(self) -> list[CoordinateSlope]:
         """What is no mistake, but would not be seen as one if it grew or fell as the root of the width."""
         found = self.mistakes
         return [s for s in self.slopes if s not in found and s.unresolved(self.tolerance)]
@@ -204,7 +204,7 @@ def _predicted(table: MuTable, constant: set[str]) -> Iterator[tuple[tuple[str, 
             yield ("logits", v.name), -float(site.exponent)
 
 
-def _behind(softmax: Value) -> Iterator[Value]:
+def _behind(softmax: TracedValue) -> Iterator[TracedValue]:
     """The values whose multiplier is one of a softmax's logits."""
     value = softmax.args[0]
     while True:
@@ -214,7 +214,7 @@ def _behind(softmax: Value) -> Iterator[Value]:
         value = value.args[0]
 
 
-def _slope(key: tuple[str, str], sizes: list[list[float]], widths: Sequence[int], predicted: float) -> Slope:
+def _slope(key: tuple[str, str], sizes: list[list[float]], widths: Sequence[int], predicted: float) -> CoordinateSlope:
     """The mean over seeds of every seed's slope; the error is that of the mean, and that of the straight line. One seed at two
     widths tells none."""
     logs = np.log(np.maximum(np.array(sizes), TINY))
@@ -224,7 +224,7 @@ def _slope(key: tuple[str, str], sizes: list[list[float]], widths: Sequence[int]
     residuals = logs.mean(axis=0) - logs.mean() - each.mean() * x
     line = math.sqrt(residuals @ residuals / max(len(x) - 2, 1) / (x @ x))
     scatter = each.std(ddof=1) / math.sqrt(len(each)) if len(each) > 1 else 0.0 if len(x) > 2 else math.nan
-    return Slope(
+    return CoordinateSlope(
         key[1], key[0], predicted, float(each.mean()), float(np.maximum(line, scatter)), tuple(np.exp(logs.mean(axis=0)))
     )
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tensorprog.torch.axes import Atom
+from tensorprog.torch.axes import AxisFactor
 from tensorprog.torch.errors import module_error
-from tensorprog.torch.graph import MOVES, Value
+from tensorprog.torch.graph import MOVES, TracedValue
 
 if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable
@@ -27,7 +27,7 @@ orthogonal momentum beta1 beta2 eps weight_decay muon_momentum c1 c2 h huber""".
 )
 
 
-class Names:
+class ModuleNames:
     """Names in the program: of parameters, values and widths.
 
     Args:
@@ -43,7 +43,7 @@ class Names:
             v: self.fresh("X" if k == 0 else f"X{k + 1}", True) for k, v in enumerate(traced.graph.of("input"))
         }
         self.tables: dict[str, torch.Tensor] = {}
-        self._noises: dict[Value, str] = {}
+        self._noises: dict[TracedValue, str] = {}
         self._constants: dict[tuple[str, str], str] = {}
         self._widths: dict[tuple[int, int], str] = {traced.widths: "n"}
 
@@ -64,10 +64,10 @@ class Names:
         """The input that holds the initial numbers of a parameter."""
         return f"{self._declared[param]}_start"
 
-    def input(self, value: Value) -> str:
+    def input(self, value: TracedValue) -> str:
         return self._inputs[value]
 
-    def table(self, value: Value) -> str:
+    def table(self, value: TracedValue) -> str:
         """The input that a table of constants is."""
         table = value.pair[0]
         known = (name for name, t in self.tables.items() if t.shape == table.shape and torch.equal(t, table))
@@ -75,13 +75,13 @@ class Names:
         self.tables[name] = table
         return name
 
-    def noise(self, value: Value) -> str:
+    def noise(self, value: TracedValue) -> str:
         """The random vectors that entries are kept by."""
         if value not in self._noises:
             self._noises[value] = self.fresh(value.base)
         return self._noises[value]
 
-    def constant(self, atom: Atom, number: str) -> str:
+    def constant(self, atom: AxisFactor, number: str) -> str:
         """A vector whose entries are all one number."""
         key = self.width(atom), number
         if key not in self._constants:
@@ -103,19 +103,19 @@ class Names:
                 sizes, width = sizes[:-1], sizes[-1] if sizes else "1"
             yield f"vector {name}[{', '.join((*rows, *sizes))}] : [{width}] ~ bernoulli({value.keep!r})"
 
-    def width(self, atom: Atom) -> str:
+    def width(self, atom: AxisFactor) -> str:
         """The width of an axis' factor, declared when it is first met."""
         if atom.sizes not in self._widths:
             self._widths[atom.sizes] = self.fresh(f"n{len(self._widths)}")
         return self._widths[atom.sizes]
 
-    def family(self, param: Value) -> list[int]:
+    def family(self, param: TracedValue) -> list[int]:
         """The sizes of a parameter's finite factors."""
         if self.is_table(param):
             return []
         return [atom.sizes[0] for axis in param.leaves() for atom in axis if not atom.is_width]
 
-    def is_table(self, param: Value) -> bool:
+    def is_table(self, param: TracedValue) -> bool:
         """Whether a parameter is written `matrix U : [n, d]`: it is only applied to a whole axis of an input."""
         if param.name in self._apart or [len(axis) for axis in param.leaves()] != [1, 1]:
             return False
@@ -135,11 +135,11 @@ class Names:
                 yield f"width {name} = {text}"
 
 
-def _applied_to_input(user: Value) -> bool:
+def _applied_to_input(user: TracedValue) -> bool:
     return user.op == "contract" and whole_input(user.args[0]) is not None and user.labels[1][-1] == user.labels[0][-1]
 
 
-def whole_input(value: Value) -> Value | None:
+def whole_input(value: TracedValue) -> TracedValue | None:
     """The input whose last axis is that of a value, if only indices lie between."""
     while value.op in ("view", "index", "permute", "step") and value.axes and value.args[0].axes:
         if value.axes[-1] != value.args[0].axes[-1] or value.op == "permute" and value.order[-1] != len(value.axes) - 1:
@@ -148,7 +148,7 @@ def whole_input(value: Value) -> Value | None:
     return value if value.op == "input" and value.axes and value.sizes[-1][0] > 1 else None
 
 
-def declarations(traced: Traced, names: Names, laws: str, table: MuTable | None = None) -> list[str]:
+def declarations(traced: Traced, names: ModuleNames, laws: str, table: MuTable | None = None) -> list[str]:
     """The lines; with a table, the initial spreads are its own."""
     found = []
     for name, value in traced.graph.params.items():
@@ -174,14 +174,14 @@ def declarations(traced: Traced, names: Names, laws: str, table: MuTable | None 
     return [*names.widths(), "size P", *inputs, *tables, *names.constants(), *dict.fromkeys(found)]
 
 
-def _needs_zero(carry: Value) -> bool:
+def _needs_zero(carry: TracedValue) -> bool:
     start = carry.args[0]
     while start.op in MOVES:
         start = start.args[0]
     return start.op == "buffer"
 
 
-def _input(names: Names, value: Value) -> str:
+def _input(names: ModuleNames, value: TracedValue) -> str:
     sizes = ", ".join(["P", *(str(s[0]) for s in value.sizes[1:])])
     kind = (
         " int" if not names.traced.inputs[names.traced.graph.of("input").index(value)].dtype.is_floating_point else ""
@@ -189,7 +189,7 @@ def _input(names: Names, value: Value) -> str:
     return f"input {names.input(value)} : [{sizes}]{kind}"
 
 
-def _declaration(names: Names, value: Value, law: InitialLaw, power: Fraction, base: int, laws: str) -> str:
+def _declaration(names: ModuleNames, value: TracedValue, law: InitialLaw, power: Fraction, base: int, laws: str) -> str:
     widths = [names.width(atom) for axis in value.leaves() for atom in axis if atom.is_width]
     name, family = names.declared(value.name), names.family(value)
     bracket = f"[{', '.join(map(str, family))}]" if family else ""

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from tensorprog.torch.exponents import Counting, GradientPart, Use
-from tensorprog.torch.graph import Value
+from tensorprog.torch.exponents import Counting, GradientPart, ParameterUse
+from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.parametrize import HALF, adjustment
 from tensorprog.torch.tables import power
 
 if TYPE_CHECKING:
-    from tensorprog.torch.parametrize import MuTable, Row
+    from tensorprog.torch.parametrize import MuTable, ParameterRow
 
 
 def why(table: MuTable, name: str) -> str:
@@ -29,11 +29,11 @@ def why(table: MuTable, name: str) -> str:
     return "\n  ".join(lines)
 
 
-def _at(value: Value) -> str:
+def _at(value: TracedValue) -> str:
     return f"in `{value.name}`" + (f" ({value.place})" if value.place else "")
 
 
-def _start(counting: Counting, name: str, use: Use) -> Iterator[str]:
+def _start(counting: Counting, name: str, use: ParameterUse) -> Iterator[str]:
     kind = "a sum over the width of products" if use.value.op == "contract" and use.start else "no sum over the width"
     yield (f"start: {_at(use.value)}, {kind}: the result is {power(use.start)} times the entries")
     if use.multiplier:
@@ -45,7 +45,7 @@ def _start(counting: Counting, name: str, use: Use) -> Iterator[str]:
         yield f"  so entries {power(counting.powers[name])} make it of order one: std {power(counting.powers[name])}"
 
 
-def _update(use: Use) -> Iterator[str]:
+def _update(use: ParameterUse) -> Iterator[str]:
     aligned = ", aligned with what it is applied to" if use.update != use.start else ""
     behind = f", and {power(use.update + use.multiplier)} behind the multiplier" if use.multiplier else ""
     yield (
@@ -68,7 +68,7 @@ def _gradient(part: GradientPart) -> str:
     )
 
 
-def _settings(table: MuTable, row: Row) -> Iterator[str]:
+def _settings(table: MuTable, row: ParameterRow) -> Iterator[str]:
     e, counting = row.exponents, table.counting
     update, gradient = counting.update(row.name), counting.gradient(row.name)
     match row.optimizer:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tensorprog.diagnostics import ProgramError
-from tensorprog.torch.declarations import Names, declarations
+from tensorprog.torch.declarations import ModuleNames, declarations
 from tensorprog.torch.errors import module_error
 from tensorprog.torch.reading import Reader, split
 from tensorprog.torch.row_mixing import of_one_row, refuse_mixed_rows
@@ -129,7 +129,7 @@ def program_text(
         )
     refuse_mixed_rows(single, traced)
     if kind == "kernels":
-        names = Names(single)
+        names = ModuleNames(single)
         text, tables = _kernels(single, names, component, nngp, laws, ntk_power), names.tables
     else:
         text, tables = training_text(single, laws, loss, optimizer, base, **settings)
@@ -139,7 +139,7 @@ def program_text(
 
 
 def _kernels(
-    traced: Traced, names: Names, component: Sequence[int] | None, nngp: bool, laws: str, ntk_power: int
+    traced: Traced, names: ModuleNames, component: Sequence[int] | None, nngp: bool, laws: str, ntk_power: int
 ) -> str:
     output = traced.graph.output
     axes = [axis for axis in output.leaves() if axis]

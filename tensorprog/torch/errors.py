@@ -15,7 +15,7 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLine:
     """A line of a Python file."""
 
     file: str
@@ -25,12 +25,12 @@ class Place:
         return f"{os.path.basename(self.file)}:{self.line}"
 
 
-def place_of_stack(trace: str | None) -> Place | None:
+def place_of_stack(trace: str | None) -> SourceLine | None:
     """The innermost line of a stack trace that is not in torch itself: the line that the user wrote, if any."""
     return _innermost([(file, int(line)) for file, line in _FRAME.findall(trace or "")])
 
 
-def place_of_traceback(traceback: TracebackType | None) -> Place | None:
+def place_of_traceback(traceback: TracebackType | None) -> SourceLine | None:
     """The same of an exception's traceback."""
     frames = []
     while traceback is not None:
@@ -39,19 +39,19 @@ def place_of_traceback(traceback: TracebackType | None) -> Place | None:
     return _innermost(frames)
 
 
-def _innermost(frames: list[tuple[str, int]]) -> Place | None:
+def _innermost(frames: list[tuple[str, int]]) -> SourceLine | None:
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     library = os.path.dirname(os.path.abspath(sys.modules["torch"].__file__))
     users = [frame for frame in frames if not frame[0].startswith((own + os.sep, library + os.sep, "<"))]
-    return Place(*users[-1]) if users else None
+    return SourceLine(*users[-1]) if users else None
 
 
-def module_error(code: str, message: str, place: Place | None = None, help: str | None = None) -> ProgramError:
+def module_error(code: str, message: str, place: SourceLine | None = None, help: str | None = None) -> ProgramError:
     """The error to raise, with the module's line if it is known."""
     return ProgramError([_diagnostic(code, message, place, help, "error")], _source(place))
 
 
-def module_warning(code: str, message: str, place: Place | None = None, help: str | None = None) -> ProgramWarning:
+def module_warning(code: str, message: str, place: SourceLine | None = None, help: str | None = None) -> ProgramWarning:
     """A warning about a line of the module, to be collected."""
     return ProgramWarning(_diagnostic(code, message, place, help, "warning"), place)
 
@@ -61,7 +61,7 @@ class ProgramWarning:
     """A warning; `str` of it is what is printed."""
 
     diagnostic: Diagnostic
-    place: Place | None
+    place: SourceLine | None
 
     def __str__(self) -> str:
         from tensorprog.diagnostics import render
@@ -69,7 +69,7 @@ class ProgramWarning:
         return render([self.diagnostic], _source(self.place))
 
 
-def _diagnostic(code: str, message: str, place: Place | None, help: str | None, severity: str) -> Diagnostic:
+def _diagnostic(code: str, message: str, place: SourceLine | None, help: str | None, severity: str) -> Diagnostic:
     span = None
     if place is not None:
         text = linecache.getline(place.file, place.line).rstrip("\n")
@@ -78,5 +78,5 @@ def _diagnostic(code: str, message: str, place: Place | None, help: str | None, 
     return Diagnostic(code, message, span, help=help, severity=severity)
 
 
-def _source(place: Place | None) -> Source | None:
+def _source(place: SourceLine | None) -> Source | None:
     return None if place is None else Source(place.file, "".join(linecache.getlines(place.file)))

@@ -5,7 +5,7 @@ does not know it grows as n**(1/2) (central limit theorem) where the result has 
 few: there the features align with the weight (law of large numbers; Tensor Programs IV, section 3; IVb, section 2.9,
 where the readout has variance n**-2). The power of a weight is what makes its first use of order one. Where the power
 is fixed already - a second use of a shared weight, products of activations as in attention - a multiplier is needed: a
-`Site`.
+`MultiplierSite`.
 
 Backward. Cotangents go by the same rules; that of an output is of order one.
 
@@ -21,7 +21,7 @@ from fractions import Fraction
 
 from tensorprog.torch.axes import widths
 from tensorprog.torch.errors import module_error
-from tensorprog.torch.graph import MOVES, Graph, Value
+from tensorprog.torch.graph import MOVES, TracedGraph, TracedValue
 from tensorprog.torch.laws import exponent_between
 
 HALF = Fraction(1, 2)
@@ -32,33 +32,33 @@ DEGREES = {"sqrt": HALF, "rsqrt": -HALF, "reciprocal": Fraction(-1), "square": F
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class ParameterTerm:
     """A parameter that enters a value linearly: the power that its use adds to its own, at the start and in an
     update."""
 
     param: str
     start: Fraction
     update: Fraction
-    use: Value
+    use: TracedValue
 
-    def shifted(self, start: Fraction, update: Fraction, use: Value | None = None) -> Term:
-        return Term(self.param, self.start + start, self.update + update, use or self.use)
+    def shifted(self, start: Fraction, update: Fraction, use: TracedValue | None = None) -> ParameterTerm:
+        return ParameterTerm(self.param, self.start + start, self.update + update, use or self.use)
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class MultiplierSite:
     """A value to be multiplied by n**exponent; `params` enter it linearly."""
 
-    value: Value
+    value: TracedValue
     exponent: Fraction
     params: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """What one use of a parameter says: the powers of `Term`, and the multiplier behind it."""
+class ParameterUse:
+    """What one use of a parameter says: the powers of `ParameterTerm`, and the multiplier behind it."""
 
-    value: Value
+    value: TracedValue
     start: Fraction
     update: Fraction
     multiplier: Fraction
@@ -68,17 +68,17 @@ class Use:
 class GradientPart:
     """A contribution to a parameter's gradient: the powers of the cotangent and of what it is multiplied with."""
 
-    value: Value
+    value: TracedValue
     cotangent: Fraction
     factor: Fraction
 
 
 @dataclass(slots=True)
-class State:
+class ValuePowers:
     """The terms of a value, or a power that is known; `shift` is the power of the numbers it was multiplied by
     since."""
 
-    terms: tuple[Term, ...] = ()
+    terms: tuple[ParameterTerm, ...] = ()
     known: Fraction | None = None
     shift: Fraction = ZERO
     of_params: bool = False
@@ -89,13 +89,13 @@ class Counting:
     """The powers of a graph. `powers` of parameters, `uses`, `gradients` and `sites` are what the tables are made
     from."""
 
-    graph: Graph
+    graph: TracedGraph
     traced_widths: tuple[int, int]
     powers: dict[str, Fraction] = field(default_factory=dict)
-    uses: dict[str, list[Use]] = field(default_factory=dict)
-    sites: dict[Value, Site] = field(default_factory=dict)
+    uses: dict[str, list[ParameterUse]] = field(default_factory=dict)
+    sites: dict[TracedValue, MultiplierSite] = field(default_factory=dict)
     gradients: dict[str, list[GradientPart]] = field(default_factory=dict)
-    _states: dict[Value, State] = field(default_factory=dict)
+    _states: dict[TracedValue, ValuePowers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for value in self.graph.values:
@@ -116,7 +116,7 @@ class Counting:
         """The power of the gradient's entries."""
         return max((p.cotangent + p.factor for p in self.gradients.get(name, ())), default=ZERO)
 
-    def power(self, value: Value) -> Fraction:
+    def power(self, value: TracedValue) -> Fraction:
         """The power of a value's entries, behind its multiplier."""
         state = self._states[value]
         if state.known is not None:
@@ -125,14 +125,14 @@ class Counting:
 
     # --- forward ---------------------------------------------------------------------------------------------
 
-    def _forward(self, v: Value) -> State:
+    def _forward(self, v: TracedValue) -> ValuePowers:
         match v.op:
             case "param":
-                return State((Term(v.name, ZERO, ZERO, v),), of_params=True)
+                return ValuePowers((ParameterTerm(v.name, ZERO, ZERO, v),), of_params=True)
             case "number":
-                return State(known=exponent_between(*map(abs, v.pair), self.traced_widths) or ZERO)
+                return ValuePowers(known=exponent_between(*map(abs, v.pair), self.traced_widths) or ZERO)
             case "buffer":
-                return State(known=self._buffer_power(v))
+                return ValuePowers(known=self._buffer_power(v))
             case "map":
                 return self._map(v)
             case "contract":
@@ -141,30 +141,30 @@ class Counting:
                 return self._renamed(self._states[v.args[0]], v, of_params=False)
             case "reduce" if v.fn == "sum" and (count := _reduced(v)):
                 self._settle(v.args[0])
-                return State(known=Fraction(count))
+                return ValuePowers(known=Fraction(count))
             case "reduce" if v.fn == "max":
                 return self._settled(v)
             case op if op in MOVES or op == "reduce":
                 return self._moved(v)
         return self._settled(v)
 
-    def _buffer_power(self, v: Value) -> Fraction:
+    def _buffer_power(self, v: TracedValue) -> Fraction:
         """That of a number; tables have entries of order one."""
         if v.axes or v.pair[0].dtype.is_complex:
             return ZERO
         return exponent_between(*(abs(float(t)) for t in v.pair), self.traced_widths) or ZERO
 
-    def _moved(self, v: Value) -> State:
+    def _moved(self, v: TracedValue) -> ValuePowers:
         if len(v.args) == 1:
             return self._renamed(self._states[v.args[0]], v)
         return self._sum(v)
 
-    def _renamed(self, state: State, v: Value, of_params: bool | None = None) -> State:
+    def _renamed(self, state: ValuePowers, v: TracedValue, of_params: bool | None = None) -> ValuePowers:
         """The same powers; a parameter's first use is the first operation after its views."""
-        terms = tuple(Term(t.param, t.start, t.update, v if t.use.op == "param" else t.use) for t in state.terms)
-        return State(terms, state.known, state.shift, state.of_params if of_params is None else of_params)
+        terms = tuple(ParameterTerm(t.param, t.start, t.update, v if t.use.op == "param" else t.use) for t in state.terms)
+        return ValuePowers(terms, state.known, state.shift, state.of_params if of_params is None else of_params)
 
-    def _map(self, v: Value) -> State:
+    def _map(self, v: TracedValue) -> ValuePowers:
         numbers = [a for a in v.args if _is_number(a)]
         if v.fn in ("mul", "div") and numbers and len(v.args) == 2 and not (v.fn == "div" and _is_number(v.args[0])):
             other = v.args[0] if v.args[1] in numbers else v.args[1]
@@ -177,44 +177,44 @@ class Counting:
         degrees = _degrees(v)
         return self._settled(v) if degrees is None else self._homogeneous(v, degrees)
 
-    def _homogeneous(self, v: Value, degrees: list[Fraction]) -> State:
+    def _homogeneous(self, v: TracedValue, degrees: list[Fraction]) -> ValuePowers:
         """A power that is known goes through; what depends on free parameters is of order one first."""
         power = ZERO
         for arg, degree in zip(v.args, degrees, strict=True):
             if self._states[arg].known is None:
                 self._settle(arg, v)
             power += degree * self.power(arg)
-        return State(known=power, of_params=all(self._states[a].of_params or _is_number(a) for a in v.args))
+        return ValuePowers(known=power, of_params=all(self._states[a].of_params or _is_number(a) for a in v.args))
 
-    def _scaled(self, state: State, power: Fraction) -> State:
+    def _scaled(self, state: ValuePowers, power: Fraction) -> ValuePowers:
         known = None if state.known is None else state.known + power
-        return State(tuple(t.shifted(power, power) for t in state.terms), known, state.shift + power, state.of_params)
+        return ValuePowers(tuple(t.shifted(power, power) for t in state.terms), known, state.shift + power, state.of_params)
 
-    def _sum(self, v: Value) -> State:
+    def _sum(self, v: TracedValue) -> ValuePowers:
         """A sum of terms whose parameters are all free stays free, so that a number behind it still counts."""
         states = [self._states[a] for a in v.args]
         of_params = all(s.of_params for s in states)
         if all(s.terms and not self._pinned(s) for s in states) and len({s.shift for s in states}) == 1:
             terms = tuple(
-                Term(t.param, t.start, t.update, v if t.use.op == "param" else t.use) for s in states for t in s.terms
+                ParameterTerm(t.param, t.start, t.update, v if t.use.op == "param" else t.use) for s in states for t in s.terms
             )
-            return State(terms, None, states[0].shift, of_params)
+            return ValuePowers(terms, None, states[0].shift, of_params)
         return self._settled(v)
 
-    def _settled(self, v: Value) -> State:
+    def _settled(self, v: TracedValue) -> ValuePowers:
         """Arguments have to be of order one, and so is the result."""
         of_params = bool(v.args) and all(self._states[a].of_params or _is_number(a) for a in v.args)
         for arg in v.args:
             self._settle(arg, v)
-        return State(known=ZERO, of_params=of_params)
+        return ValuePowers(known=ZERO, of_params=of_params)
 
-    def _contract(self, v: Value) -> State:
+    def _contract(self, v: TracedValue) -> ValuePowers:
         x, w = v.args
         sx, sw = self._states[x], self._states[w]
         if sx.of_params and not sw.of_params:
             x, w, sx, sw = w, x, sw, sx
         if not sw.of_params:
-            return State(known=self._activation(x, v) + self._activation(w, v) + _summed(v))
+            return ValuePowers(known=self._activation(x, v) + self._activation(w, v) + _summed(v))
         if not sw.terms and _summed(v):
             raise module_error(
                 "TP803",
@@ -227,9 +227,9 @@ class Counting:
         px = self.power(x)
         summed = _summed(v)
         start = px + (HALF * summed if _own(v, w, x) else summed)
-        return State(tuple(t.shifted(start, px + summed, v) for t in sw.terms), None, ZERO)
+        return ValuePowers(tuple(t.shifted(start, px + summed, v) for t in sw.terms), None, ZERO)
 
-    def _activation(self, x: Value, v: Value) -> Fraction:
+    def _activation(self, x: TracedValue, v: TracedValue) -> Fraction:
         """The power of a factor of a product of activations. Numbers that it was multiplied by count for the product,
         not for its weights: queries that are divided by sqrt(d) are of order one before."""
         state = self._states[x]
@@ -237,10 +237,10 @@ class Counting:
             self._settle(x, v, keep=state.shift)
         return self.power(x)
 
-    def _pinned(self, state: State) -> bool:
+    def _pinned(self, state: ValuePowers) -> bool:
         return any(t.param in self.powers for t in state.terms)
 
-    def _settle(self, x: Value, at: Value | None = None, keep: Fraction = ZERO) -> None:
+    def _settle(self, x: TracedValue, at: TracedValue | None = None, keep: Fraction = ZERO) -> None:
         """Make a value of order n**keep: by the powers of its parameters, or else by a multiplier."""
         state = self._states[x]
         if _is_number(x):
@@ -249,19 +249,19 @@ class Counting:
             self.powers.setdefault(term.param, keep - term.start)
         multiplier = keep - self.power(x)
         if multiplier:
-            self.sites[x] = Site(x, multiplier, tuple(t.param for t in state.terms))
+            self.sites[x] = MultiplierSite(x, multiplier, tuple(t.param for t in state.terms))
         for term in state.terms:
             use = at if term.use.op == "param" and at is not None else term.use
-            found = Use(use, term.start - keep, term.update - keep, multiplier)
+            found = ParameterUse(use, term.start - keep, term.update - keep, multiplier)
             if found not in self.uses.setdefault(term.param, []):
                 self.uses[term.param].append(found)
-        self._states[x] = State((), keep, keep, state.of_params)
+        self._states[x] = ValuePowers((), keep, keep, state.of_params)
 
     # --- backward --------------------------------------------------------------------------------------------
 
     def _backward(self) -> None:
         """Cotangents, from the output back; once more around loops until nothing grows."""
-        sent: dict[Value, Fraction] = {self.graph.output: Fraction(-self.graph.output.width_count)}
+        sent: dict[TracedValue, Fraction] = {self.graph.output: Fraction(-self.graph.output.width_count)}
         before = None
         while before != sent:
             before = dict(sent)
@@ -270,14 +270,14 @@ class Counting:
                 if v in sent:
                     self._send(v, sent[v] + (self.sites[v].exponent if v in self.sites else 0), sent)
 
-    def _send(self, v: Value, g: Fraction, sent: dict[Value, Fraction]) -> None:
+    def _send(self, v: TracedValue, g: Fraction, sent: dict[TracedValue, Fraction]) -> None:
         for arg, factor in self._factors(v):
             total = g + factor
             if arg.op == "param":
                 self.gradients.setdefault(arg.name, []).append(GradientPart(v, g, factor))
             sent[arg] = max(sent.get(arg, total), total)
 
-    def _factors(self, v: Value) -> list[tuple[Value, Fraction]]:
+    def _factors(self, v: TracedValue) -> list[tuple[TracedValue, Fraction]]:
         """The arguments that get a cotangent, and by which power theirs differs from that of the value."""
         match v.op:
             case "contract":
@@ -310,14 +310,14 @@ class Counting:
                 found = [(a, ZERO) for a in v.args]
         return [(a, f) for a, f in found if a.op not in ("number", "buffer", "input", "noise")]
 
-    def _through(self, v: Value, x: Value, w: Value) -> Fraction:
+    def _through(self, v: TracedValue, x: TracedValue, w: TracedValue) -> Fraction:
         """The cotangent of one factor is a sum over the axes of the result that it lacks."""
         own = _own(v, w, x)
         random = self._states[w].of_params and _summed(v)
         return self.power(w) + (HALF * own if random else own)
 
 
-def _degrees(v: Value) -> list[Fraction] | None:
+def _degrees(v: TracedValue) -> list[Fraction] | None:
     """Of every argument, if powers of n pass through a coordinatewise function."""
     match v.fn:
         case "mul":
@@ -331,11 +331,11 @@ def _degrees(v: Value) -> list[Fraction] | None:
     return [DEGREES[v.fn]] if v.fn in DEGREES else None
 
 
-def _is_number(v: Value) -> bool:
+def _is_number(v: TracedValue) -> bool:
     return v.op == "number" or v.op == "buffer" and not v.axes
 
 
-def _label_widths(v: Value) -> dict[str, int]:
+def _label_widths(v: TracedValue) -> dict[str, int]:
     found: dict[str, int] = {}
     for arg, labels in zip(v.args, v.labels, strict=False):
         for label, axis in zip(labels, arg.axes, strict=True):
@@ -343,12 +343,12 @@ def _label_widths(v: Value) -> dict[str, int]:
     return found
 
 
-def _summed(v: Value) -> int:
+def _summed(v: TracedValue) -> int:
     """The widths that a contraction sums over."""
     return sum(count for label, count in _label_widths(v).items() if label not in v.labels[2])
 
 
-def _own(v: Value, w: Value, x: Value) -> int:
+def _own(v: TracedValue, w: TracedValue, x: TracedValue) -> int:
     """The widths of the result that come from one factor alone."""
     mine = v.labels[v.args.index(w)]
     other = v.labels[1 - v.args.index(w)] if w is not x else ""
@@ -359,10 +359,10 @@ def _own(v: Value, w: Value, x: Value) -> int:
     )
 
 
-def _reduced(v: Value) -> int:
+def _reduced(v: TracedValue) -> int:
     return sum(widths(v.args[0].axes[d]) for d in v.dims)
 
 
-def _broadcast(v: Value, arg: Value) -> int:
+def _broadcast(v: TracedValue, arg: TracedValue) -> int:
     """The widths that an argument is repeated along."""
     return v.width_count - arg.width_count

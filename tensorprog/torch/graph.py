@@ -18,24 +18,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tensorprog.torch.axes import Axis, leaves, sizes_of, widths
-from tensorprog.torch.errors import Place
+from tensorprog.torch.errors import SourceLine
 
 # Operations that only move numbers: powers of n go through them unchanged.
 MOVES = frozenset({"view", "permute", "index", "slice", "cat", "expand", "window", "step", "collect"})
 
 
 @dataclass(eq=False, slots=True)
-class Value:
+class TracedValue:
     """One tensor of the network. Its name is `base` with a number where several would have the same."""
 
     op: str
-    args: tuple[Value, ...]
+    args: tuple[TracedValue, ...]
     axes: tuple[Axis, ...]
     attrs: dict[str, object] = field(default_factory=dict)
     name: str = ""
     base: str = ""
     module: str = ""
-    place: Place | None = None
+    place: SourceLine | None = None
 
     def __getattr__(self, key: str) -> object:
         attrs = object.__getattribute__(self, "attrs")
@@ -59,17 +59,17 @@ class Value:
 
 
 @dataclass(eq=False, slots=True)
-class Graph:
+class TracedGraph:
     """A module's values in the order of computation, its output last."""
 
-    values: list[Value] = field(default_factory=list)
-    output: Value | None = None
+    values: list[TracedValue] = field(default_factory=list)
+    output: TracedValue | None = None
 
     @property
-    def params(self) -> dict[str, Value]:
+    def params(self) -> dict[str, TracedValue]:
         """The parameters by name, a shared one under its first name."""
         return {v.name: v for v in self.values if v.op == "param"}
 
-    def of(self, op: str) -> list[Value]:
+    def of(self, op: str) -> list[TracedValue]:
         """The values of one operation."""
         return [v for v in self.values if v.op == op]

@@ -20,15 +20,15 @@ GRAIN = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class EntriesLaw:
     """The entries' law: `normal`, `uniform` or `constant`, or `sampled`, with its mean and standard deviation."""
 
     kind: str
     mean: float
     std: float
 
-    def scaled(self, factor: float) -> Law:
-        return Law(self.kind, self.mean * factor, self.std * abs(factor))
+    def scaled(self, factor: float) -> EntriesLaw:
+        return EntriesLaw(self.kind, self.mean * factor, self.std * abs(factor))
 
     @property
     def size(self) -> float:
@@ -36,26 +36,26 @@ class Law:
         return math.hypot(self.mean, self.std)
 
 
-def uniform(low: float, high: float) -> Law:
+def uniform(low: float, high: float) -> EntriesLaw:
     """The law of uniform entries."""
-    return Law("uniform", (low + high) / 2, (high - low) / math.sqrt(12))
+    return EntriesLaw("uniform", (low + high) / 2, (high - low) / math.sqrt(12))
 
 
-_FILLS: dict[str, Callable[..., Law]] = {
+_FILLS: dict[str, Callable[..., EntriesLaw]] = {
     "uniform_": lambda low=0.0, high=1.0: uniform(low, high),
-    "normal_": lambda mean=0.0, std=1.0: Law("normal", mean, std),
-    "fill_": lambda value: Law("constant", float(value), 0.0),
-    "zero_": lambda: Law("constant", 0.0, 0.0),
+    "normal_": lambda mean=0.0, std=1.0: EntriesLaw("normal", mean, std),
+    "fill_": lambda value: EntriesLaw("constant", float(value), 0.0),
+    "zero_": lambda: EntriesLaw("constant", 0.0, 0.0),
 }
-_MAKES: dict[str, Law] = {
-    "randn": Law("normal", 0.0, 1.0),
-    "randn_like": Law("normal", 0.0, 1.0),
+_MAKES: dict[str, EntriesLaw] = {
+    "randn": EntriesLaw("normal", 0.0, 1.0),
+    "randn_like": EntriesLaw("normal", 0.0, 1.0),
     "rand": uniform(0.0, 1.0),
     "rand_like": uniform(0.0, 1.0),
-    "zeros": Law("constant", 0.0, 0.0),
-    "zeros_like": Law("constant", 0.0, 0.0),
-    "ones": Law("constant", 1.0, 0.0),
-    "ones_like": Law("constant", 1.0, 0.0),
+    "zeros": EntriesLaw("constant", 0.0, 0.0),
+    "zeros_like": EntriesLaw("constant", 0.0, 0.0),
+    "ones": EntriesLaw("constant", 1.0, 0.0),
+    "ones_like": EntriesLaw("constant", 1.0, 0.0),
 }
 _ALIASES = {"detach", "alias", "view", "t", "transpose", "clone", "_to_copy", "lift_fresh", "unsqueeze", "squeeze"}
 
@@ -65,10 +65,10 @@ class LawWatch(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._laws: dict[int, Law] = {}
+        self._laws: dict[int, EntriesLaw] = {}
         self._kept: list[torch.Tensor] = []
 
-    def law_of(self, tensor: torch.Tensor) -> Law | None:
+    def law_of(self, tensor: torch.Tensor) -> EntriesLaw | None:
         """The law that is known of a tensor, or None."""
         return self._laws.get(_storage(tensor))
 
@@ -84,7 +84,7 @@ class LawWatch(TorchDispatchMode):
                 self._record(result, law)
         return result
 
-    def _after(self, name: str, args: tuple, kwargs: dict) -> Law | None:
+    def _after(self, name: str, args: tuple, kwargs: dict) -> EntriesLaw | None:
         """The law of what an operation in place has written."""
         target = args[0]
         if target.numel() * target.element_size() != target.untyped_storage().nbytes():
@@ -95,16 +95,16 @@ class LawWatch(TorchDispatchMode):
             return self.law_of(args[1])
         return self._scaled(name, args)
 
-    def _made(self, name: str, args: tuple) -> Law | None:
+    def _made(self, name: str, args: tuple) -> EntriesLaw | None:
         if name in _MAKES:
             return _MAKES[name]
         if name == "full":
-            return Law("constant", float(args[1]), 0.0)
+            return EntriesLaw("constant", float(args[1]), 0.0)
         if name in _ALIASES and isinstance(args[0], torch.Tensor):
             return self.law_of(args[0])
         return self._scaled(name, args)
 
-    def _scaled(self, name: str, args: tuple) -> Law | None:
+    def _scaled(self, name: str, args: tuple) -> EntriesLaw | None:
         if name.rstrip("_") not in ("mul", "div") or len(args) != 2:
             return None
         law, factor = (self.law_of(args[0]) if isinstance(args[0], torch.Tensor) else None), args[1]
@@ -114,7 +114,7 @@ class LawWatch(TorchDispatchMode):
             return None
         return law.scaled(factor if name.startswith("mul") else 1 / factor)
 
-    def _record(self, tensor: torch.Tensor, law: Law | None) -> None:
+    def _record(self, tensor: torch.Tensor, law: EntriesLaw | None) -> None:
         key = _storage(tensor)
         self._kept.append(tensor.detach())
         if law is None:
@@ -127,13 +127,13 @@ def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def sampled(tensor: torch.Tensor) -> Law:
+def sampled(tensor: torch.Tensor) -> EntriesLaw:
     """Mean and standard deviation of the entries; a mean within its noise is 0."""
     entries = tensor.detach().double()
     mean, std = entries.mean().item(), entries.std(correction=0).item()
     if std == 0.0:
-        return Law("constant", mean, 0.0)
-    return Law("sampled", mean if abs(mean) > 5 * std / math.sqrt(entries.numel()) else 0.0, std)
+        return EntriesLaw("constant", mean, 0.0)
+    return EntriesLaw("sampled", mean if abs(mean) > 5 * std / math.sqrt(entries.numel()) else 0.0, std)
 
 
 def exponent_between(first: float, second: float, widths: tuple[int, int], grain: int | None = None) -> Fraction | None:

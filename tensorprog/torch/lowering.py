@@ -15,10 +15,10 @@ import torch
 from torch.fx import Node
 
 from tensorprog.torch.axes import Axis, AxisError, Sizes, fresh, unify
-from tensorprog.torch.errors import Place, module_error, place_of_stack
-from tensorprog.torch.graph import Graph, Value
+from tensorprog.torch.errors import SourceLine, module_error, place_of_stack
+from tensorprog.torch.graph import TracedGraph, TracedValue
 
-Rule = Callable[..., "Value | tuple[Value, ...]"]
+Rule = Callable[..., "TracedValue | tuple[TracedValue, ...]"]
 RULES: dict[str, Rule] = {}
 
 
@@ -53,14 +53,14 @@ class Lowering:
 
     def __init__(self, widths: Sizes, exported: Sequence[torch.export.ExportedProgram]) -> None:
         self.widths = widths
-        self.graph = Graph()
+        self.graph = TracedGraph()
         self._exported = exported
         self._made: dict[str, object] = {}
         self._tensors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self._node: TracedNode | None = None
         self._counts: dict[str, int] = {}
 
-    def run(self, nodes: Iterable[TracedNode]) -> Graph:
+    def run(self, nodes: Iterable[TracedNode]) -> TracedGraph:
         """The graph of all nodes."""
         for node in nodes:
             self._node = node
@@ -73,7 +73,7 @@ class Lowering:
     # --- for rules -------------------------------------------------------------------------------------------
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> SourceLine | None:
         """The module's line of the operation."""
         return place_of_stack(self._node.first.meta.get("stack_trace"))
 
@@ -108,24 +108,24 @@ class Lowering:
         """New axes of these sizes."""
         return tuple(fresh(sizes) for sizes in self.out_sizes)
 
-    def emit(self, op: str, args: Sequence[Value], axes: Sequence[Axis], suffix: str = "", **attrs: object) -> Value:
+    def emit(self, op: str, args: Sequence[TracedValue], axes: Sequence[Axis], suffix: str = "", **attrs: object) -> TracedValue:
         """Add a value."""
         for arg in args:
             if arg.op == "param" and arg.place is None:
                 arg.place = self.place
         base = self._base(suffix)
-        value = Value(op, tuple(args), tuple(axes), attrs, self._numbered(base), base, self.module, self.place)
+        value = TracedValue(op, tuple(args), tuple(axes), attrs, self._numbered(base), base, self.module, self.place)
         self.graph.values.append(value)
         return value
 
-    def number(self, value: float | Both) -> Value:
+    def number(self, value: float | Both) -> TracedValue:
         """A number as a value."""
         pair = (value.first, value.second) if isinstance(value, Both) else (value, value)
         return self.emit("number", (), (), "number", pair=tuple(map(float, pair)))
 
-    def map(self, fn: str, *args: Value | float | Both, suffix: str = "", **attrs: object) -> Value:
+    def map(self, fn: str, *args: TracedValue | float | Both, suffix: str = "", **attrs: object) -> TracedValue:
         """A coordinatewise function, with broadcasting."""
-        values = [a if isinstance(a, Value) else self.number(a) for a in args]
+        values = [a if isinstance(a, TracedValue) else self.number(a) for a in args]
         return self.emit("map", values, broadcast(values), suffix, fn=fn, **attrs)
 
     def refuse(self, what: str, help: str | None = None) -> Exception:
@@ -156,7 +156,7 @@ class Lowering:
                 self._made[first.name] = self._leaf(node)
             case "output":
                 outputs = [
-                    a for a in _flat(self._converted(first.args[0], node.second.args[0])) if isinstance(a, Value)
+                    a for a in _flat(self._converted(first.args[0], node.second.args[0])) if isinstance(a, TracedValue)
                 ]
                 self.graph.output = outputs[0]
             case "get_attr":
@@ -167,14 +167,14 @@ class Lowering:
             case _:
                 self._made[first.name] = self._call(node)
 
-    def _leaf(self, node: TracedNode) -> Value | None:
+    def _leaf(self, node: TracedNode) -> TracedValue | None:
         first, (one, two) = node.first, self._exported
         signature = one.graph_signature
         axes = self.out_axes() if isinstance(_first(first.meta["val"]), torch.Tensor) else ()
         if first.name in signature.inputs_to_parameters:
             if not first.users:
                 return None
-            value = Value("param", (), axes, {}, signature.inputs_to_parameters[first.name])
+            value = TracedValue("param", (), axes, {}, signature.inputs_to_parameters[first.name])
             self.graph.values.append(value)
             return value
         buffers = signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
@@ -182,7 +182,7 @@ class Lowering:
             return self.buffer(first.name, tuple(_stored(e, buffers[first.name]) for e in (one, two)))
         return self.emit("input", (), axes)
 
-    def buffer(self, key: str, pair: tuple[torch.Tensor, torch.Tensor]) -> Value:
+    def buffer(self, key: str, pair: tuple[torch.Tensor, torch.Tensor]) -> TracedValue:
         """A table of constants, under a key of its own."""
         self._tensors[key] = pair
         axes = tuple(fresh(sizes) for sizes in zip(*(tuple(t.shape) for t in pair), strict=True))
@@ -227,7 +227,7 @@ class Lowering:
         return a if a == b else Both(a, b)
 
 
-def broadcast(values: Sequence[Value]) -> tuple[Axis, ...]:
+def broadcast(values: Sequence[TracedValue]) -> tuple[Axis, ...]:
     """The axes of a coordinatewise operation's result."""
     rank = max((len(v.axes) for v in values), default=0)
     axes: list[Axis] = []

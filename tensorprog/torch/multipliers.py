@@ -16,7 +16,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from tensorprog.torch.errors import module_error
-from tensorprog.torch.exponents import Site
+from tensorprog.torch.exponents import MultiplierSite
 from tensorprog.torch.logits import ATTENTION, MULTIHEAD, SOFTMAXES, inside_functional
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ def products_scaled(model: nn.Module) -> contextlib.AbstractContextManager:
     return getattr(model, "_mu_products", None) or contextlib.nullcontext()
 
 
-def _is_product(site: Site) -> bool:
+def _is_product(site: MultiplierSite) -> bool:
     return site.value.op == "contract" and len(site.params) == 1
 
 
-def _is_logits(table: MuTable, site: Site) -> bool:
+def _is_logits(table: MuTable, site: MultiplierSite) -> bool:
     """Whether nothing but masks lies between the value and a softmax."""
     value = site.value
     for _ in range(4):

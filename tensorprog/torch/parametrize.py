@@ -26,7 +26,7 @@ from torch import nn
 
 from tensorprog.torch.axes import Axis, leaves, sizes_of, widths
 from tensorprog.torch.errors import module_error
-from tensorprog.torch.exponents import ZERO, Counting, Site
+from tensorprog.torch.exponents import ZERO, Counting, MultiplierSite
 
 if TYPE_CHECKING:
     from tensorprog.torch.coordinates import Batch, CoordinateCheck, Loss
@@ -49,7 +49,7 @@ class Exponents:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ParameterRow:
     """A line of the table."""
 
     name: str
@@ -67,10 +67,10 @@ class MuTable:
     base: int
     adjust: str
     counting: Counting = field(repr=False)
-    rows: tuple[Row, ...]
+    rows: tuple[ParameterRow, ...]
 
     @property
-    def sites(self) -> tuple[Site, ...]:
+    def sites(self) -> tuple[MultiplierSite, ...]:
         """Where the module lacks a multiplier."""
         return tuple(self.counting.sites.values())
 
@@ -231,7 +231,7 @@ def _optimizer_of(traced: Traced, name: str, optimizer: str, adamw: Iterable[str
     return "adamw" if left else "muon"
 
 
-def _row(traced: Traced, counting: Counting, name: str, optimizer: str, adjust: str) -> Row:
+def _row(traced: Traced, counting: Counting, name: str, optimizer: str, adjust: str) -> ParameterRow:
     value = traced.graph.params[name]
     update, gradient = counting.update(name), counting.gradient(name)
     match optimizer:
@@ -243,7 +243,7 @@ def _row(traced: Traced, counting: Counting, name: str, optimizer: str, adjust: 
             lr, eps = -(update - value.width_count * HALF) - adjustment(value.axes, adjust), None
     multiplier = min((u.multiplier for u in counting.uses[name]), key=lambda m: -abs(m), default=ZERO)
     shape = "[" + ", ".join(_shown(axis, traced.widths) for axis in value.axes) + "]"
-    return Row(name, shape, optimizer, Exponents(counting.powers[name], multiplier, lr, eps, -lr))
+    return ParameterRow(name, shape, optimizer, Exponents(counting.powers[name], multiplier, lr, eps, -lr))
 
 
 def adjustment(axes: Sequence[Axis], adjust: str) -> Fraction:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from tensorprog.torch.axes import Axis, leaves, sizes_of
-from tensorprog.torch.declarations import Names, scale_text, uniform_value
+from tensorprog.torch.declarations import ModuleNames, scale_text, uniform_value
 from tensorprog.torch.errors import module_error
-from tensorprog.torch.graph import Value
+from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.laws import exponent_between
 
 if TYPE_CHECKING:
-    from tensorprog.torch.exponents import Site
+    from tensorprog.torch.exponents import MultiplierSite
     from tensorprog.torch.tracing import Traced
 
 Index = list[list[str | None]]
@@ -36,12 +36,12 @@ class Reader:
     """Expressions for elements of values. `rows` are the indices that every value has before its own."""
 
     def __init__(
-        self, traced: Traced, names: Names, rows: tuple[str, ...], sites: Sequence[Site] = (), base: int = 64
+        self, traced: Traced, names: ModuleNames, rows: tuple[str, ...], sites: Sequence[MultiplierSite] = (), base: int = 64
     ) -> None:
         self.traced, self.names, self.rows = traced, names, rows
-        self.stored: dict[Value, str] = {}
-        self.times: dict[Value, str] = {}
-        self.reads: list[tuple[Value, tuple[str, ...]]] = []
+        self.stored: dict[TracedValue, str] = {}
+        self.times: dict[TracedValue, str] = {}
+        self.reads: list[tuple[TracedValue, tuple[str, ...]]] = []
         self.conditions: list[str] = []
         self._sites = {id(s.value): s.exponent for s in sites}
         self._base = base
@@ -57,13 +57,13 @@ class Reader:
         self._letters = used
         self.conditions, self.reads = [], []
 
-    def read(self, v: Value, index: Index) -> str:
+    def read(self, v: TracedValue, index: Index) -> str:
         """An element, behind the value's multiplier."""
         if v in self.stored:
             return self._element(v, index)
         return self.compute(v, index)
 
-    def compute(self, v: Value, index: Index) -> str:
+    def compute(self, v: TracedValue, index: Index) -> str:
         """An element by its definition."""
         text = getattr(self, f"_{v.op}")(v, index)
         if id(v) in self._sites:
@@ -74,7 +74,7 @@ class Reader:
         """The indices of the family that a value is kept in."""
         return [i for axis in index for i in axis if i is not None]
 
-    def _element(self, v: Value, index: Index) -> str:
+    def _element(self, v: TracedValue, index: Index) -> str:
         own = self.flat(index)
         if v in self.times:
             own = [self.times[v], *own]
@@ -83,17 +83,17 @@ class Reader:
 
     # --- leaves ----------------------------------------------------------------------------------------------
 
-    def _input(self, v: Value, index: Index) -> str:
+    def _input(self, v: TracedValue, index: Index) -> str:
         inner = [joined(i, axis) for i, axis in zip(index[1:], v.axes[1:], strict=True)]
         return f"{self.names.input(v)}[{', '.join((self.rows[-1], *inner))}]"
 
-    def _param(self, v: Value, index: Index) -> str:
+    def _param(self, v: TracedValue, index: Index) -> str:
         own = self.flat(index)
         if not own and not v.width_count and not self.names.numbers:
             own = ["0"]
         return self.names.declared(v.name) + (f"[{', '.join(own)}]" if own else "")
 
-    def _number(self, v: Value, index: Index) -> str:
+    def _number(self, v: TracedValue, index: Index) -> str:
         first, second = v.pair
         if first == second:
             return _plain(first)
@@ -104,13 +104,13 @@ class Reader:
             )
         return f"{_plain(first / self.traced.widths[0] ** float(power))} * n**({power})"
 
-    def _noise(self, v: Value, index: Index) -> str:
+    def _noise(self, v: TracedValue, index: Index) -> str:
         own = self.flat(index)
         if not own and not v.width_count:
             own = ["0"]
         return f"{self.names.noise(v)}[{', '.join((*self.rows, *own))}]"
 
-    def _buffer(self, v: Value, index: Index) -> str:
+    def _buffer(self, v: TracedValue, index: Index) -> str:
         table = v.pair[0]
         value = uniform_value(table)
         if value is not None and uniform_value(v.pair[1]) == value:
@@ -134,7 +134,7 @@ class Reader:
 
     # --- moves -----------------------------------------------------------------------------------------------
 
-    def _view(self, v: Value, index: Index) -> str:
+    def _view(self, v: TracedValue, index: Index) -> str:
         flat = [i for axis in index for i in axis]
         inner: Index = []
         for axis in v.args[0].leaves():
@@ -142,17 +142,17 @@ class Reader:
             flat = flat[len(axis) :]
         return self.read(v.args[0], inner)
 
-    def _permute(self, v: Value, index: Index) -> str:
+    def _permute(self, v: TracedValue, index: Index) -> str:
         inner: Index = [[] for _ in index]
         for position, source in enumerate(v.order):
             inner[source] = index[position]
         return self.read(v.args[0], inner)
 
-    def _index(self, v: Value, index: Index) -> str:
+    def _index(self, v: TracedValue, index: Index) -> str:
         axis = v.args[0].leaves()[v.dim]
         return self.read(v.args[0], [*index[: v.dim], split(str(v.at), axis), *index[v.dim :]])
 
-    def _slice(self, v: Value, index: Index) -> str:
+    def _slice(self, v: TracedValue, index: Index) -> str:
         axis, inner = v.args[0].leaves()[v.dim], index[v.dim]
         blocks = leading(axis, v.blocks)
         mine = leading(v.leaves()[v.dim], None if v.blocks == sizes_of(axis)[0] else _count(v, blocks, axis))
@@ -160,7 +160,7 @@ class Reader:
         at = _sum(_times(at, v.step), v.start)
         return self.read(v.args[0], [*index[: v.dim], [*split(at, axis[:blocks]), *inner[mine:]], *index[v.dim + 1 :]])
 
-    def _cat(self, v: Value, index: Index) -> str:
+    def _cat(self, v: TracedValue, index: Index) -> str:
         axis, inner = v.leaves()[v.dim], index[v.dim]
         blocks = leading(axis, sum(v.counts))
         at, rest = joined(inner[:blocks], axis[:blocks]), inner[blocks:]
@@ -177,10 +177,10 @@ class Reader:
             text = f"({earlier} if {at} < {end} else {text})"
         return text
 
-    def _expand(self, v: Value, index: Index) -> str:
+    def _expand(self, v: TracedValue, index: Index) -> str:
         return self.read(v.args[0], aligned(v.args[0], index))
 
-    def _window(self, v: Value, index: Index) -> str:
+    def _window(self, v: TracedValue, index: Index) -> str:
         axis = v.args[0].leaves()[v.dim]
         place, tap = joined(index[v.dim], v.leaves()[v.dim]), joined(index[-1], v.leaves()[-1])
         at = _sum(_add(_times(place, v.stride), _times(tap, v.dilation)), -v.padding)
@@ -188,17 +188,17 @@ class Reader:
             self.conditions += [f"0 <= {at}", f"{at} < {v.size}"]
         return self.read(v.args[0], [*index[: v.dim], split(at, axis), *index[v.dim + 1 : -1]])
 
-    def _step(self, v: Value, index: Index) -> str:
+    def _step(self, v: TracedValue, index: Index) -> str:
         time = leaves(v.time)
         at = f"{time[0].sizes[0] - 1} - {self.clock()}" if v.backwards and time else self.clock()
         return self.read(v.args[0], [[at] if time else [], *index])
 
-    def _carry(self, v: Value, index: Index) -> str:
+    def _carry(self, v: TracedValue, index: Index) -> str:
         following = v.attrs["next"]
         own = self.flat(index)
         return f"{self.stored[following]}[{', '.join((*self.rows, self.clock(), *own))}]"
 
-    def _collect(self, v: Value, index: Index) -> str:
+    def _collect(self, v: TracedValue, index: Index) -> str:
         time, inner = joined(index[0], leaves(v.time)) if leaves(v.time) else "0", index[1:]
         own = self.flat(inner)
         self.reads.append((v.args[0], ("another time", *own)))
@@ -214,7 +214,7 @@ class Reader:
 
     # --- arithmetic ------------------------------------------------------------------------------------------
 
-    def _map(self, v: Value, index: Index) -> str:
+    def _map(self, v: TracedValue, index: Index) -> str:
         args = [self.read(a, aligned(a, index)) for a in v.args[: 1 if v.fn == "masked_fill" else None]]
         match v.fn:
             case "masked_fill":
@@ -239,7 +239,7 @@ class Reader:
         inner = stripped(args[0])
         return UNARY[v.fn].format(inner, bracketed(args[0])) if v.fn in UNARY else f"{v.fn}({inner})"
 
-    def _kept(self, mask: Value, index: Index, filled: Value) -> str:
+    def _kept(self, mask: TracedValue, index: Index, filled: TracedValue) -> str:
         """The condition that an entry is not masked away."""
         if filled.attrs["value"] > -1e4:
             raise module_error(
@@ -259,7 +259,7 @@ class Reader:
         inner = [joined(i, axis) for i, axis in zip(index, mask.axes, strict=True)]
         return f"{self.names.table(mask)}[{', '.join(inner)}] == 0"
 
-    def _contract(self, v: Value, index: Index) -> str:
+    def _contract(self, v: TracedValue, index: Index) -> str:
         x, w = v.args
         x_labels, w_labels, out = v.labels
         at: dict[str, list[str | None]] = dict(zip(out, index, strict=True))
@@ -284,7 +284,7 @@ class Reader:
         self.conditions = kept
         return text
 
-    def _applied_table(self, v: Value, at: dict[str, list]) -> str | None:
+    def _applied_table(self, v: TracedValue, at: dict[str, list]) -> str | None:
         """`U @ X[a]` for a parameter that is a matrix of finitely many columns."""
         x, w = v.args
         if w.op != "param" or not self.names.is_table(w):
@@ -301,7 +301,7 @@ class Reader:
                 loops.append((found[-1], atom.sizes[0]))
         return found
 
-    def _product(self, v: Value, left: str, right: str, over_width: bool) -> str:
+    def _product(self, v: TracedValue, left: str, right: str, over_width: bool) -> str:
         x, w = v.args
         if not over_width:
             return f"{bracketed(left)} * {bracketed(right)}"
@@ -319,13 +319,13 @@ class Reader:
         transposed = (last not in (v.labels[0] if other is x else v.labels[1])) != _flipped(matrix)
         return f"{name}{'.T' if transposed else ''} @ {bracketed(vector)}"
 
-    def _vector(self, v: Value, text: str) -> str:
+    def _vector(self, v: TracedValue, text: str) -> str:
         """What is multiplied with a matrix or summed over the width: a table of one number, too, is a vector there."""
         if v.width_count != 1 or not NUMBER.fullmatch(text):
             return text
         return self.names.constant(next(a for axis in v.leaves() for a in axis if a.is_width), text)
 
-    def _reduce(self, v: Value, index: Index) -> str:
+    def _reduce(self, v: TracedValue, index: Index) -> str:
         x = v.args[0]
         loops: list[tuple[str, int]] = []
         position, inner = iter(index), []
@@ -346,7 +346,7 @@ class Reader:
         self.conditions = kept
         return text
 
-    def _softmax(self, v: Value, index: Index) -> str:
+    def _softmax(self, v: TracedValue, index: Index) -> str:
         x = v.args[0]
         loops: list[tuple[str, int]] = []
         kept, self.conditions = self.conditions, []
@@ -355,20 +355,20 @@ class Reader:
         self.conditions = kept
         return f"exp({stripped(self.read(x, index))}) / {total}"
 
-    def _gather(self, v: Value, index: Index) -> str:
+    def _gather(self, v: TracedValue, index: Index) -> str:
         table, ids = v.args
         count = len(ids.axes)
         row = self.read(ids, index[:count])
         return self.read(table, [[row], *index[count:]])
 
 
-def _is_matrix(value: Value) -> bool:
+def _is_matrix(value: TracedValue) -> bool:
     while value.op in ("view", "permute", "index", "slice"):
         value = value.args[0]
     return value.op == "param"
 
 
-def _flipped(value: Value) -> bool:
+def _flipped(value: TracedValue) -> bool:
     """Whether permutations exchange the two axes that grow with the width."""
     flips = 0
     while value.op in ("view", "permute", "index", "slice"):
@@ -411,7 +411,7 @@ def stripped(text: str) -> str:
     return text[1:-1]
 
 
-def aligned(arg: Value, index: Index) -> Index:
+def aligned(arg: TracedValue, index: Index) -> Index:
     """The index of an argument that is broadcast."""
     count = len(arg.axes)
     return [i if axis else [] for i, axis in zip(index[len(index) - count :], arg.leaves(), strict=True)]
@@ -453,12 +453,12 @@ def leading(axis: Axis, blocks: int | None) -> int:
     return count
 
 
-def _count(v: Value, blocks: int, axis: Axis) -> int:
+def _count(v: TracedValue, blocks: int, axis: Axis) -> int:
     """How many blocks a slice takes."""
     return sizes_of(v.leaves()[v.dim])[0] // sizes_of(axis[blocks:])[0]
 
 
-def _regrouped(flat: list[str | None], arg: Value) -> Index:
+def _regrouped(flat: list[str | None], arg: TracedValue) -> Index:
     found: Index = []
     for axis in arg.leaves():
         found.append(flat[: len(axis)])

@@ -11,7 +11,7 @@ from tensorprog.torch.errors import module_error
 from tensorprog.torch.tracing import trace
 
 if TYPE_CHECKING:
-    from tensorprog.torch.graph import Value
+    from tensorprog.torch.graph import TracedValue
     from tensorprog.torch.tracing import Traced
 
 
@@ -57,7 +57,7 @@ def refuse_mixed_rows(single: Traced, traced: Traced) -> None:
             )
 
 
-def _sizes_gone(v: Value) -> list[int]:
+def _sizes_gone(v: TracedValue) -> list[int]:
     """The sizes of the axes that an operation runs over."""
     attrs: dict[str, Any] = v.attrs
     if v.op == "reduce":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorprog.torch.axes import leaves
-from tensorprog.torch.graph import MOVES, Value
+from tensorprog.torch.graph import MOVES, TracedValue
 from tensorprog.torch.reading import LETTERS, Index, Reader, stripped
 
 Loops = tuple[tuple[str, int], ...]
@@ -26,12 +26,12 @@ class Statements:
         self._indent = indent
         self._values = reader.traced.graph.values
         self._lines: list[str] = []
-        self.origins: dict[str, Value] = {}
+        self.origins: dict[str, TracedValue] = {}
         self._open: Loops = ()
-        self._block: dict[Value, tuple[str, ...]] = {}
+        self._block: dict[TracedValue, tuple[str, ...]] = {}
         self._loop: object = None
 
-    def lines(self, last: tuple[str, Value, list[str]], loops: Loops = ()) -> list[str]:
+    def lines(self, last: tuple[str, TracedValue, list[str]], loops: Loops = ()) -> list[str]:
         """All statements, and one that gives the output's element a name."""
         target, output, where = last
         inline = self._inlined(output)
@@ -49,8 +49,8 @@ class Statements:
         self._write(loops, f"{target} = {stripped(_guarded(text, self.reader.conditions))}", False, output)
         return self._lines
 
-    def _inlined(self, output: Value) -> set[Value]:
-        users: dict[Value, list[Value]] = {}
+    def _inlined(self, output: TracedValue) -> set[TracedValue]:
+        users: dict[TracedValue, list[TracedValue]] = {}
         for v in self._values:
             for arg in v.args:
                 users.setdefault(arg, []).append(v)
@@ -62,14 +62,14 @@ class Statements:
         }
         return found | self._tail(output, users, stay)
 
-    def _cheap(self, v: Value, users: list[Value]) -> bool:
+    def _cheap(self, v: TracedValue, users: list[TracedValue]) -> bool:
         if v.op == "map" and all(a.op in ("number", "buffer") for a in v.args):
             return True
         if len(users) != 1 or users[0].op != "map" or _finite(users[0]) != _finite(v):
             return v.op == "map" and v.fn == "masked_fill"
         return users[0].fn in CHEAP or users[0].fn in ("sqrt", "tanh", "relu") and v.op == "map" and v.fn in CHEAP
 
-    def _tail(self, output: Value, users: dict[Value, list[Value]], stay: set[Value]) -> set[Value]:
+    def _tail(self, output: TracedValue, users: dict[TracedValue, list[TracedValue]], stay: set[TracedValue]) -> set[TracedValue]:
         """What lies between the last vectors and the output: numbers of which one component may be wanted."""
         found, todo = set(), [output]
         while todo:
@@ -84,7 +84,7 @@ class Statements:
                 todo += v.args
         return found
 
-    def _times(self) -> dict[Value, str]:
+    def _times(self) -> dict[TracedValue, str]:
         """The values inside of a loop over time, with the time index of what they are kept at."""
         clock, found = self.reader.clock(), {}
         states = {v.attrs["next"] for v in self._values if v.op == "carry"}
@@ -102,7 +102,7 @@ class Statements:
                 found[v] = f"{clock} + 1" if v in states else clock
         return found
 
-    def _store(self, v: Value) -> None:
+    def _store(self, v: TracedValue) -> None:
         region = self._loops.get(v)
         if region is not self._loop:
             self._close_region(region)
@@ -120,11 +120,11 @@ class Statements:
         self.reader.stored.setdefault(v, name)
         self._block[v] = tuple(own)
 
-    def _own_loops(self, v: Value) -> Loops:
+    def _own_loops(self, v: TracedValue) -> Loops:
         sizes = [atom.sizes[0] for axis in v.leaves() for atom in axis if not atom.is_width]
         return tuple(zip(LETTERS, sizes, strict=False))
 
-    def _index(self, v: Value, loops: Loops) -> Index:
+    def _index(self, v: TracedValue, loops: Loops) -> Index:
         names = iter(name for name, _ in loops)
         return [[None if atom.is_width else next(names) for atom in axis] for axis in v.leaves()]
 
@@ -148,7 +148,7 @@ class Statements:
         )
         self._indent += 1
 
-    def _start(self, carry: Value) -> None:
+    def _start(self, carry: TracedValue) -> None:
         following = carry.attrs["next"]
         name = self.reader.stored.setdefault(following, self.reader.names.fresh(following.base))
         loops = self._own_loops(carry)
@@ -161,7 +161,7 @@ class Statements:
         own = self.reader.flat(index)
         self._write(loops, f"{name}[{', '.join((*self.reader.rows, '0', *own))}] = {text}", fuse=False)
 
-    def _write(self, loops: Loops, line: str, fuse: bool, origin: Value | None = None) -> None:
+    def _write(self, loops: Loops, line: str, fuse: bool, origin: TracedValue | None = None) -> None:
         if origin is not None:
             self.origins[line] = origin
         depth = self._indent
@@ -174,12 +174,12 @@ class Statements:
         self._open = loops
 
 
-def _finite(v: Value) -> list[int]:
+def _finite(v: TracedValue) -> list[int]:
     return [atom.sizes[0] for axis in v.leaves() for atom in axis if not atom.is_width]
 
 
-def _ancestors(output: Value) -> set[Value]:
-    found: set[Value] = set()
+def _ancestors(output: TracedValue) -> set[TracedValue]:
+    found: set[TracedValue] = set()
     todo = [output]
     while todo:
         v = todo.pop()

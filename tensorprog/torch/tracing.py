@@ -25,8 +25,8 @@ from tensorprog.torch.errors import (
     place_of_stack,
     place_of_traceback,
 )
-from tensorprog.torch.graph import Graph, Value
-from tensorprog.torch.laws import GRAIN, Law, LawWatch, exponent_between, sampled
+from tensorprog.torch.graph import TracedGraph, TracedValue
+from tensorprog.torch.laws import GRAIN, EntriesLaw, LawWatch, exponent_between, sampled
 from tensorprog.torch.lowering import Lowering, TracedNode
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ Make = Callable[[int], nn.Module]
 class InitialLaw:
     """The law of a parameter at every width: that at the first traced one, and its power of n."""
 
-    law: Law
+    law: EntriesLaw
     power: Fraction
     width: int
 
@@ -65,14 +65,14 @@ class Traced:
     make: Make
     inputs: tuple[torch.Tensor, ...]
     widths: tuple[int, int]
-    graph: Graph
+    graph: TracedGraph
     laws: dict[str, InitialLaw]
     warnings: tuple[ProgramWarning, ...]
     module: nn.Module = field(repr=False)
     train: bool = False
     tables: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     starts: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
-    origins: dict[str, Value] = field(default_factory=dict, repr=False)
+    origins: dict[str, TracedValue] = field(default_factory=dict, repr=False)
 
     def parametrize(self, optimizer: str = "sgd", base: int = 64, **options: object) -> MuTable:
         """Widths' exponents for every parameter, see `parametrize.parametrize`."""
@@ -218,7 +218,7 @@ def _aligned(first: torch.export.ExportedProgram, second: torch.export.ExportedP
         )
 
 
-def _name_params(graph: Graph, module: nn.Module) -> None:
+def _name_params(graph: TracedGraph, module: nn.Module) -> None:
     """Call a shared parameter by its first name, as `named_parameters` does."""
     first = {id(p): name for name, p in module.named_parameters()}
     for value in graph.of("param"):
@@ -226,7 +226,7 @@ def _name_params(graph: Graph, module: nn.Module) -> None:
 
 
 def _laws(
-    graph: Graph, made: list[tuple[nn.Module, LawWatch]], widths: tuple[int, int]
+    graph: TracedGraph, made: list[tuple[nn.Module, LawWatch]], widths: tuple[int, int]
 ) -> tuple[dict[str, InitialLaw], list[ProgramWarning]]:
     laws, found = {}, []
     for name in graph.params:

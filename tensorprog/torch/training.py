@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from tensorprog.torch.axes import sizes_of
-from tensorprog.torch.declarations import Names, declarations
+from tensorprog.torch.declarations import ModuleNames, declarations
 from tensorprog.torch.errors import module_error
 from tensorprog.torch.losses import loss_named
 from tensorprog.torch.optimizers import settings_of
 from tensorprog.torch.parametrize import parametrize
 from tensorprog.torch.reading import Reader, split
 from tensorprog.torch.statements import Statements
-from tensorprog.torch.updates import Updates
+from tensorprog.torch.updates import UpdateText
 
 if TYPE_CHECKING:
-    from tensorprog.torch.graph import Value
+    from tensorprog.torch.graph import TracedValue
     from tensorprog.torch.parametrize import MuTable
     from tensorprog.torch.tracing import Traced
 
@@ -47,7 +47,7 @@ def training_text(
     """
     chosen = settings_of(settings)
     table = parametrize(traced, optimizer, base, adjust=adjust, adamw=adamw)
-    names = Names(traced, numbers=True, apart={row.name for row in table.rows if row.optimizer == "muon"})
+    names = ModuleNames(traced, numbers=True, apart={row.name for row in table.rows if row.optimizer == "muon"})
     output, sizes = traced.graph.output, output_sizes(traced.graph.output)
     letters = list(LETTERS[: len(sizes)])
     statements = Statements(Reader(traced, names, rows=("t", "a"), sites=table.sites, base=base), indent=2)
@@ -55,7 +55,7 @@ def training_text(
     target = f"f[{', '.join(('t', 'a', *letters))}]"
     body = statements.lines((target, output, where), tuple(zip(letters, sizes, strict=True)))
     traced.origins = statements.origins
-    updates = Updates(names, table, chosen)
+    updates = UpdateText(names, table, chosen)
     states, starts, steps = list(updates.declarations()), list(updates.starts()), list(updates.statements())
     goal, targets = _loss(loss, letters, sizes)
     traced.starts = _starts(table, names)
@@ -84,12 +84,12 @@ def training_text(
     return "\n".join(text), {**names.tables, **tables}
 
 
-def _kept(output: Value) -> list[tuple]:
+def _kept(output: TracedValue) -> list[tuple]:
     """The axes of the output that are longer than 1."""
     return [axis for axis in output.leaves() if axis]
 
 
-def output_sizes(output: Value) -> list[int]:
+def output_sizes(output: TracedValue) -> list[int]:
     """The sizes of these axes."""
     return [sizes_of(axis)[0] for axis in _kept(output)]
 
@@ -108,7 +108,7 @@ def _loss(name: str, letters: Sequence[str], sizes: Sequence[int]) -> tuple[str,
     return f"{'sum' if loss.total else 'mean'}({value} {loops})", f"input y : [{shape}]{' int' if loss.classes else ''}"
 
 
-def _starts(table: MuTable, names: Names) -> dict[str, torch.Tensor]:
+def _starts(table: MuTable, names: ModuleNames) -> dict[str, torch.Tensor]:
     """The initial numbers of parameters that do not grow, as in one module of the base width."""
     traced = table.traced
     wanted = [

@@ -13,24 +13,24 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from tensorprog.torch.axes import sizes_of
-from tensorprog.torch.declarations import Names, scale_text
-from tensorprog.torch.graph import Value
+from tensorprog.torch.declarations import ModuleNames, scale_text
+from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.optimizers import Settings
 from tensorprog.torch.parametrize import adjustment
 from tensorprog.torch.reading import split
 
 if TYPE_CHECKING:
-    from tensorprog.torch.parametrize import MuTable, Row
+    from tensorprog.torch.parametrize import MuTable, ParameterRow
 
 STEPS = 5
 LETTERS = "ijkl"
 HIDDEN, VECTOR, NUMBER = 2, 1, 0
 
 
-class Updates:
+class UpdateText:
     """Declarations and statements of all parameters' updates."""
 
-    def __init__(self, names: Names, table: MuTable, settings: Settings) -> None:
+    def __init__(self, names: ModuleNames, table: MuTable, settings: Settings) -> None:
         self._names, self._table, self._settings = names, table, settings
         self._kinds = {row.optimizer for row in table.rows}
         self._parameters = [
@@ -69,8 +69,8 @@ class _Parameter:
 
     states: tuple[str, ...] = ()
 
-    def __init__(self, names: Names, table: MuTable, settings: Settings, row: Row) -> None:
-        self.value: Value = table.traced.graph.params[row.name]
+    def __init__(self, names: ModuleNames, table: MuTable, settings: Settings, row: ParameterRow) -> None:
+        self.value: TracedValue = table.traced.graph.params[row.name]
         self.names, self.table, self.settings, self.row = names, table, settings, row
         self.name, self.family = names.declared(row.name), names.family(self.value)
         self.rank = self.value.width_count

@@ -18,7 +18,7 @@ from tensorprog.results import Result
 from tensorprog.simulate import mean_over_networks
 from tensorprog.torch.emit import KINDS, kernels_of, program_of
 from tensorprog.torch.errors import module_error
-from tensorprog.torch.graph import MOVES, Value
+from tensorprog.torch.graph import MOVES, TracedValue
 from tensorprog.torch.losses import loss_named
 from tensorprog.torch.optimizers import Settings, optimizers, settings_of
 from tensorprog.torch.parametrize import parametrize
@@ -199,7 +199,7 @@ class _Kernels:
         return int(np.ravel_multi_index(tuple(self._component), sizes)) if self._component and sizes else 0
 
 
-def readouts(output: Value) -> Iterator[str]:
+def readouts(output: TracedValue) -> Iterator[str]:
     """The parameters that an output is linear in, given everything else: those of the last layer."""
     todo = [output]
     while todo:
@@ -214,7 +214,7 @@ def readouts(output: Value) -> Iterator[str]:
             todo += [a for a in v.args if _parameter_of(a)]
 
 
-def _parameter_of(value: Value) -> bool:
+def _parameter_of(value: TracedValue) -> bool:
     """Whether a value is a parameter, seen from some side."""
     while value.op in MOVES and len(value.args) == 1:
         value = value.args[0]

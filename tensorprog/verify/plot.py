@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorprog.files import picture_format
 from tensorprog.panels import grid, save
-from tensorprog.verify.statistics import ROUNDING, Power
+from tensorprog.verify.statistics import ROUNDING, PowerFit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def _panel(axes: Axes, verification: Verification, name: str) -> None:
         axes.axhline(_size(limit.error[name]), color=LIMIT, linestyle=":", label="the limit's own error")
 
 
-def _line(axes: Axes, widths: np.ndarray, power: Power | None, color: str, height: float) -> None:
+def _line(axes: Axes, widths: np.ndarray, power: PowerFit | None, color: str, height: float) -> None:
     """A fitted power law, and its exponent in the upper right corner at a height between 0 and 1."""
     if power is None:
         return

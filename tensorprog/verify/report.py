@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from tensorprog.results import Result
 from tensorprog.results_text import NO_LIMIT, html_cells, html_table, with_error
-from tensorprog.verify.statistics import Power
+from tensorprog.verify.statistics import PowerFit
 
 AGREES, DIFFERS, DIVERGED, UNRESOLVED = "agrees", "differs", "diverged", "not resolved"
 #: Verdicts on all outputs together, beside `UNRESOLVED`.
@@ -45,8 +45,8 @@ class Finding:
     concentrated: bool = True
     smallest_seen: float | None = None
     relative: bool = True
-    network_power: Power | None = None
-    mean_power: Power | None = None
+    network_power: PowerFit | None = None
+    mean_power: PowerFit | None = None
     diverged: Mapping[str, int | None] = field(default_factory=dict)
 
 

@@ -41,7 +41,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Power:
+class PowerFit:
     """A fit `size n^exponent`, with the standard error of the exponent."""
 
     exponent: float
@@ -213,7 +213,7 @@ def distance_of_means(samples: np.ndarray, limit: Estimate) -> tuple[np.ndarray,
     return pairs(total, squares, seeds), np.sqrt((seeds - 1) / seeds * spread.sum(axis=1))
 
 
-def fit_power(widths: Sequence[int], squares: np.ndarray, errors: np.ndarray) -> Power | None:
+def fit_power(widths: Sequence[int], squares: np.ndarray, errors: np.ndarray) -> PowerFit | None:
     """The power of n at which a root mean square falls, from its squares and their standard errors, each [K].
 
     Squares may be negative. None if they do not resolve a power to within 1/2: nothing to be seen above the noise.
@@ -237,4 +237,4 @@ def fit_power(widths: Sequence[int], squares: np.ndarray, errors: np.ndarray) ->
     if near[0] == POWERS[0] or near[-1] == POWERS[-1] or error > 0.5:
         return None
     exponent = float(POWERS[best])
-    return Power(exponent, error, float(np.sqrt(size * scales[best]) / n.min() ** exponent))
+    return PowerFit(exponent, error, float(np.sqrt(size * scales[best]) / n.min() ** exponent))

@@ -5,7 +5,7 @@ import pytest
 import sympy
 
 import tensorprog
-from tensorprog.expectations.source import Printer
+from tensorprog.expectations.source import ExpectationPrinter
 
 HEAD = "width n\nsize K = 3\nparam c = 2.0\nvector v : [n] ~ normal(0, 1)\n"
 
@@ -60,7 +60,7 @@ def test_a_factorial_in_a_loop_overflows_where_numbers_do():
 
 def test_numbers_in_formulas_for_numba():
     x = sympy.Symbol("x", real=True)
-    printed = Printer().doprint
+    printed = ExpectationPrinter().doprint
     # Numba's power with a negative whole exponent raises an exception at 0.
     assert printed(x**-1100) == "(1.0/x**1100)"
     assert printed(sympy.Integer(10)**400) == printed(sympy.Rational(10**400, 3)) == "1e999"

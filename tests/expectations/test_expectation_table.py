@@ -15,7 +15,7 @@ from test_expectations import by_panels, np_erf, np_gelu
 
 from tensorprog.expectations import U, V
 from tensorprog.expectations.affine import Affine
-from tensorprog.expectations.basis import Basis
+from tensorprog.expectations.basis import GaussianBasis
 from tensorprog.expectations.forms import Conditional
 from tensorprog.expectations.functions import gelu, relu, step
 from tensorprog.expectations.guarded import plain
@@ -51,7 +51,7 @@ def test_row_against_quadrature(row):
 @rows
 def test_row_against_calculus(row):
     """The table and the calculus are independent derivations of the same number, also for singular covariances."""
-    derived = Conditional(Basis(frozenset({U, V}), covariance), set()).expectation(row.integrand)
+    derived = Conditional(GaussianBasis(frozenset({U, V}), covariance), set()).expectation(row.integrand)
     first, second = compiled(row.formula), compiled(derived)
     for case in COVARIANCES + SINGULAR:
         assert first(*case) == pytest.approx(second(*case), abs=1e-14, rel=1e-13), case

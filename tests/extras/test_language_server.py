@@ -196,10 +196,10 @@ def test_formatting_and_completion(editor):
 
 
 def test_every_example_opens_and_can_be_hovered_over():
-    from tensorprog.language_server.analysis import Analysis
+    from tensorprog.language_server.analysis import AnalysedText
 
     for path in sorted(EXAMPLES.glob("*.tp")):
-        analysis = Analysis(path.read_text(encoding="utf-8"), path.name)
+        analysis = AnalysedText(path.read_text(encoding="utf-8"), path.name)
         assert [d for d in analysis.diagnostics if d.severity == "error"] == [], path.name
         for definition in analysis.definitions:
             assert analysis.definition(definition.span.line, definition.span.column) is not None

@@ -12,7 +12,7 @@ from tensorprog.finite import simulate
 from tensorprog.finite.blockable import blockable
 from tensorprog.finite.initials import draw_initial
 from tensorprog.finite.interpreter import Interpreter
-from tensorprog.finite.tape import Node, plain
+from tensorprog.finite.tape import TapeNode, plain
 from tensorprog.ir.functions import NONLINEARITIES as UNARY
 from tensorprog.ir.integers import Comparison, IntLit, IntLoad, IntSym, int_bin
 from tensorprog.ir.program import (
@@ -684,7 +684,7 @@ def test_training_does_not_keep_the_history():
         interpreter = Interpreter(b.program(), ENV, 4, 0, True)
         interpreter.run()
         gc.collect()
-        return sum(type(o) is Node for o in gc.get_objects())
+        return sum(type(o) is TapeNode for o in gc.get_objects())
 
     assert alive(40) == alive(4)
 

@@ -13,19 +13,19 @@ import sympy
 from tensorprog.ir.integers import IntLit, IntSym, evaluate_int, int_bin
 from tensorprog.pairs.codegen import (
     AddTo,
-    Array,
     Diagonal,
     Dual,
     Gram,
-    Input,
-    Loop,
     Number,
+    PairLoop,
     PairProgram,
-    Param,
     Power,
     Product,
     Quotient,
     Ref,
+    RowInput,
+    RunParameter,
+    ScratchArray,
     Set,
     Sum,
     emit_pair_kernel,
@@ -58,22 +58,22 @@ def mlp_pair_program(*activations: sympy.Expr) -> PairProgram:
     forward = []
     for position, phi in enumerate(activations):
         layer = int_bin("+", int_bin("*", IntLit(width), block), IntLit(position))
-        forward += [Set(Ref("D", (layer,)), Product((Param("sw2"), dual(derivative(phi), derivative(phi))))),
-                    Set(Ref("k"), Sum((Product((Param("sw2"), dual(phi, phi))), Param("sb2")))),
+        forward += [Set(Ref("D", (layer,)), Product((RunParameter("sw2"), dual(derivative(phi), derivative(phi))))),
+                    Set(Ref("k"), Sum((Product((RunParameter("sw2"), dual(phi, phi))), RunParameter("sb2")))),
                     Set(Ref("K", (int_bin("+", layer, IntLit(1)),)), Ref("k"))]
     layer = IntSym("layer", "loop")
     body = (
-        Set(Ref("k"), Sum((Product((Param("sw2"), Param("scale"), Ref("g"))), Param("sb2")))),
+        Set(Ref("k"), Sum((Product((RunParameter("sw2"), RunParameter("scale"), Ref("g"))), RunParameter("sb2")))),
         Set(Ref("K", (IntLit(0),)), Ref("k")),
-        Loop("block", IntLit(0), blocks, 1, tuple(forward)),
+        PairLoop("block", IntLit(0), blocks, 1, tuple(forward)),
         Set(Ref("theta"), Ref("k")),
         Set(Ref("back"), Number(1.0)),
-        Loop("layer", int_bin("-", layers, IntLit(1)), IntLit(-1), -1, (
+        PairLoop("layer", int_bin("-", layers, IntLit(1)), IntLit(-1), -1, (
             Set(Ref("back"), Product((Ref("back"), Ref("D", (layer,))))),
             AddTo(Ref("theta"), Product((Ref("back"), Ref("K", (layer,))))))))
     return PairProgram("mlp", (Gram("g", "X", "X"),), ("sw2", "sb2", "scale"), ("blocks",), body,
                        (("nngp", Ref("k")), ("ntk", Ref("theta"))),
-                       (Array("K", (int_bin("+", layers, IntLit(1)),)), Array("D", (layers,))))
+                       (ScratchArray("K", (int_bin("+", layers, IntLit(1)),)), ScratchArray("D", (layers,))))
 
 
 def load(program: PairProgram, folder: Path):
@@ -128,7 +128,7 @@ def _place(ref: Ref, env: dict) -> tuple:
 
 def _run(body, states: dict, rows: dict, env: dict) -> None:
     for statement in body:
-        if isinstance(statement, Loop):
+        if isinstance(statement, PairLoop):
             for value in range(evaluate_int(statement.start, env), evaluate_int(statement.stop, env), statement.step):
                 _run(statement.body, states, rows, env | {statement.var: value})
             continue
@@ -148,13 +148,13 @@ def _value(expr, key: str, states: dict, rows: dict, env: dict) -> float:
     match expr:
         case Number(number):
             return number
-        case Param(name):
+        case RunParameter(name):
             return env[name]
         case Ref():
             return states[key][_place(expr, env)]
         case Diagonal(ref, side):
             return own(ref, side)
-        case Input(name, side, index):
+        case RowInput(name, side, index):
             return float(np.asarray(rows[key]["ab".index(side)][name])[tuple(evaluate_int(i, env) for i in index)])
         case Sum(args):
             return sum(value(a) for a in args)

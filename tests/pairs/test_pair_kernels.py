@@ -29,18 +29,18 @@ from pair_programs import (
 from tensorprog.ir.integers import IntLit, IntSym, int_bin
 from tensorprog.pairs.codegen import (
     AddTo,
-    Array,
     Diagonal,
     Gram,
-    Input,
-    Loop,
     Number,
+    PairLoop,
     PairProgram,
-    Param,
     Power,
     Product,
     Quotient,
     Ref,
+    RowInput,
+    RunParameter,
+    ScratchArray,
     Set,
     Sum,
     UnsupportedDual,
@@ -181,24 +181,24 @@ class Generated:
 
     def program(self) -> PairProgram:
         size, start = IntSym("depth", "size"), IntLit(0)
-        biases = Product((Input("bias", "a"), Input("bias", "b")))
-        body = [Set(Ref("k"), Sum((Product((Param("s"), Ref("g"))), biases))),
+        biases = Product((RowInput("bias", "a"), RowInput("bias", "b")))
+        body = [Set(Ref("k"), Sum((Product((RunParameter("s"), Ref("g"))), biases))),
                 Set(Ref("h"), Sum((Ref("k"), Product((Number(0.5), Ref("f")))))), Set(Ref("K", (start,)), Ref("k"))]
         following = int_bin("+", self.layer, IntLit(1))
         inner = [self.statement() for _ in range(self.random.randrange(2, 5))]
         inner.append(Set(Ref("K", (following,)), Sum((Ref("k"), Product((Number(0.25), Ref("K", (self.layer,))))))))
-        body += [Loop("layer", start, size, 1, tuple(inner)), Set(Ref("out"), Number(0.0)),
-                 Loop("layer", size, IntLit(-1), -1, (
-                     AddTo(Ref("out"), Product((Ref("K", (self.layer,)), Input("gain", "a", (self.layer,)),
-                                                Input("gain", "b", (self.layer,))))),))]
+        body += [PairLoop("layer", start, size, 1, tuple(inner)), Set(Ref("out"), Number(0.0)),
+                 PairLoop("layer", size, IntLit(-1), -1, (
+                     AddTo(Ref("out"), Product((Ref("K", (self.layer,)), RowInput("gain", "a", (self.layer,)),
+                                                RowInput("gain", "b", (self.layer,))))),))]
         return PairProgram("random", (Gram("g", "X", "X"), Gram("f", "Y", "Y")), ("s",), ("depth",), tuple(body),
                            (("k", Ref("k")), ("h", Ref("h")), ("out", Ref("out"))),
-                           (Array("K", (int_bin("+", size, IntLit(1)),)),), ("bias", "gain"))
+                           (ScratchArray("K", (int_bin("+", size, IntLit(1)),)),), ("bias", "gain"))
 
     def statement(self):
         target = Ref(self.random.choice("kh"))
         phi, other = self.random.choice(self.functions), self.random.choice("kh")
-        value = Product((Param("s"), dual(phi, phi, other)))
+        value = Product((RunParameter("s"), dual(phi, phi, other)))
         match self.random.randrange(4):
             case 0:
                 return Set(target, Sum((value, Number(0.1))))

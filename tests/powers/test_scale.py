@@ -17,7 +17,7 @@ from tensorprog import ProgramError
 from tensorprog.abc import Parametrization, classify, named
 from tensorprog.cli import main
 from tensorprog.powers.measure import _slope
-from tensorprog.powers.scale import Size
+from tensorprog.powers.scale import InferredSize
 
 HALF = Fraction(1, 2)
 DATA = {"X": np.array([[1.0, 0.5], [-0.4, 1.2]]), "y": np.array([1.0, -1.0])}
@@ -273,11 +273,11 @@ def slope_of(size, scatter=0.02, seeds=8):
     (lambda n: n**1.4, Fraction(1), False),
 ])
 def test_slopes_that_still_drift_towards_the_power_are_not_resolved(size, power, verdict):
-    found = Size(power, "inferred", power, slope_of(size))
+    found = InferredSize(power, "inferred", power, slope_of(size))
     assert found.agrees is verdict and found.is_not_resolved is (verdict is None)
     assert ("?" in found.text()) is (verdict is None)
 
 
 @pytest.mark.parametrize("scatter", [0.05, 0.7])
 def test_scatter_does_not_excuse_another_power(scatter):
-    assert Size(Fraction(1), "inferred", Fraction(1), slope_of(lambda n: n**0.3, scatter=scatter)).agrees is False
+    assert InferredSize(Fraction(1), "inferred", Fraction(1), slope_of(lambda n: n**0.3, scatter=scatter)).agrees is False

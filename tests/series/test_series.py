@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import tensorprog
 from tensorprog.cli import main
 from tensorprog.diagnostics import ProgramError
-from tensorprog.series.parts import DEPTH, MAX_APART, Part, Series, merged, product, through
+from tensorprog.series.parts import DEPTH, MAX_APART, Series, SeriesPart, merged, product, through
 
 X = np.array([[1, 0, 1.0], [0, 1, 1], [1, 1, 0], [0.5, -1, 1]])
 Y = np.array([1, -1, 1, -1.0])
@@ -386,7 +386,7 @@ def test_updates_too_large_are_refused(rate, code):
 
 
 def part(power, odd=0, unsure=0):
-    return Part(Fraction(power), odd, unsure)
+    return SeriesPart(Fraction(power), odd, unsure)
 
 
 def test_parts_multiply_and_add():

@@ -9,7 +9,7 @@ from torch_networks import IMAGES, ROWS, SEQUENCES, TOKENS, Block, ManyHeads, Re
 
 from tensorprog import ProgramError
 from tensorprog.torch import coordcheck, trace
-from tensorprog.torch.coordinates import CoordinateCheck, Slope
+from tensorprog.torch.coordinates import CoordinateCheck, CoordinateSlope
 
 NUMBERS = torch.randn(4, 2, generator=torch.Generator().manual_seed(5))
 LABELS = torch.randint(0, 11, (4, 5), generator=torch.Generator().manual_seed(6))
@@ -121,7 +121,7 @@ def test_a_picture(tmp_path):
 
 
 def test_slopes_without_a_known_error_decide_nothing():
-    known, unknown = (Slope(f"layer.{k}", "update", 0.0, 0.1, error, (1.0, 1.0)) for k, error in enumerate((0.05, float("nan"))))
+    known, unknown = (CoordinateSlope(f"layer.{k}", "update", 0.0, 0.1, error, (1.0, 1.0)) for k, error in enumerate((0.05, float("nan"))))
     assert CoordinateCheck((64, 128), (known,)).verdict == "passed"
     found = CoordinateCheck((64, 128), (known, unknown))
     assert found.verdict == "not resolved" and found.passed and not found.mistakes

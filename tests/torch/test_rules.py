@@ -14,7 +14,7 @@ from torch_networks import IMAGES, ROWS, SEQUENCES, TOKENS, Block, ManyHeads, Re
 import tensorprog
 from tensorprog import ProgramError
 from tensorprog.torch import trace
-from tensorprog.torch.declarations import Names
+from tensorprog.torch.declarations import ModuleNames
 from tensorprog.torch.emit import program_text
 
 WIDTH = 64
@@ -38,7 +38,7 @@ def of_the_program(make, inputs, train=False):
 def fill(module, own, traced):
     """The program's random objects get the entries of the module's parameters."""
     single = trace(traced.make, traced.inputs[0][:1], traced.widths, traced.train)
-    names = Names(single)
+    names = ModuleNames(single)
     with torch.no_grad():
         for name, value in single.graph.params.items():
             tensor, declared = own.get_parameter(name), names.declared(name)

@@ -12,7 +12,7 @@ from tensorprog.ir.functions.bounds import BoundOf
 from tensorprog.ir.functions.expr import Expr
 
 if TYPE_CHECKING:
-    from tensorprog.expectations.table import Row
+    from tensorprog.expectations.table import TableRow
 
 #: Functions of `math` that `Nonlinearity.scalar` may use, which emitted modules import.
 MATH = ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor", "gamma", "inf",
@@ -61,7 +61,7 @@ class Nonlinearity:
     kink: Literal["jump", "kink"] | None = None
     lipschitz: bool = False
     slope: Expr | None = None
-    closed_forms: Callable[[], Sequence[Row]] | None = None
+    closed_forms: Callable[[], Sequence[TableRow]] | None = None
 
     def at(self, x: float) -> float:
         """Its value at a number; NaN or infinite where it has none."""

@@ -4,24 +4,24 @@ from tensorprog.pairs.codegen.emit import IMPORTS, emit_pair_kernel, pair_kernel
 from tensorprog.pairs.codegen.univariate import UnsupportedDual
 from tensorprog.pairs.program import (
                                               AddTo,
-                                              Array,
                                               Diagonal,
                                               Dual,
                                               Gram,
-                                              Input,
-                                              Loop,
                                               Number,
+                                              PairLoop,
                                               PairProgram,
-                                              Param,
                                               Power,
                                               Product,
                                               Quotient,
                                               Ref,
+                                              RowInput,
+                                              RunParameter,
+                                              ScratchArray,
                                               Set,
                                               Sum,
                                               restrict,
 )
 
-__all__ = ["IMPORTS", "AddTo", "Array", "Diagonal", "Dual", "Gram", "Input", "Loop", "Number", "PairProgram", "Param",
+__all__ = ["IMPORTS", "AddTo", "ScratchArray", "Diagonal", "Dual", "Gram", "RowInput", "PairLoop", "Number", "PairProgram", "RunParameter",
            "Power", "Product", "Quotient", "Ref", "Set", "Sum", "UnsupportedDual", "emit_pair_kernel",
            "pair_kernel_sections", "restrict"]

@@ -14,14 +14,14 @@ from tensorprog.pairs.codegen.duals import NoClosedForm, correlation, expectatio
 from tensorprog.pairs.codegen.pieces import decompose
 from tensorprog.pairs.codegen.steps import (
     Block,
-    For,
-    Let,
-    Load,
+    LetLine,
+    LoadLine,
+    LoopOfSteps,
     Near,
-    Row,
+    RowLine,
     SeriesCall,
     Step,
-    Store,
+    StoreLine,
     input_name,
     int_source,
     param_name,
@@ -33,15 +33,15 @@ from tensorprog.pairs.program import (
     Diagonal,
     Dual,
     Expr,
-    Input,
-    Loop,
     Number,
+    PairLoop,
     PairProgram,
-    Param,
     Power,
     Product,
     Quotient,
     Ref,
+    RowInput,
+    RunParameter,
     Set,
     Side,
     Statement,
@@ -86,24 +86,24 @@ class _Builder:
 
     def run(self, body: Sequence[Statement]) -> None:
         for position, statement in enumerate(body):
-            if isinstance(statement, Loop):
+            if isinstance(statement, PairLoop):
                 self._loop(statement)
             else:
                 self._assign(statement, body[position:])
         self.finish()
 
-    def _loop(self, loop: Loop) -> None:
+    def _loop(self, loop: PairLoop) -> None:
         self.finish()
         self.series.clear()
         outer, self.steps = self.steps, []
         self.run(loop.body)
         self.series.clear()
-        outer.append(For(loop, tuple(self.steps)))
+        outer.append(LoopOfSteps(loop, tuple(self.steps)))
         self.steps = outer
 
     def finish(self) -> None:
         """Ends the block: its results go to their places."""
-        self.block.lines += [Store(ref, name) for ref, name in self.dirty.items()]
+        self.block.lines += [StoreLine(ref, name) for ref, name in self.dirty.items()]
         if self.block.lines:
             self.steps.append(self.block)
         self.block = Block()
@@ -138,9 +138,9 @@ class _Builder:
         ref = self._place(ref)
         if ref not in self.known:
             self.known[ref] = self._fresh()
-            self.block.lines.append(Load(self.known[ref], ref, pairs))
+            self.block.lines.append(LoadLine(self.known[ref], ref, pairs))
         for line in self.block.lines:
-            if isinstance(line, Load) and line.name == self.known[ref]:
+            if isinstance(line, LoadLine) and line.name == self.known[ref]:
                 line.pairs |= pairs
         return self.known[ref]
 
@@ -154,7 +154,7 @@ class _Builder:
             return text
         if text not in self.texts:
             self.texts[text] = self._fresh()
-            self.block.lines.append(Let(self.texts[text], text, exact, source, near))
+            self.block.lines.append(LetLine(self.texts[text], text, exact, source, near))
         return self.texts[text]
 
     def row(self, side: Side, source: str | None, text: str) -> str:
@@ -162,7 +162,7 @@ class _Builder:
         key = (source, text)
         if key not in self.slots:
             self.slots[key] = self.block.slots
-            self.block.lines.append(Row(self.block.slots, source, text))
+            self.block.lines.append(RowLine(self.block.slots, source, text))
             self.block.slots += 1
         return f"{side}{self.slots[key]}"
 
@@ -171,13 +171,13 @@ class _Builder:
         match expr:
             case Number(value):
                 return number(value)
-            case Param(name):
+            case RunParameter(name):
                 return param_name(name)
             case Ref():
                 return self.read(expr)
             case Diagonal(ref, side):
                 return self.row(side, self.read(ref, pairs=False), "q")
-            case Input(name, side, index):
+            case RowInput(name, side, index):
                 items = ", ".join([":", *(int_source(i) for i in index)])
                 return self.row(side, None, f"{input_name(name)}[{items}]")
             case Sum(args):
@@ -251,7 +251,7 @@ class _Builder:
     def _joint(self, pair: Pair, dual: Dual, following: Sequence[Statement]) -> tuple[Pair | None, Pair]:
         """(phi, psi) and (phi', psi'): the pair and that of a dual which comes before the variances change."""
         for statement in following:
-            if isinstance(statement, Loop):
+            if isinstance(statement, PairLoop):
                 break
             for node in walk(statement.value):
                 if isinstance(node, Dual) and _places(node) == _places(dual):

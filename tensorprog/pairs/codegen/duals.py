@@ -1,6 +1,6 @@
 """Closed two-point functions E[f(u) g(v)] of pieces as source text, for centred Gaussians of covariance `kab`.
 
-A formula is written through a `Scope`: `row` asks for a quantity of one index, computed outside of the pair loop, and
+A formula is written through a `DualScope`: `row` asks for a quantity of one index, computed outside of the pair loop, and
 `let` names a value of the pair; equal texts are computed once, so relu and its derivative share the correlation, its
 root and the polynomial's argument.
 
@@ -32,7 +32,7 @@ class NoClosedForm(Exception):
     """Two pieces, or a function, without a formula in the table."""
 
 
-class Scope(Protocol):
+class DualScope(Protocol):
     """Where a formula puts its text."""
 
     kab: str
@@ -46,7 +46,7 @@ class Scope(Protocol):
         is, if digits are lost where u and v are nearly the same."""
 
 
-def expectation(scope: Scope, phi: Mapping[Piece, float], psi: Mapping[Piece, float]) -> str:
+def expectation(scope: DualScope, phi: Mapping[Piece, float], psi: Mapping[Piece, float]) -> str:
     """Source text of E[phi(u) psi(v)]; raises NoClosedForm."""
     if _cancels(phi) or _cancels(psi):
         raise NoClosedForm("pieces that cancel at small variances")
@@ -82,14 +82,14 @@ def number(value: float) -> str:
     return f"f8({float(value)!r})"
 
 
-def correlation(scope: Scope) -> str:
+def correlation(scope: DualScope) -> str:
     """The correlation of u and v, 0 where a variance is 0."""
     a, b = (scope.row(side, "rt.inverse_root(q)") for side in ("a", "b"))
     return scope.let(f"clamp({scope.kab}*{a}*{b}, f8(-1.0), f8(1.0))", exact="np.where(q > 0.0, 1.0, 0.0)",
                      near="correlation")
 
 
-def _pair(scope: Scope, f: Piece, g: Piece) -> str | None:
+def _pair(scope: DualScope, f: Piece, g: Piece) -> str | None:
     """E[f(u) g(v)], None for zero."""
     # An odd function of u times an even one of v changes its sign with both.
     if -1 not in (f.parity, g.parity) and f.parity != g.parity:
@@ -106,7 +106,7 @@ def _pair(scope: Scope, f: Piece, g: Piece) -> str | None:
     raise NoClosedForm(f"{f} and {g}")
 
 
-def _with_power(scope: Scope, f: Piece, g: Piece) -> str | None:
+def _with_power(scope: DualScope, f: Piece, g: Piece) -> str | None:
     """A monomial and any piece; f is the first argument's."""
     side, power, other, piece = ("a", int(f.k), "b", g) if f.kind == "power" else ("b", int(g.k), "a", f)
     terms = []
@@ -162,7 +162,7 @@ def _smoothed(piece: Piece, m: sympy.Symbol, q: sympy.Symbol) -> sympy.Expr:
     return getattr(sympy, piece.kind)(k * m) * exp(-k**2 * q / 2)
 
 
-def _signs(scope: Scope, f: Piece, g: Piece) -> str:
+def _signs(scope: DualScope, f: Piece, g: Piece) -> str:
     """E[sign sign] = (2/pi) asin(c) and E|u v| = sa sb (2/pi) (sqrt(1 - c**2) + c asin(c))."""
     if (f.k, g.k) not in ((0, 0), (1, 1)):
         raise NoClosedForm(f"{f} and {g}")
@@ -175,11 +175,11 @@ def _signs(scope: Scope, f: Piece, g: Piece) -> str:
     return f"{scope.row('a', 'np.sqrt(q)')}*{scope.row('b', 'np.sqrt(q)')}*{folded}"
 
 
-def _scaled(scope: Scope, root: str) -> str:
+def _scaled(scope: DualScope, root: str) -> str:
     return scope.let(f"{number(2 / math.pi)}*{root}")
 
 
-def _arcsine(scope: Scope, c: str, root: str) -> str:
+def _arcsine(scope: DualScope, c: str, root: str) -> str:
     """(2/pi) asin(c) with root = sqrt(1 - c**2), exact relative to a small c: covariances of error functions of small
     variances; and to a small root."""
     m = scope.let(f"abs({c})")
@@ -190,7 +190,7 @@ def _arcsine(scope: Scope, c: str, root: str) -> str:
     return scope.let(text, diagonal=f"np.arctan2({c}, {root})/{math.asin(1.0)!r}")
 
 
-def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
+def _error_functions(scope: DualScope, f: Piece, g: Piece) -> str:
     """Products of erf(alpha u), its derivative and their multiples by u; D = 1 + 2 alpha**2 q, with k = alpha**2.
 
     With t = 2 alpha beta kab / sqrt(Da Db): E[erf erf] = (2/pi) asin t, and for Gauss functions
@@ -234,11 +234,11 @@ def _error_functions(scope: Scope, f: Piece, g: Piece) -> str:
     return f"{number(scale)}*{value}"
 
 
-def _own(scope: Scope, side: Side) -> str:
+def _own(scope: DualScope, side: Side) -> str:
     return scope.row(side, "q")
 
 
-def _exponentials(scope: Scope, f: Piece, g: Piece) -> str:
+def _exponentials(scope: DualScope, f: Piece, g: Piece) -> str:
     """E[exp(z u) exp(w v)] = exp((z**2 kaa + 2 z w kab + w**2 kbb)/2), or its parts for imaginary z, w."""
     half = {"exp": 0.5}
     ea, eb = (scope.row(s, f"({half.get(p.kind, -0.5) * p.k**2!r}*q)") for s, p in (("a", f), ("b", g)))

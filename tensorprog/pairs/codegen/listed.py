@@ -10,13 +10,13 @@ from typing import assert_never
 
 from tensorprog.pairs.codegen.rows import function_source, place, step_lines, vectorized
 from tensorprog.pairs.codegen.steps import (
-    Let,
+    LetLine,
     Line,
-    Load,
-    Row,
+    LoadLine,
+    RowLine,
     SeriesCall,
     Step,
-    Store,
+    StoreLine,
 )
 from tensorprog.pairs.program import PairProgram
 
@@ -37,13 +37,13 @@ def _series(call: SeriesCall) -> list[str]:
 def _line(line: Line) -> tuple[str, str]:
     """The target and the value of an assignment."""
     match line:
-        case Load(name, ref):
+        case LoadLine(name, ref):
             return name, place(ref)
-        case Row(slot):
+        case RowLine(slot):
             return f"a{slot}, b{slot}", "pairs.rows()"
-        case Let(name, text, near=near):
+        case LetLine(name, text, near=near):
             return name, vectorized(text) if near is None else f"pairs.{near}({vectorized(text)})"
-        case Store(ref, name):
+        case StoreLine(ref, name):
             return place(ref), name
         case _:
             assert_never(line)

@@ -12,14 +12,14 @@ from typing import assert_never
 
 from tensorprog.pairs.codegen.steps import (
     Block,
-    For,
-    Let,
+    LetLine,
     Line,
-    Load,
-    Row,
+    LoadLine,
+    LoopOfSteps,
+    RowLine,
     SeriesCall,
     Step,
-    Store,
+    StoreLine,
     array_name,
     input_name,
     int_source,
@@ -65,7 +65,7 @@ def step_lines(steps: tuple[Step, ...], pad: str, assignment: Assignment, series
     lines = []
     for step in steps:
         match step:
-            case For(loop, inner):
+            case LoopOfSteps(loop, inner):
                 within = pad + "    "
                 lines += [pad + range_source(loop), *(step_lines(inner, within, assignment, series) or [f"{within}pass"])]
             case SeriesCall():
@@ -81,7 +81,7 @@ def _block(block: Block, assignment: Assignment) -> list[str]:
     """The block's lines, without values that nothing of this form needs."""
     lines, needed = [], set()
     for line in reversed(block.lines):
-        if isinstance(line, (Load, Let)) and line.name not in needed:
+        if isinstance(line, (LoadLine, LetLine)) and line.name not in needed:
             continue
         target, value = assignment(line)
         needed.update(re.findall(r"\b\w+\b", value))
@@ -92,13 +92,13 @@ def _block(block: Block, assignment: Assignment) -> list[str]:
 def _line(line: Line) -> tuple[str, str]:
     """The target and the value of an assignment."""
     match line:
-        case Load(name, ref):
+        case LoadLine(name, ref):
             return name, place(ref)
-        case Row(slot, source, text):
+        case RowLine(slot, source, text):
             return f"a{slot} = b{slot}", f"record.keep({_of(text, source)})"
-        case Let(name, text, exact, source):
+        case LetLine(name, text, exact, source):
             return name, vectorized(text) if exact is None else _of(exact, source)
-        case Store(ref, name):
+        case StoreLine(ref, name):
             return place(ref), name
         case _:
             assert_never(line)

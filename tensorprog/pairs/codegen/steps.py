@@ -4,7 +4,7 @@
     Line  = Load(name, ref) | Row(slot, source, text) | Let(name, text, exact) | Store(ref, name)
 
 A block is a run of statements between loops: one inner loop over the pairs of a strip. Its names are assigned once. A
-`Row` is a quantity of one index, recorded under a slot when the recursion runs on the diagonal, and read by the pairs
+`RowLine` is a quantity of one index, recorded under a slot when the recursion runs on the diagonal, and read by the pairs
 as `a<slot>` and `b<slot>`."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tensorprog.ir.integers import (
     Logic,
     linear_form,
 )
-from tensorprog.pairs.program import Loop, Ref
+from tensorprog.pairs.program import PairLoop, Ref
 
 _LITERAL = re.compile(r"f8\(([^()]*)\)")
 
@@ -35,7 +35,7 @@ Near = Literal["correlation", "covariance"] | None
 
 
 @dataclass(slots=True)
-class Load:
+class LoadLine:
     """`pairs` is false where only the diagonal is read."""
 
     name: str
@@ -44,7 +44,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RowLine:
     """`text` in NumPy, with `q` for the diagonal value called `source`."""
 
     slot: int
@@ -53,7 +53,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Let:
+class LetLine:
     """`exact` replaces the text on the diagonal, with `q` for `source`; `near` says what it is, if
     digits are lost where u and v are nearly the same."""
 
@@ -65,12 +65,12 @@ class Let:
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class StoreLine:
     ref: Ref
     name: str
 
 
-Line = Load | Row | Let | Store
+Line = LoadLine | RowLine | LetLine | StoreLine
 
 
 @dataclass(slots=True)
@@ -99,12 +99,12 @@ class SeriesCall:
 
 
 @dataclass(frozen=True, slots=True)
-class For:
-    loop: Loop
+class LoopOfSteps:
+    loop: PairLoop
     steps: tuple[Step, ...]
 
 
-Step = Block | For | SeriesCall
+Step = Block | LoopOfSteps | SeriesCall
 
 
 def scalar_name(name: str) -> str:
@@ -155,7 +155,7 @@ def _renamed_condition(condition: BoolExpr) -> BoolExpr:
             assert_never(condition)
 
 
-def range_source(loop: Loop) -> str:
+def range_source(loop: PairLoop) -> str:
     bounds = [int_source(loop.start), int_source(loop.stop)] + ([str(loop.step)] if loop.step != 1 else [])
     return f"for {size_name(loop.var)} in range({', '.join(bounds)}):"
 

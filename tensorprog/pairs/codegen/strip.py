@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from tensorprog.ir.integers import IntBin, IntExpr, IntLit
 from tensorprog.pairs.codegen.steps import (
     Block,
-    For,
-    Let,
-    Load,
-    Row,
+    LetLine,
+    LoadLine,
+    LoopOfSteps,
+    RowLine,
     SeriesCall,
     Step,
-    Store,
+    StoreLine,
     int_source,
     named_literals,
     param_name,
@@ -55,7 +55,7 @@ def scratch_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -
 
 def _walk(steps: tuple[Step, ...]) -> Iterator[Block | SeriesCall]:
     for step in steps:
-        if isinstance(step, For):
+        if isinstance(step, LoopOfSteps):
             yield from _walk(step.steps)
         else:
             yield step
@@ -69,7 +69,7 @@ def _scalars(program: PairProgram, steps: tuple[Step, ...]) -> list[str]:
         if isinstance(step, SeriesCall):
             names |= {ref.name: None for ref in (step.correlation, step.value, step.integral)}
         else:
-            loads = [line for line in step.lines if isinstance(line, Load) and line.pairs]
+            loads = [line for line in step.lines if isinstance(line, LoadLine) and line.pairs]
             names |= {load.ref.name: None for load in loads if not load.ref.index}
     return [name for name in names if name not in grams]
 
@@ -135,7 +135,7 @@ class _TileText:
         lines = []
         for step in steps:
             match step:
-                case For(loop, inner):
+                case LoopOfSteps(loop, inner):
                     lines += [pad + range_source(loop), *(self._steps(inner, pad + "    ") or [pad + "    pass"])]
                 case SeriesCall():
                     rows = ", ".join(self._place(ref) for ref in (step.correlation, step.value, step.integral))
@@ -150,20 +150,20 @@ class _TileText:
         used = _used(block)
         for line in block.lines:
             match line:
-                case Load(name, ref, True):
+                case LoadLine(name, ref, True):
                     head.append(f"{name}_row = {self._place(ref)}")
                     body.append(f"{name} = {name}_row[j]")
-                case Row(slot):
+                case RowLine(slot):
                     if f"a{slot}" in used:
                         head.append(f"a{slot} = first[slot + {slot}, i]")
                     if f"b{slot}" in used:
                         head.append(f"b{slot}_row = second[slot + {slot}, left:c1]")
                         body.append(f"b{slot} = b{slot}_row[j]")
-                case Let(name, text):
+                case LetLine(name, text):
                     body.append(f"{name} = {named_literals(text, self.constants)}")
                     if line.near == "correlation":
                         body.append(f"doubt[j] = max(doubt[j], abs({name}))")
-                case Store(ref, name) if ref.index or ref.name in self.scalars:
+                case StoreLine(ref, name) if ref.index or ref.name in self.scalars:
                     head.append(f"to_{len(head)} = {self._place(ref)}")
                     body.append(f"to_{len(head) - 1}[j] = {name}")
         lines = [*head, "for j in range(width):", *("    " + text for text in body)] if body else []
@@ -176,5 +176,5 @@ def _wrapped(text: str, pad: str) -> list[str]:
 
 
 def _used(block: Block) -> set[str]:
-    return {name for line in block.lines if isinstance(line, Let) for name in re.findall(r"\b\w+\b", line.text)} | \
-        {line.name for line in block.lines if isinstance(line, Store)}
+    return {name for line in block.lines if isinstance(line, LetLine) for name in re.findall(r"\b\w+\b", line.text)} | \
+        {line.name for line in block.lines if isinstance(line, StoreLine)}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sympy import Expr, Integer
 
 from tensorprog.covariance.nodes import flat
-from tensorprog.pairs.graph.graph import Graph, Node, references, restricted, shift_of
+from tensorprog.pairs.graph.graph import Graph, UsedDefinition, references, restricted, shift_of
 from tensorprog.pairs.nodes import LEVEL, At, NotPairs, Two
 from tensorprog.pairs.recognise.level_arguments import components
 
@@ -65,7 +65,7 @@ def _keep_means(graph: Graph) -> None:
     """Means of earlier levels are values that are kept from there."""
     made: dict[tuple[Expr, int], Expr] = {}
 
-    def kept(mean: Expr, node: Node) -> Expr:
+    def kept(mean: Expr, node: UsedDefinition) -> Expr:
         shifts = {shift_of(r) for r in references(mean)}
         (shift,) = shifts if len(shifts) == 1 else (None,)
         if shift is None or shift >= 0:
@@ -73,7 +73,7 @@ def _keep_means(graph: Graph) -> None:
         present = mean.xreplace({r: At(r.args[0], LEVEL) for r in references(mean)})
         if (present, node.group) not in made:
             number = max(graph.nodes) + 1
-            graph.nodes[number] = Node(present, True, node.group)
+            graph.nodes[number] = UsedDefinition(present, True, node.group)
             made[present, node.group] = Integer(number)
         number = int(made[present, node.group])
         graph.nodes[number].start = max(graph.nodes[int(r.args[0])].start for r in references(mean))
@@ -86,12 +86,12 @@ def _keep_means(graph: Graph) -> None:
         _begin_mean(graph, graph.nodes[int(made[present, group])])
 
 
-def _begin_mean(graph: Graph, node: Node) -> None:
+def _begin_mean(graph: Graph, node: UsedDefinition) -> None:
     """The values of a mean before its first level, from those of its covariances."""
     covariances = [graph.nodes[int(r.args[0])] for r in references(node.expr)]
     for level in set.intersection(*(set(c.bases) for c in covariances)):
         number = max(graph.nodes) + 1
-        graph.nodes[number] = Node(node.expr.xreplace({
+        graph.nodes[number] = UsedDefinition(node.expr.xreplace({
             r: At(Integer(graph.nodes[int(r.args[0])].bases[level])) for r in references(node.expr)}))
         node.bases[level] = number
 
@@ -130,7 +130,7 @@ def _finished(graph: Graph) -> None:
             raise NotPairs("values at several levels are needed")
         if (int(number), level) not in made:
             made[int(number), level] = new = max(graph.nodes) + 1
-            graph.nodes[new] = Node(Integer(0))
+            graph.nodes[new] = UsedDefinition(Integer(0))
             graph.nodes[new].expr = replaced(graph.nodes[int(number)].expr, level)
         return At(Integer(made[int(number), level]))
 
@@ -201,6 +201,6 @@ class _Literals:
             expr = node.expr.xreplace({r: At(Integer(self.number(int(r.args[0]), level + shift_of(r))))
                                        for r in references(node.expr) if shift_of(r) is not None})
             made = max(self.graph.nodes) + 1
-            self.graph.nodes[made] = Node(expr)
+            self.graph.nodes[made] = UsedDefinition(expr)
             self._made[number, level] = made
         return self._made[number, level]

@@ -12,7 +12,7 @@ from sympy import Expr, Integer
 from tensorprog.covariance.nodes import Node as Atom
 from tensorprog.covariance.nodes import flat
 from tensorprog.pairs.graph.graph import Graph, references, shift_of, shifted
-from tensorprog.pairs.graph.graph import Node as GraphNode
+from tensorprog.pairs.graph.graph import UsedDefinition as GraphNode
 from tensorprog.pairs.nodes import At, Own, Two
 from tensorprog.pairs.recognise.means import normalised
 

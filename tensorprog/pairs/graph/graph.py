@@ -21,7 +21,7 @@ MOST_LITERAL = 8
 
 
 @dataclass(slots=True)
-class Node:
+class UsedDefinition:
     """A definition in use. With levels: `expr` is the step, and `bases` the nodes {level: number} before its first.
 
     Attributes:
@@ -48,7 +48,7 @@ class Graph:
         ends: group -> the last level at which all steps hold of what goes down.
     """
 
-    nodes: dict[int, Node]
+    nodes: dict[int, UsedDefinition]
     outputs: list[Expr]
     ends: dict[int, Expr] = field(default_factory=dict)
 
@@ -130,7 +130,7 @@ def roles(steps: Mapping[int, Expr]) -> Roles:
 
 def restricted(graph: Graph, outputs: list[Expr]) -> Graph:
     """The part of a graph that some outputs need."""
-    found: dict[int, Node] = {}
+    found: dict[int, UsedDefinition] = {}
     pending = [int(r.args[0]) for e in outputs for r in references(e)]
     while pending:
         number = pending.pop()

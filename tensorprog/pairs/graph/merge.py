@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sympy import Expr, Integer
 
-from tensorprog.pairs.graph.graph import Graph, Node, references, restricted, shift_of
+from tensorprog.pairs.graph.graph import Graph, UsedDefinition, references, restricted, shift_of
 from tensorprog.pairs.nodes import At, Inner, Item, Own, Two
 
 
@@ -67,7 +67,7 @@ def _is_short(expr: Expr) -> bool:
     return expr.is_number or isinstance(rest, Two) or isinstance(rest, At) and not shift_of(rest)
 
 
-def _is_constant(graph: Graph, node: Node) -> bool:
+def _is_constant(graph: Graph, node: UsedDefinition) -> bool:
     """Whether a number is the value at all levels."""
     return not node.tops and all(graph.nodes[base].expr == node.expr for base in node.bases.values())
 
@@ -106,7 +106,7 @@ class _Folding:
 
 
 def _merged(graph: Graph) -> Graph:
-    def signature(number: int, node: Node) -> tuple:
+    def signature(number: int, node: UsedDefinition) -> tuple:
         return (_renamed(node.expr, classes), node.leveled and (node.group, node.start),
                 tuple((level, classes[base]) for level, base in sorted(node.bases.items())),
                 tuple((level, classes[top]) for level, top in sorted(node.tops.items(), key=str)))
@@ -125,7 +125,7 @@ def _merged(graph: Graph) -> Graph:
         classes = refined
         if done:
             break
-    members: dict[int, Node] = {}
+    members: dict[int, UsedDefinition] = {}
     for number, node in graph.nodes.items():
         if classes[number] not in members:
             bases = {level: classes[base] for level, base in node.bases.items()}

@@ -22,12 +22,12 @@ from sympy import Dummy, Expr, Integer
 
 from tensorprog.covariance.nodes import Node as Atom
 from tensorprog.covariance.nodes import flat
-from tensorprog.pairs.graph.graph import Graph, Node, references, restricted, roles, shift_of, shifted, summand
+from tensorprog.pairs.graph.graph import Graph, UsedDefinition, references, restricted, roles, shift_of, shifted, summand
 from tensorprog.pairs.nodes import LEVEL, At, NotPairs
 
 
 @dataclass(slots=True)
-class Linear:
+class LinearInPairs:
     """rest + sum of coefficients times At nodes."""
 
     rest: Expr
@@ -46,7 +46,7 @@ def transposed(graph: Graph) -> Graph:
     return _Transposition(graph, found.down, found.sums).graph()
 
 
-def linear(expr: Expr, atoms: list[Expr]) -> Linear:
+def linear(expr: Expr, atoms: list[Expr]) -> LinearInPairs:
     """An expression as a linear form in some of its At nodes.
 
     Raises:
@@ -58,7 +58,7 @@ def linear(expr: Expr, atoms: list[Expr]) -> Linear:
     if any(node.free_symbols & used for node in expr.atoms(Atom)):
         raise NotPairs("a function of a value that goes down is needed")
     zero = dict.fromkeys(used, Integer(0))
-    form = Linear(expr.xreplace(zero))
+    form = LinearInPairs(expr.xreplace(zero))
     for atom, name in names.items():
         slope = expr.diff(name)
         if slope.free_symbols & used:
@@ -72,7 +72,7 @@ class _Transposition:
     def __init__(self, graph: Graph, down: frozenset[int], sums: frozenset[int]):
         self.nodes, self.outputs, self.ends = dict(graph.nodes), graph.outputs, graph.ends
         self.down, self.sums = down, sums
-        self._forms: dict[tuple[int, int], Linear] = {}
+        self._forms: dict[tuple[int, int], LinearInPairs] = {}
 
     def graph(self) -> Graph:
         outputs = [self._replaced(e) for e in self.outputs]
@@ -125,7 +125,7 @@ class _Transposition:
 
     # --- the transposed recursion ---
 
-    def _summed(self, form: Linear) -> Expr:
+    def _summed(self, form: LinearInPairs) -> Expr:
         """The value of a linear form in what goes down."""
         weights = {a: self._plain_value(c) for a, c in form.coefficients.items()}
         result = form.rest
@@ -139,7 +139,7 @@ class _Transposition:
         sums = {a: c for a, c in weights.items() if _number(a) in self.sums}
         below = [_scaled(self._form(self._summand(a)), c) for a, c in sums.items()]
         forms = self._reachable([*first, *(_number(a) for f in below for a in f.coefficients)])
-        carried = {k: self._new(Node(Integer(0), True, group, start + 1)) for k in forms}
+        carried = {k: self._new(UsedDefinition(Integer(0), True, group, start + 1)) for k in forms}
         weighed = [*below, *(_scaled(form, At(carried[k], LEVEL)) for k, form in forms.items())]
         steps = dict.fromkeys(forms, Integer(0))
         # A_j(l+1) = sum_i A_i(l) M_ij(l) + c_j(l), as the step of level l + 1.
@@ -154,14 +154,14 @@ class _Transposition:
         # R(l+1) = R(l) + f(l) + sum_i A_i(l) e_i(l).
         added = sum((shifted(f.rest, -1) for f in weighed), Integer(0))
         if added != 0:
-            number = self._new(Node(Integer(0), True, group, start + 1))
+            number = self._new(UsedDefinition(Integer(0), True, group, start + 1))
             self._begins(number, At(number, LEVEL - 1) + added, Integer(0))
             result += At(number, last)
         return result
 
     def _begins(self, number: Integer, step: Expr, first: Expr) -> None:
         node = self.nodes[int(number)]
-        node.expr, node.bases = step, {node.start - 1: int(self._new(Node(first)))}
+        node.expr, node.bases = step, {node.start - 1: int(self._new(UsedDefinition(first)))}
 
     def _above(self, atom: Expr, last: Expr) -> Expr:
         """The terms of a sum over levels from `last` on."""
@@ -178,8 +178,8 @@ class _Transposition:
     def _summand(self, atom: Expr) -> int:
         return summand(_number(atom), self.nodes[_number(atom)].expr)
 
-    def _reachable(self, roots: list[int]) -> dict[int, Linear]:
-        found: dict[int, Linear] = {}
+    def _reachable(self, roots: list[int]) -> dict[int, LinearInPairs]:
+        found: dict[int, LinearInPairs] = {}
         pending = sorted(set(roots))
         while pending:
             number = pending.pop(0)
@@ -188,7 +188,7 @@ class _Transposition:
                 pending += sorted(_number(a) for a in found[number].coefficients)
         return found
 
-    def _form(self, number: int, least: int | None = None) -> Linear:
+    def _form(self, number: int, least: int | None = None) -> LinearInPairs:
         """A step as a linear form in values one level above, at levels from `least` on (None: from its start on)."""
         node = self.nodes[number]
         least = node.start if least is None else least
@@ -196,46 +196,46 @@ class _Transposition:
             if least < node.holds:
                 raise NotPairs("a recursion that goes down is needed below where its steps hold")
             form = linear(node.expr, self._atoms(node.expr))
-            made = Linear(form.rest)
+            made = LinearInPairs(form.rest)
             for atom, c in form.coefficients.items():
                 _add_to(made, self._one_above(atom, least), c)
             self._forms[number, least] = made
         return self._forms[number, least]
 
-    def _one_above(self, atom: Expr, least: int) -> Linear:
+    def _one_above(self, atom: Expr, least: int) -> LinearInPairs:
         """A value at a level near as a linear form in those one level above."""
         shift = shift_of(atom)
         if shift == 1:
-            return Linear(Integer(0), {atom: Integer(1)})
+            return LinearInPairs(Integer(0), {atom: Integer(1)})
         if shift is None or shift > 1:
             raise NotPairs("a recursion that goes down needs values some levels away")
         form = self._form(_number(atom), least + shift)
-        made = Linear(shifted(form.rest, shift))
+        made = LinearInPairs(shifted(form.rest, shift))
         for a, c in form.coefficients.items():
             _add_to(made, self._one_above(shifted(a, shift), least), shifted(c, shift))
         return made
 
     # --- nodes ---
 
-    def _new(self, node: Node) -> Integer:
+    def _new(self, node: UsedDefinition) -> Integer:
         number = max(self.nodes, default=0) + 1
         self.nodes[number] = node
         return Integer(number)
 
     def _plain_value(self, expr: Expr) -> Expr:
         """A number or a reference to a node."""
-        return expr if expr.is_number or isinstance(expr, At) else At(self._new(Node(expr)))
+        return expr if expr.is_number or isinstance(expr, At) else At(self._new(UsedDefinition(expr)))
 
 
 def _number(atom: Expr) -> int:
     return int(atom.args[0])
 
 
-def _add_to(form: Linear, other: Linear, by: Expr) -> None:
+def _add_to(form: LinearInPairs, other: LinearInPairs, by: Expr) -> None:
     form.rest += by*other.rest
     for atom, c in other.coefficients.items():
         form.coefficients[atom] = form.coefficients.get(atom, Integer(0)) + by*c
 
 
-def _scaled(form: Linear, by: Expr) -> Linear:
-    return Linear(by*form.rest, {a: by*c for a, c in form.coefficients.items()})
+def _scaled(form: LinearInPairs, by: Expr) -> LinearInPairs:
+    return LinearInPairs(by*form.rest, {a: by*c for a, c in form.coefficients.items()})

@@ -8,20 +8,20 @@ from sympy import Expr
 from tensorprog.covariance.guards import known, simplify_guards
 from tensorprog.covariance.nodes import AtLeastZero, Call, IsZero, Total, flat
 from tensorprog.covariance.system import System
-from tensorprog.pairs.nodes import NotPairs, Rows, Undecided
+from tensorprog.pairs.nodes import NotPairs, RowSymbols, Undecided
 
 MOST_UNFOLDINGS = 8
 LARGE = 10**6
 
 
-class Cases:
+class DecidedGuards:
     """Decides guards under `_facts`, linear expressions that are known to be >= 0.
 
     Attributes:
         assumed: expressions in sizes that are taken to be >= 0.
     """
 
-    def __init__(self, system: System, rows: Rows):
+    def __init__(self, system: System, rows: RowSymbols):
         self.system, self.rows = system, rows
         self.assumed: list[Expr] = []
         self._facts: tuple[Expr, ...] = ()

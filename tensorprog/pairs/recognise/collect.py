@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from sympy import Expr, Integer
 
 from tensorprog.covariance.nodes import flat
-from tensorprog.pairs.graph.graph import MOST_LITERAL, Graph, Node, Roles, references, roles, shift_of
+from tensorprog.pairs.graph.graph import MOST_LITERAL, Graph, Roles, UsedDefinition, references, roles, shift_of
 from tensorprog.pairs.nodes import At, Inner, Item, NotPairs
-from tensorprog.pairs.recognise.derive import Derivation
+from tensorprog.pairs.recognise.derive import PairDefinitions
 
 MOST_LITERALS = 300
 MOST_TOPS = 4
@@ -18,7 +18,7 @@ LOWEST = -2
 MOST_ATTEMPTS = 8
 
 
-def graph_of(derivation: Derivation, outputs: list[Expr], inputs: Mapping[int, int]) -> Graph:
+def graph_of(derivation: PairDefinitions, outputs: list[Expr], inputs: Mapping[int, int]) -> Graph:
     """What the outputs need. `inputs` numbers the inputs, equal for those that stand for the same quantity of the two
     data sets.
 
@@ -38,9 +38,9 @@ def graph_of(derivation: Derivation, outputs: list[Expr], inputs: Mapping[int, i
 
 
 class _Collector:
-    def __init__(self, derivation: Derivation, inputs: Mapping[int, int]):
+    def __init__(self, derivation: PairDefinitions, inputs: Mapping[int, int]):
         self.derivation, self.inputs = derivation, inputs
-        self.nodes: dict[int, Node] = {}
+        self.nodes: dict[int, UsedDefinition] = {}
         self.shifts: dict[int, set[int]] = {}
         self.leader: dict[int, int] = {}
         self._fixed: dict[tuple[Expr, Expr], int] = {}
@@ -134,7 +134,7 @@ class _Collector:
         if number in self.nodes:
             return
         definition = self.derivation.derive(number)
-        node = self.nodes[number] = Node(definition.expr, definition.key.leveled, start=definition.start,
+        node = self.nodes[number] = UsedDefinition(definition.expr, definition.key.leveled, start=definition.start,
                                                 holds=definition.start)
         if node.leveled:
             self.shifts.setdefault(number, set())
@@ -193,6 +193,6 @@ class _Collector:
             if len(self._fixed) > MOST_LITERALS:
                 raise NotPairs("the recursion's beginning is too long")
             self._fixed[number, level] = made
-            self.nodes[made] = Node(Integer(0))
+            self.nodes[made] = UsedDefinition(Integer(0))
             self.nodes[made].expr = self._converted(self.derivation.base(int(number), level))
         return self._fixed[number, level]

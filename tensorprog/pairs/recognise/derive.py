@@ -8,7 +8,7 @@ from sympy import Expr, Integer
 
 from tensorprog.covariance.nodes import AtLeastZero, Call, Total, flat
 from tensorprog.covariance.system import System
-from tensorprog.pairs.nodes import LEVEL, At, Definition, Key, NotPairs, Rows, Undecided
+from tensorprog.pairs.nodes import LEVEL, At, Definition, Key, NotPairs, RowSymbols, Undecided
 from tensorprog.pairs.recognise.terms import Terms
 from tensorprog.pairs.recognise.vanish import Vanishing
 
@@ -18,7 +18,7 @@ MOST_BASES = 4
 MARGINS = tuple(sorted(itertools.product(range(MOST_BASES + 1), repeat=2), key=lambda m: (sum(m), m[1])))
 
 
-class Derivation(Terms):
+class PairDefinitions(Terms):
     """The definitions behind pair values.
 
     Attributes:
@@ -28,7 +28,7 @@ class Derivation(Terms):
         widened: set when a definition is needed at larger levels than it was derived for.
     """
 
-    def __init__(self, system: System, rows: Rows, sizes: dict[int, tuple[Expr, ...]]):
+    def __init__(self, system: System, rows: RowSymbols, sizes: dict[int, tuple[Expr, ...]]):
         super().__init__(system, rows, sizes)
         self.zeros = Vanishing(system, self.kinds)
         self._symmetric = system.symmetric

@@ -17,7 +17,7 @@ _PROBES = {"sigmoid": lambda x: 1 / (1 + sympy.exp(-x)), "step": sympy.Heaviside
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class GaussianPair:
     """E[phi(first) psi(second)]; with first == second, of one Gaussian, where phi and psi are equal if they can be."""
 
     phi: Expr
@@ -39,7 +39,7 @@ class Part:
 Independence = Callable[[Symbol, Symbol], bool]
 
 
-def products(system: System, number: int, independent: Independence, one_row: bool) -> list[tuple[Expr, list[Part]]]:
+def products(system: System, number: int, independent: Independence, one_row: bool) -> list[tuple[Expr, list[GaussianPair]]]:
     """The integrand of a recipe, of `one_row` or two, as a sum: coefficients, and the parts whose means are multiplied.
 
     Raises:
@@ -76,7 +76,7 @@ def _terms(integrand: Expr, gaussians: list[Symbol]) -> list[Expr]:
 
 
 def _product(term: Expr, gaussians: list[Symbol], known: set[Symbol],
-             independent: Independence) -> tuple[Expr, list[Part]]:
+             independent: Independence) -> tuple[Expr, list[GaussianPair]]:
     """`known`: Gaussians that may be independent of a single other one; of those of two rows, declared vectors."""
     coefficient, functions = _separated(term, gaussians)
     some = len(functions) >= 3 or not known.isdisjoint(functions)
@@ -134,15 +134,15 @@ def normalised(coefficients: Mapping[Expr, Expr]) -> tuple[Expr, Expr]:
     return (-f, -scale) if negative else (f, scale)
 
 
-def _part(group: list[Symbol], functions: dict[Symbol, Expr]) -> Part:
+def _part(group: list[Symbol], functions: dict[Symbol, Expr]) -> GaussianPair:
     if len(group) > 2:
         raise NotPairs(f"a mean is of {len(group)} dependent Gaussians")
     if len(group) == 2:
-        return Part(functions[group[0]], functions[group[1]], *group)
+        return GaussianPair(functions[group[0]], functions[group[1]], *group)
     (z,) = group
     # A square g**2 as E[g(u) g(u)], the diagonal of a mean over pairs.
     root = _root(functions[z])
-    return Part(*((root, root) if root is not None else (functions[z], Integer(1))), z, z)
+    return GaussianPair(*((root, root) if root is not None else (functions[z], Integer(1))), z, z)
 
 
 def _root(f: Expr) -> Expr | None:

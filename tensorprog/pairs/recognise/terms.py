@@ -10,15 +10,15 @@ from sympy import Expr, Integer, Symbol
 
 from tensorprog.covariance.nodes import AtLeastZero, Call, Entry, Expectation, IsZero, Total, flat, fresh_index, total
 from tensorprog.covariance.system import System
-from tensorprog.pairs.nodes import LEVEL, At, Inner, Item, Key, NotPairs, Own, Rows, Two, Undecided
-from tensorprog.pairs.recognise.cases import Cases
+from tensorprog.pairs.nodes import LEVEL, At, Inner, Item, Key, NotPairs, Own, RowSymbols, Two, Undecided
+from tensorprog.pairs.recognise.cases import DecidedGuards
 from tensorprog.pairs.recognise.level_arguments import Levels
-from tensorprog.pairs.recognise.means import Part, algebra, polynomial, products
+from tensorprog.pairs.recognise.means import GaussianPair, algebra, polynomial, products
 
 MOST_LITERAL = 8
 
 
-class Terms(Cases, ABC):
+class Terms(DecidedGuards, ABC):
     """Translates expressions under facts.
 
     With `extend` an expression is of rows of side 0 alone, and its translation is one of pairs that is right at equal
@@ -28,7 +28,7 @@ class Terms(Cases, ABC):
         duals: the pairs (phi, psi), numbered.
     """
 
-    def __init__(self, system: System, rows: Rows, sizes: dict[int, tuple[Expr, ...]]):
+    def __init__(self, system: System, rows: RowSymbols, sizes: dict[int, tuple[Expr, ...]]):
         super().__init__(system, rows)
         self.sizes = sizes
         self.kinds = Levels(system)
@@ -238,7 +238,7 @@ class Terms(Cases, ABC):
     def _algebra(self, formula: Expr, values: dict, extend: bool) -> Expr:
         return self.translated(flat(formula.xreplace(values)), extend)
 
-    def _mean(self, part: Part, value, extend: bool) -> Expr:
+    def _mean(self, part: GaussianPair, value, extend: bool) -> Expr:
         phi, psi = part.phi, part.psi
         if part.is_odd:
             return Integer(0)

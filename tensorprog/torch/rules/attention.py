@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tensorprog.torch.graph import Value
+from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.linear import contract, letters
 from tensorprog.torch.rules.pointwise import added, dropped
@@ -14,16 +14,16 @@ from tensorprog.torch.rules.views import repeated
 @rule("scaled_dot_product_attention")
 def _attention(
     low: Lowering,
-    q: Value,
-    k: Value,
-    v: Value,
-    mask: Value | None = None,
+    q: TracedValue,
+    k: TracedValue,
+    v: TracedValue,
+    mask: TracedValue | None = None,
     dropout: float = 0.0,
     causal: bool = False,
     *,
     scale: float | Both | None = None,
     enable_gqa: bool = False,
-) -> Value:
+) -> TracedValue:
     if enable_gqa:
         k, v = (_repeated(low, z, q.sizes[-3]) for z in (k, v))
     if scale is None:
@@ -42,18 +42,18 @@ def _attention(
     return contract(low, weights, v, batch + "xy", batch + "yz", batch + "xz")
 
 
-def _repeated(low: Lowering, x: Value, heads: tuple[int, int]) -> Value:
+def _repeated(low: Lowering, x: TracedValue, heads: tuple[int, int]) -> TracedValue:
     """Every head several times, one after another, as there are query heads."""
     counts = [a // b for a, b in zip(heads, x.sizes[-3], strict=True)]
     return repeated(low, x, len(x.axes) - 3, tuple(counts))
 
 
-def _triangle(low: Lowering, name: str, rows: int, columns: int) -> Value:
+def _triangle(low: Lowering, name: str, rows: int, columns: int) -> TracedValue:
     kept = torch.ones(rows, columns, dtype=torch.bool).tril()
     return low.buffer(f"{name}_mask", (kept, kept))
 
 
-def _masked(low: Lowering, logits: Value, mask: Value) -> Value:
+def _masked(low: Lowering, logits: TracedValue, mask: TracedValue) -> TracedValue:
     if mask.op == "buffer" and mask.pair[0].dtype == torch.bool:
         dropped = tuple(~kept for kept in mask.pair)
         inverse = low.buffer(f"{mask.name}_dropped", dropped)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorprog.torch.axes import fresh, unify
-from tensorprog.torch.graph import Value
+from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.pointwise import added
 from tensorprog.torch.rules.reductions import reduce
 from tensorprog.torch.rules.views import permuted
 
 
-def contract(low: Lowering, x: Value, w: Value, x_labels: str, w_labels: str, out: str, suffix: str = "") -> Value:
+def contract(low: Lowering, x: TracedValue, w: TracedValue, x_labels: str, w_labels: str, out: str, suffix: str = "") -> TracedValue:
     """An einsum of two tensors, one letter an axis; axes of one letter are made the same."""
     axes: dict[str, tuple] = {}
     for label, axis in zip(x_labels + w_labels, (*x.axes, *w.axes), strict=True):
@@ -28,7 +28,7 @@ def letters(count: int, first: str = "a") -> str:
 
 
 @rule("linear")
-def linear(low: Lowering, x: Value, w: Value, bias: Value | None = None, suffix: str = "") -> Value:
+def linear(low: Lowering, x: TracedValue, w: TracedValue, bias: TracedValue | None = None, suffix: str = "") -> TracedValue:
     """x W^T + b."""
     batch = letters(len(x.axes) - 1)
     if len(w.axes) == 1:
@@ -39,12 +39,12 @@ def linear(low: Lowering, x: Value, w: Value, bias: Value | None = None, suffix:
 
 
 @rule("addmm")
-def _addmm(low: Lowering, bias: Value, x: Value, w: Value) -> Value:
+def _addmm(low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue) -> TracedValue:
     return low.map("add", matmul(low, x, w), bias)
 
 
 @rule("matmul", "mm", "bmm", "mv", "dot")
-def matmul(low: Lowering, x: Value, w: Value) -> Value:
+def matmul(low: Lowering, x: TracedValue, w: TracedValue) -> TracedValue:
     """The matrix product, with broadcasting of leading axes."""
     if len(w.axes) == 1:
         batch = letters(len(x.axes) - 1)
@@ -59,14 +59,14 @@ def matmul(low: Lowering, x: Value, w: Value) -> Value:
 
 
 @rule("baddbmm")
-def _baddbmm(low: Lowering, bias: Value, x: Value, w: Value, *, beta: float = 1, alpha: float = 1) -> Value:
+def _baddbmm(low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue, *, beta: float = 1, alpha: float = 1) -> TracedValue:
     product = matmul(low, x, w)
     product = product if alpha == 1 else low.map("mul", product, alpha)
     return added(low, product, bias if beta == 1 else low.map("mul", bias, beta))
 
 
 @rule("einsum")
-def _einsum(low: Lowering, equation: str, operands: list[Value], *_: object, **__: object) -> Value:
+def _einsum(low: Lowering, equation: str, operands: list[TracedValue], *_: object, **__: object) -> TracedValue:
     """From the left, two tensors at a time; an axis of one tensor alone is summed before."""
     inputs, out = _labels(low, equation, operands)
     found, labels = operands[0], inputs[0]
@@ -82,7 +82,7 @@ def _einsum(low: Lowering, equation: str, operands: list[Value], *_: object, **_
     return found if labels == out else permuted(low, found, [labels.index(c) for c in out])
 
 
-def _labels(low: Lowering, equation: str, operands: list[Value]) -> tuple[list[str], str]:
+def _labels(low: Lowering, equation: str, operands: list[TracedValue]) -> tuple[list[str], str]:
     """One letter an axis, of all inputs and of the output: `...` and a missing output are written out."""
     sides, arrow, out = equation.replace(" ", "").partition("->")
     terms = sides.split(",")
@@ -98,7 +98,7 @@ def _labels(low: Lowering, equation: str, operands: list[Value]) -> tuple[list[s
     return inputs, out.replace("...", shared) if arrow else shared + alone
 
 
-def _without(low: Lowering, x: Value, labels: str, needed: str) -> tuple[Value, str]:
+def _without(low: Lowering, x: TracedValue, labels: str, needed: str) -> tuple[TracedValue, str]:
     """A tensor summed over the axes that nothing else needs."""
     dims = [k for k, c in enumerate(labels) if c not in needed]
     return (reduce(low, "sum", x, dims), "".join(c for c in labels if c in needed)) if dims else (x, labels)
@@ -107,14 +107,14 @@ def _without(low: Lowering, x: Value, labels: str, needed: str) -> tuple[Value, 
 @rule("conv1d", "conv2d")
 def _conv(
     low: Lowering,
-    x: Value,
-    w: Value,
-    bias: Value | None = None,
+    x: TracedValue,
+    w: TracedValue,
+    bias: TracedValue | None = None,
     stride: object = 1,
     padding: object = 0,
     dilation: object = 1,
     groups: int | Both = 1,
-) -> Value:
+) -> TracedValue:
     """A window for each tap, then a linear layer over the channels of a group and taps."""
     rank = len(w.axes) - 2
     batched = len(x.axes) == rank + 2
@@ -151,8 +151,8 @@ def _same(taps: int, dilation: int) -> int:
 
 
 def _in_groups(
-    low: Lowering, windows: Value, w: Value, groups: int | Both, batch: str, places: str, taps: str
-) -> Value:
+    low: Lowering, windows: TracedValue, w: TracedValue, groups: int | Both, batch: str, places: str, taps: str
+) -> TracedValue:
     """Channels are [groups, channels of a group], on both sides; depthwise, the number of groups is the width."""
     count = (groups.first, groups.second) if isinstance(groups, Both) else (groups, groups)
     channel, group = len(batch), fresh(count)
@@ -174,14 +174,14 @@ def _nth(value: object, k: int) -> int:
 
 def window(
     low: Lowering,
-    x: Value,
+    x: TracedValue,
     dim: int,
     places: tuple[int, int],
     taps: tuple[int, int],
     stride: int,
     padding: int,
     dilation: int = 1,
-) -> Value:
+) -> TracedValue:
     """An axis as places, and a last axis of taps; outside of it there are zeros."""
     if places[0] != places[1] or taps[0] != taps[1]:
         raise low.refuse("a convolution along an axis that grows with the width has no rule")
@@ -191,7 +191,7 @@ def window(
     )
 
 
-def transposed(low: Lowering, x: Value) -> Value:
+def transposed(low: Lowering, x: TracedValue) -> TracedValue:
     """The last two axes exchanged."""
     rank = len(x.axes)
     return permuted(low, x, [*range(rank - 2), rank - 1, rank - 2])

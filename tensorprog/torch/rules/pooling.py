@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tensorprog.torch.graph import Value
+from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Lowering, rule
 from tensorprog.torch.rules.linear import _nth, window
 from tensorprog.torch.rules.reductions import reduce
 
 
-def _pooled(low: Lowering, x: Value, fn: str, kernel: object, stride: object, padding: object, rank: int) -> Value:
+def _pooled(low: Lowering, x: TracedValue, fn: str, kernel: object, stride: object, padding: object, rank: int) -> TracedValue:
     stride = stride or kernel
     found, sizes = x, low.out_sizes[-rank:]
     for k in range(rank):
@@ -20,13 +20,13 @@ def _pooled(low: Lowering, x: Value, fn: str, kernel: object, stride: object, pa
 @rule("max_pool1d", "max_pool2d")
 def _max_pool(
     low: Lowering,
-    x: Value,
+    x: TracedValue,
     kernel: object,
     stride: object = None,
     padding: object = 0,
     dilation: object = 1,
     ceil_mode: bool = False,
-) -> Value:
+) -> TracedValue:
     if ceil_mode or set(_numbers(dilation)) != {1} or set(_numbers(padding)) != {0}:
         raise low.refuse("max pooling with padding, dilation or ceil_mode has no rule")
     return _pooled(low, x, "max", kernel, stride, 0, _rank(low))
@@ -35,21 +35,21 @@ def _max_pool(
 @rule("avg_pool1d", "avg_pool2d")
 def _avg_pool(
     low: Lowering,
-    x: Value,
+    x: TracedValue,
     kernel: object,
     stride: object = None,
     padding: object = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor: object = None,
-) -> Value:
+) -> TracedValue:
     if ceil_mode or divisor or set(_numbers(padding)) != {0}:
         raise low.refuse("average pooling with padding, ceil_mode or a divisor has no rule")
     return _pooled(low, x, "mean", kernel, stride, 0, _rank(low))
 
 
 @rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d")
-def _adaptive(low: Lowering, x: Value, output: object, *_: object) -> Value:
+def _adaptive(low: Lowering, x: TracedValue, output: object, *_: object) -> TracedValue:
     fn = "max" if "max" in low.operation else "mean"
     rank = _rank(low)
     sizes = [(s[0], o[0]) for s, o in zip(x.sizes[-rank:], low.out_sizes[-rank:], strict=True)]

@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tensorprog.torch.axes import fresh, leaves, split_blocks, unify
-from tensorprog.torch.graph import Value
+from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Lowering, rule
 from tensorprog.torch.rules.linear import linear
 from tensorprog.torch.rules.views import _part, cat, permuted, select
 
-Cell = Callable[[Lowering, Value, list[Value], list[Value | None]], list[Value]]
+Cell = Callable[[Lowering, TracedValue, list[TracedValue], list[TracedValue | None]], list[TracedValue]]
 
 
-def _gates(low: Lowering, x: Value, w: Value, b: Value | None, count: int, suffix: str) -> list[Value]:
+def _gates(low: Lowering, x: TracedValue, w: TracedValue, b: TracedValue | None, count: int, suffix: str) -> list[TracedValue]:
     """A linear layer whose outputs are `count` gates, one after another."""
     out = linear(low, x, w, b, suffix)
     size = tuple(s // count for s in out.sizes[-1])
@@ -24,7 +24,7 @@ def _gates(low: Lowering, x: Value, w: Value, b: Value | None, count: int, suffi
 
 
 def _rnn(fn: str) -> Cell:
-    def cell(low: Lowering, x: Value, state: list[Value], weights: list[Value | None]) -> list[Value]:
+    def cell(low: Lowering, x: TracedValue, state: list[TracedValue], weights: list[TracedValue | None]) -> list[TracedValue]:
         w_ih, w_hh, b_ih, b_hh = weights
         total = low.map(
             "add", linear(low, x, w_ih, b_ih, "input"), linear(low, state[0], w_hh, b_hh, "hidden"), suffix="sum"
@@ -34,7 +34,7 @@ def _rnn(fn: str) -> Cell:
     return cell
 
 
-def _gru(low: Lowering, x: Value, state: list[Value], weights: list[Value | None]) -> list[Value]:
+def _gru(low: Lowering, x: TracedValue, state: list[TracedValue], weights: list[TracedValue | None]) -> list[TracedValue]:
     w_ih, w_hh, b_ih, b_hh = weights
     h = state[0]
     i_r, i_z, i_n = _gates(low, x, w_ih, b_ih, 3, "input")
@@ -47,7 +47,7 @@ def _gru(low: Lowering, x: Value, state: list[Value], weights: list[Value | None
     return [low.map("add", new, low.map("mul", update, difference, suffix="kept"), suffix="state")]
 
 
-def _lstm(low: Lowering, x: Value, state: list[Value], weights: list[Value | None]) -> list[Value]:
+def _lstm(low: Lowering, x: TracedValue, state: list[TracedValue], weights: list[TracedValue | None]) -> list[TracedValue]:
     w_ih, w_hh, b_ih, b_hh = weights
     h, c = state
     gates = [
@@ -67,13 +67,13 @@ def _cell_rule(name: str) -> None:
     @rule(f"{name}_cell")
     def lower(
         low: Lowering,
-        x: Value,
-        state: Value | list[Value],
-        w_ih: Value,
-        w_hh: Value,
-        b_ih: Value | None = None,
-        b_hh: Value | None = None,
-    ) -> Value | tuple[Value, ...]:
+        x: TracedValue,
+        state: TracedValue | list[TracedValue],
+        w_ih: TracedValue,
+        w_hh: TracedValue,
+        b_ih: TracedValue | None = None,
+        b_hh: TracedValue | None = None,
+    ) -> TracedValue | tuple[TracedValue, ...]:
         states = state if isinstance(state, list) else [state]
         found = CELLS[name](low, x, states, [w_ih, w_hh, b_ih, b_hh])
         return tuple(found) if len(found) > 1 else found[0]
@@ -83,16 +83,16 @@ def _layer_rule(name: str) -> None:
     @rule(name)
     def lower(
         low: Lowering,
-        x: Value,
-        state: Value | list[Value],
-        weights: list[Value],
+        x: TracedValue,
+        state: TracedValue | list[TracedValue],
+        weights: list[TracedValue],
         biased: bool,
         layers: int,
         dropout: float,
         train: bool,
         bidirectional: bool,
         batch_first: bool,
-    ) -> tuple[Value, ...]:
+    ) -> tuple[TracedValue, ...]:
         if dropout and train and layers > 1:
             raise low.refuse("dropout between recurrent layers has no rule", "write the layers one by one")
         states = state if isinstance(state, list) else [state]
@@ -100,7 +100,7 @@ def _layer_rule(name: str) -> None:
         each, directions = (4 if biased else 2), (2 if bidirectional else 1)
         if len(weights) != each * layers * directions:
             raise low.refuse("a recurrent layer with projections has no rule")
-        finals: list[list[Value]] = []
+        finals: list[list[TracedValue]] = []
         for layer in range(layers):
             outs = []
             for direction in range(directions):
@@ -118,11 +118,11 @@ def _layer_rule(name: str) -> None:
 def _loop(
     low: Lowering,
     cell: Cell,
-    sequence: Value,
-    starts: list[Value],
-    weights: list[Value | None],
+    sequence: TracedValue,
+    starts: list[TracedValue],
+    weights: list[TracedValue | None],
     backwards: bool = False,
-) -> tuple[Value, list[Value]]:
+) -> tuple[TracedValue, list[TracedValue]]:
     """One layer: its outputs at all times, and its last states."""
     time = sequence.axes[0]
     loop = object()
@@ -140,7 +140,7 @@ def _loop(
     return outs[0], last
 
 
-def _stacked(low: Lowering, parts: list[Value]) -> Value:
+def _stacked(low: Lowering, parts: list[TracedValue]) -> TracedValue:
     lifted = [low.emit("view", (p,), ((), *p.axes), "last") for p in parts]
     if len(lifted) == 1:
         return lifted[0]

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 
 from tensorprog.torch.axes import fresh, unify
-from tensorprog.torch.graph import Value
+from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
 
 
-def reduce(low: Lowering, fn: str, x: Value, dims: Sequence[int] | None, keep: bool = False, suffix: str = "") -> Value:
+def reduce(low: Lowering, fn: str, x: TracedValue, dims: Sequence[int] | None, keep: bool = False, suffix: str = "") -> TracedValue:
     """`fn` is sum, mean or max."""
     rank = len(x.axes)
     chosen = tuple(range(rank)) if dims is None else tuple(sorted(d % rank for d in dims))
@@ -25,47 +25,47 @@ def _dims(dim: object) -> list[int] | None:
 
 
 @rule("mean")
-def _mean(low: Lowering, x: Value, dim: object = None, keepdim: bool = False, **__: object) -> Value:
+def _mean(low: Lowering, x: TracedValue, dim: object = None, keepdim: bool = False, **__: object) -> TracedValue:
     return reduce(low, "mean", x, _dims(dim), keepdim)
 
 
 @rule("sum")
-def _sum(low: Lowering, x: Value, dim: object = None, keepdim: bool = False, **__: object) -> Value:
+def _sum(low: Lowering, x: TracedValue, dim: object = None, keepdim: bool = False, **__: object) -> TracedValue:
     return reduce(low, "sum", x, _dims(dim), keepdim)
 
 
 @rule("linalg_vector_norm", "norm", "frobenius_norm")
-def _norm(low: Lowering, x: Value, order: float = 2, dim: object = None, keepdim: bool = False, **__: object) -> Value:
+def _norm(low: Lowering, x: TracedValue, order: float = 2, dim: object = None, keepdim: bool = False, **__: object) -> TracedValue:
     if order not in (2, None):
         raise low.refuse(f"a norm of order {order} has no rule", "use the Euclidean norm")
     return low.map("sqrt", reduce(low, "sum", low.map("square", x, suffix="squares"), _dims(dim), keepdim, "total"))
 
 
 @rule("var")
-def _var(low: Lowering, x: Value, *args: object, **options: object) -> Value:
+def _var(low: Lowering, x: TracedValue, *args: object, **options: object) -> TracedValue:
     return _variance(low, x, *args, **options)
 
 
 @rule("std")
-def _std(low: Lowering, x: Value, *args: object, **options: object) -> Value:
+def _std(low: Lowering, x: TracedValue, *args: object, **options: object) -> TracedValue:
     return low.map("sqrt", _variance(low, x, *args, **options))
 
 
 @rule("var_mean")
-def _var_mean(low: Lowering, x: Value, *args: object, **options: object) -> tuple[Value, Value]:
+def _var_mean(low: Lowering, x: TracedValue, *args: object, **options: object) -> tuple[TracedValue, TracedValue]:
     dims, keep = _dims(args[0] if args and not isinstance(args[0], bool) else None), options.get("keepdim", False)
     return _variance(low, x, *args, **options), reduce(low, "mean", x, dims, keep, "mean")
 
 
 def _variance(
     low: Lowering,
-    x: Value,
+    x: TracedValue,
     dim: object = None,
     unbiased: bool = True,
     keepdim: bool = False,
     *,
     correction: float | None = None,
-) -> Value:
+) -> TracedValue:
     """torch divides by the number of elements less `correction`; along an axis that grows, this makes no difference."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -81,30 +81,30 @@ def _variance(
 
 
 @rule("amax")
-def _amax(low: Lowering, x: Value, dim: object = None, keepdim: bool = False) -> Value:
+def _amax(low: Lowering, x: TracedValue, dim: object = None, keepdim: bool = False) -> TracedValue:
     return reduce(low, "max", x, _dims(dim), keepdim)
 
 
 @rule("softmax", "_softmax", "special_softmax")
-def _softmax(low: Lowering, x: Value, dim: int, *_: object, **__: object) -> Value:
+def _softmax(low: Lowering, x: TracedValue, dim: int, *_: object, **__: object) -> TracedValue:
     return low.emit("softmax", (x,), x.axes, dim=dim % len(x.axes))
 
 
 @rule("log_softmax")
-def _log_softmax(low: Lowering, x: Value, dim: int, *_: object, **__: object) -> Value:
+def _log_softmax(low: Lowering, x: TracedValue, dim: int, *_: object, **__: object) -> TracedValue:
     return low.map("log", low.emit("softmax", (x,), x.axes, dim=dim % len(x.axes)))
 
 
 @rule("layer_norm")
 def _layer_norm(
     low: Lowering,
-    x: Value,
+    x: TracedValue,
     shape: list[object],
-    weight: Value | None = None,
-    bias: Value | None = None,
+    weight: TracedValue | None = None,
+    bias: TracedValue | None = None,
     eps: float = 1e-5,
     *_: object,
-) -> Value:
+) -> TracedValue:
     dims = range(-len(shape), 0)
     centered = low.map("sub", x, reduce(low, "mean", x, dims, True, "mean"), suffix="centered")
     return _scaled(low, _over_root(low, centered, dims, eps), weight, bias)
@@ -112,18 +112,18 @@ def _layer_norm(
 
 @rule("rms_norm", "_fused_rms_norm")
 def _rms_norm(
-    low: Lowering, x: Value, shape: list[object], weight: Value | None = None, eps: float | None = None
-) -> Value:
+    low: Lowering, x: TracedValue, shape: list[object], weight: TracedValue | None = None, eps: float | None = None
+) -> TracedValue:
     floor = torch.finfo(low.dtype).eps if eps is None else eps
     return _scaled(low, _over_root(low, x, range(-len(shape), 0), floor), weight, None)
 
 
-def _over_root(low: Lowering, x: Value, dims: Sequence[int], eps: float) -> Value:
+def _over_root(low: Lowering, x: TracedValue, dims: Sequence[int], eps: float) -> TracedValue:
     squares = reduce(low, "mean", low.map("square", x, suffix="squares"), dims, True, "var")
     return low.map("div", x, low.map("sqrt", low.map("add", squares, eps, suffix="var"), suffix="std"), suffix="normed")
 
 
-def _scaled(low: Lowering, x: Value, weight: Value | None, bias: Value | None) -> Value:
+def _scaled(low: Lowering, x: TracedValue, weight: TracedValue | None, bias: TracedValue | None) -> TracedValue:
     scaled = x if weight is None else low.map("mul", x, weight)
     return scaled if bias is None else low.map("add", scaled, bias)
 
@@ -131,13 +131,13 @@ def _scaled(low: Lowering, x: Value, weight: Value | None, bias: Value | None) -
 @rule("group_norm")
 def _group_norm(
     low: Lowering,
-    x: Value,
+    x: TracedValue,
     groups: int | Both,
-    weight: Value | None = None,
-    bias: Value | None = None,
+    weight: TracedValue | None = None,
+    bias: TracedValue | None = None,
     eps: float = 1e-5,
     *_: object,
-) -> Value:
+) -> TracedValue:
     """Channels are [groups, channels of a group]; mean and variance are over the latter and all places."""
     count = (groups.first, groups.second) if isinstance(groups, Both) else (groups, groups)
     group, inner = fresh(count), fresh(tuple(size // g for size, g in zip(x.sizes[1], count, strict=True)))
@@ -150,7 +150,7 @@ def _group_norm(
     return _scaled(low, normed, _lifted(low, weight, rank), _lifted(low, bias, rank))
 
 
-def _lifted(low: Lowering, value: Value | None, rank: int) -> Value | None:
+def _lifted(low: Lowering, value: TracedValue | None, rank: int) -> TracedValue | None:
     """Numbers of channels, for the places behind them."""
     return None if value is None else low.emit("view", (value,), (*value.axes, *((),) * rank), "lifted")
 
@@ -158,16 +158,16 @@ def _lifted(low: Lowering, value: Value | None, rank: int) -> Value | None:
 @rule("batch_norm")
 def _batch_norm(
     low: Lowering,
-    x: Value,
-    weight: Value | None,
-    bias: Value | None,
-    mean: Value,
-    var: Value,
+    x: TracedValue,
+    weight: TracedValue | None,
+    bias: TracedValue | None,
+    mean: TracedValue,
+    var: TracedValue,
     training: bool,
     _momentum: float,
     eps: float,
     *_: object,
-) -> Value:
+) -> TracedValue:
     rank = len(x.axes) - 2
     if training:
         # The statistics of the batch itself: over its rows and all places.

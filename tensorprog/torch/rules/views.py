@@ -11,14 +11,14 @@ from tensorprog.torch.axes import (
     split_blocks,
     unify,
 )
-from tensorprog.torch.graph import Value
+from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
 
 END = 2**62
 
 
 @rule("view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "_unsafe_view", "view_as", "ravel")
-def regroup(low: Lowering, x: Value, *_: object, **__: object) -> Value:
+def regroup(low: Lowering, x: TracedValue, *_: object, **__: object) -> TracedValue:
     """The same factors in other groups."""
     axes = low.out_axes()
     unify([a for axis in x.axes for a in axis], [a for axis in axes for a in axis])
@@ -26,41 +26,41 @@ def regroup(low: Lowering, x: Value, *_: object, **__: object) -> Value:
 
 
 @rule("view_as_complex", "view_as_real")
-def _complex(low: Lowering, x: Value) -> Value:
+def _complex(low: Lowering, x: TracedValue) -> TracedValue:
     raise low.refuse("complex numbers have no rule", "write rotations with cosines and sines")
 
 
 @rule("permute")
-def _permute(low: Lowering, x: Value, order: list[int]) -> Value:
+def _permute(low: Lowering, x: TracedValue, order: list[int]) -> TracedValue:
     return permuted(low, x, [k % len(x.axes) for k in order])
 
 
 @rule("transpose", "swapaxes")
-def _transpose(low: Lowering, x: Value, a: int, b: int) -> Value:
+def _transpose(low: Lowering, x: TracedValue, a: int, b: int) -> TracedValue:
     order = list(range(len(x.axes)))
     order[a], order[b] = order[b], order[a]
     return permuted(low, x, order)
 
 
 @rule("t", "numpy_T", "mT")
-def _t(low: Lowering, x: Value) -> Value:
+def _t(low: Lowering, x: TracedValue) -> TracedValue:
     return permuted(low, x, [*range(len(x.axes) - 2), *reversed(range(len(x.axes))[-2:])])
 
 
 @rule("movedim")
-def _movedim(low: Lowering, x: Value, source: int, destination: int) -> Value:
+def _movedim(low: Lowering, x: TracedValue, source: int, destination: int) -> TracedValue:
     order = [k for k in range(len(x.axes)) if k != source % len(x.axes)]
     order.insert(destination % len(x.axes), source % len(x.axes))
     return permuted(low, x, order)
 
 
-def permuted(low: Lowering, x: Value, order: list[int]) -> Value:
+def permuted(low: Lowering, x: TracedValue, order: list[int]) -> TracedValue:
     """Axes in another order."""
     return low.emit("permute", (x,), [x.axes[k] for k in order], order=tuple(order))
 
 
 @rule("select")
-def select(low: Lowering, x: Value, dim: int, index: int | Both) -> Value:
+def select(low: Lowering, x: TracedValue, dim: int, index: int | Both) -> TracedValue:
     """One element of an axis."""
     dim %= len(x.axes)
     size = sizes_of(x.axes[dim])
@@ -70,12 +70,12 @@ def select(low: Lowering, x: Value, dim: int, index: int | Both) -> Value:
 
 
 @rule("unbind")
-def _unbind(low: Lowering, x: Value, dim: int = 0) -> tuple[Value, ...]:
+def _unbind(low: Lowering, x: TracedValue, dim: int = 0) -> tuple[TracedValue, ...]:
     return tuple(select(low, x, dim, k) for k in range(x.sizes[dim][0]))
 
 
 @rule("slice")
-def _slice(low: Lowering, x: Value, dim: int = 0, start: object = 0, end: object = END, step: int = 1) -> Value:
+def _slice(low: Lowering, x: TracedValue, dim: int = 0, start: object = 0, end: object = END, step: int = 1) -> TracedValue:
     dim %= len(x.axes)
     sizes = x.sizes[dim]
     starts, ends = _bounds(start, sizes, 0), _bounds(end, sizes, END)
@@ -90,7 +90,7 @@ def _slice(low: Lowering, x: Value, dim: int = 0, start: object = 0, end: object
     return _section(low, x, dim, sections, 1)
 
 
-def _every(low: Lowering, x: Value, dim: int, cut: tuple, step: int) -> Value:
+def _every(low: Lowering, x: TracedValue, dim: int, cut: tuple, step: int) -> TracedValue:
     """Every `step`-th element of a growing axis, which becomes [the rest, step]."""
     starts, ends, sizes = cut
     if starts[0] != starts[1] or starts[0] >= step or ends != sizes or any(size % step for size in sizes):
@@ -108,14 +108,14 @@ def _bounds(at: object, sizes: tuple[int, int], missing: int) -> tuple[int, int]
     return tuple(max(0, min(v + size if v < 0 else v, size)) for v, size in zip(found, sizes, strict=True))
 
 
-def _section(low: Lowering, x: Value, dim: int, sections: list[tuple[int, int]], which: int) -> Value:
+def _section(low: Lowering, x: TracedValue, dim: int, sections: list[tuple[int, int]], which: int) -> TracedValue:
     counts = split_blocks(x.axes[dim], [s for s in sections if s != (0, 0)])
     counts = iter(counts)
     every = [0 if s == (0, 0) else next(counts) for s in sections]
     return _part(low, x, dim, sum(every[:which]), every[which], 1, sum(every))
 
 
-def _part(low: Lowering, x: Value, dim: int, start: int, count: int, step: int, blocks: int | None = None) -> Value:
+def _part(low: Lowering, x: TracedValue, dim: int, start: int, count: int, step: int, blocks: int | None = None) -> TracedValue:
     """`count` of the leading finite factor, the others whole."""
     rest: Axis = ()
     if blocks is not None and blocks > 1:
@@ -145,14 +145,14 @@ def _after_blocks(axis: Axis, blocks: int) -> Axis:
 
 
 @rule("split", "split_with_sizes", "chunk", "tensor_split")
-def _split(low: Lowering, x: Value, *args: object, dim: int = 0) -> tuple[Value, ...]:
+def _split(low: Lowering, x: TracedValue, *args: object, dim: int = 0) -> tuple[TracedValue, ...]:
     dim = (args[1] if len(args) > 1 else dim) % len(x.axes)
     sections = low.parts(dim)
     return tuple(_section(low, x, dim, sections, k) for k in range(len(sections)))
 
 
 @rule("glu")
-def _glu(low: Lowering, x: Value, dim: int = -1) -> Value:
+def _glu(low: Lowering, x: TracedValue, dim: int = -1) -> TracedValue:
     """The first half, times the sigmoid of the second."""
     dim %= len(x.axes)
     half = tuple(size // 2 for size in x.sizes[dim])
@@ -161,7 +161,7 @@ def _glu(low: Lowering, x: Value, dim: int = -1) -> Value:
 
 
 @rule("cat", "concat", "concatenate")
-def cat(low: Lowering, parts: list[Value], dim: int = 0) -> Value:
+def cat(low: Lowering, parts: list[TracedValue], dim: int = 0) -> TracedValue:
     """Parts one after another along an axis, that are whole numbers of one block if the axis grows with the width."""
     rank = max(len(p.axes) for p in parts)
     parts = [p for p in parts if len(p.axes) == rank]
@@ -179,14 +179,14 @@ def cat(low: Lowering, parts: list[Value], dim: int = 0) -> Value:
 
 
 @rule("stack")
-def _stack(low: Lowering, parts: list[Value], dim: int = 0) -> Value:
+def _stack(low: Lowering, parts: list[TracedValue], dim: int = 0) -> TracedValue:
     dim %= len(parts[0].axes) + 1
     lifted = [low.emit("view", (p,), (*p.axes[:dim], (), *p.axes[dim:])) for p in parts]
     return cat(low, lifted, dim)
 
 
 @rule("expand", "expand_as", "broadcast_to")
-def _expand(low: Lowering, x: Value, *_: object, **__: object) -> Value:
+def _expand(low: Lowering, x: TracedValue, *_: object, **__: object) -> TracedValue:
     axes = list(low.out_axes())
     for k in range(1, len(x.axes) + 1):
         if sizes_of(x.axes[-k]) == sizes_of(axes[-k]):
@@ -195,13 +195,13 @@ def _expand(low: Lowering, x: Value, *_: object, **__: object) -> Value:
 
 
 @rule("repeat_interleave")
-def _repeat_interleave(low: Lowering, x: Value, count: int, dim: int | None = None, **__: object) -> Value:
+def _repeat_interleave(low: Lowering, x: TracedValue, count: int, dim: int | None = None, **__: object) -> TracedValue:
     if not isinstance(count, int) or dim is None:
         raise low.refuse("`repeat_interleave` by anything but a number along one axis has no rule", "use `expand`")
     return repeated(low, x, dim % len(x.axes), (count, count))
 
 
-def repeated(low: Lowering, x: Value, dim: int, counts: tuple[int, int]) -> Value:
+def repeated(low: Lowering, x: TracedValue, dim: int, counts: tuple[int, int]) -> TracedValue:
     """Every element of an axis so many times, one after another."""
     before, axis, after = x.axes[:dim], x.axes[dim], x.axes[dim + 1 :]
     lifted = low.emit("view", (x,), (*before, axis, (), *after), "lifted")
@@ -211,7 +211,7 @@ def repeated(low: Lowering, x: Value, dim: int, counts: tuple[int, int]) -> Valu
 
 
 @rule("repeat")
-def _repeat(low: Lowering, x: Value, *_: object) -> Value:
+def _repeat(low: Lowering, x: TracedValue, *_: object) -> TracedValue:
     if x.sizes and any(o != s and s != (1, 1) for o, s in zip(low.out_sizes[-len(x.sizes) :], x.sizes, strict=True)):
         raise low.refuse("`repeat` of an axis that is not of size 1 has no rule", "use `expand`")
     return _expand(low, x)
