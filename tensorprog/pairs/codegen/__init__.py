@@ -22,6 +22,26 @@ from tensorprog.pairs.program import (
                                               restrict,
 )
 
-__all__ = ["IMPORTS", "AddTo", "ScratchArray", "Diagonal", "Dual", "Gram", "RowInput", "PairLoop", "Number", "PairProgram", "RunParameter",
-           "Power", "Product", "Quotient", "Ref", "Set", "Sum", "UnsupportedDual", "emit_pair_kernel",
-           "pair_kernel_sections", "restrict"]
+__all__ = [
+                                              "IMPORTS",
+                                              "AddTo",
+                                              "Diagonal",
+                                              "Dual",
+                                              "Gram",
+                                              "Number",
+                                              "PairLoop",
+                                              "PairProgram",
+                                              "Power",
+                                              "Product",
+                                              "Quotient",
+                                              "Ref",
+                                              "RowInput",
+                                              "RunParameter",
+                                              "ScratchArray",
+                                              "Set",
+                                              "Sum",
+                                              "UnsupportedDual",
+                                              "emit_pair_kernel",
+                                              "pair_kernel_sections",
+                                              "restrict",
+]
