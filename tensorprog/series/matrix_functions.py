@@ -28,7 +28,7 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.powers import PowerError, mistake_of_entries
 from tensorprog.series.parts import HALF, ONE, SeriesPart, merged, product, through
-from tensorprog.series.recipe import FINITE_WIDTH, Node, NoSeries, TermRecipe, Writer, refusal
+from tensorprog.series.term_recipe import FINITE_WIDTH, Node, NoSeries, TermRecipe, Writer, refusal
 
 NEXT_TERMS = "this needs the next terms of a function of a matrix in powers of n, of which only the largest are followed"
 

@@ -22,8 +22,8 @@ from tensorprog.passes.known_numbers import known_numbers
 from tensorprog.passes.powers import PowerError, Powers, initial_power
 from tensorprog.series.declared_draws import is_finite
 from tensorprog.series.parts import Series, SeriesPart
-from tensorprog.series.recipe import Node, NoSeries, TermRecipe
 from tensorprog.series.recipes import Recipes
+from tensorprog.series.term_recipe import Node, NoSeries, TermRecipe
 
 # Powers that grow for so many rounds grow in every iteration of a loop.
 MAX_ROUNDS = 200

@@ -40,7 +40,7 @@ from tensorprog.passes.powers import PowerError, reject
 from tensorprog.passes.rewrite import map_op_vars
 from tensorprog.series.matrix_functions import MatrixFunctions
 from tensorprog.series.parts import DEPTH, HALF, ONE, SeriesPart, merged, product, through
-from tensorprog.series.recipe import DELTA, FINITE_WIDTH, Need, Node, TermRecipe, Writer, refusal
+from tensorprog.series.term_recipe import DELTA, FINITE_WIDTH, Need, Node, TermRecipe, Writer, refusal
 
 
 class Recipes:

@@ -27,7 +27,7 @@ from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.series.orders import NeededParts, Orders, recipes_for
 from tensorprog.series.parts import SeriesPart
-from tensorprog.series.recipe import Writer
+from tensorprog.series.term_recipe import Writer
 
 
 def write(orders: Orders, needed: NeededParts) -> Program:
