@@ -22,7 +22,7 @@ _HOMES = {
     "unregister": "tensorprog.extensions",
     "Nonlinearity": "tensorprog.ir.functions",
     "Ensemble": "tensorprog.ensembles",
-    "Evaluator": "tensorprog.evaluators",
+    "Evaluator": "tensorprog.evaluators.evaluator",
     "DerivationFormat": "tensorprog.display",
     "ResultFormat": "tensorprog.save",
 }

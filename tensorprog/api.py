@@ -332,7 +332,7 @@ class CompiledProgram:
         """`run` with the settings as a mapping, so that a parameter may be called `seed` or `samples`. Replicates that are
         kept in `replicates_in` are taken from there, as from a checkpoint. `aim` are the errors that a run with these samples
         is one of several attempts at."""
-        from tensorprog.evaluators import methods
+        from tensorprog.evaluators.table import methods
 
         require_choice("TP706", "method", method, methods())
         require_choice("TP706", "dtype", dtype or "float64", DTYPES)

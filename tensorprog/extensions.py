@@ -58,7 +58,8 @@ def _kind(extension: Any) -> tuple[MutableMapping[str, Any], Callable[[Any], Non
     """The table of the extensions of its kind, and what checks them."""
     from tensorprog.display import FORMATS, DerivationFormat
     from tensorprog.ensembles import ENSEMBLES, Ensemble
-    from tensorprog.evaluators import EVALUATORS, Evaluator
+    from tensorprog.evaluators.evaluator import Evaluator
+    from tensorprog.evaluators.table import EVALUATORS
     from tensorprog.ir.function_checks import check_function
     from tensorprog.ir.functions import NONLINEARITIES, Nonlinearity
     from tensorprog.save import WRITERS, ResultFormat

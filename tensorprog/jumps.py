@@ -33,8 +33,8 @@ from tensorprog.evaluators import particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.covariance import evaluated_often
 from tensorprog.evaluators.evaluate import evaluate
-from tensorprog.evaluators.evaluator import EVALUATORS
 from tensorprog.evaluators.particles import draw
+from tensorprog.evaluators.table import EVALUATORS
 from tensorprog.modules import load_module
 from tensorprog.passes.jumps import Jump, Nudged, Probed, always_computed, find_jumps, nudge, place_of, probed
 from tensorprog.progress import announce

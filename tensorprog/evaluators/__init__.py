@@ -6,13 +6,6 @@
     particles    every program, by samples
 
 Each file makes an `Evaluator`: which outputs are its `share`, what there is to say of its `choice`, how it is `run`, and the module
-that it can `emit`. `plan` chooses one for every output, `evaluate` runs the plan; `analysis` keeps what they find out about a program.
+that it can `emit`; `table` holds all. `plan` chooses one for every output, `evaluate` runs the plan; `analysis` keeps what they find out
+about a program.
 """
-
-from tensorprog.evaluators import covariance, diagonal, particles, span
-from tensorprog.evaluators.evaluator import EVALUATORS, Evaluator, Share, Task, in_order, methods
-
-for _own in (span.EVALUATOR, covariance.EVALUATOR, diagonal.EVALUATOR, particles.EVALUATOR):
-    EVALUATORS[_own.name] = _own
-
-__all__ = ["EVALUATORS", "Evaluator", "Share", "Task", "in_order", "methods"]

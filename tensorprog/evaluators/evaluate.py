@@ -12,8 +12,9 @@ from tensorprog.diagnostics import Source
 from tensorprog.evaluators import covariance, numbers, particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Evaluated, require
-from tensorprog.evaluators.evaluator import EVALUATORS, Task, in_order
+from tensorprog.evaluators.evaluator import Task
 from tensorprog.evaluators.plan import plan_of
+from tensorprog.evaluators.table import EVALUATORS, in_order
 
 
 def evaluate(analysis: Analysis, env: Mapping[str, Any], method: str, source: Source,

@@ -1,7 +1,7 @@
 """What an evaluator is: which outputs it covers, what it says of them, their values, and a module that computes them.
 
-The table EVALUATORS holds all, those of this package and those from outside (`tensorprog.register`). `plan` gives every output to
-the first one that covers it, exact ones before those with sampling errors.
+`table` holds all, those of this package and those from outside (`tensorprog.register`). `plan` gives every output to the first one
+that covers it, exact ones before those with sampling errors.
 """
 
 from __future__ import annotations
@@ -76,17 +76,3 @@ class Evaluator:
         """
         if not self.name.isidentifier() or self.name in ("auto", "zero"):
             raise ValueError(f"`{self.name}` is no name of an evaluator")
-
-
-#: All evaluators by their names, in the order in which they came.
-EVALUATORS: dict[str, Evaluator] = {}
-
-
-def in_order() -> list[Evaluator]:
-    """All evaluators, exact ones first."""
-    return sorted(EVALUATORS.values(), key=lambda e: not e.exact)
-
-
-def methods() -> tuple[str, ...]:
-    """What `method=` may be."""
-    return ("auto", *(e.name for e in in_order()))

@@ -11,7 +11,7 @@ import numpy as np
 from tensorprog.evaluators import particles
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Choice, Evaluated, zero
-from tensorprog.evaluators.evaluator import methods as methods_in_order
+from tensorprog.evaluators.table import methods as methods_in_order
 from tensorprog.ir.program import Output
 
 #: How many times what errors of averages change in one trial is the error of what follows from them.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tensorprog.evaluators import covariance, numbers, particles
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Choice, zero
-from tensorprog.evaluators.evaluator import Evaluator, Share, in_order
+from tensorprog.evaluators.evaluator import Evaluator, Share
+from tensorprog.evaluators.table import EVALUATORS, in_order
 
 if TYPE_CHECKING:
     from tensorprog.covariance.system import System
@@ -40,9 +41,11 @@ class Plan:
         return [c.output.name for c in self.choices if c.evaluator == evaluator]
 
     def whole(self) -> Evaluator:
-        """The first evaluator that covers all outputs and always has values, whose module is that of the program."""
+        """The first evaluator that covers all outputs and always has values, whose module is that of the program; particles, if
+        there are no outputs, but draws alone."""
         names = {o.name for o in self.analysis.limit.outputs}
-        return next(e for e in in_order() if e.total and e.name in self.shares and names <= set(self.shares[e.name].names))
+        covering = (e for e in in_order() if e.total and e.name in self.shares and names <= set(self.shares[e.name].names))
+        return next(covering) if names else EVALUATORS[particles.NAME]
 
 
 def plan_of(analysis: Analysis) -> Plan:

@@ -13,8 +13,8 @@ from scipy.integrate import quad
 import tensorprog
 from tensorprog import DerivationFormat, Ensemble, Nonlinearity, ResultFormat
 from tensorprog.ensembles.ensemble import number
-from tensorprog.evaluators import Share
 from tensorprog.evaluators.choice import Choice
+from tensorprog.evaluators.evaluator import Share
 from tensorprog.ir.functions.bounds import between, rectified
 from tensorprog.ir.functions.expr import X, add, call, div, mul, num, sub
 from tensorprog.ir.program import ConstExpr
