@@ -156,23 +156,48 @@ def run_on_nodes(evaluate: Callable[[list[Basis], Tick], Values], initial: Seque
                 directions *= 2
                 counter.total += counter.steps
 
+    attempts = _attempts(diagonals, directions)
     with np.errstate(all="ignore"), threadpool_limits(threads):
-        nodes, best = FIRST_NODES, None
-        while nodes <= MOST_NODES:
+        worst = np.inf
+        for nodes in attempts:
             try:
                 values = once(nodes, TOLERANCE, 1.0, 0)
-                other = once(int(MORE * nodes) | 1, ROUNDING_FACTOR * TOLERANCE, PERTURBED, EXTRA)
+                other = once(_more(nodes), ROUNDING_FACTOR * TOLERANCE, PERTURBED, EXTRA)
             except NotResolved:
-                break
+                break  # The directions have become too many for these nodes.
             errors = {name: rounding_error(other[name], values[name]) for name in values}
-            best = other, errors
-            if _worst(*best) <= RESOLVED:
+            best, worst = (other, errors), _worst(other, errors)
+            # Errors of Gauss rules fall geometrically in the number of nodes at best (Trefethen, SIAM Rev. 50, 2008), so that what
+            # is too large even then is not tried.
+            if worst <= RESOLVED or not worst ** (attempts[-1] / nodes) <= WORST:
                 break
-            nodes *= GROWTH
             counter.total += 2 * counter.steps
-    if best is None or not _worst(*best) <= WORST:
+    if not worst <= WORST:
         raise NotResolved
     return best
+
+
+def _more(nodes: int) -> int:
+    """The nodes of an attempt's second evaluation."""
+    return int(MORE * nodes) | 1
+
+
+def _attempts(diagonals: Sequence[Sequence[Drawn]], directions: int) -> list[int]:
+    """The numbers of nodes for which there is room.
+
+    Raises:
+        NotResolved: if there is none.
+    """
+    def fits(nodes: int) -> bool:
+        sizes = (prod(len(rule(law, args, nodes)[0]) for law, _, args in laws) for laws in diagonals)
+        return (directions + EXTRA) * max(sizes) <= MOST_COEFFICIENTS
+
+    found = []
+    while (nodes := FIRST_NODES * GROWTH**len(found)) <= MOST_NODES and fits(_more(nodes)):
+        found.append(nodes)
+    if not found:
+        raise NotResolved
+    return found
 
 
 def _worst(values: dict[str, np.ndarray], errors: dict[str, np.ndarray]) -> float:
