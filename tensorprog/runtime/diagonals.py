@@ -192,7 +192,7 @@ def _attempts(diagonals: Sequence[Sequence[Drawn]], directions: int) -> list[int
         sizes = (prod(len(rule(law, args, nodes)[0]) for law, _, args in laws) for laws in diagonals)
         return (directions + EXTRA) * max(sizes) <= MOST_COEFFICIENTS
 
-    found = []
+    found: list[int] = []
     while (nodes := FIRST_NODES * GROWTH**len(found)) <= MOST_NODES and fits(_more(nodes)):
         found.append(nodes)
     if not found:
