@@ -23,6 +23,8 @@ extensions = [
     "sphinx_click",
     "generated_pages",  # in this folder
 ]
+# What commands print is no shell syntax: an apostrophe in it is not the beginning of a string.
+suppress_warnings = ["misc.highlighting_failure"]
 exclude_patterns = ["_build", "editors/vscode/**"]
 
 # Markdown: the pages are also read where they lie, so that links are those of the files.
