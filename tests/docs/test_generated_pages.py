@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 
 import pytest
 from places import DOCS
 
+from tensorprog.diagnostics import ProgramError
 from tensorprog.diagnostics.catalog import CATALOG
 
 
@@ -56,3 +58,19 @@ def test_the_table_of_contents_has_every_page():
     pages = {str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md")
              if not {"_build", "generated", "vscode"} & set(path.parts)}
     assert pages - {"index"} <= set(listed)
+
+
+def documented() -> list[str]:
+    """The objects of whose docstrings the reference is made."""
+    return re.findall(r"\.\. auto(?:function|class|exception|data)::\s+(\S+)", (DOCS / "api-reference.md").read_text())
+
+
+@pytest.mark.parametrize("name", documented())
+def test_the_reference_names_what_there_is(name):
+    module, attribute = name.rsplit(".", 1)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, ProgramError) as error:
+        assert "sklearn" in str(error) or "torch" in str(error), error
+        pytest.skip(str(error))
+    assert found.__doc__
