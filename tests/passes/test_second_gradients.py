@@ -210,12 +210,14 @@ def test_limits_are_limits_of_networks(case):
 @pytest.mark.slow_cases("polar", "newton_schulz", "momentum_and_decay", "smoothed_signs", "gradient_penalty")
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_of_limits_are_their_finite_differences(case):
-    """With common random numbers, so that the noise of `s` cancels."""
+    """With common random numbers, so that most of the noise of `s` cancels; what does not is small against more particles and a
+    larger step."""
     program = tensorprog.compile(text_of(case))
-    run = lambda h: program.run(data(), samples=1024, replicates=4, method="particles", tolerance=1e-6, h=h)
-    found, below, above = (run(h) for h in (0.3, 0.29, 0.31))
-    difference = (above["s"] - below["s"]) / 0.02
-    assert abs(found["g"] - difference) <= found.error["g"] / 2 + abs(difference) / 100, (found["g"], difference)
+    samples, step = (4096, 0.05) if case in ("smoothed_signs", "gradient_penalty") else (1024, 0.01)
+    run = lambda h: program.run(data(), samples=samples, replicates=4, method="particles", tolerance=1e-6, h=h)
+    found, below, above = (run(h) for h in (0.3, 0.3 - step, 0.3 + step))
+    difference = (above["s"] - below["s"]) / (2 * step)
+    assert abs(found["g"] - difference) <= found.error["g"] / 2 + abs(difference) / 50, (found["g"], difference)
 
 
 @st.composite
