@@ -10,14 +10,12 @@ import numpy as np
 
 from tensorprog.ir.constants import constant
 from tensorprog.ir.integers import evaluate_int
+from tensorprog.ir.laws import leading_arguments
 from tensorprog.ir.program import Initial, Program
 from tensorprog.passes.powers import initial_power
 from tensorprog.runtime.basis import law_moments
 from tensorprog.runtime.laws import draw
 from tensorprog.series.declared_draws import shape_of
-
-#: Which argument of a law is a variance.
-VARIANCE = {"normal": 1, "sparse_normal": 1}
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,9 @@ class Entries:
 def entries_of(program: Program, initial: Initial, env: Mapping[str, object]) -> Entries:
     """The law of a declared array without a width, with the values of sizes and parameters."""
     scaled = [constant(program, a, env) for a in initial.law.args]
-    own, law = initial_power(program, initial, env), initial.law.name
-    # At order one: what is of lower order than the array itself becomes zero. Variances have twice the power.
-    wanted = [own if k != VARIANCE.get(law) else 2 * own for k in range(len(scaled))] if own is not None else None
-    args = tuple(value if wanted is None or power == wanted[k] or law == "sparse_normal" and k == 0 else 0.0
-                 for k, (value, power) in enumerate(scaled))
-    return Entries(law, args, tuple(int(evaluate_int(s, env)) for s in shape_of(initial)))
+    counts = leading_arguments(initial.law, initial_power(program, initial, env), [power for _, power in scaled])
+    args = tuple(value if kept else 0.0 for (value, _), kept in zip(scaled, counts))
+    return Entries(initial.law.name, args, tuple(int(evaluate_int(s, env)) for s in shape_of(initial)))
 
 
 class _Scores:

@@ -20,6 +20,7 @@ import numpy as np
 from tensorprog.diagnostics import Diagnostic
 from tensorprog.files import mistake, shown
 from tensorprog.ir.integers import IntSym
+from tensorprog.kernels import by_name
 from tensorprog.optional import optional
 from tensorprog.scheduler import Scheduler, connected
 
@@ -70,7 +71,7 @@ def stream_kernels(program: CompiledProgram, first: object, second: object = Non
     if rows is not None and rows < 1:
         raise mistake("TP708", f"blocks have at least one row, not {rows}")
     settings = dict(settings or {})
-    data, columns = _named(program, first), None if second is None else _named(program, second)
+    data, columns = _arrays(program, first), None if second is None else _arrays(program, second)
     job = _Job(program, data, columns if columns is not None else data, settings, dtype, threads)
     count, axis = job.count()
     probe = job.block(0, 1, axis)
@@ -149,11 +150,8 @@ def _written(job: _Job, axis: str, starts: range, rows: int, folder: str,
             yield result
 
 
-def _named(program: CompiledProgram, data: object) -> Arrays:
-    """Data by names; an array alone is the first input."""
-    inputs = program.program.inputs
-    given = data if isinstance(data, Mapping) else {inputs[0].name: data} if inputs else {}
-    return {name: np.asarray(value) for name, value in given.items()}
+def _arrays(program: CompiledProgram, data: object) -> Arrays:
+    return {name: np.asarray(value) for name, value in by_name(program, data).items()}
 
 
 def _require_replaceable(target: Path) -> None:

@@ -237,10 +237,15 @@ def _bound(program: CompiledProgram, data: object, settings: Mapping[str, object
            finite: bool = True) -> dict[str, object]:
     from tensorprog.bind import bind
 
+    return bind(program.program, by_name(program, data), program.settings | dict(settings), finite=finite)
+
+
+def by_name(program: CompiledProgram, data: object) -> Mapping[str, object]:
+    """Data by the names of inputs; what is not a mapping is the first input."""
+    if isinstance(data, Mapping):
+        return data
     inputs = program.program.inputs
-    if not isinstance(data, Mapping):
-        data = {inputs[0].name: data} if inputs else {}
-    return bind(program.program, data, program.settings | dict(settings), finite=finite)
+    return {inputs[0].name: data} if inputs else {}
 
 
 def _given(out: Mapping, names: list[str]) -> dict:

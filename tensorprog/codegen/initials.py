@@ -8,6 +8,7 @@ from tensorprog.codegen.matrix_kinds import MatrixKinds
 from tensorprog.codegen.names import int_text, python_name
 from tensorprog.ensembles import Ensemble, ensemble_of
 from tensorprog.ir.constants import constant
+from tensorprog.ir.laws import leading_arguments
 from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
 from tensorprog.passes.powers import Powers
 from tensorprog.passes.spaces import Spaces
@@ -99,15 +100,8 @@ def _operator(ensemble: Ensemble) -> str:
 def _law_arguments(initial: Initial, program: Program, powers: Powers, env: Mapping) -> list[str]:
     """The law's arguments at order one: parts of lower order than the object itself become zero."""
     texts = [_coefficient(a, env, program) for a in initial.law.args]
-    own = powers[initial.cell]
-    if initial.law.name in ("normal", "sparse_normal"):
-        (first, first_power), (variance, variance_power) = texts
-        if initial.law.name == "normal" and first_power != own:
-            first = "0.0"
-        return [first, variance if own is None or variance_power == 2 * own else "0.0"]
-    if initial.law.name in ("uniform", "constant"):
-        return [text if own is None or power == own else "0.0" for text, power in texts]
-    return [text for text, _ in texts]
+    counts = leading_arguments(initial.law, powers[initial.cell], [power for _, power in texts])
+    return [text if kept else "0.0" for (text, _), kept in zip(texts, counts)]
 
 
 def _coefficient(expr: ConstExpr, env: Mapping, program: Program):

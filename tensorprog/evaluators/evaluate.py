@@ -13,7 +13,7 @@ from tensorprog.evaluators import covariance, numbers, particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Evaluated, require
 from tensorprog.evaluators.evaluator import Task
-from tensorprog.evaluators.plan import plan_of
+from tensorprog.evaluators.plan import averages_of, plan_of
 from tensorprog.evaluators.table import EVALUATORS, in_order
 
 
@@ -42,9 +42,7 @@ def evaluate(analysis: Analysis, env: Mapping[str, Any], method: str, source: So
 
 
 def _is_by_numbers(analysis: Analysis, method: str) -> bool:
-    if analysis.numbers is None:
-        return False
-    return method == covariance.NAME or not plan_of(analysis.numbers[1]).names(particles.NAME)
+    return analysis.numbers is not None and (method == covariance.NAME or averages_of(analysis) is not None)
 
 
 def _planned(analysis: Analysis, task: Task) -> Evaluated:

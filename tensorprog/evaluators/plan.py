@@ -66,10 +66,18 @@ def _kept(analysis: Analysis) -> Plan:
     return plan
 
 
+def averages_of(analysis: Analysis) -> Plan | None:
+    """Where training is equations between numbers, the plan of their averages, if that needs no particles."""
+    if analysis.numbers is None:
+        return None
+    plan = plan_of(analysis.numbers[1])
+    return None if plan.names(particles.NAME) else plan
+
+
 def _made(analysis: Analysis) -> Plan:
     """Choose an evaluator for every output of the limit program."""
     outputs = analysis.limit.outputs
-    if analysis.numbers is not None and not (averages := plan_of(analysis.numbers[1])).names(particles.NAME):
+    if (averages := averages_of(analysis)) is not None:
         choices = tuple(numbers.choice(o, analysis, averages.choices) for o in outputs)
         return Plan(choices, {particles.NAME: particles.share(analysis, outputs, False)}, analysis)
     shares: dict[str, Share] = {}

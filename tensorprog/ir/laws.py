@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from tensorprog.ir.program import ConstExpr, Law
 
@@ -43,6 +44,18 @@ LAWS: dict[str, EntryLaw] = {law.name: law for law in (
     EntryLaw("bernoulli", ("p",), atoms=True),
     EntryLaw("sparse_normal", ("rho", "variance"), _zero, atoms=True, spread={1: 2}, size={1: 2}),
     EntryLaw("constant", ("c",), spread={0: 1}, size={0: 1}))}
+
+
+def leading_arguments(law: Law, own: Fraction | None, powers: Sequence[Fraction]) -> tuple[bool, ...]:
+    """Which arguments of a law count in the limit: those whose part of the entries is of the order of these, n**own. Others
+    become zero, as the mean of `normal(1/n, 1)`, or the variance of `normal(1, 1/n)`, which goes with the square.
+
+    Args:
+        own: the power of the object; None: it is zero.
+        powers: those of the arguments.
+    """
+    size = LAWS[law.name].size if law.name in LAWS else {}
+    return tuple(own is None or k not in size or power == size[k] * own for k, power in enumerate(powers))
 
 
 def centre(law: Law) -> ConstExpr | None:

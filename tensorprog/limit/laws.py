@@ -13,7 +13,7 @@ import sympy
 from sympy import Expr, Integer
 
 from tensorprog.ir.constants import Scaled, constant
-from tensorprog.ir.laws import centre
+from tensorprog.ir.laws import centre, leading_arguments
 from tensorprog.ir.program import Cell, ConstExpr, Initial, MatrixType, Program
 from tensorprog.limit.notation import Notation
 from tensorprog.passes.powers import Powers
@@ -56,17 +56,9 @@ class DeclaredLaws:
 
     def arguments(self, initial: Initial) -> list[Expr]:
         """The arguments of a law: what is of a lower power of n than the vector itself is 0."""
-        own = self.powers[initial.cell]
-        found = [(self.coefficient(a), self._value(a)[1]) for a in initial.law.args]
-        if initial.law.name in ("normal", "sparse_normal"):
-            (first, first_power), (variance, variance_power) = found
-            if initial.law.name == "normal" and own is not None and first_power != own:
-                first = Integer(0)
-            # A variance goes with the square: that of normal(1, 1/n) is 0 beside its mean.
-            return [first, variance if own is None or variance_power == 2 * own else Integer(0)]
-        if initial.law.name in ("uniform", "constant"):
-            return [v if own is None or power == own else Integer(0) for v, power in found]
-        return [v for v, _ in found]
+        law = initial.law
+        counts = leading_arguments(law, self.powers[initial.cell], [self._value(a)[1] for a in law.args])
+        return [self.coefficient(a) if kept else Integer(0) for a, kept in zip(law.args, counts)]
 
     def is_centred(self, initial: Initial) -> bool:
         """Whether the limit of a law is symmetric about 0."""

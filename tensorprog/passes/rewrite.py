@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.build import Names
-from tensorprog.ir.integers import IntExpr, IntLit, IntSym, substitute, substitute_bool
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, same_int, substitute, substitute_bool
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -191,6 +191,12 @@ def over_elements(names: Iterable[str], sizes: Iterable[IntExpr], body: tuple[St
                   span: Span | None = None) -> tuple[Statement, ...]:
     """Statements in loops over all indices below some sizes, outermost first; `names` are the loops' variables."""
     return in_loops([For(name, IntLit(0), size, 1, (), span=span) for name, size in zip(names, sizes)], body)
+
+
+def are_over_elements(loops: Sequence[For], items: Sequence[Item], extents: Sequence[IntExpr]) -> bool:
+    """Whether loops, outermost first, go through all indices `items` below some sizes, each once."""
+    return (tuple(items) == tuple(IntSym(loop.var, "loop") for loop in loops) and len(extents) == len(loops) and all(
+        loop.step == 1 and loop.start == IntLit(0) and same_int(loop.stop, extent) for loop, extent in zip(loops, extents)))
 
 
 CellMap = dict[Cell, tuple[Cell, Callable[[tuple[Item, ...]], tuple[Item, ...]]]]

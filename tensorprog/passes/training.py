@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.integers import IntExpr, IntLit, IntSym, loop_names, same_int
+from tensorprog.ir.integers import IntExpr, IntSym, loop_names
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -54,7 +54,7 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
-from tensorprog.passes.rewrite import map_blocks
+from tensorprog.passes.rewrite import are_over_elements, map_blocks
 from tensorprog.passes.simplify import pruned, reached
 
 
@@ -197,7 +197,7 @@ class _Finder:
         if gradient is None or gradient.wrt is not cell or gradient.wrt_items != items:
             raise NotDescent(f"what is added to `{cell.display}` is not its gradient times a number")
         initial = next((i for i in self.program.initials if i.cell is cell), None)
-        if initial is None or not _covers(loops, items, initial.extents):
+        if initial is None or not are_over_elements(loops, items, initial.extents):
             raise NotDescent(f"not every element of `{cell.display}` is a declared object that the loop updates")
         return Rate(cell, tuple((fn, None if var is None else self._number(var)) for fn, var in factors))
 
@@ -311,12 +311,6 @@ def _with_loops(body: tuple[Statement, ...], loops: tuple[For, ...] = ()) -> Ite
             yield from _with_loops(statement.body, (*loops, statement))
         elif any(isinstance(s, Let) and isinstance(s.op, Moment) for b in blocks(statement) for s in walk(b)):
             raise NotDescent("it has branches around averages")
-
-
-def _covers(loops: tuple[For, ...], items: tuple, extents: tuple[IntExpr, ...]) -> bool:
-    """Whether loops go through all elements of a family, each once."""
-    return (items == _indices(loops) and len(extents) == len(loops) and all(
-        loop.step == 1 and loop.start == IntLit(0) and same_int(loop.stop, extent) for loop, extent in zip(loops, extents)))
 
 
 def _indices(loops: tuple[For, ...]) -> tuple[IntExpr, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.integers import IntExpr, IntLit, IntSym, loop_names, same_int
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, loop_names
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -31,7 +31,7 @@ from tensorprog.ir.program import (
     reads,
     written,
 )
-from tensorprog.passes.rewrite import in_loops, map_indices, with_own_variables
+from tensorprog.passes.rewrite import are_over_elements, in_loops, map_indices, with_own_variables
 from tensorprog.series.linear import NONE, STATE, NotSuperposable, PlacedStatement, StateDependence, has_width
 
 
@@ -397,10 +397,7 @@ class SumsAsNumbers:
         if not context or not self.linear.is_landing(statement):
             return False
         extents = self.extents.get(statement.cell)
-        own = tuple(IntSym(loop.var, "loop") for loop in context)
-        return (tuple(statement.items) == own and extents is not None and len(extents) == len(context)
-                and all(loop.start == IntLit(0) and loop.step == 1 and same_int(loop.stop, extent)
-                        for loop, extent in zip(context, extents)))
+        return extents is not None and are_over_elements(context, statement.items, extents)
 
     def _again(self, var: Var, place: PlacedStatement) -> Var:
         """A number of a loop's body in front of the loop."""
