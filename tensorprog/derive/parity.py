@@ -70,8 +70,6 @@ class Parity:
         """The parity of an expression; numbers and scalars are even."""
         if isinstance(expr, Atom):
             return self._atom(expr)
-        if isinstance(expr, E) and isinstance(expr.args[0], Response):
-            return parities.EVEN
         if isinstance(expr, Response):
             # A derivative changes its sign with what is differentiated, and with what it is taken by.
             return of_product(map(self.of, expr.args))
@@ -95,6 +93,7 @@ class Parity:
         inner = [self.of(a) for a in expr.args if isinstance(a, Expr)]
         if all(p in (parities.EVEN, parities.ZERO) for p in inner):
             return parities.EVEN
+        # A function with several random arguments, or of something that is neither, has no parity of its own to go by.
         if len(inner) == 1 and inner[0] == parities.ODD:
             name, order = (expr.fn, expr.order) if isinstance(expr, NonlinearityBase) else (type(expr).__name__, 0)
             own = parity(name, order)
@@ -117,6 +116,7 @@ class Parity:
                 return of_sum([self.of(found[0].arg), *told])
             changes = ("matrix", found[0].matrix, str(int(found[0].transposed))) in self.flip
             return parities.ODD if changes else parities.EVEN
+        # Start and steps of what a loop carries have to agree.
         found = [self.of_equation[number] for number, _, _ in self.system.numbered_definitions(atom)]
         if isinstance(atom, Z) and (name := str(atom.args[0])) in self.vectors:
             found.append(parities.ODD if ("vector", name) in self.flip else parities.EVEN)
