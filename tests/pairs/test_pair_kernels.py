@@ -47,8 +47,8 @@ from tensorprog.pairs.codegen import (
     emit_pair_kernel,
     restrict,
 )
-from tensorprog.pairs.codegen.pieces import Piece, decompose
 from tensorprog.pairs.codegen.arcsine import SERIES
+from tensorprog.pairs.codegen.pieces import Piece, decompose
 from tensorprog.runtime import pairs as runtime_pairs
 
 NTP = {"sw2": 2.0, "sb2": 0.0, "scale": 0.5}

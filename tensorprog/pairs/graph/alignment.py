@@ -12,6 +12,7 @@ from tensorprog.pairs.graph.graph import Graph, UsedDefinition, references, rest
 from tensorprog.pairs.nodes import LEVEL, At, NotPairs, Two
 from tensorprog.pairs.recognise.level_arguments import components
 
+#: Values at higher levels than a loop stops at are written out after it, up to so many levels.
 MOST_AFTER = 4
 
 

@@ -10,6 +10,7 @@ from tensorprog.covariance.nodes import AtLeastZero, Call, IsZero, Total, flat
 from tensorprog.covariance.system import System
 from tensorprog.pairs.nodes import NotPairs, RowSymbols, Undecided
 
+#: Equations that a proof of a zero unfolds, one inside of another. Recursions in levels are `vanish`'s.
 MOST_UNFOLDINGS = 8
 # Guards on sizes, as on L - 2, are decided as for sizes like this; what that assumes is checked at every run.
 LARGE = 10**6

@@ -11,10 +11,13 @@ from tensorprog.pairs.graph.graph import MOST_LITERAL, Graph, Roles, UsedDefinit
 from tensorprog.pairs.nodes import At, Inner, Item, NotPairs
 from tensorprog.pairs.recognise.derive import PairDefinitions
 
+#: Values at fixed levels that are written out; the tests' networks have up to 44.
 MOST_LITERALS = 300
+#: Levels after the last step of what goes down, 2 in the tests' networks.
 MOST_TOPS = 4
 #: The lowest level that a value may be needed at: what a loop that runs down to 0 leaves is of level -1.
 LOWEST = -2
+#: Derivations anew with higher levels (`graph_of`), of which the tests' networks need one.
 MOST_ATTEMPTS = 8
 
 

@@ -12,7 +12,10 @@ from tensorprog.pairs.nodes import LEVEL, At, Definition, Key, NotPairs, RowSymb
 from tensorprog.pairs.recognise.terms import Terms
 from tensorprog.pairs.recognise.vanish import Vanishing
 
+#: Equations at arguments that a recursion may need: the largest of the tests' networks has 82, and each is a few lines
+#: of the kernel.
 MOST_DEFINITIONS = 400
+#: Levels at either end at which a recursion may have other steps; the tests' networks have 2.
 MOST_BASES = 4
 #: How many levels at the beginning and at the end a step may leave out, in the order in which they are tried.
 MARGINS = tuple(sorted(itertools.product(range(MOST_BASES + 1), repeat=2), key=lambda m: (sum(m), m[1])))

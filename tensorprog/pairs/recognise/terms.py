@@ -15,6 +15,7 @@ from tensorprog.pairs.recognise.cases import DecidedGuards
 from tensorprog.pairs.recognise.level_arguments import Levels
 from tensorprog.pairs.recognise.means import GaussianPair, algebra, polynomial, products
 
+#: Sums over so many terms with fixed ends are written out, of which the tests' networks have 2 at most.
 MOST_LITERAL = 8
 
 
