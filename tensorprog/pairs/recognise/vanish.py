@@ -15,7 +15,7 @@ from tensorprog.covariance.nodes import Call, IsZero, flat
 from tensorprog.covariance.system import System
 from tensorprog.pairs.recognise.level_arguments import Levels
 
-#: Claims that a proof assumes one inside of another: 5 in the tests' networks, where longer chains prove nothing.
+#: Claims that a proof assumes one inside of another: proofs that succeed for the tests' networks have 5 at most.
 MOST_STEPS = 6
 
 Claim = tuple[int, int, int]
