@@ -26,7 +26,7 @@ from tensorprog.derive.symbols import (
     Atom,
     Cases,
     E,
-    Inner,
+    InnerOfMatrices,
     NonlinearityBase,
     Prod,
     Z,
@@ -289,7 +289,7 @@ class Tracer:
         """The inner product of two matrices: of sums of outer products, by averages of their vectors."""
         left, right = self.read(op.left), self.read(op.right)
         if any(isinstance(t.factor, Base) for t in (*left.terms, *right.terms)):
-            return Inner(*(m.expression().xreplace(self.written) for m in (left, right)))
+            return InnerOfMatrices(*(m.expression().xreplace(self.written) for m in (left, right)))
         return sympy.Add(*(_inner(self.scope, a, b) for a in left.terms for b in right.terms))
 
     def product(self, var: Var, op: MatMul) -> Expr:
