@@ -16,7 +16,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.derive.arrays import Binder
-from tensorprog.derive.symbols import OPAQUE, Atom, Dot, Hat, Prod, Rest
+from tensorprog.derive.symbols import OPAQUE, Atom, Dot, GaussianPart, Prod, Rest
 from tensorprog.derive.system import HatSite, LimitSystem
 
 Interval = tuple[Expr | None, Expr | None]
@@ -96,12 +96,12 @@ class Dependence:
 
     def of_atom(self, atom: Atom) -> Iterator[Reach]:
         """The reaches that a variable has by its definitions, in its own indices."""
-        if isinstance(atom, Hat | Dot | Rest):
+        if isinstance(atom, GaussianPart | Dot | Rest):
             found = self.system.site_of(atom)
             if found is not None:
                 site, mapping = found
                 number = self.system.hats.index(site)
-                if isinstance(atom, Hat):
+                if isinstance(atom, GaussianPart):
                     # Of one site's Gaussian parts each is a variable of its own, however correlated they are:
                     # derivatives are partial ones (TP IV, Definition 7.3 and Remark F.1).
                     yield {number: (tuple((mapping.get(s, s), mapping.get(s, s)) for s in site.symbols),)}

@@ -21,7 +21,7 @@ from tensorprog.derive.integers import RELATIONS, to_integer
 from tensorprog.derive.notes import FUNCTIONS, ORTHOGONAL, STEIN, STEIN_ORTHOGONAL
 from tensorprog.derive.rules import SECTIONS, Derivation, Index, Rule, Step
 from tensorprog.derive.simplify import Simplification, Simplified, Vectors, simplified
-from tensorprog.derive.symbols import Atom, Cov, Hat, element, expectation, index, z
+from tensorprog.derive.symbols import Atom, Cov, GaussianPart, element, expectation, index, z
 from tensorprog.derive.system import HatSite, build_system
 from tensorprog.derive.titles import placeholder_names
 from tensorprog.derive.trace import trace
@@ -171,7 +171,7 @@ class _Writer:
         return Step(finding.name, text)
 
     def _sites(self, expr: Expr) -> list[int]:
-        found = {self.system.hats.index(s[0]) for a in expr.atoms(Hat) if (s := self.system.site_of(a))}
+        found = {self.system.hats.index(s[0]) for a in expr.atoms(GaussianPart) if (s := self.system.site_of(a))}
         return sorted(found)
 
     def _rule(self, kind: str, left: Expr, right: Expr, loops: tuple[Binder, ...], condition=S.true,

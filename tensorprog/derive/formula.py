@@ -41,7 +41,7 @@ class TextPrinter(StrPrinter):
     def _print_Prod(self, expr):
         return self._product(expr) if self.label else f"Z^{{{self._product(expr)}}}"
 
-    def _print_Hat(self, expr):
+    def _print_GaussianPart(self, expr):
         return f"Zhat^{{{self._product(expr)}}}"
 
     def _print_Dot(self, expr):
@@ -62,7 +62,7 @@ class TextPrinter(StrPrinter):
         left, right = (TextPrinter(label=True)._print(a) for a in expr.args)
         return f"outer({left}, {right})"
 
-    def _print_Inner(self, expr):
+    def _print_InnerOfMatrices(self, expr):
         return f"dot({', '.join(map(self._print, expr.args))})"
 
     def _print_Transpose(self, expr):

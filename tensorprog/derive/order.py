@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy
 from sympy import Expr
 
-from tensorprog.derive.symbols import Atom, Cases, Dot, E, Hat, NonlinearityBase, random_atoms
+from tensorprog.derive.symbols import Atom, Cases, Dot, E, GaussianPart, NonlinearityBase, random_atoms
 
 
 def ordered_terms(expr: Expr) -> list[Expr]:
@@ -18,7 +18,7 @@ def ordered_terms(expr: Expr) -> list[Expr]:
 
 def _term_rank(term: Expr) -> int:
     factors = sympy.Mul.make_args(term)
-    for rank, kind in ((0, Hat), (1, Dot), (4, sympy.Sum), (2, Atom)):
+    for rank, kind in ((0, GaussianPart), (1, Dot), (4, sympy.Sum), (2, Atom)):
         if any(isinstance(f, kind) for f in factors):
             return rank
     return 3 if next(random_atoms(term), None) is not None else 5 if term.is_number else 4

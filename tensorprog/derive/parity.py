@@ -14,7 +14,7 @@ import sympy
 from sympy import Expr
 
 from tensorprog.derive.responses import ResponsePiece, ResponsePieces
-from tensorprog.derive.symbols import OPAQUE, Atom, Cases, Dot, E, Hat, NonlinearityBase, Response, Rest, Z
+from tensorprog.derive.symbols import OPAQUE, Atom, Cases, Dot, E, GaussianPart, NonlinearityBase, Response, Rest, Z
 from tensorprog.derive.system import LimitSystem
 from tensorprog.ir import parities
 from tensorprog.ir.parities import of_product, of_sum
@@ -104,7 +104,7 @@ class Parity:
         return parities.NEITHER
 
     def _atom(self, atom: Atom) -> str:
-        if isinstance(atom, Hat | Dot | Rest):
+        if isinstance(atom, GaussianPart | Dot | Rest):
             found = self.system.site_of(atom)
             if found is None:
                 return parities.NEITHER

@@ -26,7 +26,7 @@ from tensorprog.derive.symbols import (
     Cases,
     Dot,
     E,
-    Hat,
+    GaussianPart,
     NonlinearityBase,
     Response,
     Rest,
@@ -217,7 +217,7 @@ class ResponsePieces:
 
     def _leaf(self, leaf: Expr, target: int, values: tuple[Expr, ...], depth: int) -> Expr | None:
         site = self.system.hats[target]
-        if isinstance(leaf, Hat):
+        if isinstance(leaf, GaussianPart):
             return self._between_hats(leaf, site, values)
         if not self._may_reach(leaf, target, values):
             return S.Zero

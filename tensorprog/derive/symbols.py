@@ -2,7 +2,7 @@
 
     Z(name, *indices)          the limit variable of a vector that has a name
     Prod(matrix, tr, x)        the limit variable of `matrix @ x` (tr = 0) or `matrix.T @ x` (tr = 1)
-    Hat(matrix, tr, x)         its Gaussian part, for an initial matrix
+    GaussianPart(matrix, tr, x)  its Gaussian part, for an initial matrix
     Dot(matrix, tr, x)         its response part
     Rest(matrix, tr, x)        what products with the transpose have not told of x, for an orthogonal matrix
     E(x)                       expectation
@@ -38,7 +38,7 @@ class Prod(Atom):
     pass
 
 
-class Hat(Atom):
+class GaussianPart(Atom):
     pass
 
 
@@ -62,7 +62,7 @@ class OuterProduct(Function):
     """The outer product of two vectors, divided by the width: applied to z it is Z^u E[Z^x Z^z]."""
 
 
-class Inner(Function):
+class InnerOfMatrices(Function):
     """The inner product of two matrices, a number."""
 
 
@@ -174,7 +174,7 @@ def reduced(expr: Expr) -> Expr:
     return expr if content == 1 else content * sympy.Mul(*rest)
 
 
-OPAQUE = (E, Cov, Response, OuterProduct, Inner)
+OPAQUE = (E, Cov, Response, OuterProduct, InnerOfMatrices)
 
 
 def is_random(expr: Expr) -> bool:

@@ -14,7 +14,7 @@ from tensorprog.derive.arrays import Binder, IndexScope
 from tensorprog.derive.closed_forms import ClosedForms
 from tensorprog.derive.entries import LimitEquation, MatrixState, Trace, TracedProduct
 from tensorprog.derive.matrices import Base, initial
-from tensorprog.derive.symbols import Atom, Dot, Hat, Prod, Rest, Z, matrix_label
+from tensorprog.derive.symbols import Atom, Dot, GaussianPart, Prod, Rest, Z, matrix_label
 from tensorprog.diagnostics import Diagnostic, ProgramError
 from tensorprog.ensembles import Ensemble, ensemble_of
 from tensorprog.ir.program import Initial, MatrixType, Program
@@ -58,7 +58,7 @@ class HatSite:
 
     @property
     def hat(self) -> Expr:
-        return Hat(self.label, S(int(self.transposed)), self.arg)
+        return GaussianPart(self.label, S(int(self.transposed)), self.arg)
 
     @property
     def dot(self) -> Expr:
@@ -120,7 +120,7 @@ class LimitSystem:
 
     def _matching_sites(self, atom: Expr) -> Iterator[tuple[HatSite, dict[Expr, Expr]]]:
         for site in self.hats:
-            own = {Hat: site.hat, Dot: site.dot, Rest: site.rest}[atom.func]
+            own = {GaussianPart: site.hat, Dot: site.dot, Rest: site.rest}[atom.func]
             found = match_all(own, atom, set(site.symbols))
             if found is not None and found[1]:
                 yield site, found[0]

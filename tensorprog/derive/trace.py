@@ -26,7 +26,7 @@ from tensorprog.derive.symbols import (
     Atom,
     Cases,
     E,
-    Inner,
+    InnerOfMatrices,
     NonlinearityBase,
     Prod,
     Z,
@@ -297,7 +297,7 @@ class Tracer:
         left, right = self.read(op.left), self.read(op.right)
         # Initial matrices and functions are no sums of outer products: their inner product has a name only.
         if any(isinstance(t.factor, Base) for t in (*left.terms, *right.terms)):
-            return Inner(*(m.expression().xreplace(self.written) for m in (left, right)))
+            return InnerOfMatrices(*(m.expression().xreplace(self.written) for m in (left, right)))
         return sympy.Add(*(_inner(self.scope, a, b) for a in left.terms for b in right.terms))
 
     def product(self, var: Var, op: MatMul) -> Expr:

@@ -18,9 +18,9 @@ from tensorprog.pairs.codegen import (
     Gram,
     Number,
     PairLoop,
+    PairProduct,
     PairProgram,
     Power,
-    Product,
     Ref,
     RowInput,
     RunParameter,
@@ -167,7 +167,7 @@ class _Scheduler:
             parts = [self._expr(a, inside) for a in pairs]
             if rest != expr.func():
                 parts.append(self._expr(rest, inside))
-            return (Sum if isinstance(expr, sympy.Add) else Product)(tuple(parts)) if len(parts) > 1 else parts[0]
+            return (Sum if isinstance(expr, sympy.Add) else PairProduct)(tuple(parts)) if len(parts) > 1 else parts[0]
         if isinstance(expr, sympy.Pow) and expr.exp.is_number:
             return Power(self._expr(expr.base, inside), float(expr.exp))
         raise NotPairs(f"it holds {expr}")

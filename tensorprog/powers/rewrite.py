@@ -121,12 +121,12 @@ def _added(node: tree.Assign | None) -> tree.Expr | None:
             return None
 
 
-def _nodes(node: object) -> Iterator[tree.Node]:
+def _nodes(node: object) -> Iterator[tree.TreeNode]:
     """A tree's parts."""
     if isinstance(node, tuple):
         for part in node:
             yield from _nodes(part)
-    elif isinstance(node, tree.Node):
+    elif isinstance(node, tree.TreeNode):
         yield node
         for f in fields(node):
             yield from _nodes(getattr(node, f.name))

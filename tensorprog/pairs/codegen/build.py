@@ -35,9 +35,9 @@ from tensorprog.pairs.program import (
     Expr,
     Number,
     PairLoop,
+    PairProduct,
     PairProgram,
     Power,
-    Product,
     Quotient,
     Ref,
     RowInput,
@@ -184,7 +184,7 @@ class _Builder:
                 return self.row(side, None, f"{input_name(name)}[{items}]")
             case Sum(args):
                 return f"({' + '.join(self.text(a) for a in args)})"
-            case Product(args):
+            case PairProduct(args):
                 return "*".join(f"({self.text(a)})" if isinstance(a, Quotient) else self.text(a) for a in args)
             case Quotient(numerator, denominator):
                 return f"{self.text(numerator)}/({self.text(denominator)})"
