@@ -129,6 +129,7 @@ class ModuleNames:
         for sizes, name in self._widths.items():
             if name != "n":
                 ratio = Fraction(sizes[0], self.traced.widths[0])
+                # Such as n + 1: widths of a program are in proportion to each other.
                 if ratio != Fraction(sizes[1], self.traced.widths[1]):
                     raise module_error("TP807", f"an axis of sizes {sizes} is no multiple of the width")
                 text = f"{ratio.numerator}*n" if ratio.denominator == 1 else f"{ratio.numerator}/{ratio.denominator}*n"
@@ -211,10 +212,12 @@ def _law(initial: InitialLaw, power: Fraction, base: int, laws: str) -> str:
     mean, std = law.mean * ratio, law.std * ratio
     if law.size == 0.0:
         return "= 0"
+    # What is written as scale * n**power is 1 at the base width.
     scale = base ** -float(power)
     if law.kind == "constant":
         return f"~ constant({_times(mean * scale, power)})"
     if law.kind == "uniform" and laws == "exact" and mean == 0.0:
+        # A uniform law on [-h, h] has the variance h**2/3.
         half = f"sqrt({_times(3 * (std * scale) ** 2, 2 * power)})"
         return f"~ uniform(-{half}, {half})"
     return f"~ normal({_times(mean * scale, power) if mean else '0'}, {_times((std * scale) ** 2, 2 * power)})"
@@ -227,6 +230,7 @@ def _power(power: Fraction) -> str:
 
 def _times(value: float, power: Fraction) -> str:
     """value * n**power as people write it: 1/(3*n)."""
+    # 1/3 rather than 0.3333333333333333.
     near = Fraction(value).limit_denominator(10000)
     exact = value != 0 and math.isclose(float(near), value, rel_tol=1e-9)
     above, below = (str(near.numerator), near.denominator) if exact else (repr(value), 1)
