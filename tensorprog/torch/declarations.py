@@ -217,7 +217,6 @@ def _law(initial: InitialLaw, power: Fraction, base: int, laws: str) -> str:
     if law.kind == "constant":
         return f"~ constant({_times(mean * scale, power)})"
     if law.kind == "uniform" and laws == "exact" and mean == 0.0:
-        # A uniform law on [-h, h] has the variance h**2/3.
         half = f"sqrt({_times(3 * (std * scale) ** 2, 2 * power)})"
         return f"~ uniform(-{half}, {half})"
     return f"~ normal({_times(mean * scale, power) if mean else '0'}, {_times((std * scale) ** 2, 2 * power)})"
@@ -230,8 +229,8 @@ def _power(power: Fraction) -> str:
 
 def _times(value: float, power: Fraction) -> str:
     """value * n**power as people write it: 1/(3*n)."""
-    # 1/3 rather than 0.3333333333333333.
     near = Fraction(value).limit_denominator(10000)
+    # 1/3 rather than 0.3333333333333333.
     exact = value != 0 and math.isclose(float(near), value, rel_tol=1e-9)
     above, below = (str(near.numerator), near.denominator) if exact else (repr(value), 1)
     if power > 0:

@@ -16,7 +16,6 @@ from tensorprog.torch.reading import LETTERS, Index, Reader, stripped
 Loops = tuple[tuple[str, int], ...]
 # Operations inside of which their operands are written.
 CHEAP = ("add", "sub", "mul", "div", "neg", "masked_fill")
-# Values that never get a statement of their own.
 NEVER = MOVES | {"input", "param", "number", "buffer", "noise", "gather", "carry"}
 
 
