@@ -51,6 +51,8 @@ def _law_class(name: str) -> type[LawBase]:
 def derive(compiled: Compiled) -> Derivation:
     """The limit of a compiled program as equations (TP IV, Definition 7.3 and Theorem 7.4)."""
     written = written_out(compiled)
+    # A limit that reads Gaussian numbers (the kernel regime): their law is another program's limit (TP I, Corollary
+    # 5.5).
     if compiled.gaussians is not None and compiled.by_series:
         law = written_out(replace(compiled, limit=compiled.gaussians.covariances))
         laws = _declared_laws(compiled, compiled.limit)
@@ -103,6 +105,8 @@ def uncontracted(compiled: Compiled) -> Program:
 
     if compiled.by_series:
         return compiled.limit
+    # Contraction makes of `h[t]` one cell that every iteration overwrites: formulas would lose the index that was
+    # written.
     program = compiled.differentiated
     return simplify(leading_terms(program, compiled.powers, Reporter(program.source)))
 
@@ -138,10 +142,13 @@ class _Writer:
         written: set[int] = set()
         for number, equation in enumerate(self.system.equations):
             kind = equation.kind
+            # ZNonlin is for vectors; a scalar's equation is the limit of a number, whatever its right side is made of.
             if kind == "nonlin" and not isinstance(equation.left, Atom):
                 kind = "moment"
             steps = tuple(map(self._step, self.result.findings.get(number, ())))
             rules.append(self._rule(kind, equation.left, equation.right, equation.loops, equation.condition, steps))
+            # Right after the first equation that uses a product come its response and, of an orthogonal matrix, the
+            # rest.
             for site in self._sites(equation.right):
                 if site not in written:
                     written.add(site)
@@ -205,6 +212,7 @@ class _Writer:
                 if other.matrix == site.matrix and other.transposed == site.transposed]
 
     def _covariance(self, site: HatSite, other: HatSite) -> Rule:
+        # Cov(Zhat[t, a], Zhat[s, b]): the second use runs over copies of its indices.
         copies = {b.symbol: self.system.scope.fresh(b.symbol, b.low, b.high) for b in other.loops}
         loops = tuple(Binder(copies[b.symbol], b.low.xreplace(copies), b.high.xreplace(copies)) for b in other.loops)
         factor = self.system.scales[site.matrix].factor(site.transposed)

@@ -105,6 +105,7 @@ class TextPrinter(StrPrinter):
     def _print_Add(self, expr, order=None):
         text = ""
         terms = ordered_terms(expr)
+        # Indices stand tight, as in `h[t-1]`; sums of values have gaps.
         gap = "" if expr.is_integer and all(len(sympy.Mul.make_args(t)) <= 2 and not t.has(sympy.Function)
                                             for t in terms) else " "
         for term in terms:

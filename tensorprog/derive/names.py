@@ -61,11 +61,13 @@ def stem_of(cell: Cell) -> str:
     if cell.role != "hidden":
         return cell.display or cell.name
     collected = adjoint_of(cell)
+    # The compiler numbers what it makes, as in `h_2_1`; a person knows it by its stem.
     return f"d{collected}" if collected else re.sub(r"(?:_\d+)+$", "", cell.name)
 
 
 def adjoint_of(cell: Cell) -> str | None:
     """What a cell of a gradient's sweep collects the adjoint of; None for other cells."""
+    # `x_bar` is the cell in which a sweep collects the adjoint of x (`passes/adjoint.py`).
     match = re.fullmatch(r"(.*?)_bar(?:_\d+)?", cell.name) if cell.role == "hidden" else None
     return match[1] if match else None
 
@@ -123,8 +125,10 @@ def _writes(program: Program) -> dict[Cell, list[Placed]]:
 
 def _is_written_once(cell: Cell, found: list[Placed], output: bool) -> bool:
     if cell.rank == 0:
+        # Without an index, only one store outside of all loops makes a name stand for one value.
         return output and len(found) == 1 and not found[0].loops and isinstance(found[0].statement, Store)
     if cell.role == "hidden" and not output:
+        # What is stored to an adjoint's cell is its reset to zero: the values are what is added.
         if not any(isinstance(p.statement, Accum) for p in found):
             return False
         found = [p for p in found if isinstance(p.statement, Accum)]
@@ -167,6 +171,8 @@ def given(program: Program) -> dict[Var, tuple[Cell, tuple[IntExpr, ...]]]:
     for cell, found in stores.items():
         if cell not in others:
             for var, indices in _names_of(cell, found):
+                # An index for every loop around the value, and no others: with fewer, the name stands for one of
+                # several values.
                 if loop_names_of(indices) == {loop.var for loop in defined[var]}:
                     named.setdefault(var, (cell, indices))
     return named

@@ -11,6 +11,7 @@ from tensorprog.derive.symbols import Atom, Cases, Dot, E, GaussianPart, Nonline
 def ordered_terms(expr: Expr) -> list[Expr]:
     """Gaussian part, response, other variables, sums; numbers last."""
     terms = sorted(expr.args, key=lambda term: (_term_rank(term), term.could_extract_minus_sign(), _name(term)))
+    # `b - a` rather than `-a + b`.
     first = next((t for t in terms if not t.could_extract_minus_sign()), terms[0])
     return [first, *(t for t in terms if t is not first)]
 

@@ -71,8 +71,6 @@ class Parity(Parities):
         """The parity of limit variables and of what is read as a number; numbers and scalars are even."""
         if isinstance(expr, Atom):
             return self._atom(expr)
-        if isinstance(expr, E) and isinstance(expr.args[0], Response):
-            return parities.EVEN
         if isinstance(expr, Response):
             # A derivative changes its sign with what is differentiated, and with what it is taken by.
             return of_product(map(self.parity, expr.args))
@@ -105,6 +103,7 @@ class Parity(Parities):
                 return of_sum([self.parity(found[0].arg), *told])
             changes = ("matrix", found[0].matrix, str(int(found[0].transposed))) in self.flip
             return parities.ODD if changes else parities.EVEN
+        # Start and steps of what a loop carries have to agree.
         found = [self.of_equation[number] for number, _, _ in self.system.numbered_definitions(atom)]
         if isinstance(atom, Z) and (name := str(atom.args[0])) in self.vectors:
             found.append(parities.ODD if ("vector", name) in self.flip else parities.EVEN)

@@ -141,6 +141,7 @@ def apply_primitive(fn: str, order: int, args: list[Expr]) -> Expr:
         return NATIVE[fn](x).diff(x, order).xreplace({x: args[0]})
     if order == 1 and (slope := slope_of_kink(fn)) is not None:
         fn, order = slope, 0
+    # SymPy does not know our functions: relu(0) would stay in a formula.
     if order == 0 and args[0].is_zero and fn in NONLINEARITIES and NONLINEARITIES[fn].vanishes_at_zero:
         return S.Zero
     return nonlinearity(fn, order)(*args)
@@ -148,6 +149,7 @@ def apply_primitive(fn: str, order: int, args: list[Expr]) -> Expr:
 
 def recognized(expr: Expr) -> Expr:
     """tanh' and sigmoid' where backpropagation writes them through tanh and sigmoid."""
+    # SymPy keeps the number of a sum as its first argument.
     if expr.is_Add and len(expr.args) == 2 and expr.args[0] == 1:
         square = -expr.args[1]
         if square.is_Pow and square.exp == 2 and square.base.func == nonlinearity("tanh"):

@@ -79,6 +79,7 @@ class _Scheduler:
             self.body.append(Set(target, self._expr(expr, False)))
             refs.append((name, target))
         state = self.state
+        # A kernel of data begins with inner products of rows; anything else is left to equations.
         if not state.grams:
             raise NotPairs("it has no inner product of two rows of inputs")
         grams = tuple(Gram(name, self.inputs[i], self.inputs[j]) for (i, j), name in state.grams.items())
@@ -184,6 +185,7 @@ class _Scheduler:
         return Ref(_name(number, shift))
 
     def _parameter(self, expr: Expr) -> RunParameter:
+        # Parameters are computed once, before all levels.
         if expr.has(LEVEL):
             raise NotPairs("a number depends on the level")
         found = next((name for name, e in self.state.parameters.items() if e == expr), None)

@@ -70,8 +70,10 @@ class MatrixAdjoints:
     def _multiple(self, statement: Statement, term: MatrixTerm, bar: MatrixTerm) -> None:
         sweep = self.sweep
         if term.coef in self.active.vars:
+            # <bar, d(c M)> = <bar, M> dc + c <bar, dM>.
             plain = MatrixTerm(None, term.cell, term.items, term.transposed)
             sweep.contribute(term.coef, self._entries(bar).dot(bar, self._then(statement, plain)), SCALAR)
+        # The record has the products with the matrix itself, not those with its copy.
         if term.cell in sweep.recorder.records:
             name = term.cell.display
             sweep.reporter.error("TP425", f"a kernel with respect to `{name}` cannot follow this copy of it",
@@ -109,6 +111,7 @@ class MatrixAdjoints:
             self._entrywise(statement, term, bar)
         elif term.fn == PRODUCT:
             self._product(statement, term, bar)
+        # d polar(M) needs the part of M's singular vectors that M has: a function of M and bar of its own.
         elif term.fn == POLAR:
             matrix, = term.args
             self._add(matrix, self._hidden(matrix, FunctionTerm(POLAR_ADJOINT, (self._then(statement, matrix), bar))))

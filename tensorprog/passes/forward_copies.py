@@ -58,6 +58,7 @@ def _copies(body: tuple[Statement, ...], fixed: frozenset[Cell]) -> dict[Cell, _
     found = {}
     for cell, places in writers.items():
         statement, loops = places[0].statement, places[0].loops
+        # Under a condition an element may not have been copied.
         if cell in fixed or len(places) > 1 or not isinstance(statement, Store) or places[0].guarded:
             continue
         names = tuple(i.name for i in statement.items if isinstance(i, IntSym) and i.kind == "loop")

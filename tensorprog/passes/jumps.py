@@ -321,6 +321,7 @@ class _Search:
             case Let(var=var, op=op) if var.type.width is not None:
                 self._join(var, self._of(op))
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value) if value.type.width is not None:
+                # With a part that vanishes with no scalar, the whole does not vanish with one.
                 if cell in self.declared or not self.factors.get(value):
                     self.factors[cell] = frozenset()
                 else:

@@ -208,6 +208,7 @@ class _Homogenizer:
         match op:
             case Const(value=value):
                 return (0 if value else ANY), op
+            # What is stored in a vector is of degree one: `_statement` raises what is lower.
             case Load(cell=cell):
                 return (1 if cell.type.width and cell not in self.coefficients else 0), op
             case MatMul(arg=arg):
@@ -250,7 +251,7 @@ class _Homogenizer:
             case "square", 0:
                 return self._product(op.args[0], op.args[0]), op
             case "square", order:
-                return max(0, degrees[0] * (2 - order)) if order == 1 else 0, op
+                return degrees[0] if order == 1 else 0, op
         name = op.fn + "'" * op.order
         raise NotLinear(f"'{name}' of a vector is not linear")
 

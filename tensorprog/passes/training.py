@@ -282,6 +282,7 @@ class _Finder:
         begun: set[Cell] = set()
         for statement in walk(part):
             begins = {statement.cell} if isinstance(statement, Store | Zero) else set()
+            # What is read before this iteration stores it comes from the one before.
             early = (set(touched(statement)) & own) - begun - begins
             if early or own & self._written_outside():
                 raise NotDescent(f"{_named(early or own & self._written_outside())} is carried from one iteration to the next")

@@ -63,6 +63,7 @@ def _law_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
         if not (scales := spread_of(law)):
             raise _refuse(found, f"the entries of `{entry.name}` must be n^({change}) times as large, and `{law.name}` "
                                  "has no scale", law.span, "declare it as `normal(0, variance)`")
+        # Lengths are multiplied by n**change, variances by its square.
         for k, power in scales.items():
             yield _edit(law.args[k], change * power, whole=True)
 
@@ -165,6 +166,7 @@ def _factor_around(text: str, edit: Edit, width: str) -> tuple[str, str]:
     power = abs(edit.power)
     factor = width if power == 1 else f"{width}**{power}" if power.denominator == 1 else f"{width}**({power})"
     before, after = (f"{factor} * {before}", after) if edit.power > 0 else (before, f"{after} / {factor}")
+    # `n * W @ x` is (n * W) @ x, and a quotient may stand behind another one.
     if edit.whole or (edit.power > 0 and not edit.loose and "@" not in text):
         return before, after
     return f"({before}", f"{after})"

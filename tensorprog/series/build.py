@@ -47,6 +47,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
         span = reason.statement.span if reason.statement is not None else None
         if isinstance(reason.error, PowerError) and reason.error.code == "TP515":
             reporter.error("TP515", reason.error.message, span, help=reason.error.help)
+        # Other mistakes about powers are found once more by the inference of leading powers, which reports them.
         elif reason.error is not None and not isinstance(reason.error, PowerError):
             reporter.error("TP519", f"the outputs need a series in powers of n, and that of {reason} is not known",
                            span, help="scale the program so that all outputs are leading terms (maximal "
@@ -69,6 +70,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
                       f"{power_text(powers[statement.cell])}: it has no effect in the limit", statement.span,
                       help="no output's first term depends on it: multiply it by a power of n if it should")
     limit = _simplified(pull_numbers(_simplified(write(orders, needed))))
+    # What training does not change goes in front of its loop, where `superposed` looks for it.
     limit = _simplified(hoist(mark_parallel(limit)))
     limit, coefficients = superposed(limit, env)
     limit = _simplified(limit)

@@ -118,7 +118,7 @@ def all_flows(linear: StateDependence) -> dict[int, list[Flow]]:
     """By statement that adds to a sum (its `id`), the names whose sums it adds, with their numbers.
 
     Raises:
-        NotLinear: as `_flows_of`.
+        NotSuperposable: as `_flows_of`.
     """
     return {id(at.statement): _flows_of(linear, at) for at in linear.places if linear.is_landing(at.statement)}
 
@@ -127,11 +127,12 @@ def _flows_of(linear: StateDependence, at: Placed) -> list[Flow]:
     """The names whose sums a statement adds to another, with their numbers.
 
     Raises:
-        NotLinear: sums that are changed by more than a number on their way, or whose elements change places.
+        NotSuperposable: sums that are changed by more than a number on their way, or whose elements change places.
     """
     statement, found = at.statement, []
 
     def named(number: NumberProduct, cell: Cell, items: tuple, load: Var | None = None) -> None:
+        # `v[k] += c*v[k + 1]` would move numbers from element to element.
         if tuple(items) != tuple(statement.items):
             raise NotSuperposable("elements that change places")
         found.append(Flow(number, cell, load if load is not None and _is_stale(linear, load, cell, at) else None))
@@ -169,6 +170,7 @@ def _flows_of(linear: StateDependence, at: Placed) -> list[Flow]:
 
 def _is_stale(linear: StateDependence, load: Var, cell: Cell, at: Placed) -> bool:
     """Whether a name changes between a load of it and a statement."""
+    # As in `old = v`, `v -= g`, `m = c*m + old`: the numbers are those of v before the step.
     first, last = linear.position(linear.makers[load].statement), linear.position(at.statement)
     return any(written(p.statement) is cell for p in linear.places[first:last])
 
@@ -177,7 +179,7 @@ def sources_of(linear: StateDependence, flows: Mapping[int, list[Flow]], builder
     """The sources of a program that get to sums, with the families of their numbers.
 
     Raises:
-        NotLinear: for a source whose number is an array.
+        NotSuperposable: for a source whose number is an array.
     """
     found = []
     for at in linear.sources():
@@ -195,9 +197,11 @@ def sources_of(linear: StateDependence, flows: Mapping[int, list[Flow]], builder
              if id(at.statement) in flows]
     for source in found:
         for origin in source.landed:
+            # What lands in one sum gets to all that are made of it, as by momentum.
             reached = {origin}
             while more := {cell for cell, others in added if others & reached} - reached:
                 reached |= more
+            # By two ways it would have two numbers for one name.
             if reached & set(source.origin):
                 raise NotSuperposable("a source that gets to a sum in two ways")
             source.origin |= dict.fromkeys(reached, origin)
@@ -220,6 +224,7 @@ def _follow(linear: StateDependence, source: StepSource) -> None:
         source.landed[at.statement.cell] = [at]
         return
     source.closure.add(at.var)
+    # Outside of the source's own loops it would be another iteration's.
     within = [p for p in linear.places if p.loops[: len(at.loops)] == at.loops]
     while True:
         size = len(source.closure)
@@ -320,6 +325,7 @@ class SumsAsNumbers:
         """A source's number goes to the names that it lands in."""
         builder = self.builder
         for cell, places in source.landed.items():
+            # A loop adds up numbers; a store in it would keep the last iteration's alone.
             if any(isinstance(p.statement, Store | MatStore) for p in places):
                 if source.around or source.term is None and len(places) > 1:
                     raise NotSuperposable("a sum that is replaced in a loop")
@@ -373,6 +379,7 @@ class SumsAsNumbers:
 
     def _elementwise(self, loop: For, loops: tuple[For, ...]) -> None:
         """What a loop over all elements of families adds to them, for all elements at once, in front of it."""
+        # Elements share their numbers, which change once for all of them.
         if self._context((*loops, loop)) != (loop,):
             return
         inside = [p for p in self.linear.places if loop in p.loops]
@@ -406,6 +413,7 @@ class SumsAsNumbers:
         context = self._context(place.loops)
         if at is None or not set(context) & set(at.loops):
             return var
+        # What all elements share has no place for a number of each.
         if operands(at.op) or any(
                 loop.var in loop_names(e) for loop in context for e in integers(at.statement)):
             raise NotSuperposable("a number for each element")

@@ -85,6 +85,7 @@ class Copier:
         waiting: list[Var | Cell] = [at.var]
         while waiting:
             value = waiting.pop()
+            # What does not depend on states is read as it is.
             if value in found or not self.linear.kinds.get(value, NONE):
                 continue
             found.add(value)
@@ -139,6 +140,8 @@ class Copier:
         landings = {id(p.statement): p for p in source.landed[source.origin[state]]}
         # Where nothing is added up, the number is stored as it is, which makes for simpler equations.
         once = len(landings) == 1 and all(p.loops == at.loops for p in landings.values())
+        # Where all that a source adds has the same array x, vectors come first: sum_k <outer(v_k, x), S> = <sum_k v_k,
+        # S x>.
         common = None if once else self._common_array(source, state)
         kind = SCALAR if common is None else TensorType(state.type.width)
         total = None if once else builder.cell(f"{target.name}_sum", kind, home=home)
@@ -260,6 +263,8 @@ class Copier:
             return None
         made = [self.linear.makers[o.array].op for o in outers]
         inner = {loop.var for p in places for loop in p.loops} - {loop.var for loop in source.around}
+        # The array must not change from one addition to the next: nothing but indices of the source's own loops is in
+        # it.
         if any(op != made[0] or operands(op) for op in made) or inner & {
                 n for e in integers(Let(outers[0].array, made[0])) for n in loop_names(e)}:
             return None
@@ -307,6 +312,7 @@ class Copier:
                 self.vars[var] = self.builder.let(copy.op, var.type, var.name)
                 self._require_no_step(self.builder.block[-1])
             case Store(value=value) | Accum(value=value):
+                # An addition that other sources make, which have kernels of their own.
                 if isinstance(statement, Accum) and self.linear.kinds.get(value, NONE) and value not in kept:
                     return
                 made = map_indices(replace(statement, value=self._operand(value, kept)), self.names)
@@ -339,5 +345,6 @@ class Copier:
         names = {n for e in integers(statement) for n in loop_names(e)}
         if isinstance(statement, For):
             names = loop_names(statement.start) | loop_names(statement.stop)
+        # Its kernel would have to be taken anew at every step.
         if names & self.linear.steps:
             raise NotSuperposable("vectors that depend on the step")

@@ -115,6 +115,7 @@ def with_draws(program: Program) -> tuple[Program, Gaussians]:
     program = replace(program, sizes=(*program.sizes, Size(size, 1)))
     covariances, pairs = _covariance_program(program, sites, builder)
     given: frozenset[str] = frozenset()
+    # Averages of what reads a declared array's draw differ from draw to draw.
     if any(isinstance(s, Let) and _reads_a_draw(s, declared) for s in walk(covariances.body)):
         covariances, given = _over_draws(covariances, draw, size, builder)
     limit, random = _over_draws(_reading(program, sites, draw, size), draw, size, builder)
@@ -182,6 +183,8 @@ def _covariance_program(program: Program, sites: list[DrawSite], builder: Builde
             outputs.append(Output(name, result, span=one.let.span))
             pairs[name] = i, j
     made = remove_unused(replace(program, body=tuple(body), outputs=tuple(outputs)))
+    # Numbers of numbers, as logits q.k / sqrt(n) of attention: given the first ones, the others have another
+    # covariance.
     nested = next((s for s in walk(made.body) if isinstance(s, Let) and isinstance(s.op, Fluctuation)), None)
     if nested is not None:
         raise NestedDraws(nested)
@@ -242,6 +245,7 @@ def _reading(program: Program, sites: list[DrawSite], draw: str, size: str) -> P
 
 def _over_draws(program: Program, draw: str, size: str, builder: Builder) -> tuple[Program, frozenset[str]]:
     """The program in a loop over draws, with what all draws share in front of it; and the names of random outputs."""
+    # Training changes declared objects: each draw begins with its own copy.
     program = _with_copies(program, builder)
     loop = For(draw, IntLit(0), IntSym(size, "size"), 1, program.body)
     fixed = {i.cell for i in program.initials}

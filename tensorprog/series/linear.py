@@ -90,6 +90,7 @@ class StateDependence:
         self.positions = {id(p.statement): k for k, p in enumerate(self.places)}
         self.makers = {p.var: p for p in self.places if isinstance(p.statement, Let)}
         averages = [p for p in self.places if isinstance(p.statement, Let) and isinstance(p.op, Moment)]
+        # A loop with updates of states but no averages goes through elements.
         for loop in (s for s in walk(self.body) if isinstance(s, For)):
             inside = {c for s in walk(loop.body) if (c := written(s)) is not None}
             if inside & self.states and any(loop in p.loops for p in averages):
@@ -170,6 +171,7 @@ class StateDependence:
         args = [get(v, NONE) for v in operands(let.op)]
         match let.op:
             case Load(cell=cell):
+                # What a sum holds, whatever numbers got it there, is counted in its coefficients.
                 if cell in self.sums and get(cell, NONE):
                     return frozenset({STATE})
                 return get(cell, NONE)
@@ -197,6 +199,8 @@ class StateDependence:
             case _:
                 if not any(args):
                     return NONE
+                # Its second order in what training adds belongs to the next order of the series, which no output of
+                # order one has.
                 if has_width(let.var):
                     raise NotSuperposable("a nonlinear function of what training adds")
                 return frozenset({NUMBER})
@@ -207,6 +211,7 @@ class StateDependence:
             return known[0][0] if known else NONE
         if not has_width(let.var):
             return frozenset({NUMBER})
+        # Again of second order.
         if all(has_width(f) for _, f in known):
             raise NotSuperposable("a product of two terms that training adds")
         return next(k for k, f in known if has_width(f))
@@ -233,6 +238,7 @@ class StateDependence:
         if not isinstance(term, OuterTerm):
             raise NotSuperposable("a function of a matrix")
         found = [k for k in (coef, *(self.kinds.get(v, NONE) for v in (term.left, term.right))) if k]
+        # In the gradient of a kernel regime both vectors are of order 0 and do not move: only the number does.
         if len(found) > 1 or found and found[0] != {NUMBER}:
             raise NotSuperposable("an outer product of what training adds")
         if not found:

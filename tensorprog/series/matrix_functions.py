@@ -47,7 +47,7 @@ class MatrixFunctions:
 
         Raises:
             NoSeries: a function without rules.
-        PowerError: entries that are not of the orders that it wants.
+            PowerError: entries that are not of the orders that it wants.
         """
         if term.fn == POLAR_ADJOINT:
             raise NoSeries("a gradient through a polar factor")
@@ -67,6 +67,7 @@ class MatrixFunctions:
         for a in self.parts(left.cell):
             for b in self.parts(right.cell):
                 part = product((a, b))
+                # As any average over pairs of coordinates it fluctuates, by n**(-1/2) of its size.
                 below = SeriesPart(part.power - HALF)
                 if part.vanishes_on_average:
                     yield refusal(below, FINITE_WIDTH)
@@ -82,12 +83,14 @@ class MatrixFunctions:
 
     def _of_entries(self, arg: Argument, largest: tuple[SeriesPart, ...]) -> SeriesPart:
         """The sum of the largest parts of an argument, of a matrix of its entries; there must be some."""
+        # As an operator a matrix is n times as large as its entries.
         return merged(largest) if isinstance(arg, Var) else merged(largest).scaled(Fraction(-1))
 
     def _polar(self, largest: list[tuple[SeriesPart, ...]]) -> SeriesPart | None:
         if not largest[0]:
             return None
         around = merged(largest[0])
+        # Singular values are 1, whatever the size of the argument.
         return around.scaled(-around.power)
 
     def _entrywise(self, term: FunctionTerm, largest: list[tuple[SeriesPart, ...]]) -> SeriesPart | None:

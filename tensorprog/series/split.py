@@ -89,6 +89,7 @@ def _ends(program: Program, moving: set[Var | Cell], averaged: set[Var | Cell]) 
         value = waiting.pop()
         if value in moving or value not in averaged or value in found:
             continue
+        # An average is read where it stands, or through the name that keeps it.
         if isinstance(value, Cell) or isinstance(makers[value].op, Moment):
             found.add(value)
         else:

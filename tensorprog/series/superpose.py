@@ -80,6 +80,7 @@ class _Superposition:
 
     def _split(self, states: frozenset[Cell]) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
         """What does not depend on states, and the rest."""
+        # A loop that runs once, for `hoisted` to take apart.
         loop = For(self.builder.names.fresh("once"), IntLit(0), IntLit(1), 1, self.whole.body)
         fixed = {o.cell for o in self.whole.outputs} | {i.cell for i in self.whole.initials}
         before, rest = hoisted(spread(loop, fixed, self.builder), self.builder, lambda cell, _: cell not in states)
@@ -106,6 +107,7 @@ class _Superposition:
         names = frozenset(s.cell.name for s in numbers[: len(zeros)])
         found = remove_unused(replace(self.whole, body=(*made, *numbers)))
         own = {s.var for s in walk(numbers) if isinstance(s, Let) and has_width(s.var)}
+        # Something other than an average reads what training adds.
         if any(isinstance(s, Let) and s.var in own for s in walk(found.body)):
             raise NotSuperposable("vectors are left")
         return found, names
@@ -163,6 +165,8 @@ class _Superposition:
             number = builder.load(value, (), SCALAR)
             matrix, base = isinstance(state.type, MatrixType), self.whole.widths[0].name
             rows = state.type.rows if matrix else state.type.width
+            # Gradients by a vector have entries of order 1/n and n of them; by a matrix, the inner product over n**2
+            # entries is of order one as it is (TP II, Equation 10).
             if not matrix or rows != base:
                 number = builder.mul(builder.width(rows), number)
             if matrix and rows != base:

@@ -129,6 +129,7 @@ class ModuleNames:
         for sizes, name in self._widths.items():
             if name != "n":
                 ratio = Fraction(sizes[0], self.traced.widths[0])
+                # Such as n + 1: widths of a program are in proportion to each other.
                 if ratio != Fraction(sizes[1], self.traced.widths[1]):
                     raise module_error("TP807", f"an axis of sizes {sizes} is no multiple of the width")
                 text = f"{ratio.numerator}*n" if ratio.denominator == 1 else f"{ratio.numerator}/{ratio.denominator}*n"
@@ -211,6 +212,7 @@ def _law(initial: InitialLaw, power: Fraction, base: int, laws: str) -> str:
     mean, std = law.mean * ratio, law.std * ratio
     if law.size == 0.0:
         return "= 0"
+    # What is written as scale * n**power is 1 at the base width.
     scale = base ** -float(power)
     if law.kind == "constant":
         return f"~ constant({_times(mean * scale, power)})"
@@ -228,6 +230,7 @@ def _power(power: Fraction) -> str:
 def _times(value: float, power: Fraction) -> str:
     """value * n**power as people write it: 1/(3*n)."""
     near = Fraction(value).limit_denominator(10000)
+    # 1/3 rather than 0.3333333333333333.
     exact = value != 0 and math.isclose(float(near), value, rel_tol=1e-9)
     above, below = (str(near.numerator), near.denominator) if exact else (repr(value), 1)
     if power > 0:

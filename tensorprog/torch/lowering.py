@@ -172,6 +172,7 @@ class Lowering:
         signature = one.graph_signature
         axes = self.out_axes() if isinstance(_first(first.meta["val"]), torch.Tensor) else ()
         if first.name in signature.inputs_to_parameters:
+            # A parameter that nothing uses has no powers of n to be found.
             if not first.users:
                 return None
             value = TracedValue("param", (), axes, {}, signature.inputs_to_parameters[first.name])
@@ -196,6 +197,7 @@ class Lowering:
         if first.all_input_nodes and all(n.name in self._tensors for n in first.all_input_nodes) or _is_factory(first):
             return self._folded(node)
         name = _name_of(first.target)
+        # Checks of torch.export's own, which compute nothing.
         if name in ("_assert_tensor_metadata", "_guards_fn", "sym_constrain_range_for_size"):
             return None
         if name not in RULES:
@@ -232,6 +234,7 @@ def broadcast(values: Sequence[TracedValue]) -> tuple[Axis, ...]:
     rank = max((len(v.axes) for v in values), default=0)
     axes: list[Axis] = []
     for position in range(-rank, 0):
+        # An axis of size 1 has no factors, and is repeated.
         present = [v.axes[position] for v in values if len(v.axes) >= -position and v.axes[position]]
         for other in present[1:]:
             unify(present[0], other)

@@ -191,6 +191,8 @@ class _Kernels:
             found["theta"] += kernel / width**self._power
             if name in self._readouts:
                 law = self.traced.laws[name]
+                # The output is linear in a readout: its covariance is the variance of the readout's entries times the
+                # inner product of its gradients (TP I, Corollary 5.5).
                 found["nngp"] += kernel * law.std(width) ** 2
         return {name: np.asarray(kernel) for name, kernel in found.items()}
 

@@ -48,6 +48,7 @@ from tensorprog.pairs.codegen import (
     restrict,
 )
 from tensorprog.pairs.codegen.arcsine import SERIES
+from tensorprog.pairs.codegen.pieces import Piece, decompose
 from tensorprog.runtime import pairs as runtime_pairs
 
 NTP = {"sw2": 2.0, "sb2": 0.0, "scale": 0.5}
@@ -122,6 +123,14 @@ def test_two_point_functions_agree_with_quadrature(part, tmp_path):
         result = module.kernels({"X": rows[:1]}, {"X": rows[1:]})
         for k, pair in enumerate(pairs):
             assert result[f"e{k}"][0, 0] == pytest.approx(two_point(*pair, *covariance), abs=3e-11), pair
+
+
+def test_multiples_of_an_angle_are_pieces():
+    assert decompose(sympy.sin(3 * X)) == {Piece("sin", 3.0): 1.0}
+    assert decompose(sympy.cos(-2 * X)) == {Piece("cos", 2.0): 1.0}
+    shifted = decompose(sympy.cos(2 * X + 1))
+    assert shifted[Piece("cos", 2.0)] == pytest.approx(np.cos(1), rel=1e-15)
+    assert shifted[Piece("sin", 2.0)] == pytest.approx(-np.sin(1), rel=1e-15)
 
 
 def test_zero_inputs_give_the_value_at_zero(tmp_path):

@@ -30,6 +30,7 @@ UNARY = {
     "tanh_": "tanh",
     "sigmoid_": "sigmoid",
 }
+# Operations that give the numbers that they get.
 SAME = (
     "contiguous",
     "clone",
