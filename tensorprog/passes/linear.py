@@ -18,6 +18,7 @@ from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.made_by_updates import random_matrices
 from tensorprog.ir.program import (
     POLAR,
+    POLAR_DIFFERENTIAL,
     PRODUCT,
     Accum,
     Cell,
@@ -190,7 +191,7 @@ class _Homogenizer:
                         raise NoCoefficient(cell)
                 elif isinstance(cell.type, TensorType) and cell.type.width:
                     return replace(statement, value=self._raised(value, 1, cell))
-            case MatStore(terms=(FunctionTerm(fn=fn),)) if fn not in (PRODUCT, POLAR):
+            case MatStore(terms=(FunctionTerm(fn=fn),)) if fn not in (PRODUCT, POLAR, POLAR_DIFFERENTIAL):
                 raise NotLinear(f"'{fn}' of a matrix is not linear")
             case MatStore(terms=terms) | MatAccum(terms=terms):
                 return replace(statement, terms=tuple(map(self._term, terms)))

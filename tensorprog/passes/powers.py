@@ -22,7 +22,7 @@ from tensorprog.ir.primitives import degree as homogeneous_degree
 from tensorprog.ir.primitives import exact
 from tensorprog.ir.program import (
     POLAR,
-    POLAR_ADJOINT,
+    POLAR_DIFFERENTIAL,
     PRODUCT,
     Accum,
     Cell,
@@ -290,9 +290,9 @@ class _Inference:
         if term.fn == POLAR:
             # Its singular values are 1, so that the operator is of order one whatever the matrix was.
             return None if powers[0] is None else Fraction(0)
-        if term.fn == POLAR_ADJOINT:
-            # polar(c M) = polar(M), so that the derivative by M has the inverse power of M.
-            return None if None in powers else powers[1] - powers[0]
+        if term.fn == POLAR_DIFFERENTIAL:
+            # polar(c M) = polar(M), so that each derivative by M has the inverse power of M.
+            return None if None in powers else sum(powers[1:]) - (len(powers) - 1) * powers[0]
         return total(self._elementwise(term, entry_powers(self.powers, term)), Fraction(1))
 
     def _pow(self, op: Elementwise | FunctionTerm, base: Power, exponent: Power) -> Power:

@@ -24,7 +24,6 @@ from tensorprog.diagnostics import Span
 from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.primitives import degree
 from tensorprog.ir.program import (
-    POLAR,
     PRODUCT,
     Accum,
     Cell,
@@ -222,8 +221,8 @@ class Calculus:
         if term.fn == PRODUCT:
             return {PowerTerm(ACTIVE): sum(powers) + 1}
         # Of finite rank and with singular values of 1: entries are 1/n, as those of an outer product with operator norm
-        # 1.
-        return {PowerTerm(ACTIVE): Fraction(-1) if term.fn == POLAR else powers[1] - powers[0] - 1}
+        # 1. Each derivative has the directions' power over that of the matrix.
+        return {PowerTerm(ACTIVE): sum(powers[1:]) - (len(powers) - 1) * powers[0] - 1}
 
     def _dot(self, left: Value, right: Value, span: Span | None) -> Value:
         """The sum over all n**2 entries: terms in step, but n**(3/2) of the independent ones of a random matrix."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, loop_names
+from tensorprog.ir.places import Placed
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -32,7 +33,7 @@ from tensorprog.ir.program import (
     written,
 )
 from tensorprog.passes.rewrite import are_over_elements, in_loops, map_indices, with_own_variables
-from tensorprog.series.linear import NONE, STATE, NotSuperposable, PlacedStatement, StateDependence, has_width
+from tensorprog.series.linear import NONE, STATE, NotSuperposable, StateDependence, has_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,11 @@ class StepSource:
         axes: loops over the entries of the number, if that is an array.
     """
 
-    at: PlacedStatement
+    at: Placed
     term: int | None
     around: tuple[For, ...]
     closure: set[Var | Cell] = field(default_factory=set)
-    landed: dict[Cell, list[PlacedStatement]] = field(default_factory=dict)
+    landed: dict[Cell, list[Placed]] = field(default_factory=dict)
     coefficients: dict[Cell, Cell] = field(default_factory=dict)
     origin: dict[Cell, Cell] = field(default_factory=dict)
     axes: tuple[For, ...] = ()
@@ -122,7 +123,7 @@ def all_flows(linear: StateDependence) -> dict[int, list[Flow]]:
     return {id(at.statement): _flows_of(linear, at) for at in linear.places if linear.is_landing(at.statement)}
 
 
-def _flows_of(linear: StateDependence, at: PlacedStatement) -> list[Flow]:
+def _flows_of(linear: StateDependence, at: Placed) -> list[Flow]:
     """The names whose sums a statement adds to another, with their numbers.
 
     Raises:
@@ -167,7 +168,7 @@ def _flows_of(linear: StateDependence, at: PlacedStatement) -> list[Flow]:
     return found
 
 
-def _is_stale(linear: StateDependence, load: Var, cell: Cell, at: PlacedStatement) -> bool:
+def _is_stale(linear: StateDependence, load: Var, cell: Cell, at: Placed) -> bool:
     """Whether a name changes between a load of it and a statement."""
     # As in `old = v`, `v -= g`, `m = c*m + old`: the numbers are those of v before the step.
     first, last = linear.position(linear.makers[load].statement), linear.position(at.statement)
@@ -183,7 +184,7 @@ def sources_of(linear: StateDependence, flows: Mapping[int, list[Flow]], builder
     found = []
     for at in linear.sources():
         for term in _numbered(linear, at):
-            source = StepSource(at, term, linear.context(at))
+            source = StepSource(at, term, linear.context(at.loops))
             _follow(linear, source)
             number = source.number()
             shape = number.factors[0].type.shape if number.factors else ()
@@ -209,7 +210,7 @@ def sources_of(linear: StateDependence, flows: Mapping[int, list[Flow]], builder
     return found
 
 
-def _numbered(linear: StateDependence, at: PlacedStatement) -> list[int | None]:
+def _numbered(linear: StateDependence, at: Placed) -> list[int | None]:
     """The terms of a matrix's update that are sources; None for a temporary."""
     if isinstance(at.statement, Let):
         return [None]
@@ -243,7 +244,7 @@ class SumsAsNumbers:
     """Rewrites what depends on states: sums become their numbers, averages sums over numbers times kernels."""
 
     def __init__(self, linear: StateDependence, flows: Mapping[int, list[Flow]], sources: list[StepSource],
-                 readings: Mapping[Var, PlacedStatement],
+                 readings: Mapping[Var, Placed],
                  kernels: Mapping[tuple[Var, StepSource, Cell], Cell], extents: Mapping[Cell, tuple[IntExpr, ...]],
                  builder: Builder):
         self.linear, self.flows, self.sources, self.readings, self.kernels = linear, flows, sources, readings, kernels
@@ -283,7 +284,7 @@ class SumsAsNumbers:
                 self._add_source(source)
 
     def _context(self, loops: tuple[For, ...]) -> tuple[For, ...]:
-        return self.linear.context(PlacedStatement(None, loops))
+        return self.linear.context(loops)
 
     # --- readings ---
 
@@ -406,7 +407,7 @@ class SumsAsNumbers:
         extents = self.extents.get(statement.cell)
         return extents is not None and are_over_elements(context, statement.items, extents)
 
-    def _again(self, var: Var, place: PlacedStatement) -> Var:
+    def _again(self, var: Var, place: Placed) -> Var:
         """A number of a loop's body in front of the loop."""
         at = self.linear.makers.get(var)
         context = self._context(place.loops)

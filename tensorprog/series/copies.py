@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntSym, loop_names, substitute
+from tensorprog.ir.places import Placed
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -49,7 +50,7 @@ from tensorprog.passes.rewrite import (
     with_own_variables,
 )
 from tensorprog.series.coefficients import StepSource
-from tensorprog.series.linear import NONE, NotSuperposable, PlacedStatement, StateDependence, has_width
+from tensorprog.series.linear import NONE, NotSuperposable, StateDependence, has_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Copier:
 
     # --- readings ---
 
-    def needed(self, at: PlacedStatement) -> set[Var | Cell]:
+    def needed(self, at: Placed) -> set[Var | Cell]:
         """What depends on states and is needed of the step for a reading, the states included."""
         region = self.linear.region(at)
         writers: dict[Var | Cell, list[Statement]] = {}
@@ -96,14 +97,14 @@ class Copier:
                 waiting += [*reads(statement), *cells_read(statement)]
         return found
 
-    def states_of(self, at: PlacedStatement) -> list[Cell]:
+    def states_of(self, at: Placed) -> list[Cell]:
         """The states that a reading reads."""
         needed = self.needed(at)
         found = needed & self.linear.states
         self._require_unchanged(at, needed, found)
         return sorted(found, key=lambda c: c.name)
 
-    def _require_unchanged(self, at: PlacedStatement, needed: set[Var | Cell], states: set[Cell]) -> None:
+    def _require_unchanged(self, at: Placed, needed: set[Var | Cell], states: set[Cell]) -> None:
         """Between a state's load and the reading, nothing may change the state."""
         places, end = self.linear.places, self.linear.position(at.statement)
         loads = [k for k, p in enumerate(places) if isinstance(p.statement, Let) and p.var in needed
@@ -112,7 +113,7 @@ class Copier:
         if any(written(p.statement) in states for p in places[first:end]):
             raise NotSuperposable("a state that changes while it is read")
 
-    def reading(self, at: PlacedStatement, target: Cell) -> tuple[Statement, ...]:
+    def reading(self, at: Placed, target: Cell) -> tuple[Statement, ...]:
         """Statements that compute a reading in its loops and store it."""
         needed = self.needed(at)
 
@@ -122,7 +123,7 @@ class Copier:
                 return
             self._emit(statement, needed)
             if statement is at.statement:
-                items = tuple(self.names[loop.var] for loop in self.linear.context(at))
+                items = tuple(self.names[loop.var] for loop in self.linear.context(at.loops))
                 self.builder.append(Store(target, items, self.vars[statement.var], span=statement.span))
 
         return self._copied(self.linear.region(at), needed, emit)

@@ -57,7 +57,6 @@ class Recipes:
 
         Raises:
             PowerError: a nonlinearity of what blows up (TP502), or an exponent that is not a number (TP503).
-            NoSeries: an operation without rules.
         """
         op = let.op
         match op:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from tensorprog.diagnostics import ProgramError, Reporter
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, substitute
+from tensorprog.ir.places import Placed
 from tensorprog.ir.program import (
     SCALAR,
     Cell,
@@ -48,7 +49,7 @@ from tensorprog.passes.rewrite import in_loops, map_cells, map_indices, map_vars
 from tensorprog.passes.simplify import remove_unused
 from tensorprog.series.coefficients import StepSource, SumsAsNumbers, all_flows, sources_of
 from tensorprog.series.copies import Copier
-from tensorprog.series.linear import NotSuperposable, PlacedStatement, StateDependence, has_width
+from tensorprog.series.linear import NotSuperposable, StateDependence, has_width
 
 Kernels = dict[tuple[Var, StepSource, Cell], Cell]
 
@@ -135,7 +136,7 @@ class _Superposition:
         for var, source, state in kernels:
             if var not in reads:
                 at = self.readings[var]
-                reads[var] = builder.cell(f"{var.name}_read", var.type, len(self.linear.context(at)), role="user")
+                reads[var] = builder.cell(f"{var.name}_read", var.type, len(self.linear.context(at.loops)), role="user")
                 yield from self.copier.reading(at, reads[var])
             if (source, state) not in adds:
                 adds[source, state] = builder.cell(f"{state.name}_added", SCALAR, len(source.loops), role="user")
@@ -144,11 +145,11 @@ class _Superposition:
             yield from self._kernel(self._loops_of(self.readings[var]), reads[var], source, adds[source, state], state,
                                     target)
 
-    def _loops_of(self, at: PlacedStatement) -> tuple[For, ...]:
+    def _loops_of(self, at: Placed) -> tuple[For, ...]:
         """The loops around a reading within a step, and those over its entries."""
         axes = [For(f"{at.var.name}_{k}", IntLit(0), size, 1, ())
                 for k, size in enumerate(at.var.type.shape)]
-        return (*self.linear.context(at), *axes)
+        return (*self.linear.context(at.loops), *axes)
 
     def _kernel(self, loops: tuple[For, ...], read: Cell, source: StepSource, added: Cell, state: Cell,
                 target: Cell) -> tuple[Statement, ...]:

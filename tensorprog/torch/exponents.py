@@ -126,6 +126,8 @@ class Counting:
     # --- forward ---------------------------------------------------------------------------------------------
 
     def _forward(self, v: TracedValue) -> ValuePowers:
+        if v.attrs.get("table"):
+            return ValuePowers(known=ZERO)
         match v.op:
             case "param":
                 return ValuePowers((ParameterTerm(v.name, ZERO, ZERO, v),), of_params=True)
@@ -320,7 +322,7 @@ class Counting:
                 found = [(v.attrs["next"], ZERO)]
             case _:
                 found = [(a, ZERO) for a in v.args]
-        return [(a, f) for a, f in found if a.op not in ("number", "buffer", "input", "noise")]
+        return [(a, f) for a, f in found if not a.is_constant and a.op not in ("input", "noise")]
 
     def _through(self, v: TracedValue, x: TracedValue, w: TracedValue) -> Fraction:
         """The cotangent of one factor is a sum over the axes of the result that it lacks."""

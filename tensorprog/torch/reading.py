@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tensorprog.torch.axes import Axis, leaves, sizes_of
-from tensorprog.torch.declarations import ModuleNames, scale_text, uniform_value
+from tensorprog.torch.declarations import ModuleNames, power_times, scale_text, uniform_value
 from tensorprog.torch.errors import module_error
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.laws import exponent_between
@@ -102,13 +102,25 @@ class Reader:
             raise module_error(
                 "TP807", f"a number that is {first:.6g} at one width and {second:.6g} at the other", v.place
             )
-        return f"{_plain(first / self.traced.widths[0] ** float(power))} * n**({power})"
+        return power_times(first / self.traced.widths[0] ** float(power), power)
 
     def _noise(self, v: TracedValue, index: Index) -> str:
         own = self.flat(index)
         if not own and not v.width_count:
             own = ["0"]
         return f"{self.names.noise(v)}[{', '.join((*self.rows, *own))}]"
+
+    def _position(self, v: TracedValue, index: Index) -> str:
+        """Where an entry is on an axis that grows: in the limit, uniform on [0, 1), but for the block that is known."""
+        axis, parts = v.leaves()[0], index[0]
+        grown = [k for k, atom in enumerate(axis) if atom.is_width]
+        if len(grown) != 1:
+            raise module_error("TP807", "positions along an axis of several widths have no place in a program", v.place)
+        name = self.names.position(axis[grown[0]])
+        blocks = axis[: grown[0]]
+        if not blocks:
+            return name
+        return f"({joined(parts[: grown[0]], blocks)} + {name}) / {sizes_of(blocks)[0]}"
 
     def _buffer(self, v: TracedValue, index: Index) -> str:
         table = v.pair[0]
@@ -130,7 +142,7 @@ class Reader:
             "TP807",
             "a table of constants along an axis that grows has no place in a program",
             v.place or next(users, None),
-            help="keep that axis at a fixed size, as by a number of heads that grows",
+            help="compute it in the module from positions (torch.arange), or keep that axis at a fixed size",
         )
 
     # --- moves -----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tensorprog.torch.reading import LETTERS, Index, Reader, stripped
 Loops = tuple[tuple[str, int], ...]
 # Operations inside of which their operands are written.
 CHEAP = ("add", "sub", "mul", "div", "neg", "masked_fill")
-NEVER = MOVES | {"input", "param", "number", "buffer", "noise", "gather", "carry"}
+NEVER = MOVES | {"input", "param", "number", "buffer", "noise", "position", "gather", "carry"}
 
 
 class Statements:
@@ -66,7 +66,7 @@ class Statements:
         return found | self._tail(output, users, stay)
 
     def _cheap(self, v: TracedValue, users: list[TracedValue]) -> bool:
-        if v.op == "map" and all(a.op in ("number", "buffer") for a in v.args):
+        if v.op == "map" and all(a.op in ("number", "buffer", "position") for a in v.args):
             return True
         if len(users) != 1 or users[0].op != "map" or _finite(users[0]) != _finite(v):
             return v.op == "map" and v.fn == "masked_fill"

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tensorprog.torch.constants import recorded_buffers
 from tensorprog.torch.errors import (
     ProgramWarning,
     module_error,
@@ -119,7 +120,7 @@ def trace(
     made = [_made(make, width, train) for width in widths]
     exported = [_exported(module, inputs, width) for (module, _), width in zip(made, widths, strict=True)]
     pairs = list(_aligned(*exported))
-    graph = Lowering(widths, exported).run(pairs)
+    graph = Lowering(widths, exported, lambda width: recorded_buffers(make, width)).run(pairs)
     _name_params(graph, made[0][0])
     laws, found = _laws(graph, made, widths)
     return Traced(make, inputs, widths, graph, laws, tuple(found), made[0][0], train)

@@ -211,7 +211,7 @@ def readouts(output: TracedValue) -> Iterator[str]:
         elif v.op in MOVES or v.op == "reduce" and v.fn in ("mean", "sum") or v.op == "map" and v.fn in LINEAR:
             todo += v.args
         elif v.op == "map" and v.fn in ("mul", "div"):
-            todo += [a for a in v.args[: 1 if v.fn == "div" else 2] if a.op not in ("number", "buffer")][:1]
+            todo += [a for a in v.args[: 1 if v.fn == "div" else 2] if not a.is_constant][:1]
         elif v.op == "contract":
             todo += [a for a in v.args if _parameter_of(a)]
 

@@ -59,6 +59,11 @@ def matmul(low: Lowering, x: TracedValue, w: TracedValue) -> TracedValue:
     return contract(low, x, w, mine + "xz", theirs + "zy", batch + "xy")
 
 
+@rule("outer", "ger")
+def _outer(low: Lowering, x: TracedValue, y: TracedValue) -> TracedValue:
+    return contract(low, x, y, "a", "b", "ab")
+
+
 @rule("baddbmm")
 def _baddbmm(low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue, *, beta: float = 1, alpha: float = 1) -> TracedValue:
     product = matmul(low, x, w)

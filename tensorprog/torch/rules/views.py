@@ -90,6 +90,17 @@ def _slice(low: Lowering, x: TracedValue, dim: int = 0, start: object = 0, end: 
     return _section(low, x, dim, sections, 1)
 
 
+def slice_sections(
+    low: Lowering, x: TracedValue, dim: int, starts: tuple[int, int], ends: tuple[int, int]
+) -> list[TracedValue | None]:
+    """What is before a slice, None for the slice itself, and what is behind it; what is empty is left out."""
+    sizes = x.sizes[dim]
+    cuts = ((0, 0), starts, ends, sizes)
+    sections = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    whole = [k for k, section in enumerate(sections) if section != (0, 0)]
+    return [None if k == 1 else _section(low, x, dim, sections, k) for k in whole]
+
+
 def _every(low: Lowering, x: TracedValue, dim: int, cut: tuple, step: int) -> TracedValue:
     """Every `step`-th element of a growing axis, which becomes [the rest, step]."""
     starts, ends, sizes = cut
