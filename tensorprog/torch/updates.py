@@ -225,6 +225,7 @@ class _Muon(_Parameter):
         return self.scaled("eta" if factor == 1 else f"{factor!r}*eta", self.row.exponents.lr + power)
 
     def _norm(self) -> str:
+        # torch bounds the norm from below by 1e-7, which only a gradient that vanishes meets.
         u = self.element("u")
         if self.rank == HIDDEN and not self.family:
             return f"norm({u})"

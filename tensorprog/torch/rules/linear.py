@@ -153,6 +153,7 @@ def _conv(
 
 def _same(taps: int, dilation: int) -> int:
     """How much padding="same" adds in front."""
+    # Of an odd number, torch adds the larger half behind.
     return dilation * (taps - 1) // 2
 
 

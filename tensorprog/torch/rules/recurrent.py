@@ -106,6 +106,7 @@ def _layer_rule(name: str) -> None:
             outs = []
             for direction in range(directions):
                 k = layer * directions + direction
+                # Without biases a layer has two weights.
                 chosen = [*weights[each * k : each * k + each], None, None][:4]
                 starts = [select(low, s, 0, k) for s in states]
                 out, final = _loop(low, CELLS[name], sequence, starts, chosen, backwards=direction == 1)

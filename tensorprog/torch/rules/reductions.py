@@ -174,6 +174,7 @@ def _batch_norm(
         # The statistics of the batch itself: over its rows and all places.
         dims = (0, *range(2, len(x.axes)))
         centered = low.map("sub", x, reduce(low, "mean", x, dims, True, "mean"), suffix="centered")
+        # By the variance with 1/N: only torch's running one has 1/(N - 1).
         normed = _over_root(low, centered, dims, eps)
     else:
         root = low.map("sqrt", low.map("add", _lifted(low, var, rank), eps, suffix="var"), suffix="std")
