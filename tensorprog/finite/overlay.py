@@ -65,7 +65,7 @@ class Overlay:
         finite = items[cell.rank:]
         if not finite:
             return value
-        opened = value.rank - len(cell.type.shape)
+        opened = value.rank - len(cell.tensor.shape)
         shape = np.shape(value.array)[len(value.axes) + opened:]
         index = self._grids.subscript(finite, shape, cell.display or cell.name)
         return self._grids.pick(value, (slice(None),) * opened + index)

@@ -209,7 +209,7 @@ class _Homogenizer:
             case Const(value=value):
                 return (0 if value else ANY), op
             case Load(cell=cell):
-                return (1 if cell.type.width and cell not in self.coefficients else 0), op
+                return (1 if cell.tensor.width and cell not in self.coefficients else 0), op
             case MatMul(arg=arg):
                 return 1, replace(op, arg=self._raised(arg, 1, arg))
             case Moment(arg=arg):
