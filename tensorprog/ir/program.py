@@ -47,6 +47,12 @@ class TensorType:
     shape: tuple[IntExpr, ...] = ()
     width_first: bool = field(default=False, compare=False)
 
+    @property
+    def of_width(self) -> str:
+        """The width's name, of vectors."""
+        assert self.width is not None, "a scalar has no width"
+        return self.width
+
 
 SCALAR = TensorType()
 
