@@ -21,9 +21,10 @@ have taken all sides of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
+from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
 
@@ -33,8 +34,10 @@ from tensorprog.evaluators import particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.covariance import evaluated_often
 from tensorprog.evaluators.evaluate import evaluate
+from tensorprog.evaluators.options import RunOptions
 from tensorprog.evaluators.particles import draw
 from tensorprog.evaluators.table import EVALUATORS
+from tensorprog.ir.integers import Environment
 from tensorprog.modules import load_module
 from tensorprog.passes.jumps import Jump, Nudged, Probed, always_computed, find_jumps, nudge, place_of, probed
 from tensorprog.progress import announce
@@ -127,7 +130,7 @@ class _Search:
     noisy: bool
     scalars: Mapping[str, np.ndarray]
     methods: Mapping[str, str]
-    options: Mapping[str, object]
+    options: RunOptions
     squares: frozenset[str]
 
     @property
@@ -140,8 +143,20 @@ class _Search:
         return dict(self.scalars) if seen else {}
 
 
+_Found = TypeVar("_Found")
+
+
+class DrawOptions(TypedDict):
+    """What draws are asked for."""
+
+    samples: int
+    seed: int
+    tolerance: float | None
+    threads: int | None
+
+
 def run_limit(analysis: Analysis, env: Mapping[str, object], method: str, source: Source,
-              **options: object) -> JudgedLimit:
+              **options: Unpack[RunOptions]) -> JudgedLimit:
     """Every output in the limit, as `evaluate` gives it, but for what depends on a jump that a scalar tends to."""
     if not analysis.limit.outputs:
         return JudgedLimit({}, {}, {})
@@ -154,8 +169,9 @@ def run_limit(analysis: Analysis, env: Mapping[str, object], method: str, source
     values, errors, methods = evaluate(whole, env, method, source, **_without_probes(options, probes))
     at = AT_JUMP if options.get("dtype") != "float32" else AT_JUMP_SINGLE
     met, noisy, near = _met(whole, probes, env, values, errors, methods, at)
-    limit = JudgedLimit(*({n: v for n, v in part.items() if n not in probes.added} for part in (values, errors, methods)))
-    judged = set().union(*(jump.outputs for jump in met)) - analysis.vanishing
+    added = probes.added
+    limit = JudgedLimit(_without(values, added), _without(errors, added), _without(methods, added))
+    judged = {name for jump in met for name in jump.outputs} - analysis.vanishing
     if judged:
         scalars = {name: near[name] for jump in met for name in jump.probes if near[name].any()}
         search = _Search(whole, env, met, noisy, scalars, methods, options, probes.squares)
@@ -164,8 +180,12 @@ def run_limit(analysis: Analysis, env: Mapping[str, object], method: str, source
     return replace(limit, warnings=tuple(_warnings(met, limit, source)))
 
 
+def _without(found: Mapping[str, _Found], added: Container[str]) -> dict[str, _Found]:
+    return {name: value for name, value in found.items() if name not in added}
+
+
 def run_draws(analysis: Analysis, env: Mapping[str, object],
-              **options: object) -> tuple[dict[str, np.ndarray], tuple[Diagnostic, ...]]:
+              **options: Unpack[DrawOptions]) -> tuple[dict[str, np.ndarray], tuple[Diagnostic, ...]]:
     """The draws of the program's samples, and a warning for each place where a scalar that they depend on is at a jump."""
     drawn = analysis.drawn
     if drawn is None:
@@ -188,15 +208,15 @@ def run_draws(analysis: Analysis, env: Mapping[str, object],
                              severity="warning") for span, jump in met.items()))
 
 
-def _without_probes(options: Mapping[str, object], probes: Probed) -> dict[str, object]:
+def _without_probes(options: RunOptions, probes: Probed) -> RunOptions:
     """The options of a run, so that a user who watches it does not see the probes."""
     watch = options.get("watch")
     if watch is None:
-        return dict(options)
-    return {**options, "watch": lambda found: watch({n: v for n, v in found.items() if n not in probes.added})}
+        return options
+    return {**options, "watch": lambda found: watch(_without(found, probes.added))}
 
 
-def _places(analysis: Analysis, env: Mapping[str, object]) -> Sequence:
+def _places(analysis: Analysis, env: Environment) -> Sequence:
     """The statements that may jump; looked for once for the values of parameters and sizes."""
     numbers = {name: value for name, value in env.items() if np.ndim(value) == 0}
     places, key = analysis.made.places, tuple(numbers.items())
@@ -345,8 +365,9 @@ def _by_same_samples(search: _Search, whole: Analysis, environment: Callable[[fl
                          replicates=DRAWS_OF_SAME, seed=0, threads=search.threads)
         return {name: np.stack([np.asarray(values[name]) for values in found]) for name in names}
 
+    quiet: RunOptions = {**options, "progress": None}
     values, errors, _ = evaluate(whole, environment(FINE, 0), "particles", whole.original.source,
-                                 **{**options, "progress": None})
+                                 **quiet)
     coarse, fine = (_noisy(run, size, range(seeds)) for size, seeds in SEEDS.items())
     found = {}
     for name in names:
@@ -437,7 +458,7 @@ def _by_samples(search: _Search, names: list[str]) -> dict[str, _Verdict]:
 
     def runs(samples: int) -> dict[str, np.ndarray]:
         found = run_each(lambda seed, tick: module.replicate(bound, samples, seed, tolerance, tick, True),
-                         replicates=DRAWS, seed=int(options.get("seed", 0)), threads=search.threads)
+                         replicates=DRAWS, seed=options.get("seed", 0), threads=search.threads)
         return {name: np.stack([np.asarray(values[name]) for values in found]) for name in names}
 
     few, many = runs(FEW), runs(MANY)
@@ -469,8 +490,8 @@ def _judged(coarse: np.ndarray, fine: np.ndarray, scatters: Sequence,
         for scatter, ratio in scatters:
             smaller, larger = scatter(fine), scatter(coarse)
             none |= (smaller > rounding) & (smaller > ratio * np.where(np.isfinite(larger), larger, np.inf))
-        value, error = fine.mean(axis=0), error(coarse, fine)
-        return _Verdict(value, error, none, scatters[0][0](fine), 4.0 * error + _rounding(value))
+        value, known = fine.mean(axis=0), error(coarse, fine)
+        return _Verdict(value, known, none, scatters[0][0](fine), 4.0 * known + _rounding(value))
 
 
 def _rounding(value: np.ndarray) -> np.ndarray:
@@ -517,7 +538,7 @@ def _apply(limit: JudgedLimit, name: str, verdict: _Verdict) -> None:
 # --- what is said ------------------------------------------------------------------------------------------------
 
 
-def _warnings(met: Sequence[Jump], limit: JudgedLimit, source: Source):
+def _warnings(met: Sequence[Jump], limit: JudgedLimit, source: Source) -> Iterator[Diagnostic]:
     """TP513 for each place where a jump leaves something without a limit."""
     said = set()
     for jump in met:

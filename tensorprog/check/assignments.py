@@ -310,7 +310,7 @@ def _update_matrix(ctx: Context, name: str, cell: Cell, items: tuple[IntExpr, ..
         return
     value = value_of(ctx, node.value)
     if is_matrix(value):
-        own = MatrixValue(cell.type.rows, cell.type.cols, (MatrixTerm(None, cell, items),))
+        own = MatrixValue(cell.matrix.rows, cell.matrix.cols, (MatrixTerm(None, cell, items),))
         result = entrywise(ctx, "mul" if node.op == "*=" else "div", (own, value), node)
         ctx.builder.append(MatStore(cell, items, result.terms, span=node.span))
         return

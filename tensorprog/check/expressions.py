@@ -272,7 +272,7 @@ def _read_matrix(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.E
         ctx.fail("TP317", _rank_message(cell, len(items)), node.span,
                  help=f"write `{cell.display}[{', '.join('labcdefg'[: cell.rank])}]` for one of them" if cell.rank else
                       "entries and rows of a width x width matrix have no limit: apply it to a vector")
-    return MatrixValue(cell.type.rows, cell.type.cols, (MatrixTerm(None, cell, items),))
+    return MatrixValue(cell.matrix.rows, cell.matrix.cols, (MatrixTerm(None, cell, items),))
 
 
 def _rank_message(cell: Cell, given: int) -> str:
@@ -315,7 +315,7 @@ def _pick_type(ctx: Context, type: TensorType, items: tuple[Item, ...], node: tr
 
 def _read_family_slice(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.Expr) -> Var:
     """`f[t]` of a family f[t, a] of numbers: a finite array."""
-    if cell.type.width:
+    if cell.tensor.width:
         has = counted(cell.rank, "index", "indices")
         ctx.fail("TP319", f"`{cell.display}` is a family of vectors with {has}, and {len(items) or 'none'} given",
                  node.span, help="only families of numbers are sliced; use a loop or `sum(... for a in range(P))`")
@@ -323,7 +323,7 @@ def _read_family_slice(ctx: Context, cell: Cell, items: tuple[Item, ...], node: 
     if None in extents:
         ctx.fail("TP320", f"the extent of `{cell.display}` depends on data, so it cannot be sliced", node.span,
                  help="give it all its indices")
-    shape = _remaining_shape((*extents, *cell.type.shape), items)
+    shape = _remaining_shape((*extents, *cell.tensor.shape), items)
     return ctx.builder.load(cell, items, TensorType(None, shape))
 
 

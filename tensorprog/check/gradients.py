@@ -206,4 +206,4 @@ def _missing_axes(ctx: Context, cell: Cell, items: tuple, node: tree.Expr) -> tu
     if None in extents:
         ctx.fail("TP320", f"the extent of `{cell.display}` depends on data, so that its kernel has no shape",
                  node.span, help="give it all its indices")
-    return (*extents, *cell.type.shape[max(0, len(items) - cell.rank):])
+    return (*extents, *cell.tensor.shape[max(0, len(items) - cell.rank):])

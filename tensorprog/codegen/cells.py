@@ -85,9 +85,9 @@ class Cells:
             else:
                 self.state.values[var] = Value(name, layout)
             return
-        extents = (*self.state.extents.get(cell, ()), *map(int_text, cell.type.shape))
+        extents = (*self.state.extents.get(cell, ()), *map(int_text, cell.tensor.shape))
         self.read(var, name, items, lead, extents, copy=storage.full and cell in self.state.changing,
-                   width=bool(cell.type.width))
+                   width=bool(cell.tensor.width))
 
     @cached_property
     def _partly_added(self) -> set[Cell]:
@@ -101,7 +101,7 @@ class Cells:
         return tuple(a for a in storage.axes if a in self.state.order)
 
     def _cell_layout(self, cell: Cell) -> Layout:
-        return Layout(self.lead(self.state.storage[cell]), len(cell.type.shape), bool(cell.type.width))
+        return Layout(self.lead(self.state.storage[cell]), len(cell.tensor.shape), bool(cell.tensor.width))
 
     def store(self, cell: Cell, items: tuple, value: Var) -> None:
         storage = self.state.storage[cell]
@@ -120,7 +120,7 @@ class Cells:
             return
         self.flush_zeros({cell})
         index, axes = self._write_index(cell, items)
-        text, layout = self.fusion.full(value, width=bool(cell.type.width), axes=self.in_order(axes))
+        text, layout = self.fusion.full(value, width=bool(cell.tensor.width), axes=self.in_order(axes))
         text = self._lined_up(text, layout, Layout(axes, layout.finite, layout.width))
         self.state.line(f"{name} = {text}" if storage.named else f"{name}[{index}] = {text}")
 
@@ -128,10 +128,10 @@ class Cells:
         """A value with every axis of the cell that it is stored in."""
         axes = self.lead(self.state.storage[cell])
         found = self.fusion.value(value)
-        target = Layout(axes, len(cell.type.shape), bool(cell.type.width))
+        target = Layout(axes, len(cell.tensor.shape), bool(cell.tensor.width))
         if found.layout == target:
             return found.text, target
-        shape = tuple_text(shape_parts(target, self.state.every_axis, cell.type.shape, "samples"))
+        shape = tuple_text(shape_parts(target, self.state.every_axis, cell.tensor.shape, "samples"))
         if shape == "()":
             return found.text, target
         return f"np.broadcast_to({aligned(found.text, found.layout, target)}, {shape})", target
@@ -164,7 +164,7 @@ class Cells:
             # Not in place: the array may be the value of a temporary, too.
             self.state.line(f"{name} = {name} + {lined}")
             return
-        target = Layout(axes, _finite_left(cell, items), bool(cell.type.width))
+        target = Layout(axes, _finite_left(cell, items), bool(cell.tensor.width))
         lined = self._lined_up(text, layout, target)
         if "_grid" in index and not self._is_apart(items, axes, self.lead(storage)):
             # `+=` adds once where index arrays name an element twice, as ids do in `u[ids[t]] += g`.
@@ -196,7 +196,7 @@ class Cells:
         target = self._cell_layout(cell)
         lined = self._lined_up(text, layout, target)
         if layout != target and target.dims:
-            shape = tuple_text(shape_parts(target, self.state.every_axis, cell.type.shape, "samples"))
+            shape = tuple_text(shape_parts(target, self.state.every_axis, cell.tensor.shape, "samples"))
             lined = f"np.broadcast_to({lined}, {shape})"
         self.state.line(f"{python_name(cell.name)} = {lined}")
         self.state.layouts[cell] = target
@@ -220,16 +220,16 @@ class Cells:
     def zeros(self, cell: Cell) -> str:
         """A cell's value before anything is added to it."""
         if cell in self.state.factored.cells:
-            finite = tuple_text([int_text(s) for s in cell.type.shape])
+            finite = tuple_text([int_text(s) for s in cell.tensor.shape])
             return f"rt.Factored({self.state.lengths(self.state.factored.cells[cell])}, {finite}, samples)"
         shape = self._shape(cell)
         return f"np.zeros({lengths_text(shape) if cell.rank else shape}{_type(cell)})" if shape != "()" else "0.0"
 
     def _shape(self, cell: Cell) -> str:
         lead = [int_text(self.state.every_axis[a].length) for a in self.lead(self.state.storage[cell])]
-        finite = [int_text(s) for s in cell.type.shape]
+        finite = [int_text(s) for s in cell.tensor.shape]
         extents = list(self.state.extents.get(cell, ())) if cell.rank else []
-        return tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
+        return tuple_text([*lead, *extents, *finite, *(["samples"] if cell.tensor.width else [])])
 
     def allocate(self) -> None:
         """Storage of the families that the program assigns, not a number anywhere yet."""
@@ -258,11 +258,11 @@ class Cells:
 
 def _type(cell: Cell) -> str:
     """The argument that says of what type the entries of an array are: vectors may be float32, numbers are float64."""
-    return ", dtype" if cell.type.width else ""
+    return ", dtype" if cell.tensor.width else ""
 
 
 def _finite_left(cell: Cell, items: tuple) -> int:
     """The number of finite axes that `cell[items]` has left."""
     given = items[cell.rank:]
-    return len(cell.type.shape) - sum(not isinstance(i, Range) for i in given)
+    return len(cell.tensor.shape) - sum(not isinstance(i, Range) for i in given)
 

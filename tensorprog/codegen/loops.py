@@ -28,6 +28,7 @@ from tensorprog.ir.program import (
     Load,
     MatrixType,
     Moment,
+    Op,
     ParamRef,
     Program,
     Statement,
@@ -37,6 +38,7 @@ from tensorprog.ir.program import (
     Zero,
     blocks,
     reads,
+    single,
     touched,
     walk,
     written,
@@ -146,11 +148,11 @@ class _Writer:
             self.text[var] = python_name(var.name)
         around = sorted(_loop_variables(self.loop))
         cells = sorted({c for s in self.statements for c in touched(s)}, key=lambda c: c.name)
-        vectors = tuple(c for c in cells if c.type.width)
-        scalars = tuple(c for c in cells if not c.type.width)
+        vectors = tuple(c for c in cells if c.tensor.width)
+        scalars = tuple(c for c in cells if not c.tensor.width)
         self.line(f"for {python_name(self.loop.var)} in range(start__, stop__, step__):")
         self._indented(self.loop.body)
-        fixed = (*self._names(), *around, *plain)
+        fixed: tuple[str | Var, ...] = (*self._names(), *around, *plain)
         params = [f"width_{n[6:]}__" if n.startswith("width:") else python_name(n) for n in (*self._names(), *around)]
         params += [python_name(v.name) for v in (*plain, *outer)] + [python_name(c.name) for c in (*vectors, *scalars)]
         # Sums may be taken in another order, which lets them run in SIMD lanes; NaN and infinities keep their meaning
@@ -193,7 +195,7 @@ class _Writer:
         if isinstance(statement, Let):
             return bool(statement.var.type.width) or isinstance(statement.op, Moment)
         cell = written(statement)
-        return bool(cell.type.width) and not (isinstance(statement, Zero) and (cell.rank or cell.type.shape))
+        return cell is not None and bool(cell.tensor.width) and not (isinstance(statement, Zero) and (cell.rank or cell.tensor.shape))
 
     def _nested(self, statement: For | If) -> None:
         self._flush()
@@ -218,14 +220,14 @@ class _Writer:
                 self.line(f"{_place(cell, items)} += {self.text[value]}")
             case Zero(cell=cell):
                 self._flush()
-                self.line(f"{python_name(cell.name)}[..., low__:high__] = 0.0" if cell.type.width
+                self.line(f"{python_name(cell.name)}[..., low__:high__] = 0.0" if cell.tensor.width
                           else f"{python_name(cell.name)}[...] = 0.0")
 
-    def _scalar_let(self, var: Var, op) -> None:
+    def _scalar_let(self, var: Var, op: Op) -> None:
         name = python_name(var.name)
         match op:
-            case Const(value=value):
-                self.text[var] = f"({number_text(value)})"
+            case Const(value=number):
+                self.text[var] = f"({number_text(number)})"
                 return
             case ParamRef(name=param):
                 self.text[var] = python_name(param)
@@ -236,7 +238,7 @@ class _Writer:
             case FromInt(expr=expr):
                 value = f"float({int_text(expr)})"
             case InputRef(name=array, items=items):
-                value = f"float({python_name(array)}[{', '.join(map(int_text, items)) or '()'}])"
+                value = f"float({python_name(array)}[{', '.join(map(int_text, single(items))) or '()'}])"
             case Load(cell=cell, items=items):
                 value = _place(cell, items)
             case Elementwise(fn=fn, args=args, order=order):
@@ -268,7 +270,7 @@ class _Writer:
             case Zero(cell=cell):
                 self.sweep.body.lines.append(f"{self._row(cell, ())}[i__] = zero__")
 
-    def _vector(self, op) -> str:
+    def _vector(self, op: Op) -> str:
         """The name, within the sweep, of a coordinate of an operation's result."""
         match op:
             case Const(value=value):
@@ -277,6 +279,8 @@ class _Writer:
                 return self._fetch(self._row(cell, items))
             case Elementwise(fn=fn, args=args, order=order):
                 return self.sweep.body.emit(fn, [self._lane(a) for a in args], order)
+            case _:
+                raise AssertionError(f"{op} in a sweep")
 
     def _fetch(self, row: str) -> str:
         """A coordinate of a row now: a later store to the row does not change it."""
@@ -364,7 +368,7 @@ def _loop_variables(loop: For) -> set[str]:
             case Let(op=FromInt(expr=expr)):
                 found |= loop_names(expr)
             case Let(op=InputRef(items=items) | Load(items=items)) | Store(items=items) | Accum(items=items):
-                found |= {name for item in items for name in loop_names(item)}
+                found |= {name for item in single(items) for name in loop_names(item)}
     return found - own
 
 

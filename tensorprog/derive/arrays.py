@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import sympy
 from sympy import Expr, KroneckerDelta, S, Sum
@@ -17,8 +18,8 @@ from tensorprog.derive.matrices import MatrixSum
 from tensorprog.derive.symbols import Cases, index, recognized
 from tensorprog.limit.solve import solve_indices
 
-Value = Expr | MatrixSum
-Items = tuple[Expr, ...]
+Value: TypeAlias = Expr | MatrixSum
+Items: TypeAlias = tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ class IndexScope:
         symbol = self.fresh(binder.symbol, binder.low, binder.high)
         return Binder(symbol, binder.low, binder.high, binder.forward), {binder.symbol: symbol}
 
-    def bounds(self, expr: Expr) -> tuple[Expr, Expr] | None:
-        """The range of `symbol + constant`, if it is known."""
+    def bounds(self, expr: Expr) -> tuple[Expr, Expr]:
+        """The range of `symbol + constant`, if it is known, else the expression itself as both ends."""
         symbols = [s for s in expr.free_symbols if s in self.ranges]
         if len(symbols) == 1 and not (expr - symbols[0]).has(symbols[0]):
             low, high = self.ranges[symbols[0]]
@@ -226,13 +227,14 @@ def sum_over(value: Expr, binder: Binder, scope: IndexScope | None = None) -> Ex
     """Sum of `value` over a binder; a Kronecker delta that picks one term in the range does so."""
     if value == 0:
         return S.Zero
-    for delta in value.atoms(KroneckerDelta) if scope else ():
+    for delta in value.atoms(KroneckerDelta) if scope is not None else ():
         other = next((b for a, b in (delta.args, delta.args[::-1]) if a == binder.symbol), None)
         # Only where the index is in the range for sure, else the delta may pick nothing.
         if other is not None and not other.has(binder.symbol) and delta in sympy.Mul.make_args(value) \
-                and scope.inside(other, binder.low, binder.high):
+                and scope is not None and scope.inside(other, binder.low, binder.high):
             return (value / delta).xreplace({binder.symbol: other})
-    inner, outer = [], []
+    inner: list[Expr] = []
+    outer: list[Expr] = []
     for factor in sympy.Mul.make_args(value):
         (inner if factor.has(binder.symbol) else outer).append(factor)
     if not inner:

@@ -25,12 +25,15 @@ class ClosedForms:
         """The matrix with every state written out."""
         total = MatrixSum()
         for term in matrix.terms:
-            is_state = isinstance(term.factor, Base) and term.factor.state
-            total += self._term(term, active) if is_state else MatrixSum((term,))
+            factor = term.factor
+            if isinstance(factor, Base) and factor.state:
+                total += self._term(term, factor.label, active)
+            else:
+                total += MatrixSum((term,))
         return total
 
-    def _term(self, term: MatrixSummand, active: tuple[str, ...]) -> MatrixSum:
-        state, indices = self._state(term.factor.label)
+    def _term(self, term: MatrixSummand, label: Expr, active: tuple[str, ...]) -> MatrixSum:
+        state, indices = self._state(label)
         form = None if state.label in active else self._closed(state, indices, (*active, state.label))
         if form is None:
             # A form of either of two matrices that are made of each other would hold the other one at earlier times,

@@ -86,7 +86,7 @@ def _families(places: list[ExpectationPlace], rules: list[Rule]) -> list[Expecta
 
 def _shared_out(places: list[ExpectationPlace], rules: list[Rule]) -> list[ExpectationFamily]:
     candidates = [(p, f) for p in places if (f := family_of(p)) is not None]
-    candidates.sort(key=lambda pair: _preference(*pair, rules))
+    candidates.sort(key=lambda pair: _preference(pair[0], pair[1], rules))
     found, rest = [], places
     for place, family in candidates:
         if place in rest:

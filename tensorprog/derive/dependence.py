@@ -136,6 +136,7 @@ class Dependence:
                         box = clipped(tuple((None, None) for _ in box), self.system.hats[site], loops, position)
                     elif rounds > PATIENCE:
                         box = clipped(_opened(have, box), self.system.hats[site], loops, position)
+                    assert box is not None, "a larger box is not empty"
                     have = _widened(have, box, self.system.hats[site].loops)
             changed |= set(have) != set(reach.get(site, ()))
             reach[site] = have

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from typing import SupportsIndex
 
 import sympy
 from sympy import Expr, Function, S
@@ -33,7 +34,7 @@ from tensorprog.series.declared_draws import DeclaredDraws, is_finite
 class LawBase(Function):
     """A declared distribution; subclasses are made by `declared_law`."""
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple:
         # The class is made at run time: a pickle names it by what it is made from.
         return declared_law, (type(self).__name__, self.args)
 
@@ -77,7 +78,7 @@ def _law_of_declared(laws: DeclaredLaws, declared: DeclaredDraws) -> Rule:
 def _declaration(laws: DeclaredLaws, initial: Initial) -> tuple[tuple[Binder, ...], LawBase]:
     """The indices of the entries of a declared object, those of its family first, and their law."""
     family = [(index("k"), to_integer(e)) for e in initial.extents]
-    axes = [(index(name), to_integer(e)) for name, e in zip("ij", initial.cell.type.shape)]
+    axes = [(index(name), to_integer(e)) for name, e in zip("ij", initial.cell.tensor.shape)]
     law = declared_law(initial.law.name, tuple(laws.arguments(initial)))
     return tuple(Binder(s, S.Zero, size - 1) for s, size in (*family, *axes)), law
 
@@ -174,7 +175,7 @@ class _Writer:
         found = {self.system.hats.index(s[0]) for a in expr.atoms(GaussianPart) if (s := self.system.site_of(a))}
         return sorted(found)
 
-    def _rule(self, kind: str, left: Expr, right: Expr, loops: tuple[Binder, ...], condition=S.true,
+    def _rule(self, kind: str, left: Expr, right: Expr, loops: tuple[Binder, ...], condition: sympy.Basic = S.true,
               steps: tuple[Step, ...] = (), note: str = "") -> Rule:
         mapping = self.renaming.free(tuple(b.symbol for b in loops))
         used = frozenset(s.name for s in mapping.values())

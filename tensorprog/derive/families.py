@@ -41,7 +41,7 @@ class ExpectationFamily:
     _pattern: Expr = S.Zero
     _variables: tuple[Expr, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         own = {s: sympy.Dummy(s.name, integer=True) for s in self.symbols}
         # Dummies, as the places may use the same index letters.
         self._pattern, self._variables = canonical(self.expr).xreplace(own), tuple(own.values())

@@ -165,8 +165,8 @@ def given(program: Program) -> dict[Var, tuple[Cell, tuple[IntExpr, ...]]]:
                 stores.setdefault(cell, []).append((store, at.loops))
             case Zero():
                 pass
-            case _ if (cell := written(at.statement)) is not None:
-                others.add(cell)
+            case _ if (other := written(at.statement)) is not None:
+                others.add(other)
     named: dict[Var, tuple[Cell, tuple[IntExpr, ...]]] = {}
     for cell, found in stores.items():
         if cell not in others:

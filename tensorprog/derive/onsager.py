@@ -105,8 +105,10 @@ def _explicit(system: LimitSystem, responses: ResponsePieces, expr: Expr) -> Exp
     totals: dict[Expr, Expr] = {}
     for dot in expr.atoms(Dot):
         found = system.site_of(dot)
-        pieces = None if found is None else responses.pieces[system.hats.index(found[0])]
-        if pieces is None or any(p.binders or p.coefficient.has(sympy.Derivative) for p in pieces):
+        if found is None:
+            return None
+        pieces = responses.pieces[system.hats.index(found[0])]
+        if any(p.binders or p.coefficient.has(sympy.Derivative) for p in pieces):
             return None
         total = responses.without_rests(sympy.Add(*(p.total for p in pieces)))
         if total is None:

@@ -92,16 +92,17 @@ class Parity(Parities):
 
     def _atom(self, atom: Atom) -> str:
         if isinstance(atom, GaussianPart | Dot | Rest):
-            found = self.system.site_of(atom)
-            if found is None:
+            place = self.system.site_of(atom)
+            if place is None:
                 return parities.NEITHER
-            number = self.system.hats.index(found[0])
+            site = place[0]
+            number = self.system.hats.index(site)
             if isinstance(atom, Dot):
                 return self.of_dot[number]
             if isinstance(atom, Rest):
                 told = (self.parity(p.hat) for p in self.responses.pieces[number] if not self._has_no(p))
-                return of_sum([self.parity(found[0].arg), *told])
-            changes = ("matrix", found[0].matrix, str(int(found[0].transposed))) in self.flip
+                return of_sum([self.parity(site.arg), *told])
+            changes = ("matrix", site.matrix, str(int(site.transposed))) in self.flip
             return parities.ODD if changes else parities.EVEN
         # Start and steps of what a loop carries have to agree.
         found = [self.of_equation[number] for number, _, _ in self.system.numbered_definitions(atom)]

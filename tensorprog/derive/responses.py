@@ -13,6 +13,7 @@ by Stein's lemma.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import sympy
@@ -123,7 +124,7 @@ class ResponsePieces:
         found = self.system.site_of(vector)
         return vector.args[2] if found and not self.pieces[self.system.hats.index(found[0])] else vector
 
-    def _of_site(self, number: int):
+    def _of_site(self, number: int) -> Iterator[ResponsePiece]:
         site = self.system.hats[number]
         boxes: dict[int, tuple[Box, ...]] = {}
         for other, box in self.dependence.responses(number):
@@ -131,8 +132,8 @@ class ResponsePieces:
         for other, found in boxes.items():
             target = self.system.hats[other]
             for whole in merged(found, set(site.symbols)):
-                box = same_member(site, target, clipped(whole, target, site.loops, site.position) or whole)
-                piece = self._piece(site, other, box)
+                part = same_member(site, target, clipped(whole, target, site.loops, site.position) or whole)
+                piece = None if part is None else self._piece(site, other, part)
                 if piece is not None:
                     yield piece
 
@@ -285,15 +286,16 @@ def same_indices(left: Expr, leaf: Expr) -> sympy.Basic:
 
 def by_cases(found: list[tuple[Expr | None, sympy.Basic]]) -> Expr | None:
     """One value for all indices but those of the special cases, which have values of their own."""
-    general = [value for value, condition in found if condition == S.true]
+    known = [(value, condition) for value, condition in found if value is not None]
+    general = [value for value, condition in known if condition == S.true]
     # With two definitions for all indices it is not known which one applies.
-    if not found or any(value is None for value, _ in found) or len(general) > 1:
+    if not found or len(known) < len(found) or len(general) > 1:
         return None
-    if all(value == found[0][0] for value, _ in found):
-        return found[0][0]
+    if all(value == known[0][0] for value, _ in known):
+        return known[0][0]
     if not general:
         return None
-    return general[0] + sympy.Add(*(where(value - general[0], condition) for value, condition in found
+    return general[0] + sympy.Add(*(where(value - general[0], condition) for value, condition in known
                                     if condition != S.true))
 
 

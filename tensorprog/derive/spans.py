@@ -61,8 +61,8 @@ def joined(own: Ranges, values: Mapping[Expr, Expr], ranges: Ranges, together: I
     if box is None:
         return None
     asked = [Index(e.symbol, *(end(values[e.symbol], ranges, largest) for largest in (False, True))) for e in box]
-    result = [_hull(mine, theirs) for mine, theirs in zip(box, asked, strict=True)]
-    if None in result:
+    result = [hull for mine, theirs in zip(box, asked, strict=True) if (hull := _hull(mine, theirs)) is not None]
+    if len(result) < len(box):
         return None
     symbols = {each.symbol for each in own}
     dependent = {each.symbol for each in own if (each.low.free_symbols | each.high.free_symbols) & symbols}

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import SupportsIndex
 
 import sympy
 from sympy import Expr, Function, Integer, S
@@ -78,7 +79,7 @@ class Cases(Function):
     """Cases(value, condition, otherwise). (SymPy moves a Piecewise out of a sum, with the sum's index.)"""
 
     @classmethod
-    def eval(cls, value, condition, otherwise):
+    def eval(cls, value: Expr, condition: sympy.Basic, otherwise: Expr) -> Expr | None:
         if condition == S.true or value == otherwise:
             return value
         return otherwise if condition == S.false else None
@@ -94,7 +95,7 @@ class NonlinearityBase(Function):
     def fdiff(self, argindex: int = 1) -> Expr:
         return derivative(self.fn, self.order, argindex, self.args)
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple:
         # The class is made at run time: a pickle names it by what it is made from.
         return _applied, (self.fn, self.order, self.args)
 

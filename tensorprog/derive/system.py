@@ -82,8 +82,8 @@ class LimitSystem:
     open_states: tuple[str, ...] = ()
     functions: list[LimitEquation] = field(default_factory=list)
     matrices: list[LimitEquation] = field(default_factory=list)
-    _defined: dict[Expr, list] = field(default_factory=dict)
-    _sites: dict[Expr, object] = field(default_factory=dict)
+    _defined: dict[Expr, list[tuple[int, dict[Expr, Expr], bool]]] = field(default_factory=dict)
+    _sites: dict[Expr, tuple[HatSite, dict[Expr, Expr]] | None] = field(default_factory=dict)
 
     def definitions(self, atom: Expr) -> Iterator[tuple[LimitEquation, dict[Expr, Expr], bool]]:
         """The equations that may define a variable, with the loops' values, and whether that is certain."""

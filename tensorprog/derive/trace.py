@@ -142,7 +142,7 @@ class Tracer:
                 self._write(cell, ArrayWrite(at, self.matrix(terms), isinstance(statement, MatAccum)))
             case Zero(cell=cell):
                 if cell not in self.named:
-                    self.cells[cell] = Array(lambda items, cell=cell: _zero(cell))
+                    self.cells[cell] = _zeros(cell)
             case For():
                 self.loop(statement)
             case If():
@@ -205,7 +205,7 @@ class Tracer:
 
     def load(self, cell: Cell, items: Items) -> Expr:
         if cell in self.named:
-            return self._left(cell, items, cell.type.width is not None)
+            return self._left(cell, items, cell.tensor.width is not None)
         return lookup(self.scope, self._array(cell), items)
 
     def _array(self, cell: Cell) -> Array:
@@ -216,7 +216,7 @@ class Tracer:
     def _undefined(self, cell: Cell, items: Items) -> Value:
         if isinstance(cell.type, MatrixType):
             return MatrixSum()
-        return self._left(cell, items, cell.type.width is not None)
+        return self._left(cell, items, cell.tensor.width is not None)
 
     def write(self, statement: Store | Accum) -> None:
         value = self.values[statement.value]
@@ -229,7 +229,7 @@ class Tracer:
                 binders = (*(b for b in self.loops if any(i.has(b.symbol) for i in items)), *binders)
             self._write(statement.cell, ArrayWrite(items, value.expr, isinstance(statement, Accum), binders))
             return
-        left = self._left(statement.cell, items, statement.cell.type.width is not None)
+        left = self._left(statement.cell, items, statement.cell.tensor.width is not None)
         if isinstance(statement, Store):
             self._define(statement.cell, items, left, value)
         else:
@@ -310,7 +310,7 @@ class Tracer:
         if var in self.given:
             cell, indices = self.given[var]
             left = self._left(cell, tuple(map(to_integer, indices)), True)
-        summed = op.matrix.type.rows if op.transposed else op.matrix.type.cols
+        summed = op.matrix.matrix.rows if op.transposed else op.matrix.matrix.cols
         self.emit(TracedProduct(left, matrix, op.transposed, arg, self.loops, self.laws.ratio(summed), self.condition))
         return left
 
@@ -400,11 +400,15 @@ def _zero(cell: Cell) -> Value:
     return MatrixSum() if isinstance(cell.type, MatrixType) else S.Zero
 
 
+def _zeros(cell: Cell) -> Array:
+    return Array(lambda items: _zero(cell))
+
+
 def _initial_array(initial_: Initial, labels: Labels) -> Array:
     cell = initial_.cell
     label = labels.cell(cell)
     if initial_.law.name == "zero" or (initial_.law.name == "constant" and initial_.law.args[0].leaf == 0):
-        return Array(lambda items: _zero(cell))
+        return _zeros(cell)
     if isinstance(cell.type, MatrixType):
         return Array(lambda items: initial(matrix_label(label, items)))
     if cell.type.width is None:

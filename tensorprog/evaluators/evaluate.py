@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from tensorprog.evaluators import covariance, numbers, particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Evaluated, require
 from tensorprog.evaluators.evaluator import Task
+from tensorprog.evaluators.options import RunOptions
 from tensorprog.evaluators.plan import averages_of, plan_of
 from tensorprog.evaluators.table import EVALUATORS, in_order
 
 
 def evaluate(analysis: Analysis, env: Mapping[str, Any], method: str, source: Source,
-             **options: Any) -> Evaluated:
+             **options: Unpack[RunOptions]) -> Evaluated:
     """Values, errors and the evaluator's name, by output.
 
     Args:

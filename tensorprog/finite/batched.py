@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import count
+from typing import Any
 
 import numpy as np
 
 Axis = tuple[int, str]
 Label = Axis | int | str
-Factor = tuple[np.ndarray, tuple[Label, ...]]
+Factor = tuple[Any, tuple[Label, ...]]  # an array, or a scalar of NumPy, which has all that is used of one
 
 WIDTH = "width"
 MAX_FACTORS = 5
@@ -97,7 +98,7 @@ class Batched:
         return dense(np.take(self.array, -1, self.axes.index(axis)), set(self.axes) - {axis}, self.rank, self.wide)
 
 
-def dense(array, axes: Iterable[Axis], rank: int, wide: bool) -> Batched:
+def dense(array: np.ndarray | np.floating, axes: Iterable[Axis], rank: int, wide: bool) -> Batched:
     """A value whose array is known."""
     axes = tuple(sorted(axes))
     labels = axes + tuple(range(rank)) + ((WIDTH,) if wide else ())

@@ -7,12 +7,12 @@ sequential (`finite.blockable`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
-from tensorprog.finite.batched import WIDTH, Batched, dense, einsum, product
+from tensorprog.finite.batched import WIDTH, Batched, Label, dense, einsum, product
 from tensorprog.finite.functions import BINARY, apply_unary
 from tensorprog.finite.grids import Grids
 from tensorprog.finite.overlay import Overlay, form
@@ -169,12 +169,12 @@ class BlockRunner:
             case Elementwise(fn, (left, right)):
                 return self._binary(fn, self._value(left), self._value(right), rank, wide)
             case Moment(arg):
-                names = {i: i for i in range(rank)}
-                return _reduced(self._value(arg), names, rank, False).scaled(1 / self._host.widths[arg.type.width])
+                names: dict[Label, Label] = {i: i for i in range(rank)}
+                return _reduced(self._value(arg), names, rank, False).scaled(1 / self._host.widths[arg.type.of_width])
             case Contract():
                 return self._contract(op, rank, wide)
             case SumAxis(arg, axis):
-                names = {i: i - (i > axis) for i in range(rank + 1) if i != axis} | {WIDTH: WIDTH}
+                names = {WIDTH: WIDTH, **{i: i - (i > axis) for i in range(rank + 1) if i != axis}}
                 return _reduced(self._value(arg), names, rank, wide)
             case Expand(arg, axis, size):
                 return _expanded(self._value(arg), axis, self._indices.integer(size))
@@ -213,17 +213,17 @@ class BlockRunner:
 
     def _contract(self, op: Contract, rank: int, wide: bool) -> Batched:
         """The einsum; a product without a sum is left as its factors."""
-        names: dict[str, int | str] = {letter: f"sum {letter}" for letter in op.left_axes + op.right_axes}
+        names: dict[str, Label] = {letter: f"sum {letter}" for letter in op.left_axes + op.right_axes}
         names |= {letter: i for i, letter in enumerate(op.out_axes)}
         left, right = self._value(op.left), self._value(op.right)
-        factors = (left.relabelled(dict(enumerate(names[x] for x in op.left_axes)) | {WIDTH: WIDTH})
-                   + right.relabelled(dict(enumerate(names[x] for x in op.right_axes)) | {WIDTH: WIDTH}))
+        factors = (left.relabelled({WIDTH: WIDTH, **{i: names[x] for i, x in enumerate(op.left_axes)}})
+                   + right.relabelled({WIDTH: WIDTH, **{i: names[x] for i, x in enumerate(op.right_axes)}}))
         result = Batched(factors, {*left.axes, *right.axes}, rank, wide)
         # No summed letter, thus as many letters as axes of the result: an outer product, kept as its factors.
         return result if len(names) == rank else _formed(result)
 
 
-def _reduced(x: Batched, names: dict, rank: int, wide: bool) -> Batched:
+def _reduced(x: Batched, names: Mapping[Label, Label], rank: int, wide: bool) -> Batched:
     """The sum over the axes that `names` leaves out."""
     return _formed(Batched(x.relabelled(names), x.axes, rank, wide))
 

@@ -76,7 +76,10 @@ class Grids:
         if isinstance(item, Range):
             return self.indices.slice(item, size, name)
         index = self.index(item)
-        self.indices.checked(index.array if isinstance(index, LoopIndex) else index, size, name)
+        if isinstance(index, LoopIndex):
+            self.indices.checked(index.array, size, name)
+        else:
+            self.indices.checked(index, size, name)
         return index
 
     def keys(self, cell: Cell, items: tuple[Item, ...], kind: TensorType) -> list[Key]:
@@ -115,7 +118,8 @@ class Grids:
         axes = tuple(sorted({*x.axes, *grid_axes(index)}))
         # Basic indexing gives a view, advanced indexing a copy.
         if not grid_axes(index):
-            return dense(x.array[(slice(None),) * len(x.axes) + index], x.axes, rank, x.wide)
+            plain = tuple(i for i in index if not isinstance(i, LoopIndex))
+            return dense(x.array[(slice(None),) * len(x.axes) + plain], x.axes, rank, x.wide)
         shape = np.shape(x.array)[len(x.axes):]
         return dense(x.array[self._advanced(x.axes, index, axes, shape)], axes, rank, x.wide)
 

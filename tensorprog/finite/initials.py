@@ -38,7 +38,7 @@ def draw_initial(program: Program, initial: Initial, env: Mapping[str, object], 
     args = [at_width(constant(program, a, env), n) for a in law.args]
     own = ENSEMBLES[law.name].draw if isinstance(initial.cell.type, MatrixType) and law.name in ENSEMBLES else None
     for key in product(*(range(evaluate_int(e, env)) for e in initial.extents)):
-        yield key, own(rng, args, shape) if own else _draw(rng, law.name, args, shape)
+        yield key, own(rng, args, (shape[0], shape[1])) if own else _draw(rng, law.name, args, shape)
 
 
 def _draw(rng: np.random.Generator, law: str, args: list[float], shape: tuple[int, ...]) -> np.ndarray:

@@ -47,6 +47,12 @@ class TensorType:
     shape: tuple[IntExpr, ...] = ()
     width_first: bool = field(default=False, compare=False)
 
+    @property
+    def of_width(self) -> str:
+        """The width's name, of vectors."""
+        assert self.width is not None, "a scalar has no width"
+        return self.width
+
 
 SCALAR = TensorType()
 
@@ -90,6 +96,18 @@ class Cell:
     role: str = "user"
     span: Span | None = None
     home: tuple[str, ...] = ()
+
+    @property
+    def tensor(self) -> TensorType:
+        """The type of an element, where the grammar of statements allows only tensors."""
+        assert isinstance(self.type, TensorType), f"{self.name} is a matrix"
+        return self.type
+
+    @property
+    def matrix(self) -> MatrixType:
+        """The type of an element, where the grammar of statements allows only matrices."""
+        assert isinstance(self.type, MatrixType), f"{self.name} is no matrix"
+        return self.type
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +296,7 @@ class MatrixTerm:
     @property
     def shape(self) -> tuple[str, str]:
         """The widths of its rows and columns."""
-        type = self.cell.type
+        type = self.cell.matrix
         return (type.cols, type.rows) if self.transposed else (type.rows, type.cols)
 
 
@@ -458,6 +476,24 @@ class ConstExpr:
     leaf: float | str | IntExpr | None = None
     span: Span | None = field(default=None, compare=False, kw_only=True)
 
+    @property
+    def number(self) -> float:
+        """What a `num` holds."""
+        assert isinstance(self.leaf, int | float), f"{self.op} is no number"
+        return self.leaf
+
+    @property
+    def name(self) -> str:
+        """What a `param` or a `width` holds."""
+        assert isinstance(self.leaf, str), f"{self.op} is no name"
+        return self.leaf
+
+    @property
+    def integer(self) -> IntExpr:
+        """What an `int` holds."""
+        assert self.leaf is not None and not isinstance(self.leaf, int | float | str), f"{self.op} is no integer"
+        return self.leaf
+
 
 @dataclass(frozen=True, slots=True)
 class Width:
@@ -549,6 +585,11 @@ class Program:
         """The cells of outputs and samples, as they stand at the end of the program."""
         return frozenset(o.cell for o in self.outputs) | frozenset(c for s in self.samples for c in s.cells)
 
+    @property
+    def declared(self) -> tuple[Size | Param | Input, ...]:
+        """What data and settings give values: sizes, parameters and inputs."""
+        return (*self.sizes, *self.params, *self.inputs)
+
     def with_body(self, body: tuple[Statement, ...]) -> Program:
         return replace(self, body=body)
 
@@ -634,6 +675,13 @@ def integers(statement: Statement) -> Iterator[IntExpr]:
                 yield from (end for end in ends if end is not None)
 
 
+def single(items: tuple[Item, ...]) -> tuple[IntExpr, ...]:
+    """Items that are no slices, where there can be none."""
+    indices = tuple(item for item in items if not isinstance(item, Range))
+    assert len(indices) == len(items), "a slice of a single element"
+    return indices
+
+
 def written(statement: Statement) -> Cell | None:
     """The cell that a statement itself writes (not its nested blocks)."""
     match statement:
@@ -691,8 +739,7 @@ def access_indices(statement: Statement, cell: Cell) -> list[tuple[Item, ...]]:
         case Let(op=MatDot()):
             return [m.items for m in matrices_read(statement) if m.cell is cell]
         case MatStore(cell=c, items=items) | MatAccum(cell=c, items=items):
-            found = [m.items for m in matrices_read(statement) if m.cell is cell]
-            return found + ([items] if c is cell else [])
+            return [*(m.items for m in matrices_read(statement) if m.cell is cell), *([items] if c is cell else [])]
         case _:
             return [()] if written(statement) is cell else []
 
@@ -714,7 +761,7 @@ def reads(statement: Statement) -> tuple[Var, ...]:
 
 def names_used(program: Program) -> set[str]:
     """The names of a program's sizes, parameters, inputs, cells, temporaries and loop variables."""
-    names = {d.name for d in (*program.sizes, *program.params, *program.inputs)}
+    names = {d.name for d in program.declared}
     names |= {i.cell.name for i in program.initials}
     for s in walk(program.body):
         if isinstance(s, Let | For):

@@ -48,6 +48,7 @@ from tensorprog.ir.program import (
     SumAxis,
     Term,
     Var,
+    Width,
     WidthConst,
     Zero,
 )
@@ -69,7 +70,7 @@ def program_text(program: Program) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _width_text(width) -> str:
+def _width_text(width: Width) -> str:
     return f"width {width.name}" + (f" = {const_text(width.ratio)}" if width.ratio else "")
 
 
@@ -94,11 +95,11 @@ def const_text(expr: ConstExpr) -> str:
     """A declared constant, fully parenthesized."""
     match expr.op:
         case "num":
-            return f"{expr.leaf:g}"
+            return f"{expr.number:g}"
         case "int":
-            return int_text(expr.leaf)
+            return int_text(expr.integer)
         case "param" | "width":
-            return str(expr.leaf)
+            return expr.name
         case "neg":
             return f"-{const_text(expr.args[0])}"
         case "+" | "-" | "*" | "/" | "**":

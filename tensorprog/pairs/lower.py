@@ -159,7 +159,7 @@ def _extents(program: Program, cell: Cell) -> tuple:
     sizes = {s.name for s in program.sizes}
     texts = family_extents(program).get(cell, ())
     own = [size_symbol(t) if t in sizes else t for t in texts]
-    return (*own, *(size_symbol(int_text(s)) if int_text(s) in sizes else int_text(s) for s in cell.type.shape))
+    return (*own, *(size_symbol(int_text(s)) if int_text(s) in sizes else int_text(s) for s in cell.tensor.shape))
 
 
 def _identified(program: Program, sizes: Mapping[int, tuple], one: Expr, two: Expr) -> tuple[dict, dict, dict]:

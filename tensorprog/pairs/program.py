@@ -20,6 +20,7 @@ from typing import Any, Literal
 from tensorprog.ir.integers import IntExpr
 
 Side = Literal["a", "b"]
+SIDES: tuple[Side, Side] = ("a", "b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ def restrict(program: PairProgram, outputs: tuple[str, ...]) -> PairProgram:
 
 
 def _needed(body: tuple[Statement, ...], names: set[str]) -> tuple[Statement, ...]:
-    kept = []
+    kept: list[Statement] = []
     for statement in body:
         if isinstance(statement, PairLoop):
             inner = _needed(statement.body, names)

@@ -30,6 +30,8 @@ from tensorprog.pairs.codegen import (
 from tensorprog.pairs.graph.alignment import ends, highest
 from tensorprog.pairs.graph.graph import Graph, UsedDefinition, references, shift_of
 from tensorprog.pairs.nodes import LEVEL, At, Inner, Item, NotPairs, Own, Two
+from tensorprog.pairs.program import SIDES
+from tensorprog.pairs.program import Expr as PairExpr
 
 
 @dataclass(slots=True)
@@ -145,17 +147,17 @@ class _Scheduler:
 
     # --- expressions ---
 
-    def _expr(self, expr: Expr, inside: bool):
+    def _expr(self, expr: Expr, inside: bool) -> PairExpr:
         if expr.is_number and not expr.atoms(At, Own, Inner, Item, Two):
             return Number(float(expr))
         if isinstance(expr, At | Inner):
             return self._ref(expr)
         if isinstance(expr, Own):
-            return Diagonal(self._ref(expr.args[1]), "ab"[int(expr.args[0])])
+            return Diagonal(self._ref(expr.args[1]), SIDES[int(expr.args[0])])
         if isinstance(expr, Item):
             number = int(expr.args[0])
             self.state.inputs.setdefault(number)
-            return RowInput(self.inputs[number], "ab"[int(expr.args[1])], tuple(self._int(i) for i in expr.args[2:]))
+            return RowInput(self.inputs[number], SIDES[int(expr.args[1])], tuple(self._int(i) for i in expr.args[2:]))
         if isinstance(expr, Two):
             phi, psi = self.duals[int(expr.args[0])]
             return Dual(phi, psi, *(self._ref(a) for a in expr.args[1:]))

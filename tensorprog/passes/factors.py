@@ -110,7 +110,7 @@ class Recorder:
         """`outer(left, right)` is a term of the gradient with respect to matrix[items]."""
         record = self.records.get(matrix)
         if record is not None:
-            rows, cols = matrix.type.rows, matrix.type.cols
+            rows, cols = matrix.matrix.rows, matrix.matrix.cols
             self._keep(record, items, _of_width(self.builder, left, rows), _of_width(self.builder, right, cols))
 
     def applied(self, arg: Var) -> bool:

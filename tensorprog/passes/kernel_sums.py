@@ -258,13 +258,13 @@ def _number(builder: Builder, expr: ConstExpr) -> Var:
     """A declared constant as operations."""
     match expr.op:
         case "num":
-            return builder.const(_exact(expr.leaf))
+            return builder.const(_exact(expr.number))
         case "param":
-            return builder.let(ParamRef(expr.leaf), SCALAR, expr.leaf)
+            return builder.let(ParamRef(expr.name), SCALAR, expr.name)
         case "int":
-            return builder.let(FromInt(expr.leaf))
+            return builder.let(FromInt(expr.integer))
         case "width":
-            return builder.width(expr.leaf)
+            return builder.width(expr.name)
     fn = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow"}.get(expr.op, expr.op)
     return builder.elementwise(fn, *(_number(builder, a) for a in expr.args))
 

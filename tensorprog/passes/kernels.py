@@ -104,8 +104,8 @@ class _Planner:
 
     def _plan(self, scalar: Cell, variables: tuple[Cell, ...]) -> _Plan:
         name, home, stores = scalar.display, scalar.home, range(self.count[scalar])
-        rank = scalar.rank + len(scalar.type.shape)
-        numbers = self.builder.cell(name, SCALAR, rank, home=home) if scalar.type.shape else scalar
+        rank = scalar.rank + len(scalar.tensor.shape)
+        numbers = self.builder.cell(name, SCALAR, rank, home=home) if scalar.tensor.shape else scalar
         targets = {v: [self.builder.cell(f"{name}_by_{v.display}", v.type, rank + v.rank, home=home) for _ in stores]
                    for v in variables}
         # Where several statements store the scalar, a mask each says which of them has stored an element last.
@@ -135,7 +135,7 @@ class _Planner:
         number = self.seen[scalar]
         self.seen[scalar] += 1
         builder.span = store.span
-        loops = [builder.names.fresh("k") for _ in scalar.type.shape]
+        loops = [builder.names.fresh("k") for _ in scalar.tensor.shape]
         items = (*store.items, *(IntSym(var, "loop") for var in loops))
         with builder.nested() as out:
             if plan.numbers is not scalar:
@@ -146,4 +146,4 @@ class _Planner:
             for variable, targets in plan.targets.items():
                 mask = plan.masks[number] if plan.masks else None
                 builder.append(GradRecord(targets[number], plan.numbers, items, variable, mask, span=store.span))
-        return over_elements(loops, scalar.type.shape, tuple(out), store.span)
+        return over_elements(loops, scalar.tensor.shape, tuple(out), store.span)

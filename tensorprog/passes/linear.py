@@ -211,7 +211,7 @@ class _Homogenizer:
                 return (0 if value else ANY), op
             # What is stored in a vector is of degree one: `_statement` raises what is lower.
             case Load(cell=cell):
-                return (1 if cell.type.width and cell not in self.coefficients else 0), op
+                return (1 if cell.tensor.width and cell not in self.coefficients else 0), op
             case MatMul(arg=arg):
                 return 1, replace(op, arg=self._raised(arg, 1, arg))
             case Moment(arg=arg):

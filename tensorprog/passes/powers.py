@@ -98,9 +98,9 @@ def declared_names(program: Program) -> set[str]:
 
 def _exponent_names(expr: ConstExpr, inside: bool) -> set[str]:
     if expr.op == "param":
-        return {expr.leaf} if inside else set()
+        return {expr.name} if inside else set()
     if expr.op == "int":
-        return {s.name for s in symbols(expr.leaf)} if inside else set()
+        return {s.name for s in symbols(expr.integer)} if inside else set()
     return {n for k, a in enumerate(expr.args) for n in _exponent_names(a, inside or (expr.op == "**" and k == 1))}
 
 

@@ -20,14 +20,14 @@ import numpy as np
 from tensorprog.runtime import hermite_averages as averages
 from tensorprog.runtime import hermite_hard as hard
 from tensorprog.runtime import hermite_tables as tables
-from tensorprog.runtime.compiling import njit
+from tensorprog.runtime.compiling import KernelOptions, njit
 from tensorprog.runtime.horner import BLOCK, both_sums, largest, one_sum
 
 # Blocks read and write more rows of scratch than LLVM checks for overlap by default before it vectorizes a loop.
 llvmlite.binding.set_option("tensorprog", "-runtime-memory-check-threshold=128")
 
 #: How kernels are compiled: arguments are clamped, so that no infinities or NaN occur.
-OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+OPTIONS: KernelOptions = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 
 #: Terms that are left out, relative to the root mean squares of the functions.
 TOLERANCE = 3e-14
@@ -222,7 +222,8 @@ class HermiteSeries:
         i, j, c = i[chosen], j[chosen], np.ascontiguousarray(c[chosen])
         kept = [np.unique(x, return_inverse=True) for x in (i, j)]
         (rows, i), (columns, j) = kept
-        a, b = self._made(*(tables.RowTables(side.rows.q[own]) for side, own in zip(self._sides, (rows, columns))), orders)
+        first, second = (tables.RowTables(side.rows.q[own]) for side, own in zip(self._sides, (rows, columns)))
+        a, b = self._made(first, second, orders)
         powers = _powers(a.function.parity, b.function.parity, a.needed(b))
         last = np.array([powers[-1] + powers[2] - powers[1]])
         value, integral = np.empty(len(c)), np.empty(len(c))
@@ -267,7 +268,7 @@ def _sum_pairs(first, second, powers, i, j, c, value, integral):
         value[k], integral[k] = total, weighted
 
 
-def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.dtype) -> tuple[np.ndarray | float, ...]:
     """For `sum_series`, of all calls side by side: coefficients [N1, terms] and, by blocks of columns, [blocks, terms,
     BLOCK], and where each call begins; bounds [N1, chunks] and, largest of a block, [blocks, chunks], where each call
     begins, and what is left after the last terms [calls, N2]; the powers of terms and bounds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import assert_never
@@ -11,7 +11,7 @@ import sympy
 
 from tensorprog.pairs.codegen.comparison import multiple, slope_of
 from tensorprog.pairs.codegen.duals import NoClosedForm, correlation, expectation, number
-from tensorprog.pairs.codegen.pieces import decompose
+from tensorprog.pairs.codegen.pieces import Piece, decompose
 from tensorprog.pairs.codegen.steps import (
     Block,
     LetLine,
@@ -206,8 +206,9 @@ class _Builder:
     def _dual(self, dual: Dual) -> str:
         # Layers ask for the same functions again: canonical forms and pieces are kept.
         phi, psi = canonical(dual.phi), canonical(dual.psi)
-        if closed(phi, psi):
-            return expectation(_DualScope(self, dual), _decomposed(phi), _decomposed(psi))
+        pieces = closed_pieces(phi, psi)
+        if pieces is not None:
+            return expectation(_DualScope(self, dual), *pieces)
         if not (phi.free_symbols and psi.free_symbols):
             return self._mean(dual)
         pair, factor = self._pair(dual)
@@ -221,7 +222,8 @@ class _Builder:
     def _mean(self, dual: Dual) -> str:
         """E[phi(u) psi(v)] where one of the functions is constant."""
         phi, psi = canonical(dual.phi), canonical(dual.psi)
-        function, ref, side = (phi, dual.kaa, "a") if phi.free_symbols else (psi, dual.kbb, "b")
+        side: Side = "a" if phi.free_symbols else "b"
+        function, ref = (phi, dual.kaa) if side == "a" else (psi, dual.kbb)
         f, factor = self._representative(function)
         factor *= float(psi if function == phi else phi)
         mean = self.row(side, self.read(ref, pairs=False), f"rt.mean(phi{self._function(f)}, q)")
@@ -246,8 +248,9 @@ class _Builder:
         # The series is that of the functions themselves; the numbers by which derivatives are multiples of them come in
         # where values are read (`_dual`).
         slopes = _slopes(integral, derivative) if integral else (1.0, 1.0)
+        assert slopes is not None, "`_joint` gives an integral only with its derivative"
         f, g = (self._function(p if scale == 1 else scale * p) for scale, p in zip(slopes, derivative))
-        means = tuple(self._function(p) for p in integral) if integral else None
+        means = (self._function(integral[0]), self._function(integral[1])) if integral else None
         call = SeriesCall(k, f, g, means, dual.kaa, dual.kbb, *places)
         self.steps.append(call)
         self.series[_key(derivative, dual)] = call, slopes[0] * slopes[1]
@@ -310,18 +313,23 @@ def _scaled(factor: float, text: str) -> str:
     return text if factor == 1 else f"{number(factor)}*{text}"
 
 
-@lru_cache(maxsize=1024)
 def closed(phi: sympy.Expr, psi: sympy.Expr) -> bool:
     """Whether E[phi(u) psi(v)] has a closed form; both canonical."""
+    return closed_pieces(phi, psi) is not None
+
+
+@lru_cache(maxsize=1024)
+def closed_pieces(phi: sympy.Expr, psi: sympy.Expr) -> tuple[Mapping[Piece, float], Mapping[Piece, float]] | None:
+    """The pieces of two functions whose product has an expectation in closed form; None if it has none; both canonical."""
     # Found by writing it, so that it cannot differ from what `_dual` then writes.
-    pieces = _decomposed(phi), _decomposed(psi)
-    if None in pieces:
-        return False
+    left, right = _decomposed(phi), _decomposed(psi)
+    if left is None or right is None:
+        return None
     try:
-        expectation(_NoScope(), *pieces)
+        expectation(_NoScope(), left, right)
     except NoClosedForm:
-        return False
-    return True
+        return None
+    return left, right
 
 
 class _NoScope:

@@ -7,6 +7,8 @@ few values in every interval tell two of them apart. One function comes in many 
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -45,10 +47,10 @@ def slope_of(whole: sympy.Expr, f: sympy.Expr) -> float | None:
 
 
 def _ratio(f: sympy.Expr, g: sympy.Expr) -> float | None:
-    places = breaks(f), breaks(g)
-    if None in places or f.has(sympy.Derivative, sympy.Subs) or g.has(sympy.Derivative, sympy.Subs):
+    first, second = breaks(f), breaks(g)
+    if first is None or second is None or f.has(sympy.Derivative, sympy.Subs) or g.has(sympy.Derivative, sympy.Subs):
         return None
-    points = _probes(sorted(places[0] | places[1]))
+    points = _probes(sorted(first | second))
     one, two = _values(f, points), _values(g, points)
     usual = np.isfinite(one) & np.isfinite(two)
     # exp(x**2) is infinite at the outermost points.
@@ -80,7 +82,7 @@ def _probes(places: list[float]) -> np.ndarray:
     return np.concatenate([-_SCALES, _SCALES, inner])
 
 
-def _continuous(f: sympy.Expr, places: set[float]) -> bool:
+def _continuous(f: sympy.Expr, places: Iterable[float]) -> bool:
     """Whether the function does not jump at places, which are known to rounding."""
     x = np.array(sorted(places))
     if not len(x):
@@ -94,17 +96,18 @@ def _continuous(f: sympy.Expr, places: set[float]) -> bool:
 @lru_cache(maxsize=1024)
 def breaks(f: sympy.Expr) -> frozenset[float] | None:
     """Where a function may have a kink or a jump; None if that is not known."""
-    found = set()
+    found: set[float] = set()
     for node in sympy.preorder_traversal(f):
         if node.func.__name__ in _UNPLACED:
             return None
         if node.func.__name__ in KINKED:
             for switch in _switches(node):
                 branches = _branches(switch)
-                roots = [None] if branches is None else [_root(b) for b in branches]
-                if None in roots:
-                    return None
-                found.update(*roots)
+                for branch in (None,) if branches is None else branches:
+                    roots = None if branch is None else _root(branch)
+                    if roots is None:
+                        return None
+                    found.update(roots)
     return frozenset(found)
 
 
@@ -120,11 +123,16 @@ def _branches(expr: sympy.Expr) -> set[sympy.Expr] | None:
     """The formulas of an expression on the sides of the kinks in it; None if there are other ones, or too many."""
     if not has_kink(expr):
         return {expr}
-    inner = [_branches(a) for a in expr.args]
-    if None in inner or np.prod([len(b) for b in inner]) > MOST_BRANCHES:
+    inner = [b for a in expr.args if (b := _branches(a)) is not None]
+    if len(inner) < len(expr.args) or math.prod(map(len, inner)) > MOST_BRANCHES:
         return None
-    found = [_sides(expr.func, args) for args in itertools.product(*inner)]
-    return None if None in found else set().union(*found)
+    found: set[sympy.Expr] = set()
+    for args in itertools.product(*inner):
+        sides = _sides(expr.func, args)
+        if sides is None:
+            return None
+        found |= sides
+    return found
 
 
 def _sides(function: type, args: tuple) -> set[sympy.Expr] | None:

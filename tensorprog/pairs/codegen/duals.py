@@ -22,7 +22,7 @@ from sympy.printing.numpy import NumPyPrinter
 from tensorprog.pairs.codegen.arcsine import SERIES, SINH, horner
 from tensorprog.pairs.codegen.pieces import Piece
 from tensorprog.pairs.codegen.steps import Near
-from tensorprog.pairs.program import Side
+from tensorprog.pairs.program import SIDES, Side
 
 #: Derivatives at 0 that are looked at: every piece other than a power is constant, linear or quadratic there.
 MOST_ORDERS = 3
@@ -110,7 +110,7 @@ def _pair(scope: DualScope, f: Piece, g: Piece) -> str | None:
 
 def _with_power(scope: DualScope, f: Piece, g: Piece) -> str | None:
     """A monomial and any piece; f is the first argument's."""
-    side, power, other, piece = ("a", int(f.k), "b", g) if f.kind == "power" else ("b", int(g.k), "a", f)
+    (side, other), power, piece = (SIDES, int(f.k), g) if f.kind == "power" else (SIDES[::-1], int(g.k), f)
     terms = []
     for n in range(power + 1):
         # Odd moments of u, and means of odd derivatives of g.
@@ -206,8 +206,8 @@ def _error_functions(scope: DualScope, f: Piece, g: Piece) -> str:
     small comes from the determinant qa qb - kab**2: Da Db (1 - t**2) = 1 + 2 a qa + 2 b qb + 4 a b (qa qb - kab**2).
     """
     a, b = f.k, g.k
-    ia, ib = (scope.row(side, f"(1.0/(1.0 + {2 * s!r}*q))") for side, s in (("a", a), ("b", b)))
-    ra, rb = (scope.row(side, f"np.sqrt({2 * s!r}/(1.0 + {2 * s!r}*q))") for side, s in (("a", a), ("b", b)))
+    ia, ib = (scope.row(side, f"(1.0/(1.0 + {2 * s!r}*q))") for side, s in zip(SIDES, (a, b)))
+    ra, rb = (scope.row(side, f"np.sqrt({2 * s!r}/(1.0 + {2 * s!r}*q))") for side, s in zip(SIDES, (a, b)))
     k, kinds = scope.kab, (f.kind, g.kind)
     qa, qb = _own(scope, "a"), _own(scope, "b")
     c = correlation(scope)
@@ -215,7 +215,7 @@ def _error_functions(scope: DualScope, f: Piece, g: Piece) -> str:
     gap = scope.let(f"{qa}*{qb}*((f8(1.0) - {c})*(f8(1.0) + {c}))", exact="0.0*q")
     t = scope.let(f"clamp({k}*{ra}*{rb}, f8(-1.0), f8(1.0))")
     # Their sum has the 1 of the determinant once.
-    da, db = (scope.row(side, f"({constant!r} + {2 * s!r}*q)") for side, s, constant in (("a", a, 1.0), ("b", b, 0.0)))
+    da, db = (scope.row(side, f"({constant!r} + {2 * s!r}*q)") for side, s, constant in zip(SIDES, (a, b), (1.0, 0.0)))
     root = scope.let(f"np.sqrt(({da} + {db} + {number(4 * a * b)}*{gap})*{ia}*{ib})")
     if kinds == ("erf", "erf"):
         return _arcsine(scope, t, root)
@@ -249,8 +249,7 @@ def _own(scope: DualScope, side: Side) -> str:
 
 def _exponentials(scope: DualScope, f: Piece, g: Piece) -> str:
     """E[exp(z u) exp(w v)] = exp((z**2 kaa + 2 z w kab + w**2 kbb)/2), or its parts for imaginary z, w."""
-    half = {"exp": 0.5}
-    ea, eb = (scope.row(s, f"({half.get(p.kind, -0.5) * p.k**2!r}*q)") for s, p in (("a", f), ("b", g)))
+    ea, eb = (scope.row(s, f"({(0.5 if p.kind == 'exp' else -0.5) * p.k**2!r}*q)") for s, p in zip(SIDES, (f, g)))
     # For what it notes: nearly equal rows are told by their correlation, which the formula itself does not need.
     correlation(scope)
     cross = scope.let(f"{number(f.k * g.k)}*{scope.kab}", near="covariance")

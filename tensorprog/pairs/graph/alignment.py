@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from sympy import Expr, Integer
 
 from tensorprog.covariance.nodes import flat
-from tensorprog.pairs.graph.graph import Graph, UsedDefinition, references, restricted, shift_of
+from tensorprog.pairs.graph.graph import Graph, UsedDefinition, leveled_references, references, restricted, shift_of
 from tensorprog.pairs.nodes import LEVEL, At, NotPairs, Two
 from tensorprog.pairs.recognise.level_arguments import components
 
@@ -51,7 +50,7 @@ def _delayed(graph: Graph) -> Graph:
 def _delays(graph: Graph) -> dict[int, int]:
     """How much later than its own level a value can be computed, or (negative) how much earlier: as soon as what it
     needs is there. Values of one recursion keep step."""
-    shifts = {k: {(int(r.args[0]), shift_of(r)) for r in references(n.expr) if shift_of(r) is not None}
+    shifts = {k: {(int(r.args[0]), shift) for r, shift in leveled_references(n.expr)}
               for k, n in graph.nodes.items() if n.leveled}
     delays: dict[int, int] = {}
     for part in components({k: {o for o, _ in found} for k, found in shifts.items()}):
@@ -192,7 +191,7 @@ class _Literals:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.bases: dict[int, Mapping[int, int]] = {}
+        self.bases: dict[int, dict[int, int]] = {}
         self._made: dict[tuple[int, int], int] = {}
 
     def number(self, number: int, level: int) -> int:
@@ -202,8 +201,8 @@ class _Literals:
                 raise NotPairs("a recursion has no beginning")
             return node.bases[level]
         if (number, level) not in self._made:
-            expr = node.expr.xreplace({r: At(Integer(self.number(int(r.args[0]), level + shift_of(r))))
-                                       for r in references(node.expr) if shift_of(r) is not None})
+            expr = node.expr.xreplace({r: At(Integer(self.number(int(r.args[0]), level + shift)))
+                                       for r, shift in leveled_references(node.expr)})
             made = max(self.graph.nodes) + 1
             self.graph.nodes[made] = UsedDefinition(expr)
             self._made[number, level] = made

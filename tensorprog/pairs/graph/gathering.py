@@ -90,8 +90,8 @@ class _Gathering:
         expression that has `read` anyway."""
         if start is None or shift is None or node.tops or start + shift < node.holds:
             return False
-        return all(shift_of(r) is not None and (start + shift + shift_of(r) >= self.graph.nodes[int(r.args[0])].start
-                                                or At(r.args[0], r.args[1] + shift) in read)
+        return all((own := shift_of(r)) is not None and (start + shift + own >= self.graph.nodes[int(r.args[0])].start
+                                                         or At(r.args[0], r.args[1] + shift) in read)
                    for r in references(node.expr))
 
     def _product(self, found: dict[Pair, Expr], args: tuple) -> tuple[Expr, Expr] | None:

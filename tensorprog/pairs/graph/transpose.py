@@ -179,7 +179,9 @@ class _Transposition:
         return At(Integer(self.nodes[number].tops[level]))
 
     def _summand(self, atom: Expr) -> int:
-        return summand(_number(atom), self.nodes[_number(atom)].expr)
+        found = summand(_number(atom), self.nodes[_number(atom)].expr)
+        assert found is not None, "asked of sums over levels alone"
+        return found
 
     def _reachable(self, roots: list[int]) -> dict[int, LinearInPairs]:
         found: dict[int, LinearInPairs] = {}

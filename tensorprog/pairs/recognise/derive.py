@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 from sympy import Expr, Integer
 
@@ -101,7 +102,7 @@ class PairDefinitions(Terms):
         except Undecided as reason:
             raise NotPairs(f"{self._name(key)}: it depends on `{reason}`") from None
 
-    def _attempt(self, facts: tuple[Expr, ...], top: Expr | None, translate) -> Expr:
+    def _attempt(self, facts: tuple[Expr, ...], top: Expr | None, translate: Callable[[], Expr]) -> Expr:
         """A translation under facts, `top` the largest level; what it needs at which levels is noted if it succeeds."""
         self._facts, self._top, self._requests = (*self.rows.facts(), *self.assumed, *facts), top, []
         # Assumptions on sizes, once made, hold for all definitions of the lowering.

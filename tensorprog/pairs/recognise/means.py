@@ -92,7 +92,8 @@ def _product(term: Expr, gaussians: list[Symbol], known: set[Symbol],
 def _separated(term: Expr, gaussians: list[Symbol]) -> tuple[Expr, dict[Symbol, Expr]]:
     """A product as its coefficient and one function of each Gaussian, without a number that multiplies it: which of
     the functions has the number is an accident of how a mean is written, and (u, v) and (v, u) are to be alike."""
-    coefficient, functions = Integer(1), {}
+    coefficient: Expr = Integer(1)
+    functions: dict[Symbol, Expr] = {}
     for factor in sympy.Mul.make_args(term):
         used = [g for g in gaussians if factor.has(g)]
         if len(used) > 1:

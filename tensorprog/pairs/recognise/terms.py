@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import sympy
 from sympy import Expr, Integer, Symbol
@@ -146,7 +146,10 @@ class Terms(DecidedGuards, ABC):
     def _carried_out(self, expr: Expr, extend: bool) -> Expr:
         if isinstance(expr, sympy.Add | sympy.Mul):
             return expr.func(*(self._carried_out(a, extend) for a in expr.args))
-        return self._inner(*expr.args, extend) if isinstance(expr, Total) else self.translated(expr, extend)
+        if not isinstance(expr, Total):
+            return self.translated(expr, extend)
+        body, var, start, stop = expr.args
+        return self._inner(body, var, start, stop, extend)
 
     def _summand(self, body: Expr, var: Symbol, step: bool) -> Expr:
         """A body with the calls unfolded that depend on the index of an input; with `step` once also
@@ -206,7 +209,7 @@ class Terms(DecidedGuards, ABC):
 
         def value(i: Symbol, j: Symbol) -> Expr:
             # A Gaussian that enters linearly has no variance among the arguments: E[u g(v)] = Cov(u, v) E g'(v).
-            found = covariance.get((i, j), covariance.get((j, i)))
+            found = covariance[(i, j) if (i, j) in covariance else (j, i)]
             if found.is_Symbol and found not in values:
                 own = self._own_variance(i, covariance, values) if i == j else None
                 if own is not None:
@@ -244,7 +247,7 @@ class Terms(DecidedGuards, ABC):
     def _algebra(self, formula: Expr, values: dict, extend: bool) -> Expr:
         return self.translated(flat(formula.xreplace(values)), extend)
 
-    def _mean(self, part: GaussianPair, value, extend: bool) -> Expr:
+    def _mean(self, part: GaussianPair, value: Callable[[Symbol, Symbol], Expr], extend: bool) -> Expr:
         phi, psi = part.phi, part.psi
         if part.is_odd:
             return Integer(0)

@@ -7,6 +7,8 @@ assuming the claim for what an equation calls is an induction on the depth of ca
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import sympy
 from sympy import Expr
 
@@ -33,7 +35,7 @@ class Vanishing:
         """Whether an equation is zero at arguments, of which two are levels."""
         return any(self._proved(claim, gap) for claim, gap in self._claims(number, args))
 
-    def _claims(self, number: int, args: tuple[Expr, ...]):
+    def _claims(self, number: int, args: tuple[Expr, ...]) -> Iterator[tuple[Claim, int]]:
         places = self._places.get(number, [])
         if len(places) == 2:
             for p, q in (places, places[::-1]):
