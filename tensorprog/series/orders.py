@@ -175,5 +175,6 @@ def without_effect(orders: Orders, needed: NeededParts) -> Iterator[tuple[Accum 
     for statement in walk(orders.program.body):
         if isinstance(statement, Accum | MatAccum) and statement.cell.role != "hidden" and needed.of(statement.cell):
             parts = [r.part for recipes in orders.terms(statement) for r in recipes]
+            # A part that is too small to be followed has no home: it has no effect either.
             if parts and not any(orders.home(statement.cell, p) in needed.of(statement.cell) for p in parts):
                 yield statement, max(p.power for p in parts)

@@ -114,6 +114,7 @@ class _Superposition:
 
     def _limit_of(self, body: tuple[Statement, ...], kernels: tuple[Cell, ...]) -> tuple[Statement, ...]:
         """The statements with the kernels taken, as their limit."""
+        # Of its own: what fails here is no mistake of the user's, whose program has another way.
         reporter = Reporter(self.whole.source)
         outputs = tuple(Output(cell.name, cell) for cell in kernels)
         try:
@@ -178,6 +179,7 @@ class _Superposition:
 def _without_clashes(body: tuple[Statement, ...], other: Program) -> tuple[Statement, ...]:
     """Statements with other names for temporaries, loops and hidden cells whose names another program has for others."""
     builder = Builder(used_names(other))
+    # Both went through the same passes, which name what they make in the same way.
     taken = names_used(other)
     shared = {c for s in walk(other.body) for c in touched(s)} | {i.cell for i in other.initials}
     cells = {c for s in walk(body) for c in touched(s)} - shared
