@@ -46,6 +46,7 @@ def mean(a: Bound) -> Bound:
     """The average over coordinates; that of something >= 0 is 0 only if it is 0 everywhere."""
     # Values of both signs may average to 0.
     signed = a.low < 0 < a.high
+    # An average is one number, whatever it is taken of.
     return Bound(a.low, a.high, a.zero and (signed or a.fixed), fixed=True)
 
 
@@ -144,6 +145,7 @@ def _power(a: Bound, b: Bound, problems: Problems) -> Bound:
     k = b.low
     if k < 0:
         problems.division |= a.zero
+        # The base's zero is noted above, and a positive power has no problems of its own.
         return _reciprocal(_power(a, constant(-k), Problems()))
     size = (a.size[0], min(MOST, a.size[1] * k))
     if k % 2 == 0 or a.low >= 0:

@@ -53,6 +53,8 @@ def differentiate(program: Program, reporter: Reporter) -> Program:
     """
     names = used_names(program)
     kernels = _Kernels(program)
+    # Noted before they are replaced: what depends on an object through a gradient alone is no reason to warn
+    # (`regions`).
     targets = frozenset(s.target for s in walk(program.body) if isinstance(s, GradStmt))
     while True:
         # As soon as both of its sides are recorded, a kernel is ordinary statements, over which later sweeps run.

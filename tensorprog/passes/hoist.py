@@ -134,6 +134,7 @@ def hoisted(loop: For, builder: Builder, is_new: Callable[[Cell, For], bool]) ->
     same = _same(loop, is_new)
     split = _Split(same, builder)
     before, after = split.block(loop.body, ())
+    # A cell whose loop was split lives in the new loop of the first half.
     homes = {c: tuple(split.renamed.get(h, h) for h in c.home if h != loop.var) for c in same.cells}
     changes = {c: (replace(c, home=home), lambda items: items) for c, home in homes.items() if home != c.home}
     before, after = map_cells(before, changes), map_cells(after, changes)
@@ -282,6 +283,7 @@ class _Split:
         if let.var in new:
             return
         var = Var(self.builder.names.fresh(let.var.name), let.var.type)
+        # Operands of what is computed again have to be on the first side, too.
         if self._is_cheap(let) and all(v in made for v in operands(let.op)):
             for v in operands(let.op):
                 self._again(made[v], loops, first, copies, made, new)

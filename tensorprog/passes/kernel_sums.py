@@ -209,6 +209,7 @@ class _Sums(_Terms):
         # A moment is the average, and the sum is n times it.
         if left.type.width:
             terms = builder.mul(builder.width(left.type.width), builder.moment(terms))
+        # From the last axis on, which leaves the others where they are.
         for axis in reversed(range(len(left.type.shape))):
             terms = builder.sum_axis(terms, axis)
         return terms

@@ -54,6 +54,8 @@ class _Copier:
     def __init__(self, program: Program, builder: Builder):
         self.builder = builder
         writers = [(written(s), s) for s in walk(program.body)]
+        # An accumulated scalar has its value only after the last addition, and no statement at which to keep its
+        # gradient.
         self.stored = {c for c, _ in writers} - {c for c, s in writers if not isinstance(s, Store)}
 
     def block(self, body: tuple[Statement, ...], loops: tuple[str, ...] = ()) -> tuple[Statement, ...]:

@@ -160,6 +160,7 @@ class _Leading:
     def _terms(self, cell: Cell, terms: tuple[Term, ...], statement: Statement) -> tuple[Term, ...]:
         if isinstance(statement, MatAccum):
             return tuple(t for t in terms if self._keeps(cell, term_power(self.powers, t), statement))
+        # An exact zero: all its terms are.
         if self.powers[cell] is None:
             return ()
         return tuple(t for t in terms if isinstance(t, FunctionTerm)  # alone in its matrix, and so of its power

@@ -83,6 +83,7 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
             for cell in touched(s):
                 counts[cell] = counts.get(cell, 0) + 1
         for cell, count in counts.items():
+            # The innermost loop that a family is local to says most.
             confined = cell in candidates and count == uses[cell] and len(cell.home) < len(inner)
             if confined and _is_local(cell, statement):
                 found[cell] = replace(found.get(cell, cell), home=inner)
@@ -92,6 +93,7 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
 def _is_local(cell: Cell, loop: For) -> bool:
     """Whether every read in an iteration follows a store of the same iteration."""
     own = [s for s in walk(loop.body) if cell in touched(s)]
+    # Additions read what there was.
     if any(isinstance(s, GradStmt | KernelStmt | GradRecord | Accum) or not _plain(s, cell) for s in own):
         return False
     relevant = _slice(loop.body, cell)

@@ -123,6 +123,7 @@ def initial_power(program: Program, initial: Initial, env: Mapping[str, object])
         for value, e in scaled:
             power = larger(power, None if value == 0 else e)
         return power
+    # Laws without a scale, as signs.
     return Fraction(0)
 
 
@@ -214,6 +215,7 @@ class _Inference:
             case Const(value=value):
                 if isinstance(value, Fraction):
                     self.values[var] = value
+                # Neither zero nor infinity has an order.
                 return None if value == 0 or value in (float("inf"), float("-inf")) else Fraction(0)
             case ParamRef(name=name):
                 if name in self.env:
@@ -298,6 +300,7 @@ class _Inference:
     def _pow(self, op: Elementwise | FunctionTerm, base: Power, exponent: Power) -> Power:
         if exponent:
             raise PowerError("TP503", "an exponent that grows or shrinks with n", "exponents do not depend on n")
+        # A base of order one to any power is of order one; zero to a positive one is zero.
         if not base:
             return base if base is None and self.values.get(op.args[1], 1) > 0 else Fraction(0)
         value = self._value(op.args[1])
@@ -444,6 +447,7 @@ def _sources(statement: Statement) -> list[Var | Cell]:
             return [cell]
         case Let(op=MatMul(matrix=matrix, arg=arg)):
             return [matrix, arg]
+        # A positive power of a denominator makes the quotient smaller.
         case Let(op=Elementwise(fn="div", args=(numerator, _))):
             return [numerator]
         case Let(op=op):

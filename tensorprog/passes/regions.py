@@ -230,6 +230,7 @@ class _Planner:
     def _distant_anchor(self, gradient: GradStmt, path: Path) -> tuple[Path, tuple, tuple] | None:
         """The one statement that stores the scalar, in other loops: the result is kept for each of its iterations."""
         stores = [s for s in walk(self.program.body) if written(s) is gradient.scalar]
+        # Of several stores, which one wrote the element is not known here.
         if len(stores) != 1 or not isinstance(stores[0], Store) or gradient.wrt_items:
             return None
         anchor = _find_path(self.program.body, stores[0])
