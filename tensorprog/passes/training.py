@@ -111,6 +111,7 @@ def training_of(program: Program, loop: For, builder: Builder) -> Training:
     Raises:
         NotDescent: with the reason, if it is not of this form.
     """
+    # A window counts its steps by the difference of iterations.
     if loop.step != 1:
         raise NotDescent("it does not count upwards by one")
     return _Finder(program, loop, builder).found()
@@ -147,6 +148,7 @@ class _Finder:
 
     def _scalar(self) -> tuple[Cell, tuple[IntExpr, ...]]:
         scalars = {(g.scalar, g.scalar_items) for g in self.gradients.values()}
+        # Several losses have several slopes, of which each state follows its own.
         if len(scalars) != 1:
             raise NotDescent("it takes gradients of several scalars")
         return next(iter(scalars))
@@ -197,6 +199,7 @@ class _Finder:
         if gradient is None or gradient.wrt is not cell or gradient.wrt_items != items:
             raise NotDescent(f"what is added to `{cell.display}` is not its gradient times a number")
         initial = next((i for i in self.program.initials if i.cell is cell), None)
+        # Of a family updated in part, the other elements would be states that stand still.
         if initial is None or not are_over_elements(loops, items, initial.extents):
             raise NotDescent(f"not every element of `{cell.display}` is a declared object that the loop updates")
         return Rate(cell, tuple((fn, None if var is None else self._number(var)) for fn, var in factors))
@@ -212,6 +215,7 @@ class _Finder:
                 return [*factors, ("neg", None)], gradient
             case Elementwise(fn="mul" | "div" as fn, args=(left, right), order=0):
                 for inner, other in ((left, right), (right, left)) if fn == "mul" else ((left, right),):
+                    # A product of two numbers is a rate itself, in which no gradient is.
                     if other.type == SCALAR and inner.type != SCALAR:
                         factors, gradient = self._factors(inner)
                         return [*factors, (fn, other)], gradient
@@ -223,6 +227,7 @@ class _Finder:
         match op:
             case Const() | ParamRef() | WidthConst():
                 return builder.let(op, var.type, var.name)
+            # An index by a loop gives another number to every element.
             case FromInt() | InputRef() if not any(map(loop_names, integers(self.lets[var]))):
                 return builder.let(op, var.type, var.name)
             case Load(cell=cell) if cell not in cells_written(self.loop.body) and not any(

@@ -109,6 +109,7 @@ class _Writer:
 
     def written(self, position: int) -> tuple[Program, Windows]:
         training, program = self.training, self.program
+        # Steps before the first window, as they stand.
         exact = replace(training.loop, stop=self._bound(IntLit(0)))
         last = int_bin("-", IntSym(self.count, "size"), ONE)
         rates = tuple(self.builder.block)
@@ -124,6 +125,7 @@ class _Writer:
     def _rate(self, factors: Sequence[tuple[str, Var | None]]) -> Var:
         rate = self.builder.const(1)
         for fn, number in factors:
+            # Beginning with 1, so that a state without a number has a rate, too.
             rate = self.builder.neg(rate) if number is None else self.builder.elementwise(fn, rate, number)
         return rate
 
@@ -250,6 +252,7 @@ class _Writer:
         builder = self.builder
         slope = builder.load(self.slopes[cell], at)
         for share, early, late, kind in parts:
+            # The share of the end, and the rest for the beginning: together the whole slope.
             end = builder.mul(share, slope)
             builder.append(kind(early[cell], at, builder.sub(slope, end)))
             builder.append(kind(late[cell], at, end))
