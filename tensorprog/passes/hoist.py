@@ -250,6 +250,7 @@ class _Split:
         if isinstance(statement, For):
             befores, afters = zip(self.block(statement.body, inner))
         else:
+            # Both halves may have a branch: the condition is asked in each.
             befores, afters = zip(self.block(statement.then, inner), self.block(statement.orelse, inner))
         for found, side in ((befores, first), (afters, rest)):
             if any(found):

@@ -173,6 +173,7 @@ class _Finder:
         states = [r.state for r in rates]
         if len(set(states)) < len(states):
             raise NotDescent("a state is updated more than once")
+        # Kept for later, as by momentum, a gradient makes steps that descent does not.
         unused = {g.wrt for g in self.gradients.values()} - set(states)
         if unused:
             raise NotDescent(f"the gradient by {_named(unused)} is not only added to it")

@@ -90,6 +90,7 @@ def with_windows(program: Program) -> tuple[Program, Windows] | str:
         try:
             training = training_of(program, loop, builder)
         except NotDescent as error:
+            # The first loop is the one that is asked about.
             reason = reason or f"{loop.var}: {error}"
             continue
         return _Writer(program, training, builder).written(position)

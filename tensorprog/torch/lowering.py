@@ -153,6 +153,7 @@ class Lowering:
 
     def _base(self, suffix: str) -> str:
         node = self._node.first
+        # Values of torch's layers have the names that the user gave these; others those of the operations.
         leaf = self.module if self.module and node.op == "call_function" and self._is_layer() else node.name
         return "_".join(filter(None, (leaf.replace(".", "_"), suffix)))
 

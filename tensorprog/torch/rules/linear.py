@@ -147,6 +147,7 @@ def _conv(
         out = _in_groups(low, windows, w, groups, batch, places, taps)
     if bias is None:
         return out
+    # One number for each channel, at all places.
     lifted = low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias")
     return low.map("add", out, lifted)
 
