@@ -393,8 +393,8 @@ def _names_iteration(statement: Statement, var: str, own: set[Cell]) -> bool:
             return var in loop_names(start) | loop_names(stop)
         case If(condition=condition):
             return var in loop_names(condition)
-        case Let(op=Load(cell=cell)) | Store(cell=cell) | Accum(cell=cell) if cell in own:
-            return False
+        case Let(op=Load(cell=cell, items=items)) | Store(cell=cell, items=items) | Accum(cell=cell, items=items) if cell in own:
+            return any(var in _loops_of(item) and item != IntSym(var, "loop") for item in items)
         case _:
             return any(var in loop_names(i) for i in (*integers(statement), *getattr(getattr(statement, "op", None), "items", ()))
                        if not isinstance(i, Range))

@@ -49,6 +49,7 @@ from tensorprog.passes.by_rows import by_rows
 from tensorprog.passes.copying import Copy
 from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.linear_updates import NotDescent
+from tensorprog.passes.simplify import simplify
 from tensorprog.passes.training import Average, Training, training_of
 from tensorprog.passes.window_frame import Families, Frame, Items, Kernel
 from tensorprog.passes.window_motions import Moving
@@ -84,8 +85,10 @@ def with_windows(program: Program) -> tuple[Program, Windows] | str:
     found = _with_windows(program)
     if not isinstance(found, str) or not found:
         return found
-    rows = by_rows(program)
-    other = found if rows is program else _with_windows(rows)
+    # What a step stores and reads again would hide that it depends on the row alone.
+    plain = simplify(program)
+    rows = by_rows(plain)
+    other = found if rows is plain else _with_windows(rows)
     return found if isinstance(other, str) else other
 
 
