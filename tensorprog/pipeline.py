@@ -24,7 +24,7 @@ from tensorprog.passes.readouts import readouts
 from tensorprog.passes.simplify import remove_dead, simplify, without_unused_gradients
 from tensorprog.passes.without_gradients import without_gradients
 from tensorprog.series.build import SeriesLimit, series_limit, with_declared_draws
-from tensorprog.series.by_rows import by_rows
+from tensorprog.passes.by_rows import by_rows
 
 
 def differentiated(program: Program, reporter: Reporter) -> Program:
