@@ -168,7 +168,7 @@ class _Binder:
             if name in known:
                 continue
             if name in inputs:
-                advice = f"{name} is an input: give it with the data, as in `{name}=file.npy`"
+                advice = f"{name} is an input: give it with the data, as in `{name}=file.npy`; in Python `{{'{name}': array}}`"
             elif name in widths:
                 advice = f"{name} is a width: it tends to infinity, or is given to `simulate` as its width"
             else:

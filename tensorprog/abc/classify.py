@@ -18,9 +18,13 @@ from typing import TYPE_CHECKING, Literal
 
 from tensorprog.abc.exponents import HALF, all_of, any_of, at_least, equal, more_than, plus, smallest
 from tensorprog.abc.parametrization import ADAPTIVE_NAMES, SGD_NAMES, Parametrization, named
+from tensorprog.arguments import ArgumentKind, entry_point
 
 if TYPE_CHECKING:
     from tensorprog.abc.exponents import Condition, Exponent
+
+
+PARAMETRIZATION = ArgumentKind("a `Parametrization`", lambda value: isinstance(value, Parametrization), "named('muP', 2)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Classification:
                       *(layer.initialized_maximally for layer in self.layers))
 
 
+@entry_point(p=PARAMETRIZATION)
 def classify(p: Parametrization) -> Classification:
     """The classification of a parametrization of perceptrons with a nonlinearity that is not linear."""
     hidden = tuple(_r(p, layer) for layer in range(1, p.depth + 1))

@@ -108,10 +108,11 @@ class Cells:
         name = python_name(cell.name)
         if cell.rank == 0:
             self.state.unzeroed.discard(cell)
-            if storage.full:
+            found = self.fusion.value(value)
+            # Elements of an array are taken from it by indices, and so it has them all, also where they are one number.
+            if storage.full or cell.type.shape and not found.layout.finite:
                 text, layout = self._fitted(cell, value)
             else:
-                found = self.fusion.value(value)
                 text, layout = found.text, found.layout
             if cell in self._partly_added and layout.dims:
                 text = f"np.array({text})"  # neither another's memory nor read-only

@@ -32,6 +32,7 @@ from tensorprog.ir.program import (
     For,
     FromInt,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -119,7 +120,7 @@ class Emitter:
                 self._for(statement)
             case If():
                 self._if(statement)
-            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd() | GradDot():
                 raise AssertionError("gradients are written out before a program is emitted")
             case _:
                 assert_never(statement)

@@ -25,6 +25,7 @@ from tensorprog.ir.program import (
     FromInt,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -123,7 +124,7 @@ class BlockRunner:
                 self.run_loop(statement)
             case If(condition, then, orelse):
                 self._run_body(then if self._indices.condition(condition) else orelse)
-            case MatStore() | GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+            case MatStore() | GradStmt() | KernelStmt() | GradRecord() | GradAdd() | GradDot():
                 raise AssertionError(f"`blockable` takes no {type(statement).__name__}")
             case _:
                 assert_never(statement)

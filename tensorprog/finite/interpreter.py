@@ -35,6 +35,7 @@ from tensorprog.ir.program import (
     FromInt,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -177,7 +178,7 @@ class Interpreter:
                 self.run_block(then if self.indices.condition(condition) else orelse)
             case KernelStmt():
                 pass  # A covariance over draws has no value in one network.
-            case GradRecord() | GradAdd():
+            case GradRecord() | GradAdd() | GradDot():
                 raise AssertionError(f"{type(statement).__name__} is in no network's program")
             case _:
                 assert_never(statement)

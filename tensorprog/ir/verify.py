@@ -20,6 +20,7 @@ from tensorprog.ir.program import (
     For,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -127,8 +128,13 @@ class _Verifier:
                 fit = target.type == wrt.type and target.rank == scalar.rank + wrt.rank
                 _require(fit and scalar.type == SCALAR, f"a gradient of {scalar.name}")
                 self._element(scalar, si, loops)
-            case GradAdd(coef=coef, scalar=scalar, scalar_items=si):
+            case GradAdd(coef=coef, scalar=scalar, scalar_items=si, wrt=wrt, cell=cell):
                 _require(coef.type == SCALAR and scalar.type == SCALAR, f"a gradient of {scalar.name}")
+                _require(wrt.type == cell.type and wrt.rank == cell.rank, f"a gradient that is added to {cell.name}")
+                self._element(scalar, si, loops)
+            case GradDot(target=target, scalar=scalar, scalar_items=si, wrt=wrt, cell=cell):
+                _require(target.type == SCALAR and scalar.type == SCALAR, f"a gradient of {scalar.name}")
+                _require(wrt.type == cell.type and wrt.rank == cell.rank, f"a gradient beside {cell.name}")
                 self._element(scalar, si, loops)
             case For(var=var, start=start, stop=stop, step=step, body=body):
                 _require(step != 0, "a loop without a step")

@@ -18,6 +18,7 @@ from tensorprog.ir.program import (
     Elementwise,
     For,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -231,7 +232,7 @@ def pruned(body: tuple[Statement, ...], live_vars: Collection[Var | Cell], live_
                 continue
             case For(body=()) | If(then=(), orelse=()):
                 continue
-            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd() | GradDot():
                 pass
             case _ if (cell := written(statement)) is not None and cell not in live_cells:
                 continue
@@ -249,7 +250,7 @@ def remove_unused(program: Program) -> Program:
 def without_unused_gradients(program: Program) -> Program:
     """If there are gradients that no result depends on, the program without all that none depends on: the reverse sweep
     of such a gradient may go back through a whole training."""
-    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt | GradAdd) for c in touched(s)]
+    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt | GradAdd | GradDot) for c in touched(s)]
     live = reached(program.body, [*program.results, *kept])
     unused = {s.target for s in walk(program.body) if isinstance(s, GradStmt)} - live
     return program.with_body(pruned(program.body, live, live, unused)) if unused else program

@@ -119,7 +119,10 @@ def _grow(orders: Orders, statement: Statement) -> bool:
     node = target(statement)
     if node is None:
         return False
-    series = orders.series.setdefault(node, Series())
+    if node not in orders.series:
+        # What is read as a whole has one part of each power.
+        orders.series[node] = Series(1) if node in orders.program.results else Series()
+    series = orders.series[node]
     try:
         return any(series.add(r.part) for recipes in orders.terms(statement) for r in recipes)
     except PowerError as error:

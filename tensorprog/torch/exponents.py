@@ -145,8 +145,9 @@ class Counting:
                 return self._renamed(self._states[v.args[0]], v, of_params=False)
             # Of terms that may be in step, n for each width.
             case "reduce" if v.fn == "sum" and (count := _reduced(v)):
-                self._settle(v.args[0])
-                return ValuePowers(known=Fraction(count))
+                if self._states[v.args[0]].known is None:
+                    self._settle(v.args[0])
+                return ValuePowers(known=self.power(v.args[0]) + count)
             case "reduce" if v.fn == "max":
                 return self._settled(v)
             case op if op in MOVES or op == "reduce":

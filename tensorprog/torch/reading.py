@@ -201,11 +201,23 @@ class Reader:
     def _window(self, v: TracedValue, index: Index) -> str:
         axis = v.args[0].leaves()[v.dim]
         place, tap = joined(index[v.dim], v.leaves()[v.dim]), joined(index[-1], v.leaves()[-1])
-        at = _sum(_add(_times(place, v.stride), _times(tap, v.dilation)), -v.padding)
+        if v.transposed:
+            at = self._reaching(v, place, tap)
+        else:
+            at = _sum(_add(_times(place, v.stride), _times(tap, v.dilation)), -v.padding)
         # Taps outside of the image read zeros: sums leave them out.
-        if v.padding:
+        if v.padding and not v.transposed:
             self.conditions += [f"0 <= {at}", f"{at} < {v.size}"]
         return self.read(v.args[0], [*index[: v.dim], split(at, axis), *index[v.dim + 1 : -1]])
+
+    def _reaching(self, v: TracedValue, place: str, tap: str) -> str:
+        """The entry that reaches a place by a tap, if there is one."""
+        steps = f"{_sum(place, v.padding)} - {_times(tap, v.dilation)}"
+        self.conditions += [f"0 <= {steps}", f"{steps} < {v.size * v.stride}"]
+        if v.stride == 1:
+            return steps
+        self.conditions.append(f"({steps}) % {v.stride} == 0")
+        return f"({steps}) // {v.stride}"
 
     def _step(self, v: TracedValue, index: Index) -> str:
         time = leaves(v.time)

@@ -152,6 +152,34 @@ def _conv(
     return low.map("add", out, lifted)
 
 
+@rule("conv_transpose1d", "conv_transpose2d")
+def _conv_transpose(
+    low: Lowering,
+    x: TracedValue,
+    w: TracedValue,
+    bias: TracedValue | None = None,
+    stride: object = 1,
+    padding: object = 0,
+    _output_padding: object = 0,
+    groups: int | Both = 1,
+    dilation: object = 1,
+) -> TracedValue:
+    """The transpose of a convolution: each place gathers from those whose taps reach it."""
+    rank = len(w.axes) - 2
+    if groups != 1:
+        raise low.refuse("a transposed convolution in groups has no rule", "write it as one for each group")
+    windows = x
+    for k in range(rank):
+        windows = window(
+            low, windows, len(x.axes) - rank + k, low.out_sizes[k - rank], w.sizes[2 + k], _nth(stride, k),
+            _nth(padding, k), _nth(dilation, k), transposed=True,
+        )
+    batch = "b" if len(x.axes) == rank + 2 else ""
+    places, taps = letters(rank, "p"), letters(rank, "t")
+    out = contract(low, windows, w, batch + "c" + places + taps, "co" + taps, batch + "o" + places)
+    return out if bias is None else low.map("add", out, low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias"))
+
+
 def _same(taps: int, dilation: int) -> int:
     """How much padding="same" adds in front."""
     # Of an odd number, torch adds the larger half behind.
@@ -189,13 +217,16 @@ def window(
     stride: int,
     padding: int,
     dilation: int = 1,
+    transposed: bool = False,
 ) -> TracedValue:
-    """An axis as places, and a last axis of taps; outside of it there are zeros."""
+    """An axis as places, and a last axis of taps; outside of it there are zeros. Transposed, a place has the entries that reach
+    it by a tap."""
     if places[0] != places[1] or taps[0] != taps[1]:
         raise low.refuse("a convolution along an axis that grows with the width has no rule")
     axes = (*x.axes[:dim], fresh(places), *x.axes[dim + 1 :], fresh(taps))
     return low.emit(
-        "window", (x,), axes, "window", dim=dim, stride=stride, padding=padding, dilation=dilation, size=x.sizes[dim][0]
+        "window", (x,), axes, "window", dim=dim, stride=stride, padding=padding, dilation=dilation, size=x.sizes[dim][0],
+        transposed=transposed,
     )
 
 

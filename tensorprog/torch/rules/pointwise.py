@@ -225,3 +225,12 @@ def _filled(low: Lowering, x: TracedValue, *args: object, **options: object) -> 
 @rule("embedding")
 def _embedding(low: Lowering, table: TracedValue, ids: TracedValue, *_: object, **__: object) -> TracedValue:
     return low.emit("gather", (table, ids), (*ids.axes, *table.axes[1:]))
+
+
+@rule("_weight_norm", "_weight_norm_interface")
+def _weight_norm(low: Lowering, *_: object) -> TracedValue:
+    raise low.refuse(
+        "weights that are normalized by row have no rule",
+        "trace the plain layers: their tables and programs are those of the weights that are used "
+        "(`torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')` in the function that makes the module)",
+    )

@@ -224,6 +224,18 @@ def repeated(low: Lowering, x: TracedValue, dim: int, counts: tuple[int, int]) -
     return low.emit("view", (many,), (*before, (*axis, *copies), *after), "repeated")
 
 
+@rule("upsample_nearest1d", "upsample_nearest2d")
+def _upsample(low: Lowering, x: TracedValue, *_: object) -> TracedValue:
+    """Every place several times."""
+    rank = int(low.operation[-2])
+    for dim in range(len(x.axes) - rank, len(x.axes)):
+        (old, _), (new, _) = x.sizes[dim], low.out_sizes[dim]
+        if x.sizes[dim] != (old, old) or new % old:
+            raise low.refuse("upsampling by anything but a whole number has no rule")
+        x = repeated(low, x, dim, (new // old,) * 2)
+    return x
+
+
 @rule("repeat")
 def _repeat(low: Lowering, x: TracedValue, *_: object) -> TracedValue:
     if x.sizes and any(o != s and s != (1, 1) for o, s in zip(low.out_sizes[-len(x.sizes) :], x.sizes, strict=True)):
