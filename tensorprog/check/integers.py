@@ -47,7 +47,7 @@ def _what(ctx: Context, node: tree.Expr, value: Value) -> str:
 def _integer_help(ctx: Context, node: tree.Expr, value: Value, what: str) -> str:
     """What to write instead of a value that is not an integer."""
     binding = ctx.scope.lookup(node.id) if isinstance(node, tree.Name) else None
-    if isinstance(binding, ParamName):
+    if isinstance(node, tree.Name) and isinstance(binding, ParamName):
         return f"declare it as an integer: `param {node.id} : int = 10`"
     if isinstance(binding, WidthName):
         return "a sum over all coordinates is `dot(u, v)`, an average `moment(x)`"

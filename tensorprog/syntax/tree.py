@@ -278,6 +278,7 @@ class Pass(Node):
     """`pass`"""
 
 
+Declaration = WidthDecl | SizeDecl | ParamDecl | InputDecl | MatrixDecl | VectorDecl
 Statement = (WidthDecl | SizeDecl | ParamDecl | InputDecl | MatrixDecl | VectorDecl | Assign | For | If | FuncDef
              | Return | Output | Pass)
 
