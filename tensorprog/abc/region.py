@@ -15,11 +15,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
 from tensorprog.abc.classify import Classification, classify
-from tensorprog.abc.exponents import Exponent, exponent
+from tensorprog.abc.exponents import exponent
 from tensorprog.abc.parametrization import Parametrization
 
 if TYPE_CHECKING:
     import sympy
+
+    from tensorprog.abc.exponents import Exponent
 
 Point = tuple[Fraction, Fraction]
 
