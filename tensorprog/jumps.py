@@ -121,6 +121,7 @@ class _Search:
         met: the jumps, `noisy` whether for one of them that is within the noise of samples alone.
         scalars: the probes that report scalars at their jumps, with the elements that are there up to rounding.
         methods: the evaluators of outputs and probes.
+        squares: the probes that are second moments of vectors, which have no sides.
     """
 
     whole: Analysis
@@ -130,6 +131,7 @@ class _Search:
     scalars: Mapping[str, np.ndarray]
     methods: Mapping[str, str]
     options: RunOptions
+    squares: frozenset[str]
 
     @property
     def threads(self) -> int | None:
@@ -137,7 +139,8 @@ class _Search:
 
     def scalars_by(self, method: str) -> dict[str, np.ndarray]:
         """The scalars, if one evaluator gave all of them; else none."""
-        return dict(self.scalars) if all(self.methods[name] == method for name in self.scalars) else {}
+        seen = all(self.methods[name] == method and name not in self.squares for name in self.scalars)
+        return dict(self.scalars) if seen else {}
 
 
 _Found = TypeVar("_Found")
@@ -171,7 +174,7 @@ def run_limit(analysis: Analysis, env: Mapping[str, object], method: str, source
     judged = {name for jump in met for name in jump.outputs} - analysis.vanishing
     if judged:
         scalars = {name: near[name] for jump in met for name in jump.probes if near[name].any()}
-        search = _Search(whole, env, met, noisy, scalars, methods, options)
+        search = _Search(whole, env, met, noisy, scalars, methods, options, probes.squares)
         for name, verdict in _verdicts(search, judged, limit).items():
             _apply(limit, name, verdict)
     return replace(limit, warnings=tuple(_warnings(met, limit, source)))
@@ -195,7 +198,7 @@ def run_draws(analysis: Analysis, env: Mapping[str, object],
     values = draw(whole, env, **options)
     run = max([1.0, *map(largest, values.values())])
     missing = unassigned_outputs(probes.limit, env)
-    near = {name: at_jump(values[name], [values[term] for term in probes.terms[name]], run, AT_JUMP)
+    near = {name: _at_jump(name, probes, values, run, AT_JUMP)
             & ~np.atleast_1d(missing.get(name, False)) for name in probes.probes}
     names = [s.name for s in drawn.limit.samples]
     met = {jump.span: jump for jump in probes.jumps if any(near[name].any() for name in jump.probes)}
@@ -259,6 +262,12 @@ def _refused(whole: Analysis, probes: Probed, method: str) -> bool:
 # --- which jumps are met -----------------------------------------------------------------------------------------
 
 
+def _at_jump(name: str, probes: Probed, values: Mapping[str, np.ndarray], run: float, at: float) -> np.ndarray:
+    """Which elements of a probe are at the jump up to rounding."""
+    terms = [values[term] for term in probes.terms[name]]
+    return at_jump(values[name], terms, None if name in probes.squares else run, at)
+
+
 def _met(whole: Analysis, probes: Probed, env: Mapping[str, object], values: Mapping, errors: Mapping,
          methods: Mapping[str, str], at: float) -> tuple[list[Jump], bool, dict[str, np.ndarray]]:
     """The jumps whose scalars are at 0 somewhere, whether that is within the noise of samples alone for one of them,
@@ -266,7 +275,7 @@ def _met(whole: Analysis, probes: Probed, env: Mapping[str, object], values: Map
     run = max([1.0, *map(largest, values.values())])
     near, within = {}, {}
     for name in probes.probes:
-        near[name] = at_jump(values[name], [values[term] for term in probes.terms[name]], run, at)
+        near[name] = _at_jump(name, probes, values, run, at)
         within[name] = within_errors(values[name], errors[name] * (methods[name] == "particles"))
     if any(mask.any() for mask in (*near.values(), *within.values())):
         missing = unassigned_outputs(whole.limit, env)

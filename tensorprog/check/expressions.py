@@ -53,7 +53,7 @@ _INT_OPERATORS = {"+", "-", "*", "//", "%", "**"}
 _ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow"}
 
 
-def arity(ctx: Context, node: tree.Call, count: int, usage: str) -> None:
+def arity(ctx: Context, node: tree.CallExpr, count: int, usage: str) -> None:
     """Refuse a call with another number of arguments."""
     if len(node.args) != count:
         ctx.fail("TP405", f"`{node.func}` takes {counted(count, 'argument')}, {len(node.args)} given", node.span,
@@ -77,7 +77,7 @@ def tensor_of(ctx: Context, node: tree.Expr, what: str = "this") -> Var:
     return as_tensor(ctx, value_of(ctx, node), node, what)
 
 
-def as_tensor(ctx: Context, value: Value, node: tree.Node, what: str = "this") -> Var:
+def as_tensor(ctx: Context, value: Value, node: tree.TreeNode, what: str = "this") -> Var:
     match value:
         case IntValue(expr=expr):
             outer, ctx.builder.span = ctx.builder.span, node.span
@@ -107,13 +107,13 @@ def _value(ctx: Context, node: tree.Expr) -> Value:
     from tensorprog.check.calls import call, comprehension
 
     match node:
-        case tree.Number(value=value):
+        case tree.NumberExpr(value=value):
             return IntValue(IntLit(value)) if isinstance(value, int) else ctx.builder.const(Fraction(str(value)))
         case tree.Name(id=name):
             return _name(ctx, name, node)
-        case tree.Index():
+        case tree.IndexExpr():
             return _index(ctx, node)
-        case tree.Transpose(base=base):
+        case tree.TransposeExpr(base=base):
             return transpose(ctx, value_of(ctx, base), node)
         case tree.Unary(op=op, operand=operand):
             return _unary(ctx, op, value_of(ctx, operand), node)
@@ -121,7 +121,7 @@ def _value(ctx: Context, node: tree.Expr) -> Value:
             return matmul(ctx, value_of(ctx, left), value_of(ctx, right), node)
         case tree.Binary():
             return _binary(ctx, node)
-        case tree.Call():
+        case tree.CallExpr():
             return call(ctx, node)
         case tree.IfExp():
             return _if_expression(ctx, node)
@@ -171,7 +171,7 @@ def _name(ctx: Context, name: str, node: tree.Expr) -> Value:
             ctx.unknown_name(name, node.span)
 
 
-def _index(ctx: Context, node: tree.Index) -> Value:
+def _index(ctx: Context, node: tree.IndexExpr) -> Value:
     binding = reference(ctx, node)
     if binding is not None:
         return read(ctx, binding, (), node)
@@ -198,7 +198,7 @@ def reference(ctx: Context, node: tree.Expr) -> CellName | InputName | None:
             if isinstance(binding, ParamName) and binding.name in ctx.data:
                 return CellName(ctx.data[binding.name])
             return binding if isinstance(binding, CellName | InputName) else None
-        case tree.Index(base=base, items=items):
+        case tree.IndexExpr(base=base, items=items):
             inner = reference(ctx, base)
             if inner is None:
                 return None

@@ -63,7 +63,7 @@ def _transposed(term: LinearTerm) -> LinearTerm:
     return OuterTerm(term.coef, term.right, term.left)
 
 
-def outer(ctx: Context, left: Var, right: Var, node: tree.Call) -> MatrixValue | Var:
+def outer(ctx: Context, left: Var, right: Var, node: tree.CallExpr) -> MatrixValue | Var:
     """outer(vector, vector) is a matrix; with a finite array it is a width x finite (finite x width) one."""
     match (left.type, right.type):
         case (TensorType(width=str(rows), shape=()), TensorType(width=str(cols), shape=())):

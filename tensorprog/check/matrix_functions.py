@@ -47,7 +47,7 @@ def coordinatewise(ctx: Context, fn: str, *args: Value, node: tree.Expr, order: 
     return ctx.builder.elementwise(fn, *tensors, order=order)
 
 
-def entrywise(ctx: Context, fn: str, args: tuple[Value, ...], node: tree.Node, order: int = 0) -> MatrixValue:
+def entrywise(ctx: Context, fn: str, args: tuple[Value, ...], node: tree.TreeNode, order: int = 0) -> MatrixValue:
     """A primitive (or its derivative) of every entry of matrices of one shape; numbers are the same for all entries."""
     operands = tuple(_entry_operand(ctx, a, node) for a in args)
     shapes = list(dict.fromkeys(o.shape for o in operands if isinstance(o, MatrixTerm)))
@@ -58,7 +58,7 @@ def entrywise(ctx: Context, fn: str, args: tuple[Value, ...], node: tree.Node, o
     return _function(ctx, FunctionTerm(fn, operands, order), *shapes[0], node)
 
 
-def _entry_operand(ctx: Context, value: Value, node: tree.Node) -> Var | MatrixTerm:
+def _entry_operand(ctx: Context, value: Value, node: tree.TreeNode) -> Var | MatrixTerm:
     match value:
         case MatrixValue() | ChainValue():
             return operand(ctx, as_matrix(ctx, value, node), node)
@@ -73,7 +73,7 @@ def _entry_operand(ctx: Context, value: Value, node: tree.Node) -> Var | MatrixT
     return value
 
 
-def as_matrix(ctx: Context, value: MatrixValue | ChainValue, node: tree.Node) -> MatrixValue:
+def as_matrix(ctx: Context, value: MatrixValue | ChainValue, node: tree.TreeNode) -> MatrixValue:
     """A product of matrices as one matrix."""
     if isinstance(value, MatrixValue):
         return value
@@ -83,7 +83,7 @@ def as_matrix(ctx: Context, value: MatrixValue | ChainValue, node: tree.Node) ->
     return result
 
 
-def _product(ctx: Context, left: MatrixValue, right: MatrixValue, node: tree.Node) -> MatrixValue:
+def _product(ctx: Context, left: MatrixValue, right: MatrixValue, node: tree.TreeNode) -> MatrixValue:
     if left.cols != right.rows:
         ctx.fail("TP326", f"a [{left.rows}, {left.cols}] and a [{right.rows}, {right.cols}] matrix cannot be multiplied",
                  node.span, help="a transpose is written `W.T`")
@@ -91,7 +91,7 @@ def _product(ctx: Context, left: MatrixValue, right: MatrixValue, node: tree.Nod
     return _function(ctx, term, left.rows, right.cols, node)
 
 
-def polar(ctx: Context, node: tree.Call) -> MatrixValue:
+def polar(ctx: Context, node: tree.CallExpr) -> MatrixValue:
     """polar(M): the matrix with the singular vectors of M, and 1 for its singular values that are not 0."""
     from tensorprog.check.expressions import arity, value_of
 
@@ -104,7 +104,7 @@ def polar(ctx: Context, node: tree.Call) -> MatrixValue:
     return _function(ctx, FunctionTerm(POLAR, (operand(ctx, matrix, node),)), matrix.rows, matrix.cols, node)
 
 
-def matrix_dot(ctx: Context, left: MatrixValue | ChainValue, right: MatrixValue | ChainValue, node: tree.Node) -> Var:
+def matrix_dot(ctx: Context, left: MatrixValue | ChainValue, right: MatrixValue | ChainValue, node: tree.TreeNode) -> Var:
     """The sum of the products of the entries of two matrices."""
     sides = [operand(ctx, as_matrix(ctx, v, node), node) for v in (left, right)]
     if sides[0].shape != sides[1].shape:
@@ -114,7 +114,7 @@ def matrix_dot(ctx: Context, left: MatrixValue | ChainValue, right: MatrixValue 
     return ctx.builder.let(MatDot(*sides), SCALAR)
 
 
-def norm(ctx: Context, node: tree.Call) -> Var:
+def norm(ctx: Context, node: tree.CallExpr) -> Var:
     """norm(M): the root of the sum of the squares of the entries; of vectors and arrays as well."""
     from tensorprog.check.expressions import arity, as_tensor, value_of
     from tensorprog.check.matrices import total, width_dot
@@ -130,7 +130,7 @@ def norm(ctx: Context, node: tree.Call) -> Var:
     return ctx.builder.elementwise("sqrt", total(ctx, squares))
 
 
-def operand(ctx: Context, matrix: MatrixValue, node: tree.Node) -> MatrixTerm:
+def operand(ctx: Context, matrix: MatrixValue, node: tree.TreeNode) -> MatrixTerm:
     """A linear combination as one matrix: itself, or a hidden one that holds it."""
     if len(matrix.terms) == 1 and isinstance(matrix.terms[0], MatrixTerm) and matrix.terms[0].coef is None:
         return matrix.terms[0]
@@ -139,11 +139,11 @@ def operand(ctx: Context, matrix: MatrixValue, node: tree.Node) -> MatrixTerm:
     return MatrixTerm(None, cell, ())
 
 
-def _function(ctx: Context, term: FunctionTerm, rows: str, cols: str, node: tree.Node) -> MatrixValue:
+def _function(ctx: Context, term: FunctionTerm, rows: str, cols: str, node: tree.TreeNode) -> MatrixValue:
     cell = _hidden(ctx, rows, cols, node)
     ctx.builder.append(MatStore(cell, (), (term,), span=node.span))
     return MatrixValue(rows, cols, (MatrixTerm(None, cell, ()),))
 
 
-def _hidden(ctx: Context, rows: str, cols: str, node: tree.Node) -> Cell:
+def _hidden(ctx: Context, rows: str, cols: str, node: tree.TreeNode) -> Cell:
     return ctx.builder.cell(ctx.builder.hint, MatrixType(rows, cols), span=node.span, home=ctx.loop_names)

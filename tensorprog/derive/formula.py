@@ -43,7 +43,7 @@ class TextPrinter(StrPrinter):
     def _print_Prod(self, expr: sympy.Basic) -> str:
         return self._product(expr) if self.label else f"Z^{{{self._product(expr)}}}"
 
-    def _print_Hat(self, expr: sympy.Basic) -> str:
+    def _print_GaussianPart(self, expr: sympy.Basic) -> str:
         return f"Zhat^{{{self._product(expr)}}}"
 
     def _print_Dot(self, expr: sympy.Basic) -> str:
@@ -64,7 +64,7 @@ class TextPrinter(StrPrinter):
         left, right = (TextPrinter(label=True)._print(a) for a in expr.args)
         return f"outer({left}, {right})"
 
-    def _print_Inner(self, expr: sympy.Basic) -> str:
+    def _print_InnerOfMatrices(self, expr: sympy.Basic) -> str:
         return f"dot({', '.join(map(self._print, expr.args))})"
 
     def _print_Transpose(self, expr: sympy.Basic) -> str:
@@ -107,6 +107,7 @@ class TextPrinter(StrPrinter):
     def _print_Add(self, expr: Expr, order: str | None = None) -> str:
         text = ""
         terms = ordered_terms(expr)
+        # Indices stand tight, as in `h[t-1]`; sums of values have gaps.
         gap = "" if expr.is_integer and all(len(sympy.Mul.make_args(t)) <= 2 and not t.has(sympy.Function)
                                             for t in terms) else " "
         for term in terms:

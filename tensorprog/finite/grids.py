@@ -14,15 +14,15 @@ from tensorprog.ir.program import Cell, Item, Range, TensorType
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class LoopIndex:
     """An index that depends on loops of the block: int array over `axes`."""
 
     array: np.ndarray
     axes: tuple[Axis, ...]
 
 
-Index = int | Grid | slice
-Key = int | Grid | range
+Index = int | LoopIndex | slice
+Key = int | LoopIndex | range
 
 
 class Grids:
@@ -52,18 +52,18 @@ class Grids:
 
     # --- evaluation ---
 
-    def index(self, expr: IntExpr) -> int | Grid:
+    def index(self, expr: IntExpr) -> int | LoopIndex:
         """The value of an integer expression in all iterations."""
         axes = tuple(sorted(self.named(loop_names(expr))))
         for at, (_, name) in enumerate(axes):
             self.indices.values[name] = along(self._positions[name], at, len(axes))
         value = self.indices.integer(expr)
-        return Grid(np.broadcast_to(value, self.lengths(axes)), axes) if axes else value
+        return LoopIndex(np.broadcast_to(value, self.lengths(axes)), axes) if axes else value
 
     def number(self, expr: IntExpr) -> Batched:
         """The value of an integer expression as a scalar."""
         index = self.index(expr)
-        if isinstance(index, Grid):
+        if isinstance(index, LoopIndex):
             return dense(index.array.astype(float), index.axes, 0, False)
         return dense(np.float64(index), (), 0, False)
 
@@ -75,7 +75,7 @@ class Grids:
         if isinstance(item, Range):
             return self.indices.slice(item, size, name)
         index = self.index(item)
-        if isinstance(index, Grid):
+        if isinstance(index, LoopIndex):
             self.indices.checked(index.array, size, name)
         else:
             self.indices.checked(index, size, name)
@@ -91,7 +91,7 @@ class Grids:
         """The lengths of batch axes."""
         return tuple(self.sizes[a] for a in axes)
 
-    def spread(self, index: Grid, axes: tuple[Axis, ...]) -> np.ndarray:
+    def spread(self, index: LoopIndex, axes: tuple[Axis, ...]) -> np.ndarray:
         """A grid as an array over more axes, of length 1 where it does not depend on one."""
         return index.array.reshape([self.sizes[a] if a in index.axes else 1 for a in axes])
 
@@ -99,7 +99,7 @@ class Grids:
         """The indices in each iteration of `axes`, in C order."""
         lengths = self.lengths(axes)
         count = int(np.prod(lengths))
-        columns = [np.broadcast_to(self.spread(i, axes), lengths).ravel().tolist() if isinstance(i, Grid)
+        columns = [np.broadcast_to(self.spread(i, axes), lengths).ravel().tolist() if isinstance(i, LoopIndex)
                    else [i] * count for i in indices]
         return list(zip(*columns)) if columns else [()] * count
 
@@ -116,7 +116,7 @@ class Grids:
         rank = x.rank - sum(not isinstance(i, slice) for i in index)
         axes = tuple(sorted({*x.axes, *grid_axes(index)}))
         if not grid_axes(index):
-            plain = tuple(i for i in index if not isinstance(i, Grid))
+            plain = tuple(i for i in index if not isinstance(i, LoopIndex))
             return dense(x.array[(slice(None),) * len(x.axes) + plain], x.axes, rank, x.wide)
         shape = np.shape(x.array)[len(x.axes):]
         return dense(x.array[self._advanced(x.axes, index, axes, shape)], axes, rank, x.wide)
@@ -140,7 +140,7 @@ class Grids:
             if isinstance(i, slice):
                 arrays.append(along(np.arange(*i.indices(size)), at, total))
                 at += 1
-            elif isinstance(i, Grid):
+            elif isinstance(i, LoopIndex):
                 grid = self.spread(i, axes)
                 arrays.append(grid.reshape(grid.shape + (1,) * slices))
             else:
@@ -150,7 +150,7 @@ class Grids:
 
 def grid_axes(indices: Iterable[Index | Key]) -> tuple[Axis, ...]:
     """The batch axes that indices depend on."""
-    return tuple(sorted({a for i in indices if isinstance(i, Grid) for a in i.axes}))
+    return tuple(sorted({a for i in indices if isinstance(i, LoopIndex) for a in i.axes}))
 
 
 def along(array: np.ndarray, axis: int, ndim: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from tensorprog.finite.storage import Key, Storage, TapedStorage, Value
 from tensorprog.finite.tape import plain
 from tensorprog.ir.program import (
     POLAR,
-    POLAR_ADJOINT,
+    POLAR_DIFFERENTIAL,
     PRODUCT,
     Accum,
     Cell,
@@ -323,8 +323,8 @@ class Interpreter:
             return self.ops.matmul(self.ops.transpose(values[1]), values[0])
         if fn == POLAR:
             return self.ops.polar(*values)
-        if fn == POLAR_ADJOINT:
-            return self.ops.polar_adjoint(*values)
+        if fn == POLAR_DIFFERENTIAL:
+            return self.ops.polar_differential(*values)
         if len(values) == 1:
             return self.ops.unary(*values, fn=fn, order=order)
         return self.ops.binary(*values, fn=fn)

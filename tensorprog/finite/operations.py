@@ -9,6 +9,7 @@ import numpy as np
 
 from tensorprog.finite.functions import BINARY, apply_unary
 from tensorprog.finite.tape import TapeNode, Value, plain, primitive
+from tensorprog.runtime.polar import polar_differential as polar_differential_of
 
 #: A singular value that is smaller than this, relative to the largest, is rounding.
 SMALLEST = 1e-8
@@ -220,7 +221,7 @@ def transpose(m: Value) -> Value:
 
 
 def _polar_vjp(i: int, g: Value, out: Value, m: Value) -> Value:
-    return polar_adjoint(m, g)
+    return polar_differential(m, g)
 
 
 @primitive(_polar_vjp)
@@ -232,22 +233,21 @@ def polar(m: Value) -> Value:
     return u @ vh
 
 
-def _polar_adjoint_vjp(i: int, g: Value, out: Value, m: Value, bar: Value) -> Value:
-    return _no_gradient("polar_adjoint")
+def _polar_differential_vjp(i: int, g: Value, out: Value, m: Value, *directions: Value) -> Value:
+    """Differentials of the polar factor are symmetric in their directions and in what they are multiplied with."""
+    others = directions[: max(i - 1, 0)] + directions[i:] if i else directions
+    return polar_differential(m, *others, g)
 
 
-@primitive(_polar_adjoint_vjp)
-def polar_adjoint(m: Value, bar: Value) -> Value:
-    """The adjoint of `m` if that of its polar factor is `bar`: the differential of the polar factor U V^T of U S V^T at
-    matrices of the same rank, U K V^T + (1 - U U^T) dM V S^-1 V^T + U S^-1 U^T dM (1 - V V^T) with
-    K_ij = (Y_ij - Y_ji) / (s_i + s_j) and Y = U^T dM V, is its own adjoint."""
-    if not np.all(np.isfinite(m)):
+@primitive(_polar_differential_vjp)
+def polar_differential(m: Value, *directions: Value) -> Value:
+    """The differential of the polar factor at matrices of the same rank, of as high an order as there are directions."""
+    if not all(np.all(np.isfinite(x)) for x in (m, *directions)):
         return np.full(m.shape, np.nan)
     u, s, vh = _singular(m)
-    right, left = bar @ vh.T, u.T @ bar
-    inner = left @ vh.T
-    turning = (inner - inner.T) / (s[:, None] + s)
-    return (u @ turning + (right - u @ inner) / s) @ vh + u / s @ (left - inner @ vh)
+    maps = [lambda x, transposed, b=b: x @ (b if transposed else b.T) for b in directions]
+    one, other = polar_differential_of(u.T, s, vh, maps)
+    return one.T @ other
 
 
 def _singular(m: Value) -> Value:
@@ -268,7 +268,3 @@ def _range(m: Value) -> Value:
             return basis
         count *= 2
     return np.eye(len(m))
-
-
-def _no_gradient(name: str) -> Value:
-    raise NotImplementedError(f"the gradient of {name}")

@@ -310,7 +310,7 @@ class OuterTerm:
 
 
 #: Functions of whole matrices, besides the coordinatewise primitives, which act on every entry.
-PRODUCT, POLAR, POLAR_ADJOINT = "product", "polar", "polar_adjoint"
+PRODUCT, POLAR, POLAR_DIFFERENTIAL = "product", "polar", "polar_differential"
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,9 +318,9 @@ class FunctionTerm:
     """fn(args), where every matrix among `args` is made by updates (a term without a factor).
 
     `fn` is a primitive of `ir.primitives` (or its `order`-th derivative), which acts on every entry and takes numbers as
-    well, or 'product' of two matrices, or 'polar', the orthogonal polar factor of one, or 'polar_adjoint', of a matrix and
-    of the adjoint of its polar factor. The checker gives every function
-    a hidden matrix of its own, as the only term of a `MatStore`.
+    well, or 'product' of two matrices, or 'polar', the orthogonal polar factor of one, or 'polar_differential', of a matrix and
+    of as many directions as the order of the differential (`runtime/polar.py`). The checker gives every function a hidden
+    matrix of its own, as the only term of a `MatStore`.
     """
 
     fn: str
@@ -334,7 +334,7 @@ class FunctionTerm:
 
     @property
     def entrywise(self) -> bool:
-        return self.fn not in (PRODUCT, POLAR, POLAR_ADJOINT)
+        return self.fn not in (PRODUCT, POLAR, POLAR_DIFFERENTIAL)
 
     @property
     def matrices(self) -> tuple[MatrixTerm, ...]:

@@ -56,10 +56,10 @@ def _defined(name: str, span: Span | None, kind: str, region: Span | None) -> It
 
 def _statement(statement: tree.Statement, region: Span | None) -> Iterator[NameDefinition]:
     match statement:
-        case tree.For(var=var, var_span=span, body=body):
+        case tree.ForStmt(var=var, var_span=span, body=body):
             yield from _defined(var, span, "loop variable", region)
             yield from _block(body, region)
-        case tree.If(branches=branches, orelse=orelse):
+        case tree.IfStmt(branches=branches, orelse=orelse):
             for _, body in branches:
                 yield from _block(body, region)
             yield from _block(orelse, region)
@@ -78,7 +78,7 @@ def _comprehensions(node: object) -> Iterator[NameDefinition]:
     if isinstance(node, tuple):
         for item in node:
             yield from _comprehensions(item)
-    elif isinstance(node, tree.Node):
+    elif isinstance(node, tree.TreeNode):
         if isinstance(node, tree.Comprehension):
             for c in node.clauses:
                 yield from _defined(c.var, c.var_span, "loop variable", node.span)

@@ -18,9 +18,9 @@ from tensorprog.pairs.codegen import (
     Gram,
     Number,
     PairLoop,
+    PairProduct,
     PairProgram,
     Power,
-    Product,
     Ref,
     RowInput,
     RunParameter,
@@ -81,6 +81,7 @@ class _Scheduler:
             self.body.append(Set(target, self._expr(expr, False)))
             refs.append((name, target))
         state = self.state
+        # A kernel of data begins with inner products of rows; anything else is left to equations.
         if not state.grams:
             raise NotPairs("it has no inner product of two rows of inputs")
         grams = tuple(Gram(name, self.inputs[i], self.inputs[j]) for (i, j), name in state.grams.items())
@@ -168,7 +169,7 @@ class _Scheduler:
             parts = [self._expr(a, inside) for a in pairs]
             if rest != expr.func():
                 parts.append(self._expr(rest, inside))
-            return (Sum if isinstance(expr, sympy.Add) else Product)(tuple(parts)) if len(parts) > 1 else parts[0]
+            return (Sum if isinstance(expr, sympy.Add) else PairProduct)(tuple(parts)) if len(parts) > 1 else parts[0]
         if isinstance(expr, sympy.Pow) and expr.exp.is_number:
             return Power(self._expr(expr.base, inside), float(expr.exp))
         raise NotPairs(f"it holds {expr}")
@@ -186,6 +187,7 @@ class _Scheduler:
         return Ref(_name(number, shift))
 
     def _parameter(self, expr: Expr) -> RunParameter:
+        # Parameters are computed once, before all levels.
         if expr.has(LEVEL):
             raise NotPairs("a number depends on the level")
         found = next((name for name, e in self.state.parameters.items() if e == expr), None)

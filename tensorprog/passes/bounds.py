@@ -51,6 +51,7 @@ def mean(a: Bound) -> Bound:
 
 def product(a: Bound, b: Bound) -> Bound:
     ends = [_times(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
+    # A product grows as both factors together, but on the side only that it reaches at all.
     size = grown(a.size, b.size)
     return Bound(min(ends), max(ends), a.zero or b.zero, size if max(ends) > 0 else BOUNDED,
                  size if min(ends) < 0 else BOUNDED, a.fixed and b.fixed)
@@ -74,6 +75,7 @@ class _Evaluation:
             return self.x
         if expr.fn == "num":
             return constant(expr.value)
+        # x * x has one sign.
         sign = int(len(expr.args) == 2 and expr.args[0] == expr.args[1])
         return _apply(expr.fn, [self.of(a) for a in expr.args], sign, self.problems)
 
@@ -110,6 +112,7 @@ def _of_one_sign(a: Bound, sign: int) -> Bound:
 def _either(pick: Callable[[float, float], float]) -> Callable[[Bound, Bound], Bound]:
     def of(a: Bound, b: Bound) -> Bound:
         low, high = pick(a.low, b.low), pick(a.high, b.high)
+        # The larger one is 0 only if one of them is.
         return Bound(low, high, low <= 0 <= high and (a.zero or b.zero), max(a.up, b.up), max(a.down, b.down))
 
     return of

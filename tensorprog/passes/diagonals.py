@@ -43,6 +43,7 @@ def diagonal_outputs(program: Program, outputs: Iterable[Output]) -> DiagonalPro
     """Find those of some outputs whose vectors are linear with functions of declared vectors as coefficients."""
     outputs = tuple(outputs)
     slices = Slices(program)
+    # All outputs together, which is the rule; where one spoils it, each is tried by itself.
     try:
         return _found(slices.of(*outputs), {})
     except NotLinear:
@@ -71,6 +72,7 @@ def _found(program: Program, reasons: Mapping[Cell, str]) -> DiagonalProgram:
         NotLinear: if none of the choices will do.
     """
     found, chosen = _with_coefficients(program, _candidates(program))
+    # One after the other: without a grid for its functions, is everything still linear?
     for cell in chosen:
         try:
             found, chosen = _with_coefficients(program, tuple(c for c in chosen if c is not cell))

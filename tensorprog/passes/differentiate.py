@@ -55,6 +55,7 @@ def differentiate(program: Program, reporter: Reporter) -> Program:
     kernels = _Kernels(program)
     targets = frozenset(s.target for s in walk(program.body) if isinstance(s, GradStmt))
     while True:
+        # As soon as both of its sides are recorded, a kernel is ordinary statements, over which later sweeps run.
         program = kernels.take(program, names, reporter)
         reporter.raise_errors()
         pending = [s for s in walk(program.body) if isinstance(s, GradStmt | GradRecord)]
@@ -109,6 +110,8 @@ class _Kernels:
         found = {}
         for record in (r.statement for records in self.ledger.values() for r in records):
             before, around, under = self._places[id(record)]
+            # In another branch, or behind the kernel, the record in the store is that of an earlier iteration, if of
+            # any.
             found[id(record)] = loops & around if before < position and under <= branches else frozenset()
         return found
 

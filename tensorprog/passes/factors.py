@@ -76,6 +76,7 @@ class GradientRecord:
     @property
     def zeroed(self) -> list[Statement]:
         """Statements for the start of the program."""
+        # A product with an element of another store is masked, but read: it must be a number.
         if self.statement.mask is None:
             return []
         kept = [self.statement.target] if self.whole else [c for o in self.outers for c in (o.left, o.right)]
@@ -123,6 +124,7 @@ class Recorder:
 
     def _keep(self, record: GradientRecord, items: tuple[IntExpr, ...], left: Var, right: Var) -> None:
         builder, scalar_items = self.builder, record.statement.scalar_items
+        # A term for each iteration of the sweep's loops: their counters are indices beside the scalar's.
         key = tuple(step.counter for step in self.nest if isinstance(step, LoopStep))
         cells = []
         for side, value in (("left", left), ("right", right)):

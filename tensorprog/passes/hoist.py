@@ -78,6 +78,7 @@ def hoist(program: Program) -> Program:
 
 def _fixed(program: Program) -> set[Cell]:
     """Outputs, declared objects, and what is touched outside of a single outermost statement."""
+    # What two outermost statements touch has to be there between them.
     counts = Counter(c for s in program.body for c in {c for t in walk((s,)) for c in touched(t)})
     shared = {c for c, count in counts.items() if count > 1}
     return {o.cell for o in program.outputs} | {i.cell for i in program.initials} | shared
@@ -108,6 +109,7 @@ def _local(inner: For, loop: For, fixed: set[Cell]) -> list[Cell]:
     everywhere = Counter(c for s in walk(loop.body) for c in touched(s))
     inside = Counter(c for s in walk(inner.body) for c in touched(s))
     zeroed = {s.cell for s in walk(inner.body) if isinstance(s, Zero)}
+    # Zeroing a family reaches beyond the iteration's own element.
     return [c for c in inside if inside[c] == everywhere[c] and c not in fixed and is_new(c, inner)
             and c in cells_written(inner.body) and not isinstance(c.type, MatrixType)
             and not (c.rank and c in zeroed)]
@@ -169,6 +171,7 @@ def _same(loop: For, is_new: Callable[[Cell, For], bool]) -> _Same:
     vars = set(local)
     own = cells_written(loop.body)
     cells = {c for c in own if is_new(c, loop)}
+    # Of a cell that is written twice, a reader in between would see the last value once the loop is split.
     often = frozenset(c for c, count in Counter(written(s) for s, _ in flat).items() if count > 1)
     while True:
         size = len(vars) + len(cells)
@@ -255,6 +258,7 @@ class _Split:
 
     def _renamed_loop(self, loop: For) -> For:
         """A loop with a variable of its own."""
+        # Both halves of a loop that is split stand in the program.
         name = self.builder.names.fresh(loop.var)
         self.renamed[loop.var] = name
         new = IntSym(name, "loop")
@@ -301,6 +305,7 @@ class _Split:
 
     def _kept(self, let: Let, items: tuple[IntExpr, ...], first: list[Statement]) -> Cell:
         """The family that keeps a temporary for all iterations."""
+        # The program may keep it by itself.
         for s in first:
             if isinstance(s, Store) and s.value is let.var and s.items == items and s.cell not in self.same.often:
                 return s.cell

@@ -96,6 +96,7 @@ class _Terms:
 
     def term(self, record: GradientRecord, outer: Outer | None, items: tuple[IntExpr, ...], variable: Variable) -> _Term:
         statement = record.statement
+        # An element that another store wrote has its gradient in that store's record.
         mask = None if statement.mask is None else self.builder.load(statement.mask, items)
         if outer is None:
             return self._whole(record, items, variable, mask)
@@ -193,6 +194,7 @@ class _Sums(_Terms):
         whole = builder.load(left.statement.target, left_place)
         if isinstance(right, GradientRecord):
             return self._dot(whole, builder.load(right.statement.target, right_place))
+        # <G, outer(v, y)> = <G y, v>.
         array = builder.load(right.right, right_place)
         letters = "abcdefgh"[: len(array.type.shape)]
         return self._dot(builder.contract(whole, letters, array, letters, ""), builder.load(right.left, right_place))
@@ -269,6 +271,7 @@ def _number(builder: Builder, expr: ConstExpr) -> Var:
 
 def _exact(value: float) -> Fraction | float:
     """The short fraction that a number was written as; exponents of n have to be exact."""
+    # 0.1 is stored as a float near it; n**0.1 has to be n**(1/10).
     short = Fraction(value).limit_denominator(10**6)
     return short if float(short) == value else float(value)
 

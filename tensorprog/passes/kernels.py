@@ -140,6 +140,7 @@ class _Planner:
         with builder.nested() as out:
             if plan.numbers is not scalar:
                 builder.append(Store(plan.numbers, items, builder.load(scalar, items, SCALAR), span=store.span))
+            # The element is this statement's from now on, and no other one's.
             for other, mask in enumerate(plan.masks):
                 builder.append(Store(mask, items, builder.const(int(other == number)), span=store.span))
             for variable, targets in plan.targets.items():

@@ -18,6 +18,7 @@ from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.made_by_updates import random_matrices
 from tensorprog.ir.program import (
     POLAR,
+    POLAR_DIFFERENTIAL,
     PRODUCT,
     Accum,
     Cell,
@@ -190,7 +191,7 @@ class _Homogenizer:
                         raise NoCoefficient(cell)
                 elif isinstance(cell.type, TensorType) and cell.type.width:
                     return replace(statement, value=self._raised(value, 1, cell))
-            case MatStore(terms=(FunctionTerm(fn=fn),)) if fn not in (PRODUCT, POLAR):
+            case MatStore(terms=(FunctionTerm(fn=fn),)) if fn not in (PRODUCT, POLAR, POLAR_DIFFERENTIAL):
                 raise NotLinear(f"'{fn}' of a matrix is not linear")
             case MatStore(terms=terms) | MatAccum(terms=terms):
                 return replace(statement, terms=tuple(map(self._term, terms)))
@@ -208,6 +209,7 @@ class _Homogenizer:
         match op:
             case Const(value=value):
                 return (0 if value else ANY), op
+            # What is stored in a vector is of degree one: `_statement` raises what is lower.
             case Load(cell=cell):
                 return (1 if cell.tensor.width and cell not in self.coefficients else 0), op
             case MatMul(arg=arg):
@@ -250,7 +252,7 @@ class _Homogenizer:
             case "square", 0:
                 return self._product(op.args[0], op.args[0]), op
             case "square", order:
-                return max(0, degrees[0] * (2 - order)) if order == 1 else 0, op
+                return degrees[0] if order == 1 else 0, op
         name = op.fn + "'" * op.order
         raise NotLinear(f"'{name}' of a vector is not linear")
 

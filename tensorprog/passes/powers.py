@@ -22,7 +22,7 @@ from tensorprog.ir.primitives import degree as homogeneous_degree
 from tensorprog.ir.primitives import exact
 from tensorprog.ir.program import (
     POLAR,
-    POLAR_ADJOINT,
+    POLAR_DIFFERENTIAL,
     PRODUCT,
     Accum,
     Cell,
@@ -116,6 +116,7 @@ def initial_power(program: Program, initial: Initial, env: Mapping[str, object])
         if isinstance(initial.cell.type, MatrixType):
             # A matrix sums n independent terms for each coordinate: n**(1/2) times an entry (TP IV, 7.1).
             return total(power, Fraction(1, 2))
+        # The first argument of `sparse_normal` is a probability, and no mean.
         return larger(power, None if law.name == "sparse_normal" or first == 0 else first_power)
     if law.name in ("uniform", "constant"):
         power: Power = None
@@ -230,6 +231,7 @@ class _Inference:
                 return p[cell]
             case Elementwise():
                 return self._elementwise(op, [p[a] for a in op.args])
+            # A sum over n**2 products of entries, each of which is 1/n of its operator.
             case MatDot(left=left, right=right):
                 return total(p[left.cell], p[right.cell])
             case Contract(left=left, right=right):
@@ -288,9 +290,9 @@ class _Inference:
         if term.fn == POLAR:
             # Its singular values are 1, so that the operator is of order one whatever the matrix was.
             return None if powers[0] is None else Fraction(0)
-        if term.fn == POLAR_ADJOINT:
-            # polar(c M) = polar(M), so that the derivative by M has the inverse power of M.
-            return None if None in powers else powers[1] - powers[0]
+        if term.fn == POLAR_DIFFERENTIAL:
+            # polar(c M) = polar(M), so that each derivative by M has the inverse power of M.
+            return None if None in powers else sum(powers[1:]) - (len(powers) - 1) * powers[0]
         return total(self._elementwise(term, entry_powers(self.powers, term)), Fraction(1))
 
     def _pow(self, op: Elementwise | FunctionTerm, base: Power, exponent: Power) -> Power:
@@ -401,6 +403,7 @@ def origin(program: Program, powers: Powers, start: Cell | Var) -> Span | None:
     constants = _constants(program)
     value: Var | Cell | None = start
     place: Span | None = start.span if isinstance(start, Cell) else None
+    # Once loops have fed it back, all that a power has reached looks like its cause.
     first = powers.first if (powers.first.get(start) or 0) > 0 else powers.of
     while value is not None and value not in seen:
         seen.add(value)

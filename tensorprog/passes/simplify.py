@@ -80,6 +80,7 @@ class _Forwarder:
                 if cell not in self.pinned and known.get((cell, items)) is value:
                     return  # it holds that already
                 _forget(known, {cell})
+                # All elements are forgotten above: two indices may name the same one.
                 if cell not in self.pinned and not _has_range(items):
                     known[cell, items] = value
             case MatStore(cell=cell, items=items, terms=terms):
@@ -103,6 +104,7 @@ class _Forwarder:
         if isinstance(statement, For):
             # Before the body: an iteration begins with what earlier ones have changed.
             _forget(known, changed)
+        # What a block finds out holds inside of it alone: it may not run.
         statement = map_blocks(statement, lambda body: self.block(body, dict(known)))
         _forget(known, changed)
         return statement
@@ -113,6 +115,7 @@ class _Forwarder:
         if isinstance(op, Elementwise) and (same := self._identity(op, statement.var)) is not None:
             self.same[statement.var] = same
             return
+        # Constants of one value differ by their types.
         key: object = (op, statement.var.type.shape, statement.var.type.width)
         if isinstance(op, Load):
             if op.cell in self.pinned:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntSym, loop_names
+from tensorprog.ir.places import placed
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -45,7 +46,6 @@ from tensorprog.ir.program import (
     WidthConst,
     Zero,
     access_indices,
-    blocks,
     cells_read,
     cells_written,
     integers,
@@ -282,6 +282,7 @@ class _Finder:
         begun: set[Cell] = set()
         for statement in walk(part):
             begins = {statement.cell} if isinstance(statement, Store | Zero) else set()
+            # What is read before this iteration stores it comes from the one before.
             early = (set(touched(statement)) & own) - begun - begins
             if early or own & self._written_outside():
                 raise NotDescent(f"{_named(early or own & self._written_outside())} is carried from one iteration to the next")
@@ -303,13 +304,12 @@ def _part(body: tuple[Statement, ...], results: Iterable[Cell]) -> tuple[Stateme
     return pruned(body, live, live)
 
 
-def _with_loops(body: tuple[Statement, ...], loops: tuple[For, ...] = ()) -> Iterator[tuple[Statement, tuple[For, ...]]]:
+def _with_loops(body: tuple[Statement, ...]) -> Iterator[tuple[Statement, tuple[For, ...]]]:
     """Every statement with the loops around it. Those in branches come as the branch."""
-    for statement in body:
-        yield statement, loops
-        if isinstance(statement, For):
-            yield from _with_loops(statement.body, (*loops, statement))
-        elif any(isinstance(s, Let) and isinstance(s.op, Moment) for b in blocks(statement) for s in walk(b)):
+    for at in placed(body):
+        if not at.guarded:
+            yield at.statement, at.loops
+        elif isinstance(at.statement, Let) and isinstance(at.op, Moment):
             raise NotDescent("it has branches around averages")
 
 

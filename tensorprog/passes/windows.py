@@ -144,6 +144,7 @@ class _Writer:
         with self.builder.nested() as body:
             first, kernel = self._stage()
             self._begin(training.driving, first, [(sums, 0)])
+            # One step less than the window has: g1 and K1 are those of the state before its last step.
             self._steps(low, last, training.loss, cells_written(training.loss), lambda step: self._predict(sums, kernel))
             self._move_states([(first, sums)])
             second, other = self._stage()

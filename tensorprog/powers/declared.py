@@ -38,5 +38,6 @@ def _declaration(statement: Statement) -> tuple[Cell, Cell] | None:
 
 def _symmetric(initial: Initial, cell: Cell) -> Initial:
     mean, half = initial.law.args
+    # G + G.T has twice the variance of G off its diagonal.
     law = Law("normal", (mean, combined("*", half, number(2, (half,)))))
     return replace(initial, cell=cell, law=law, drawn=Law("symmetric_normal", law.args))

@@ -84,6 +84,7 @@ from tensorprog.powers.refusals import not_covered
 from tensorprog.powers.storage import Elements, mentions
 
 LATER = 2
+# What still changes after so many iterations grows in every one.
 MOST_ITERATIONS = 10
 
 
@@ -170,6 +171,7 @@ class Execution:
 
     def _declare(self, initial: Initial, bit: int) -> None:
         cell, power = initial.cell, initial_power(self.program, initial, self.env)
+        # Without a symmetric law there is no flip, and no bit: averages of the object do not vanish.
         value = ZERO if power is None else {1 << bit if self._is_symmetric(initial) else 0: units(power)}
         items = ("any",) * cell.rank
         if isinstance(cell.type, MatrixType):
@@ -240,6 +242,8 @@ class Execution:
         update, add = self.steps.is_update(statement), isinstance(statement, MatAccum)
         terms = [(t, self._matrix_term(t, statement.span)) for t in statement.terms]
         if update:
+            # `W = W - c*G`: W itself is no change. A multiple of it, as in `W = (1 - eta*decay)*W - c*G`, is W and a
+            # change of that size.
             kept = [not add and isinstance(t, MatrixTerm) and t.cell is cell and t.coef is None for t, _ in terms]
             terms = [(t, m if still else _also_moved(m) if isinstance(t, MatrixTerm) and t.cell is cell
                       else m.flagged(MOVED)) for still, (t, m) in zip(kept, terms)]
@@ -301,6 +305,7 @@ class Execution:
                 # After so many iterations, everything that settles has: a step or two after initialization.
                 self._mark_growing(before, after)
             before = after
+            # What this iteration has stored is an earlier one's from now on.
             self._leave(loop)
         del self.iterations[loop.var]
         self._leave(loop)
@@ -342,6 +347,7 @@ class Execution:
                 return averaged(get(arg))
             case SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg):
                 return get(arg)
+            # What data and parameters are, they are at every width.
             case ParamRef() | FromInt() | InputRef():
                 return ONE
             case _:
@@ -359,6 +365,7 @@ class Execution:
             case "mul":
                 return product(*args)
             case "div":
+                # Of a quotient by what is zero nothing is known.
                 inverse = homogeneous(args[1], Fraction(-1), "none")
                 return product(args[0], inverse) if args[1] else flagged(args[0], UNSURE)
             case "pow":
@@ -398,11 +405,13 @@ class Execution:
         exponent = self.numbers.get(op.args[1])
         if exponent is None:
             return flagged(base, UNSURE)
+        # A square by its components: that of something odd is even, and does not vanish on average.
         return product(base, base) if exponent == 2 else homogeneous(base, exponent, "none")
 
     @staticmethod
     def _nonlinear(op: Elementwise, arg: Value) -> Value:
         function = NONLINEARITIES[op.fn]
+        # A derivative is taken to be other than zero at zero; where it is odd, its parity tells.
         constant = op.order > 0 or isfinite(function.at(0.0)) and not function.vanishes_at_zero
         if not arg:
             return ONE if constant else ZERO

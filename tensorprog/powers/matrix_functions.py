@@ -24,9 +24,10 @@ def function(term: FunctionTerm, args: list[Value | MatrixPowers], shift: int, e
         return _product(*args)
     if term.fn == POLAR:
         return _of_size(args[0], -UNIT)
-    if not term.entrywise:  # the adjoint of polar: of the size of that of polar, over that of the matrix
+    if not term.entrywise:  # a differential of polar: of the size of the directions, each over that of the matrix
         # As an operator, an outer product is n times its entries: the UNIT goes from one to the other.
-        return _of_size(args[1], _largest(args[1], 0) - _largest(args[0], -UNIT) - UNIT)
+        shares = [_largest(b, 0) - _largest(args[0], -UNIT) for b in args[1:]]
+        return _of_size(args[1], sum(shares) - UNIT)
     values = [_entries(a, shift) if isinstance(a, MatrixPowers) else a for a in args]
     return _matrix(entrywise(values), shift)
 

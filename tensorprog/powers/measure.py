@@ -23,6 +23,7 @@ from tensorprog.powers.scale import STAGES, ExecutedProgram, InferredSize, Named
 
 # Values of one statement that are looked at in one stage: long runs repeat themselves.
 MOST_VALUES = 64
+# A slope that changes with the width (`_drift`) has three numbers.
 FEWEST_WIDTHS = 3
 # How far from a power the slope at the largest width may be to be called near it, at most.
 ROOM = 0.25
@@ -154,6 +155,7 @@ def _drift(x: np.ndarray, logs: np.ndarray, errors: np.ndarray) -> tuple[float, 
 def _sizes(prepared: ExecutedProgram, env: Mapping[str, object], width: int, seed: int) -> dict[Key, float]:
     """The sizes of a network's names and of their changes."""
     with np.errstate(all="ignore"):
+        # Of the same seed, and so the same network: values differ by what training has changed.
         frozen = _Recorder(prepared, env, width, seed, frozen=True, still={})
         frozen.run()
         trained = _Recorder(prepared, env, width, seed, frozen=False, still=frozen.values)

@@ -63,6 +63,7 @@ def _law_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
         if not (scales := spread_of(law)):
             raise _refuse(found, f"the entries of `{entry.name}` must be n^({change}) times as large, and `{law.name}` "
                                  "has no scale", law.span, "declare it as `normal(0, variance)`")
+        # Lengths are multiplied by n**change, variances by its square.
         for k, power in scales.items():
             yield _edit(law.args[k], change * power, whole=True)
 
@@ -121,12 +122,12 @@ def _added(node: tree.Assign | None) -> tree.Expr | None:
             return None
 
 
-def _nodes(node: object) -> Iterator[tree.Node]:
+def _nodes(node: object) -> Iterator[tree.TreeNode]:
     """A tree's parts."""
     if isinstance(node, tuple):
         for part in node:
             yield from _nodes(part)
-    elif isinstance(node, tree.Node):
+    elif isinstance(node, tree.TreeNode):
         yield node
         for f in fields(node):
             yield from _nodes(getattr(node, f.name))
@@ -165,6 +166,7 @@ def _factor_around(text: str, edit: Edit, width: str) -> tuple[str, str]:
     power = abs(edit.power)
     factor = width if power == 1 else f"{width}**{power}" if power.denominator == 1 else f"{width}**({power})"
     before, after = (f"{factor} * {before}", after) if edit.power > 0 else (before, f"{after} / {factor}")
+    # `n * W @ x` is (n * W) @ x, and a quotient may stand behind another one.
     if edit.whole or (edit.power > 0 and not edit.loose and "@" not in text):
         return before, after
     return f"({before}", f"{after})"

@@ -24,7 +24,6 @@ from tensorprog.diagnostics import Span
 from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.primitives import degree
 from tensorprog.ir.program import (
-    POLAR,
     PRODUCT,
     Accum,
     Cell,
@@ -147,12 +146,14 @@ class Calculus:
         if power is None:
             return ZERO
         if isinstance(cell.type, MatrixType):
+            # The power of an operator is n**(1/2) times that of its entries.
             return {PowerTerm(ACTIVE, random=True): power - HALF}
         return {PowerTerm(ACTIVE): power}
 
     def run(self) -> None:
         """All statements, until nothing changes; then once more, so that every bound on updates is a final one."""
         statements = list(walk(self.program.body))
+        # A power gets from statement to statement in a round: what changes for longer feeds itself.
         for _ in range(len(statements) + 3):
             before = (dict(self.of), dict(self.solution.spreads), dict(self.solution.multipliers))
             self._round(statements)
@@ -190,6 +191,7 @@ class Calculus:
     def _write(self, cell: Cell, value: Value, span: Span | None) -> None:
         """A trainable object is what its unknowns say; what else is written to it are its updates."""
         if cell in self.trainable:
+            # In `W = W - eta*g` the object is no part of its update.
             update = {t: p for t, p in value.items() if all(u.cell is not cell for u in t.parts)}
             self.written[cell, span] = joined((self.written.get((cell, span), ZERO), update))
         else:
@@ -219,8 +221,8 @@ class Calculus:
         if term.fn == PRODUCT:
             return {PowerTerm(ACTIVE): sum(powers) + 1}
         # Of finite rank and with singular values of 1: entries are 1/n, as those of an outer product with operator norm
-        # 1.
-        return {PowerTerm(ACTIVE): Fraction(-1) if term.fn == POLAR else powers[1] - powers[0] - 1}
+        # 1. Each derivative has the directions' power over that of the matrix.
+        return {PowerTerm(ACTIVE): sum(powers[1:]) - (len(powers) - 1) * powers[0] - 1}
 
     def _dot(self, left: Value, right: Value, span: Span | None) -> Value:
         """The sum over all n**2 entries: terms in step, but n**(3/2) of the independent ones of a random matrix."""
@@ -375,6 +377,7 @@ class Calculus:
     def _known(self, term: PowerTerm, power: Fraction) -> Fraction:
         s = self.solution
         for unknown in term.parts:
+            # What is not determined yet counts as of order one.
             power += (s.spreads if unknown.part == INITIAL else s.updates).get(unknown.cell, Fraction(0))
         return power + s.multipliers.get(term.site, Fraction(0))
 
@@ -387,6 +390,7 @@ class Calculus:
             self._note_uses(value, exactly is not None)
         power = self.power({t: p for t, p in value.items() if not (self.solving and _updates(t))})
         updated = any(_updates(t) for t in value)
+        # An update is as large as its uses allow, with which they are of order one.
         if self.solving and updated:
             power = max(power, Fraction(0)) if power is not None else Fraction(0)
         if self.solving and exactly and power is not None and power < 0:
@@ -398,6 +402,7 @@ class Calculus:
         spreads = self.solution.spreads
         for term, power in value.items():
             open_ = [u.cell for u in term.parts if u.part == INITIAL and u.cell not in spreads]
+            # Initial entries are determined by what there is at initialization.
             if not open_ or _updates(term):
                 continue
             if len(set(open_)) > 1:

@@ -41,7 +41,7 @@ ROUNDING = 1e-14
 def _relative_size(f: Callable, number: int) -> float:
     """The root mean square of a function over the standard deviation, at the end of a panel."""
     high = np.exp(np.array([(number + 1 - 1e-12) * tables.PANEL]))
-    return float(np.sqrt(np.abs(averages.product(f, f).at(tables.Rows(high)))[0] / high[0]))
+    return float(np.sqrt(np.abs(averages.product(f, f).at(tables.RowTables(high)))[0] / high[0]))
 
 
 class _Side:
@@ -52,7 +52,7 @@ class _Side:
         error: [n], of the coefficients, relative to that.
     """
 
-    def __init__(self, rows: tables.Rows, f: Callable, mean: Callable | None, orders: Sequence[int]) -> None:
+    def __init__(self, rows: tables.RowTables, f: Callable, mean: Callable | None, orders: Sequence[int]) -> None:
         self.rows, self.function, self.mean = rows, tables.of(f), mean
         for order in orders:
             self.panels = [None if k == tables.NONE else self.function.panel(int(k), order) for k in rows.panels]
@@ -123,15 +123,15 @@ class HermiteSeries:
     def __init__(self, qa: np.ndarray, qb: np.ndarray, f: Callable, g: Callable,
                  means: tuple[Callable, Callable] | None) -> None:
         self.functions, self.means, self.same_variance = (f, g), means, qa is qb
-        rows = tables.Rows(qa)
-        self._sides = self._made(rows, rows if qa is qb else tables.Rows(qb), tables.ORDERS)
+        rows = tables.RowTables(qa)
+        self._sides = self._made(rows, rows if qa is qb else tables.RowTables(qb), tables.ORDERS)
         a, b = self._sides
         self.powers = _powers(a.function.parity, b.function.parity, a.needed(b))
         if means:
             self.mean_a = averages.mean(means[0]).at(a.rows)
             self.mean_b = self.mean_a if a is b else averages.mean(means[1]).at(b.rows)
 
-    def _made(self, left: tables.Rows, right: tables.Rows, orders: Sequence[int]) -> tuple[_Side, _Side]:
+    def _made(self, left: tables.RowTables, right: tables.RowTables, orders: Sequence[int]) -> tuple[_Side, _Side]:
         (f, g), (one, two) = self.functions, self.means or (None, None)
         first = _Side(left, f, one, orders)
         return first, first if left is right and f is g else _Side(right, g, two, orders)
@@ -222,7 +222,7 @@ class HermiteSeries:
         i, j, c = i[chosen], j[chosen], np.ascontiguousarray(c[chosen])
         kept = [np.unique(x, return_inverse=True) for x in (i, j)]
         (rows, i), (columns, j) = kept
-        first, second = (tables.Rows(side.rows.q[own]) for side, own in zip(self._sides, (rows, columns)))
+        first, second = (tables.RowTables(side.rows.q[own]) for side, own in zip(self._sides, (rows, columns)))
         a, b = self._made(first, second, orders)
         powers = _powers(a.function.parity, b.function.parity, a.needed(b))
         last = np.array([powers[-1] + powers[2] - powers[1]])

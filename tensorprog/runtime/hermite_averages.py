@@ -22,7 +22,7 @@ class Averages:
         self.average = average
         self._panels: dict[int, np.ndarray] = {}
 
-    def at(self, rows: tables.Rows) -> np.ndarray:
+    def at(self, rows: tables.RowTables) -> np.ndarray:
         """The average for every row; that of s = 0 for variances 0."""
         found = np.full(rows.q.shape, np.nan)
         for k, (number, own) in enumerate(zip(rows.panels, rows.members)):

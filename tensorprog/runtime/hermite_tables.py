@@ -203,7 +203,7 @@ class Panel:
         return self._columns[1]
 
 
-class Rows:
+class RowTables:
     """Variances [n], sorted into panels of log q.
 
     Attributes:

@@ -87,7 +87,7 @@ def inverse_root(q):
 
 def mean(f: Callable, q: np.ndarray) -> np.ndarray:
     """E f(u) for u of variances q."""
-    return averages.mean(f).at(tables.Rows(np.atleast_1d(q)))
+    return averages.mean(f).at(tables.RowTables(np.atleast_1d(q)))
 
 
 def finite(values):

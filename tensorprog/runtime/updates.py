@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensorprog.runtime.cross import crossed
+from tensorprog.runtime.polar import polar_differential as polar_differential_of
 from tensorprog.runtime.sampling import Space
 
 if TYPE_CHECKING:  # it imports this module
@@ -310,17 +311,20 @@ def polar(matrix: Updates) -> Updates:
     return matrix._with(((1.0, Low(left, right)),), len(sizes))
 
 
-def polar_adjoint(matrix: Updates, bar: Updates) -> Updates:
-    """The adjoint of a matrix if that of its polar factor is `bar` (`finite.operations.polar_adjoint`)."""
+def polar_differential(matrix: Updates, *directions: Updates) -> Updates:
+    """The differential of the polar factor in some directions (`runtime.polar`)."""
     matrix = as_updates(matrix)
     left, sizes, right = _vectors(matrix)
-    ahead, back = bar.apply(right), bar.apply(left, transposed=True)
-    inner = left @ ahead.T * (matrix.ratios[0] / left.shape[1])
-    # Of M = P H with H symmetric, P turns by the antisymmetric part alone, divided by sums of singular values.
-    turning = (inner - inner.T) / (sizes[:, None] + sizes)
-    one = turning.T @ left + (ahead - inner.T @ left) / sizes[:, None]
-    other = (back - inner @ right) / sizes[:, None]
-    return matrix._with(((1.0, Low(np.concatenate([one, left]), np.concatenate([right, other]))),))
+    # Rows of particles times these have sums of products for the inner product of vectors of the limit, n = 1.
+    rows, cols = (np.sqrt(ratio / x.shape[1]) for ratio, x in zip(matrix.ratios, (left, right)))
+
+    def applied(b: Updates, x: np.ndarray, transposed: bool) -> np.ndarray:
+        before, after = (rows, cols) if transposed else (cols, rows)
+        return after * b.apply(x / before, transposed)
+
+    maps = [partial(applied, b) for b in directions]
+    one, other = polar_differential_of(rows * left, sizes, cols * right, maps)
+    return matrix._with(((1.0, Low(one / rows, other / cols)),))
 
 
 def _vectors(matrix: Updates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from tensorprog.passes.batch import mark_parallel
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.hoist import hoist
 from tensorprog.passes.known_numbers import names_in_exponents
-from tensorprog.passes.powers import PowerError, Powers, check_outputs, declared_names, initial_power, power_text
+from tensorprog.passes.powers import Powers, check_outputs, declared_names, initial_power, power_text
 from tensorprog.passes.pull_numbers import pull_numbers
 from tensorprog.passes.simplify import simplify, without_idle
 from tensorprog.series.declared_draws import without_small_starts
@@ -38,19 +38,15 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     """The limit of a program without gradients; None if something is reported, or if its series is not followed for a
     reason that the inference of leading powers reports.
 
-    Reports: an output that blows up (TP501), a correction of finite width (TP518), operations without rules (TP519), a
-    covariance that is random (TP520).
+    Reports: an output that blows up (TP501), a correction of finite width (TP518), a covariance that is
+    random (TP520).
     """
     try:
         orders = find_orders(program, env)
     except Unfollowed as reason:
         span = reason.statement.span if reason.statement is not None else None
-        if isinstance(reason.error, PowerError) and reason.error.code == "TP515":
+        if reason.error is not None and reason.error.code == "TP515":
             reporter.error("TP515", reason.error.message, span, help=reason.error.help)
-        elif reason.error is not None and not isinstance(reason.error, PowerError):
-            reporter.error("TP519", f"the outputs need a series in powers of n, and that of {reason} is not known",
-                           span, help="scale the program so that all outputs are leading terms (maximal "
-                           "update parametrization), or update by multiples of gradients")
         return None
     powers = orders.powers()
     if any((powers[o.cell] or 0) > 0 for o in program.outputs):
@@ -69,6 +65,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
                       f"{power_text(powers[statement.cell])}: it has no effect in the limit", statement.span,
                       help="no output's first term depends on it: multiply it by a power of n if it should")
     limit = _simplified(pull_numbers(_simplified(write(orders, needed))))
+    # What training does not change goes in front of its loop, where `superposed` looks for it.
     limit = _simplified(hoist(mark_parallel(limit)))
     limit, coefficients = superposed(limit, env)
     limit = _simplified(limit)

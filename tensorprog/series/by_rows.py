@@ -94,6 +94,7 @@ class _ByRows:
         pick = self._pick(tuple(run), steps, set())
         if pick is None:
             return tuple(run)
+        # What comes before the first statement about the row, and after the last one, stays where it is.
         depend = [k for k, yes in enumerate(_depending(run, pick[0])) if yes]
         earlier, later = run[: depend[0]], (*run[depend[-1] + 1:],)
         run = run[depend[0]: depend[-1] + 1]
@@ -114,6 +115,7 @@ class _ByRows:
         found = {(item, self.shapes[op.name][axis]) for op in _inputs(body) if op.name in self.shapes
                  for axis, item in enumerate(op.items)
                  if isinstance(item, IntExpr) and loop_names(item) & steps and not loop_names(item) & inner}
+        # Two indices of rows in one step would ask for all pairs of rows.
         return found.pop() if len({item for item, _ in found}) == 1 else None
 
     def _of_all(self, loop: For, pick: Pick) -> tuple[Statement, ...] | None:
@@ -136,6 +138,7 @@ class _ByRows:
 
 def _trains(statement: Statement) -> bool:
     """Whether a statement takes gradients or changes matrices."""
+    # A branch may hold either, and is not looked into.
     return any(isinstance(s, GradStmt | KernelStmt | MatStore | MatAccum) for s in walk((statement,))) or isinstance(statement, If)
 
 

@@ -23,7 +23,7 @@ from tensorprog.passes.powers import PowerError, Powers, initial_power
 from tensorprog.series.declared_draws import is_finite
 from tensorprog.series.parts import Series, SeriesPart
 from tensorprog.series.recipes import Recipes
-from tensorprog.series.term_recipe import Node, NoSeries, TermRecipe
+from tensorprog.series.term_recipe import Node, TermRecipe
 
 # Powers that grow for so many rounds grow in every iteration of a loop.
 MAX_ROUNDS = 200
@@ -32,7 +32,7 @@ MAX_ROUNDS = 200
 class Unfollowed(Exception):
     """A program whose series is not found: `error` says why, `statement` where."""
 
-    def __init__(self, error: PowerError | NoSeries | None, statement: Statement | None):
+    def __init__(self, error: PowerError | None, statement: Statement | None):
         super().__init__(str(error))
         self.error, self.statement = error, statement
 
@@ -89,8 +89,9 @@ def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
     """The parts of every value.
 
     Raises:
-        Unfollowed: a nonlinearity of what blows up, an operation without rules, or powers that keep growing.
+        Unfollowed: a nonlinearity of what blows up, or powers that keep growing.
     """
+    # Powers are those of the first width; another one has a ratio to it.
     base = program.widths[0].name if program.widths else None
     orders = Orders(program, None, {})
     orders.recipes = Recipes(orders.parts, known_numbers(program, env), base)
@@ -102,6 +103,7 @@ def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
         # A declared array without a width is the same for all coordinates: no average over them makes it vanish.
         symmetric = not is_finite(initial) and centred_variance(initial) is not None
         part = SeriesPart(power, bit if symmetric else 0)
+        # Bits are for objects with symmetric laws alone.
         bit <<= symmetric
         orders.initial[initial.cell] = part
         orders.series.setdefault(initial.cell, Series()).add(part)
@@ -120,7 +122,7 @@ def _grow(orders: Orders, statement: Statement) -> bool:
     series = orders.series.setdefault(node, Series())
     try:
         return any(series.add(r.part) for recipes in orders.terms(statement) for r in recipes)
-    except (PowerError, NoSeries) as error:
+    except PowerError as error:
         raise Unfollowed(error, statement) from None
 
 

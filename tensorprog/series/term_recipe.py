@@ -53,7 +53,3 @@ class TermRecipe:
 
 def refusal(part: SeriesPart, why: str) -> TermRecipe:
     return TermRecipe(part, (), None, why)
-
-
-class NoSeries(Exception):
-    """An operation whose series is not known here."""

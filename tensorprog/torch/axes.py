@@ -73,12 +73,14 @@ def _unify_first(a: list[AxisFactor], b: list[AxisFactor]) -> None:
     if x.sizes == y.sizes:
         x.bound = (y,)
     elif (rest := quotient(x.sizes, y.sizes)) is not None:
+        # What is left of the longer factor meets the next one of the other axis.
         x.bound = (y, *fresh(rest))
         a[:0] = x.bound[1:]
     elif (rest := quotient(y.sizes, x.sizes)) is not None:
         y.bound = (x, *fresh(rest))
         b[:0] = y.bound[1:]
     else:
+        # As [2, 3] and [3, 2]: neither of the first factors is a multiple of the other.
         raise AxisError(f"the factors of an axis, {describe((x, *a))} and {describe((y, *b))}, cut across one another")
 
 

@@ -36,6 +36,7 @@ def program_of(traced: Traced, kind: str = "kernels", **options: object) -> Comp
 
 def kernels_of(traced: Traced, ntk_power: int | None = None, **options: object) -> tuple[CompiledProgram, int]:
     """The program of kernels, and the power of n that its tangent kernel is divided by."""
+    # Tangent kernels are of order one in the NTK parametrization, and grow as n in the standard one.
     for power in (0, 1, 2) if ntk_power is None else (ntk_power,):
         try:
             return _compiled(traced, program_text(traced, "kernels", ntk_power=power, **options)), power

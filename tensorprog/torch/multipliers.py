@@ -63,6 +63,7 @@ def _is_product(site: MultiplierSite) -> bool:
 def _is_logits(table: MuTable, site: MultiplierSite) -> bool:
     """Whether nothing but masks lies between the value and a softmax."""
     value = site.value
+    # Scales, masks and views may lie between, a few of them.
     for _ in range(4):
         user = next(
             (u for u in table.traced.graph.values if value in u.args and u.op in ("softmax", "map", "view")), None

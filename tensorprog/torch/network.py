@@ -132,6 +132,7 @@ class _Forward(Interpreter):
         elements = self.storage.elements(cell)
         extents = tuple(1 + max((key[axis] for key in elements), default=-1) for axis in range(cell.rank))
         missing = self._like.new_full(self.storage.shape(cell), math.nan)
+        # Elements that the program never assigns are NaN.
         whole = [elements.get(key, missing) for key in np.ndindex(*extents)]
         return torch.stack(whole).reshape(*extents, *missing.shape) if extents else elements.get((), missing)
 

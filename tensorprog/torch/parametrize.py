@@ -241,6 +241,7 @@ def _row(traced: Traced, counting: Counting, name: str, optimizer: str, adjust: 
             lr, eps = -update, gradient
         case _:
             lr, eps = -(update - value.width_count * HALF) - adjustment(value.axes, adjust), None
+    # Of several uses, the multiplier that is farthest from n**0.
     multiplier = min((u.multiplier for u in counting.uses[name]), key=lambda m: -abs(m), default=ZERO)
     shape = "[" + ", ".join(_shown(axis, traced.widths) for axis in value.axes) + "]"
     return ParameterRow(name, shape, optimizer, Exponents(counting.powers[name], multiplier, lr, eps, -lr))

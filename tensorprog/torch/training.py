@@ -119,6 +119,7 @@ def _starts(table: MuTable, names: ModuleNames) -> dict[str, torch.Tensor]:
     if not wanted:
         return {}
     with torch.random.fork_rng(devices=[]):
+        # The numbers of one module, the same ones in every process.
         torch.manual_seed(0)
         module = table.init_(traced.make(table.base))
     families = {name: names.family(traced.graph.params[name]) or [1] for name in wanted}

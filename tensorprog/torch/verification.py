@@ -191,6 +191,8 @@ class _Kernels:
             found["theta"] += kernel / width**self._power
             if name in self._readouts:
                 law = self.traced.laws[name]
+                # The output is linear in a readout: its covariance is the variance of the readout's entries times the
+                # inner product of its gradients (TP I, Corollary 5.5).
                 found["nngp"] += kernel * law.std(width) ** 2
         return {name: np.asarray(kernel) for name, kernel in found.items()}
 
@@ -209,7 +211,7 @@ def readouts(output: TracedValue) -> Iterator[str]:
         elif v.op in MOVES or v.op == "reduce" and v.fn in ("mean", "sum") or v.op == "map" and v.fn in LINEAR:
             todo += v.args
         elif v.op == "map" and v.fn in ("mul", "div"):
-            todo += [a for a in v.args[: 1 if v.fn == "div" else 2] if a.op not in ("number", "buffer")][:1]
+            todo += [a for a in v.args[: 1 if v.fn == "div" else 2] if not a.is_constant][:1]
         elif v.op == "contract":
             todo += [a for a in v.args if _parameter_of(a)]
 

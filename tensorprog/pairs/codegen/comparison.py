@@ -23,6 +23,8 @@ TOLERANCE = 1e-12
 MOST_BRANCHES = 64
 #: Kinks and jumps whose places are not looked for.
 _UNPLACED = ("Piecewise", "floor", "ceiling", "DiracDelta")
+# From 6e-8, where functions with equal values at 0 differ by their slopes, to 28, where those that saturate do; not at
+# round numbers, where functions have their zeros and kinks.
 _SCALES = np.outer(2.0 ** np.arange(-24, 5), [1.07, 1.31, 1.73]).ravel()
 _INSIDE = np.array([0.07, 0.21, 0.44, 0.68, 0.91])
 
@@ -51,11 +53,15 @@ def _ratio(f: sympy.Expr, g: sympy.Expr) -> float | None:
     points = _probes(sorted(first | second))
     one, two = _values(f, points), _values(g, points)
     usual = np.isfinite(one) & np.isfinite(two)
+    # exp(x**2) is infinite at the outermost points.
     points, one, two = points[usual], one[usual], two[usual]
     if not np.any(one) or not np.any(two):
         return None
+    # The number comes from where the function is large under a Gaussian: the outermost values of exp would dominate,
+    # and those near 0 have rounding errors of their own.
     best = np.argmax(np.abs(two) * np.exp(-points * points / 8))
     ratio = float(one[best] / two[best])
+    # A gap counts relative to values up to there: near 0, one of 1e-14 tells functions apart that are of that size.
     sizes = np.maximum.accumulate(np.maximum(np.abs(one), np.abs(ratio * two))[np.argsort(np.abs(points))])
     gaps = np.abs(one - ratio * two)[np.argsort(np.abs(points))]
     return _rounded(ratio) if ratio and np.all(gaps <= TOLERANCE * sizes) else None
@@ -81,6 +87,7 @@ def _continuous(f: sympy.Expr, places: Iterable[float]) -> bool:
     x = np.array(sorted(places))
     if not len(x):
         return True
+    # The places themselves have rounding errors.
     step = 4 * np.spacing(np.abs(x))
     below, above = _values(f, x - step), _values(f, x + step)
     return bool(np.all(np.abs(above - below) <= TOLERANCE * np.abs(_values(f, _probes(list(x)))).max()))
@@ -107,6 +114,7 @@ def breaks(f: sympy.Expr) -> frozenset[float] | None:
 def _switches(node: sympy.Expr) -> list[sympy.Expr]:
     """What changes its sign where a node has a kink or a jump."""
     if node.func in (sympy.Max, sympy.Min):
+        # Of three and more arguments, any two may be the largest ones.
         return [a - b for a, b in itertools.combinations(node.args, 2)]
     return [node.args[0]]
 

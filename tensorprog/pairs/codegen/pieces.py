@@ -55,6 +55,7 @@ def decompose(phi: sympy.Expr) -> dict[Piece, float] | None:
     """The function's coefficients, or None if it is not a combination of pieces."""
     phi = sympy.sympify(phi)
     x = sympy.Dummy("x", real=True)
+    # Which symbol a function is written in does not matter; it has one.
     phi = _expanded(phi.subs(dict.fromkeys(phi.free_symbols, x)))
     pieces: dict[Piece, float] = {}
     for term in sympy.Add.make_args(phi):
@@ -81,7 +82,15 @@ def _expanded(phi: sympy.Expr) -> sympy.Expr:
     }
     phi = phi.replace(lambda e: e.func.__name__ in rules, lambda e: rules[e.func.__name__](*e.args))
     phi = phi.replace(lambda e: e.func in (sympy.Max, sympy.Min) and len(e.args) == 2, _extremum)
-    return sympy.expand(sympy.expand(phi), trig=True) if phi.has(sympy.sin, sympy.cos) else sympy.expand(phi)
+    # Not `expand(trig=True)`: it makes 2 sin(x) cos(x) of sin(2 x), which is a piece as it stands.
+    return sympy.expand(phi.replace(lambda e: e.func in (sympy.sin, sympy.cos), _split_angle))
+
+
+def _split_angle(e: sympy.Expr) -> sympy.Expr:
+    """sin(c + k x) or cos(c + k x) in terms of sin(k x) and cos(k x)."""
+    constant, rest = sympy.expand(e.args[0]).as_independent(*e.free_symbols, as_Add=True)
+    other, sign = (sympy.cos, 1) if e.func is sympy.sin else (sympy.sin, -1)
+    return e.func(rest) * sympy.cos(constant) + sign * other(rest) * sympy.sin(constant)
 
 
 def _extremum(e: sympy.Expr) -> sympy.Expr:

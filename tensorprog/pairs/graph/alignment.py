@@ -11,6 +11,7 @@ from tensorprog.pairs.graph.graph import Graph, UsedDefinition, leveled_referenc
 from tensorprog.pairs.nodes import LEVEL, At, NotPairs, Two
 from tensorprog.pairs.recognise.level_arguments import components
 
+#: Values at higher levels than a loop stops at are written out after it, up to so many levels.
 MOST_AFTER = 4
 
 
@@ -65,6 +66,7 @@ def _keep_means(graph: Graph) -> None:
     made: dict[tuple[Expr, int], Expr] = {}
 
     def kept(mean: Expr, node: UsedDefinition) -> Expr:
+        # A step computes means of present covariances only: those of earlier levels are overwritten by then.
         shifts = {shift_of(r) for r in references(mean)}
         (shift,) = shifts if len(shifts) == 1 else (None,)
         if shift is None or shift >= 0:
@@ -88,6 +90,7 @@ def _keep_means(graph: Graph) -> None:
 def _begin_mean(graph: Graph, node: UsedDefinition) -> None:
     """The values of a mean before its first level, from those of its covariances."""
     covariances = [graph.nodes[int(r.args[0])] for r in references(node.expr)]
+    # A mean has a value where all of its covariances have one.
     for level in set.intersection(*(set(c.bases) for c in covariances)):
         number = max(graph.nodes) + 1
         graph.nodes[number] = UsedDefinition(node.expr.xreplace({
@@ -151,6 +154,7 @@ def _reused(graph: Graph) -> None:
     stops = {group: highest(levels) for group, levels in ends(graph).items()}
     for number, node in graph.nodes.items():
         factor, mean = node.expr.as_coeff_Mul()
+        # Without a value before the loop there is nothing to read if the loop does not run at all.
         if node.leveled and node.group in stops and isinstance(mean, Two) and starts[node.group] - 1 in node.bases:
             stop = stops[node.group]
             known[mean.xreplace({r: At(r.args[0], flat(r.args[1].xreplace({LEVEL: stop})))

@@ -97,6 +97,7 @@ def shifted(expr: Expr, by: int) -> Expr:
 
 def summand(number: int, expr: Expr) -> int | None:
     """k if the step is that of a sum over levels of definition k."""
+    # The sum of before, and one other value at the present level.
     refs = {(int(r.args[0]), shift_of(r)) for r in references(expr)}
     others = refs - {(number, -1)}
     if len(refs) != 2 or len(others) != 1 or {s for _, s in others} != {0}:
@@ -117,12 +118,15 @@ def roles(steps: Mapping[int, Expr]) -> Roles:
     for part in components({k: {o for o, _ in found if o in steps} for k, found in shifts.items()}):
         inside = [s for k in part for o, s in shifts[k] if o in part]
         below = any(o in down for k in part for o, _ in shifts[k] if o not in part)
+        # A gradient's covariance needs that of the next layer.
         if any(s > 0 for s in inside):
             if any(s < 0 for s in inside):
                 raise NotPairs("a recursion goes through its levels in both directions")
             down |= part
         elif below and not inside:
             down |= part
+        # A tangent kernel adds up, over layers, covariances of gradients: an upward sum of what goes down, which
+        # `transpose` can take over. Other recursions would need all values at once.
         elif below:
             (number, *others) = part
             if others or summand(number, steps[number]) is None:

@@ -54,6 +54,7 @@ def products(system: System, number: int, independent: Independence, one_row: bo
 def algebra(system: System, number: int) -> Expr | None:
     """The closed form of a recipe, if it holds nothing but powers."""
     formula = system.recipes[number].formula
+    # Functions in a formula are those of a quadrature or of a table: means, not algebra.
     if formula is None or formula.atoms(sympy.Function, sympy.Piecewise):
         return None
     powers = formula.atoms(sympy.Pow)
@@ -79,6 +80,7 @@ def _product(term: Expr, gaussians: list[Symbol], known: set[Symbol],
              independent: Independence) -> tuple[Expr, list[GaussianPair]]:
     """`known`: Gaussians that may be independent of a single other one; of those of two rows, declared vectors."""
     coefficient, functions = _separated(term, gaussians)
+    # With two Gaussians there is nothing to separate, unless one is a declared vector.
     some = len(functions) >= 3 or not known.isdisjoint(functions)
     groups: list[list[Symbol]] = []
     for z in sorted(functions, key=gaussians.index):

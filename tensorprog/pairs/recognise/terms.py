@@ -15,6 +15,7 @@ from tensorprog.pairs.recognise.cases import DecidedGuards
 from tensorprog.pairs.recognise.level_arguments import Levels
 from tensorprog.pairs.recognise.means import GaussianPair, algebra, polynomial, products
 
+#: Sums over so many terms with fixed ends are written out, of which the tests' networks have 2 at most.
 MOST_LITERAL = 8
 
 
@@ -55,6 +56,7 @@ class Terms(DecidedGuards, ABC):
         if isinstance(expr, AtLeastZero | IsZero):
             raise Undecided(expr)
         if isinstance(expr, sympy.Add | sympy.Mul):
+            # A guard that does not hold makes its term zero, even where the rest is not defined.
             if any(a == 0 for a in expr.args):
                 return Integer(0)
             return expr.func(*(self.translated(a, extend) for a in expr.args))
@@ -107,6 +109,7 @@ class Terms(DecidedGuards, ABC):
             return self._over_levels(expr, extend)
         fresh = fresh_index()
         body = body.xreplace({var: fresh})
+        # Inside of the sum its variable is in range.
         outer, self._facts = self._facts, (*self._facts, fresh - start, stop - 1 - fresh)
         try:
             body = flat(self._decided(self._summand(body, fresh, var == self._column)))
@@ -153,6 +156,7 @@ class Terms(DecidedGuards, ABC):
         those of recursions."""
         for k in range(20):
             body = self._decided(body)
+            # Calls without recursion end after as many rounds as equations are nested.
             found = [c for c in body.atoms(Call) if c.has(var) and (step and k == 0 or not self._is_recursive(c))]
             if not found and not (step and k == 0):
                 return body
@@ -204,6 +208,7 @@ class Terms(DecidedGuards, ABC):
         covariance = self.system.integrands[number][1]
 
         def value(i: Symbol, j: Symbol) -> Expr:
+            # A Gaussian that enters linearly has no variance among the arguments: E[u g(v)] = Cov(u, v) E g'(v).
             found = covariance[(i, j) if (i, j) in covariance else (j, i)]
             if found.is_Symbol and found not in values:
                 own = self._own_variance(i, covariance, values) if i == j else None
@@ -216,6 +221,7 @@ class Terms(DecidedGuards, ABC):
             found = products(self.system, number, lambda i, j: self._is_zero(value(i, j), self._facts, 0), extend)
             return sympy.Add(*(self.translated(c.xreplace(values), extend) * sympy.Mul(*(
                 self._mean(part, value, extend) for part in parts)) for c, parts in found))
+        # Not a product of two functions, but a formula in covariances may still do.
         except NotPairs:
             if formula is None:
                 raise

@@ -55,6 +55,7 @@ def _triangle(low: Lowering, name: str, rows: int, columns: int) -> TracedValue:
 
 def _masked(low: Lowering, logits: TracedValue, mask: TracedValue) -> TracedValue:
     if mask.op == "buffer" and mask.pair[0].dtype == torch.bool:
+        # Boolean masks of torch say what is kept, `masked_fill` what is not.
         dropped = tuple(~kept for kept in mask.pair)
         inverse = low.buffer(f"{mask.name}_dropped", dropped)
         return low.map("masked_fill", logits, inverse, suffix="masked", value=float("-inf"))

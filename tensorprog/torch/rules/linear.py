@@ -16,6 +16,7 @@ def contract(low: Lowering, x: TracedValue, w: TracedValue, x_labels: str, w_lab
     """An einsum of two tensors, one letter an axis; axes of one letter are made the same."""
     axes: dict[str, tuple] = {}
     for label, axis in zip(x_labels + w_labels, (*x.axes, *w.axes), strict=True):
+        # An axis of size 1 is broadcast.
         if axes.get(label) and axis:
             unify(axes[label], axis)
         axes[label] = axes.get(label) or axis
@@ -56,6 +57,11 @@ def matmul(low: Lowering, x: TracedValue, w: TracedValue) -> TracedValue:
     mine = batch[len(batch) - len(x.axes) + 2 :]
     theirs = batch[len(batch) - len(w.axes) + 2 :]
     return contract(low, x, w, mine + "xz", theirs + "zy", batch + "xy")
+
+
+@rule("outer", "ger")
+def _outer(low: Lowering, x: TracedValue, y: TracedValue) -> TracedValue:
+    return contract(low, x, y, "a", "b", "ab")
 
 
 @rule("baddbmm")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from tensorprog.torch.graph import TracedValue
@@ -30,6 +32,7 @@ UNARY = {
     "tanh_": "tanh",
     "sigmoid_": "sigmoid",
 }
+# Operations that give the numbers that they get.
 SAME = (
     "contiguous",
     "clone",
@@ -109,7 +112,7 @@ def _rsub(low: Lowering, x: TracedValue, y: TracedValue | float | Both, alpha: f
 
 @rule("mul", "mul_")
 def _mul(low: Lowering, x: TracedValue, y: TracedValue | float | Both) -> TracedValue:
-    return low.map("mul", x, y)
+    return x if isinstance(y, int | float) and y == 1 else low.map("mul", x, y)
 
 
 @rule("div", "div_")
@@ -118,7 +121,9 @@ def _div(low: Lowering, x: TracedValue, y: TracedValue | float | Both) -> Traced
 
 
 @rule("pow", "pow_")
-def _pow(low: Lowering, x: TracedValue, exponent: object) -> TracedValue:
+def _pow(low: Lowering, x: TracedValue | float, exponent: object) -> TracedValue:
+    if isinstance(x, int | float) and x > 0 and isinstance(exponent, TracedValue):
+        return low.map("exp", low.map("mul", exponent, math.log(x), suffix="exponent"))
     if not isinstance(exponent, int | float):
         raise low.refuse("a power whose exponent is a tensor or depends on the width has no rule")
     return low.map("pow", x, suffix="", exponent=exponent)

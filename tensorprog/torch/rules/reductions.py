@@ -114,6 +114,7 @@ def _layer_norm(
 def _rms_norm(
     low: Lowering, x: TracedValue, shape: list[object], weight: TracedValue | None = None, eps: float | None = None
 ) -> TracedValue:
+    # torch's default for `eps=None`.
     floor = torch.finfo(low.dtype).eps if eps is None else eps
     return _scaled(low, _over_root(low, x, range(-len(shape), 0), floor), weight, None)
 
