@@ -759,6 +759,11 @@ def reads(statement: Statement) -> tuple[Var, ...]:
             return ()
 
 
+def uses(statement: Statement) -> tuple[Var | Cell, ...]:
+    """The temporaries and the cells whose values a statement itself uses (not its nested blocks)."""
+    return (*reads(statement), *cells_read(statement))
+
+
 def names_used(program: Program) -> set[str]:
     """The names of a program's sizes, parameters, inputs, cells, temporaries and loop variables."""
     names = {d.name for d in program.declared}

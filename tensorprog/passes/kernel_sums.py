@@ -190,7 +190,7 @@ class _Sums(_Terms):
             first, second = (self._dot(*pair) for pair in pairs)
             return builder.mul(first, second)
         if isinstance(left, Outer):
-            left, right, left_place, right_place = right, left, right_place, left_place
+            return self._product(right, left, right_place, left_place, cell)
         whole = builder.load(left.statement.target, left_place)
         if isinstance(right, GradientRecord):
             return self._dot(whole, builder.load(right.statement.target, right_place))
