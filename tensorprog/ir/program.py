@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import TypeAlias
 
 from tensorprog.diagnostics import Source, Span
 from tensorprog.ir.integers import BoolExpr, IntExpr
@@ -458,6 +459,8 @@ class If:
     span: Span | None = field(default=None, compare=False, kw_only=True)
 
 
+#: Statements that write an element.
+Assignment: TypeAlias = Store | Accum | MatStore | MatAccum
 Statement = Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | KernelStmt | GradRecord | GradAdd | For | If
 
 
