@@ -36,7 +36,7 @@ def _as_written(name: str, written: set[str]) -> str:
 
 
 def _finite_axes(cell: Cell) -> list[str | None]:
-    return [int_text(size) if isinstance(size, IntSym) else None for size in cell.type.shape]
+    return [int_text(size) if isinstance(size, IntSym) else None for size in cell.tensor.shape]
 
 
 def _distinct(names: list[str | None]) -> tuple[str, ...]:

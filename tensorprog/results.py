@@ -91,11 +91,28 @@ class Result(Mapping[str, np.ndarray]):
         self.axes = {name: _axes((axes or {}).get(name, ()), v.ndim) for name, v in self._values.items()}
 
     @property
+    def width(self) -> int:
+        """The width of the networks of a simulation."""
+        return self._whole("width")
+
+    @property
+    def replicates(self) -> int:
+        """The number of replicates of a run."""
+        return self._whole("replicates")
+
+    def _whole(self, name: str) -> int:
+        value = self.settings[name]
+        assert isinstance(value, int), f"{name} is no integer"
+        return value
+
+    @property
     def draws(self) -> dict[str, np.ndarray]:
         """Joint draws of the outputs whose limit is random, [draws, ...]; the same draw of all outputs belongs together."""
         return {name: spread.draws for name, spread in self.spread.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._values:
+            raise KeyError(f"there is no output {name!r}; outputs are {', '.join(self._values) or 'none'}")
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:

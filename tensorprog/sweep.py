@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,7 +109,7 @@ def is_list(value: object) -> bool:
 
 def run_sweep(program: CompiledProgram, data: Mapping[str, object] | None, settings: Mapping[str, object], *,
               width: int | Sequence[int] | None = None, keep: str | os.PathLike[str] | None = None,
-              progress: Progress | None = None, scheduler: Scheduler | None = None, **options: object) -> Sweep:
+              progress: Progress | None = None, scheduler: Scheduler | None = None, **options: Any) -> Sweep:
     """Run every point.
 
     Args:

@@ -82,7 +82,7 @@ def _target(ctx: Context, node: tree.Expr) -> tuple[str, tuple[IntExpr, ...] | N
         case tree.Name(id=name):
             _check_assignable(ctx, name, node.span)
             return name, None
-        case tree.Index(base=tree.Name(id=name), items=items):
+        case tree.IndexExpr(base=tree.Name(id=name), items=items):
             _check_assignable(ctx, name, node.span)
             if any(isinstance(i, tree.Slice) for i in items):
                 ctx.fail("TP222", "a slice cannot be assigned", node.span, help="assign the elements in a loop")
@@ -92,7 +92,7 @@ def _target(ctx: Context, node: tree.Expr) -> tuple[str, tuple[IntExpr, ...] | N
                     ctx.fail("TP314", "indices count from 0 and are not negative", item.span,
                              help="write the last element as `f[T-1]`")
             return name, exprs
-        case tree.Index(base=tree.Index()):
+        case tree.IndexExpr(base=tree.IndexExpr()):
             ctx.fail("TP223", "an element is assigned with all its indices in one bracket", node.span,
                      help="write `f[t, a] = ...`")
         case _:
@@ -310,7 +310,7 @@ def _update_matrix(ctx: Context, name: str, cell: Cell, items: tuple[IntExpr, ..
         return
     value = value_of(ctx, node.value)
     if is_matrix(value):
-        own = MatrixValue(cell.type.rows, cell.type.cols, (MatrixTerm(None, cell, items),))
+        own = MatrixValue(cell.matrix.rows, cell.matrix.cols, (MatrixTerm(None, cell, items),))
         result = entrywise(ctx, "mul" if node.op == "*=" else "div", (own, value), node)
         ctx.builder.append(MatStore(cell, items, result.terms, span=node.span))
         return

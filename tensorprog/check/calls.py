@@ -46,7 +46,7 @@ MAX_PRIMES = 6
 MOST_EXPANDED = 10_000
 
 
-def call(ctx: Context, node: tree.Call) -> Value:
+def call(ctx: Context, node: tree.CallExpr) -> Value:
     binding = ctx.scope.lookup(node.func)
     if isinstance(binding, FunctionName):
         return _call_user(ctx, node, binding.definition)
@@ -66,13 +66,13 @@ def call(ctx: Context, node: tree.Call) -> Value:
     return handler(ctx, node)
 
 
-def _defined_later(ctx: Context, node: tree.Call) -> bool:
+def _defined_later(ctx: Context, node: tree.CallExpr) -> bool:
     """Whether the program defines a function of this name below the call."""
     place, span = ctx.later.get(node.func), node.func_span or node.span
     return node.func in ctx.functions and place is not None and span is not None and place > span
 
 
-def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
+def _unknown_function(ctx: Context, node: tree.CallExpr, binding: object) -> None:
     span = node.func_span or node.span
     if isinstance(binding, Poison):
         raise Abandon
@@ -91,7 +91,7 @@ def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
 # --- coordinatewise functions --------------------------------------------------------------------------------
 
 
-def _nonlinearity(ctx: Context, node: tree.Call) -> Value:
+def _nonlinearity(ctx: Context, node: tree.CallExpr) -> Value:
     arity(ctx, node, 1, f"{node.func}(x)")
     if node.primes > MAX_PRIMES:
         ctx.fail("TP401", f"`{node.func}` is differentiated at most {MAX_PRIMES} times", node.func_span or node.span,
@@ -100,7 +100,7 @@ def _nonlinearity(ctx: Context, node: tree.Call) -> Value:
     return coordinatewise(ctx, node.func, arg, node=node, order=node.primes)
 
 
-def _extremum(ctx: Context, node: tree.Call) -> Value:
+def _extremum(ctx: Context, node: tree.CallExpr) -> Value:
     """max(x, y, ...) and min(x, y, ...): of integers an integer, else coordinatewise; of one array, over its axis."""
     if not node.args:
         arity(ctx, node, 2, f"{node.func}(x, y)")
@@ -119,7 +119,7 @@ def _extremum(ctx: Context, node: tree.Call) -> Value:
     return result
 
 
-def _fold_array(ctx: Context, node: tree.Call, array: Var) -> Var:
+def _fold_array(ctx: Context, node: tree.CallExpr, array: Var) -> Var:
     """max, min, prod of a finite array: a loop over its axis."""
     if len(array.type.shape) != 1 or array.type.width:
         help = f"write `{node.func}(... for a in range(P))`, or give two arguments"
@@ -135,13 +135,13 @@ def _fold_array(ctx: Context, node: tree.Call, array: Var) -> Var:
     return ctx.builder.load(cell)
 
 
-def _clip(ctx: Context, node: tree.Call) -> Value:
+def _clip(ctx: Context, node: tree.CallExpr) -> Value:
     arity(ctx, node, 3, "clip(x, lo, hi)")
     x, low, high = (matrix_or_tensor(ctx, a) for a in node.args)
     return coordinatewise(ctx, "min", coordinatewise(ctx, "max", x, low, node=node), high, node=node)
 
 
-def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Var:
+def user_derivative(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef) -> Var:
     """phi'(x, ...): the derivative with respect to the first argument, by forward mode through the body."""
     if not node.args or node.primes > MAX_PRIMES:
         what = f"is differentiated at most {MAX_PRIMES} times" if node.args else "has no derivative: it has no argument"
@@ -172,7 +172,7 @@ def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> 
 # --- moments, products ---------------------------------------------------------------------------------------
 
 
-def _moment(ctx: Context, node: tree.Call) -> Var:
+def _moment(ctx: Context, node: tree.CallExpr) -> Var:
     arity(ctx, node, 1, "moment(x)")
     arg = tensor_of(ctx, node.args[0], "the argument of moment")
     if arg.type.width is None:
@@ -182,7 +182,7 @@ def _moment(ctx: Context, node: tree.Call) -> Var:
     return ctx.builder.moment(arg)
 
 
-def _dot(ctx: Context, node: tree.Call) -> Var:
+def _dot(ctx: Context, node: tree.CallExpr) -> Var:
     arity(ctx, node, 2, "dot(u, v)")
     values = [value_of(ctx, a) for a in node.args]
     if all(is_matrix(v) for v in values):
@@ -199,13 +199,13 @@ def _dot(ctx: Context, node: tree.Call) -> Var:
              help="numbers are multiplied by `*`, and a matrix is applied by `@`")
 
 
-def _outer(ctx: Context, node: tree.Call) -> Value:
+def _outer(ctx: Context, node: tree.CallExpr) -> Value:
     arity(ctx, node, 2, "outer(u, v)")
     left, right = (tensor_of(ctx, a, "an argument of outer") for a in node.args)
     return outer(ctx, left, right, node)
 
 
-def _array_sum(ctx: Context, node: tree.Call) -> Var:
+def _array_sum(ctx: Context, node: tree.CallExpr) -> Var:
     """sum(x) and mean(x) of a finite array, over all its axes; mean(h) of a vector is its moment."""
     arity(ctx, node, 1, f"{node.func}(... for a in range(P))")
     array = tensor_of(ctx, node.args[0])
@@ -222,7 +222,7 @@ def _array_sum(ctx: Context, node: tree.Call) -> Var:
     return ctx.builder.div(result, ctx.builder.from_int(count)) if node.func == "mean" else result
 
 
-def _array_prod(ctx: Context, node: tree.Call) -> Var:
+def _array_prod(ctx: Context, node: tree.CallExpr) -> Var:
     arity(ctx, node, 1, "prod(... for a in range(P))")
     return _fold_array(ctx, node, tensor_of(ctx, node.args[0]))
 
@@ -317,7 +317,7 @@ def _count(ctx: Context, loops: list, count_cell: Cell | None) -> Var:
 # --- the program's own functions -----------------------------------------------------------------------------
 
 
-def _call_user(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Value:
+def _call_user(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef) -> Value:
     if node.wrt:
         ctx.fail("TP402", f"`{node.func}` takes no `;` part", node.span, help="`;` belongs to ntk(f, g; U, W, V)")
     if len(node.args) != len(definition.params):
@@ -358,7 +358,7 @@ def _shared_key(ctx: Context, definition: tree.FuncDef, arguments: tuple) -> tup
     return id(definition), *names, id(ctx.builder.block), ctx.builder.stored
 
 
-def _call_library(ctx: Context, node: tree.Call) -> Value:
+def _call_library(ctx: Context, node: tree.CallExpr) -> Value:
     if node.wrt:
         ctx.fail("TP402", f"`{node.func}` takes no `;` part", node.span, help="`;` belongs to ntk(f, g; U, W, V)")
     if node.primes:
@@ -374,7 +374,7 @@ def _argument(ctx: Context, node: tree.Expr) -> Value | CellName | InputName:
     return ref if ref is not None else value_of(ctx, node)
 
 
-def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: tuple,
+def _inline(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef, arguments: tuple,
             around: Scope | None = None) -> Value:
     """The body of a function in the place of its call; it sees the names of `around`, the program's if None."""
     from tensorprog.check.functions import function_value

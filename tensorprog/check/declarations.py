@@ -247,7 +247,7 @@ def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type:
     ctx.scope.bind(name, CellName(cell), node.name.span)
 
 
-def _law(ctx: Context, node: tree.Law, of_matrix: bool) -> Law:
+def _law(ctx: Context, node: tree.LawExpr, of_matrix: bool) -> Law:
     laws, name = law_parameters(), node.name
     if name in ENSEMBLES and name not in LAWS and not of_matrix:
         ctx.fail("TP214", f"`{name}` is a law of width x width matrices", _start(node.span, len(name)),

@@ -50,7 +50,7 @@ _INT_OPERATORS = {"+", "-", "*", "//", "%", "**"}
 _ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow"}
 
 
-def arity(ctx: Context, node: tree.Call, count: int, usage: str) -> None:
+def arity(ctx: Context, node: tree.CallExpr, count: int, usage: str) -> None:
     """Refuse a call with another number of arguments."""
     if len(node.args) != count:
         ctx.fail("TP405", f"`{node.func}` takes {counted(count, 'argument')}, {len(node.args)} given", node.span,
@@ -104,13 +104,13 @@ def _value(ctx: Context, node: tree.Expr) -> Value:
     from tensorprog.check.calls import call, comprehension
 
     match node:
-        case tree.Number(value=value):
+        case tree.NumberExpr(value=value):
             return IntValue(IntLit(value)) if isinstance(value, int) else ctx.builder.const(rational(node))
         case tree.Name(id=name):
             return _name(ctx, name, node)
-        case tree.Index():
+        case tree.IndexExpr():
             return _index(ctx, node)
-        case tree.Transpose(base=base):
+        case tree.TransposeExpr(base=base):
             return transpose(ctx, value_of(ctx, base), node)
         case tree.Unary(op=op, operand=operand):
             return _unary(ctx, op, value_of(ctx, operand), node)
@@ -118,7 +118,7 @@ def _value(ctx: Context, node: tree.Expr) -> Value:
             return matmul(ctx, value_of(ctx, left), value_of(ctx, right), node)
         case tree.Binary():
             return _binary(ctx, node)
-        case tree.Call():
+        case tree.CallExpr():
             return call(ctx, node)
         case tree.IfExp():
             return _if_expression(ctx, node)
@@ -168,7 +168,7 @@ def _name(ctx: Context, name: str, node: tree.Expr) -> Value:
             ctx.unknown_name(name, node.span)
 
 
-def _index(ctx: Context, node: tree.Index) -> Value:
+def _index(ctx: Context, node: tree.IndexExpr) -> Value:
     binding = reference(ctx, node)
     if binding is not None:
         return read(ctx, binding, (), node)
@@ -195,7 +195,7 @@ def reference(ctx: Context, node: tree.Expr) -> CellName | InputName | None:
             if isinstance(binding, ParamName) and binding.name in ctx.data:
                 return CellName(ctx.data[binding.name])
             return binding if isinstance(binding, CellName | InputName) else None
-        case tree.Index(base=base, items=items):
+        case tree.IndexExpr(base=base, items=items):
             inner = reference(ctx, base)
             if inner is None:
                 return None
@@ -272,7 +272,7 @@ def _read_matrix(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.E
         ctx.fail("TP317", _rank_message(cell, len(items)), node.span,
                  help=f"write `{cell.display}[{', '.join('labcdefg'[: cell.rank])}]` for one of them" if cell.rank else
                       "entries and rows of a width x width matrix have no limit: apply it to a vector")
-    return MatrixValue(cell.type.rows, cell.type.cols, (MatrixTerm(None, cell, items),))
+    return MatrixValue(cell.matrix.rows, cell.matrix.cols, (MatrixTerm(None, cell, items),))
 
 
 def _rank_message(cell: Cell, given: int) -> str:
@@ -315,7 +315,7 @@ def _pick_type(ctx: Context, type: TensorType, items: tuple[Item, ...], node: tr
 
 def _read_family_slice(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.Expr) -> Var:
     """`f[t]` of a family f[t, a] of numbers: a finite array."""
-    if cell.type.width:
+    if cell.tensor.width:
         has = counted(cell.rank, "index", "indices")
         ctx.fail("TP319", f"`{cell.display}` is a family of vectors with {has}, and {len(items) or 'none'} given",
                  node.span, help="only families of numbers are sliced; use a loop or `sum(... for a in range(P))`")
@@ -323,7 +323,7 @@ def _read_family_slice(ctx: Context, cell: Cell, items: tuple[Item, ...], node: 
     if None in extents:
         ctx.fail("TP320", f"the extent of `{cell.display}` depends on data, so it cannot be sliced", node.span,
                  help="give it all its indices")
-    shape = _remaining_shape((*extents, *cell.type.shape), items)
+    shape = _remaining_shape((*extents, *cell.tensor.shape), items)
     return ctx.builder.load(cell, items, TensorType(None, shape))
 
 

@@ -47,7 +47,7 @@ def define(ctx: Context, node: tree.FuncDef) -> None:
 
 def _returns(body: tuple[tree.Statement, ...]) -> bool:
     last = body[-1] if body else None
-    if isinstance(last, tree.If):
+    if isinstance(last, tree.IfStmt):
         return all(_returns(b) for _, b in last.branches) and _returns(last.orelse)
     return isinstance(last, tree.Return)
 
@@ -88,7 +88,7 @@ def _body_value(ctx: Context, body: tuple[tree.Statement, ...]) -> Value:
     return _branches_value(ctx, last)
 
 
-def _branches_value(ctx: Context, node: tree.If) -> Var:
+def _branches_value(ctx: Context, node: tree.IfStmt) -> Var:
     """A final `if` whose every branch returns."""
     parts = [(bool_expr(ctx, c), body) for c, body in node.branches]
     results = []

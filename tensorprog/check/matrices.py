@@ -29,7 +29,7 @@ def add_matrices(ctx: Context, left: MatrixValue, right: MatrixValue, node: tree
     return MatrixValue(left.rows, left.cols, left.terms + right.terms)
 
 
-def transpose(ctx: Context, value: Value, node: tree.Transpose) -> Value:
+def transpose(ctx: Context, value: Value, node: tree.TransposeExpr) -> Value:
     match value:
         case MatrixValue(rows=rows, cols=cols, terms=terms):
             return MatrixValue(cols, rows, tuple(_transposed(t) for t in terms))
@@ -54,7 +54,7 @@ def _transposed(term: Term) -> Term:
     return OuterTerm(term.coef, term.right, term.left)
 
 
-def outer(ctx: Context, left: Var, right: Var, node: tree.Call) -> MatrixValue | Var:
+def outer(ctx: Context, left: Var, right: Var, node: tree.CallExpr) -> MatrixValue | Var:
     """outer(vector, vector) is a matrix; with a finite array it is a width x finite (finite x width) one."""
     match (left.type, right.type):
         case (TensorType(width=str(rows), shape=()), TensorType(width=str(cols), shape=())):

@@ -86,7 +86,7 @@ def _product(ctx: Context, left: MatrixValue, right: MatrixValue, node: tree.Exp
     return _function(ctx, term, left.rows, right.cols, node)
 
 
-def polar(ctx: Context, node: tree.Call) -> MatrixValue:
+def polar(ctx: Context, node: tree.CallExpr) -> MatrixValue:
     """polar(M): the matrix with the singular vectors of M, and 1 for its singular values that are not 0."""
     from tensorprog.check.expressions import arity, value_of
 
@@ -99,7 +99,7 @@ def polar(ctx: Context, node: tree.Call) -> MatrixValue:
     return _function(ctx, FunctionTerm(POLAR, (operand(ctx, matrix, node),)), matrix.rows, matrix.cols, node)
 
 
-def matrix_dot(ctx: Context, left: Value, right: Value, node: tree.Call) -> Var:
+def matrix_dot(ctx: Context, left: Value, right: Value, node: tree.CallExpr) -> Var:
     """The sum of the products of the entries of two matrices."""
     sides = [operand(ctx, as_matrix(ctx, v, node), node) for v in (left, right)]
     if sides[0].shape != sides[1].shape:
@@ -109,7 +109,7 @@ def matrix_dot(ctx: Context, left: Value, right: Value, node: tree.Call) -> Var:
     return ctx.builder.let(MatDot(*sides), SCALAR)
 
 
-def norm(ctx: Context, node: tree.Call) -> Var:
+def norm(ctx: Context, node: tree.CallExpr) -> Var:
     """norm(M): the root of the sum of the squares of the entries; of vectors and arrays as well."""
     from tensorprog.check.expressions import arity, as_tensor, value_of
     from tensorprog.check.matrices import total, width_dot

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from tensorprog.diagnostics import Reporter, Span
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, int_text, linear_form, loop_names
+from tensorprog.ir.places import placed
 from tensorprog.ir.program import (
     Accum,
     Cell,
     For,
-    If,
     Item,
     Let,
     Load,
@@ -62,7 +62,8 @@ def report_never_assigned(program: Program, reporter: Reporter) -> None:
     stores: dict[Cell, list[_Place]] = defaultdict(list)
     reads: list[tuple[Cell, _Place]] = []
     opaque: set[Cell] = set()
-    for statement, loops, guarded in _walk(program.body, (), False):
+    for at in placed(program.body):
+        statement, loops, guarded = at.statement, at.loops, at.guarded
         for cell, items in _stored(statement):
             stores[cell].append(_Place(items, loops, guarded, statement.span))
         if written(statement) is not None and not _stored(statement):
@@ -73,18 +74,6 @@ def report_never_assigned(program: Program, reporter: Reporter) -> None:
     for cell, place in reads:
         if cell not in opaque and stores[cell]:
             _check(cell, place, stores[cell], reporter)
-
-
-def _walk(body: tuple[Statement, ...], loops: tuple[For, ...],
-          guarded: bool) -> Iterator[tuple[Statement, tuple[For, ...], bool]]:
-    for statement in body:
-        yield statement, loops, guarded
-        match statement:
-            case For():
-                yield from _walk(statement.body, (*loops, statement), guarded)
-            case If(then=then, orelse=orelse):
-                yield from _walk(then, loops, True)
-                yield from _walk(orelse, loops, True)
 
 
 def _stored(statement: Statement) -> tuple[tuple[Cell, tuple[Item, ...]], ...]:

@@ -13,7 +13,7 @@ from tensorprog.syntax.unparse import expression as expression_text
 SAMPLE = "sample"
 
 
-def output(ctx: Context, node: tree.Output) -> None:
+def output(ctx: Context, node: tree.OutputStmt) -> None:
     for expression, alias in node.items:
         try:
             _output_item(ctx, expression, alias)
@@ -46,10 +46,10 @@ def _require_new_name(ctx: Context, name: str, span: Span | None) -> None:
 
 def _is_sample(ctx: Context, expression: tree.Expr) -> bool:
     """Whether this is a call of `sample`, and not of a function of that name that the program defines."""
-    return isinstance(expression, tree.Call) and expression.func == SAMPLE and ctx.scope.lookup(SAMPLE) is None
+    return isinstance(expression, tree.CallExpr) and expression.func == SAMPLE and ctx.scope.lookup(SAMPLE) is None
 
 
-def _sample(ctx: Context, call: tree.Call, name: str) -> Sample:
+def _sample(ctx: Context, call: tree.CallExpr, name: str) -> Sample:
     """Each vector in a cell of its own: they may be of different powers of n."""
     if not call.args or call.primes or call.wrt:
         ctx.fail("TP239", "`sample` takes one or more vectors", call.span, help="write `output sample(x, y) as joint`")

@@ -160,8 +160,9 @@ _POWERS = {
         "The limit keeps leading terms. Where these are 0 in every coordinate and meet the jump of `sign`, of `step` "
         "or of the derivative of `relu`, the value at finite width depends on what was dropped (TP III, Appendix E). "
         "So it does where a scalar tends to a jump, as the output of a network at initialization tends to 0, or to the "
-        "kink of `abs`, `relu` or `max` and a gradient is taken, or where the denominator of a quotient tends to 0: in "
-        "each network the fluctuation, of order 1/sqrt(n), decides. A run finds these, says where, and shows `no "
+        "kink of `abs`, `relu` or `max` and a gradient is taken, or where the denominator of a quotient tends to 0, or where "
+        "a vector vanishes as a difference, as u - moment(u*u)*u does: in each network the fluctuation, "
+        "of order 1/sqrt(n), decides. A run finds these, says where, and shows `no "
         "limit` instead of a number; an accuracy at initialization is the most frequent case.",
         "vector z : [n] ~ constant(1)\noutput moment(step(z - 1 + v/sqrt(n)))",
         "output moment(step(v/sqrt(n)))"),

@@ -257,7 +257,7 @@ class _Pilot:
     def _saves(self, bounds: np.ndarray, rank: float) -> bool:
         """Whether windows save enough work. What can be told without running them comes first."""
         count, (every, driving) = len(bounds) - 1, self.sizes
-        kernels = 2 * ENTRY * count * every * driving * self.windowed.form.states
+        kernels = ENTRY * count * every * driving * self.windowed.form.families
         vectors = VECTORS * every * (2 * count + bounds[0] - self.steps.start)
         left = (1.0 - SAVED) * self.exact_work(rank) - PILOT * (kernels + vectors)
         return left > 0 and not isinstance(self.windowed.analysis, str) and self._run(bounds, 0)[1] * rank <= left

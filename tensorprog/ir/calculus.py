@@ -141,7 +141,9 @@ def _tangent(builder: Builder, op: Elementwise, out: Var, tangents: dict[Var, Va
     total: Var | None = None
     for position, arg in enumerate(op.args):
         inner = tangents.get(arg)
-        outer = partial(builder, op, out, position) if inner is not None else None
+        if inner is None:
+            continue
+        outer = partial(builder, op, out, position)
         if outer is not None:
             term = builder.mul(outer, inner)
             total = term if total is None else builder.add(total, term)

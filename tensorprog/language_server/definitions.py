@@ -51,10 +51,10 @@ def _block(statements: tuple[tree.Statement, ...], region: Span | None) -> Itera
 
 def _statement(statement: tree.Statement, region: Span | None) -> Iterator[NameDefinition]:
     match statement:
-        case tree.For(var=var, var_span=span, body=body):
+        case tree.ForStmt(var=var, var_span=span, body=body):
             yield NameDefinition(var, span, "loop variable", region)
             yield from _block(body, region)
-        case tree.If(branches=branches, orelse=orelse):
+        case tree.IfStmt(branches=branches, orelse=orelse):
             for _, body in branches:
                 yield from _block(body, region)
             yield from _block(orelse, region)
@@ -72,7 +72,7 @@ def _comprehensions(node: object) -> Iterator[NameDefinition]:
     if isinstance(node, tuple):
         for item in node:
             yield from _comprehensions(item)
-    elif isinstance(node, tree.Node):
+    elif isinstance(node, tree.TreeNode):
         if isinstance(node, tree.Comprehension):
             yield from (NameDefinition(c.var, c.var_span, "loop variable", node.span) for c in node.clauses)
         for name in node.__dataclass_fields__:

@@ -69,8 +69,10 @@ class MatrixAdjoints:
     def _multiple(self, statement: Statement, term: MatrixTerm, bar: MatrixTerm) -> None:
         sweep = self.sweep
         if term.coef in self.active.vars:
+            # <bar, d(c M)> = <bar, M> dc + c <bar, dM>.
             plain = MatrixTerm(None, term.cell, term.items, term.transposed)
             sweep.contribute(term.coef, self._entries(bar).dot(bar, self._then(statement, plain)), SCALAR)
+        # The record has the products with the matrix itself, not those with its copy.
         if term.cell in sweep.recorder.records:
             name = term.cell.display
             sweep.reporter.error("TP425", f"a kernel with respect to `{name}` cannot follow this copy of it",
@@ -118,6 +120,7 @@ class MatrixAdjoints:
         for position, arg in enumerate(term.args):
             if not self._is_active(arg):
                 continue
+            # The matrix itself has the position 0: then no direction is taken out.
             others = [b for k, b in enumerate(directions) if k + 1 != position]
             self._add(arg, self._hidden(arg, FunctionTerm(POLAR_DIFFERENTIAL, (matrix, *others, bar))))
 

@@ -45,6 +45,7 @@ UNKNOWN: Jump = (0.0, True)
 
 def resolutions(limit: Program, env: Mapping[str, object]) -> dict[str, Jump]:
     """For each output that averages of something with jumps enter, how much it may jump."""
+    # Values of a law with atoms, as of `rademacher`, jump as those of `sign` do.
     found = _Jumps(_bounds(limit, env), {i.cell for i in limit.initials if i.law.name in LAWS and LAWS[i.law.name].atoms})
     statements = list(walk(limit.body))
     for _ in range(2):  # once more for what loops carry
@@ -127,6 +128,7 @@ def heavy(limit: Program, env: Mapping[str, object]) -> list[Span | None]:
                     found[statement.span] = None
             case Let(var=var, op=op) if var.type.width is not None:
                 bound = bounds.get(var)
+                # A bounded function cuts the tail off, as tanh(x)**4.
                 bounded = bound is not None and bound.high - bound.low < math.inf
                 powers[var] = 0.0 if bounded else _power(op, powers, cells, constants)
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
@@ -147,9 +149,11 @@ def _power(op: Op, powers: Mapping[Var, float], cells: Mapping[Cell, float], con
         case Elementwise(fn="square"):
             return 2 * args[0]
         case Elementwise(fn="pow"):
+            # Negative exponents count as bounded: `hypotheses` warns where the base can be zero.
             return args[0] * max(float(constants.get(op.args[1], 1.0)), 0.0)
         case Elementwise(fn="mul"):
             return sum(args)
+        # A quotient has the tail of its numerator where the denominator stays away from 0, which `hypotheses` asks for.
         case Elementwise(fn="div"):
             return args[0]
         case Elementwise(fn="log" | "sqrt"):

@@ -61,23 +61,27 @@ def hoist(program: Program) -> Program:
     fixed = _fixed(program)
     builder = Builder(used_names(program))
 
-    def block(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    def block(body: tuple[Statement, ...], around: tuple[str, ...]) -> tuple[Statement, ...]:
         found: list[Statement] = []
         for statement in body:
             # From the inside outwards: what is moved in front of an inner loop may move on.
-            statement = map_blocks(statement, block)
+            inner = (*around, statement.var) if isinstance(statement, For) else around
+            statement = map_blocks(statement, lambda b, inner=inner: block(b, inner))
             if isinstance(statement, For):
                 statement = spread(statement, fixed, builder)
-                before, statement = hoisted(statement, builder, lambda c, loop: c not in fixed and is_new(c, loop))
+                before, statement = hoisted(
+                    statement, builder, lambda c, loop: c not in fixed and is_new(c, loop), around
+                )
                 found += before
             found += () if statement is None else (statement,)
         return tuple(found)
 
-    return program.with_body(block(program.body))
+    return program.with_body(block(program.body, ()))
 
 
 def _fixed(program: Program) -> set[Cell]:
     """Outputs, declared objects, and what is touched outside of a single outermost statement."""
+    # What two outermost statements touch has to be there between them.
     counts = Counter(c for s in program.body for c in {c for t in walk((s,)) for c in touched(t)})
     shared = {c for c, count in counts.items() if count > 1}
     return {o.cell for o in program.outputs} | {i.cell for i in program.initials} | shared
@@ -108,6 +112,7 @@ def _local(inner: For, loop: For, fixed: set[Cell]) -> list[Cell]:
     everywhere = Counter(c for s in walk(loop.body) for c in touched(s))
     inside = Counter(c for s in walk(inner.body) for c in touched(s))
     zeroed = {s.cell for s in walk(inner.body) if isinstance(s, Zero)}
+    # Zeroing a family reaches beyond the iteration's own element.
     return [c for c in inside if inside[c] == everywhere[c] and c not in fixed and is_new(c, inner)
             and c in cells_written(inner.body) and not isinstance(c.type, MatrixType)
             and not (c.rank and c in zeroed)]
@@ -127,11 +132,15 @@ def _without_zeros(body: tuple[Statement, ...], cells: list[Cell], builder: Buil
     return tuple(found)
 
 
-def hoisted(loop: For, builder: Builder, is_new: Callable[[Cell, For], bool]) -> tuple[tuple[Statement, ...], For | None]:
-    """What a loop does in every iteration alike, and the rest of it; None if nothing is left."""
+def hoisted(
+    loop: For, builder: Builder, is_new: Callable[[Cell, For], bool], around: tuple[str, ...] = ()
+) -> tuple[tuple[Statement, ...], For | None]:
+    """What a loop does in every iteration alike, and the rest of it; None if nothing is left. Families that keep numbers are
+    new in every iteration of the loops `around`."""
     same = _same(loop, is_new)
-    split = _Split(same, builder)
+    split = _Split(same, builder, around)
     before, after = split.block(loop.body, ())
+    # A cell whose loop was split lives in the new loop of the first half.
     homes = {c: tuple(split.renamed.get(h, h) for h in c.home if h != loop.var) for c in same.cells}
     changes = {c: (replace(c, home=home), lambda items: items) for c, home in homes.items() if home != c.home}
     before, after = map_cells(before, changes), map_cells(after, changes)
@@ -169,6 +178,7 @@ def _same(loop: For, is_new: Callable[[Cell, For], bool]) -> _Same:
     vars = set(local)
     own = cells_written(loop.body)
     cells = {c for c in own if is_new(c, loop)}
+    # Of a cell that is written twice, a reader in between would see the last value once the loop is split.
     often = frozenset(c for c, count in Counter(written(s) for s, _ in flat).items() if count > 1)
     while True:
         size = len(vars) + len(cells)
@@ -225,8 +235,8 @@ _Sides = tuple[tuple[Statement, ...], tuple[Statement, ...]]
 class _Split:
     """Splits blocks; temporaries that are needed on both sides are kept in families over the loops around them."""
 
-    def __init__(self, same: _Same, builder: Builder):
-        self.same, self.builder = same, builder
+    def __init__(self, same: _Same, builder: Builder, around: tuple[str, ...]):
+        self.same, self.builder, self.around = same, builder, around
         self.renamed: dict[str, str] = {}
 
     def block(self, body: tuple[Statement, ...], loops: tuple[str, ...]) -> _Sides:
@@ -255,6 +265,7 @@ class _Split:
 
     def _renamed_loop(self, loop: For) -> For:
         """A loop with a variable of its own."""
+        # Both halves of a loop that is split stand in the program.
         name = self.builder.names.fresh(loop.var)
         self.renamed[loop.var] = name
         new = IntSym(name, "loop")
@@ -278,6 +289,7 @@ class _Split:
         if let.var in new:
             return
         var = Var(self.builder.names.fresh(let.var.name), let.var.type)
+        # Operands of what is computed again have to be on the first side, too.
         if self._is_cheap(let) and all(v in made for v in operands(let.op)):
             for v in operands(let.op):
                 self._again(made[v], loops, first, copies, made, new)
@@ -301,10 +313,11 @@ class _Split:
 
     def _kept(self, let: Let, items: tuple[IntExpr, ...], first: list[Statement]) -> Cell:
         """The family that keeps a temporary for all iterations."""
+        # The program may keep it by itself.
         for s in first:
             if isinstance(s, Store) and s.value is let.var and s.items == items and s.cell not in self.same.often:
                 return s.cell
-        cell = self.builder.cell(f"{let.var.name}_kept", let.var.type, len(items), display=let.var.name)
+        cell = self.builder.cell(f"{let.var.name}_kept", let.var.type, len(items), display=let.var.name, home=self.around)
         first.append(Store(cell, items, let.var, span=let.span))
         return cell
 

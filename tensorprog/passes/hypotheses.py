@@ -137,6 +137,7 @@ class ProgramBounds:
                 return Bound(0.0, 1.0, True)
             case "uniform":
                 return Bound(values[0], values[1], values[0] <= 0 <= values[1])
+        # Among them sparse ones: a product of a Gaussian and a number that is 0 or 1.
         return GAUSSIAN
 
     def _statement(self, statement: Statement) -> None:
@@ -168,6 +169,7 @@ class ProgramBounds:
             case IntSym(name=name) if name in self.loops:
                 loop = self.loops[name]
                 first, last = self._ends(loop.start), self._ends(loop.stop)
+                # One loop's bounds may depend on another one's variable: from its first start to its last stop.
                 return (first[0], last[1] - 1) if loop.step > 0 else (last[0] + 1, first[1])
             case IntBin(op="+", left=left, right=right):
                 (a, b), (c, d) = self._ends(left), self._ends(right)
@@ -211,6 +213,7 @@ class ProgramBounds:
         """Whether this is moment(x*x) - moment(x)**2 of a vector that is not one number."""
         if op.fn != "sub":
             return False
+        # Positive by Jensen's inequality: a layernorm divides by its root.
         whole, squared = (self.ops.get(a) for a in op.args)
         mean = self.ops.get(self._squared(squared))
         return (isinstance(whole, Moment) and isinstance(mean, Moment) and not self.vars[mean.arg].fixed
@@ -259,6 +262,7 @@ class ProgramBounds:
             case SumAxis():
                 return summed(args[0])
             case MatMul():
+                # W @ x is Gaussian, whatever bounds x; but zero of zero.
                 return args[0] if args[0] == constant(0.0) else GAUSSIAN
             case Place():
                 return joined(args[0], constant(0.0))

@@ -26,6 +26,7 @@ def _number(statement: Let, known: Mapping[Var, Fraction], env: Mapping[str, obj
     match statement.op:
         case Const(value=Fraction() as value):
             return value
+        # A computed constant is a float: short fractions stand for what was meant.
         case Const(value=value) if abs(value) < float("inf"):
             return Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
         case ParamRef(name=name) if name in env:

@@ -88,6 +88,7 @@ class _Leading:
         dropped = False
         args = []
         for arg in op.args:
+            # An exact zero has no power, and stays as it is.
             lower = self.powers[arg] is not None and self.powers[arg] != self.powers[var]
             dropped |= lower
             args.append(self._zero(arg.type, statement) if lower else arg)
@@ -147,6 +148,7 @@ class _Leading:
             return False
         if power == self.powers[cell]:
             return True
+        # Cells of the compiler's own collect gradients, where lower orders are lost by no mistake of the user's.
         if cell.role != "hidden":
             self.reporter.warn(
                 "TP509", f"this update of `{cell.display}` is of order {power_text(power)}, and `{cell.display}` of "
@@ -158,6 +160,7 @@ class _Leading:
     def _terms(self, cell: Cell, terms: tuple[Term, ...], statement: Statement) -> tuple[Term, ...]:
         if isinstance(statement, MatAccum):
             return tuple(t for t in terms if self._keeps(cell, term_power(self.powers, t), statement))
+        # An exact zero: all its terms are.
         if self.powers[cell] is None:
             return ()
         return tuple(t for t in terms if isinstance(t, FunctionTerm)  # alone in its matrix, and so of its power

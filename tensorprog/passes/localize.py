@@ -50,6 +50,8 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.rewrite import map_blocks
 
+# Indices and bounds are linear, so that a read before its store shows at sizes as small as these. Of their combinations
+# MAX_TRIALS are run, and of each MAX_STEPS statements.
 SMALL_SIZES = (1, 2, 3, 4)
 MAX_TRIALS = 64
 MAX_STEPS = 20_000
@@ -81,6 +83,7 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
             for cell in touched(s):
                 counts[cell] = counts.get(cell, 0) + 1
         for cell, count in counts.items():
+            # The innermost loop that a family is local to says most.
             confined = cell in candidates and count == uses[cell] and len(cell.home) < len(inner)
             if confined and _is_local(cell, statement):
                 found[cell] = replace(found.get(cell, cell), home=inner)
@@ -90,14 +93,17 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
 def _is_local(cell: Cell, loop: For) -> bool:
     """Whether every read in an iteration follows a store of the same iteration."""
     own = [s for s in walk(loop.body) if cell in touched(s)]
+    # Additions read what there was.
     if any(isinstance(s, GradStmt | KernelStmt | GradRecord | Accum) or not _plain(s, cell) for s in own):
         return False
     relevant = _slice(loop.body, cell)
     names = {s.name for s in _all_symbols(relevant)} | {loop.var}
+    # Of more symbols, 64 trials would see too few combinations.
     if not _linear(relevant) or len(names) > 6:
         return False
     # At most MAX_TRIALS of the combinations, evenly spread.
     trials = list(product(SMALL_SIZES, repeat=len(names)))[:: max(1, len(SMALL_SIZES) ** len(names) // MAX_TRIALS)]
+    # A list, as all loops of a trial spend the same budget.
     return all(_run(relevant, cell, dict(zip(sorted(names), trial)), set(), [MAX_STEPS]) for trial in trials)
 
 

@@ -98,9 +98,9 @@ def declared_names(program: Program) -> set[str]:
 
 def _exponent_names(expr: ConstExpr, inside: bool) -> set[str]:
     if expr.op == "param":
-        return {expr.leaf} if inside else set()
+        return {expr.name} if inside else set()
     if expr.op == "int":
-        return {s.name for s in symbols(expr.leaf)} if inside else set()
+        return {s.name for s in symbols(expr.integer)} if inside else set()
     return {n for k, a in enumerate(expr.args) for n in _exponent_names(a, inside or (expr.op == "**" and k == 1))}
 
 
@@ -116,12 +116,14 @@ def initial_power(program: Program, initial: Initial, env: Mapping[str, object])
         if isinstance(initial.cell.type, MatrixType):
             # A matrix sums n independent terms for each coordinate: n**(1/2) times an entry (TP IV, 7.1).
             return total(power, Fraction(1, 2))
+        # The first argument of `sparse_normal` is a probability, and no mean.
         return larger(power, None if law.name == "sparse_normal" or first == 0 else first_power)
     if law.name in ("uniform", "constant"):
         power: Power = None
         for value, e in scaled:
             power = larger(power, None if value == 0 else e)
         return power
+    # Laws without a scale, as signs.
     return Fraction(0)
 
 
@@ -213,6 +215,7 @@ class _Inference:
             case Const(value=value):
                 if isinstance(value, Fraction):
                     self.values[var] = value
+                # Neither zero nor infinity has an order.
                 return None if value == 0 or value in (float("inf"), float("-inf")) else Fraction(0)
             case ParamRef(name=name):
                 if name in self.env:
@@ -230,6 +233,7 @@ class _Inference:
                 return p[cell]
             case Elementwise():
                 return self._elementwise(op, [p[a] for a in op.args])
+            # A sum over n**2 products of entries, each of which is 1/n of its operator.
             case MatDot(left=left, right=right):
                 return total(p[left.cell], p[right.cell])
             case Contract(left=left, right=right):
@@ -296,6 +300,7 @@ class _Inference:
     def _pow(self, op: Elementwise | FunctionTerm, base: Power, exponent: Power) -> Power:
         if exponent:
             raise PowerError("TP503", "an exponent that grows or shrinks with n", "exponents do not depend on n")
+        # A base of order one to any power is of order one; zero to a positive one is zero.
         if not base:
             return base if base is None and self.values.get(op.args[1], 1) > 0 else Fraction(0)
         value = self._value(op.args[1])
@@ -401,6 +406,7 @@ def origin(program: Program, powers: Powers, start: Cell | Var) -> Span | None:
     constants = _constants(program)
     value: Var | Cell | None = start
     place: Span | None = start.span if isinstance(start, Cell) else None
+    # Once loops have fed it back, all that a power has reached looks like its cause.
     first = powers.first if (powers.first.get(start) or 0) > 0 else powers.of
     while value is not None and value not in seen:
         seen.add(value)
@@ -441,6 +447,7 @@ def _sources(statement: Statement) -> list[Var | Cell]:
             return [cell]
         case Let(op=MatMul(matrix=matrix, arg=arg)):
             return [matrix, arg]
+        # A positive power of a denominator makes the quotient smaller.
         case Let(op=Elementwise(fn="div", args=(numerator, _))):
             return [numerator]
         case Let(op=op):

@@ -217,8 +217,10 @@ class _Planner:
                 if gradient.scalar not in cells_written((statement,)):
                     continue
                 in_scope = {s.container.var for s in path[: depth + 1] if isinstance(s.container, For)}
+                # Indices by loops that have ended name no element.
                 if set().union(*map(loop_names, gradient.scalar_items), set()) - in_scope:
                     return None
+                # A loop that changes the variable, too, computes the scalar from other values of it.
                 if blocks(statement) and _changes(statement, gradient.wrt):
                     return None
                 anchor = (*path[:depth], PathStep(step.block, position, step.container))
@@ -228,6 +230,7 @@ class _Planner:
     def _distant_anchor(self, gradient: GradStmt, path: Path) -> tuple[Path, tuple, tuple] | None:
         """The one statement that stores the scalar, in other loops: the result is kept for each of its iterations."""
         stores = [s for s in walk(self.program.body) if written(s) is gradient.scalar]
+        # Of several stores, which one wrote the element is not known here.
         if len(stores) != 1 or not isinstance(stores[0], Store) or gradient.wrt_items:
             return None
         anchor = _find_path(self.program.body, stores[0])
@@ -259,6 +262,7 @@ class _Planner:
                 break
             loop = anchor[depth].container
             if isinstance(loop, For):
+                # Earlier iterations are about other values of the variable.
                 if _renewed(loop, wrt):
                     self._warn_older_paths(gradient, parts, anchor[:depth])
                     break
@@ -369,6 +373,7 @@ def _exposed(cell: Cell, inner: list[Statement], loop: For) -> bool:
         return False
     if written_first(tuple(inner), cell):
         return False
+    # Where all accesses have the loop's variable at one place, an iteration meets its own elements alone.
     symbol = IntSym(loop.var, "loop")
     accesses = [items for s in walk(loop.body) for items in access_indices(s, cell)]
     return not any(all(len(i) > p and i[p] == symbol for i in accesses) for p in range(cell.rank))

@@ -84,6 +84,7 @@ from tensorprog.powers.refusals import not_covered
 from tensorprog.powers.storage import Elements, mentions
 
 LATER = 2
+# What still changes after so many iterations grows in every one.
 MOST_ITERATIONS = 10
 
 
@@ -128,6 +129,7 @@ def decay_places(program: Program,
     for loop in (s for s in program.body if isinstance(s, For)):
         writes = {(s.cell, s.span) for s in walk(loop.body) if isinstance(s, Store | Accum | MatStore | MatAccum)}
         trained = {cell for cell, _ in writes & made_by}
+        # =| In the same loop as an update: what is written to an object before training is no decay.
         found |= {(cell, span) for cell, span in writes - made_by if cell in trained}
     return frozenset(found)
 
@@ -158,6 +160,7 @@ class Execution:
         self.numbers = known_numbers(program, env)
         bounds = ProgramBounds(program, env)
         bounds.solved()
+        # For minima: only of values that cannot be negative the smaller power is the minimum.
         self.nonnegative = {var for var, bound in bounds.vars.items() if bound is not None and bound.low >= 0}
         for bit, initial in enumerate(program.initials, FIRST_OBJECT):
             self._declare(initial, bit)
@@ -170,6 +173,7 @@ class Execution:
 
     def _declare(self, initial: Initial, bit: int) -> None:
         cell, power = initial.cell, initial_power(self.program, initial, self.env)
+        # Without a symmetric law there is no flip, and no bit: averages of the object do not vanish.
         value = ZERO if power is None else {1 << bit if self._is_symmetric(initial) else 0: units(power)}
         items = ("any",) * cell.rank
         if isinstance(cell.type, MatrixType):
@@ -240,6 +244,8 @@ class Execution:
         update, add = self.steps.is_update(statement), isinstance(statement, MatAccum)
         terms = [(t, self._matrix_term(t, statement.span)) for t in statement.terms]
         if update:
+            # `W = W - c*G`: W itself is no change. A multiple of it, as in `W = (1 - eta*decay)*W - c*G`, is W and a
+            # change of that size.
             kept = [not add and isinstance(t, MatrixTerm) and t.cell is cell and t.coef is None for t, _ in terms]
             terms = [(t, m if still else _also_moved(m) if isinstance(t, MatrixTerm) and t.cell is cell
                       else m.flagged(MOVED)) for still, (t, m) in zip(kept, terms)]
@@ -278,6 +284,7 @@ class Execution:
     def _branches(self, then: tuple[Statement, ...], orelse: tuple[Statement, ...]) -> None:
         """Both branches, each from what there was; then what either of them has left."""
         tensors, matrices = self.tensors.copy(), self.matrices.copy()
+        # A condition may be other in another iteration, so that either side may have been taken.
         self._block(then)
         after = self.tensors, self.matrices
         self.tensors, self.matrices = tensors, matrices
@@ -301,6 +308,7 @@ class Execution:
                 # After so many iterations, everything that settles has: a step or two after initialization.
                 self._mark_growing(before, after)
             before = after
+            # What this iteration has stored is an earlier one's from now on.
             self._leave(loop)
         del self.iterations[loop.var]
         self._leave(loop)
@@ -332,6 +340,7 @@ class Execution:
             case Elementwise():
                 return self._elementwise(op, [get(a) for a in op.args])
             case Contract(left=left, right=right):
+                # Its sum is over finite axes: finitely many terms, of which the largest decides.
                 return product(get(left), get(right))
             case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
                 found = self.matrix(matrix, items)
@@ -341,7 +350,9 @@ class Execution:
             case Moment(arg=arg):
                 return averaged(get(arg))
             case SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg):
+                # Finite axes, all of them: sums over the width are `Moment`.
                 return get(arg)
+            # What data and parameters are, they are at every width.
             case ParamRef() | FromInt() | InputRef():
                 return ONE
             case _:
@@ -359,11 +370,13 @@ class Execution:
             case "mul":
                 return product(*args)
             case "div":
+                # Of a quotient by what is zero nothing is known.
                 inverse = homogeneous(args[1], Fraction(-1), "none")
                 return product(args[0], inverse) if args[1] else flagged(args[0], UNSURE)
             case "pow":
                 return self._power(op, args[0])
             case "square" if op.order < 2:
+                # Its derivative is 2x.
                 return product(args[0], args[0]) if op.order == 0 else args[0]
             case "sqrt" if op.order == 0:
                 return homogeneous(args[0], Fraction(1, 2), "none")
@@ -398,11 +411,13 @@ class Execution:
         exponent = self.numbers.get(op.args[1])
         if exponent is None:
             return flagged(base, UNSURE)
+        # A square by its components: that of something odd is even, and does not vanish on average.
         return product(base, base) if exponent == 2 else homogeneous(base, exponent, "none")
 
     @staticmethod
     def _nonlinear(op: Elementwise, arg: Value) -> Value:
         function = NONLINEARITIES[op.fn]
+        # A derivative is taken to be other than zero at zero; where it is odd, its parity tells.
         constant = op.order > 0 or isfinite(function.at(0.0)) and not function.vanishes_at_zero
         if not arg:
             return ONE if constant else ZERO

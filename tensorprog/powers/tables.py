@@ -42,6 +42,7 @@ def table_3(entry: TrainableEntry) -> GaugeRow:
 
 def table_8(entry: TrainableEntry) -> GaugeRow:
     """The gauge in which all but width x width matrices have a spread that does not depend on n."""
+    # The spread becomes the multiplier.
     return entry.plain if entry.axes == 2 else entry.in_gauge(entry.plain.spread)
 
 
@@ -113,6 +114,7 @@ def _abc_title(found: Mup) -> str:
 def _abc_columns(found: Mup) -> Columns:
     values = [abc(e) for e in found.entries]
     return [("", [e.name for e in found.entries]),
+            # Under SGD there is no d.
             *((name, ["-" if k >= len(v) or v[k] is None else str(v[k]) for v in values])
               for k, name in enumerate("abcd") if any(k < len(v) for v in values))]
 

@@ -146,12 +146,14 @@ class Calculus:
         if power is None:
             return ZERO
         if isinstance(cell.type, MatrixType):
+            # The power of an operator is n**(1/2) times that of its entries.
             return {PowerTerm(ACTIVE, random=True): power - HALF}
         return {PowerTerm(ACTIVE): power}
 
     def run(self) -> None:
         """All statements, until nothing changes; then once more, so that every bound on updates is a final one."""
         statements = list(walk(self.program.body))
+        # A power gets from statement to statement in a round: what changes for longer feeds itself.
         for _ in range(len(statements) + 3):
             before = (dict(self.of), dict(self.solution.spreads), dict(self.solution.multipliers))
             self._round(statements)
@@ -160,6 +162,7 @@ class Calculus:
         else:
             self._undecided("powers of n that grow from iteration to iteration", None)
         if self.solving:
+            # Rounds in which spreads were still open have left bounds that are none.
             self.solution.updates.clear()
             self._round(statements)
 
@@ -189,6 +192,7 @@ class Calculus:
     def _write(self, cell: Cell, value: Value, span: Span | None) -> None:
         """A trainable object is what its unknowns say; what else is written to it are its updates."""
         if cell in self.trainable:
+            # In `W = W - eta*g` the object is no part of its update.
             update = {t: p for t, p in value.items() if all(u.cell is not cell for u in t.parts)}
             self.written[cell, span] = joined((self.written.get((cell, span), ZERO), update))
         else:
@@ -235,6 +239,7 @@ class Calculus:
         """What a cell holds: for a trainable object its unknowns."""
         if cell not in self.trainable:
             return self.of.get(cell, ZERO)
+        # Updates are outer products: only the initial entries are independent.
         matrix = isinstance(cell.type, MatrixType)
         return {PowerTerm(BARE, (Unknown(cell, part),), site, random=matrix and part == INITIAL): Fraction(0)
                 for part in (INITIAL, UPDATE)}
@@ -308,6 +313,7 @@ class Calculus:
         """The terms of a sum; a number beside what is made of gradients gets the power of that."""
         made = [(a.cell if isinstance(a, MatrixTerm) else a) in self.gradients for a in operands]
         if sum(made) != 1:
+            # Both or neither: gradients among themselves have their own powers.
             return args
         k = made.index(False)
         number, power = number_power(args[k]), self.power(args[1 - k])
@@ -374,6 +380,7 @@ class Calculus:
     def _known(self, term: PowerTerm, power: Fraction) -> Fraction:
         s = self.solution
         for unknown in term.parts:
+            # What is not determined yet counts as of order one.
             power += (s.spreads if unknown.part == INITIAL else s.updates).get(unknown.cell, Fraction(0))
         return power + s.multipliers.get(term.site, Fraction(0))
 
@@ -386,6 +393,7 @@ class Calculus:
             self._note_uses(value, exactly is not None)
         power = self.power({t: p for t, p in value.items() if not (self.solving and _updates(t))})
         updated = any(_updates(t) for t in value)
+        # An update is as large as its uses allow, with which they are of order one.
         if self.solving and updated:
             power = max(power, Fraction(0)) if power is not None else Fraction(0)
         if self.solving and exactly and power is not None and power < 0:
@@ -397,6 +405,7 @@ class Calculus:
         spreads = self.solution.spreads
         for term, power in value.items():
             open_ = [u.cell for u in term.parts if u.part == INITIAL and u.cell not in spreads]
+            # Initial entries are determined by what there is at initialization.
             if not open_ or _updates(term):
                 continue
             if len(set(open_)) > 1:
@@ -436,6 +445,7 @@ class Calculus:
                 continue
             rest = replace(term, parts=tuple(u for u in term.parts if u.part == INITIAL))
             before = self._known(rest, power)
+            # The factors that are updates share the room equally.
             bound = -before / len(parts)
             for unknown in parts:
                 if unknown.cell not in updates or bound < updates[unknown.cell]:

@@ -10,15 +10,19 @@ Widths of rows and columns over n are `ratios`: applied to x, a kernel gives `ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensorprog.runtime.cross import crossed
 from tensorprog.runtime.polar import polar_differential as polar_differential_of
 from tensorprog.runtime.sampling import Space
+
+if TYPE_CHECKING:  # it imports this module
+    from tensorprog.runtime.matrices import Matrix
 
 #: Arrays are float32: an entry's rounding is far below the error of an average over particles.
 ENTRY = np.float32
@@ -154,7 +158,7 @@ class Updates:
         if entries or any(not isinstance(part, Low) for _, part in self.parts):
             alone = len(self.parts) == 1 and isinstance(self.parts[0][1], Dense)
             return self if alone or not self.parts else self._with(((1.0, Dense(self.array())),))
-        count = sum(len(part.left) for _, part in self.parts)
+        count = sum(len(part.left) for _, part in self.parts if isinstance(part, Low))
         if len(self.parts) > 1 and count > 2 * self._rank + 8:
             return self.compressed(smallest)
         return self
@@ -209,16 +213,18 @@ class Updates:
         if len(lows) < 2:
             return self
         rest = tuple(entry for entry in self.parts if not isinstance(entry[1], Low))
-        return self._with((*rest, (1.0, self._with(tuple(lows)).factors())))
+        return self._with((*rest, (1.0, self._joined(lows))))
 
     def factors(self) -> Low | None:
         """The matrix as outer products; None if it is not made of these alone."""
-        if any(not isinstance(part, Low) for _, part in self.parts):
-            return None
-        if not self.parts:
+        lows = [(coef, part) for coef, part in self.parts if isinstance(part, Low)]
+        return self._joined(lows) if len(lows) == len(self.parts) else None
+
+    def _joined(self, lows: Sequence[tuple[float, Low]]) -> Low:
+        if not lows:
             return Low(np.zeros((0, self.rows.samples)), np.zeros((0, self.cols.samples)))
-        left = np.concatenate([coef * part.left for coef, part in self.parts])
-        return Low(left, np.concatenate([part.right for _, part in self.parts]))
+        left = np.concatenate([coef * part.left for coef, part in lows])
+        return Low(left, np.concatenate([part.right for _, part in lows]))
 
     def _singular(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(left, sizes, right), with sum_k sizes[k] outer(left[k], right[k]) the matrix, rows orthonormal in the mean."""
@@ -256,11 +262,11 @@ def _above(sizes: np.ndarray, smallest: float) -> np.ndarray:
     return sizes > smallest * sizes[0] if len(sizes) and sizes[0] > 0 else np.zeros(len(sizes), bool)
 
 
-def _is_random(matrix) -> bool:
+def _is_random(matrix: Updates | Matrix) -> bool:
     return not isinstance(matrix, Updates) and bool(matrix._parts()[0])
 
 
-def as_updates(matrix) -> Updates:
+def as_updates(matrix: Updates | Matrix) -> Updates:
     """A state of `runtime.matrices` without a random part, as outer products; others as they are."""
     if isinstance(matrix, Updates):
         return matrix
@@ -288,7 +294,7 @@ def product(left: Updates, right: Updates) -> Updates:
     shape = left.rows, right.cols, (left.ratios[0], right.ratios[1])
     one, other = left.factors(), right.factors()
     if one is not None and (other is None or len(one.left) <= len(other.left)):
-        found = Low(one.left, right.apply(one.right, transposed=True))
+        found: Low | Dense = Low(one.left, right.apply(one.right, transposed=True))
     elif other is not None:
         found = Low(left.apply(other.left), other.right)
     else:
@@ -341,10 +347,11 @@ def matrix_dot(left: Updates, right: Updates) -> float:
     if not _is_random(right):
         return _dot(as_updates(left), as_updates(right))
     low = as_updates(left).compressed(APPLIED, outer=True).factors()
+    assert low is not None, "compressed to outer products"
     return _applied_dot(low, right)
 
 
-def _applied_dot(low: Low, other) -> float:
+def _applied_dot(low: Low, other: Updates | Matrix) -> float:
     """The inner product of outer products with a matrix of `runtime.matrices`, or with another kernel."""
     applied = other.apply(low.right) / other.ratios[1]
     return other.ratios[0] * other.ratios[1] * float(np.sum(low.left * applied)) / low.left.shape[1]

@@ -52,6 +52,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
         return None
     powers = orders.powers()
     if any((powers[o.cell] or 0) > 0 for o in program.outputs):
+        # It raises what it reports: the limit is given up here, and the message is enough.
         with suppress(ProgramError):
             check_outputs(program, powers, reporter)
         return None
@@ -66,7 +67,9 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
         reporter.warn("TP509", f"this update of `{name}` is of order {power_text(power)}, and `{name}` of order "
                       f"{power_text(powers[statement.cell])}: it has no effect in the limit", statement.span,
                       help="no output's first term depends on it: multiply it by a power of n if it should")
+    # In training only numbers change: what they multiply is then computed once, in front of the loop.
     limit = _simplified(pull_numbers(_simplified(write(orders, needed))))
+    # What training does not change goes in front of its loop, where `superposed` looks for it.
     limit = _simplified(hoist(mark_parallel(limit)))
     limit, coefficients, on_vectors = superposed(limit, env)
     limit = _simplified(limit)

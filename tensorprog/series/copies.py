@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntSym, loop_names, substitute
+from tensorprog.ir.places import Placed
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -49,7 +50,7 @@ from tensorprog.passes.rewrite import (
     with_own_variables,
 )
 from tensorprog.series.coefficients import StepSource
-from tensorprog.series.linear import NONE, NotSuperposable, PlacedStatement, StateDependence, has_width
+from tensorprog.series.linear import NONE, NotSuperposable, StateDependence, has_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,10 @@ class Copier:
 
     # --- readings ---
 
-    def needed(self, at: PlacedStatement) -> set[Var | Cell]:
+    def needed(self, at: Placed) -> set[Var | Cell]:
         """What depends on states and is needed of the step for a reading, the states included."""
         region = self.linear.region(at)
+        # A cell may have several writers, as a zero and additions.
         writers: dict[Var | Cell, list[Statement]] = {}
         for statement in walk(region):
             if (value := defined(statement)) is not None:
@@ -84,6 +86,7 @@ class Copier:
         waiting: list[Var | Cell] = [at.var]
         while waiting:
             value = waiting.pop()
+            # What does not depend on states is read as it is.
             if value in found or not self.linear.kinds.get(value, NONE):
                 continue
             found.add(value)
@@ -95,14 +98,15 @@ class Copier:
                 waiting += [*reads(statement), *cells_read(statement)]
         return found
 
-    def states_of(self, at: PlacedStatement) -> list[Cell]:
+    def states_of(self, at: Placed) -> list[Cell]:
         """The states that a reading reads."""
         needed = self.needed(at)
         found = needed & self.linear.states
         self._require_unchanged(at, needed, found)
+        # By name, because the order of a set is another one in every process.
         return sorted(found, key=lambda c: c.name)
 
-    def _require_unchanged(self, at: PlacedStatement, needed: set[Var | Cell], states: set[Cell]) -> None:
+    def _require_unchanged(self, at: Placed, needed: set[Var | Cell], states: set[Cell]) -> None:
         """Between a state's load and the reading, nothing may change the state."""
         places, end = self.linear.places, self.linear.position(at.statement)
         loads = [k for k, p in enumerate(places) if isinstance(p.statement, Let) and p.var in needed
@@ -111,7 +115,7 @@ class Copier:
         if any(written(p.statement) in states for p in places[first:end]):
             raise NotSuperposable("a state that changes while it is read")
 
-    def reading(self, at: PlacedStatement, target: Cell) -> tuple[Statement, ...]:
+    def reading(self, at: Placed, target: Cell) -> tuple[Statement, ...]:
         """Statements that compute a reading in its loops and store it."""
         needed = self.needed(at)
 
@@ -121,7 +125,7 @@ class Copier:
                 return
             self._emit(statement, needed)
             if statement is at.statement:
-                items = tuple(self.names[loop.var] for loop in self.linear.context(at))
+                items = tuple(self.names[loop.var] for loop in self.linear.context(at.loops))
                 self.builder.append(Store(target, items, self.vars[statement.var], span=statement.span))
 
         return self._copied(self.linear.region(at), needed, emit)
@@ -138,6 +142,8 @@ class Copier:
         landings = {id(p.statement): p for p in source.landed[source.origin[state]]}
         # Where nothing is added up, the number is stored as it is, which makes for simpler equations.
         once = len(landings) == 1 and all(p.loops == at.loops for p in landings.values())
+        # Where all that a source adds has the same array x, vectors come first: sum_k <outer(v_k, x), S> = <sum_k v_k,
+        # S x>.
         common = None if once else self._common_array(source, state)
         kind = SCALAR if common is None else TensorType(state.type.width)
         total = None if once else builder.cell(f"{target.name}_sum", kind, home=home)
@@ -177,6 +183,7 @@ class Copier:
             if not entry:
                 return value
             if value.type.shape:
+                # Of a family of vectors, the entry's own is placed where the number would be.
                 value = builder.let(Pick(value, entry), replace(value.type, shape=()))
             return builder.let(Place(value, entry, var.type.shape), var.type)
         assert isinstance(op, Contract)
@@ -259,6 +266,8 @@ class Copier:
             return None
         made = [self.linear.makers[o.array].op for o in outers]
         inner = {loop.var for p in places for loop in p.loops} - {loop.var for loop in source.around}
+        # The array must not change from one addition to the next: nothing but indices of the source's own loops is in
+        # it.
         if any(op != made[0] or operands(op) for op in made) or inner & {
                 n for e in integers(Let(outers[0].array, made[0])) for n in loop_names(e)}:
             return None
@@ -306,6 +315,7 @@ class Copier:
                 self.vars[var] = self.builder.let(copy.op, var.type, var.name)
                 self._require_no_step(self.builder.block[-1])
             case Store(value=value) | Accum(value=value):
+                # An addition that other sources make, which have kernels of their own.
                 if isinstance(statement, Accum) and self.linear.kinds.get(value, NONE) and value not in kept:
                     return
                 made = map_indices(replace(statement, value=self._operand(value, kept)), self.names)
@@ -338,5 +348,6 @@ class Copier:
         names = {n for e in integers(statement) for n in loop_names(e)}
         if isinstance(statement, For):
             names = loop_names(statement.start) | loop_names(statement.stop)
+        # Its kernel would have to be taken anew at every step.
         if names & self.linear.steps:
             raise NotSuperposable("vectors that depend on the step")

@@ -91,6 +91,7 @@ def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
     Raises:
         Unfollowed: a nonlinearity of what blows up, or powers that keep growing.
     """
+    # Powers are those of the first width; another one has a ratio to it.
     base = program.widths[0].name if program.widths else None
     orders = Orders(program, None, {})
     orders.recipes = Recipes(orders.parts, known_numbers(program, env), base)
@@ -102,6 +103,7 @@ def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
         # A declared array without a width is the same for all coordinates: no average over them makes it vanish.
         symmetric = not is_finite(initial) and centred_variance(initial) is not None
         part = SeriesPart(power, bit if symmetric else 0)
+        # Bits are for objects with symmetric laws alone.
         bit <<= symmetric
         orders.initial[initial.cell] = part
         orders.series.setdefault(initial.cell, Series()).add(part)
@@ -176,5 +178,6 @@ def without_effect(orders: Orders, needed: NeededParts) -> Iterator[tuple[Accum 
     for statement in walk(orders.program.body):
         if isinstance(statement, Accum | MatAccum) and statement.cell.role != "hidden" and needed.of(statement.cell):
             parts = [r.part for recipes in orders.terms(statement) for r in recipes]
+            # A part that is too small to be followed has no home: it has no effect either.
             if parts and not any(orders.home(statement.cell, p) in needed.of(statement.cell) for p in parts):
                 yield statement, max(p.power for p in parts)

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 HALF = Fraction(1, 2)
+# A readout's average, which begins at n**(-1/2) of its argument, and one order more to spare: the outputs of
+# examples/kernel_regime.tp ask for parts down to 1/2 below the largest.
 #: Parts smaller than the largest by more than this are not followed.
 DEPTH = Fraction(3, 2)
+# In examples/kernel_regime.tp no value has more than two.
 #: Parts of one power that are kept apart; beyond it, they become one.
 MAX_APART = 4
 
@@ -42,6 +45,7 @@ class SeriesPart:
 
     def covers(self, other: SeriesPart) -> bool:
         """Whether all that is known of this part holds for the other."""
+        # What is not known of this part may be either in the other.
         return (self.power == other.power and not other.unsure & ~self.unsure
                 and self.odd == other.odd & ~self.unsure)
 

@@ -96,10 +96,12 @@ class Recipes:
     def _moment(self, arg: Var, var: Var) -> Iterator[TermRecipe]:
         for p in self.parts(arg):
             below = SeriesPart(p.power - HALF)
+            # A mean of n terms of mean zero, independent in the limit: a Gaussian of order n**(-1/2) (TP IV, H.4.1).
             if p.vanishes_on_average:
                 yield TermRecipe(below, ((arg, p),), lambda w, p=p: w.builder.let(Fluctuation(w.part(arg, p)), var.type))
             else:
                 yield TermRecipe(SeriesPart(p.power), ((arg, p),), lambda w, p=p: w.builder.let(Moment(w.part(arg, p)), var.type))
+                # The central limit theorem's fluctuation around a mean that is not zero, of the same relative order.
                 yield refusal(below, FINITE_WIDTH)
 
     # --- coordinatewise functions ---
@@ -129,6 +131,7 @@ class Recipes:
     def _sum(self, op: Elementwise, var: Var) -> list[TermRecipe]:
         left, right = op.args
         both = [p for p in self.parts(left) if p in self.parts(right)]
+        # `(h + d) - h` has no part of h's order: one that is zero would pass for the leading term and hide d.
         zero = {p for p in (*self.parts(left), *self.parts(right)) if self._cancels(op, var, p)}
         found = [TermRecipe(p, ((left, p), (right, p)), lambda w, p=p: w.builder.elementwise(
             op.fn, w.part(left, p), w.part(right, p))) for p in both if p not in zero]
@@ -218,6 +221,8 @@ class Recipes:
         known = [*self.parts(left), *self.parts(right)]
         if not known:
             return
+        # With the operands apart by their leading terms, as max(x0 + d, y0) = max(x0, y0) + step(x0 - y0) d.
+        # Of both operands: where only one has the largest power, the other is zero beside it.
         top = max(p.power for p in known)
         first, second = (tuple(p for p in self.parts(v) if p.power == top) for v in op.args)
         around = merged((*first, *second))
@@ -246,6 +251,7 @@ class Recipes:
         largest, lower = self._split(arg)
         if degree is None and largest and largest[0].power > 0:
             reject(op, largest[0].power)
+        # All parts vanish: the value at zero, unless the function or its derivative is zero there.
         if degree is not None and not largest:
             if op.order >= degree:
                 yield TermRecipe(ONE, (), lambda w: w.builder.elementwise(op.fn, w.builder.const(0, arg.type),
@@ -264,6 +270,8 @@ class Recipes:
             power = Fraction(0) if degree is None else (degree - op.order - m) * around.power
             value = through(SeriesPart(Fraction(0), around.odd, around.unsure), own)
             part = product((value, *steps)).scaled(power)
+            # A derivative that the program takes itself is zero almost everywhere beyond the last one; in a series it
+            # would meet a Dirac delta.
             if op.order + m > last_derivative(op.fn):
                 if m:
                     yield refusal(part, DELTA)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from tensorprog.diagnostics import ProgramError, Reporter
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, substitute
+from tensorprog.ir.places import Placed
 from tensorprog.ir.program import (
     SCALAR,
     Cell,
@@ -48,7 +49,7 @@ from tensorprog.passes.rewrite import in_loops, map_cells, map_indices, map_vars
 from tensorprog.passes.simplify import remove_unused
 from tensorprog.series.coefficients import StepSource, SumsAsNumbers, all_flows, sources_of
 from tensorprog.series.copies import Copier
-from tensorprog.series.linear import NotSuperposable, PlacedStatement, StateDependence, has_width
+from tensorprog.series.linear import NotSuperposable, StateDependence, has_width
 
 Kernels = dict[tuple[Var, StepSource, Cell], Cell]
 
@@ -79,6 +80,7 @@ class _Superposition:
 
     def _split(self, states: frozenset[Cell]) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
         """What does not depend on states, and the rest."""
+        # A loop that runs once, for `hoisted` to take apart.
         loop = For(self.builder.names.fresh("once"), IntLit(0), IntLit(1), 1, self.whole.body)
         fixed = {o.cell for o in self.whole.outputs} | {i.cell for i in self.whole.initials}
         before, rest = hoisted(spread(loop, fixed, self.builder), self.builder, lambda cell, _: cell not in states)
@@ -105,12 +107,14 @@ class _Superposition:
         names = frozenset(s.cell.name for s in numbers[: len(zeros)])
         found = remove_unused(replace(self.whole, body=(*made, *numbers)))
         own = {s.var for s in walk(numbers) if isinstance(s, Let) and has_width(s.var)}
+        # Something other than an average reads what training adds.
         if any(isinstance(s, Let) and s.var in own for s in walk(found.body)):
             raise NotSuperposable("vectors are left")
         return found, names
 
     def _limit_of(self, body: tuple[Statement, ...], kernels: tuple[Cell, ...]) -> tuple[Statement, ...]:
         """The statements with the kernels taken, as their limit."""
+        # Of its own: what fails here is no mistake of the user's, whose program has another way.
         reporter = Reporter(self.whole.source)
         outputs = tuple(Output(cell.name, cell) for cell in kernels)
         try:
@@ -133,7 +137,7 @@ class _Superposition:
         for var, source, state in kernels:
             if var not in reads:
                 at = self.readings[var]
-                reads[var] = builder.cell(f"{var.name}_read", var.type, len(self.linear.context(at)), role="user")
+                reads[var] = builder.cell(f"{var.name}_read", var.type, len(self.linear.context(at.loops)), role="user")
                 yield from self.copier.reading(at, reads[var])
             if (source, state) not in adds:
                 adds[source, state] = builder.cell(f"{state.name}_added", SCALAR, len(source.loops), role="user")
@@ -142,11 +146,11 @@ class _Superposition:
             yield from self._kernel(self._loops_of(self.readings[var]), reads[var], source, adds[source, state], state,
                                     target)
 
-    def _loops_of(self, at: PlacedStatement) -> tuple[For, ...]:
+    def _loops_of(self, at: Placed) -> tuple[For, ...]:
         """The loops around a reading within a step, and those over its entries."""
         axes = [For(f"{at.var.name}_{k}", IntLit(0), size, 1, ())
                 for k, size in enumerate(at.var.type.shape)]
-        return (*self.linear.context(at), *axes)
+        return (*self.linear.context(at.loops), *axes)
 
     def _kernel(self, loops: tuple[For, ...], read: Cell, source: StepSource, added: Cell, state: Cell,
                 target: Cell) -> tuple[Statement, ...]:
@@ -162,6 +166,8 @@ class _Superposition:
             number = builder.load(value, (), SCALAR)
             matrix, base = isinstance(state.type, MatrixType), self.whole.widths[0].name
             rows = state.type.rows if matrix else state.type.width
+            # Gradients by a vector have entries of order 1/n and n of them; by a matrix, the inner product over n**2
+            # entries is of order one as it is (TP II, Equation 10).
             if not matrix or rows != base:
                 number = builder.mul(builder.width(rows), number)
             if matrix and rows != base:
@@ -173,6 +179,7 @@ class _Superposition:
 def _without_clashes(body: tuple[Statement, ...], other: Program) -> tuple[Statement, ...]:
     """Statements with other names for temporaries, loops and hidden cells whose names another program has for others."""
     builder = Builder(used_names(other))
+    # Both went through the same passes, which name what they make in the same way.
     taken = names_used(other)
     shared = {c for s in walk(other.body) for c in touched(s)} | {i.cell for i in other.initials}
     cells = {c for s in walk(body) for c in touched(s)} - shared

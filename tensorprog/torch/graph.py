@@ -1,6 +1,7 @@
 """What a module computes, in a dozen operations on tensors whose axes are lists of factors.
 
-    input | param | buffer | number | noise                    the leaves; `noise` is 1 with probability `keep`, or 0
+    input | param | buffer | number | noise | position         the leaves; `noise` is 1 with probability `keep`, or 0;
+                                                               `position` is where an entry is on its axis, 0 to 1
     map fn (x, ...)                                            coordinatewise, with broadcasting
     contract (x, w) labels                                     a sum over the axes whose label the result lacks
     reduce fn (x) dims | softmax (x) dim                       over axes
@@ -52,6 +53,11 @@ class TracedValue:
     def width_count(self) -> int:
         """The number of its entries is of the order of n to this power."""
         return sum(widths(axis) for axis in self.axes)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it depends on no input, parameter or draw: a number, or a table of numbers."""
+        return self.op in ("number", "buffer", "position") or bool(self.attrs.get("table"))
 
     def leaves(self) -> tuple[Axis, ...]:
         """The factors of every axis."""

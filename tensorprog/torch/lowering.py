@@ -8,16 +8,19 @@ positions and tables of angles become buffers.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 
+from tensorprog.diagnostics import ProgramError
 from tensorprog.torch.axes import Axis, AxisError, Sizes, fresh, unify
 from tensorprog.torch.errors import SourceLine, module_error, place_of_stack
 from tensorprog.torch.graph import TracedGraph, TracedValue
 
+Tensors = tuple[torch.Tensor, torch.Tensor]
 Rule = Callable[..., "TracedValue | tuple[TracedValue, ...]"]
 RULES: dict[str, Rule] = {}
 
@@ -51,12 +54,22 @@ class Both:
 class Lowering:
     """One pass over the nodes, with what has been made so far."""
 
-    def __init__(self, widths: Sizes, exported: Sequence[torch.export.ExportedProgram]) -> None:
+    def __init__(
+        self,
+        widths: Sizes,
+        exported: Sequence[torch.export.ExportedProgram],
+        recorded: Callable[[int], GraphModule | None] = lambda width: None,
+    ) -> None:
+        """`recorded` gives how a module of a width computes its buffers, see `constants.recorded_buffers`."""
         self.widths = widths
         self.graph = TracedGraph()
         self._exported = exported
+        self._recorded = recorded
+        self._recordings: tuple[GraphModule | None, ...] | None = None
+        self._graph_modules = tuple(e.graph_module for e in exported)
+        self._constant = False
         self._made: dict[str, object] = {}
-        self._tensors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._tensors: dict[str, Tensors] = {}
         self._node: TracedNode | None = None
         self._counts: dict[str, int] = {}
 
@@ -110,10 +123,13 @@ class Lowering:
 
     def emit(self, op: str, args: Sequence[TracedValue], axes: Sequence[Axis], suffix: str = "", **attrs: object) -> TracedValue:
         """Add a value."""
+        # A parameter is declared in `__init__`; the line that says something is that of its first use.
         for arg in args:
             if arg.op == "param" and arg.place is None:
                 arg.place = self.place
         base = self._base(suffix)
+        if self._constant:
+            attrs["table"] = True
         value = TracedValue(op, tuple(args), tuple(axes), attrs, self._numbered(base), base, self.module, self.place)
         self.graph.values.append(value)
         return value
@@ -158,10 +174,11 @@ class Lowering:
                 outputs = [
                     a for a in _flat(self._converted(first.args[0], node.second.args[0])) if isinstance(a, TracedValue)
                 ]
+                # Of several outputs the first is the network's: others are caches and attention weights.
                 self.graph.output = outputs[0]
             case "get_attr":
                 pair = tuple(
-                    getattr(e.graph_module, n.target) for e, n in zip(self._exported, (first, node.second), strict=True)
+                    getattr(g, n.target) for g, n in zip(self._graph_modules, (first, node.second), strict=True)
                 )
                 self._made[first.name] = self.buffer(first.name, pair)
             case _:
@@ -172,6 +189,7 @@ class Lowering:
         signature = one.graph_signature
         axes = self.out_axes() if isinstance(_first(first.meta["val"]), torch.Tensor) else ()
         if first.name in signature.inputs_to_parameters:
+            # A parameter that nothing uses has no powers of n to be found.
             if not first.users:
                 return None
             value = TracedValue("param", (), axes, {}, signature.inputs_to_parameters[first.name])
@@ -179,7 +197,9 @@ class Lowering:
             return value
         buffers = signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
         if first.name in buffers:
-            return self.buffer(first.name, tuple(_stored(e, buffers[first.name]) for e in (one, two)))
+            pair = tuple(_stored(e, buffers[first.name]) for e in (one, two))
+            computed = self._computed_buffer(buffers[first.name], first.name, pair) if _is_table(pair) else None
+            return computed or self.buffer(first.name, pair)
         return self.emit("input", (), axes)
 
     def buffer(self, key: str, pair: tuple[torch.Tensor, torch.Tensor]) -> TracedValue:
@@ -189,15 +209,24 @@ class Lowering:
         return self.emit("buffer", (), axes, pair=tuple(t.detach() for t in pair))
 
     def _call(self, node: TracedNode) -> object:
-        first, second = node.first, node.second
+        first = node.first
         if first.target is operator.getitem:
-            made = self._made[first.args[0].name]
-            return made[first.args[1]] if isinstance(made, tuple) else made
-        if first.all_input_nodes and all(n.name in self._tensors for n in first.all_input_nodes) or _is_factory(first):
-            return self._folded(node)
+            source, part = first.args
+            made = self._made[source.name]
+            if f"{source.name}_{part}" in self._tensors:
+                self._tensors[first.name] = self._tensors[f"{source.name}_{part}"]
+            return made[part] if isinstance(made, tuple) else made
         name = _name_of(first.target)
+        # Checks of torch.export's own, which compute nothing.
         if name in ("_assert_tensor_metadata", "_guards_fn", "sym_constrain_range_for_size"):
             return None
+        if first.all_input_nodes and all(n.name in self._tensors for n in first.all_input_nodes) or _is_factory(first):
+            return self._constant_of(node)
+        return self._by_rule(node)
+
+    def _by_rule(self, node: TracedNode) -> object:
+        first, second = node.first, node.second
+        name = _name_of(first.target)
         if name not in RULES:
             raise self.refuse(
                 f"there is no rule for the operation `{name}`",
@@ -206,15 +235,76 @@ class Lowering:
         args = self._converted(first.args, second.args)
         return RULES[name](self, *args, **self._converted(first.kwargs, second.kwargs))
 
-    def _folded(self, node: TracedNode) -> object:
-        """A constant: the operation's value at both widths."""
-        results = [
-            n.target(*_with(n.args, self._tensors, i), **_with(n.kwargs, self._tensors, i))
-            for i, n in enumerate((node.first, node.second))
-        ]
+    # --- constants -------------------------------------------------------------------------------------------
+
+    def _constant_of(self, node: TracedNode) -> object:
+        """The operation's value at both widths; a table along an axis that grows is computed from positions, if it can
+        be."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results = [
+                n.target(*_with(n.args, self._tensors, i), **_with(n.kwargs, self._tensors, i))
+                for i, n in enumerate((node.first, node.second))
+            ]
         if not isinstance(results[0], torch.Tensor):
-            raise self.refuse("an operation on constants gives several results")
-        return self.buffer(node.first.name, tuple(results))
+            parts = [tuple(pair) for pair in zip(*results, strict=True)]
+            return tuple(self.buffer(f"{node.first.name}_{k}", pair) for k, pair in enumerate(parts))
+        pair = tuple(results)
+        if _is_table(pair):
+            computed = self._from_positions(node)
+            if computed is not None:
+                self._tensors[node.first.name] = pair
+                return computed
+        return self.buffer(node.first.name, pair)
+
+    def _from_positions(self, node: TracedNode) -> TracedValue | None:
+        """The operation by its rule, of what its arguments are made of; None, where there is no rule."""
+        if _is_factory(node.first) and _name_of(node.first.target) not in ("arange", "linspace"):
+            return None
+        kept, self._constant = self._constant, True
+        try:
+            found = self._by_rule(node)
+        # A rule may be for activations alone, or refuse: then the table stays one of numbers.
+        except (ProgramError, AxisError, TypeError):
+            return None
+        finally:
+            self._constant = kept
+        return found if isinstance(found, TracedValue) else None
+
+    def _computed_buffer(self, name: str, key: str, pair: Tensors) -> TracedValue | None:
+        """A buffer as what the module computes when it is made; None, if that gives other numbers."""
+        if self._recordings is None:
+            self._recordings = tuple(self._recorded(width) for width in self.widths)
+        if None in self._recordings:
+            return None
+        outputs = [next(n for n in g.graph.nodes if n.op == "output").args[0] for g in self._recordings]
+        if not all(isinstance(output.get(name), Node) for output in outputs):
+            return None
+        kept = self._node, self._graph_modules, self._made, self._tensors
+        self._graph_modules, self._made, self._tensors = self._recordings, {}, {}
+        try:
+            found = self._replayed([output[name] for output in outputs], pair)
+        finally:
+            self._node, self._graph_modules, self._made, self._tensors = kept
+        if found is not None:
+            self._tensors[key] = pair
+        return found
+
+    def _replayed(self, ends: list[Node], pair: Tensors) -> TracedValue | None:
+        """The value of two nodes of the recordings, and all before them, in this graph."""
+        orders = [_behind(end) for end in ends]
+        # The recordings of two widths may take other branches.
+        if [n.target for n in orders[0]] != [n.target for n in orders[1]]:
+            return None
+        for first, second in zip(*orders, strict=True):
+            self._node = TracedNode(first, second)
+            if first.op == "get_attr" or first.op == "call_function" and _name_of(first.target) in DRAWN:
+                return None
+            self._lower(self._node)
+        end = ends[0].name
+        # A recording whose numbers are not the buffer's has missed something: a seed, a file, a global.
+        same = end in self._tensors and all(map(torch.equal, self._tensors[end], pair))
+        return self._made[end] if same and self._made[end].op != "buffer" else None
 
     def _converted(self, a: object, b: object) -> object:
         match a:
@@ -223,6 +313,7 @@ class Lowering:
             case list() | tuple():
                 return [self._converted(x, y) for x, y in zip(a, b, strict=True)]
             case dict():
+                # Where numbers are kept does not matter to a program.
                 return {k: self._converted(a[k], b[k]) for k in a if k not in ("device", "pin_memory", "layout")}
         return a if a == b else Both(a, b)
 
@@ -232,6 +323,7 @@ def broadcast(values: Sequence[TracedValue]) -> tuple[Axis, ...]:
     rank = max((len(v.axes) for v in values), default=0)
     axes: list[Axis] = []
     for position in range(-rank, 0):
+        # An axis of size 1 has no factors, and is repeated.
         present = [v.axes[position] for v in values if len(v.axes) >= -position and v.axes[position]]
         for other in present[1:]:
             unify(present[0], other)
@@ -252,18 +344,35 @@ def _name_of(target: object) -> str:
     return packet.__name__ if packet is not None else getattr(target, "__name__", str(target))
 
 
+FACTORIES = frozenset("zeros ones full arange scalar_tensor eye linspace empty".split())
+
+
 def _is_factory(node: Node) -> bool:
     """Whether a node makes a tensor from nothing."""
-    return not node.all_input_nodes and _name_of(node.target) in (
-        "zeros",
-        "ones",
-        "full",
-        "arange",
-        "scalar_tensor",
-        "eye",
-        "linspace",
-        "empty",
-    )
+    return not node.all_input_nodes and _name_of(node.target) in FACTORIES
+
+
+#: Operations whose results are random, or not set at all.
+DRAWN = frozenset("normal normal_functional uniform rand randn randint randperm bernoulli empty new_empty rand_like randn_like".split())
+
+
+def _is_table(pair: Tensors) -> bool:
+    """Whether these are numbers, not all the same, along an axis that grows with the width."""
+    first, second = pair
+    if first.shape == second.shape or first.dtype == torch.bool or first.is_complex():
+        return False
+    return bool((first != first.flatten()[:1]).any() or (second != first.flatten()[:1]).any())
+
+
+def _behind(end: Node) -> list[Node]:
+    """A node and all that it is computed from, in the order of computation."""
+    found, todo = set(), [end]
+    while todo:
+        node = todo.pop()
+        if node not in found:
+            found.add(node)
+            todo += node.all_input_nodes
+    return [node for node in end.graph.nodes if node in found]
 
 
 def _stored(exported: torch.export.ExportedProgram, name: str) -> torch.Tensor:

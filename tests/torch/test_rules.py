@@ -23,23 +23,28 @@ WIDTH = 64
 def of_the_program(make, inputs, train=False):
     """The module of width 64, and its first and last output, by torch and by the program."""
     traced = trace(make, inputs, train=train)
-    shape = [size for size in traced.module(inputs).shape[1:] if size > 1]
+    inputs = traced.inputs
+    shape = [size for size in traced.module(*inputs).shape[1:] if size > 1]
     for component in ([0] * len(shape), [size - 1 for size in shape]):
         text = program_text(traced, component=component)
         head = text.split("\nfor a in range(P):\n    for c in range(P):")[0]
         module = tensorprog.compile(head + "\noutput f\n").torch_module(WIDTH)
         own = traced.make(WIDTH).train(train)
         fill(module, own, traced)
-        wanted = own(inputs).reshape(len(inputs), *shape)[(slice(None), *component)]
-        data = {"X": inputs.numpy(), **traced.tables}
+        wanted = own(*inputs).reshape(len(inputs[0]), *shape)[(slice(None), *component)]
+        given = {f"X{k + 1}" if k else "X": x.numpy() for k, x in enumerate(inputs)}
+        data = {**given, **traced.tables}
         yield module(**data)["f"].detach().numpy(), wanted.detach().numpy()
 
 
 def fill(module, own, traced):
     """The program's random objects get the entries of the module's parameters."""
-    single = trace(traced.make, traced.inputs[0][:1], traced.widths, traced.train)
+    single = trace(traced.make, tuple(x[:1] for x in traced.inputs), traced.widths, traced.train)
     names = ModuleNames(single)
     with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.startswith("position"):
+                parameter.copy_(torch.arange(len(parameter)) / len(parameter))
         for name, value in single.graph.params.items():
             tensor, declared = own.get_parameter(name), names.declared(name)
             if names.is_table(value):
@@ -92,6 +97,37 @@ def rotated(net, h, pairs):
     turned = a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()
     z = torch.stack(turned, -1).flatten(-2) if pairs else torch.cat(turned, -1)
     return (F.softmax(z @ z.transpose(-1, -2) / net.n, -1) @ h).mean(1)
+
+
+def turned(net, h, angles):
+    """Rotary positions whose frequencies grow in number with the head."""
+    cos, sin = (torch.cat([angles, angles], -1).cos(), torch.cat([angles, angles], -1).sin())
+    x = net.middle(h).unflatten(-1, (2, -1)).transpose(1, 2)
+    a, b = x.chunk(2, dim=-1)
+    z = x * cos + torch.cat([-b, a], -1) * sin
+    return (F.softmax(z @ z.transpose(-1, -2) / net.n, -1) @ x).transpose(1, 2).flatten(2).mean(1)
+
+
+def angles(length, size):
+    """Of rotary positions, [length, size/2]."""
+    frequencies = 100.0 ** -(torch.arange(0, size, 2).to(torch.get_default_dtype()) / size)
+    return torch.outer(torch.arange(length).to(torch.get_default_dtype()), frequencies)
+
+
+class Kept(nn.Module):
+    """A layer beside tables that are computed once: angles of heads, and sines and cosines in turn."""
+
+    def __init__(self, n, length=3):
+        super().__init__()
+        self.layer = nn.Linear(n, n)
+        self.register_buffer("angles", angles(length, n // 2))
+        waves = torch.zeros(length, n)
+        steps = torch.arange(length)[:, None] * torch.exp(torch.arange(0, n, 2) * (-3.0 / n))
+        waves[:, 0::2], waves[:, 1::2] = steps.sin(), steps.cos()
+        self.register_buffer("waves", waves)
+
+    def forward(self, x):
+        return self.layer(x)
 
 
 def masked(mask, **options):
@@ -159,6 +195,15 @@ CASES = {
     # attention
     "rotary positions": (net(lambda net, h: rotated(net, h, False), linear), SEQUENCES[:2, :3]),
     "rotary positions of pairs": (net(lambda net, h: rotated(net, h, True), linear), SEQUENCES[:2, :3]),
+    "angles of growing heads": (
+        net(lambda net, h: turned(net, h, angles(h.shape[1], h.shape[-1] // 2)), linear),
+        SEQUENCES[:2, :3],
+    ),
+    "angles in a buffer": (net(lambda net, h: turned(net, h, net.middle.angles), Kept), SEQUENCES[:2, :3]),
+    "sinusoidal positions": (
+        net(lambda net, h: torch.relu(net.middle(h + net.middle.waves[: h.shape[1]])).mean(1), Kept),
+        SEQUENCES[:2, :3],
+    ),
     "mask of numbers": (
         net(
             masked(lambda h: {"attn_mask": torch.zeros(5, 5).masked_fill(TRIANGLE, float("-inf"))}),

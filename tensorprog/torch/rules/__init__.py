@@ -7,7 +7,8 @@ from tensorprog.torch.rules import (
     pooling,
     recurrent,
     reductions,
+    tables,
     views,
 )
 
-__all__ = ["attention", "linear", "pointwise", "pooling", "recurrent", "reductions", "views"]
+__all__ = ["attention", "linear", "pointwise", "pooling", "recurrent", "reductions", "tables", "views"]

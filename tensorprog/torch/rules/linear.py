@@ -16,6 +16,7 @@ def contract(low: Lowering, x: TracedValue, w: TracedValue, x_labels: str, w_lab
     """An einsum of two tensors, one letter an axis; axes of one letter are made the same."""
     axes: dict[str, tuple] = {}
     for label, axis in zip(x_labels + w_labels, (*x.axes, *w.axes), strict=True):
+        # An axis of size 1 is broadcast.
         if axes.get(label) and axis:
             unify(axes[label], axis)
         axes[label] = axes.get(label) or axis
@@ -56,6 +57,11 @@ def matmul(low: Lowering, x: TracedValue, w: TracedValue) -> TracedValue:
     mine = batch[len(batch) - len(x.axes) + 2 :]
     theirs = batch[len(batch) - len(w.axes) + 2 :]
     return contract(low, x, w, mine + "xz", theirs + "zy", batch + "xy")
+
+
+@rule("outer", "ger")
+def _outer(low: Lowering, x: TracedValue, y: TracedValue) -> TracedValue:
+    return contract(low, x, y, "a", "b", "ab")
 
 
 @rule("baddbmm")
@@ -145,8 +151,37 @@ def _conv(
     return low.map("add", out, lifted)
 
 
+@rule("conv_transpose1d", "conv_transpose2d")
+def _conv_transpose(
+    low: Lowering,
+    x: TracedValue,
+    w: TracedValue,
+    bias: TracedValue | None = None,
+    stride: object = 1,
+    padding: object = 0,
+    _output_padding: object = 0,
+    groups: int | Both = 1,
+    dilation: object = 1,
+) -> TracedValue:
+    """The transpose of a convolution: each place gathers from those whose taps reach it."""
+    rank = len(w.axes) - 2
+    if groups != 1:
+        raise low.refuse("a transposed convolution in groups has no rule", "write it as one for each group")
+    windows = x
+    for k in range(rank):
+        windows = window(
+            low, windows, len(x.axes) - rank + k, low.out_sizes[k - rank], w.sizes[2 + k], _nth(stride, k),
+            _nth(padding, k), _nth(dilation, k), transposed=True,
+        )
+    batch = "b" if len(x.axes) == rank + 2 else ""
+    places, taps = letters(rank, "p"), letters(rank, "t")
+    out = contract(low, windows, w, batch + "c" + places + taps, "co" + taps, batch + "o" + places)
+    return out if bias is None else low.map("add", out, low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias"))
+
+
 def _same(taps: int, dilation: int) -> int:
     """How much padding="same" adds in front."""
+    # Of an odd number, torch adds the larger half behind.
     return dilation * (taps - 1) // 2
 
 
@@ -181,13 +216,16 @@ def window(
     stride: int,
     padding: int,
     dilation: int = 1,
+    transposed: bool = False,
 ) -> TracedValue:
-    """An axis as places, and a last axis of taps; outside of it there are zeros."""
+    """An axis as places, and a last axis of taps; outside of it there are zeros. Transposed, a place has the entries that reach
+    it by a tap."""
     if places[0] != places[1] or taps[0] != taps[1]:
         raise low.refuse("a convolution along an axis that grows with the width has no rule")
     axes = (*x.axes[:dim], fresh(places), *x.axes[dim + 1 :], fresh(taps))
     return low.emit(
-        "window", (x,), axes, "window", dim=dim, stride=stride, padding=padding, dilation=dilation, size=x.sizes[dim][0]
+        "window", (x,), axes, "window", dim=dim, stride=stride, padding=padding, dilation=dilation, size=x.sizes[dim][0],
+        transposed=transposed,
     )
 
 

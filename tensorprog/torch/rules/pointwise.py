@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from tensorprog.torch.graph import TracedValue
@@ -30,6 +32,7 @@ UNARY = {
     "tanh_": "tanh",
     "sigmoid_": "sigmoid",
 }
+# Operations that give the numbers that they get.
 SAME = (
     "contiguous",
     "clone",
@@ -109,7 +112,7 @@ def _rsub(low: Lowering, x: TracedValue, y: TracedValue | float | Both, alpha: f
 
 @rule("mul", "mul_")
 def _mul(low: Lowering, x: TracedValue, y: TracedValue | float | Both) -> TracedValue:
-    return low.map("mul", x, y)
+    return x if isinstance(y, int | float) and y == 1 else low.map("mul", x, y)
 
 
 @rule("div", "div_")
@@ -118,7 +121,9 @@ def _div(low: Lowering, x: TracedValue, y: TracedValue | float | Both) -> Traced
 
 
 @rule("pow", "pow_")
-def _pow(low: Lowering, x: TracedValue, exponent: object) -> TracedValue:
+def _pow(low: Lowering, x: TracedValue | float, exponent: object) -> TracedValue:
+    if isinstance(x, int | float) and x > 0 and isinstance(exponent, TracedValue):
+        return low.map("exp", low.map("mul", exponent, math.log(x), suffix="exponent"))
     if not isinstance(exponent, int | float):
         raise low.refuse("a power whose exponent is a tensor or depends on the width has no rule")
     return low.map("pow", x, suffix="", exponent=exponent)
@@ -180,6 +185,7 @@ def _elu(low: Lowering, x: TracedValue, alpha: float = 1.0, *_: object) -> Trace
 def _softplus(low: Lowering, x: TracedValue, beta: float = 1, threshold: float = 20) -> TracedValue:
     if beta != 1:
         raise low.refuse("softplus with a beta other than 1 has no rule")
+    # Above the threshold torch gives x itself: at 20, log(1 + exp(-20)) = 2e-9 less.
     return low.map("softplus", x)
 
 
@@ -218,3 +224,12 @@ def _filled(low: Lowering, x: TracedValue, *args: object, **options: object) -> 
 @rule("embedding")
 def _embedding(low: Lowering, table: TracedValue, ids: TracedValue, *_: object, **__: object) -> TracedValue:
     return low.emit("gather", (table, ids), (*ids.axes, *table.axes[1:]))
+
+
+@rule("_weight_norm", "_weight_norm_interface")
+def _weight_norm(low: Lowering, *_: object) -> TracedValue:
+    raise low.refuse(
+        "weights that are normalized by row have no rule",
+        "trace the plain layers: their tables and programs are those of the weights that are used "
+        "(`torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')` in the function that makes the module)",
+    )

@@ -90,6 +90,17 @@ def _slice(low: Lowering, x: TracedValue, dim: int = 0, start: object = 0, end: 
     return _section(low, x, dim, sections, 1)
 
 
+def slice_sections(
+    low: Lowering, x: TracedValue, dim: int, starts: tuple[int, int], ends: tuple[int, int]
+) -> list[TracedValue | None]:
+    """What is before a slice, None for the slice itself, and what is behind it; what is empty is left out."""
+    sizes = x.sizes[dim]
+    cuts = ((0, 0), starts, ends, sizes)
+    sections = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    whole = [k for k, section in enumerate(sections) if section != (0, 0)]
+    return [None if k == 1 else _section(low, x, dim, sections, k) for k in whole]
+
+
 def _every(low: Lowering, x: TracedValue, dim: int, cut: tuple, step: int) -> TracedValue:
     """Every `step`-th element of a growing axis, which becomes [the rest, step]."""
     starts, ends, sizes = cut
@@ -164,6 +175,7 @@ def _glu(low: Lowering, x: TracedValue, dim: int = -1) -> TracedValue:
 def cat(low: Lowering, parts: list[TracedValue], dim: int = 0) -> TracedValue:
     """Parts one after another along an axis, that are whole numbers of one block if the axis grows with the width."""
     rank = max(len(p.axes) for p in parts)
+    # torch skips empty tensors of one axis, with which lists of parts are begun.
     parts = [p for p in parts if len(p.axes) == rank]
     dim %= rank
     sections = [p.sizes[dim] for p in parts]
@@ -189,6 +201,7 @@ def _stack(low: Lowering, parts: list[TracedValue], dim: int = 0) -> TracedValue
 def _expand(low: Lowering, x: TracedValue, *_: object, **__: object) -> TracedValue:
     axes = list(low.out_axes())
     for k in range(1, len(x.axes) + 1):
+        # An axis that is not repeated stays the same one, with its factors.
         if sizes_of(x.axes[-k]) == sizes_of(axes[-k]):
             axes[-k] = x.axes[-k]
     return low.emit("expand", (x,), axes)
@@ -208,6 +221,18 @@ def repeated(low: Lowering, x: TracedValue, dim: int, counts: tuple[int, int]) -
     copies = fresh(counts)
     many = low.emit("expand", (lifted,), (*before, axis, copies, *after), "copies")
     return low.emit("view", (many,), (*before, (*axis, *copies), *after), "repeated")
+
+
+@rule("upsample_nearest1d", "upsample_nearest2d")
+def _upsample(low: Lowering, x: TracedValue, *_: object) -> TracedValue:
+    """Every place several times."""
+    rank = int(low.operation[-2])
+    for dim in range(len(x.axes) - rank, len(x.axes)):
+        (old, _), (new, _) = x.sizes[dim], low.out_sizes[dim]
+        if x.sizes[dim] != (old, old) or new % old:
+            raise low.refuse("upsampling by anything but a whole number has no rule")
+        x = repeated(low, x, dim, (new // old,) * 2)
+    return x
 
 
 @rule("repeat")
