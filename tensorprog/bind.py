@@ -12,6 +12,7 @@ import math
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from tensorprog.ir.constants import constant
 from tensorprog.ir.integers import IntExpr, IntSym, evaluate_int, int_text, symbols
 from tensorprog.ir.program import Initial, Input, MatrixType, Param, Program, Size
 
-Env = dict[str, object]
+Env = dict[str, Any]  # integers and numbers, and arrays for inputs: what it is tells the declaration
 
 # Of a float beyond this nobody knows which integer was meant: its neighbours are other numbers, all rounded to it.
 LARGEST_EXACT = 2**53
@@ -270,8 +271,10 @@ class _Binder:
         found = "strings" if raw.dtype.kind in "US" else f"entries of type {raw.dtype}"
         return self._bad_kind(declared, f"has {found} where numbers are needed", "convert it to an array of numbers")
 
-    def _bad_kind(self, declared: Input, what: str, advice: str) -> None:
+    def _bad_kind(self, declared: Input, what: str, advice: str) -> np.ndarray | None:
+        """No array, after saying why."""
         self.reporter.error("TP625", f"the input '{declared.name}' {what}", declared.span, help=advice)
+        return None
 
     def _has_axes(self, declared: Input, raw: np.ndarray) -> bool:
         if raw.ndim == len(declared.shape):
@@ -425,7 +428,8 @@ def _as_int(value: object) -> int | None:
     value = _scalar(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         return None
-    return int(value) if value == int(value) and abs(value) < 2**63 else None
+    whole = int(math.trunc(value))
+    return whole if value == whole and abs(whole) < 2**63 else None
 
 
 def _as_float(value: object) -> float | None:

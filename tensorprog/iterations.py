@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from typing import assert_never
@@ -28,6 +28,7 @@ from tensorprog.ir.integers import (
     OPERATIONS,
     BoolExpr,
     Comparison,
+    Environment,
     IntBin,
     IntChoice,
     IntExpr,
@@ -120,7 +121,7 @@ class Walker:
     """A program laid out in time, with the enumeration of its loops and the evaluation of its integer expressions."""
 
     program: Program
-    env: Mapping[str, object]
+    env: Environment
     reporter: Reporter = field(init=False)
     sites: list[StatementSite] = field(default_factory=list)
     ranges: dict[str, Interval] = field(default_factory=dict)
@@ -355,13 +356,14 @@ class GridEvaluator:
         for axis, (item, length) in enumerate(zip(items, array.shape, strict=True)):
             outside = np.less(item, 0) | np.greater_equal(item, length)
             if np.any(outside):
-                text = axis_text(axis, len(items))
-                self.report("TP601", outside, lambda i, item=item, length=length, text=text: (
-                    f"index {at(item, i)} is out of range for {text}the input '{name}', {indices_text(length)}"))
+                self._report_outside(outside, item, f"{axis_text(axis, len(items))}the input '{name}', {indices_text(length)}")
                 # The report is made; an index inside lets the rest of the expression be evaluated, and reported.
                 item = np.clip(item, 0, max(0, length - 1))
             inside.append(item)
         return array[tuple(inside)].astype(np.int64) if array.size else 0
+
+    def _report_outside(self, outside: np.ndarray, item: Column, place: str) -> None:
+        self.report("TP601", outside, lambda i: f"index {at(item, i)} is out of range for {place}")
 
     def condition(self, expr: BoolExpr) -> np.ndarray:
         match expr:

@@ -51,8 +51,7 @@ def draw(found: Classification, frame: str, path: str | os.PathLike[str]) -> Non
         raise mistake("TP715", f"a picture has two unknown exponents, and here are {len(names)}",
                       "write `tpc classify -a -1/2,0,1/2 -b 1/2,1/2,y -c x --plot region.png`")
     try:
-        axes = tuple(tuple(exponent(end) for end in axis.split(":")) for axis in frame.split(","))
-        (left, right), (low, high) = axes
+        (left, right), (low, high) = ([exponent(end) for end in axis.split(":")] for axis in frame.split(","))
         if not (left < right and low < high):
             raise ValueError("its ends are in the wrong order")
     except (ValueError, TypeError) as error:
@@ -60,7 +59,7 @@ def draw(found: Classification, frame: str, path: str | os.PathLike[str]) -> Non
     marked = _named_points(p, names)
     suffix = os.path.splitext(os.fspath(path))[1].lstrip(".") or "png"
     try:
-        write_whole(path, lambda file: plot_region(p, names, axes, file, marked, suffix))
+        write_whole(path, lambda file: plot_region(p, names, ((left, right), (low, high)), file, marked, suffix))
     except ValueError as error:
         raise mistake("TP715", str(error), "use .png, .pdf or .svg, and no other unknowns") from None
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Rational
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import sympy
 
-    Exponent = Fraction | sympy.Expr
-    Condition = bool | sympy.Basic
+    Exponent: TypeAlias = Fraction | sympy.Expr
+    Condition: TypeAlias = bool | sympy.Basic
 
 HALF = Fraction(1, 2)
 

@@ -21,6 +21,8 @@ from tensorprog.abc.parametrization import Parametrization
 if TYPE_CHECKING:
     import sympy
 
+    from tensorprog.abc.exponents import Exponent
+
 Point = tuple[Fraction, Fraction]
 
 
@@ -168,7 +170,7 @@ def plot_region(p: Parametrization, names: tuple[str, str], frame: tuple[Sequenc
     for name, point in (marked or {}).items():
         place = [float(exponent(v)) for v in point]
         axes.plot(*place, "ko", ms=5)
-        axes.annotate(name, place, textcoords="offset points", xytext=(6, 6))
+        axes.annotate(name, (place[0], place[1]), textcoords="offset points", xytext=(6, 6))
     axes.set(xlim=(left, right), ylim=(low, high), xlabel=names[0], ylabel=names[1],
              title=f"stable parametrizations, {p.depth} hidden layer" + "s" * (p.depth > 1))
     axes.legend(loc="best", fontsize="small")
@@ -188,13 +190,11 @@ def _kind(p: Parametrization, region: Region, start: Point, end: Point) -> str:
 
 def substituted(p: Parametrization, values: dict[str, object]) -> Parametrization:
     """The parametrization with unknowns replaced by numbers."""
-    def put(exponents: tuple | None) -> list | None:
-        if exponents is None:
-            return None
+    def put(exponents: tuple[Exponent, ...]) -> list[Exponent]:
         return [e if isinstance(e, Fraction) else e.subs({s: _rational(values[s.name]) for s in e.free_symbols
                                                           if s.name in values}) for e in exponents]
 
-    return Parametrization.of(put(p.a), put(p.b), put(p.c), put(p.d))
+    return Parametrization.of(put(p.a), put(p.b), put(p.c), None if p.d is None else put(p.d))
 
 
 def _rational(value: object) -> object:

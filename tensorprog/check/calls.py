@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial, reduce
+from typing import NoReturn
+
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.declarations import builtin_names
 from tensorprog.check.expressions import arity, as_tensor, reference, tensor_of, value_of
@@ -72,7 +75,7 @@ def _defined_later(ctx: Context, node: tree.CallExpr) -> bool:
     return node.func in ctx.functions and place is not None and span is not None and place > span
 
 
-def _unknown_function(ctx: Context, node: tree.CallExpr, binding: object) -> None:
+def _unknown_function(ctx: Context, node: tree.CallExpr, binding: object) -> NoReturn:
     span = node.func_span or node.span
     if isinstance(binding, Poison):
         raise Abandon
@@ -107,14 +110,11 @@ def _extremum(ctx: Context, node: tree.CallExpr) -> Value:
     values = [value_of(ctx, a) for a in node.args]
     if len(values) == 1:
         return _fold_array(ctx, node, as_tensor(ctx, values[0], node.args[0]))
-    if all(isinstance(v, IntValue) for v in values):
-        result = values[0].expr
-        for value in values[1:]:
-            result = int_bin(node.func, result, value.expr)
-        return IntValue(result)
-    values = [v if is_matrix(v) else as_tensor(ctx, v, a) for v, a in zip(values, node.args)]
-    result = values[0]
-    for other in values[1:]:
+    integers = [v.expr for v in values if isinstance(v, IntValue)]
+    if len(integers) == len(values):
+        return IntValue(reduce(partial(int_bin, node.func), integers))
+    result, *others = (v if is_matrix(v) else as_tensor(ctx, v, a) for v, a in zip(values, node.args))
+    for other in others:
         result = coordinatewise(ctx, node.func, result, other, node=node)
     return result
 
@@ -184,9 +184,9 @@ def _moment(ctx: Context, node: tree.CallExpr) -> Var:
 
 def _dot(ctx: Context, node: tree.CallExpr) -> Var:
     arity(ctx, node, 2, "dot(u, v)")
-    values = [value_of(ctx, a) for a in node.args]
-    if all(is_matrix(v) for v in values):
-        return matrix_dot(ctx, *values, node)
+    values = one, other = [value_of(ctx, a) for a in node.args]
+    if is_matrix(one) and is_matrix(other):
+        return matrix_dot(ctx, one, other, node)
     left, right = (as_tensor(ctx, v, a, "an argument of dot") for v, a in zip(values, node.args))
     if left.type.width and left.type.width == right.type.width and same_shape(left.type.shape, right.type.shape) \
             and (not left.type.shape or left.type.width_first == right.type.width_first):
@@ -292,7 +292,7 @@ _NEUTRAL = {"sum": 0, "mean": 0, "prod": 1, "max": float("-inf"), "min": float("
 def _emit_fold(ctx: Context, func: str, cell: Cell, loops: list, body: list, node: tree.Expr,
                count_cell: Cell | None = None) -> None:
     """The accumulator's neutral element, then the loops around the body."""
-    neutral = ctx.builder.const(_NEUTRAL[func], cell.type)
+    neutral = ctx.builder.const(_NEUTRAL[func], cell.tensor)
     ctx.builder.append(Store(cell, (), neutral, span=node.span))
     if count_cell is not None:
         ctx.builder.append(Store(count_cell, (), ctx.builder.const(0), span=node.span))

@@ -7,7 +7,7 @@ statement. It infers no powers of n and takes no gradients: those are passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tensorprog.check.context import Context
 from tensorprog.check.never_assigned import report_never_assigned
@@ -69,7 +69,7 @@ def _first_places(module: tree.Module) -> dict[str, Span | None]:
     return places
 
 
-def _end(statements: list[tree.Statement]) -> Span | None:
+def _end(statements: Sequence[tree.Statement]) -> Span | None:
     """The place after the last statement."""
     span = statements[-1].span if statements else None
     return span and Span(span.end_line, span.end_column, span.end_line, span.end_column)

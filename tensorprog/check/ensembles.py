@@ -51,7 +51,7 @@ def normal_of_same_variance(initial: Initial) -> Initial:
     if initial.law.name == "zero" or (variance := ensemble_of(initial).variance) is None:
         return initial
     args = initial.law.args
-    return replace(initial, law=Law("normal", (number(0, args), variance(args, initial.cell.type))), drawn=initial.law)
+    return replace(initial, law=Law("normal", (number(0, args), variance(args, initial.cell.matrix))), drawn=initial.law)
 
 
 def declare_symmetric(ctx: Context, node: tree.MatrixDecl, type: MatrixType, law: Law,

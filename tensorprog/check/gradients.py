@@ -34,6 +34,7 @@ from tensorprog.ir.program import (
     TensorType,
     Var,
     Variable,
+    single,
 )
 from tensorprog.syntax import tree
 
@@ -45,6 +46,7 @@ def grad(ctx: Context, node: tree.CallExpr) -> Value:
     wrt = reference(ctx, node.args[1])
     if isinstance(wrt, InputName) and wrt.name in ctx.data:
         whole = _gradient(ctx, node, scalar, items, CellName(ctx.data[wrt.name]))
+        assert isinstance(whole, Var), "an input is no matrix"
         return pick(ctx, whole, wrt.items, node.args[1])
     if not isinstance(wrt, CellName):
         _no_variable(ctx, node.args[1], wrt)
@@ -59,7 +61,7 @@ def grad(ctx: Context, node: tree.CallExpr) -> Value:
 
 def _gradient(ctx: Context, node: tree.CallExpr, scalar: Cell, items: tuple, wrt: CellName) -> Value:
     target = ctx.builder.cell(f"d_{wrt.cell.display}", wrt.cell.type, span=node.span, home=ctx.loop_names)
-    ctx.builder.append(GradStmt(target, scalar, items, wrt.cell, wrt.items, span=node.span))
+    ctx.builder.append(GradStmt(target, scalar, items, wrt.cell, single(wrt.items), span=node.span))
     if isinstance(target.type, MatrixType):
         return MatrixValue(target.type.rows, target.type.cols, (MatrixTerm(None, target, ()),))
     return ctx.builder.load(target)
@@ -158,7 +160,7 @@ def _variable(ctx: Context, node: tree.Expr) -> Variable:
         ctx.fail("TP412", f"`{cell.display}` is a family that the program assigns, and kernels are taken with respect "
                           "to declared families", node.span, notes=notes,
                  help="list the declared matrices and vectors that it is made of")
-    return Variable(cell, ref.items)
+    return Variable(cell, single(ref.items))
 
 
 def _kernel(ctx: Context, node: tree.CallExpr, kind: str, wrt: tuple[Variable, ...]) -> Var:
@@ -202,8 +204,9 @@ def _numbers_place(ctx: Context, node: tree.Expr, what: str) -> tuple[Cell, tupl
 
 def _missing_axes(ctx: Context, cell: Cell, items: tuple, node: tree.Expr) -> tuple[IntExpr, ...]:
     """The lengths of the axes of stored numbers that have no index yet."""
-    extents = [ctx.extent(cell, p) for p in range(len(items), cell.rank)]
-    if None in extents:
+    missing = range(len(items), cell.rank)
+    extents = [extent for p in missing if (extent := ctx.extent(cell, p)) is not None]
+    if len(extents) < len(missing):
         ctx.fail("TP320", f"the extent of `{cell.display}` depends on data, so that its kernel has no shape",
                  node.span, help="give it all its indices")
     return (*extents, *cell.tensor.shape[max(0, len(items) - cell.rank):])

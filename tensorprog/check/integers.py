@@ -47,13 +47,13 @@ def _what(ctx: Context, node: tree.Expr, value: Value) -> str:
 def _integer_help(ctx: Context, node: tree.Expr, value: Value, what: str) -> str:
     """What to write instead of a value that is not an integer."""
     binding = ctx.scope.lookup(node.id) if isinstance(node, tree.Name) else None
-    if isinstance(binding, ParamName):
+    if isinstance(node, tree.Name) and isinstance(binding, ParamName):
         return f"declare it as an integer: `param {node.id} : int = 10`"
     if isinstance(binding, WidthName):
         return "a sum over all coordinates is `dot(u, v)`, an average `moment(x)`"
     if isinstance(node, tree.Binary) and node.op == "/":
         return "integers are divided by `//`"
-    if isinstance(node, tree.Call) and node.func in ("argmax", "argmin"):
+    if isinstance(node, tree.CallExpr) and node.func in ("argmax", "argmin"):
         sign = "-" * (node.func == "argmin")
         return (f"`{node.func}` is a number, which indexes nothing; the entry of another array at that place is "
                 f"`sum(c[k]*accuracy({sign}f, k) for k in range(len(f)))`")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from functools import cache
+from typing import Any
 
 from tensorprog.check.context import Context
 from tensorprog.check.expressions import tensor_of, value_of
@@ -53,20 +54,26 @@ PARAMETERS = {
 
 @cache
 def _definitions() -> dict[str, tree.FuncDef]:
-    return {s.name.name: s for s in parse(Source("<library>", TEXT)).statements}
+    return {s.name.name: s for s in parse(Source("<library>", TEXT)).statements if isinstance(s, tree.FuncDef)}
 
 
 def library_scope(span: Span | None) -> Scope:
     """The names that a library function sees. Every mistake in its body is placed at the call, `span`."""
     scope = Scope()
     for name, definition in _definitions().items():
-        scope.bind(name, FunctionName(_placed(definition, span)))
+        scope.bind(name, FunctionName(_at(definition, span)))
     return scope
 
 
 def library_function(name: str, span: Span | None) -> tree.FuncDef:
     """The definition of a library function, as if it stood at `span`."""
-    return _placed(_definitions()[name], span)
+    return _at(_definitions()[name], span)
+
+
+def _at(definition: tree.FuncDef, span: Span | None) -> tree.FuncDef:
+    placed = _placed(definition, span)
+    assert isinstance(placed, tree.FuncDef)
+    return placed
 
 
 def _placed(node: object, span: Span | None) -> object:
@@ -75,8 +82,9 @@ def _placed(node: object, span: Span | None) -> object:
         return tuple(_placed(part, span) for part in node)
     if not isinstance(node, tree.TreeNode):
         return node
-    return replace(node, **{f.name: span if f.name == "span" or f.name.endswith("_span") else
-                            _placed(getattr(node, f.name), span) for f in fields(node)})
+    parts: dict[str, Any] = {f.name: span if f.name == "span" or f.name.endswith("_span") else
+                             _placed(getattr(node, f.name), span) for f in fields(node)}
+    return replace(node, **parts)
 
 
 def library_arguments(ctx: Context, node: tree.CallExpr) -> tuple[Value, ...]:

@@ -23,7 +23,7 @@ def output(ctx: Context, node: tree.OutputStmt) -> None:
 
 def _output_item(ctx: Context, expression: tree.Expr, alias: tree.Declared | None) -> None:
     name = alias.name if alias else _name(expression)
-    if _is_sample(ctx, expression):
+    if isinstance(expression, tree.CallExpr) and _is_sample(ctx, expression):
         sample = _sample(ctx, expression, name)
         _require_new_name(ctx, name, alias.span if alias else expression.span)
         ctx.samples.append(sample)
@@ -40,7 +40,7 @@ def _output_item(ctx: Context, expression: tree.Expr, alias: tree.Declared | Non
 
 
 def _require_new_name(ctx: Context, name: str, span: Span | None) -> None:
-    if any(o.name == name for o in (*ctx.outputs, *ctx.samples)):
+    if name in {*(o.name for o in ctx.outputs), *(s.name for s in ctx.samples)}:
         ctx.fail("TP233", f"two outputs are called `{name}`", span, help=f"name one of them: `output ... as {name}_2`")
 
 

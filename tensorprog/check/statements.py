@@ -121,8 +121,8 @@ def _if(ctx: Context, node: tree.IfStmt) -> None:
         checked = bool_expr(ctx, condition)
         branches.append((checked, _branch(ctx, body)))
     orelse = _branch(ctx, node.orelse)
-    for condition, body in reversed(branches):
-        orelse = (If(condition, body, orelse, span=node.span),)
+    for holds, statements in reversed(branches):
+        orelse = (If(holds, statements, orelse, span=node.span),)
     ctx.builder.append(orelse[0])
 
 

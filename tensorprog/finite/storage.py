@@ -10,19 +10,16 @@ import weakref
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from tensorprog.finite import operations
 from tensorprog.finite.indices import Indices
 from tensorprog.finite.initials import element_shape
-from tensorprog.finite.tape import GradientTape, TapeNode, gradient, plain
+from tensorprog.finite.tape import GradientTape, TapeNode, Value, gradient, plain
 from tensorprog.ir.program import Cell, GradStmt, KernelStmt, Program, walk
 
 Key = tuple[int, ...]
-#: What an element is depends on who runs the program: an array, a node of a tape, an array of another library.
-Value: TypeAlias = Any
 
 
 class Storage:

@@ -89,7 +89,8 @@ def _power(base: int, exponent: int) -> int:
     return base**exponent
 
 
-OPERATIONS: dict[str, Callable[[int, int], int]] = {
+#: Of integers, or of arrays of them.
+OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
@@ -100,7 +101,7 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "max": max,
 }
 
-COMPARISONS: dict[str, Callable[[int, int], bool]] = {
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
     "<": lambda a, b: a < b,

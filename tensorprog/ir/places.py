@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tensorprog.ir.program import BoolExpr, For, If, Let, Op, Statement, Var, blocks
+from tensorprog.ir.program import Assignment, BoolExpr, For, If, Let, Op, Statement, Var, blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,12 @@ class Placed:
         """The temporary that the statement defines."""
         assert isinstance(self.statement, Let)
         return self.statement.var
+
+    @property
+    def assignment(self) -> Assignment:
+        """The statement, where it writes an element."""
+        assert isinstance(self.statement, Assignment)
+        return self.statement
 
     @property
     def op(self) -> Op:

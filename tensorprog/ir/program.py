@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import TypeAlias
 
 from tensorprog.diagnostics import Source, Span
 from tensorprog.ir.integers import BoolExpr, IntExpr
@@ -475,6 +476,8 @@ class If:
     span: Span | None = field(default=None, compare=False, kw_only=True)
 
 
+#: Statements that write an element.
+Assignment: TypeAlias = Store | Accum | MatStore | MatAccum
 Statement = (Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | KernelStmt | GradRecord | GradAdd
              | GradDot | For | If)
 
@@ -775,6 +778,11 @@ def reads(statement: Statement) -> tuple[Var, ...]:
             return (coef,)
         case _:
             return ()
+
+
+def uses(statement: Statement) -> tuple[Var | Cell, ...]:
+    """The temporaries and the cells whose values a statement itself uses (not its nested blocks)."""
+    return (*reads(statement), *cells_read(statement))
 
 
 def names_used(program: Program) -> set[str]:

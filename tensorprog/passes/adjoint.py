@@ -232,8 +232,8 @@ class AdjointSweep:
         for cell in sorted(self.site.active.cells, key=lambda c: c.name):
             if cell in self.shadows or not self._lives_in(cell, loop):
                 continue
-            home = tuple(self.indices[h].name for h in cell.home if h in self.indices) or (var,)
-            shadow = self.builder.cell(f"{cell.display}_bar", self._here(cell.type), cell.rank, display=cell.display,
+            home = tuple(here.name for h in cell.home if isinstance(here := self.indices.get(h), IntSym)) or (var,)
+            shadow = self.builder.cell(f"{cell.display}_bar", self._type_here(cell), cell.rank, display=cell.display,
                                        home=home)
             self.shadows[cell] = shadow
             self.private.add(cell)
@@ -303,10 +303,12 @@ class AdjointSweep:
                     value = builder.mul(builder.from_int(substitute(size, self.indices)), value)
         return value
 
-    def _here(self, type: Type) -> Type:
+    def _type_here(self, cell: Cell) -> Type:
+        """The type of a cell's elements with its lengths in terms of the sweep's loops."""
+        return cell.type if isinstance(cell.type, MatrixType) else self._here(cell.type)
+
+    def _here(self, type: TensorType) -> TensorType:
         """A type of the forward pass with its lengths in terms of the sweep's loops."""
-        if isinstance(type, MatrixType):
-            return type
         return replace(type, shape=tuple(substitute(size, self.indices) for size in type.shape))
 
     def _fit(self, value: Var, type: TensorType) -> Var:
@@ -398,7 +400,7 @@ class AdjointSweep:
                 self._reverse_elementwise(op, var, bar)
             case Moment(arg=arg):
                 # moment(x) = sum(x)/n, so that its adjoint is divided by n.
-                inverse = self.builder.div(self.builder.const(1), self.builder.width(arg.type.width))
+                inverse = self.builder.div(self.builder.const(1), self.builder.width(arg.type.of_width))
                 self.contribute(arg, self.builder.mul(inverse, bar), arg.type)
             case Contract():
                 self._reverse_contract(op, self._fit(bar, var.type))
@@ -445,7 +447,9 @@ class AdjointSweep:
         loops = [builder.names.fresh("i") for _ in sizes]
         entries = tuple(IntSym(name, "loop") for name in loops)
         for position, entry in zip(sliced, entries, strict=True):
-            family[position] = int_bin("+", family[position].start or IntLit(0), entry)
+            item = family[position]
+            start = item.start if isinstance(item, Range) else None
+            family[position] = int_bin("+", start or IntLit(0), entry)
         rest = TensorType(type.width, type.shape[len(sliced):])
         with builder.nested() as body:
             value = builder.let(Pick(bar, entries), TensorType(bar.type.width, rest.shape)) if bar.type.shape else bar
@@ -500,7 +504,7 @@ class AdjointSweep:
                     # A family's element is stored once: its shadow then stays, as the gradient asked for.
                     # What the cell held before had no part in what is read after the store: its adjoint starts again
                     # from zero.
-                    zero = self.builder.const(0, shadow.type)
+                    zero = self.builder.const(0, shadow.tensor)
                     self.builder.append(Store(shadow, items, zero, span=statement.span))
                 self.contribute(value, bar, value.type)
             case Accum(cell=cell, items=items, value=value):

@@ -86,14 +86,14 @@ class MatrixAdjoints:
         """The adjoint of coef * outer(u, x), where `bar` is the adjoint matrix."""
         builder, sweep = self.builder, self.sweep
         left, right = term.left, term.right
-        coef_active = term.coef is not None and term.coef in self.active.vars
+        coef = term.coef if term.coef in self.active.vars else None
         # <bar, d(c u x.T)> = c <bar x, du> + c <bar.T u, dx> + <u, bar x> dc.
-        if left in self.active.vars or coef_active:
+        if left in self.active.vars or coef is not None:
             applied = builder.let(MatMul(bar, (), False, sweep.fetch(right)), left.type)
             sweep.contribute(left, self._scaled(term.coef, applied), left.type)
-            if coef_active:
+            if coef is not None:
                 product = builder.mul(sweep.fetch(left), applied)
-                sweep.contribute(term.coef, product, TensorType(left.type.width))
+                sweep.contribute(coef, product, TensorType(left.type.width))
         if right in self.active.vars:
             applied = builder.let(MatMul(bar, (), True, sweep.fetch(left)), right.type)
             sweep.contribute(right, self._scaled(term.coef, applied), right.type)
@@ -116,8 +116,8 @@ class MatrixAdjoints:
     def _polar(self, statement: Statement, term: FunctionTerm, bar: MatrixTerm) -> None:
         """Of a differential of the polar factor (of order 0: that itself), which is symmetric in its directions and what it is
         multiplied with: for a direction, the adjoint is put in its place; for the matrix, the order is one more."""
-        matrix, *directions = (self._then(statement, a) for a in term.args)
-        for position, arg in enumerate(term.args):
+        matrix, *directions = (self._then(statement, a) for a in term.matrices)
+        for position, arg in enumerate(term.matrices):
             if not self._is_active(arg):
                 continue
             # The matrix itself has the position 0: then no direction is taken out.
@@ -125,7 +125,7 @@ class MatrixAdjoints:
             self._add(arg, self._hidden(arg, FunctionTerm(POLAR_DIFFERENTIAL, (matrix, *others, bar))))
 
     def _product(self, statement: Statement, term: FunctionTerm, bar: MatrixTerm) -> None:
-        left, right = term.args
+        left, right = term.matrices
         # <bar, d(L R)> = <bar R.T, dL> + <L.T bar, dR>.
         if self._is_active(left):
             factor = _turned(self._then(statement, right))
@@ -150,7 +150,9 @@ class MatrixAdjoints:
             if isinstance(arg, Var):
                 self.sweep.contribute(arg, entries.dot(bar, factor), SCALAR)
             else:
-                self._add(arg, entries.mul(bar, factor))
+                product = entries.mul(bar, factor)
+                assert isinstance(product, MatrixTerm), "a matrix times something is one"
+                self._add(arg, product)
 
     # --- matrices ---
 

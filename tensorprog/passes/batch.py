@@ -57,7 +57,7 @@ class _Uses:
 
 
 def _uses(body: tuple[Statement, ...]) -> _Uses:
-    return _Uses(Counter(c for s in walk(body) for c in cells_read(s)), Counter(written(s) for s in walk(body)))
+    return _Uses(Counter(c for s in walk(body) for c in cells_read(s)), Counter(c for s in walk(body) if (c := written(s)) is not None))
 
 
 def _block(body: tuple[Statement, ...], uses: _Uses) -> tuple[Statement, ...]:

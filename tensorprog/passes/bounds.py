@@ -89,7 +89,8 @@ def _apply(fn: str, args: list[Bound], sign: int, problems: Problems) -> Bound:
         case "mul" if sign:
             return replace(_of_one_sign(product(*args), sign), fixed=fixed)
         case _ if fn in NONLINEARITIES:
-            return replace(NONLINEARITIES[fn].bound(*args, problems), fixed=fixed)
+            (arg,) = args
+            return replace(NONLINEARITIES[fn].bound(arg, problems), fixed=fixed)
     return replace(_TOTAL[fn](*args), fixed=fixed)
 
 
@@ -133,7 +134,8 @@ def _quotient(a: Bound, b: Bound, problems: Problems) -> Bound:
 
 def _reciprocal(b: Bound) -> Bound:
     if b.low > 0 or b.high < 0:
-        return Bound(*sorted((1 / b.low, 1 / b.high)), False)
+        low, high = sorted((1 / b.low, 1 / b.high))
+        return Bound(low, high, False)
     # exp(-x**2) has a reciprocal that grows as exp(x**2); of powers, it is the bottom that grows.
     size = (b.size[0], 0.0)
     return Bound(0.0 if b.low >= 0 else -inf, 0.0 if b.high <= 0 else inf, False, size, size)

@@ -122,8 +122,8 @@ class _Kernels:
 def used_names(program: Program) -> Names:
     """Names that new cells and temporaries must not take."""
     names = Names()
-    for declared in (*program.widths, *program.sizes, *program.params, *program.inputs):
-        names.fresh(declared.name)
+    for name in (*(w.name for w in program.widths), *(d.name for d in program.declared)):
+        names.fresh(name)
     for initial in program.initials:
         names.fresh(initial.cell.name)
     for statement in walk(program.body):
@@ -168,7 +168,7 @@ def _read_result(gradient: GradStmt, result: Cell, site: GradientSite, names: Na
         return [MatStore(gradient.target, (), (MatrixTerm(None, result, items),), span=gradient.span)]
     builder = Builder(names)
     builder.span = gradient.span
-    value = builder.let(Load(result, items), gradient.target.type, gradient.target.name)
+    value = builder.let(Load(result, items), gradient.target.tensor, gradient.target.name)
     return [*builder.block, Store(gradient.target, (), value, span=gradient.span)]
 
 
@@ -179,7 +179,7 @@ def _keep_whole(program: Program, gradient: GradRecord, result: Cell, names: Nam
     extents = next((i.extents for i in program.initials if i.cell is gradient.wrt), ())
     loops = [names.fresh("i") for _ in extents]
     items = tuple(IntSym(var, "loop") for var in loops)
-    value = builder.let(Load(result, items), gradient.wrt.type, gradient.target.name)
+    value = builder.let(Load(result, items), gradient.wrt.tensor, gradient.target.name)
     body = (*builder.block, Store(gradient.target, (*gradient.scalar_items, *items), value, span=gradient.span))
     return list(over_elements(loops, extents, body, gradient.span))
 

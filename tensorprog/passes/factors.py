@@ -27,6 +27,7 @@ from tensorprog.ir.program import (
     Zero,
     cells_read,
     reads,
+    single,
     walk,
 )
 from tensorprog.passes.regions import GradientSite
@@ -121,19 +122,20 @@ class Recorder:
     def contraction(self, arg: Var, left: Var, right: Var) -> None:
         """`outer(left, right)`, of a vector and a finite array, is a term of the gradient with respect to `arg`."""
         load = self._loads[arg]
-        self._keep(self.records[load.cell], load.items, left, right)
+        self._keep(self.records[load.cell], single(load.items), left, right)
 
     def _keep(self, record: GradientRecord, items: tuple[IntExpr, ...], left: Var, right: Var) -> None:
         builder, scalar_items = self.builder, record.statement.scalar_items
         # A term for each iteration of the sweep's loops: their counters are indices beside the scalar's.
         key = tuple(step.counter for step in self.nest if isinstance(step, LoopStep))
-        cells = []
-        for side, value in (("left", left), ("right", right)):
+
+        def kept(side: str, value: Var) -> Cell:
             name = f"{record.statement.target.name}_{side}"
             cell = builder.cell(name, value.type, len(scalar_items) + len(key), home=record.statement.target.home)
             builder.append(Store(cell, scalar_items + key, value, span=builder.span))
-            cells.append(cell)
-        record.outers.append(Outer(*cells, items, tuple(self.nest)))
+            return cell
+
+        record.outers.append(Outer(kept("left", left), kept("right", right), items, tuple(self.nest)))
 
 
 def _of_width(builder: Builder, value: Var, width: str) -> Var:

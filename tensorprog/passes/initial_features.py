@@ -38,6 +38,7 @@ from tensorprog.ir.program import (
     Var,
     cells_read,
     cells_written,
+    defined,
     names_used,
     operands,
     reads,
@@ -146,7 +147,9 @@ class _Search:
         return any(v in self.depends for v in (*reads(statement), *cells_read(statement)))
 
     def _mark(self, statement: Statement) -> None:
-        self.depends.add(statement.var if isinstance(statement, Let) else written(statement))
+        made = defined(statement)
+        if made is not None:
+            self.depends.add(made)
 
     # --- terms ---
 

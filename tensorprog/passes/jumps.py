@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.build import Builder, Names
@@ -178,9 +179,8 @@ def _with_nudges(body: tuple[Statement, ...], loops: tuple[For, ...], moments: M
     made: list[Statement] = []
     for statement in body:
         inner = (*loops, statement) if isinstance(statement, For) else loops
-        statement = map_blocks(statement,
-                               lambda block, inner=inner: _with_nudges(block, inner, moments, builder, params))
-        if isinstance(statement, Let) and statement.var in moments:
+        statement = map_blocks(statement, partial(_with_nudges, loops=inner, moments=moments, builder=builder, params=params))
+        if isinstance(statement, Let) and isinstance(statement.op, Moment) and statement.var in moments:
             with builder.nested() as block:
                 exact = builder.let(statement.op, statement.var.type)
                 # Incommensurable frequencies, so that iterations and moments are nudged independently.
@@ -229,7 +229,7 @@ def _with_probes(body: tuple[Statement, ...], loops: tuple[For, ...], scalars: s
     builder = Builder(names)
     for statement in body:
         inner = (*loops, statement) if isinstance(statement, For) else loops
-        made.append(map_blocks(statement, lambda block, inner=inner: _with_probes(block, inner, scalars, cells, names)))
+        made.append(map_blocks(statement, partial(_with_probes, loops=inner, scalars=scalars, cells=cells, names=names)))
         if isinstance(statement, Let) and statement.var in scalars:
             var = statement.var
             name = names.fresh(f"{var.name}_probe")
@@ -284,7 +284,8 @@ def _forward(program: Program, roots: set[Var | Cell]) -> set[Var | Cell]:
 def _reach(body: tuple[Statement, ...], reached: set[Var | Cell]) -> None:
     for s in body:
         if not reached.isdisjoint((*reads(s), *cells_read(s))):
-            reached |= {defined(s)} - {None}
+            made = defined(s)
+            reached |= set() if made is None else {made}
         count = -1
         while count != len(reached):
             count = len(reached)
@@ -323,8 +324,8 @@ class _Search:
     def _argument(self, op: Elementwise) -> Var | None:
         """The operand at whose zero the operation is discontinuous, if it may be there."""
         at = op.args[1] if op.fn == "div" else op.args[0]
-        args = [self.bounds.vars.get(a) for a in op.args]
-        if any(a is None for a in args):
+        args = [bound for a in op.args if (bound := self.bounds.vars.get(a)) is not None]
+        if len(args) < len(op.args):
             return None
         bound = args[1] if op.fn == "div" else args[0]
         # The second moment of what is no constant is never zero, but for a vector that vanishes.

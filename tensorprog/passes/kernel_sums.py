@@ -197,7 +197,7 @@ class _Sums(_Terms):
             first, second = (dot(builder, *pair) for pair in pairs)
             return builder.mul(first, second)
         if isinstance(left, Outer):
-            left, right, left_place, right_place = right, left, right_place, left_place
+            return self._product(right, left, right_place, left_place, cell)
         whole = builder.load(left.statement.target, left_place)
         if isinstance(right, GradientRecord):
             return dot(builder, whole, builder.load(right.statement.target, right_place))

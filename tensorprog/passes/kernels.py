@@ -10,6 +10,7 @@ front of the kernel first, and entries `f[a, k]` of stored arrays become a famil
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder
@@ -62,7 +63,7 @@ class _Copier:
         with self.builder.nested() as out:
             for statement in body:
                 inner = (*loops, statement.var) if isinstance(statement, For) else loops
-                statement = map_blocks(statement, lambda b, inner=inner: self.block(b, inner))
+                statement = map_blocks(statement, partial(self.block, loops=inner))
                 if isinstance(statement, KernelStmt):
                     statement = self._kernel(statement, loops)
                 self.builder.append(statement)
@@ -146,6 +147,6 @@ class _Planner:
             for other, mask in enumerate(plan.masks):
                 builder.append(Store(mask, items, builder.const(int(other == number)), span=store.span))
             for variable, targets in plan.targets.items():
-                mask = plan.masks[number] if plan.masks else None
-                builder.append(GradRecord(targets[number], plan.numbers, items, variable, mask, span=store.span))
+                latest = plan.masks[number] if plan.masks else None
+                builder.append(GradRecord(targets[number], plan.numbers, items, variable, latest, span=store.span))
         return over_elements(loops, scalar.tensor.shape, tuple(out), store.span)

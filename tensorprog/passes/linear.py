@@ -121,7 +121,7 @@ class Slices:
         self.makers: dict[Var | Cell, list[int]] = {}
         for k, statement in enumerate(program.body):
             inner = list(walk((statement,)))
-            self.uses.append({x for s in inner for x in (*reads(s), *touched(s))})
+            self.uses.append({*(v for s in inner for v in reads(s)), *(c for s in inner for c in touched(s))})
             for made in {s.var for s in inner if isinstance(s, Let)} | cells_written((statement,)):
                 self.makers.setdefault(made, []).append(k)
 
@@ -260,12 +260,12 @@ class _Homogenizer:
         raise NotLinear(f"'{name}' of a vector is not linear")
 
     def _product(self, left: Var, right: Var) -> Degree:
-        degrees = self.degrees[left], self.degrees[right]
-        if ANY in degrees:
+        one, other = self.degrees[left], self.degrees[right]
+        if one is None or other is None:
             return ANY
-        if sum(degrees) > 2:
+        if one + other > 2:
             raise NotLinear("a product of three vectors is not linear")
-        return sum(degrees)
+        return one + other
 
     # --- raising degrees ---
 

@@ -45,6 +45,7 @@ from tensorprog.ir.program import (
     Statement,
     Store,
     access_indices,
+    single,
     touched,
     walk,
 )
@@ -114,7 +115,7 @@ def _plain(statement: Statement, cell: Cell) -> bool:
 
 def _slice(body: tuple[Statement, ...], cell: Cell) -> tuple[Statement, ...]:
     """The statements that touch the cell, with the loops and branches around them."""
-    kept = []
+    kept: list[Statement] = []
     for statement in body:
         if isinstance(statement, For | If):
             if any(cell in touched(s) for s in walk((statement,))):
@@ -171,7 +172,7 @@ def _run(body: tuple[Statement, ...], cell: Cell, env: dict[str, int], stored: s
                 if not _run(then if evaluate_bool(condition, env) else orelse, cell, env, stored, budget):
                     return False
             case Let(op=Load(items=items)):
-                if tuple(evaluate_int(i, env) for i in items[: cell.rank]) not in stored:
+                if tuple(evaluate_int(i, env) for i in single(items[: cell.rank])) not in stored:
                     return False
             case Store(items=items):
                 stored.add(tuple(evaluate_int(i, env) for i in items))

@@ -134,7 +134,7 @@ def _bounds(step: LoopStep, value: IntExpr, steps: list) -> list[BoolExpr] | Non
         return []
     low, high = (step.start, step.stop) if step.step > 0 else (int_bin("+", step.stop, IntLit(1)),
                                                                int_bin("+", step.start, IntLit(1)))
-    conditions = []
+    conditions: list[BoolExpr] = []
     for op, bound in ((">=", low), ("<", high)):
         form = linear_form(int_bin("-", value, bound))
         if form and set(form) != {IntLit(1)}:

@@ -101,7 +101,7 @@ class _Reader:
 
 def _smallest(a: Powers, b: Powers) -> Powers:
     # The smaller power is the stronger control.
-    return {x: min(a.get(x, b.get(x)), b.get(x, a.get(x))) for x in a | b}
+    return {x: min(powers[x] for powers in (a, b) if x in powers) for x in a | b}
 
 
 def _scaled(powers: Powers, factor: Fraction) -> Powers:

@@ -42,6 +42,7 @@ from tensorprog.ir.program import (
     defined,
     reads,
     touched,
+    uses,
     walk,
     written,
 )
@@ -90,7 +91,7 @@ class _Forwarder:
             case For() | If():
                 statement = self._nested(statement, known)
             case _:
-                _forget(known, {cell} if (cell := written(statement)) else set())
+                _forget(known, {other} if (other := written(statement)) is not None else set())
         out.append(statement)
 
     def _matrix_copy(self, cell: Cell, items: tuple, terms: tuple[Term, ...], known: dict) -> None:
@@ -266,7 +267,7 @@ def reached(body: tuple[Statement, ...], results: Iterable[Cell]) -> set[Var | C
         value = waiting.pop()
         if value not in live:
             live.add(value)
-            waiting += [v for s in makers.get(value, ()) for v in (*reads(s), *cells_read(s))]
+            waiting += [v for s in makers.get(value, ()) for v in uses(s)]
     return live
 
 

@@ -33,8 +33,6 @@ from tensorprog.ir.program import (
     KernelStmt,
     Let,
     Load,
-    MatAccum,
-    MatrixTerm,
     MatrixType,
     Moment,
     ParamRef,

@@ -72,7 +72,7 @@ class TrainableEntry:
     @property
     def is_matrix(self) -> bool:
         """Whether the object has two axes (a family's indices are none)."""
-        return self.axes == 2 or len(self.cell.type.shape) + self.axes == 2
+        return self.axes == 2 or len(self.cell.tensor.shape) + self.axes == 2
 
     @property
     def rate(self) -> Fraction | None:
@@ -111,8 +111,9 @@ class TrainableEntry:
         """The powers of the rate of torch.optim.Muon, by `adjust_lr_fn`: it multiplies the step by max(1, rows/columns)
         to the 1/2 ("original"), or by the root of the larger dimension ("match_rms_adamw")."""
         # Only rows that grow alone make rows/columns grow.
-        tall = self.axes == 1 and self.cell.type.width_first
+        tall = self.axes == 1 and self.cell.tensor.width_first
         rate = self.plain.rate
+        assert rate is not None, "Muon's steps are of a size of their own"
         return {"original": rate - (HALF if tall else 0), "match_rms_adamw": rate - HALF}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from tensorprog.files import mistake
 from tensorprog.finite.interpreter import Interpreter
 from tensorprog.finite.tape import plain
-from tensorprog.ir.program import Accum, Cell, For, MatAccum, MatrixType, MatStore, Range, Statement, Store
+from tensorprog.ir.program import Accum, Cell, For, MatAccum, MatrixType, MatStore, Range, Statement, Store, single
 from tensorprog.powers.execution import Steps
 from tensorprog.powers.scale import STAGES, ExecutedProgram, InferredSize, NamedSizes, Scale
 
@@ -62,7 +62,7 @@ class Slope:
         """Whether the slope is between two powers within its errors; None for sizes below rounding errors."""
         if self.exponent is None:
             return None if all(map(math.isfinite, self.sizes)) else False
-        room = self.tolerance + 2 * self.error
+        room = self.tolerance + 2 * (self.error or 0.0)
         return float(least) - room <= self.exponent <= float(power) + room
 
     def may_tend_to(self, least: Fraction, power: Fraction) -> bool:
@@ -210,7 +210,7 @@ class _Recorder(Interpreter):
         # What stores a slice of a family has no single key.
         if self.seen[place] > MOST_VALUES or any(isinstance(item, Range) for item in items):
             return
-        key = self.indices.integers(items)
+        key = self.indices.integers(single(items))
         value = np.asarray(plain(self.storage.elements(cell)[key]))
         if self.frozen:
             if not isinstance(cell.type, MatrixType):

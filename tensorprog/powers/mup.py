@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, near_miss
 from tensorprog.files import mistake
@@ -30,7 +31,7 @@ from tensorprog.powers.unknowns import Calculus, Determined
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
 
 
-def maximal_update(program: Program, optimizer: str, settings: Mapping[str, object] | None = None) -> Mup:
+def maximal_update(program: Program, optimizer: str, settings: Mapping[str, Any] | None = None) -> Mup:
     """The parametrization of a checked program.
 
     Raises:
@@ -98,8 +99,8 @@ def _gradient_powers(program: Program, backward: Calculus, trainable: Mapping[Ce
         power = backward.power(backward.of.get(statement.target, {}))
         # A gradient with respect to a copy, as an unrolled weight, is one of the object in it.
         held = {u.cell for t in backward.cell(statement.wrt, None) if t.kind == BARE for u in t.parts}
-        for cell in held & set(trainable) if power is not None else ():
-            found[cell] = max(power, found.get(cell, power))
+        if power is not None:
+            found |= {cell: max(power, found.get(cell, power)) for cell in held & set(trainable)}
     return found
 
 

@@ -60,12 +60,13 @@ def _law_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
             continue
         law = declared[entry.name].law
         change = entry.spread - power
+        assert law is not None, "what has a spread has a law"
         if not (scales := spread_of(law)):
             raise _refuse(found, f"the entries of `{entry.name}` must be n^({change}) times as large, and `{law.name}` "
                                  "has no scale", law.span, "declare it as `normal(0, variance)`")
         # Lengths are multiplied by n**change, variances by its square.
-        for k, power in scales.items():
-            yield _edit(law.args[k], change * power, whole=True)
+        for k, times in scales.items():
+            yield _edit(law.args[k], change * times, whole=True)
 
 
 def _declared_spread(found: Mup, initial: Initial) -> Fraction | None:
@@ -88,7 +89,7 @@ def _multiplier_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
 
 def _constant_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
     expressions = {n.span: n for n in _nodes(module) if isinstance(n, tree.Expr)}
-    powers: dict[Span, set[Fraction]] = {}
+    powers: dict[Span | None, set[Fraction]] = {}
     for constant in found.constants:
         powers.setdefault(constant.span, set()).add(constant.power)
     for span, (power, *others) in powers.items():
@@ -141,6 +142,7 @@ def _nodes(node: object) -> Iterator[tree.TreeNode]:
 def _edit(node: tree.Expr, power: Fraction, whole: bool) -> Edit:
     loose = isinstance(node, tree.IfExp) or (isinstance(node, tree.Binary) and node.op in "+-") or \
         isinstance(node, tree.Unary)
+    assert node.span is not None, "what was read has a place"
     return Edit(node.span, power, loose, whole)
 
 

@@ -7,10 +7,10 @@ finite widths beside them, which makes a coordinate check (TP V, appendix D) tha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.constants import constants_env
@@ -197,7 +197,7 @@ def _names_of_cells(program: Program) -> dict[Cell, str]:
     return found
 
 
-def inferred(prepared: ExecutedProgram, settings: Mapping[str, object] | None = None) -> Scale:
+def inferred(prepared: ExecutedProgram, settings: Mapping[str, Any] | None = None) -> Scale:
     """The powers of a prepared program."""
     execution = Execution(prepared.differentiated, constants_env(prepared.program, settings or {}), prepared.updates,
                           prepared.decays)
@@ -206,7 +206,7 @@ def inferred(prepared: ExecutedProgram, settings: Mapping[str, object] | None = 
     return Scale(prepared.program, {name: _name(name, prepared, execution) for name in order})
 
 
-def _first_record(prepared: ExecutedProgram, execution: Execution):
+def _first_record(prepared: ExecutedProgram, execution: Execution) -> Callable[[str], int]:
     """The order in which names get values."""
     first: dict[str, int] = {}
     # Records are in the order in which they were made.
@@ -252,8 +252,8 @@ def _size(value: Value, grows: bool, *smaller: int | None) -> InferredSize:
         return InferredSize(None, "zero")
     if not is_sure(value):
         return InferredSize(None, "undecided")
-    parts = [power, *(fraction(p) for p in (*smaller, largest(scattered(value))) if p is not None)]
-    return InferredSize(power, "inferred", min(parts))
+    parts = (fraction(p) for p in (*smaller, largest(scattered(value))))
+    return InferredSize(power, "inferred", min([power, *(p for p in parts if p is not None)]))
 
 
 def _kind(type: Type) -> str:

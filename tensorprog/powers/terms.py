@@ -97,12 +97,12 @@ def is_bare(value: Value) -> bool:
     return kinds == {BARE}
 
 
-def product(left: Value, right: Value, site: Var) -> Value:
+def product(left: Value, right: Value, site: Var | None) -> Value:
     """The terms of a product of two values."""
     return joined({_together(a, b, site): p + q} for a, p in left.items() for b, q in right.items())
 
 
-def _together(a: PowerTerm, b: PowerTerm, site: Var) -> PowerTerm:
+def _together(a: PowerTerm, b: PowerTerm, site: Var | None) -> PowerTerm:
     kinds = {a.kind, b.kind}
     if NUMBER in kinds:
         return b if a.kind == NUMBER else a  # as in (1 + g) * x

@@ -45,7 +45,8 @@ def polar_differential(left: np.ndarray, sizes: np.ndarray, right: np.ndarray,
 
 def _words(left: np.ndarray, right: np.ndarray, directions: Sequence[Map]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The singular vectors times products of directions and their transposes in turn, each at most once."""
-    lefts, rights = {(): left}, {(): right}
+    lefts: dict[tuple[int, ...], np.ndarray] = {(): left}
+    rights: dict[tuple[int, ...], np.ndarray] = {(): right}
     for length in range(1, len(directions) + 1):
         for word in permutations(range(len(directions)), length):
             lefts[word] = directions[word[0]](rights[word[1:]], False)

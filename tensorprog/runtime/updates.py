@@ -281,11 +281,12 @@ def as_updates(matrix: Updates | Matrix) -> Updates:
 # --- functions -----------------------------------------------------------------------------------------------
 
 
-def entrywise(function: Callable[..., np.ndarray], *args: float | Updates) -> Updates:
+def entrywise(function: Callable[..., np.ndarray], *args: float | Updates | Matrix) -> Updates:
     """A function of the entries of matrices of one shape, and of numbers."""
-    args = tuple(as_updates(a).gathered() if hasattr(a, "apply") else float(a) for a in args)
-    like = next(a for a in args if isinstance(a, Updates))
-    return Updates(like.rows, like.cols, like.ratios, ((1.0, Entries(function, args)),))
+    operands = tuple(float(a) if isinstance(a, int | float | np.number | np.ndarray) else as_updates(a).gathered()
+                     for a in args)
+    like = next(a for a in operands if isinstance(a, Updates))
+    return Updates(like.rows, like.cols, like.ratios, ((1.0, Entries(function, operands)),))
 
 
 def product(left: Updates, right: Updates) -> Updates:

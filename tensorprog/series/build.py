@@ -63,9 +63,10 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     if needed.refused:
         return None
     for statement, power in without_effect(orders, needed):
-        name = statement.cell.display
+        name, own = statement.cell.display, powers[statement.cell]
+        assert own is not None, "an update without effect is smaller than what it updates"
         reporter.warn("TP509", f"this update of `{name}` is of order {power_text(power)}, and `{name}` of order "
-                      f"{power_text(powers[statement.cell])}: it has no effect in the limit", statement.span,
+                      f"{power_text(own)}: it has no effect in the limit", statement.span,
                       help="no output's first term depends on it: multiply it by a power of n if it should")
     # In training only numbers change: what they multiply is then computed once, in front of the loop.
     limit = _simplified(pull_numbers(_simplified(write(orders, needed))))

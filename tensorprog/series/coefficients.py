@@ -11,6 +11,7 @@ from tensorprog.ir.places import Placed
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
+    Assignment,
     Cell,
     Contract,
     Elementwise,
@@ -96,7 +97,9 @@ class StepSource:
         statement = self.at.statement
         if self.term is not None:
             assert isinstance(statement, MatStore | MatAccum)
-            return NumberProduct().times(statement.terms[self.term].coef)
+            coef = statement.terms[self.term].coef
+            assert coef is not None, "a source has a number"
+            return NumberProduct().times(coef)
         op = self.at.op
         assert isinstance(op, Elementwise | Contract)
         left, right = op.args if isinstance(op, Elementwise) else (op.left, op.right)
@@ -129,7 +132,8 @@ def _flows_of(linear: StateDependence, at: Placed) -> list[Flow]:
     Raises:
         NotSuperposable: sums that are changed by more than a number on their way, or whose elements change places.
     """
-    statement, found = at.statement, []
+    statement = at.assignment
+    found: list[Flow] = []
 
     def named(number: NumberProduct, cell: Cell, items: tuple, load: Var | None = None) -> None:
         # `v[k] += c*v[k + 1]` would move numbers from element to element.
@@ -193,7 +197,7 @@ def sources_of(linear: StateDependence, flows: Mapping[int, list[Flow]], builder
             source.axes = tuple(For(builder.names.fresh("k"), IntLit(0), size, 1, ()) for size in shape)
             if source.landed:
                 found.append(source)
-    added = [(at.statement.cell, {flow.cell for flow in flows[id(at.statement)]}) for at in linear.places
+    added = [(at.assignment.cell, {flow.cell for flow in flows[id(at.statement)]}) for at in linear.places
              if id(at.statement) in flows]
     for source in found:
         for origin in source.landed:
@@ -215,6 +219,7 @@ def _numbered(linear: StateDependence, at: Placed) -> list[int | None]:
     """The terms of a matrix's update that are sources; None for a temporary."""
     if isinstance(at.statement, Let):
         return [None]
+    assert isinstance(at.statement, MatStore | MatAccum)
     return [k for k, term in enumerate(at.statement.terms) if linear.is_source_term(term)]
 
 
@@ -222,7 +227,7 @@ def _follow(linear: StateDependence, source: StepSource) -> None:
     """Find what depends on a source within its loops, and where it lands."""
     at = source.at
     if source.term is not None:
-        source.landed[at.statement.cell] = [at]
+        source.landed[at.assignment.cell] = [at]
         return
     source.closure.add(at.var)
     # Outside of the source's own loops it would be another iteration's.
@@ -238,7 +243,7 @@ def _follow(linear: StateDependence, source: StepSource) -> None:
             break
     for place in within:
         if linear.is_landing(place.statement) and any(v in source.closure for v in reads(place.statement)):
-            source.landed.setdefault(place.statement.cell, []).append(place)
+            source.landed.setdefault(place.assignment.cell, []).append(place)
 
 
 class SumsAsNumbers:
@@ -356,7 +361,7 @@ class SumsAsNumbers:
     def _coefficients(self, source: StepSource, flow: Flow) -> Cell:
         return source.coefficients[flow.cell] if flow.load is None else self.kept[source, flow.load]
 
-    def _add_flows(self, statement: Statement, flows: list[Flow], again: Mapping[Var, Var]) -> None:
+    def _add_flows(self, statement: Assignment, flows: list[Flow], again: Mapping[Var, Var]) -> None:
         """One sum, or its elements all alike, gets others. `again` are temporaries that are computed anew."""
         builder, replaces = self.builder, isinstance(statement, Store | MatStore)
         for source in self.sources:
@@ -399,7 +404,7 @@ class SumsAsNumbers:
             for flow in flows:
                 for var in (*flow.number.factors, *flow.number.divisors):
                     again[var] = self._again(var, place)
-            self._add_flows(place.statement, flows, again)
+            self._add_flows(place.assignment, flows, again)
 
     def _is_elementwise(self, statement: Statement, loops: tuple[For, ...]) -> bool:
         """Whether a statement, with the loops around it, adds to every element of a family once."""

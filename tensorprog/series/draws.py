@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, loop_names, substitute, substitute_bool
@@ -32,6 +33,7 @@ from tensorprog.ir.program import (
     Statement,
     Store,
     TensorType,
+    Var,
     cells_written,
     walk,
 )
@@ -39,7 +41,7 @@ from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.gaussian import affine_in_inputs
 from tensorprog.passes.hoist import hoisted, spread
-from tensorprog.passes.rewrite import map_blocks, map_cells, over_elements
+from tensorprog.passes.rewrite import CellMap, map_blocks, map_cells, over_elements
 from tensorprog.passes.simplify import remove_unused, simplify, without_idle
 from tensorprog.series.declared_draws import DeclaredDraws, declared_as_inputs, is_finite
 
@@ -65,6 +67,12 @@ class DrawSite:
     @property
     def loops(self) -> tuple[For, ...]:
         return tuple(a for a in self.around if isinstance(a, For))
+
+    @property
+    def arg(self) -> Var:
+        """What is averaged."""
+        assert isinstance(self.let.op, Fluctuation)
+        return self.let.op.arg
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +169,18 @@ def extent(loops: Sequence[For]) -> IntExpr:
 
 
 def _covariance_program(program: Program, sites: list[DrawSite], builder: Builder) -> tuple[Program, dict[str, tuple[int, int]]]:
-    kept = [builder.cell(f"{s.input}_from", s.let.op.arg.type, len(s.loops)) for s in sites]
-    cells = dict(zip((s.let.var for s in sites), kept))
+    kept = [builder.cell(f"{s.input}_from", s.arg.type, len(s.loops)) for s in sites]
+    cells = {s.let.var: (cell, s.arg) for s, cell in zip(sites, kept)}
 
     def block(body: tuple[Statement, ...], loops: tuple[str, ...]) -> tuple[Statement, ...]:
         found: list[Statement] = []
         for s in body:
             inner = (*loops, s.var) if isinstance(s, For) else loops
-            found.append(map_blocks(s, lambda b, inner=inner: block(b, inner)))
+            found.append(map_blocks(s, partial(block, loops=inner)))
             if isinstance(s, Let) and s.var in cells:
                 items = tuple(IntSym(v, "loop") for v in loops)
-                found.append(Store(cells[s.var], items, s.op.arg, span=s.span))
+                cell, arg = cells[s.var]
+                found.append(Store(cell, items, arg, span=s.span))
         return tuple(found)
 
     body, outputs, pairs = list(block(program.body, ())), [], {}
@@ -200,7 +209,7 @@ def _pair(one: DrawSite, two: DrawSite, first: Cell, second: Cell, result: Cell,
     items = [tuple(IntSym(a.var, "loop") for a in around if isinstance(a, For)) for around in (outer, inner)]
     with builder.nested() as made:
         # Stored in the course of the program: at the end, `first` holds every iteration's.
-        x, y = builder.load(first, items[0], first.type), builder.load(second, items[1], second.type)
+        x, y = builder.load(first, items[0], first.tensor), builder.load(second, items[1], second.tensor)
         left, right = "abcdefgh"[: len(x.type.shape)], "ijklmnop"[: len(y.type.shape)]
         product = builder.contract(x, left, y, right, left + right) if left or right else builder.mul(x, y)
         builder.append(Store(result, (*items[0], *items[1]), builder.moment(product), span=one.let.span))
@@ -272,7 +281,8 @@ def _with_copies(program: Program, builder: Builder) -> Program:
     random = [i for i in program.initials if i.cell in written and i.law.name != "zero"]
     if not random:
         return program
-    changes, copies = {}, []
+    changes: CellMap = {}
+    copies: list[Statement] = []
     for initial in random:
         cell = initial.cell
         copy = builder.cell(f"{cell.name}_run", cell.type, cell.rank, display=cell.display)
@@ -288,5 +298,5 @@ def _copy(initial: Initial, copy: Cell, builder: Builder) -> tuple[Statement, ..
         if isinstance(copy.type, MatrixType):
             builder.append(MatStore(copy, items, (MatrixTerm(None, initial.cell, items),), span=initial.cell.span))
         else:
-            builder.append(Store(copy, items, builder.load(initial.cell, items, copy.type), span=initial.cell.span))
+            builder.append(Store(copy, items, builder.load(initial.cell, items, copy.tensor), span=initial.cell.span))
     return over_elements(names, initial.extents, tuple(made))

@@ -10,10 +10,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from tensorprog.ir.places import Placed, leaves
 from tensorprog.ir.program import (
     Accum,
+    Assignment,
     Cell,
     Const,
     Contract,
@@ -282,6 +284,6 @@ class StateDependence:
     def is_source_term(self, term: Term) -> bool:
         return isinstance(term, OuterTerm) and term.coef is not None and bool(self.kinds.get(term.coef))
 
-    def is_landing(self, statement: Statement) -> bool:
+    def is_landing(self, statement: Statement) -> TypeGuard[Assignment]:
         """Whether a statement writes to a name that holds a sum."""
         return not isinstance(statement, Let | Zero) and written(statement) in self.sums

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 
 from tensorprog.ir.program import (
     Accum,
@@ -23,7 +24,7 @@ from tensorprog.passes.powers import PowerError, Powers, initial_power
 from tensorprog.series.declared_draws import is_finite
 from tensorprog.series.parts import Series, SeriesPart
 from tensorprog.series.recipes import Recipes
-from tensorprog.series.term_recipe import Node, TermRecipe
+from tensorprog.series.term_recipe import Node, TermRecipe, of_part
 
 # Powers that grow for so many rounds grow in every iteration of a loop.
 MAX_ROUNDS = 200
@@ -47,8 +48,7 @@ class Orders:
     initial: dict[Cell, SeriesPart] = field(default_factory=dict)
 
     def parts(self, node: Node) -> tuple[SeriesPart, ...]:
-        found = self.series.get(node)
-        return found.parts() if found is not None else ()
+        return _parts_of(self.series, node)
 
     def home(self, node: Node, part: SeriesPart) -> SeriesPart | None:
         """The part of a node that holds a term that was found for it."""
@@ -62,7 +62,7 @@ class Orders:
             case MatStore(terms=terms) | MatAccum(terms=terms):
                 return [self.recipes.of_term(t) for t in terms]
             case Store(value=value) | Accum(value=value):
-                return [[TermRecipe(p, ((value, p),), lambda w, p=p: w.part(value, p)) for p in self.parts(value)]]
+                return [[of_part(p, (value, p), lambda w, p: w.part(value, p)) for p in self.parts(value)]]
             case _:
                 return []
 
@@ -85,6 +85,11 @@ def target(statement: Statement) -> Node | None:
             return None
 
 
+def _parts_of(series: Mapping[Node, Series], node: Node) -> tuple[SeriesPart, ...]:
+    found = series.get(node)
+    return found.parts() if found is not None else ()
+
+
 def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
     """The parts of every value.
 
@@ -93,8 +98,8 @@ def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
     """
     # Powers are those of the first width; another one has a ratio to it.
     base = program.widths[0].name if program.widths else None
-    orders = Orders(program, None, {})
-    orders.recipes = Recipes(orders.parts, known_numbers(program, env), base)
+    series: dict[Node, Series] = {}
+    orders = Orders(program, Recipes(partial(_parts_of, series), known_numbers(program, env), base), series)
     bit = 1
     for initial in program.initials:
         power = initial_power(program, initial, env)
@@ -149,7 +154,7 @@ def find_needed(orders: Orders) -> NeededParts:
             makers.setdefault(node, []).append(statement)
     needed = NeededParts()
     found = {o.cell: orders.series.get(o.cell, Series()) for o in orders.program.outputs}
-    waiting = [(cell, p) for cell, s in found.items() if s.apart for p in s.at(min(Fraction(0), s.top))]
+    waiting: list[tuple[Node, SeriesPart]] = [(cell, p) for cell, s in found.items() if s.apart for p in s.at(min(Fraction(0), s.top))]
     while waiting:
         node, part = waiting.pop()
         known = needed.parts.setdefault(node, {})
@@ -169,7 +174,7 @@ def recipes_for(orders: Orders, statement: Statement, part: SeriesPart) -> Itera
     node = target(statement)
     for recipes in orders.terms(statement):
         for recipe in recipes:
-            if orders.home(node, recipe.part) == part:
+            if node is not None and orders.home(node, recipe.part) == part:
                 yield recipe
 
 

@@ -28,6 +28,7 @@ from tensorprog.ir.program import (
     defined,
     reads,
     touched,
+    uses,
     walk,
     written,
 )
@@ -63,14 +64,15 @@ def split(program: Program, draws: frozenset[str], coefficients: frozenset[str])
         return None
     ends = _ends(program, moving, averaged)
     shapes = _shapes(program.body)
-    if not coefficients or not all(isinstance(c, Cell) and c in shapes for c in ends):
+    cells = [c for c in ends if isinstance(c, Cell) and c in shapes]
+    if not coefficients or len(cells) < len(ends):
         return None
     # By name, because the order of a set is another one in every process.
-    names = {cell: f"{cell.name}_known" for cell in sorted(ends, key=lambda c: c.name)}
+    names = {cell: f"{cell.name}_known" for cell in sorted(cells, key=lambda c: c.name)}
     direct = {names[o.cell]: o.name for o in program.outputs if o.cell in ends}
     outputs = tuple(Output(name, c, span=c.span) for c, name in names.items())
     averages = without_idle(simplify(remove_unused(replace(program, outputs=outputs))))
-    inputs = tuple(Input(name, (*shapes[c], *c.type.shape), "real") for c, name in names.items())
+    inputs = tuple(Input(name, (*shapes[c], *c.tensor.shape), "real") for c, name in names.items())
     outputs = tuple(o for o in program.outputs if o.cell not in ends)
     body = _reading(program.body, names)
     whole = replace(program, body=body, outputs=outputs, inputs=(*program.inputs, *inputs))
@@ -101,10 +103,10 @@ def _ends(program: Program, moving: set[Var | Cell], averaged: set[Var | Cell]) 
 
 def _dependent(body: tuple[Statement, ...], begins: Callable[[Statement], bool]) -> set[Var | Cell]:
     """The temporaries and names that depend on what some statements make."""
-    flat = [s for s in walk(body) if defined(s) is not None]
-    found = {defined(s) for s in flat if begins(s)}
+    flat = [(made, s) for s in walk(body) if (made := defined(s)) is not None]
+    found = {made for made, s in flat if begins(s)}
     while True:
-        more = {defined(s) for s in flat if any(v in found for v in (*reads(s), *cells_read(s)))} - found
+        more = {made for made, s in flat if any(v in found for v in uses(s))} - found
         if not more:
             return found
         found |= more

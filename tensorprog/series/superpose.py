@@ -104,7 +104,7 @@ class _Superposition:
         numbers = SumsAsNumbers(self.linear, self.flows, self.sources, self.readings, kernels, extents,
                                 self.builder).block(self.rest)
         numbers = _without_clashes((*zeros, *numbers), self.whole.with_body(made))
-        names = frozenset(s.cell.name for s in numbers[: len(zeros)])
+        names = frozenset(s.cell.name for s in numbers[: len(zeros)] if isinstance(s, Zero))
         found = remove_unused(replace(self.whole, body=(*made, *numbers)))
         own = {s.var for s in walk(numbers) if isinstance(s, Let) and has_width(s.var)}
         # Something other than an average reads what training adds.
@@ -157,15 +157,15 @@ class _Superposition:
         """n times `ntk` of two numbers, or, with respect to a matrix, as many times as its rows are to n."""
         builder = self.builder
         # Each by itself: a reading and a source may stand in the same loop.
-        (outer, first), (inner, second) = (with_own_variables(around, builder.names) for around in (loops, source.loops))
-        first, second = tuple(first.values()), tuple(second.values())
+        (outer, ours), (inner, theirs) = (with_own_variables(around, builder.names) for around in (loops, source.loops))
+        first, second = tuple(ours.values()), tuple(theirs.values())
         home = tuple(loop.var for loop in (*outer, *inner))
         with builder.nested() as made:
             value = builder.cell("tangent", SCALAR, home=home)
             builder.append(KernelStmt(value, "ntk", read, first, added, second, (Variable(state),)))
             number = builder.load(value, (), SCALAR)
             matrix, base = isinstance(state.type, MatrixType), self.whole.widths[0].name
-            rows = state.type.rows if matrix else state.type.width
+            rows = state.matrix.rows if matrix else state.tensor.of_width
             # Gradients by a vector have entries of order 1/n and n of them; by a matrix, the inner product over n**2
             # entries is of order one as it is (TP II, Equation 10).
             if not matrix or rows != base:
@@ -187,7 +187,7 @@ def _without_clashes(body: tuple[Statement, ...], other: Program) -> tuple[State
     new_vars: dict[Var, Var] = {}
 
     def block(body: tuple[Statement, ...], loops: dict[str, IntExpr]) -> tuple[Statement, ...]:
-        found = []
+        found: list[Statement] = []
         for statement in body:
             statement = map_vars(statement, lambda v: new_vars.get(v, v))
             if isinstance(statement, For):

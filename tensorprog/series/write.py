@@ -106,8 +106,8 @@ class _Writer(Writer):
             case Store(cell=cell):
                 for part in self.needed.of(cell):
                     # A store without a term of this part leaves zero, where an addition leaves what there was.
-                    value = self._sum(statement, part) or self.builder.const(0, statement.value.type)
-                    self.builder.append(replace(statement, cell=self.cells[cell, part], value=value))
+                    stored = self._sum(statement, part) or self.builder.const(0, statement.value.type)
+                    self.builder.append(replace(statement, cell=self.cells[cell, part], value=stored))
             case Accum(cell=cell):
                 for part in self.needed.of(cell):
                     value = self._sum(statement, part)
@@ -115,7 +115,7 @@ class _Writer(Writer):
                         self.builder.append(replace(statement, cell=self.cells[cell, part], value=value))
             case MatStore(cell=cell) | MatAccum(cell=cell):
                 for part in self.needed.of(cell):
-                    terms = tuple(r.emit(self) for r in recipes_for(self.orders, statement, part))
+                    terms = tuple(r.term(self) for r in recipes_for(self.orders, statement, part))
                     # As for vectors: a store overwrites.
                     if terms or isinstance(statement, MatStore):
                         self.builder.append(replace(statement, cell=self.cells[cell, part], terms=terms))
@@ -129,7 +129,7 @@ class _Writer(Writer):
         """The sum of the terms of a part; None if it has none here."""
         whole: Var | None = None
         for recipe in recipes_for(self.orders, statement, part):
-            term = recipe.emit(self)
+            term = recipe.value(self)
             whole = term if whole is None else self.builder.add(whole, term)
         return whole
 

@@ -278,6 +278,7 @@ class Pass(TreeNode):
     """`pass`"""
 
 
+Declaration = WidthDecl | SizeDecl | ParamDecl | InputDecl | MatrixDecl | VectorDecl
 Statement = (WidthDecl | SizeDecl | ParamDecl | InputDecl | MatrixDecl | VectorDecl | Assign | ForStmt | IfStmt | FuncDef
              | Return | OutputStmt | Pass)
 
