@@ -100,7 +100,7 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
     vanishing = check_outputs(replace(plain, samples=()), found.powers, reporter)
     reporter.extend(own)
     return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, drawn=drawn, by_series=True,
-                    coefficients=found.coefficients, gaussians=found.gaussians)
+                    coefficients=found.coefficients, on_vectors=found.on_vectors, gaussians=found.gaussians)
 
 
 def _drawn_by_series(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Drawn:

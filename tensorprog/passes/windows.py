@@ -67,6 +67,7 @@ class Windows:
         averages, driving: the loops over the indices of each family of averages, and of those that the loss reads: tangent
             kernels are of all of the former with the latter.
         families: how many families of states tangent kernels are by, in all that a window takes.
+        by_rows: whether steps are given all rows of which the program picks some.
     """
 
     bounds: str
@@ -77,6 +78,7 @@ class Windows:
     averages: tuple[tuple[For, ...], ...]
     driving: tuple[tuple[For, ...], ...]
     families: int
+    by_rows: bool = False
 
 
 def with_windows(program: Program) -> tuple[Program, Windows] | str:
@@ -85,11 +87,12 @@ def with_windows(program: Program) -> tuple[Program, Windows] | str:
     found = _with_windows(program)
     if not isinstance(found, str) or not found:
         return found
-    # What a step stores and reads again would hide that it depends on the row alone.
-    plain = simplify(program)
-    rows = by_rows(plain)
-    other = found if rows is plain else _with_windows(rows)
-    return found if isinstance(other, str) else other
+    # Forwarding shows that what a step stores and reads again depends on the row alone, and may part what is of one row.
+    for plain in (simplify(program), program):
+        rows = by_rows(plain)
+        if rows is not plain and not isinstance(made := _with_windows(rows), str):
+            return made[0], replace(made[1], by_rows=True)
+    return found
 
 
 def _with_windows(program: Program) -> tuple[Program, Windows] | str:

@@ -26,12 +26,14 @@ from tensorprog.series.write import write
 @dataclass(frozen=True, slots=True)
 class SeriesLimit:
     """A limit by series: its program, the largest powers of the source's values (of declared objects, as their laws give
-    them), the names of the families of numbers that training changes, and the draws, if it is random."""
+    them), the names of the families of numbers that training changes, the draws, if it is random, and why training moves
+    vectors, if it does."""
 
     limit: Program
     powers: Powers
     coefficients: frozenset[str]
     gaussians: Gaussians | None
+    on_vectors: str
 
 
 def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter) -> SeriesLimit | None:
@@ -70,7 +72,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     limit = _simplified(pull_numbers(_simplified(write(orders, needed))))
     # What training does not change goes in front of its loop, where `superposed` looks for it.
     limit = _simplified(hoist(mark_parallel(limit)))
-    limit, coefficients = superposed(limit, env)
+    limit, coefficients, on_vectors = superposed(limit, env)
     limit = _simplified(limit)
     gaussians = None
     if is_random(limit):
@@ -84,7 +86,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     powers.of |= {i.cell: Fraction(0) if i.cell in orders.initial else None for i in program.initials}
     powers.of |= {i.cell: initial_power(limit, i, env) for i in limit.initials}
     powers.fixed |= declared_names(program) | names_in_exponents(program)
-    return SeriesLimit(without_idle(_simplified(limit)), powers, coefficients, gaussians)
+    return SeriesLimit(without_idle(_simplified(limit)), powers, coefficients, gaussians, on_vectors)
 
 
 def with_declared_draws(limit: Program, powers: Powers, env: Mapping[str, object]) -> tuple[Program, Gaussians | None]:
