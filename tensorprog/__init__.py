@@ -8,7 +8,13 @@
 The names below are loaded when they are first used, so that `import tensorprog` costs nothing.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 __version__ = "0.2.0"
 
@@ -30,7 +36,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
-def load_ipython_extension(ipython: object) -> None:
+def load_ipython_extension(ipython: InteractiveShell) -> None:
     """`%load_ext tensorprog`: the cell magic `%%tp`."""
     from tensorprog.notebook import TensorProgramMagics
 

@@ -117,7 +117,7 @@ def twice_as_accurate(result: Result, seconds: float) -> str | None:
     largest = max(found, default=0.0)
     if not math.isfinite(largest) or largest <= 0.0 or "samples" not in result.settings:
         return None
-    samples = 4 * int(result.settings["samples"])
+    samples = 4 * result.particles
     return (f"errors are up to {largest:.1e}; for half of that: --samples {samples}, about {_seconds(4 * seconds)} instead of "
             f"{_seconds(seconds)} (or --error {largest / 2:.1e})")
 

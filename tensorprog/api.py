@@ -16,8 +16,21 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
+from tensorprog.arguments import (
+    ARRAYS,
+    DATA,
+    FLAG,
+    NUMBERS,
+    PATH,
+    PATH_OR_NONE,
+    REPORT,
+    SECONDS,
+    SETTINGS,
+    WORD,
+    entry_point,
+)
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, near_miss
 from tensorprog.files import meant, mistake, read_program, require_choice, write_text
 from tensorprog.scheduler import connected
@@ -29,8 +42,9 @@ if TYPE_CHECKING:
     from tensorprog.diagnostics.acceptances import Acceptance
     from tensorprog.display.limit import Limit
     from tensorprog.evaluators.analysis import Analysis
+    from tensorprog.evaluators.options import RunOptions
     from tensorprog.evaluators.plan import Plan
-    from tensorprog.ir.program import Program
+    from tensorprog.ir.program import Output, Param, Program, Sample, Size
     from tensorprog.kernels import Kernels
     from tensorprog.powers.entries import Mup
     from tensorprog.powers.scale import Scale
@@ -45,7 +59,8 @@ STAGES = ("ast", "program", "limit", "plan", "kernel")
 DTYPES = ("float64", "float32")
 
 Data = Mapping[str, object]
-Progress = Callable[[int, int], None] | bool
+Steps = Callable[[int, int], None]
+Progress = Steps | bool
 Watch = Callable[[Mapping[str, "np.ndarray"]], None]
 Limits = Mapping[str, Sequence[int]]
 
@@ -58,6 +73,7 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
+@entry_point(path_or_text=PATH, settings=SETTINGS)
 def compile(path_or_text: str | os.PathLike[str], settings: Mapping[str, object] | None = None) -> CompiledProgram:
     """Check a program and get it ready to run.
 
@@ -136,7 +152,7 @@ class CompiledProgram:
                  warnings: tuple[Diagnostic, ...], accepted: Collection[Acceptance] = ()):
         self.source = source
         self.program = program
-        self.settings = settings
+        self.settings: dict[str, Any] = settings  # numbers, once `check_setting_names` has looked at them
         self.warnings = self._checker_warnings = warnings
         self._accepted = self._checker_accepted = frozenset(accepted)
         self.kept: tuple | None = None
@@ -148,9 +164,13 @@ class CompiledProgram:
     def __repr__(self) -> str:
         return f"<tensorprog program {self.source.name}: {', '.join(o.name for o in self.program.outputs)}>"
 
+    @property
+    def _settable(self) -> tuple[Param | Size, ...]:
+        return (*self.program.params, *self.program.sizes)
+
     def check_setting_names(self) -> None:
         """Refuse settings that the program does not have, and values that they cannot have."""
-        known = [d.name for d in (*self.program.params, *self.program.sizes)]
+        known = [d.name for d in self._settable]
         unknown = [name for name in self.settings if name not in known]
         if unknown:
             raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'",
@@ -162,7 +182,7 @@ class CompiledProgram:
 
     def _refuse_misspelt_options(self, settings: Mapping[str, object], method: Callable) -> None:
         """`run(data, sample=100)`: a setting that the program does not have and that is nearly an option."""
-        known = [d.name for d in (*self.program.params, *self.program.sizes)]
+        known = [d.name for d in self._settable]
         options = [name for name, p in inspect.signature(method).parameters.items() if p.kind == p.KEYWORD_ONLY]
         for name in settings:
             meant = near_miss(name, options)
@@ -170,6 +190,7 @@ class CompiledProgram:
                 raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'", help=(
                     f"did you mean the option `{meant}=...`?"))], self.source)
 
+    @entry_point(stage=WORD)
     def emit(self, stage: str) -> str:
         """The text of one stage: 'ast', 'program', 'limit', 'plan' or 'kernel'; or the limit as formulas: 'text',
         'markdown', 'latex', 'json' or a format that was registered.
@@ -205,10 +226,12 @@ class CompiledProgram:
     def _repr_markdown_(self) -> str:
         return self.limit.markdown()
 
+    @entry_point(path=PATH)
     def write_module(self, path: str | os.PathLike[str]) -> None:
         """Write the limit as a Python module that runs on its own."""
         write_text(path, self.emit("kernel"))
 
+    @entry_point()
     def torch_module(self, width: int, seed: int = 0, **settings: object) -> torch.nn.Module:
         """The program at a finite width as a module of PyTorch, the first network that `simulate` draws for that seed: its random
         objects are the module's parameters. The module is called with the inputs by name, and returns {output: tensor}.
@@ -224,6 +247,7 @@ class CompiledProgram:
         require_positive("width", width)
         return ProgramModule(self.program, width, _seeds(seed, 1)[0], self.settings | settings)
 
+    @entry_point(optimizer=WORD)
     def mup(self, optimizer: str = "adam") -> Mup:
         """The maximal update parametrization: the powers of n of what is trained, with `.to_text()`, `.to_json()`,
         `.to_latex()` and `.rewritten()`.
@@ -239,6 +263,7 @@ class CompiledProgram:
 
         return maximal_update(self.program, optimizer, bind_given(self.program, self.settings))
 
+    @entry_point(data=DATA, measure=FLAG, widths=NUMBERS, progress=REPORT)
     def scale(self, data: Data | None = None, *, measure: bool = False,
               widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 8, seed: int = 0, tolerance: float = 0.15,
               progress: Progress | None = None, **settings: object) -> Scale:
@@ -279,6 +304,7 @@ class CompiledProgram:
             return measured(prepared, found, env, widths=widths, seeds=_seeds(seed, seeds), tolerance=tolerance,
                             progress=report)
 
+    @entry_point(data=DATA, method=WORD, checkpoint=PATH_OR_NONE, progress=REPORT, budget=SECONDS, windows=FLAG)
     def run(self, data: Data | None = None, *, samples: int | None = None, replicates: int = 8, seed: int = 0,
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,
             dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
@@ -365,27 +391,31 @@ class CompiledProgram:
 
         with (shown(progress) as report, kept(checkpoint, every, self.source, env, "limit", dtype or "float64") as state,
               finished(checkpoint or replicates_in, self.source, env) as results, connected(scheduler) as cluster):
-            compiled, biased, notes = self.compiled_for(env), set(), Notes()
+            compiled, notes = self.compiled_for(env), Notes()
+            biased: set[str] = set()
             windowing = Windowing(aim) if windows else None
             given, samples = samples or USUAL, samples or usual_samples(compiled, env, method, tolerance)
-            options = {"samples": samples, "replicates": replicates, "tolerance": tolerance, "threads": threads,
-                       "dtype": dtype, "checkpoint": state, "watch": watch, "progress": report, "biased": biased, "notes": notes,
-                       "finished": results, "cluster": cluster, "windows": windowing}
+            options: RunOptions = {
+                "samples": samples, "replicates": replicates, "seed": seed, "tolerance": tolerance, "threads": threads, "dtype": dtype,
+                "checkpoint": state, "watch": watch, "progress": report, "biased": biased, "notes": notes,
+                "finished": results, "cluster": cluster, "windows": windowing}
+            spread: Mapping[str, Spread] = {}
             if compiled.gaussians is None:
-                limit, spread = run_limit(compiled, env, method, self.source, seed=seed, **options), {}
+                reached = run_limit(compiled, env, method, self.source, **options)
             else:
                 from tensorprog.random_limit import run_random
 
-                found = run_random(compiled, env, method, self.source, draws=draws, seed=seed, **options)
-                limit, spread = found.limit, found.spread
+                found = run_random(compiled, env, method, self.source, draws=draws, **options)
+                reached, spread = found.limit, found.spread
             drawn, said = run_draws(compiled, env, samples=given, seed=seed, tolerance=tolerance, threads=threads)
-        doubts = (*_tail_warnings(compiled, limit.values, limit.errors, limit.methods),
-                  *self._bias_warnings(biased, limit.methods), *_crowded_warnings(notes.crowded))
-        return self._result(limit.values | drawn, limit.errors, limit.methods | dict.fromkeys(drawn, "particles"), missing,
-                            (*warnings, *limit.warnings, *said, *doubts), unresolved=limit.unresolved, spread=spread,
+        doubts = (*_tail_warnings(compiled, reached.values, reached.errors, reached.methods),
+                  *self._bias_warnings(biased, reached.methods), *_crowded_warnings(notes.crowded))
+        return self._result(reached.values | drawn, reached.errors, reached.methods | dict.fromkeys(drawn, "particles"), missing,
+                            (*warnings, *reached.warnings, *said, *doubts), unresolved=reached.unresolved, spread=spread,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed}
                             | ({"windows": windowing.count} if windowing is not None and windowing.count else {}))
 
+    @entry_point(out=ARRAYS)
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
                 threads: int | None = None, dtype: str = "float64", **settings: object) -> Kernels:
         """Every output that is a kernel K[a, b] over rows of inputs, for all pairs of rows: a dictionary of arrays
@@ -416,6 +446,7 @@ class CompiledProgram:
         require_run_options(0, threads)
         return kernels(self, first, second, out=out, threads=threads, dtype=dtype, settings=settings)
 
+    @entry_point(data=DATA, checkpoint=PATH_OR_NONE, progress=REPORT)
     def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,
                  threads: int | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
                  watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
@@ -467,6 +498,7 @@ class CompiledProgram:
             raise Interrupted(self._averaged(runs, missing, warnings, described)) from None
         return self._averaged(runs, missing, warnings, described)
 
+    @entry_point(data=DATA, keep=PATH_OR_NONE, progress=REPORT)
     def sweep(self, data: Data | None = None, *, width: int | Sequence[int] | None = None,
               keep: str | os.PathLike[str] | None = None, progress: Progress | None = None,
               scheduler: Scheduler | None = None, **settings: object) -> Result:
@@ -490,7 +522,7 @@ class CompiledProgram:
         from tensorprog.sweep import run_sweep
 
         method = CompiledProgram.run if width is None else CompiledProgram.simulate
-        names = {d.name for d in (*self.program.params, *self.program.sizes)}
+        names = {d.name for d in self._settable}
         known = {name for name, p in inspect.signature(method).parameters.items() if p.kind == p.KEYWORD_ONLY}
         options = {name: settings.pop(name) for name in set(settings) & known - names}
         self._refuse_misspelt_options(settings, method)
@@ -498,6 +530,7 @@ class CompiledProgram:
             return run_sweep(self, data, settings, width=width, keep=keep, progress=report, scheduler=scheduler,
                              **options).result()
 
+    @entry_point(data=DATA, widths=NUMBERS, method=WORD, progress=REPORT)
     def verify(self, data: Data | None = None, *, widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 32,
                samples: int | None = None, replicates: int = 8, seed: int = 0, tolerance: float | None = None,
                method: str = "auto", threads: int | None = None, progress: Progress | None = None,
@@ -536,7 +569,7 @@ class CompiledProgram:
         return result
 
     def _simulate_each(self, env: dict[str, object], width: int, seeds: list[int], threads: int | None,
-                       kept_state: tuple, progress: Progress | None, runs: list[dict[str, np.ndarray]]) -> None:
+                       kept_state: tuple, progress: Steps | None, runs: list[dict[str, np.ndarray]]) -> None:
         """Append one run a seed, so that those finished survive an interruption."""
         from tensorprog.resume import kept, numbered
 
@@ -551,7 +584,7 @@ class CompiledProgram:
                 progress(done + 1, len(seeds))
 
     def _simulate_there(self, cluster: Cluster, env: dict[str, object], width: int, seeds: list[int],
-                        progress: Progress | None, runs: list[dict[str, np.ndarray]]) -> None:
+                        progress: Steps | None, runs: list[dict[str, np.ndarray]]) -> None:
         """Append one run a seed, by the workers of a cluster."""
         from tensorprog.scheduler import network
 
@@ -597,7 +630,7 @@ class CompiledProgram:
 
         return plan_of(self.compiled)
 
-    def _compiled(self, settings: Mapping[str, object]) -> tuple[Analysis, tuple[Diagnostic, ...], Collection[Acceptance]]:
+    def _compiled(self, settings: Mapping[str, Any]) -> tuple[Analysis, tuple[Diagnostic, ...], frozenset[Acceptance]]:
         """The passes' work, the warnings, and what of the source accepted some; kept on disk."""
         from tensorprog.evaluators.analysis import Analysis
         from tensorprog.kept import Shelf
@@ -664,7 +697,7 @@ class CompiledProgram:
         from tensorprog.results import Result, first_divergence
 
         columns = {s.name: s.columns for s in self.program.samples}
-        errors = {**errors, **dict.fromkeys(columns, np.nan)}
+        errors = {**errors, **dict.fromkeys(columns, np.array(np.nan))}
         values = {name: _writable(value) for name, value in values.items()}
         unresolved = {name: np.array(mask) for name, mask in (unresolved or {}).items()}
         diverged = {}
@@ -676,8 +709,8 @@ class CompiledProgram:
             found = first_divergence(value, missing.get(name), unresolved.get(name))
             if found is not None:
                 diverged[name] = found[0]
-        found = (*warnings, *self._divergence_warnings(values, diverged))
-        said = (*self.warnings, *self._not_accepted(found, limit=samples is None))
+        doubts = (*warnings, *self._divergence_warnings(values, diverged))
+        said = (*self.warnings, *self._not_accepted(doubts, limit=samples is None))
         return Result(values, errors, methods, settings=settings, warnings=said, diverged=diverged, samples=samples,
                       unresolved=unresolved, spread=spread, columns=columns, axes=axes_of_outputs(self.program))
 
@@ -686,7 +719,7 @@ class CompiledProgram:
         from tensorprog.diagnostics.acceptances import acceptance_of, unused
 
         by = {warning: acceptance_of(warning, self.source) for warning in found}
-        idle = unused(self.source, {*self._accepted, *by.values()}, after_run=True) if limit else ()
+        idle = unused(self.source, {*self._accepted, *(a for a in by.values() if a is not None)}, after_run=True) if limit else ()
         return (*(warning for warning, acceptance in by.items() if acceptance is None), *idle)
 
     def _bias_warnings(self, biased: Collection[str], methods: Mapping[str, str]) -> list[Diagnostic]:
@@ -709,7 +742,8 @@ class CompiledProgram:
     def _divergence_warning(self, name: str, where: int | None, growing: bool) -> Diagnostic:
         from tensorprog.ir.program import For, walk
 
-        span = next(o.span for o in (*self.program.outputs, *self.program.samples) if o.name == name)
+        results: tuple[Output | Sample, ...] = (*self.program.outputs, *self.program.samples)
+        span = next(o.span for o in results if o.name == name)
         place = "" if where is None else f" from {name}[{where}] on"
         if growing:
             message = f"the output '{name}' is infinite or beyond 1e12{place}"
@@ -756,13 +790,20 @@ def _tail_warnings(compiled: Analysis, values: Mapping[str, np.ndarray], errors:
 # --- small things --------------------------------------------------------------------------------------------
 
 
+def _as_whole(value: object) -> int | None:
+    """An integer of whatever type as one of Python's; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # of an array with several elements
+        return None
+
+
 def require_positive(name: str, value: object) -> None:
     """Refuse a count that is not a positive integer."""
-    try:
-        positive = not isinstance(value, bool) and operator.index(value) > 0
-    except TypeError:
-        positive = False
-    if not positive:
+    whole = _as_whole(value)
+    if whole is None or whole <= 0:
         raise mistake("TP708", f"'{name}' must be a positive whole number, not {value!r}",
                       f"give a number like `{name}=8`")
 
@@ -775,21 +816,20 @@ def require_draws(draws: object) -> None:
 
 def require_run_options(seed: object, threads: object = None, tolerance: object = None, every: object = 1.0) -> None:
     """Refuse a seed that is negative, or a number of threads, a tolerance or an interval that makes no sense."""
-    try:
-        whole = not isinstance(seed, bool) and operator.index(seed) >= 0
-    except TypeError:
-        whole = False
-    if not whole:
+    whole = _as_whole(seed)
+    if whole is None or whole < 0:
         raise mistake("TP708", f"'seed' must be a whole number from 0, not {seed!r}", "give a number like `seed=1`")
     if threads is not None:
         require_positive("threads", threads)
     for name, value, least in (("tolerance", tolerance, 0.0), ("every", every, 0.0)):
-        if value is not None and not (isinstance(value, numbers.Real) and least <= value < float("inf")):
+        # `numbers.Real` does not tell mypy that it can be compared.
+        number: Any = value
+        if value is not None and not (isinstance(value, numbers.Real) and least <= number < float("inf")):
             raise mistake("TP708", f"'{name}' must be a finite number from 0, not {value!r}",
                           f"give a number like `{name}=1e-3`, or leave it out")
 
 
-def _part_of(progress: Progress, done: int, total: int) -> Progress:
+def _part_of(progress: Steps, done: int, total: int) -> Steps:
     """What one seed reports of its own steps: that share of a whole, after `done` of `total` seeds."""
     return lambda steps, of: progress(done * of + steps, total * of)
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tensorprog.diagnostics import Note
-from tensorprog.ir.integers import IntExpr, IntLit, IntSym, loop_names
+from tensorprog.ir.integers import Environment, IntExpr, IntLit, IntSym, loop_names
 from tensorprog.ir.program import (
     Accum,
     Cell,
@@ -48,6 +48,7 @@ from tensorprog.ir.program import (
     Store,
     Term,
     matrix_terms,
+    single,
 )
 from tensorprog.iterations import (
     Column,
@@ -70,7 +71,7 @@ LONGEST = 2**62
 Extents = dict[Cell, tuple[int, ...]]
 
 
-def audit_indices(program: Program, env: Mapping[str, object]) -> None:
+def audit_indices(program: Program, env: Environment) -> None:
     """Check every index of a bound program.
 
     Raises:
@@ -86,7 +87,7 @@ def audit_indices(program: Program, env: Mapping[str, object]) -> None:
     walker.reporter.raise_errors()
 
 
-def family_extents(program: Program, env: Mapping[str, object]) -> Extents:
+def family_extents(program: Program, env: Environment) -> Extents:
     """The extents of every cell: as declared for initial ones, else one more than the largest index assigned.
 
     Raises:
@@ -95,7 +96,7 @@ def family_extents(program: Program, env: Mapping[str, object]) -> Extents:
     return _stored_extents(Walker(program, env))
 
 
-def unassigned_outputs(program: Program, env: Mapping[str, object]) -> dict[str, np.ndarray]:
+def unassigned_outputs(program: Program, env: Environment) -> dict[str, np.ndarray]:
     """For each output family with elements that are never assigned, the mask of those elements."""
     walker = Walker(program, env)
     extents = _stored_extents(walker)
@@ -129,7 +130,7 @@ class _Access:
         return self.cell.rank if self.cell else 0
 
 
-def _accesses(statement: Statement, env: Mapping[str, object]) -> list[_Access]:
+def _accesses(statement: Statement, env: Environment) -> list[_Access]:
     """Everything that a statement itself indexes, but for hidden cells."""
     match statement:
         case Let(op=op):
@@ -153,7 +154,7 @@ def _accesses(statement: Statement, env: Mapping[str, object]) -> list[_Access]:
     return [access for access in found if access.cell is None or access.cell.role != "hidden"]
 
 
-def _op_accesses(op: Op, env: Mapping[str, object]) -> list[_Access]:
+def _op_accesses(op: Op, env: Environment) -> list[_Access]:
     match op:
         case Load(cell, items) | MatMul(cell, items):
             return [_cell_access("read", cell, items)]
@@ -182,7 +183,7 @@ def _shown(cell: Cell) -> str:
     return cell.display or cell.name
 
 
-def _array_shape(array: object) -> tuple[IntExpr, ...]:
+def _array_shape(array: np.ndarray) -> tuple[IntExpr, ...]:
     return tuple(IntLit(length) for length in np.shape(array))
 
 
@@ -246,10 +247,14 @@ def _largest(walker: Walker, site: StatementSite, cell: Cell, item: Item) -> int
         values = evaluate.integer(item)
         largest = max(largest, int(np.max(values)))
         if cell.role != "hidden" and np.min(values) < 0:
-            evaluate.report("TP601", np.less(values, 0), lambda i, values=values: (
-                f"index {at(values, i)} of '{_shown(cell)}' is negative"), "indices start at 0")
+            _report_negative(evaluate, cell, values)
             break
     return largest
+
+
+def _report_negative(evaluate: GridEvaluator, cell: Cell, values: Column) -> None:
+    evaluate.report("TP601", np.less(values, 0), lambda i: f"index {at(values, i)} of '{_shown(cell)}' is negative",
+                    "indices start at 0")
 
 
 # --- ranges --------------------------------------------------------------------------------------------------
@@ -260,7 +265,7 @@ def _check_ranges(walker: Walker, site: StatementSite, extents: Extents) -> None
         family = tuple(IntLit(extent) for extent in extents[access.cell]) if access.cell else ()
         for axis, (item, length) in enumerate(zip(access.items, family + access.shape, strict=False)):
             if not _proved(walker, item, length):
-                open_ended = axis < access.rank and access.cell.role != "initial"
+                open_ended = axis < access.rank and access.cell is not None and access.cell.role != "initial"
                 _check_item(walker, site, access, axis, item, None if open_ended else length)
     if isinstance(site.statement, Let) and isinstance(site.statement.op, FromInt):
         expr = site.statement.op.expr
@@ -369,7 +374,7 @@ def _lives(walker: Walker) -> dict[Cell, _Life]:
             if cell.role == "user":
                 lives[cell].stores.append((site, items))
         for access in _accesses(site.statement, walker.env):
-            if access.how == "read" and access.cell.role == "user":
+            if access.how == "read" and access.cell is not None and access.cell.role == "user":
                 lives[access.cell].reads.append((site, access))
     for output in walker.program.outputs:
         if output.cell.role == "user":
@@ -397,7 +402,7 @@ def _names(items: Iterable[Item]) -> set[str]:
 
 def _indices(walker: Walker, grid: IterationGrid, site: StatementSite, items: tuple[Item, ...]) -> list[np.ndarray]:
     evaluate = GridEvaluator(walker, grid, site.statement.span)
-    return [grid.full(evaluate.integer(item)) for item in items]
+    return [grid.full(evaluate.integer(item)) for item in single(items)]
 
 
 def _flat(indices: list[np.ndarray], extents: tuple[int, ...], grid: IterationGrid) -> np.ndarray:
@@ -445,6 +450,7 @@ def _unsliced(walker: Walker, access: _Access, extents: tuple[int, ...]) -> tupl
 
 def _report_read(evaluate: GridEvaluator, access: _Access, indices: list[np.ndarray], stored: np.ndarray,
                  bad: np.ndarray, life: _Life) -> None:
+    assert access.cell is not None, "only what cells hold is assigned"
     name = _shown(access.cell)
 
     def message(i: int) -> str:

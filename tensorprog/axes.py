@@ -22,9 +22,9 @@ def _family_axes(program: Program, cell: Cell, written: set[str]) -> list[str | 
     for statement in walk(program.body):
         if isinstance(statement, Store | Accum) and statement.cell is cell:
             for position, item in enumerate(statement.items[:cell.rank]):
-                loops = loop_names(item) if isinstance(item, IntExpr) else ()
+                loops = sorted(loop_names(item)) if isinstance(item, IntExpr) else []
                 if names[position] is None and len(loops) == 1:
-                    names[position] = _as_written(*loops, written)
+                    names[position] = _as_written(loops[0], written)
     return names
 
 
@@ -36,7 +36,7 @@ def _as_written(name: str, written: set[str]) -> str:
 
 
 def _finite_axes(cell: Cell) -> list[str | None]:
-    return [int_text(size) if isinstance(size, IntSym) else None for size in cell.type.shape]
+    return [int_text(size) if isinstance(size, IntSym) else None for size in cell.tensor.shape]
 
 
 def _distinct(names: list[str | None]) -> tuple[str, ...]:

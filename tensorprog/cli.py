@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -64,13 +64,15 @@ class _Pressed(Exception):
 class Tpc(click.Group):
     """The group of commands, with near-miss hints and one place where errors become messages and exit codes."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object) -> None:
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, complete_var: str | None = None,
+             standalone_mode: bool = False, windows_expand_args: bool = True, **extra: Any) -> NoReturn:
         """Run a command line and leave the process with its exit code."""
         arguments = list(sys.argv[1:] if args is None else args)
-        extra["standalone_mode"] = False
         prepared()
         try:
-            code = _guarded(lambda: super(Tpc, self).main(args=arguments, prog_name=prog_name, **extra), arguments)
+            code = _guarded(lambda: super(Tpc, self).main(
+                args=arguments, prog_name=prog_name, complete_var=complete_var, standalone_mode=False,
+                windows_expand_args=windows_expand_args, **extra), arguments)
             sys.stdout.flush()
         except LostOutput as error:
             code = _report_lost_output(error)
@@ -85,7 +87,7 @@ class Tpc(click.Group):
         except KeyboardInterrupt:  # click would write an empty line
             raise _Pressed from None
 
-    def resolve_command(self, ctx: click.Context, args: list[str]):
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """The command of a name, or a usage error that says which one was probably meant."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
@@ -97,7 +99,7 @@ class Tpc(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _guarded(command: Callable[[], object], arguments: list[str]) -> int:
+def _guarded(command: Callable[[], int | None], arguments: list[str]) -> int:
     """The exit code of a command, after a message for whatever it raised."""
     as_json = "--json" in arguments
     try:
@@ -148,7 +150,8 @@ def _report_usage(error: click.ClickException, as_json: bool) -> None:
     if isinstance(error, click.NoSuchOption) and error.ctx and any(p.name == "assignments"
                                                                    for p in error.ctx.command.params):
         name = error.option_name.lstrip("-").partition("=")[0]
-        error.message = error.message.rstrip(".") + f". A parameter or size of the program is set by '--set {name}=...'."
+        message = error.message.rstrip(".") + f". A parameter or size of the program is set by '--set {name}=...'."
+        error = click.NoSuchOption(error.option_name, message, error.possibilities, error.ctx)
     if as_json:
         click.echo(json.dumps({"errors": [diagnostic_dict(Diagnostic("TP702", error.format_message()), None)]}))
     else:
@@ -358,12 +361,11 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
     results: list[Result] = []
     code = _simulate_widths(compiled, arrays, chosen, seeds, seed, settings, limit, progress, results, scheduler)
     for result in results:
-        width = result.settings["width"]
         path = output
         if len(chosen) > 1:
-            path = output and output.with_name(f"{output.stem}_{width}{output.suffix}")
+            path = output and output.with_name(f"{output.stem}_{result.width}{output.suffix}")
             if not as_json:
-                click.echo(f"width {width}:")
+                click.echo(f"width {result.width}:")
         code = max(code, _finish(compiled, result, path, as_json, quiet=as_json, shown=shown))
     if as_json:
         click.echo(json.dumps({"widths": [_shown(result, shown).as_dict() for result in results]}))
@@ -377,6 +379,7 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
                      results: list[Result], scheduler: str | None) -> int:
     """Append the result of each width; on Ctrl-C what was finished, and the code of an interruption."""
     from tensorprog.api import Interrupted
+    from tensorprog.results import Result
 
     try:
         for width in widths:
@@ -384,8 +387,10 @@ def _simulate_widths(compiled: CompiledProgram, arrays: dict, widths: list[int],
                 results.append(compiled.simulate_with(arrays, settings, width=width, seeds=seeds, seed=seed,
                                                       progress=bar, limit=limit, scheduler=scheduler))
     except Interrupted as interruption:
-        results.append(interruption.result)
-        finished = interruption.result.settings["seeds"]
+        found = interruption.result
+        assert isinstance(found, Result), "one run is no sweep"
+        results.append(found)
+        finished = found.settings["seeds"]
         click.echo(f"tpc: interrupted at width {width}, after {finished} of {seeds} networks", err=True)
         return INTERRUPTED
     except KeyboardInterrupt:
@@ -460,7 +465,7 @@ def kernels(program: str, data: tuple[str, ...], more_data: tuple[str, ...], sec
 @options(SET, SEED, LIMIT, SCHEDULER, JSON, PROGRESS)
 def verify(program: str, data: tuple[str, ...], more_data: tuple[str, ...], widths: tuple[int, ...], seeds: int,
            plot: Path | None, assignments: tuple, seed: int, as_json: bool, progress: bool | None,
-           **limit_options: object) -> int:
+           **limit_options: Any) -> int:
     """Compare the limit with networks of several widths.
 
     What the networks tend to, their means extrapolated to infinite width, must agree with the limit within the errors
@@ -808,16 +813,17 @@ def _is_sweep(settings: Mapping[str, object], keep: Path | None) -> bool:
 
 
 def _sweep(compiled: CompiledProgram, arrays: dict, settings: dict[str, object], keep: Path | None, output: Path | None,
-           shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None, **options: object) -> int:
+           shown: tuple[str, ...], plot: Path | None, as_json: bool, progress: bool | None, **options: Any) -> int:
     """Run a sweep, and save, print and draw what it gives; on Ctrl-C what was finished."""
     from tensorprog.api import Interrupted
-    from tensorprog.sweep import run_sweep
+    from tensorprog.sweep import Sweep, run_sweep
 
     code = 0
     try:
         with _bar(progress, unit="points") as bar:
             found = run_sweep(compiled, arrays, settings, keep=keep, progress=bar, **options)
     except Interrupted as interruption:
+        assert isinstance(interruption.result, Sweep), "a sweep is interrupted as one"
         found, code = interruption.result, INTERRUPTED
         click.echo(f"tpc: interrupted after {len(found.results)} points; the others are shown as nan", err=True)
     whole = found.result()

@@ -45,6 +45,8 @@ def plan_text(analysis: Analysis) -> str:
     lines += [f"{how}: {c.display}" for c in sorted(analysis.mirrored, key=lambda c: c.name)]
     for loop in (s for s in walk(analysis.limit.body) if isinstance(s, For)):
         lines.append(f"loop {loop.var}: {'one block' if loop.parallel else 'step by step'}")
+    if analysis.on_vectors:
+        lines.append(f"training: moves vectors, and is no kernel gradient descent between numbers ({analysis.on_vectors})")
     return plan_table(plan) + _samples_text(analysis) + "\n".join([*lines, *windows.plan_lines(analysis)]) + "\n"
 
 
@@ -65,20 +67,17 @@ def kernel_text(analysis: Analysis) -> str:
         raise ProgramError([Diagnostic("TP718", "no module is written for a limit that is random", help=(
             "use `tpc run`, which draws the random numbers; or output what is not random, as `cov(f[a], f[b])` and "
             "`ntk(f[a], f[b]; U, v)`"))], analysis.limit.source)
+    plan = plan_of(analysis)
+    evaluator = plan.whole()
     watched = for_module(analysis)
+    share = evaluator.share(watched[0], watched[0].limit.outputs, True) if watched is not None else None
     # Scalars that would cost the outputs their evaluator are not looked at.
-    if watched is None or plan_of(watched[0]).whole() != plan_of(analysis).whole():
-        return _module_of_all(analysis)
+    if watched is None or share is None or len(share.names) < len(watched[0].limit.outputs):
+        return evaluator.emit(analysis, plan.shares[evaluator.name])
     from tensorprog.codegen.jumps import jumps_text
 
     whole, probes = watched
-    return f"{_module_of_all(whole)}\n\n{jumps_text(probes)}"
-
-
-def _module_of_all(analysis: Analysis) -> str:
-    plan = plan_of(analysis)
-    evaluator = plan.whole()
-    return evaluator.emit(analysis, plan.shares[evaluator.name])
+    return f"{evaluator.emit(whole, share)}\n\n{jumps_text(probes)}"
 
 
 EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}

@@ -14,9 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import mpmath
 
 # With fewer values there is nothing left to judge a fit by.
 FEWEST = 3
@@ -49,7 +52,7 @@ class Kind:
     power: float | None
     leading: Callable | None = None
 
-    def covariance(self, radius: float, sizes: Sequence[int]):
+    def covariance(self, radius: float, sizes: Sequence[int]) -> mpmath.matrix:
         """The covariances at some sizes but for the scale, as an `mpmath` matrix [k, k]."""
         import mpmath
 
@@ -65,7 +68,7 @@ class Kind:
         return found
 
 
-def _logarithm(size, first, last):
+def _logarithm(size: mpmath.mpf, first: mpmath.mpf, last: mpmath.mpf) -> mpmath.mpf:
     from mpmath import log
 
     return log(size / first) / log(last / first)

@@ -21,9 +21,10 @@ have taken all sides of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
+from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
 
@@ -33,8 +34,10 @@ from tensorprog.evaluators import particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.covariance import evaluated_often
 from tensorprog.evaluators.evaluate import evaluate
+from tensorprog.evaluators.options import RunOptions
 from tensorprog.evaluators.particles import draw
 from tensorprog.evaluators.table import EVALUATORS
+from tensorprog.ir.integers import Environment
 from tensorprog.modules import load_module
 from tensorprog.passes.jumps import Jump, Nudged, Probed, always_computed, find_jumps, nudge, place_of, probed
 from tensorprog.progress import announce
@@ -118,6 +121,7 @@ class _Search:
         met: the jumps, `noisy` whether for one of them that is within the noise of samples alone.
         scalars: the probes that report scalars at their jumps, with the elements that are there up to rounding.
         methods: the evaluators of outputs and probes.
+        squares: the probes that are second moments of vectors, which have no sides.
     """
 
     whole: Analysis
@@ -126,7 +130,8 @@ class _Search:
     noisy: bool
     scalars: Mapping[str, np.ndarray]
     methods: Mapping[str, str]
-    options: Mapping[str, object]
+    options: RunOptions
+    squares: frozenset[str]
 
     @property
     def threads(self) -> int | None:
@@ -134,11 +139,24 @@ class _Search:
 
     def scalars_by(self, method: str) -> dict[str, np.ndarray]:
         """The scalars, if one evaluator gave all of them; else none."""
-        return dict(self.scalars) if all(self.methods[name] == method for name in self.scalars) else {}
+        seen = all(self.methods[name] == method and name not in self.squares for name in self.scalars)
+        return dict(self.scalars) if seen else {}
+
+
+_Found = TypeVar("_Found")
+
+
+class DrawOptions(TypedDict):
+    """What draws are asked for."""
+
+    samples: int
+    seed: int
+    tolerance: float | None
+    threads: int | None
 
 
 def run_limit(analysis: Analysis, env: Mapping[str, object], method: str, source: Source,
-              **options: object) -> JudgedLimit:
+              **options: Unpack[RunOptions]) -> JudgedLimit:
     """Every output in the limit, as `evaluate` gives it, but for what depends on a jump that a scalar tends to."""
     if not analysis.limit.outputs:
         return JudgedLimit({}, {}, {})
@@ -151,18 +169,23 @@ def run_limit(analysis: Analysis, env: Mapping[str, object], method: str, source
     values, errors, methods = evaluate(whole, env, method, source, **_without_probes(options, probes))
     at = AT_JUMP if options.get("dtype") != "float32" else AT_JUMP_SINGLE
     met, noisy, near = _met(whole, probes, env, values, errors, methods, at)
-    limit = JudgedLimit(*({n: v for n, v in part.items() if n not in probes.added} for part in (values, errors, methods)))
-    judged = set().union(*(jump.outputs for jump in met)) - analysis.vanishing
+    added = probes.added
+    limit = JudgedLimit(_without(values, added), _without(errors, added), _without(methods, added))
+    judged = {name for jump in met for name in jump.outputs} - analysis.vanishing
     if judged:
         scalars = {name: near[name] for jump in met for name in jump.probes if near[name].any()}
-        search = _Search(whole, env, met, noisy, scalars, methods, options)
+        search = _Search(whole, env, met, noisy, scalars, methods, options, probes.squares)
         for name, verdict in _verdicts(search, judged, limit).items():
             _apply(limit, name, verdict)
     return replace(limit, warnings=tuple(_warnings(met, limit, source)))
 
 
+def _without(found: Mapping[str, _Found], added: Container[str]) -> dict[str, _Found]:
+    return {name: value for name, value in found.items() if name not in added}
+
+
 def run_draws(analysis: Analysis, env: Mapping[str, object],
-              **options: object) -> tuple[dict[str, np.ndarray], tuple[Diagnostic, ...]]:
+              **options: Unpack[DrawOptions]) -> tuple[dict[str, np.ndarray], tuple[Diagnostic, ...]]:
     """The draws of the program's samples, and a warning for each place where a scalar that they depend on is at a jump."""
     drawn = analysis.drawn
     if drawn is None:
@@ -175,8 +198,8 @@ def run_draws(analysis: Analysis, env: Mapping[str, object],
     values = draw(whole, env, **options)
     run = max([1.0, *map(largest, values.values())])
     missing = unassigned_outputs(probes.limit, env)
-    near = {name: at_jump(values[name], [values[term] for term in probes.terms[name]], run, AT_JUMP)
-            & ~np.atleast_1d(missing.get(name, False)) for name in probes.probes}
+    near = {name: _at_jump(name, probes, values, run, AT_JUMP)
+            & ~_whole(np.atleast_1d(missing.get(name, False)), np.atleast_1d(values[name]).shape) for name in probes.probes}
     names = [s.name for s in drawn.limit.samples]
     met = {jump.span: jump for jump in probes.jumps if any(near[name].any() for name in jump.probes)}
     return ({name: values[name] for name in names},
@@ -185,15 +208,15 @@ def run_draws(analysis: Analysis, env: Mapping[str, object],
                              severity="warning") for span, jump in met.items()))
 
 
-def _without_probes(options: Mapping[str, object], probes: Probed) -> dict[str, object]:
+def _without_probes(options: RunOptions, probes: Probed) -> RunOptions:
     """The options of a run, so that a user who watches it does not see the probes."""
     watch = options.get("watch")
     if watch is None:
-        return dict(options)
-    return {**options, "watch": lambda found: watch({n: v for n, v in found.items() if n not in probes.added})}
+        return options
+    return {**options, "watch": lambda found: watch(_without(found, probes.added))}
 
 
-def _places(analysis: Analysis, env: Mapping[str, object]) -> Sequence:
+def _places(analysis: Analysis, env: Environment) -> Sequence:
     """The statements that may jump; looked for once for the values of parameters and sizes."""
     numbers = {name: value for name, value in env.items() if np.ndim(value) == 0}
     places, key = analysis.made.places, tuple(numbers.items())
@@ -239,6 +262,19 @@ def _refused(whole: Analysis, probes: Probed, method: str) -> bool:
 # --- which jumps are met -----------------------------------------------------------------------------------------
 
 
+def _at_jump(name: str, probes: Probed, values: Mapping[str, np.ndarray], run: float, at: float) -> np.ndarray:
+    """Which elements of a probe are at the jump up to rounding."""
+    terms = [values[term] for term in probes.terms[name]]
+    return at_jump(values[name], terms, None if name in probes.squares else run, at)
+
+
+def _whole(missing: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which elements of a family are never assigned, those beyond the last one that is, as under conditions, included."""
+    found = np.ones(shape, bool)
+    found[tuple(slice(size) for size in missing.shape)] = missing
+    return found
+
+
 def _met(whole: Analysis, probes: Probed, env: Mapping[str, object], values: Mapping, errors: Mapping,
          methods: Mapping[str, str], at: float) -> tuple[list[Jump], bool, dict[str, np.ndarray]]:
     """The jumps whose scalars are at 0 somewhere, whether that is within the noise of samples alone for one of them,
@@ -246,12 +282,14 @@ def _met(whole: Analysis, probes: Probed, env: Mapping[str, object], values: Map
     run = max([1.0, *map(largest, values.values())])
     near, within = {}, {}
     for name in probes.probes:
-        near[name] = at_jump(values[name], [values[term] for term in probes.terms[name]], run, at)
+        near[name] = _at_jump(name, probes, values, run, at)
         within[name] = within_errors(values[name], errors[name] * (methods[name] == "particles"))
     if any(mask.any() for mask in (*near.values(), *within.values())):
         missing = unassigned_outputs(whole.limit, env)
         for name in set(near) & set(missing):
-            near[name][missing[name]] = within[name][missing[name]] = False
+            assigned = ~_whole(missing[name], near[name].shape)
+            near[name] &= assigned
+            within[name] &= assigned
     noisy = {name for name in near if hides_jump(near[name], within[name])}
     met = [jump for jump in probes.jumps if any(name in noisy or near[name].any() for name in jump.probes)]
     return met, any(noisy.intersection(jump.probes) for jump in met), near
@@ -336,8 +374,9 @@ def _by_same_samples(search: _Search, whole: Analysis, environment: Callable[[fl
                          replicates=DRAWS_OF_SAME, seed=0, threads=search.threads)
         return {name: np.stack([np.asarray(values[name]) for values in found]) for name in names}
 
+    quiet: RunOptions = {**options, "progress": None}
     values, errors, _ = evaluate(whole, environment(FINE, 0), "particles", whole.original.source,
-                                 **{**options, "progress": None})
+                                 **quiet)
     coarse, fine = (_noisy(run, size, range(seeds)) for size, seeds in SEEDS.items())
     found = {}
     for name in names:
@@ -428,7 +467,7 @@ def _by_samples(search: _Search, names: list[str]) -> dict[str, _Verdict]:
 
     def runs(samples: int) -> dict[str, np.ndarray]:
         found = run_each(lambda seed, tick: module.replicate(bound, samples, seed, tolerance, tick, True),
-                         replicates=DRAWS, seed=int(options.get("seed", 0)), threads=search.threads)
+                         replicates=DRAWS, seed=options.get("seed", 0), threads=search.threads)
         return {name: np.stack([np.asarray(values[name]) for values in found]) for name in names}
 
     few, many = runs(FEW), runs(MANY)
@@ -460,8 +499,8 @@ def _judged(coarse: np.ndarray, fine: np.ndarray, scatters: Sequence,
         for scatter, ratio in scatters:
             smaller, larger = scatter(fine), scatter(coarse)
             none |= (smaller > rounding) & (smaller > ratio * np.where(np.isfinite(larger), larger, np.inf))
-        value, error = fine.mean(axis=0), error(coarse, fine)
-        return _Verdict(value, error, none, scatters[0][0](fine), 4.0 * error + _rounding(value))
+        value, known = fine.mean(axis=0), error(coarse, fine)
+        return _Verdict(value, known, none, scatters[0][0](fine), 4.0 * known + _rounding(value))
 
 
 def _rounding(value: np.ndarray) -> np.ndarray:
@@ -508,7 +547,7 @@ def _apply(limit: JudgedLimit, name: str, verdict: _Verdict) -> None:
 # --- what is said ------------------------------------------------------------------------------------------------
 
 
-def _warnings(met: Sequence[Jump], limit: JudgedLimit, source: Source):
+def _warnings(met: Sequence[Jump], limit: JudgedLimit, source: Source) -> Iterator[Diagnostic]:
     """TP513 for each place where a jump leaves something without a limit."""
     said = set()
     for jump in met:

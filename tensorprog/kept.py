@@ -54,6 +54,7 @@ class Shelf:
         found = self._recall("program", ())
         if found is None:
             return None
+        assert isinstance(found, tuple), "a record of several parts"
         *record, self._cells = found
         return tuple(record)
 
@@ -108,7 +109,8 @@ class _Noting(pickle.Pickler):
 
     def __init__(self, file: io.BytesIO, cells: list[Cell]):
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self._cells, self._met = cells, set()
+        self._cells = cells
+        self._met: set[int] = set()
 
     def persistent_id(self, obj: object) -> None:
         if type(obj) is Cell and id(obj) not in self._met:

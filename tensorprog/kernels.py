@@ -14,7 +14,7 @@ import os
 import warnings as python_warnings
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tensorprog.api import CompiledProgram
+    from tensorprog.covariance.system import System
     from tensorprog.diagnostics import Span
     from tensorprog.pairs.lower import PairLowering
     from tensorprog.passes.jumps import Jump
@@ -54,12 +55,15 @@ class Kernels(dict):
         self.warnings = tuple(w for o in program.program.outputs if o.name in self
                               for w in (*self._warnings(o.name, o.span), *_jump_warnings(o.name, jumps)))
         for warning in self.warnings:
-            python_warnings.warn(warning.message, RuntimeWarning, stacklevel=4)
+            python_warnings.warn(warning.message, RuntimeWarning, stacklevel=6)
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise KeyError(f"there is no kernel {name!r}; kernels are {', '.join(self)}")
 
     def _repr_html_(self) -> str:
         from tensorprog.results_text import html_row, html_table
 
-        return html_table(("kernel", "shape", "value"), (html_row(name, value, self.error[name], np.False_)
+        return html_table(("kernel", "shape", "value"), (html_row(name, value, self.error[name], np.array(False))
                           for name, value in self.items()))
 
     def result(self) -> Result:
@@ -83,7 +87,7 @@ class Kernels(dict):
 
         return plot_kernels(self, path)
 
-    def _warnings(self, name: str, span: Span) -> Iterator[Diagnostic]:
+    def _warnings(self, name: str, span: Span | None) -> Iterator[Diagnostic]:
         worst = self.error.worst(name)
         if math.isfinite(worst) and worst <= WORTH_A_WARNING or self[name].dtype == np.float32 and worst < 1e-4:
             return
@@ -150,7 +154,11 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
     # Tiles read their inputs anyway, and tell of what is not finite.
     read = set() if taped else set().union(*(module.read for module in usable))
     check_finite(program.program, env, set(env) - read)
-    results, errors = _by_tapes(program, analysis, env, second, settings, taped, threads, dtype)
+    errors: dict[str, np.ndarray | list[PairError]] = {}
+    results: dict[str, np.ndarray] = {}
+    if system is not None and taped:
+        results, known = _by_tapes(program, analysis, system, env, second, settings, taped, threads, dtype)
+        errors |= known
     if not usable and not results:
         raise _no_kernel(program, reasons)
     if out is not None:
@@ -166,23 +174,21 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
     return Kernels(program, results, errors, possible_jumps(analysis, env))
 
 
-def _by_tapes(program: CompiledProgram, analysis: Analysis, env: dict, second: object, settings: Mapping,
+def _by_tapes(program: CompiledProgram, analysis: Analysis, system: System, env: dict, second: object, settings: Mapping,
               taped: Mapping[str, str | None], threads: int | None,
               dtype: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The outputs `taped`, with the size that both of their rows run over, and their errors, for rows of one data set
     with itself or with those of another."""
-    if not taped:
-        return {}, {}
     between = None
     if second is not None:
-        rows = set(taped.values())
-        if len(rows) > 1 or None in rows:
+        rows, *others = set(taped.values())
+        if rows is None or others:
             return {}, {}
         other = _bound(program, second, settings)
-        _check_alike(program, env, other, rows)
-        between = env[min(rows)]
-        env = _joined(program, env, other, min(rows))
-    module = load_module(covariance.emit(analysis, analysis.covered.system))
+        _check_alike(program, env, other, {rows})
+        between = env[rows]
+        env = _joined(program, env, other, rows)
+    module = load_module(covariance.emit(analysis, system))
     found, errors = module.run(env, only=list(taped), threads=threads, between=between)
     return {name: value.astype(dtype, copy=False) for name, value in found.items()}, errors
 
@@ -256,7 +262,7 @@ def _given(out: Mapping, names: list[str]) -> dict:
     return {name: out[name] for name in names}
 
 
-def _second(program: CompiledProgram, lowering: PairLowering, env: Mapping, second: object, settings: Mapping):
+def _second(program: CompiledProgram, lowering: PairLowering, env: Mapping, second: object, settings: Mapping) -> Mapping | None:
     """The data of the columns; None for those of the rows.
 
     Raises:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def _compiled(cell: str) -> CompiledProgram:
     return compile_source(Source("<cell>", cell))
 
 
-def _result(program: CompiledProgram, chosen: object, variables: Mapping[str, object]) -> Result:
+def _result(program: CompiledProgram, chosen: Namespace, variables: Mapping[str, object]) -> Result:
     data = {declared.name: variables[declared.name] for declared in program.program.inputs if declared.name in variables}
     settings = dict(_setting(text, variables) for text in chosen.settings)
     counts = ("seeds",) if chosen.width else ("samples", "replicates")

@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 import numpy as np
 
-from tensorprog.declared_laws import Entries, entries_of
+from tensorprog.declared_laws import EntryLaw, entries_of
 from tensorprog.diagnostics import Diagnostic, Source
 from tensorprog.evaluators.analysis import Analysis
+from tensorprog.evaluators.options import RunOptions
 from tensorprog.ir.integers import IntSym, evaluate_int
 from tensorprog.ir.program import For, Let, walk
 from tensorprog.jumps import JudgedLimit, run_limit
@@ -112,17 +114,17 @@ class RandomLimit:
     spread: dict[str, Spread] = field(default_factory=dict)
 
 
-def run_random(analysis: Analysis, env: Mapping[str, object], method: str, source: Source, *, draws: int, seed: int,
-               **options: object) -> RandomLimit:
+def run_random(analysis: Analysis, env: Mapping[str, object], method: str, source: Source, *, draws: int,
+               **options: Unpack[RunOptions]) -> RandomLimit:
     """The outputs of a program with a random limit.
 
     Args:
         draws: how many joint draws of the outputs are wanted.
         options: those of `jumps.run_limit`.
     """
-    drawn = _drawn(analysis)
+    drawn, seed = _drawn(analysis), options["seed"]
     given = {**env, drawn.size: 1}
-    numbers, uncertain = _numbers(analysis, given, source, seed, options)
+    numbers, uncertain = _numbers(analysis, given, source, options)
     rng = np.random.default_rng([STREAM, seed])
     affine = drawn.affine if numbers.count <= MOST_DIRECTIONS else frozenset()
     standard = np.zeros((0, numbers.count))
@@ -134,7 +136,7 @@ def run_random(analysis: Analysis, env: Mapping[str, object], method: str, sourc
         # Pairs of opposite draws: what is odd in them does not scatter the mean.
         standard = np.concatenate([standard, numbers.standard(half), numbers.standard(-half)])
     inputs = numbers.inputs(standard)
-    limit = run_limit(analysis, {**given, drawn.size: len(standard), **inputs}, method, source, seed=seed, **options)
+    limit = run_limit(analysis, {**given, drawn.size: len(standard), **inputs}, method, source, **options)
     wanted = half[:draws] if drawn.random - affine else rng.standard_normal((draws, numbers.count))
     wanted = numbers.standard(wanted)
     values, errors, spread = dict(limit.values), dict(limit.errors), {}
@@ -148,7 +150,7 @@ def run_random(analysis: Analysis, env: Mapping[str, object], method: str, sourc
             values[name], errors[name], spread[name] = _affine(value[:first], error[:first], wanted, numbers.gaussian)
         else:
             values[name], errors[name], spread[name] = _sampled(value[first:], error[first:], draws)
-    unresolved = {n: m.any(axis=0) if n in drawn.random else m for n, m in limit.unresolved.items()}
+    unresolved = {n: np.asarray(m.any(axis=0)) if n in drawn.random else m for n, m in limit.unresolved.items()}
     limit = replace(limit, values=values, errors=errors, unresolved=unresolved,
                     warnings=(*limit.warnings, *uncertain))
     return RandomLimit(limit, spread)
@@ -200,7 +202,7 @@ class _Numbers:
             arrays, and `covariance` gives it, [draws, R, R], for the inputs of these.
     """
 
-    entries: Mapping[str, Entries]
+    entries: Mapping[str, EntryLaw]
     shapes: Mapping[str, tuple[int, ...]]
     factor: np.ndarray | None
     covariance: Callable[[Mapping[str, np.ndarray]], np.ndarray]
@@ -254,8 +256,8 @@ def _split(rows: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
     return found
 
 
-def _numbers(analysis: Analysis, env: Mapping[str, object], source: Source, seed: int,
-             options: Mapping[str, object]) -> tuple[_Numbers, list[Diagnostic]]:
+def _numbers(analysis: Analysis, env: Mapping[str, object], source: Source,
+             options: RunOptions) -> tuple[_Numbers, list[Diagnostic]]:
     """What the limit is a function of; and a list of what there is to say of the covariances, as they are evaluated."""
     drawn = _drawn(analysis)
     options = {**options, "dtype": "float64", "checkpoint": None, "watch": None, "biased": set(), "notes": None,
@@ -267,7 +269,7 @@ def _numbers(analysis: Analysis, env: Mapping[str, object], source: Source, seed
 
     def covariance(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         count = max(map(len, inputs.values()), default=1)
-        found = run_limit(analysis.covariances, {**env, drawn.size: count, **inputs}, "auto", source, seed=seed, **options)
+        found = run_limit(analysis.covariances, {**env, drawn.size: count, **inputs}, "auto", source, **options)
         warnings.extend(found.warnings)
         blocks = _blocks(drawn, found.values, sizes, count if drawn.given else 1)
         return (blocks + blocks.swapaxes(1, 2)) / 2

@@ -91,11 +91,33 @@ class Result(Mapping[str, np.ndarray]):
         self.axes = {name: _axes((axes or {}).get(name, ()), v.ndim) for name, v in self._values.items()}
 
     @property
+    def width(self) -> int:
+        """The width of the networks of a simulation."""
+        return self._whole("width")
+
+    @property
+    def replicates(self) -> int:
+        """The number of replicates of a run."""
+        return self._whole("replicates")
+
+    @property
+    def particles(self) -> int:
+        """The number of particles of a run."""
+        return self._whole("samples")
+
+    def _whole(self, name: str) -> int:
+        value = self.settings[name]
+        assert isinstance(value, int), f"{name} is no integer"
+        return value
+
+    @property
     def draws(self) -> dict[str, np.ndarray]:
         """Joint draws of the outputs whose limit is random, [draws, ...]; the same draw of all outputs belongs together."""
         return {name: spread.draws for name, spread in self.spread.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._values:
+            raise KeyError(f"there is no output {name!r}; outputs are {', '.join(self._values) or 'none'}")
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -225,15 +247,15 @@ class Result(Mapping[str, np.ndarray]):
 
     def as_dict(self) -> dict[str, object]:
         """The content of `to_json` as lists and dictionaries."""
-        results = {name: {"value": _plain(self[name]), "error": _plain(self.error[name]), "method": self.method[name]}
-                   for name in self}
+        results: dict[str, dict[str, object]] = {
+            name: {"value": _plain(self[name]), "error": _plain(self.error[name]), "method": self.method[name]} for name in self}
         for name, mask in self.unresolved.items():
             results[name]["no_limit"] = mask.tolist()
         for name, spread in self.spread.items():
-            results[name]["random"] = {"variance": _plain(spread.variance), "gaussian": spread.gaussian,
-                                       "draws": _plain(spread.draws)}
+            random = {"variance": _plain(spread.variance), "gaussian": spread.gaussian, "draws": _plain(spread.draws)}
             if self[name].size <= MOST_SHOWN_PAIRED:
-                results[name]["random"]["covariance"] = _plain(spread.covariance)
+                random["covariance"] = _plain(spread.covariance)
+            results[name]["random"] = random
         for name, columns in self.columns.items():
             results[name]["columns"] = list(columns)
         swept = {"coordinates": self.coordinates, "axes": self.axes} if self.coordinates else {}
@@ -279,4 +301,6 @@ def _plain(array: np.ndarray) -> object:
     """Nested lists of numbers, with None for those that are not finite."""
     if np.isfinite(array).all():
         return array.tolist()
-    return np.where(np.isfinite(array), array, None).tolist()
+    numbers = array.astype(object)
+    numbers[~np.isfinite(array)] = None
+    return numbers.tolist()

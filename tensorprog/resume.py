@@ -87,5 +87,5 @@ def digest_of(env: Mapping[str, object], *described: object) -> str:
     for name in sorted(env):
         array = np.ascontiguousarray(env[name])
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(memoryview(array).cast("B") if array.size else b"")
+        digest.update(array.data.cast("B") if array.size else b"")
     return digest.hexdigest()

@@ -110,7 +110,7 @@ def _npz(result: Result, file: BinaryIO) -> None:
             arrays[f"{name}.columns"] = np.array(result.columns[name])
         if name in result.unresolved:
             arrays[f"{name}.no_limit"] = result.unresolved[name]
-    np.savez(file, **arrays)
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # no output is `allow_pickle`
 
 
 def _csv(result: Result, file: BinaryIO) -> None:

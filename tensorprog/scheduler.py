@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from tensorprog.files import mistake
 
@@ -27,7 +27,8 @@ PATIENCE = 20
 #: An address, a client, or a cluster that is connected already.
 Scheduler = Union[str, "Client", "Cluster"]
 #: Waits for a result.
-Waiting = Callable[[], object]
+Waiting = Callable[[], Any]
+_Found = TypeVar("_Found")
 
 
 class Cluster:
@@ -37,7 +38,7 @@ class Cluster:
         self.client = client
         self._futures: list = []
 
-    def submit(self, function: Callable, *args: object, **options: object) -> Waiting:
+    def submit(self, function: Callable[..., _Found], *args: object, **options: object) -> Callable[[], _Found]:
         """Run a function on some worker; a function that waits for its result, and raises what it raised."""
         future = self.client.submit(function, *args, **options, pure=False)
         self._futures.append(future)
@@ -60,7 +61,7 @@ class Cluster:
         module, shared = self.shared(text), self.shared(dict(env))
 
         def noted(wait: Waiting) -> Waiting:
-            def values() -> object:
+            def values() -> Mapping[str, np.ndarray]:
                 found, crowded = wait()
                 if notes is not None:
                     notes.crowded.extend(crowded)
@@ -135,7 +136,7 @@ def network(program: CompiledProgram, env: dict[str, object], width: int, seed: 
 
 
 def point(program: CompiledProgram, data: Mapping[str, object] | None, settings: Mapping[str, object],
-          width: int | None, options: Mapping[str, object]) -> Result:
+          width: int | None, options: Mapping[str, Any]) -> Result:
     """The result of one point of a sweep."""
     if width is not None:
         return program.simulate_with(data, settings, width=width, **options)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tensorprog.diagnostics import Diagnostic, ProgramError, near_miss
+from tensorprog.diagnostics import Diagnostic, ProgramError, Severity, Span, near_miss
 from tensorprog.extrapolate import FEWEST, extrapolate
 from tensorprog.files import mistake
 from tensorprog.ir.program import Program
@@ -106,22 +106,22 @@ def at_infinity(program: Program, limit: SecondLimit, run: Callable[[int, int], 
                   axes=results[0].axes, approach=Approach(limit.name, limit.values, values, errors))
 
 
-def _shape(output: str, limit: SecondLimit, span: object, severity: str) -> Diagnostic:
+def _shape(output: str, limit: SecondLimit, span: Span | None, severity: Severity) -> Diagnostic:
     return Diagnostic("TP716", f"the shape of the output '{output}' depends on {limit.name}: it has no limit for large "
                       f"{limit.name}", span, severity=severity, help="output single elements of it, as in "
                       f"`output {output}[0] as first`, or a mean")
 
 
-def _no_draws(name: str, limit: SecondLimit, span: object) -> Diagnostic:
+def _no_draws(name: str, limit: SecondLimit, span: Span | None) -> Diagnostic:
     return Diagnostic("TP716", f"the draws of '{name}' are not extrapolated to large {limit.name}", span, severity="warning",
                       help=f"set a large {limit.name} to draw from, and output moments to extrapolate")
 
 
 def _no_limit(output: str, where: tuple[int, ...], limit: SecondLimit, values: np.ndarray, refused: np.ndarray,
-              span: object) -> Diagnostic:
+              span: Span | None) -> Diagnostic:
     element = f"{output}[{', '.join(map(str, where))}]" if where else output
     others = f", and {refused.sum() - 1} more of its elements" if refused.sum() > 1 else ""
-    shown = ", ".join(f"{value:.{SHOWN}g}" for value in values[:, *where])
+    shown = ", ".join(f"{value:.{SHOWN}g}" for value in (run[where] for run in values))
     return Diagnostic(
         "TP644", f"'{element}'{others} does not converge for large {limit.name}, or too slowly to tell where: at "
         f"{limit.name} = {', '.join(map(str, limit.values))} it is {shown}", span, severity="warning",

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +20,10 @@ from tensorprog.files import mistake
 from tensorprog.ir.integers import IntExpr, evaluate_int, int_text, symbols
 from tensorprog.optional import optional
 
-kernels = optional("sklearn.gaussian_process.kernels", "sklearn", "`tensorprog.sklearn`")
+if TYPE_CHECKING:
+    from sklearn.gaussian_process import kernels
+else:
+    kernels = optional("sklearn.gaussian_process.kernels", "sklearn", "`tensorprog.sklearn`")
 
 #: Where the optimizer looks for a parameter; those of scikit-learn's own kernels.
 BOUNDS = (1e-5, 1e5)
@@ -59,10 +63,10 @@ class LimitKernel(kernels.Kernel):
         self.threads = threads
         declared = self.program.program
         _require_known("output", output, [o.name for o in declared.outputs])
-        self._values: dict[str, float] = {d.name: d.default for d in (*declared.sizes, *declared.params)
-                                          if d.default is not None} | dict(self.program.settings)
+        adjustable: dict[str, float | None] = {d.name: d.default for d in declared.sizes}
+        adjustable |= {d.name: d.default for d in declared.params}
+        self._values: dict[str, float] = {n: v for n, v in adjustable.items() if v is not None} | self.program.settings
         self._bounds = dict(bounds or {})
-        adjustable = [d.name for d in (*declared.sizes, *declared.params)]
         for name in (*(settings or {}), *self._bounds):
             _require_known("parameter or size", name, adjustable)
         self.program.check_fixed(settings or {})
@@ -87,19 +91,20 @@ class LimitKernel(kernels.Kernel):
     def _is_positive(self, name: str) -> bool:
         return name not in self.program.settings and self._values.get(name, 0.0) > 0.0
 
-    def get_params(self, deep: bool = True) -> dict[str, object]:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Options, and the values of sizes and parameters by name."""
         return {"program": self.program, "output": self.output, "bounds": dict(self._bounds), "threads": self.threads,
                 **self._values}
 
-    def set_params(self, **params: object) -> LimitKernel:
+    def set_params(self, **params: Any) -> LimitKernel:
         """Set options, sizes and parameters by name."""
         options = {name: params.pop(name) for name in _OPTIONS if name in params}
         settings = {**self._values, **dict(options.pop("settings", None) or {}), **params}
         fixed = {name for name, value in self.program.settings.items() if settings.get(name) == value}
         kept = {**self.get_params(), **options}
-        self.__init__(kept["program"], kept["output"], {n: v for n, v in settings.items() if n not in fixed}, kept["bounds"],
-                      kept["threads"])
+        made = LimitKernel(kept["program"], kept["output"], {n: v for n, v in settings.items() if n not in fixed},
+                           kept["bounds"], kept["threads"])
+        self.__dict__.update(made.__dict__)
         return self
 
     def __sklearn_clone__(self) -> LimitKernel:
@@ -108,7 +113,7 @@ class LimitKernel(kernels.Kernel):
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.get_params() == other.get_params()
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # as Python says that what compares by value and changes has none
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value:.3g}" for name, value in self._values.items())
@@ -177,7 +182,7 @@ class LimitKernel(kernels.Kernel):
         return evaluate_int(extent, self._values)
 
 
-def _require_known(what: str, name: str, known: list[str]) -> None:
+def _require_known(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         meant = near_miss(name, known)
         raise mistake("TP733", f"the program has no {what} '{name}'",

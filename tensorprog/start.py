@@ -11,6 +11,10 @@ import os
 import signal
 import sys
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 INTERRUPTED = 130
 
@@ -33,13 +37,13 @@ class _Stream(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase, quiet: bool):
         self._raw, self._quiet, self._lost = raw, quiet, False
 
-    def write(self, data: bytes) -> int | None:
+    def write(self, data: ReadableBuffer) -> int | None:
         try:
-            return len(data) if self._lost else self._raw.write(data)
+            return memoryview(data).nbytes if self._lost else self._raw.write(data)
         except OSError as error:
             self._lost = True
             if self._quiet:
-                return len(data)
+                return memoryview(data).nbytes
             raise LostOutput(error) from None
 
     def writable(self) -> bool:

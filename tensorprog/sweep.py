@@ -13,12 +13,12 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 WIDTH = "width"
 
 Progress = Callable[[int, int], None]
-Point = dict[str, object]
+Point = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Sweep:
         shape = tuple(np.max([a.shape for a in arrays], axis=0).astype(int)) if arrays[0].ndim else ()
         whole = np.full((math.prod(counts), *shape), np.nan)
         for k, array in enumerate(arrays):
-            whole[k, *map(slice, array.shape)] = array
+            whole[k][tuple(slice(length) for length in array.shape)] = array
         return whole.reshape(*counts, *shape)
 
 
@@ -92,7 +92,7 @@ def varying_values(settings: Mapping[str, object], width: object) -> dict[str, t
     Raises:
         ProgramError: TP734, for a list without values or with one twice.
     """
-    found = {name: tuple(value) for name, value in settings.items() if is_list(value)}
+    found: dict[str, tuple] = {name: tuple(value) for name, value in settings.items() if is_list(value)}
     if is_list(width):
         found[WIDTH] = tuple(width)
     for name, values in found.items():
@@ -102,14 +102,14 @@ def varying_values(settings: Mapping[str, object], width: object) -> dict[str, t
     return found
 
 
-def is_list(value: object) -> bool:
+def is_list(value: object) -> TypeGuard[Iterable]:
     """Whether a setting is several values."""
     return isinstance(value, list | tuple | range) or isinstance(value, np.ndarray) and value.ndim == 1
 
 
 def run_sweep(program: CompiledProgram, data: Mapping[str, object] | None, settings: Mapping[str, object], *,
               width: int | Sequence[int] | None = None, keep: str | os.PathLike[str] | None = None,
-              progress: Progress | None = None, scheduler: Scheduler | None = None, **options: object) -> Sweep:
+              progress: Progress | None = None, scheduler: Scheduler | None = None, **options: Any) -> Sweep:
     """Run every point.
 
     Args:
@@ -160,7 +160,8 @@ def _points(program: CompiledProgram, data: Mapping[str, object] | None, points:
                 return lambda: result
         width = point[WIDTH] if finite else None
         settings = {name: value for name, value in point.items() if not (finite and name == WIDTH)}
-        if shared is None:
+        run: Callable[[], Result]
+        if cluster is None or shared is None:
             run = partial(run_point, program, data, settings, width, options)
         else:
             run = cluster.submit(run_point, *shared, settings, width, options)

@@ -13,6 +13,7 @@ from tensorprog.selection import select
 if TYPE_CHECKING:
     import pandas
     import xarray
+    from scipy.io import netcdf_file, netcdf_variable
 
     from tensorprog.results import Result
 
@@ -83,7 +84,8 @@ def to_xarray(result: Result) -> xarray.Dataset:
     """See `Result.to_xarray`."""
     xarray = optional("xarray", "tables", "`to_xarray`")
     named = dimensions(result)
-    variables, coordinates = {}, {name: list(values) for name, values in result.coordinates.items()}
+    variables: dict[str, tuple] = {}
+    coordinates: dict[str, list] = {name: list(values) for name, values in result.coordinates.items()}
     for name, axes in named.items():
         variables[name] = (axes, result[name], {"method": result.method[name]})
         if name in result.columns:
@@ -116,7 +118,7 @@ def write_netcdf(result: Result, file: BinaryIO) -> None:
     data.flush()
 
 
-def _variable(data: object, name: str, axes: tuple[str, ...], values: np.ndarray) -> object:
+def _variable(data: netcdf_file, name: str, axes: tuple[str, ...], values: np.ndarray) -> netcdf_variable:
     variable = data.createVariable(_netcdf_name(name), "d", axes)
     variable[...] = values
     return variable

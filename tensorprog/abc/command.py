@@ -30,6 +30,7 @@ def classification(name: str | None, depth: int, adaptive: bool, exponents: Mapp
         if name is not None:
             return classify(named(name, depth, adaptive))
         lists = {key: text.split(",") for key, text in given.items()}
+        # One exponent of `a` or `b` would leave the depth open.
         single = {key: parts[0] if len(parts) == 1 and key in "cd" else parts for key, parts in lists.items()}
         return classify(Parametrization.of(single["a"], single["b"], single["c"], single.get("d")))
     except ValueError as error:
@@ -50,8 +51,7 @@ def draw(found: Classification, frame: str, path: str | os.PathLike[str]) -> Non
         raise mistake("TP715", f"a picture has two unknown exponents, and here are {len(names)}",
                       "write `tpc classify -a -1/2,0,1/2 -b 1/2,1/2,y -c x --plot region.png`")
     try:
-        axes = tuple(tuple(exponent(end) for end in axis.split(":")) for axis in frame.split(","))
-        (left, right), (low, high) = axes
+        (left, right), (low, high) = ([exponent(end) for end in axis.split(":")] for axis in frame.split(","))
         if not (left < right and low < high):
             raise ValueError("its ends are in the wrong order")
     except (ValueError, TypeError) as error:
@@ -59,7 +59,7 @@ def draw(found: Classification, frame: str, path: str | os.PathLike[str]) -> Non
     marked = _named_points(p, names)
     suffix = os.path.splitext(os.fspath(path))[1].lstrip(".") or "png"
     try:
-        write_whole(path, lambda file: plot_region(p, names, axes, file, marked, suffix))
+        write_whole(path, lambda file: plot_region(p, names, ((left, right), (low, high)), file, marked, suffix))
     except ValueError as error:
         raise mistake("TP715", str(error), "use .png, .pdf or .svg, and no other unknowns") from None
 
@@ -70,6 +70,7 @@ def unknowns(p: Parametrization) -> tuple[str, ...]:
     return tuple(sorted({s.name for v in values for s in getattr(v, "free_symbols", ())}))
 
 
+# A name stands for all parametrizations that are equivalent to it, so equations are solved between those with a = 0.
 def _named_points(p: Parametrization, names: tuple[str, str]) -> dict[str, tuple[object, object]]:
     """Where named parametrizations lie in the plane, up to the symmetry."""
     import sympy

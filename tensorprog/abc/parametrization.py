@@ -44,11 +44,14 @@ class Parametrization:
         layers = len(a)
         if layers < 2:
             raise ValueError(f"a perceptron has at least one hidden layer and a readout: give 2 exponents, not {layers}")
-        named = {"a": a, "b": b, "c": _each(c, layers), "d": None if d is None else _each(d, layers)}
-        for name, values in named.items():
-            if values is not None and len(values) != layers:
+        for name, values in (("b", b), ("c", c), ("d", d)):
+            if isinstance(values, Sequence) and not isinstance(values, str) and len(values) != layers:
                 raise ValueError(f"`{name}` has {len(values)} exponents, and `a` has {layers}")
-        return cls(**{name: None if values is None else tuple(map(exponent, values)) for name, values in named.items()})
+
+        def each(value: object) -> tuple[Exponent, ...]:
+            return tuple(map(exponent, _each(value, layers)))
+
+        return cls(each(a), each(b), each(c), None if d is None else each(d))
 
     @property
     def depth(self) -> int:
@@ -115,9 +118,11 @@ def named(name: str, depth: int, adaptive: bool = False) -> Parametrization:
 
 def _sgd(name: str, depth: int) -> Parametrization:
     hidden = depth - 1
-    rows = {
+    rows: dict[str, tuple[Sequence[object], Sequence[object], object]] = {
+        # c = 1 is the largest stable rate: 2 a + c >= 1 of the readout.
         "SP": ([0] * (depth + 1), [0] + [HALF] * depth, 1),
         "NTP": ([0] + [HALF] * depth, [0] * (depth + 1), 0),
+        # muP of one hidden layer, shifted by 1/2.
         "MFP": ([0, 1], [0, 0], -1),
         "muP": ([-HALF] + [0] * hidden + [HALF], [HALF] * (depth + 1), 0),
     }
@@ -126,7 +131,7 @@ def _sgd(name: str, depth: int) -> Parametrization:
 
 def _adaptive(name: str, depth: int) -> Parametrization:
     hidden = depth - 1
-    rows = {
+    rows: dict[str, tuple[Sequence[object], Sequence[object], object, object]] = {
         "SP": ([0] * (depth + 1), [0] + [HALF] * depth, 0, 0),
         "NTP": ([0] + [HALF] * depth, [0] * (depth + 1), [HALF] + [1] * hidden + [HALF],
                 [HALF] + [1] * hidden + [HALF]),

@@ -21,6 +21,8 @@ from tensorprog.abc.parametrization import Parametrization
 if TYPE_CHECKING:
     import sympy
 
+    from tensorprog.abc.exponents import Exponent
+
 Point = tuple[Fraction, Fraction]
 
 
@@ -121,6 +123,7 @@ def _half_plane(expression: sympy.Expr, x: sympy.Symbol, y: sympy.Symbol, said: 
 def _cut(polygon: list[Point], plane: HalfPlane) -> list[Point]:
     """The part of a convex polygon in a half plane, with exact corners (Sutherland and Hodgman)."""
     kept: list[Point] = []
+    # A corner on the line belongs to the part that is kept, so only edges that cross it get a new one.
     for p, q in zip(polygon, polygon[1:] + polygon[:1]):
         at_p, at_q = plane.at(p), plane.at(q)
         if at_p >= 0:
@@ -137,6 +140,7 @@ def _edges(corners: tuple[Point, ...], planes: list[HalfPlane]) -> Iterator[tupl
     if len(corners) < 2:
         return
     for p, q in zip(corners, corners[1:] + corners[:1]):
+        # A plane without a direction is the impossible requirement, which has no edge.
         tight = next((plane.said for plane in planes if any(plane.along) and plane.at(p) == plane.at(q) == 0), None)
         if tight is not None:
             yield p, q, tight
@@ -166,7 +170,7 @@ def plot_region(p: Parametrization, names: tuple[str, str], frame: tuple[Sequenc
     for name, point in (marked or {}).items():
         place = [float(exponent(v)) for v in point]
         axes.plot(*place, "ko", ms=5)
-        axes.annotate(name, place, textcoords="offset points", xytext=(6, 6))
+        axes.annotate(name, (place[0], place[1]), textcoords="offset points", xytext=(6, 6))
     axes.set(xlim=(left, right), ylim=(low, high), xlabel=names[0], ylabel=names[1],
              title=f"stable parametrizations, {p.depth} hidden layer" + "s" * (p.depth > 1))
     axes.legend(loc="best", fontsize="small")
@@ -175,6 +179,8 @@ def plot_region(p: Parametrization, names: tuple[str, str], frame: tuple[Sequenc
 
 def _kind(p: Parametrization, region: Region, start: Point, end: Point) -> str:
     """What training does in the middle of an edge."""
+    # What is tight inside of an edge is so all along it, because the region is convex; its ends lie on other edges,
+    # too.
     middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
     found = classify(substituted(p, dict(zip(region.names, middle))))
     if found.feature_learning is True:
@@ -184,13 +190,11 @@ def _kind(p: Parametrization, region: Region, start: Point, end: Point) -> str:
 
 def substituted(p: Parametrization, values: dict[str, object]) -> Parametrization:
     """The parametrization with unknowns replaced by numbers."""
-    def put(exponents: tuple | None) -> list | None:
-        if exponents is None:
-            return None
+    def put(exponents: tuple[Exponent, ...]) -> list[Exponent]:
         return [e if isinstance(e, Fraction) else e.subs({s: _rational(values[s.name]) for s in e.free_symbols
                                                           if s.name in values}) for e in exponents]
 
-    return Parametrization.of(put(p.a), put(p.b), put(p.c), put(p.d))
+    return Parametrization.of(put(p.a), put(p.b), put(p.c), None if p.d is None else put(p.d))
 
 
 def _rational(value: object) -> object:

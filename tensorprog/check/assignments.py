@@ -82,17 +82,17 @@ def _target(ctx: Context, node: tree.Expr) -> tuple[str, tuple[IntExpr, ...] | N
         case tree.Name(id=name):
             _check_assignable(ctx, name, node.span)
             return name, None
-        case tree.Index(base=tree.Name(id=name), items=items):
+        case tree.IndexExpr(base=tree.Name(id=name), items=items):
             _check_assignable(ctx, name, node.span)
             if any(isinstance(i, tree.Slice) for i in items):
                 ctx.fail("TP222", "a slice cannot be assigned", node.span, help="assign the elements in a loop")
-            exprs = tuple(int_expr(ctx, i, "an index") for i in items)
+            exprs = tuple(int_expr(ctx, i, "an index") for i in items if not isinstance(i, tree.Slice))
             for expr, item in zip(exprs, items):
                 if isinstance(expr, IntLit) and expr.value < 0:
                     ctx.fail("TP314", "indices count from 0 and are not negative", item.span,
                              help="write the last element as `f[T-1]`")
             return name, exprs
-        case tree.Index(base=tree.Index()):
+        case tree.IndexExpr(base=tree.IndexExpr()):
             ctx.fail("TP223", "an element is assigned with all its indices in one bracket", node.span,
                      help="write `f[t, a] = ...`")
         case _:
@@ -147,7 +147,7 @@ def store_value(ctx: Context, cell: Cell, items: tuple[IntExpr, ...], value: Var
     if isinstance(value, MatrixValue):
         ctx.builder.append(MatStore(cell, items, value.terms, span=node.span))
     else:
-        store = Store(cell, items, fit(ctx, value, cell.type), span=node.span)
+        store = Store(cell, items, fit(ctx, value, cell.tensor), span=node.span)
         ctx.builder.append(store)
         if cell.type == SCALAR and not items and ctx.builder.constant_value(value) == 0:
             ctx.zeros[cell] = (ctx.builder.block, store)
@@ -247,7 +247,8 @@ def _update(ctx: Context, name: str, items: tuple[IntExpr, ...] | None, node: tr
     if isinstance(binding, Pending):
         ctx.fail("TP217", f"`{name}` may be updated before it is assigned", node.target.span,
                  help="assign it before the `if`, or in every branch")
-    if items is None and (isinstance(binding, ValueName | InputName) or binding.block == PARAMETER):
+    if items is None and (isinstance(binding, ValueName | InputName)
+                          or isinstance(binding, CellName) and binding.block == PARAMETER):
         binding = _copy_parameter(ctx, name, binding, node)
     if not isinstance(binding, CellName):
         ctx.fail("TP226", f"`{name}` is not a family", node.target.span, help="choose another name for the family")
@@ -310,7 +311,7 @@ def _update_matrix(ctx: Context, name: str, cell: Cell, items: tuple[IntExpr, ..
         return
     value = value_of(ctx, node.value)
     if is_matrix(value):
-        own = MatrixValue(cell.type.rows, cell.type.cols, (MatrixTerm(None, cell, items),))
+        own = MatrixValue(cell.matrix.rows, cell.matrix.cols, (MatrixTerm(None, cell, items),))
         result = entrywise(ctx, "mul" if node.op == "*=" else "div", (own, value), node)
         ctx.builder.append(MatStore(cell, items, result.terms, span=node.span))
         return
@@ -327,7 +328,7 @@ def _update_tensor(ctx: Context, name: str, binding: CellName, items: tuple | No
     value = tensor_of(ctx, node.value, "the update")
     cell = _widen_zero(ctx, name, binding, value.type, node)
     try:
-        fits = broadcast([cell.type, value.type])
+        fits = broadcast([cell.tensor, value.type])
     except TypeMismatch as error:
         ctx.fail("TP306", f"the operands do not fit: {error}", node.span,
                  help="coordinatewise operations take vectors of one width, and arrays of one shape or numbers")
@@ -338,7 +339,7 @@ def _update_tensor(ctx: Context, name: str, binding: CellName, items: tuple | No
                  help=f"start `{name}` as {describe(fits)}, such as `0*x` with an `x` of that kind")
     if node.op in ("+=", "-="):
         value = ctx.builder.neg(value) if node.op == "-=" else value
-        ctx.builder.append(Accum(cell, items or (), fit(ctx, value, cell.type), span=node.span))
+        ctx.builder.append(Accum(cell, items or (), fit(ctx, value, cell.tensor), span=node.span))
         return
     loaded = ctx.builder.load(cell, items or ())
     result = ctx.builder.elementwise("mul" if node.op == "*=" else "div", loaded, value)

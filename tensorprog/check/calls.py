@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial, reduce
+from typing import NoReturn
+
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.declarations import builtin_names
 from tensorprog.check.expressions import arity, as_tensor, reference, tensor_of, value_of
@@ -46,7 +49,7 @@ MAX_PRIMES = 6
 MOST_EXPANDED = 10_000
 
 
-def call(ctx: Context, node: tree.Call) -> Value:
+def call(ctx: Context, node: tree.CallExpr) -> Value:
     binding = ctx.scope.lookup(node.func)
     if isinstance(binding, FunctionName):
         return _call_user(ctx, node, binding.definition)
@@ -66,13 +69,13 @@ def call(ctx: Context, node: tree.Call) -> Value:
     return handler(ctx, node)
 
 
-def _defined_later(ctx: Context, node: tree.Call) -> bool:
+def _defined_later(ctx: Context, node: tree.CallExpr) -> bool:
     """Whether the program defines a function of this name below the call."""
     place, span = ctx.later.get(node.func), node.func_span or node.span
     return node.func in ctx.functions and place is not None and span is not None and place > span
 
 
-def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
+def _unknown_function(ctx: Context, node: tree.CallExpr, binding: object) -> NoReturn:
     span = node.func_span or node.span
     if isinstance(binding, Poison):
         raise Abandon
@@ -91,7 +94,7 @@ def _unknown_function(ctx: Context, node: tree.Call, binding: object) -> None:
 # --- coordinatewise functions --------------------------------------------------------------------------------
 
 
-def _nonlinearity(ctx: Context, node: tree.Call) -> Value:
+def _nonlinearity(ctx: Context, node: tree.CallExpr) -> Value:
     arity(ctx, node, 1, f"{node.func}(x)")
     if node.primes > MAX_PRIMES:
         ctx.fail("TP401", f"`{node.func}` is differentiated at most {MAX_PRIMES} times", node.func_span or node.span,
@@ -100,26 +103,23 @@ def _nonlinearity(ctx: Context, node: tree.Call) -> Value:
     return coordinatewise(ctx, node.func, arg, node=node, order=node.primes)
 
 
-def _extremum(ctx: Context, node: tree.Call) -> Value:
+def _extremum(ctx: Context, node: tree.CallExpr) -> Value:
     """max(x, y, ...) and min(x, y, ...): of integers an integer, else coordinatewise; of one array, over its axis."""
     if not node.args:
         arity(ctx, node, 2, f"{node.func}(x, y)")
     values = [value_of(ctx, a) for a in node.args]
     if len(values) == 1:
         return _fold_array(ctx, node, as_tensor(ctx, values[0], node.args[0]))
-    if all(isinstance(v, IntValue) for v in values):
-        result = values[0].expr
-        for value in values[1:]:
-            result = int_bin(node.func, result, value.expr)
-        return IntValue(result)
-    values = [v if is_matrix(v) else as_tensor(ctx, v, a) for v, a in zip(values, node.args)]
-    result = values[0]
-    for other in values[1:]:
+    integers = [v.expr for v in values if isinstance(v, IntValue)]
+    if len(integers) == len(values):
+        return IntValue(reduce(partial(int_bin, node.func), integers))
+    result, *others = (v if is_matrix(v) else as_tensor(ctx, v, a) for v, a in zip(values, node.args))
+    for other in others:
         result = coordinatewise(ctx, node.func, result, other, node=node)
     return result
 
 
-def _fold_array(ctx: Context, node: tree.Call, array: Var) -> Var:
+def _fold_array(ctx: Context, node: tree.CallExpr, array: Var) -> Var:
     """max, min, prod of a finite array: a loop over its axis."""
     if len(array.type.shape) != 1 or array.type.width:
         help = f"write `{node.func}(... for a in range(P))`, or give two arguments"
@@ -135,13 +135,13 @@ def _fold_array(ctx: Context, node: tree.Call, array: Var) -> Var:
     return ctx.builder.load(cell)
 
 
-def _clip(ctx: Context, node: tree.Call) -> Value:
+def _clip(ctx: Context, node: tree.CallExpr) -> Value:
     arity(ctx, node, 3, "clip(x, lo, hi)")
     x, low, high = (matrix_or_tensor(ctx, a) for a in node.args)
     return coordinatewise(ctx, "min", coordinatewise(ctx, "max", x, low, node=node), high, node=node)
 
 
-def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Var:
+def user_derivative(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef) -> Var:
     """phi'(x, ...): the derivative with respect to the first argument, by forward mode through the body."""
     if not node.args or node.primes > MAX_PRIMES:
         what = f"is differentiated at most {MAX_PRIMES} times" if node.args else "has no derivative: it has no argument"
@@ -172,7 +172,7 @@ def user_derivative(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> 
 # --- moments, products ---------------------------------------------------------------------------------------
 
 
-def _moment(ctx: Context, node: tree.Call) -> Var:
+def _moment(ctx: Context, node: tree.CallExpr) -> Var:
     arity(ctx, node, 1, "moment(x)")
     arg = tensor_of(ctx, node.args[0], "the argument of moment")
     if arg.type.width is None:
@@ -182,11 +182,11 @@ def _moment(ctx: Context, node: tree.Call) -> Var:
     return ctx.builder.moment(arg)
 
 
-def _dot(ctx: Context, node: tree.Call) -> Var:
+def _dot(ctx: Context, node: tree.CallExpr) -> Var:
     arity(ctx, node, 2, "dot(u, v)")
-    values = [value_of(ctx, a) for a in node.args]
-    if all(is_matrix(v) for v in values):
-        return matrix_dot(ctx, *values, node)
+    values = one, other = [value_of(ctx, a) for a in node.args]
+    if is_matrix(one) and is_matrix(other):
+        return matrix_dot(ctx, one, other, node)
     left, right = (as_tensor(ctx, v, a, "an argument of dot") for v, a in zip(values, node.args))
     if left.type.width and left.type.width == right.type.width and same_shape(left.type.shape, right.type.shape) \
             and (not left.type.shape or left.type.width_first == right.type.width_first):
@@ -199,13 +199,13 @@ def _dot(ctx: Context, node: tree.Call) -> Var:
              help="numbers are multiplied by `*`, and a matrix is applied by `@`")
 
 
-def _outer(ctx: Context, node: tree.Call) -> Value:
+def _outer(ctx: Context, node: tree.CallExpr) -> Value:
     arity(ctx, node, 2, "outer(u, v)")
     left, right = (tensor_of(ctx, a, "an argument of outer") for a in node.args)
     return outer(ctx, left, right, node)
 
 
-def _array_sum(ctx: Context, node: tree.Call) -> Var:
+def _array_sum(ctx: Context, node: tree.CallExpr) -> Var:
     """sum(x) and mean(x) of a finite array, over all its axes; mean(h) of a vector is its moment."""
     arity(ctx, node, 1, f"{node.func}(... for a in range(P))")
     array = tensor_of(ctx, node.args[0])
@@ -222,7 +222,7 @@ def _array_sum(ctx: Context, node: tree.Call) -> Var:
     return ctx.builder.div(result, ctx.builder.from_int(count)) if node.func == "mean" else result
 
 
-def _array_prod(ctx: Context, node: tree.Call) -> Var:
+def _array_prod(ctx: Context, node: tree.CallExpr) -> Var:
     arity(ctx, node, 1, "prod(... for a in range(P))")
     return _fold_array(ctx, node, tensor_of(ctx, node.args[0]))
 
@@ -292,7 +292,7 @@ _NEUTRAL = {"sum": 0, "mean": 0, "prod": 1, "max": float("-inf"), "min": float("
 def _emit_fold(ctx: Context, func: str, cell: Cell, loops: list, body: list, node: tree.Expr,
                count_cell: Cell | None = None) -> None:
     """The accumulator's neutral element, then the loops around the body."""
-    neutral = ctx.builder.const(_NEUTRAL[func], cell.type)
+    neutral = ctx.builder.const(_NEUTRAL[func], cell.tensor)
     ctx.builder.append(Store(cell, (), neutral, span=node.span))
     if count_cell is not None:
         ctx.builder.append(Store(count_cell, (), ctx.builder.const(0), span=node.span))
@@ -317,7 +317,7 @@ def _count(ctx: Context, loops: list, count_cell: Cell | None) -> Var:
 # --- the program's own functions -----------------------------------------------------------------------------
 
 
-def _call_user(ctx: Context, node: tree.Call, definition: tree.FuncDef) -> Value:
+def _call_user(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef) -> Value:
     if node.wrt:
         ctx.fail("TP402", f"`{node.func}` takes no `;` part", node.span, help="`;` belongs to ntk(f, g; U, W, V)")
     if len(node.args) != len(definition.params):
@@ -358,7 +358,7 @@ def _shared_key(ctx: Context, definition: tree.FuncDef, arguments: tuple) -> tup
     return id(definition), *names, id(ctx.builder.block), ctx.builder.stored
 
 
-def _call_library(ctx: Context, node: tree.Call) -> Value:
+def _call_library(ctx: Context, node: tree.CallExpr) -> Value:
     if node.wrt:
         ctx.fail("TP402", f"`{node.func}` takes no `;` part", node.span, help="`;` belongs to ntk(f, g; U, W, V)")
     if node.primes:
@@ -374,7 +374,7 @@ def _argument(ctx: Context, node: tree.Expr) -> Value | CellName | InputName:
     return ref if ref is not None else value_of(ctx, node)
 
 
-def _inline(ctx: Context, node: tree.Call, definition: tree.FuncDef, arguments: tuple,
+def _inline(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef, arguments: tuple,
             around: Scope | None = None) -> Value:
     """The body of a function in the place of its call; it sees the names of `around`, the program's if None."""
     from tensorprog.check.functions import function_value

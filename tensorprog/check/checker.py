@@ -7,7 +7,7 @@ statement. It infers no powers of n and takes no gradients: those are passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tensorprog.check.context import Context
 from tensorprog.check.never_assigned import report_never_assigned
@@ -29,9 +29,9 @@ def check(module: tree.Module, reporter: Reporter) -> Program:
     ctx.reassigned = reassigned_names(module.statements)
     ctx.later = _first_places(module)
     ctx.functions = frozenset(s.name.name for s in module.statements if isinstance(s, tree.FuncDef))
-    statements = [s for s in module.statements if not isinstance(s, tree.Output)]
+    statements = [s for s in module.statements if not isinstance(s, tree.OutputStmt)]
     for statement in module.statements:
-        if isinstance(statement, tree.Output):
+        if isinstance(statement, tree.OutputStmt):
             output(ctx, statement)
         else:
             check_block(ctx, (statement,))
@@ -50,7 +50,7 @@ def check(module: tree.Module, reporter: Reporter) -> Program:
 def differentiated_names(module: tree.Module) -> frozenset[str]:
     """Names that a gradient is taken with respect to, through the parameters of functions."""
     functions = {s.name.name: s for s in module.statements if isinstance(s, tree.FuncDef)}
-    calls = [n for n in _nodes(module) if isinstance(n, tree.Call)]
+    calls = [n for n in _nodes(module) if isinstance(n, tree.CallExpr)]
     names = {_base(a) for c in calls if c.func in ("grad", "ntk") for a in (c.wrt or c.args[1:])}
     while True:
         more = {_base(a) for c in calls if c.func in functions
@@ -69,25 +69,25 @@ def _first_places(module: tree.Module) -> dict[str, Span | None]:
     return places
 
 
-def _end(statements: list[tree.Statement]) -> Span | None:
+def _end(statements: Sequence[tree.Statement]) -> Span | None:
     """The place after the last statement."""
     span = statements[-1].span if statements else None
     return span and Span(span.end_line, span.end_column, span.end_line, span.end_column)
 
 
 def _base(node: tree.Expr) -> str | None:
-    while isinstance(node, tree.Index):
+    while isinstance(node, tree.IndexExpr):
         node = node.base
     return node.id if isinstance(node, tree.Name) else None
 
 
-def _nodes(value: object) -> Iterator[tree.Node]:
+def _nodes(value: object) -> Iterator[tree.TreeNode]:
     stack = [value]
     while stack:
         item = stack.pop()
         if isinstance(item, tuple):
             stack.extend(item)
-        elif isinstance(item, tree.Node):
+        elif isinstance(item, tree.TreeNode):
             yield item
             stack.extend(getattr(item, f) for f in item.__dataclass_fields__ if f != "span")
 

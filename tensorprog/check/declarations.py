@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from typing import assert_never
 
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.ensembles import SYMMETRIC, declare_symmetric, normal_of_same_variance, require_ensemble
@@ -51,8 +52,7 @@ def law_parameters() -> dict[str, tuple[str, ...]]:
 
 def declare(ctx: Context, node: tree.Statement) -> bool:
     """Check a declaration; False when `node` is not one. A mistake poisons the names that it declares."""
-    handler = _HANDLERS.get(type(node))
-    if handler is None:
+    if not isinstance(node, tree.Declaration):
         return False
     names = node.names if isinstance(node, tree.SizeDecl) else (node.name,)
     try:
@@ -64,7 +64,7 @@ def declare(ctx: Context, node: tree.Statement) -> bool:
         if not isinstance(node, tree.MatrixDecl | tree.VectorDecl):
             for name in names:
                 ctx.builder.names.fresh(name.name)
-        handler(ctx, node)
+        _declare(ctx, node)
     except Abandon:
         for name in names:
             if ctx.scope.lookup(name.name) is None:
@@ -130,8 +130,8 @@ def _power_of_width(expr: ConstExpr) -> float | None:
             return 1
         case "num" | "param" | "int":
             return 0
-    powers = [_power_of_width(a) for a in expr.args]
-    if None in powers:
+    powers = [power for a in expr.args if (power := _power_of_width(a)) is not None]
+    if len(powers) < len(expr.args):
         return None
     match expr.op:
         case "*":
@@ -147,9 +147,11 @@ def _power_of_width(expr: ConstExpr) -> float | None:
 
 
 def _size(ctx: Context, node: tree.SizeDecl) -> None:
-    default = _literal(ctx, node.default, "int", "a size's default") if node.default is not None else None
-    if default is not None and default < 1:
-        ctx.fail("TP305", "a size must be positive", node.default.span, help="sizes are at least 1")
+    default = None
+    if node.default is not None:
+        default = int(_literal(ctx, node.default, "int", "a size's default"))
+        if default < 1:
+            ctx.fail("TP305", "a size must be positive", node.default.span, help="sizes are at least 1")
     for name in node.names:
         ctx.sizes.append(Size(name.name, default, span=name.span))
         ctx.scope.bind(name.name, IntName(IntSym(name.name, "size"), fixed=True), name.span)
@@ -204,15 +206,16 @@ def _matrix(ctx: Context, node: tree.MatrixDecl) -> None:
         ctx.fail("TP209", f"a matrix has two axes, this one has {len(node.shape)}", node.span,
                  help="write `matrix W : [n, n] ~ normal(0, 1/n)`; for one axis use `vector`")
     rows, cols = (_axis(ctx, s) for s in node.shape)
-    if not isinstance(rows, str) and not isinstance(cols, str):
-        _declare_random(ctx, node, TensorType(None, (rows, cols)))
-    elif isinstance(rows, str) and isinstance(cols, str):
-        require_ensemble(ctx, node, MatrixType(rows, cols))
-        _declare_random(ctx, node, MatrixType(rows, cols))
-    elif isinstance(rows, str):
-        _declare_random(ctx, node, TensorType(rows, (cols,), True))
-    else:
+    if isinstance(rows, str):
+        if isinstance(cols, str):
+            require_ensemble(ctx, node, MatrixType(rows, cols))
+            _declare_random(ctx, node, MatrixType(rows, cols))
+        else:
+            _declare_random(ctx, node, TensorType(rows, (cols,), True))
+    elif isinstance(cols, str):
         _declare_random(ctx, node, TensorType(cols, (rows,), False))
+    else:
+        _declare_random(ctx, node, TensorType(None, (rows, cols)))
 
 
 def _axis(ctx: Context, node: tree.Expr) -> str | IntExpr:
@@ -238,7 +241,7 @@ def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type:
     extents = tuple(extent_expr(ctx, e, "a family's extent") for e in node.name.family)
     law = Law("zero") if node.law is None else _law(ctx, node.law, isinstance(type, MatrixType))
     name = node.name.name
-    if law.name == SYMMETRIC:
+    if law.name == SYMMETRIC and isinstance(node, tree.MatrixDecl) and isinstance(type, MatrixType):
         declare_symmetric(ctx, node, type, law, extents)
         return
     cell = Cell(ctx.builder.names.fresh(name), type, len(extents), name, "initial", node.name.span)
@@ -247,7 +250,7 @@ def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type:
     ctx.scope.bind(name, CellName(cell), node.name.span)
 
 
-def _law(ctx: Context, node: tree.Law, of_matrix: bool) -> Law:
+def _law(ctx: Context, node: tree.LawExpr, of_matrix: bool) -> Law:
     laws, name = law_parameters(), node.name
     if name in ENSEMBLES and name not in LAWS and not of_matrix:
         ctx.fail("TP214", f"`{name}` is a law of width x width matrices", _start(node.span, len(name)),
@@ -277,6 +280,21 @@ def _law_texts() -> list[str]:
     return [f"{name}({', '.join(args)})" for name, args in law_parameters().items()]
 
 
-_HANDLERS = {tree.WidthDecl: _width, tree.SizeDecl: _size, tree.ParamDecl: _param, tree.InputDecl: _input,
-             tree.MatrixDecl: _matrix, tree.VectorDecl: _vector}
+def _declare(ctx: Context, node: tree.Declaration) -> None:
+    match node:
+        case tree.WidthDecl():
+            _width(ctx, node)
+        case tree.SizeDecl():
+            _size(ctx, node)
+        case tree.ParamDecl():
+            _param(ctx, node)
+        case tree.InputDecl():
+            _input(ctx, node)
+        case tree.MatrixDecl():
+            _matrix(ctx, node)
+        case tree.VectorDecl():
+            _vector(ctx, node)
+        case _:
+            assert_never(node)
+
 

@@ -40,7 +40,7 @@ def require_ensemble(ctx: Context, node: tree.MatrixDecl, type: MatrixType) -> N
                  law.span, help="by universality only the variance matters: write `normal(0, variance)`")
     if law.name in ENSEMBLES and ENSEMBLES[law.name].square and type.rows != type.cols:
         ctx.fail("TP211", "a symmetric matrix is square", law.span, help=f"write `[{type.rows}, {type.rows}]`")
-    zeros = (tree.Number(0), tree.Number(0.0))
+    zeros = (tree.NumberExpr(0), tree.NumberExpr(0.0))
     if law.name in ("normal", SYMMETRIC) and len(law.args) == 2 and law.args[0] not in zeros:
         ctx.fail("TP212", "the entries of a width x width matrix have mean 0", law.args[0].span,
                  help="a mean c is a rank-one term: add `c*outer(ones, ones)` with `vector ones : [n] ~ constant(1)`")
@@ -51,7 +51,7 @@ def normal_of_same_variance(initial: Initial) -> Initial:
     if initial.law.name == "zero" or (variance := ensemble_of(initial).variance) is None:
         return initial
     args = initial.law.args
-    return replace(initial, law=Law("normal", (number(0, args), variance(args, initial.cell.type))), drawn=initial.law)
+    return replace(initial, law=Law("normal", (number(0, args), variance(args, initial.cell.matrix))), drawn=initial.law)
 
 
 def declare_symmetric(ctx: Context, node: tree.MatrixDecl, type: MatrixType, law: Law,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from tensorprog.check.context import Abandon, Context
-from tensorprog.check.integers import bool_expr, int_expr, rational
+from tensorprog.check.integers import bool_expr, int_expr
 from tensorprog.check.matrices import add_matrices, matmul, scale_matrix, transpose
 from tensorprog.check.matrix_functions import as_matrix, entrywise
 from tensorprog.check.scope import (
@@ -43,6 +45,7 @@ from tensorprog.ir.program import (
     Store,
     TensorType,
     Var,
+    single,
 )
 from tensorprog.syntax import tree
 
@@ -50,7 +53,7 @@ _INT_OPERATORS = {"+", "-", "*", "//", "%", "**"}
 _ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow"}
 
 
-def arity(ctx: Context, node: tree.Call, count: int, usage: str) -> None:
+def arity(ctx: Context, node: tree.CallExpr, count: int, usage: str) -> None:
     """Refuse a call with another number of arguments."""
     if len(node.args) != count:
         ctx.fail("TP405", f"`{node.func}` takes {counted(count, 'argument')}, {len(node.args)} given", node.span,
@@ -74,7 +77,7 @@ def tensor_of(ctx: Context, node: tree.Expr, what: str = "this") -> Var:
     return as_tensor(ctx, value_of(ctx, node), node, what)
 
 
-def as_tensor(ctx: Context, value: Value, node: tree.Expr, what: str = "this") -> Var:
+def as_tensor(ctx: Context, value: Value, node: tree.TreeNode, what: str = "this") -> Var:
     match value:
         case IntValue(expr=expr):
             outer, ctx.builder.span = ctx.builder.span, node.span
@@ -104,13 +107,13 @@ def _value(ctx: Context, node: tree.Expr) -> Value:
     from tensorprog.check.calls import call, comprehension
 
     match node:
-        case tree.Number(value=value):
-            return IntValue(IntLit(value)) if isinstance(value, int) else ctx.builder.const(rational(node))
+        case tree.NumberExpr(value=value):
+            return IntValue(IntLit(value)) if isinstance(value, int) else ctx.builder.const(Fraction(str(value)))
         case tree.Name(id=name):
             return _name(ctx, name, node)
-        case tree.Index():
+        case tree.IndexExpr():
             return _index(ctx, node)
-        case tree.Transpose(base=base):
+        case tree.TransposeExpr(base=base):
             return transpose(ctx, value_of(ctx, base), node)
         case tree.Unary(op=op, operand=operand):
             return _unary(ctx, op, value_of(ctx, operand), node)
@@ -118,7 +121,7 @@ def _value(ctx: Context, node: tree.Expr) -> Value:
             return matmul(ctx, value_of(ctx, left), value_of(ctx, right), node)
         case tree.Binary():
             return _binary(ctx, node)
-        case tree.Call():
+        case tree.CallExpr():
             return call(ctx, node)
         case tree.IfExp():
             return _if_expression(ctx, node)
@@ -157,7 +160,7 @@ def _name(ctx: Context, name: str, node: tree.Expr) -> Value:
                      help="assign it before the `if`, or in every branch")
         case Poison(why=None):
             raise Abandon
-        case Poison(why=why):
+        case Poison(why=str(why)):
             ctx.fail("TP218", why, node.span,
                      help="use a condition where it is needed, or start it as a real: `k = 0.0`")
         case _:
@@ -168,7 +171,7 @@ def _name(ctx: Context, name: str, node: tree.Expr) -> Value:
             ctx.unknown_name(name, node.span)
 
 
-def _index(ctx: Context, node: tree.Index) -> Value:
+def _index(ctx: Context, node: tree.IndexExpr) -> Value:
     binding = reference(ctx, node)
     if binding is not None:
         return read(ctx, binding, (), node)
@@ -195,7 +198,7 @@ def reference(ctx: Context, node: tree.Expr) -> CellName | InputName | None:
             if isinstance(binding, ParamName) and binding.name in ctx.data:
                 return CellName(ctx.data[binding.name])
             return binding if isinstance(binding, CellName | InputName) else None
-        case tree.Index(base=base, items=items):
+        case tree.IndexExpr(base=base, items=items):
             inner = reference(ctx, base)
             if inner is None:
                 return None
@@ -218,10 +221,10 @@ def _item(ctx: Context, node: tree.Expr | tree.Slice) -> Item:
         start = None if node.start is None else int_expr(ctx, node.start, "a slice's start")
         stop = None if node.stop is None else int_expr(ctx, node.stop, "a slice's end")
         for end, place in ((start, node.start), (stop, node.stop)):
-            if isinstance(end, IntLit) and end.value < 0:
+            if place is not None and isinstance(end, IntLit) and end.value < 0:
                 ctx.fail("TP314", "indices count from 0 and are not negative", place.span,
                          help="write the end as `y[: P-1]`")
-        if isinstance(stop, IntLit) and isinstance(start or IntLit(0), IntLit) and stop.value < (start or stop).value:
+        if isinstance(stop, IntLit) and isinstance(start, IntLit) and stop.value < start.value:
             ctx.fail("TP314", "this slice ends before it starts", node.span, help="write the smaller index first")
         return Range(start, stop)
     expr = int_expr(ctx, node, "an index")
@@ -249,7 +252,7 @@ def _read_input(ctx: Context, binding: InputName, items: tuple[Item, ...], node:
                  help="write at most one index for each axis of its declaration")
     if binding.kind == "int":
         if len(items) == len(binding.shape) and not any(isinstance(i, Range) for i in items):
-            return IntValue(IntLoad(binding.name, items))
+            return IntValue(IntLoad(binding.name, single(items)))
         ctx.fail("TP316", "an integer input is read one entry at a time", node.span,
                  help=f"write `{binding.name}[{', '.join('tabcdefg'[: len(binding.shape)])}]`, inside a loop or a "
                       "`sum(... for t in range(T))`")
@@ -272,7 +275,7 @@ def _read_matrix(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.E
         ctx.fail("TP317", _rank_message(cell, len(items)), node.span,
                  help=f"write `{cell.display}[{', '.join('labcdefg'[: cell.rank])}]` for one of them" if cell.rank else
                       "entries and rows of a width x width matrix have no limit: apply it to a vector")
-    return MatrixValue(cell.type.rows, cell.type.cols, (MatrixTerm(None, cell, items),))
+    return MatrixValue(cell.matrix.rows, cell.matrix.cols, (MatrixTerm(None, cell, single(items)),))
 
 
 def _rank_message(cell: Cell, given: int) -> str:
@@ -283,7 +286,7 @@ def _rank_message(cell: Cell, given: int) -> str:
 
 
 def _read_cell(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.Expr) -> Var:
-    type: TensorType = cell.type
+    type = cell.tensor
     family, own = items[: cell.rank], items[cell.rank:]
     if len(family) < cell.rank or any(isinstance(i, Range) for i in family):
         return _read_family_slice(ctx, cell, items, node)
@@ -315,15 +318,15 @@ def _pick_type(ctx: Context, type: TensorType, items: tuple[Item, ...], node: tr
 
 def _read_family_slice(ctx: Context, cell: Cell, items: tuple[Item, ...], node: tree.Expr) -> Var:
     """`f[t]` of a family f[t, a] of numbers: a finite array."""
-    if cell.type.width:
+    if cell.tensor.width:
         has = counted(cell.rank, "index", "indices")
         ctx.fail("TP319", f"`{cell.display}` is a family of vectors with {has}, and {len(items) or 'none'} given",
                  node.span, help="only families of numbers are sliced; use a loop or `sum(... for a in range(P))`")
-    extents = [ctx.extent(cell, p) for p in range(cell.rank)]
-    if None in extents:
+    extents = [extent for p in range(cell.rank) if (extent := ctx.extent(cell, p)) is not None]
+    if len(extents) < cell.rank:
         ctx.fail("TP320", f"the extent of `{cell.display}` depends on data, so it cannot be sliced", node.span,
                  help="give it all its indices")
-    shape = _remaining_shape((*extents, *cell.type.shape), items)
+    shape = _remaining_shape((*extents, *cell.tensor.shape), items)
     return ctx.builder.load(cell, items, TensorType(None, shape))
 
 

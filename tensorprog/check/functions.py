@@ -8,6 +8,7 @@ from tensorprog.check.declarations import builtin_names
 from tensorprog.check.expressions import as_tensor, value_of
 from tensorprog.check.integers import bool_expr
 from tensorprog.check.scope import (
+    Binding,
     CellName,
     FunctionName,
     InputName,
@@ -47,7 +48,7 @@ def define(ctx: Context, node: tree.FuncDef) -> None:
 
 def _returns(body: tuple[tree.Statement, ...]) -> bool:
     last = body[-1] if body else None
-    if isinstance(last, tree.If):
+    if isinstance(last, tree.IfStmt):
         return all(_returns(b) for _, b in last.branches) and _returns(last.orelse)
     return isinstance(last, tree.Return)
 
@@ -67,7 +68,7 @@ def function_value(ctx: Context, definition: tree.FuncDef, arguments: tuple, aro
         ctx.scope, ctx.reassigned, ctx.builder.hint = outer, reassigned, hint
 
 
-def _parameter(argument: Value | CellName | InputName) -> object:
+def _parameter(argument: Value | CellName | InputName) -> Binding:
     match argument:
         case IntValue(expr=expr):
             return IntName(expr)
@@ -85,10 +86,11 @@ def _body_value(ctx: Context, body: tuple[tree.Statement, ...]) -> Value:
     ctx.builder.span = last.span
     if isinstance(last, tree.Return):
         return value_of(ctx, last.value)
+    assert isinstance(last, tree.IfStmt), "a function ends with what it returns"
     return _branches_value(ctx, last)
 
 
-def _branches_value(ctx: Context, node: tree.If) -> Var:
+def _branches_value(ctx: Context, node: tree.IfStmt) -> Var:
     """A final `if` whose every branch returns."""
     parts = [(bool_expr(ctx, c), body) for c, body in node.branches]
     results = []
@@ -96,13 +98,14 @@ def _branches_value(ctx: Context, node: tree.If) -> Var:
         with ctx.block() as statements:
             value = as_tensor(ctx, _body_value(ctx, body), node, "a value returned from a branch")
         results.append((statements, value))
-    cell = ctx.builder.cell("choice", results[0][1].type, home=ctx.loop_names)
+    returned = results[0][1].type
+    cell = ctx.builder.cell("choice", returned, home=ctx.loop_names)
     for statements, value in results:
         if not storable(value.type, cell.type):
             ctx.fail("TP325", f"the branches return {describe(cell.type)} and {describe(value.type)}", node.span,
                      help="every branch of a function returns the same kind of value")
         with ctx.builder.nested() as tail:
-            fitted = fit(ctx, value, cell.type)
+            fitted = fit(ctx, value, returned)
         statements += [*tail, Store(cell, (), fitted, span=node.span)]
     orelse = tuple(results[-1][0])
     for (condition, _), (statements, _) in zip(reversed(parts), reversed(results[:-1])):

@@ -34,17 +34,19 @@ from tensorprog.ir.program import (
     TensorType,
     Var,
     Variable,
+    single,
 )
 from tensorprog.syntax import tree
 
 
-def grad(ctx: Context, node: tree.Call) -> Value:
+def grad(ctx: Context, node: tree.CallExpr) -> Value:
     """grad(s, v): a value of the type of v."""
     arity(ctx, node, 2, "grad(loss, v)")
     scalar, items = _scalar_place(ctx, node.args[0], "what is differentiated")
     wrt = reference(ctx, node.args[1])
     if isinstance(wrt, InputName) and wrt.name in ctx.data:
         whole = _gradient(ctx, node, scalar, items, CellName(ctx.data[wrt.name]))
+        assert isinstance(whole, Var), "an input is no matrix"
         return pick(ctx, whole, wrt.items, node.args[1])
     if not isinstance(wrt, CellName):
         _no_variable(ctx, node.args[1], wrt)
@@ -57,9 +59,9 @@ def grad(ctx: Context, node: tree.Call) -> Value:
     return _gradient(ctx, node, scalar, items, wrt)
 
 
-def _gradient(ctx: Context, node: tree.Call, scalar: Cell, items: tuple, wrt: CellName) -> Value:
+def _gradient(ctx: Context, node: tree.CallExpr, scalar: Cell, items: tuple, wrt: CellName) -> Value:
     target = ctx.builder.cell(f"d_{wrt.cell.display}", wrt.cell.type, span=node.span, home=ctx.loop_names)
-    ctx.builder.append(GradStmt(target, scalar, items, wrt.cell, wrt.items, span=node.span))
+    ctx.builder.append(GradStmt(target, scalar, items, wrt.cell, single(wrt.items), span=node.span))
     if isinstance(target.type, MatrixType):
         return MatrixValue(target.type.rows, target.type.cols, (MatrixTerm(None, target, ()),))
     return ctx.builder.load(target)
@@ -122,7 +124,7 @@ def _stored(ctx: Context, value: Var, node: tree.Expr) -> Cell:
 # --- kernels -------------------------------------------------------------------------------------------------
 
 
-def ntk(ctx: Context, node: tree.Call) -> Var:
+def ntk(ctx: Context, node: tree.CallExpr) -> Var:
     """ntk(f, g; U, W, V): the sum of the inner products of the gradients."""
     arity(ctx, node, 2, "ntk(f, g; U, W, V)")
     if not node.wrt:
@@ -137,7 +139,7 @@ def ntk(ctx: Context, node: tree.Call) -> Var:
     return _kernel(ctx, node, "ntk", tuple(wrt))
 
 
-def cov(ctx: Context, node: tree.Call) -> Var:
+def cov(ctx: Context, node: tree.CallExpr) -> Var:
     """cov(f, g): the covariance of two readouts that are Gaussian in the limit."""
     arity(ctx, node, 2, "cov(f, g)")
     return _kernel(ctx, node, "cov", ())
@@ -158,10 +160,10 @@ def _variable(ctx: Context, node: tree.Expr) -> Variable:
         ctx.fail("TP412", f"`{cell.display}` is a family that the program assigns, and kernels are taken with respect "
                           "to declared families", node.span, notes=notes,
                  help="list the declared matrices and vectors that it is made of")
-    return Variable(cell, ref.items)
+    return Variable(cell, single(ref.items))
 
 
-def _kernel(ctx: Context, node: tree.Call, kind: str, wrt: tuple[Variable, ...]) -> Var:
+def _kernel(ctx: Context, node: tree.CallExpr, kind: str, wrt: tuple[Variable, ...]) -> Var:
     """A number; for arrays or families of numbers the array of all pairs, made in loops over their entries."""
     builder, what = ctx.builder, f"an argument of {kind}"
     (left, left_items), (right, right_items) = (_numbers_place(ctx, a, what) for a in node.args)
@@ -202,8 +204,9 @@ def _numbers_place(ctx: Context, node: tree.Expr, what: str) -> tuple[Cell, tupl
 
 def _missing_axes(ctx: Context, cell: Cell, items: tuple, node: tree.Expr) -> tuple[IntExpr, ...]:
     """The lengths of the axes of stored numbers that have no index yet."""
-    extents = [ctx.extent(cell, p) for p in range(len(items), cell.rank)]
-    if None in extents:
+    missing = range(len(items), cell.rank)
+    extents = [extent for p in missing if (extent := ctx.extent(cell, p)) is not None]
+    if len(extents) < len(missing):
         ctx.fail("TP320", f"the extent of `{cell.display}` depends on data, so that its kernel has no shape",
                  node.span, help="give it all its indices")
-    return (*extents, *cell.type.shape[max(0, len(items) - cell.rank):])
+    return (*extents, *cell.tensor.shape[max(0, len(items) - cell.rank):])

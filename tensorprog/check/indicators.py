@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXAMPLE = "where(h > 0, x, y)"
 
 
-def where(ctx: Context, node: tree.Call) -> Value:
+def where(ctx: Context, node: tree.CallExpr) -> Value:
     """`x` where the condition holds, else `y`; a condition on integers alone chooses one of the two as a whole."""
     arity(ctx, node, 3, EXAMPLE)
     condition, then, orelse = node.args

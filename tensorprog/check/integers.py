@@ -47,12 +47,16 @@ def _what(ctx: Context, node: tree.Expr, value: Value) -> str:
 def _integer_help(ctx: Context, node: tree.Expr, value: Value, what: str) -> str:
     """What to write instead of a value that is not an integer."""
     binding = ctx.scope.lookup(node.id) if isinstance(node, tree.Name) else None
-    if isinstance(binding, ParamName):
+    if isinstance(node, tree.Name) and isinstance(binding, ParamName):
         return f"declare it as an integer: `param {node.id} : int = 10`"
     if isinstance(binding, WidthName):
         return "a sum over all coordinates is `dot(u, v)`, an average `moment(x)`"
     if isinstance(node, tree.Binary) and node.op == "/":
         return "integers are divided by `//`"
+    if isinstance(node, tree.CallExpr) and node.func in ("argmax", "argmin"):
+        sign = "-" * (node.func == "argmin")
+        return (f"`{node.func}` is a number, which indexes nothing; the entry of another array at that place is "
+                f"`sum(c[k]*accuracy({sign}f, k) for k in range(len(f)))`")
     if isinstance(value, Var) and what == "a compared value":
         return ("branches depend on integers alone; on values write `step(x)`, `max(x, 0)` or `clip(x, -1, 1)`, "
                 "which act coordinatewise")
@@ -80,7 +84,7 @@ def bool_expr(ctx: Context, node: tree.Expr) -> BoolExpr:
 def const_expr(ctx: Context, node: tree.Expr) -> ConstExpr:
     """`node` as a constant of a declaration: numbers, sizes, parameters, widths, and arithmetic on them."""
     match node:
-        case tree.Number(value=value):
+        case tree.NumberExpr(value=value):
             return ConstExpr("num", leaf=float(value), span=node.span)
         case tree.Unary(op="-", operand=operand):
             return ConstExpr("neg", (const_expr(ctx, operand),), span=node.span)
@@ -88,7 +92,7 @@ def const_expr(ctx: Context, node: tree.Expr) -> ConstExpr:
             return const_expr(ctx, operand)
         case tree.Binary(op="+" | "-" | "*" | "/" | "**" as op, left=left, right=right):
             return ConstExpr(op, (const_expr(ctx, left), const_expr(ctx, right)), span=node.span)
-        case tree.Call(func=func, primes=0, args=(arg,), wrt=()) if func in CONSTANT_FUNCTIONS:
+        case tree.CallExpr(func=func, primes=0, args=(arg,), wrt=()) if func in CONSTANT_FUNCTIONS:
             return ConstExpr(func, (const_expr(ctx, arg),), span=node.span)
         case tree.Name(id=name):
             return _const_name(ctx, name, node)
@@ -122,7 +126,7 @@ def _const_name(ctx: Context, name: str, node: tree.Name) -> ConstExpr:
 def rational(node: tree.Expr) -> Fraction | None:
     """The exact value of a literal constant expression, None when it is not one."""
     match node:
-        case tree.Number(value=value):
+        case tree.NumberExpr(value=value):
             return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
         case tree.Unary(op=op, operand=operand):
             inner = rational(operand)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from functools import cache
+from typing import Any
 
 from tensorprog.check.context import Context
 from tensorprog.check.expressions import tensor_of, value_of
@@ -30,6 +31,14 @@ def softmax(x) = exp(log_softmax(x))
 def cross_entropy(logits, label) = logsumexp(logits) - logits[label]
 def accuracy(logits, label) = prod(step(logits[label] - logits[j]) for j in range(len(logits)) if j != label)
 
+def argmax(x):
+    found = 0.0
+    for i in range(len(x)):
+        found += i * prod(1 - step(x[j] - x[i]) if i < j else step(x[i] - x[j]) for j in range(len(x)) if j != i)
+    return found
+
+def argmin(x) = argmax(-x)
+
 def var(x) = moment((x - moment(x))**2)
 def std(x) = sqrt(var(x))
 def layernorm(x) = (x - moment(x)) / std(x)
@@ -37,7 +46,7 @@ def layernorm(x) = (x - moment(x)) / std(x)
 
 # What each function takes: an `array` with one axis, a `vector`, or an `int`.
 PARAMETERS = {
-    **dict.fromkeys(("logsumexp", "log_softmax", "softmax"), ("array",)),
+    **dict.fromkeys(("logsumexp", "log_softmax", "softmax", "argmax", "argmin"), ("array",)),
     **dict.fromkeys(("cross_entropy", "accuracy"), ("array", "int")),
     **dict.fromkeys(("var", "std", "layernorm"), ("vector",)),
 }
@@ -45,33 +54,40 @@ PARAMETERS = {
 
 @cache
 def _definitions() -> dict[str, tree.FuncDef]:
-    return {s.name.name: s for s in parse(Source("<library>", TEXT)).statements}
+    return {s.name.name: s for s in parse(Source("<library>", TEXT)).statements if isinstance(s, tree.FuncDef)}
 
 
 def library_scope(span: Span | None) -> Scope:
     """The names that a library function sees. Every mistake in its body is placed at the call, `span`."""
     scope = Scope()
     for name, definition in _definitions().items():
-        scope.bind(name, FunctionName(_placed(definition, span)))
+        scope.bind(name, FunctionName(_at(definition, span)))
     return scope
 
 
 def library_function(name: str, span: Span | None) -> tree.FuncDef:
     """The definition of a library function, as if it stood at `span`."""
-    return _placed(_definitions()[name], span)
+    return _at(_definitions()[name], span)
+
+
+def _at(definition: tree.FuncDef, span: Span | None) -> tree.FuncDef:
+    placed = _placed(definition, span)
+    assert isinstance(placed, tree.FuncDef)
+    return placed
 
 
 def _placed(node: object, span: Span | None) -> object:
     """A tree whose every part stands at `span`."""
     if isinstance(node, tuple):
         return tuple(_placed(part, span) for part in node)
-    if not isinstance(node, tree.Node):
+    if not isinstance(node, tree.TreeNode):
         return node
-    return replace(node, **{f.name: span if f.name == "span" or f.name.endswith("_span") else
-                            _placed(getattr(node, f.name), span) for f in fields(node)})
+    parts: dict[str, Any] = {f.name: span if f.name == "span" or f.name.endswith("_span") else
+                             _placed(getattr(node, f.name), span) for f in fields(node)}
+    return replace(node, **parts)
 
 
-def library_arguments(ctx: Context, node: tree.Call) -> tuple[Value, ...]:
+def library_arguments(ctx: Context, node: tree.CallExpr) -> tuple[Value, ...]:
     """The arguments of a call of a library function, checked for what it takes."""
     kinds = PARAMETERS[node.func]
     usage = f"{node.func}({', '.join({'array': 'f[t]', 'int': 'label', 'vector': 'h'}[k] for k in kinds)})"
@@ -85,7 +101,7 @@ def _article(kind: str) -> str:
     return f"an {kind}" if kind != "vector" else "a vector"
 
 
-def _argument(ctx: Context, node: tree.Call, kind: str, arg: tree.Expr, usage: str) -> Value:
+def _argument(ctx: Context, node: tree.CallExpr, kind: str, arg: tree.Expr, usage: str) -> Value:
     if kind == "int":
         return IntValue(int_expr(ctx, arg, f"the label of {node.func}"))
     value = tensor_of(ctx, arg, f"the argument of {node.func}")
@@ -104,7 +120,7 @@ def _other_kind(kind: str, value: Var, usage: str) -> str:
     return f"write `{usage}`"
 
 
-def length(ctx: Context, node: tree.Call) -> IntValue:
+def length(ctx: Context, node: tree.CallExpr) -> IntValue:
     """len(x): the entries of an array's first axis."""
     from tensorprog.check.expressions import arity, reference
     from tensorprog.check.scope import InputName

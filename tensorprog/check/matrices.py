@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import reduce
 
 from tensorprog.check.context import Context
-from tensorprog.check.scope import ChainValue, IntValue, MatrixValue, TupleValue, Value, describe
+from tensorprog.check.scope import ChainValue, IntValue, LinearTerm, MatrixValue, TupleValue, Value, describe
 from tensorprog.ir.build import same_shape, shape_text
-from tensorprog.ir.program import MatMul, MatrixTerm, OuterTerm, Pick, TensorType, Term, Var
+from tensorprog.ir.program import MatMul, MatrixTerm, OuterTerm, Pick, TensorType, Var
 from tensorprog.syntax import tree
 
 
@@ -16,7 +16,7 @@ def scale_matrix(ctx: Context, factor: Var, matrix: MatrixValue) -> MatrixValue:
     return replace(matrix, terms=tuple(_scaled(ctx, factor, t) for t in matrix.terms))
 
 
-def _scaled(ctx: Context, factor: Var, term: Term) -> Term:
+def _scaled(ctx: Context, factor: Var, term: LinearTerm) -> LinearTerm:
     return replace(term, coef=factor if term.coef is None else ctx.builder.mul(factor, term.coef))
 
 
@@ -29,12 +29,10 @@ def add_matrices(ctx: Context, left: MatrixValue, right: MatrixValue, node: tree
     return MatrixValue(left.rows, left.cols, left.terms + right.terms)
 
 
-def transpose(ctx: Context, value: Value, node: tree.Transpose) -> Value:
+def transpose(ctx: Context, value: Value, node: tree.Expr) -> Value:
     match value:
-        case MatrixValue(rows=rows, cols=cols, terms=terms):
-            return MatrixValue(cols, rows, tuple(_transposed(t) for t in terms))
-        case ChainValue(factors=factors):
-            return ChainValue(tuple(transpose(ctx, f, node) for f in reversed(factors)))
+        case MatrixValue() | ChainValue():
+            return transposed(value)
         case Var(type=TensorType(width=str(), shape=(_,))):
             type = replace(value.type, width_first=not value.type.width_first)
             return ctx.builder.let(Pick(value, ()), type)
@@ -48,13 +46,24 @@ def transpose(ctx: Context, value: Value, node: tree.Transpose) -> Value:
             ctx.fail("TP327", "this has no transpose", node.span, help="`.T` is for matrices")
 
 
-def _transposed(term: Term) -> Term:
+def transposed(value: MatrixValue | ChainValue) -> MatrixValue | ChainValue:
+    """The transpose of a matrix, or of a product of matrices."""
+    if isinstance(value, ChainValue):
+        return ChainValue(tuple(_transposed_matrix(f) for f in reversed(value.factors)))
+    return _transposed_matrix(value)
+
+
+def _transposed_matrix(value: MatrixValue) -> MatrixValue:
+    return MatrixValue(value.cols, value.rows, tuple(_transposed(t) for t in value.terms))
+
+
+def _transposed(term: LinearTerm) -> LinearTerm:
     if isinstance(term, MatrixTerm):
         return replace(term, transposed=not term.transposed)
     return OuterTerm(term.coef, term.right, term.left)
 
 
-def outer(ctx: Context, left: Var, right: Var, node: tree.Call) -> MatrixValue | Var:
+def outer(ctx: Context, left: Var, right: Var, node: tree.CallExpr) -> MatrixValue | Var:
     """outer(vector, vector) is a matrix; with a finite array it is a width x finite (finite x width) one."""
     match (left.type, right.type):
         case (TensorType(width=str(rows), shape=()), TensorType(width=str(cols), shape=())):
@@ -85,7 +94,7 @@ def apply_matrix(ctx: Context, matrix: MatrixValue, x: Var, node: tree.Expr) -> 
     return reduce(ctx.builder.add, (_apply_term(ctx, matrix, t, x) for t in matrix.terms))
 
 
-def _apply_term(ctx: Context, matrix: MatrixValue, term: Term, x: Var) -> Var:
+def _apply_term(ctx: Context, matrix: MatrixValue, term: LinearTerm, x: Var) -> Var:
     if isinstance(term, MatrixTerm):
         product = ctx.builder.let(MatMul(term.cell, term.items, term.transposed, x), TensorType(matrix.rows))
     else:
@@ -96,7 +105,7 @@ def _apply_term(ctx: Context, matrix: MatrixValue, term: Term, x: Var) -> Var:
 def width_dot(ctx: Context, left: Var, right: Var) -> Var:
     """The plain sum over coordinates: n * moment(left * right)."""
     product = ctx.builder.mul(left, right)
-    return ctx.builder.mul(ctx.builder.width(product.type.width), ctx.builder.moment(product))
+    return ctx.builder.mul(ctx.builder.width(product.type.of_width), ctx.builder.moment(product))
 
 
 def total(ctx: Context, array: Var) -> Var:
@@ -114,13 +123,14 @@ def matmul(ctx: Context, left: Value, right: Value, node: tree.Binary) -> Value:
         return _matrix_times(ctx, left, right, node)
     if isinstance(right, MatrixValue | ChainValue):
         if left.type.width and not left.type.shape:
-            return _matrix_times(ctx, transpose(ctx, right, node), left, node)
+            return _matrix_times(ctx, transposed(right), left, node)
         ctx.fail("TP330", "this product is not part of the language", node.span,
                  help="a vector stands on the right of a matrix: `W @ x`")
     return _tensor_times(ctx, left, right, node)
 
 
-def _matrix_times(ctx: Context, left: MatrixValue | ChainValue, right: Value, node: tree.Binary) -> Value:
+def _matrix_times(ctx: Context, left: MatrixValue | ChainValue, right: MatrixValue | ChainValue | Var,
+                  node: tree.Binary) -> Value:
     factors = left.factors if isinstance(left, ChainValue) else (left,)
     if isinstance(right, MatrixValue | ChainValue):
         more = right.factors if isinstance(right, ChainValue) else (right,)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from tensorprog.diagnostics import Reporter, Span
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, int_text, linear_form, loop_names
+from tensorprog.ir.places import placed
 from tensorprog.ir.program import (
     Accum,
     Cell,
     For,
-    If,
     Item,
     Let,
     Load,
@@ -62,29 +62,19 @@ def report_never_assigned(program: Program, reporter: Reporter) -> None:
     stores: dict[Cell, list[_Place]] = defaultdict(list)
     reads: list[tuple[Cell, _Place]] = []
     opaque: set[Cell] = set()
-    for statement, loops, guarded in _walk(program.body, (), False):
+    for at in placed(program.body):
+        statement, loops, guarded = at.statement, at.loops, at.guarded
         for cell, items in _stored(statement):
             stores[cell].append(_Place(items, loops, guarded, statement.span))
-        if written(statement) is not None and not _stored(statement):
-            opaque.add(written(statement))
+        whole = written(statement)
+        if whole is not None and not _stored(statement):
+            opaque.add(whole)
         for cell, items in _read(statement):
             if cell.rank and cell.role == "user" and cell not in declared:
                 reads.append((cell, _Place(items, loops, guarded, statement.span)))
     for cell, place in reads:
         if cell not in opaque and stores[cell]:
             _check(cell, place, stores[cell], reporter)
-
-
-def _walk(body: tuple[Statement, ...], loops: tuple[For, ...],
-          guarded: bool) -> Iterator[tuple[Statement, tuple[For, ...], bool]]:
-    for statement in body:
-        yield statement, loops, guarded
-        match statement:
-            case For():
-                yield from _walk(statement.body, (*loops, statement), guarded)
-            case If(then=then, orelse=orelse):
-                yield from _walk(then, loops, True)
-                yield from _walk(orelse, loops, True)
 
 
 def _stored(statement: Statement) -> tuple[tuple[Cell, tuple[Item, ...]], ...]:
@@ -106,16 +96,16 @@ def _read(statement: Statement) -> Iterator[tuple[Cell, tuple[Item, ...]]]:
 
 def _check(cell: Cell, read: _Place, stores: list[_Place], reporter: Reporter) -> None:
     for position in range(cell.rank):
-        boxes = [store.box(position) for store in stores]
-        if None in boxes:
+        boxes = [box for store in stores if (box := store.box(position)) is not None]
+        if len(boxes) < len(stores):
             continue
         # Under an `if` it may be any of the indices that is read, else it is the largest one among others.
         high = read.end(position, not read.guarded, attained=not read.guarded)
         low = read.end(position, read.guarded, attained=not read.guarded)
         above = high is not None and all(_is_less(box[1], high) for box in boxes)
         below = low is not None and all(_is_less(low, box[0]) for box in boxes)
-        if above or below:
-            index = high if above else low
+        index = high if above else low
+        if index is not None and (above or below):
             element = ", ".join(int_text(index) if p == position else ":" for p in range(cell.rank))
             reporter.error("TP235", f"`{cell.display}[{element}]` is read here, and no statement assigns it", read.span,
                            help=f"`{cell.display}` is assigned where {_assigned_text(cell, position, boxes)}: change the "

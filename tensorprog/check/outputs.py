@@ -13,7 +13,7 @@ from tensorprog.syntax.unparse import expression as expression_text
 SAMPLE = "sample"
 
 
-def output(ctx: Context, node: tree.Output) -> None:
+def output(ctx: Context, node: tree.OutputStmt) -> None:
     for expression, alias in node.items:
         try:
             _output_item(ctx, expression, alias)
@@ -23,7 +23,7 @@ def output(ctx: Context, node: tree.Output) -> None:
 
 def _output_item(ctx: Context, expression: tree.Expr, alias: tree.Declared | None) -> None:
     name = alias.name if alias else _name(expression)
-    if _is_sample(ctx, expression):
+    if isinstance(expression, tree.CallExpr) and _is_sample(ctx, expression):
         sample = _sample(ctx, expression, name)
         _require_new_name(ctx, name, alias.span if alias else expression.span)
         ctx.samples.append(sample)
@@ -40,16 +40,16 @@ def _output_item(ctx: Context, expression: tree.Expr, alias: tree.Declared | Non
 
 
 def _require_new_name(ctx: Context, name: str, span: Span | None) -> None:
-    if any(o.name == name for o in (*ctx.outputs, *ctx.samples)):
+    if name in {*(o.name for o in ctx.outputs), *(s.name for s in ctx.samples)}:
         ctx.fail("TP233", f"two outputs are called `{name}`", span, help=f"name one of them: `output ... as {name}_2`")
 
 
 def _is_sample(ctx: Context, expression: tree.Expr) -> bool:
     """Whether this is a call of `sample`, and not of a function of that name that the program defines."""
-    return isinstance(expression, tree.Call) and expression.func == SAMPLE and ctx.scope.lookup(SAMPLE) is None
+    return isinstance(expression, tree.CallExpr) and expression.func == SAMPLE and ctx.scope.lookup(SAMPLE) is None
 
 
-def _sample(ctx: Context, call: tree.Call, name: str) -> Sample:
+def _sample(ctx: Context, call: tree.CallExpr, name: str) -> Sample:
     """Each vector in a cell of its own: they may be of different powers of n."""
     if not call.args or call.primes or call.wrt:
         ctx.fail("TP239", "`sample` takes one or more vectors", call.span, help="write `output sample(x, y) as joint`")

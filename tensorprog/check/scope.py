@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.build import shape_text
 from tensorprog.ir.integers import IntExpr
-from tensorprog.ir.program import SCALAR, Cell, Item, MatrixType, Term, Type, Var
+from tensorprog.ir.program import SCALAR, Cell, Item, MatrixTerm, MatrixType, OuterTerm, Type, Var
 from tensorprog.syntax import tree
 
 # --- values of expressions -----------------------------------------------------------------------------------
+
+
+#: What the checker's matrices are made of: a function of matrices stands in a hidden one of its own.
+LinearTerm: TypeAlias = MatrixTerm | OuterTerm
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class MatrixValue:
 
     rows: str
     cols: str
-    terms: tuple[Term, ...]
+    terms: tuple[LinearTerm, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,15 +39,15 @@ def _statement(ctx: Context, node: tree.Statement) -> None:
     match node:
         case tree.Assign():
             assign(ctx, node)
-        case tree.For():
+        case tree.ForStmt():
             _for(ctx, node)
-        case tree.If():
+        case tree.IfStmt():
             _if(ctx, node)
         case tree.FuncDef():
             from tensorprog.check.functions import define
 
             define(ctx, node)
-        case tree.Output():
+        case tree.OutputStmt():
             ctx.fail("TP219", "`output` stands at the top level of a program", node.span,
                      help="fill a family in the loop, and output it after the loop")
         case tree.Return():
@@ -78,7 +78,7 @@ def loop_bounds(ctx: Context, args: tuple[tree.Expr, ...], span: Span | None) ->
     return start, stop, step.value
 
 
-def _for(ctx: Context, node: tree.For) -> None:
+def _for(ctx: Context, node: tree.ForStmt) -> None:
     start, stop, step = loop_bounds(ctx, node.range_args, node.span)
     binding = ctx.scope.bindings.get(node.var)
     if binding is not None and not (isinstance(binding, IntName) and not binding.fixed) \
@@ -112,7 +112,7 @@ def _leave_loop(ctx: Context, name: str, var: str, last: IntExpr) -> None:
     ctx.scope.bindings[name] = IntName(last)
 
 
-def _if(ctx: Context, node: tree.If) -> None:
+def _if(ctx: Context, node: tree.IfStmt) -> None:
     for name in assigned_names((node,)):
         if ctx.scope.lookup(name) is None:
             ctx.scope.bind(name, Pending(ctx.block_path))
@@ -121,8 +121,8 @@ def _if(ctx: Context, node: tree.If) -> None:
         checked = bool_expr(ctx, condition)
         branches.append((checked, _branch(ctx, body)))
     orelse = _branch(ctx, node.orelse)
-    for condition, body in reversed(branches):
-        orelse = (If(condition, body, orelse, span=node.span),)
+    for holds, statements in reversed(branches):
+        orelse = (If(holds, statements, orelse, span=node.span),)
     ctx.builder.append(orelse[0])
 
 
@@ -147,19 +147,19 @@ def assigned_places(statement: tree.Statement) -> Iterator[tuple[str, Span | Non
     match statement:
         case tree.Assign(target=target):
             for t in target.items if isinstance(target, tree.TupleExpr) else (target,):
-                while isinstance(t, tree.Index):
+                while isinstance(t, tree.IndexExpr):
                     t = t.base
                 if isinstance(t, tree.Name):
                     yield t.id, t.span
-        case tree.For(body=body):
+        case tree.ForStmt(body=body):
             for s in body:
                 yield from assigned_places(s)
-        case tree.If(branches=branches, orelse=orelse):
+        case tree.IfStmt(branches=branches, orelse=orelse):
             for s in (*(s for _, body in branches for s in body), *orelse):
                 yield from assigned_places(s)
         case tree.SizeDecl(names=names):
             yield from ((n.name, n.span) for n in names)
-        case tree.Output() | tree.Return() | tree.Pass():
+        case tree.OutputStmt() | tree.Return() | tree.Pass():
             pass
         case _:
             yield statement.name.name, statement.name.span
@@ -172,9 +172,9 @@ def _assignments(statements: tuple[tree.Statement, ...]) -> Iterator[tuple[str, 
                 for t in target.items if isinstance(target, tree.TupleExpr) else (target,):
                     if isinstance(t, tree.Name):
                         yield t.id, op
-            case tree.For(body=body):
+            case tree.ForStmt(body=body):
                 yield from _assignments(body)
-            case tree.If(branches=branches, orelse=orelse):
+            case tree.IfStmt(branches=branches, orelse=orelse):
                 for _, body in branches:
                     yield from _assignments(body)
                 yield from _assignments(orelse)

@@ -37,6 +37,7 @@ class Cells:
         free = [a for a in self.state.active if a.var not in lead]
         moving = {n for i in items if not isinstance(i, Range) for n in loop_names(i)} & set(lead)
         if moving:
+            # One index array asks for others on all axes: of mixed indices, NumPy moves axes to the front.
             indexed = self._read_along(items, lead)
             axes = indexed[1]
             index = indexed[0]
@@ -52,6 +53,7 @@ class Cells:
         if not moving and made != axes:
             order = [made.index(a) for a in axes] + list(range(len(made), layout.dims))
             result = f"np.transpose({result}, {tuple_text([str(o) for o in order])})"
+        # A view of a family that changes later on would change with it.
         if copy and layout.dims:
             result = f"{result}.copy()"
         if result == text:
@@ -83,9 +85,9 @@ class Cells:
             else:
                 self.state.values[var] = Value(name, layout)
             return
-        extents = (*self.state.extents.get(cell, ()), *map(int_text, cell.type.shape))
+        extents = (*self.state.extents.get(cell, ()), *map(int_text, cell.tensor.shape))
         self.read(var, name, items, lead, extents, copy=storage.full and cell in self.state.changing,
-                   width=bool(cell.type.width))
+                   width=bool(cell.tensor.width))
 
     @cached_property
     def _partly_added(self) -> set[Cell]:
@@ -99,7 +101,7 @@ class Cells:
         return tuple(a for a in storage.axes if a in self.state.order)
 
     def _cell_layout(self, cell: Cell) -> Layout:
-        return Layout(self.lead(self.state.storage[cell]), len(cell.type.shape), bool(cell.type.width))
+        return Layout(self.lead(self.state.storage[cell]), len(cell.tensor.shape), bool(cell.tensor.width))
 
     def store(self, cell: Cell, items: tuple, value: Var) -> None:
         storage = self.state.storage[cell]
@@ -119,7 +121,7 @@ class Cells:
             return
         self.flush_zeros({cell})
         index, axes = self._write_index(cell, items)
-        text, layout = self.fusion.full(value, width=bool(cell.type.width), axes=self.in_order(axes))
+        text, layout = self.fusion.full(value, width=bool(cell.tensor.width), axes=self.in_order(axes))
         text = self._lined_up(text, layout, Layout(axes, layout.finite, layout.width))
         self.state.line(f"{name} = {text}" if storage.named else f"{name}[{index}] = {text}")
 
@@ -127,10 +129,10 @@ class Cells:
         """A value with every axis of the cell that it is stored in."""
         axes = self.lead(self.state.storage[cell])
         found = self.fusion.value(value)
-        target = Layout(axes, len(cell.type.shape), bool(cell.type.width))
+        target = Layout(axes, len(cell.tensor.shape), bool(cell.tensor.width))
         if found.layout == target:
             return found.text, target
-        shape = tuple_text(shape_parts(target, self.state.every_axis, cell.type.shape, "samples"))
+        shape = tuple_text(shape_parts(target, self.state.every_axis, cell.tensor.shape, "samples"))
         if shape == "()":
             return found.text, target
         return f"np.broadcast_to({aligned(found.text, found.layout, target)}, {shape})", target
@@ -154,16 +156,19 @@ class Cells:
         text, layout = self.fusion.reduced(value, summed) if summed else self._plain(value)
         if cell in self.state.unzeroed and cell.rank == 0 and not items:
             self.state.unzeroed.discard(cell)
+            # Zeros are made only where something else than an addition meets them first.
             self.first_accumulation(cell, text, layout)
             return
         self.flush_zeros({cell})
         if cell.rank == 0 and not items:
             lined = self._lined_up(text, layout, self._cell_layout(cell))
+            # Not in place: the array may be the value of a temporary, too.
             self.state.line(f"{name} = {name} + {lined}")
             return
-        target = Layout(axes, _finite_left(cell, items), bool(cell.type.width))
+        target = Layout(axes, _finite_left(cell, items), bool(cell.tensor.width))
         lined = self._lined_up(text, layout, target)
         if "_grid" in index and not self._is_apart(items, axes, self.lead(storage)):
+            # `+=` adds once where index arrays name an element twice, as ids do in `u[ids[t]] += g`.
             self.state.line(f"np.add.at({name}, np.s_[{index}], {lined})")
         else:
             self.state.line(f"{name}[{index}] += {lined}")
@@ -192,7 +197,7 @@ class Cells:
         target = self._cell_layout(cell)
         lined = self._lined_up(text, layout, target)
         if layout != target and target.dims:
-            shape = tuple_text(shape_parts(target, self.state.every_axis, cell.type.shape, "samples"))
+            shape = tuple_text(shape_parts(target, self.state.every_axis, cell.tensor.shape, "samples"))
             lined = f"np.broadcast_to({lined}, {shape})"
         self.state.line(f"{python_name(cell.name)} = {lined}")
         self.state.layouts[cell] = target
@@ -216,16 +221,16 @@ class Cells:
     def zeros(self, cell: Cell) -> str:
         """A cell's value before anything is added to it."""
         if cell in self.state.factored.cells:
-            finite = tuple_text([int_text(s) for s in cell.type.shape])
+            finite = tuple_text([int_text(s) for s in cell.tensor.shape])
             return f"rt.Factored({self.state.lengths(self.state.factored.cells[cell])}, {finite}, samples)"
         shape = self._shape(cell)
         return f"np.zeros({lengths_text(shape) if cell.rank else shape}{_type(cell)})" if shape != "()" else "0.0"
 
     def _shape(self, cell: Cell) -> str:
         lead = [int_text(self.state.every_axis[a].length) for a in self.lead(self.state.storage[cell])]
-        finite = [int_text(s) for s in cell.type.shape]
+        finite = [int_text(s) for s in cell.tensor.shape]
         extents = list(self.state.extents.get(cell, ())) if cell.rank else []
-        return tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
+        return tuple_text([*lead, *extents, *finite, *(["samples"] if cell.tensor.width else [])])
 
     def allocate(self) -> None:
         """Storage of the families that the program assigns, not a number anywhere yet."""
@@ -244,6 +249,8 @@ class Cells:
             extents = self.state.extents.get(cell, ("0",) * cell.rank)
             shape = tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
             only_added = all(isinstance(s, Accum) for s in walk(self.state.program.body) if written(s) is cell)
+            # Adjoints are read where nothing was added; an element of the user's family that is never assigned stays
+            # NaN.
             zero = only_added and cell.role == "hidden"
             lengths = lengths_text(shape)
             fill = f"np.zeros({lengths}{_type(cell)})" if zero else f"np.full({lengths}, np.nan{_type(cell)})"
@@ -252,11 +259,11 @@ class Cells:
 
 def _type(cell: Cell) -> str:
     """The argument that says of what type the entries of an array are: vectors may be float32, numbers are float64."""
-    return ", dtype" if cell.type.width else ""
+    return ", dtype" if cell.tensor.width else ""
 
 
 def _finite_left(cell: Cell, items: tuple) -> int:
     """The number of finite axes that `cell[items]` has left."""
     given = items[cell.rank:]
-    return len(cell.type.shape) - sum(not isinstance(i, Range) for i in given)
+    return len(cell.tensor.shape) - sum(not isinstance(i, Range) for i in given)
 

@@ -51,13 +51,14 @@ class CompiledLoops:
                             for group in (kernel.vectors, kernel.scalars))
         self.state.line(f"rt.LoopRun({kernel.name}, {iterations}, samples, dtype, fixed={tuple_text(fixed)},")
         self.state.line(f"           vectors={vectors}, scalars={scalars},")
+        # Progress counts the steps of outermost loops.
         monitor = "tick" if self.state.depth == 2 else "rt.Unwatched()"
         self.state.line(f"           scratch={kernel.scratch}, threads=threads,")
         outputs = ", ".join(f"{o.name!r}: {python_name(o.cell.name)}" for o in self.state.program.outputs
                             if o.cell in kernel.scalars and o.cell.rank)
         self.state.line(f"           outputs={{{outputs}}}).run({monitor})")
         for cell in kernel.scalars:
-            if not cell.rank and not cell.type.shape:
+            if not cell.rank and not cell.tensor.shape:
                 self.state.line(f"{python_name(cell.name)} = {python_name(cell.name)}[0]")
 
     def _fixed(self, item: str | Var) -> str:
@@ -70,8 +71,8 @@ class CompiledLoops:
 
     def _blank(self, cell: Cell) -> str:
         """An array for a cell, without values."""
-        shape = [*(self.state.extents.get(cell, ()) if cell.rank else ()), *map(int_text, cell.type.shape)]
-        if cell.type.width:
+        shape = [*(self.state.extents.get(cell, ()) if cell.rank else ()), *map(int_text, cell.tensor.shape)]
+        if cell.tensor.width:
             return f"np.full({lengths_text(tuple_text([*shape, 'samples']))}, np.nan, dtype)"
         return f"np.full({lengths_text(tuple_text(shape or ['1']))}, np.nan)"
 
@@ -84,10 +85,10 @@ class CompiledLoops:
             self._declare(cell)
         if cell.rank:
             return
-        if cell.type.width and not cell.type.shape:
+        if cell.tensor.width and not cell.tensor.shape:
             self.state.line(f"{name} = rt.real_vector({name}, samples, dtype)")
         else:
-            self.state.line(f"{name} = np.array({name}{', dtype' if cell.type.width else ', float'}, ndmin=1)")
+            self.state.line(f"{name} = np.array({name}{', dtype' if cell.tensor.width else ', float'}, ndmin=1)")
 
     def _allocated(self, cell: Cell) -> bool:
         """Whether `allocate` makes the array of a family."""
@@ -113,10 +114,10 @@ class CompiledLoops:
     def settle(self, kernel: LoopKernel) -> None:
         """After the step-by-step form: the layouts that the kernel leaves behind."""
         for cell in (*kernel.vectors, *kernel.scalars):
-            target = Layout((), len(cell.type.shape), bool(cell.type.width))
+            target = Layout((), len(cell.tensor.shape), bool(cell.tensor.width))
             if cell.rank or cell not in self.state.layouts:
                 continue
             if self.state.layouts[cell] != target:
-                shape = tuple_text([*map(int_text, cell.type.shape), *(["samples"] if cell.type.width else [])])
+                shape = tuple_text([*map(int_text, cell.tensor.shape), *(["samples"] if cell.tensor.width else [])])
                 self.state.line(f"    {python_name(cell.name)} = np.broadcast_to({python_name(cell.name)}, {shape})")
             self.state.layouts[cell] = target

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tensorprog.codegen.expressions import KernelPool
@@ -17,15 +16,19 @@ from tensorprog.codegen.names import int_text, python_name
 from tensorprog.ir.program import (
     Accum,
     Cell,
+    Contract,
+    Elementwise,
     For,
+    MatAccum,
     MatrixType,
-    Op,
+    MatStore,
     Program,
     Statement,
     Store,
     Var,
     Zero,
     blocks,
+    cells_written,
     names_used,
     reads,
     touched,
@@ -67,7 +70,7 @@ class Emission:
         self.active: list[Axis] = []
         self.every_axis: dict[str, Axis] = {}
         self.values: dict[Var, Value] = {}
-        self.pending: dict[Var, Op] = {}
+        self.pending: dict[Var, Elementwise | Contract] = {}
         self.depths: dict[Var, int] = {}
         self.extents = family_extents(program)
         self.initials = {i.cell: i for i in program.initials}
@@ -114,7 +117,7 @@ class Emission:
 
     def _changed_in_place(self, body: tuple[Statement, ...]) -> set[Cell]:
         return {cell for s in walk(body) if (cell := written(s)) is not None
-                and (cell.rank or getattr(s, "items", ()))}
+                and (cell.rank or isinstance(s, Store | Accum | MatStore | MatAccum) and s.items)}
 
     def _survey_block(self, body: tuple[Statement, ...], loops: tuple[For, ...], private: dict) -> set[Cell]:
         found: set[Cell] = set()
@@ -147,9 +150,8 @@ class Emission:
                 found |= self._filled_whole(block, inner)
         return found
 
-    def _note_private(self, loop: For, cells: Iterable[Cell], private: dict) -> None:
-        written_here = {written(s) for s in walk(loop.body)}
-        for cell in sorted(cells & written_here, key=lambda c: c.name):
+    def _note_private(self, loop: For, cells: set[Cell], private: dict) -> None:
+        for cell in sorted(cells & cells_written(loop.body), key=lambda c: c.name):
             if not isinstance(cell.type, MatrixType) and (loop.var in cell.home or written_first(loop.body, cell)):
                 private.setdefault(cell, []).insert(0, loop.var)
 

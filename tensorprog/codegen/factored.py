@@ -51,6 +51,7 @@ def find_factored(program: Program, storage: dict[Cell, CellStorage]) -> Factore
     survey = _Survey(program, storage)
     while survey.drop():
         pass
+    # Without an outer product among them, there is nothing to keep apart.
     worthwhile = survey.cells and any(survey.is_outer(op) for op in map(survey.ops.get, survey.vars))
     return FactoredAxes(survey.vars, survey.cells) if worthwhile else FactoredAxes({}, {})
 
@@ -76,8 +77,9 @@ class _Survey:
             self.loops[id(s)] = active
             if isinstance(s, Let):
                 self.ops[s.var], self.defined[s.var] = s.op, active
-            for used in (*reads(s), *cells_read(s)):
-                self.users[used].append(s)
+            used: tuple[Var | Cell, ...] = (*reads(s), *cells_read(s))
+            for each in used:
+                self.users[each].append(s)
             if (cell := written(s)) is not None:
                 self.users[cell].append(s)
             inner = (*active, s.var) if isinstance(s, For) and s.parallel else active

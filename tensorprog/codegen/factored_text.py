@@ -74,7 +74,7 @@ class FactoredTensors:
 
     def _define(self, cell: Cell, text: str) -> None:
         self.state.line(f"{python_name(cell.name)} = {text}")
-        self.state.layouts[cell] = Layout(self.state.factored.cells[cell], len(cell.type.shape), True)
+        self.state.layouts[cell] = Layout(self.state.factored.cells[cell], len(cell.tensor.shape), True)
 
     def accumulate(self, cell: Cell, items: tuple, value: Var) -> None:
         axes = self.state.factored.vars.get(value)
@@ -91,7 +91,7 @@ class FactoredTensors:
         dense = Var(f"{value.name}_sum", value.type)
         repeats = [f" * float({int_text(a.length)})" for a in self.state.active if a.var not in (*axes, *kept)]
         text = f"{self._folded(value, kept)}.dense(){''.join(repeats)}"
-        self.state.assign(dense, text, Layout(kept, len(cell.type.shape), True))
+        self.state.assign(dense, text, Layout(kept, len(cell.tensor.shape), True))
         self._add_dense(cell, dense)
 
     def _folded(self, value: Var, kept: tuple[str, ...]) -> str:

@@ -55,6 +55,7 @@ class Fusion:
         leaves: dict[Var, None] = {}
         count = self._collect(op, leaves)
         layout = union([self.state.values[leaf].layout for leaf in leaves], self.state.order)
+        # A single operation is as fast in NumPy; of several, each would go through memory.
         if layout.width and count > 1:
             return self._kernel_call(op, list(leaves), layout), layout
         return self._numpy(op, layout), layout
@@ -118,7 +119,8 @@ class Fusion:
         `contractions` if that is given."""
         op = self.state.pending.get(var)
         if isinstance(op, Contract) and contractions == []:
-            contractions.append(self.state.pending.pop(var))
+            del self.state.pending[var]
+            contractions.append(op)
             return [], 1.0
         if isinstance(op, Elementwise) and op.fn in ("mul", "neg") and not op.order:
             del self.state.pending[var]
@@ -143,13 +145,15 @@ class Fusion:
     def reduced(self, arg: Var, labels: tuple[str, ...], *, mean: bool = False) -> tuple[str, Layout]:
         """The sum (over particles with `mean` the average) of a temporary over labelled axes: a parallel axis' name,
         `f0`, `f1`, ... for finite axes, `N` for particles."""
-        if isinstance(self.state.pending.get(arg), Contract):
-            op = self.state.pending.pop(arg)
-            inner = tuple(label for label in labels if label in self.state.order)
-            text, layout = self.contraction(op, inner)
-            rest = tuple(label for label in labels if label not in inner)
+        op = self.state.pending.get(arg)
+        if isinstance(op, Contract):
+            del self.state.pending[arg]
+            parallel = tuple(label for label in labels if label in self.state.order)
+            text, layout = self.contraction(op, parallel)
+            rest = tuple(label for label in labels if label not in parallel)
             return self._plain_sum(text, layout, rest, mean) if rest else (text, layout)
         layout = self.state.values[arg].layout
+        # A sum over loops alone may become one more summed index of a contraction.
         contractions: list[Contract] | None = [] if set(labels) <= set(self.state.order) else None
         factors, number = self._factors(arg, contractions)
         if contractions:
@@ -159,6 +163,7 @@ class Fusion:
         text, reduced = self._sum_of_product(inner, labels, mean) if inner else ("1.0", Layout())
         for label in labels:
             if label not in _labels(layout) and not (label == "N" and mean):
+                # The same along this axis: its sum is the length times it.
                 text = f"{text} * {self._length(label, arg)}"
         return self._times(text, reduced, outer, number)
 
@@ -240,6 +245,7 @@ class Fusion:
             return text, out
         axis = str(positions[0] - len(own)) if len(positions) == 1 else str(tuple(positions))
         function = "mean" if mean and labels == ("N",) else "sum"
+        # Averages are float64, whatever vectors are.
         double = ", dtype=float" if "N" in labels else ""
         result = f"np.{function}({text}, axis={axis}{double})"
         if mean and "N" in labels and labels != ("N",):
@@ -258,27 +264,31 @@ class Fusion:
     def contraction(self, op: Contract, summed: tuple[str, ...], scale: Sequence[Var] = ()) -> tuple[str, Layout]:
         """An einsum over finite axes, times factors `scale` that vary along parallel axes alone, also summed over the
         parallel axes `summed`."""
-        sides = []
+        sides: list[tuple[str, list[str]]] = []
         for arg, letters in ((op.left, op.left_axes), (op.right, op.right_axes)):
             text, layout = self._scaled(arg, scale if arg is op.left and not sides else ())
             labels = [*layout.axes, *(f"c{c}" for c in letters), *(["N"] if layout.width else [])]
-            sides.append([text, labels])
+            sides.append((text, labels))
         (left, left_labels), (right, right_labels) = sides
         axes = tuple(a for a in self.state.order if a in left_labels or a in right_labels)
         width = "N" in left_labels or "N" in right_labels
         kept = [a for a in axes if a not in summed]
         out = [*kept, *(f"c{c}" for c in op.out_axes), *(["N"] if width else [])]
-        for side, other in ((sides[0], sides[1]), (sides[1], sides[0])):
-            for label in [x for x in side[1] if x not in other[1] and x not in out]:
-                position = side[1].index(label)
-                side[0] = f"np.sum({side[0]}, axis={position})"
-                side[1] = [x for x in side[1] if x != label]
-        (left, left_labels), (right, right_labels) = sides
+        left, left_labels = _summed_away(left, left_labels, [*right_labels, *out])
+        right, right_labels = _summed_away(right, right_labels, [*left_labels, *out])
         text = contract_text(left, tuple(left_labels), right, tuple(right_labels), tuple(out))
         for axis in summed:
             if axis not in axes:
                 text = f"{text} * float({int_text(self.state.every_axis[axis].length)})"
         return text, Layout(tuple(kept), len(op.out_axes), width)
+
+
+def _summed_away(text: str, labels: list[str], kept: Sequence[str]) -> tuple[str, list[str]]:
+    """An operand of an einsum summed over the axes that neither the other operand nor the result has."""
+    for label in [x for x in labels if x not in kept]:
+        text = f"np.sum({text}, axis={labels.index(label)})"
+        labels = [x for x in labels if x != label]
+    return text, labels
 
 
 def _labels(layout: Layout) -> tuple[str, ...]:

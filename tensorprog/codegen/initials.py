@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 from tensorprog.codegen.matrix_kinds import MatrixKinds
 from tensorprog.codegen.names import int_text, python_name
@@ -53,7 +54,7 @@ def drawn_vectors(initial: Initial, program: Program, powers: Powers, env: Mappi
 
 def count_text(initial: Initial) -> str:
     """The number of vectors of an initial object."""
-    return " * ".join([*map(int_text, initial.extents), *map(int_text, initial.cell.type.shape)]) or "1"
+    return " * ".join([*map(int_text, initial.extents), *map(int_text, initial.cell.tensor.shape)]) or "1"
 
 
 def law_text(initial: Initial, program: Program, powers: Powers, env: Mapping) -> str:
@@ -64,7 +65,7 @@ def law_text(initial: Initial, program: Program, powers: Powers, env: Mapping) -
 
 def shape_text(initial: Initial) -> str:
     """The shape of an initial object that is not a matrix."""
-    return ", ".join([*map(int_text, initial.extents), *map(int_text, initial.cell.type.shape), "samples"])
+    return ", ".join([*map(int_text, initial.extents), *map(int_text, initial.cell.tensor.shape), "samples"])
 
 
 def vectors_line(initial: Initial, program: Program, spaces: Spaces, powers: Powers, env: Mapping,
@@ -78,7 +79,7 @@ def _matrix(initial: Initial, program: Program, spaces: Spaces, env: Mapping, ze
     cell = initial.cell
     name, extents = python_name(cell.name), [int_text(e) for e in initial.extents]
     rows, cols = spaces.of((cell, "rows")), spaces.of((cell, "cols"))
-    ratios = f"(ratios[{cell.type.rows!r}], ratios[{cell.type.cols!r}])"
+    ratios = f"(ratios[{cell.matrix.rows!r}], ratios[{cell.matrix.cols!r}])"
     sides = f"spaces[{rows}], spaces[{cols}]"
     if initial.law.name == "zero":
         made = f"rt.{zero}({sides}, {ratios}, tolerance)"
@@ -104,22 +105,23 @@ def _law_arguments(initial: Initial, program: Program, powers: Powers, env: Mapp
     return [text if kept else "0.0" for (text, _), kept in zip(texts, counts)]
 
 
-def _coefficient(expr: ConstExpr, env: Mapping, program: Program):
+def _coefficient(expr: ConstExpr, env: Mapping, program: Program) -> tuple[str, Fraction]:
     """A constant's coefficient as source text, and its power of n."""
     power = constant(program, expr, env)[1]
     match expr.op:
         case "num":
-            return repr(float(expr.leaf)), power
+            return repr(float(expr.number)), power
         case "param":
-            return python_name(expr.leaf), power
+            return python_name(expr.name), power
         case "int":
-            return f"({int_text(expr.leaf)})", power
+            return f"({int_text(expr.integer)})", power
         case "width":
-            return f"ratios[{expr.leaf!r}]", power
+            return f"ratios[{expr.name!r}]", power
         case "neg":
             return f"(-{_coefficient(expr.args[0], env, program)[0]})", power
     parts = [_coefficient(a, env, program) for a in expr.args]
     if expr.op in ("+", "-") and parts[0][1] != parts[1][1]:
+        # As in `limit/laws.py`: of 1 + 1/n, what has the larger power of n.
         kept = max(range(2), key=lambda i: parts[i][1])
         sign = "-" if expr.op == "-" and kept == 1 else ""
         return f"({sign}{parts[kept][0]})", power

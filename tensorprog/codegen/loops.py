@@ -28,6 +28,7 @@ from tensorprog.ir.program import (
     Load,
     MatrixType,
     Moment,
+    Op,
     ParamRef,
     Program,
     Statement,
@@ -37,6 +38,7 @@ from tensorprog.ir.program import (
     Zero,
     blocks,
     reads,
+    single,
     touched,
     walk,
     written,
@@ -146,13 +148,15 @@ class _Writer:
             self.text[var] = python_name(var.name)
         around = sorted(_loop_variables(self.loop))
         cells = sorted({c for s in self.statements for c in touched(s)}, key=lambda c: c.name)
-        vectors = tuple(c for c in cells if c.type.width)
-        scalars = tuple(c for c in cells if not c.type.width)
+        vectors = tuple(c for c in cells if c.tensor.width)
+        scalars = tuple(c for c in cells if not c.tensor.width)
         self.line(f"for {python_name(self.loop.var)} in range(start__, stop__, step__):")
         self._indented(self.loop.body)
-        fixed = (*self._names(), *around, *plain)
+        fixed: tuple[str | Var, ...] = (*self._names(), *around, *plain)
         params = [f"width_{n[6:]}__" if n.startswith("width:") else python_name(n) for n in (*self._names(), *around)]
         params += [python_name(v.name) for v in (*plain, *outer)] + [python_name(c.name) for c in (*vectors, *scalars)]
+        # Sums may be taken in another order, which lets them run in SIMD lanes; NaN and infinities keep their meaning
+        # (without 'nnan' and 'ninf'), because they tell that a run has diverged.
         head = ["@njit(nogil=True, cache=True, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz', 'arcp'})",
                 f"def {name}({', '.join([_LEADING, *params])}):", "    phase__ = 0"]
         return LoopKernel(name, "\n".join([*head, *self.lines]), fixed, outer, vectors, scalars, len(self.slots))
@@ -191,7 +195,7 @@ class _Writer:
         if isinstance(statement, Let):
             return bool(statement.var.type.width) or isinstance(statement.op, Moment)
         cell = written(statement)
-        return bool(cell.type.width) and not (isinstance(statement, Zero) and (cell.rank or cell.type.shape))
+        return cell is not None and bool(cell.tensor.width) and not (isinstance(statement, Zero) and (cell.rank or cell.tensor.shape))
 
     def _nested(self, statement: For | If) -> None:
         self._flush()
@@ -216,14 +220,14 @@ class _Writer:
                 self.line(f"{_place(cell, items)} += {self.text[value]}")
             case Zero(cell=cell):
                 self._flush()
-                self.line(f"{python_name(cell.name)}[..., low__:high__] = 0.0" if cell.type.width
+                self.line(f"{python_name(cell.name)}[..., low__:high__] = 0.0" if cell.tensor.width
                           else f"{python_name(cell.name)}[...] = 0.0")
 
-    def _scalar_let(self, var: Var, op) -> None:
+    def _scalar_let(self, var: Var, op: Op) -> None:
         name = python_name(var.name)
         match op:
-            case Const(value=value):
-                self.text[var] = f"({number_text(value)})"
+            case Const(value=number):
+                self.text[var] = f"({number_text(number)})"
                 return
             case ParamRef(name=param):
                 self.text[var] = python_name(param)
@@ -234,7 +238,7 @@ class _Writer:
             case FromInt(expr=expr):
                 value = f"float({int_text(expr)})"
             case InputRef(name=array, items=items):
-                value = f"float({python_name(array)}[{', '.join(map(int_text, items)) or '()'}])"
+                value = f"float({python_name(array)}[{', '.join(map(int_text, single(items))) or '()'}])"
             case Load(cell=cell, items=items):
                 value = _place(cell, items)
             case Elementwise(fn=fn, args=args, order=order):
@@ -255,6 +259,7 @@ class _Writer:
         match statement:
             case Let(var=var, op=Moment(arg=arg)):
                 self.sweep.sums.append((var, self._lane(arg)))
+                # Known once the sweep is through: what reads it begins another one.
                 self.pending.add(var)
             case Let(var=var, op=op):
                 self.sweep.local[var] = self._vector(op)
@@ -265,7 +270,7 @@ class _Writer:
             case Zero(cell=cell):
                 self.sweep.body.lines.append(f"{self._row(cell, ())}[i__] = zero__")
 
-    def _vector(self, op) -> str:
+    def _vector(self, op: Op) -> str:
         """The name, within the sweep, of a coordinate of an operation's result."""
         match op:
             case Const(value=value):
@@ -274,6 +279,8 @@ class _Writer:
                 return self._fetch(self._row(cell, items))
             case Elementwise(fn=fn, args=args, order=order):
                 return self.sweep.body.emit(fn, [self._lane(a) for a in args], order)
+            case _:
+                raise AssertionError(f"{op} in a sweep")
 
     def _fetch(self, row: str) -> str:
         """A coordinate of a row now: a later store to the row does not change it."""
@@ -295,6 +302,7 @@ class _Writer:
         op = self.ops.get(var)
         if op is None:
             return self._fetch(self._alias(f"{python_name(var.name)}[low__:high__]"))
+        # Loaded again, rather than kept.
         if isinstance(op, Const) or var in self.stable:
             return self._vector(op)
         return self._fetch(self._alias(f"scratch__[{self.slots[var]}, low__:high__]"))
@@ -329,6 +337,7 @@ class _Writer:
                 self.line(f"    sum_{k}__ += {text}")
         for k, (var, _) in enumerate(sweep.sums):
             name = self.text[var] = python_name(var.name)
+            # Threads meet here, and add in a fixed order: a sum does not depend on which of them was first.
             total = f"rt.team_sum(counter__, slots__, threads__, rank__, phase__, float(sum_{k}__))"
             self.line(f"{name} = {total} / samples__")
             self.line("phase__ += 1")
@@ -359,7 +368,7 @@ def _loop_variables(loop: For) -> set[str]:
             case Let(op=FromInt(expr=expr)):
                 found |= loop_names(expr)
             case Let(op=InputRef(items=items) | Load(items=items)) | Store(items=items) | Accum(items=items):
-                found |= {name for item in items for name in loop_names(item)}
+                found |= {name for item in single(items) for name in loop_names(item)}
     return found - own
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from tensorprog.codegen.emission import Emission, Value
 from tensorprog.codegen.expressions import numpy_derivative, numpy_text
 from tensorprog.codegen.fusion import Fusion
@@ -36,7 +38,7 @@ class MatrixStates:
 
     def zero_matrix(self, cell: Cell) -> str:
         rows, cols = self.state.spaces.of((cell, "rows")), self.state.spaces.of((cell, "cols"))
-        ratios = f"(ratios[{cell.type.rows!r}], ratios[{cell.type.cols!r}])"
+        ratios = f"(ratios[{cell.matrix.rows!r}], ratios[{cell.matrix.cols!r}])"
         return f"rt.{self._zero_maker(cell)}(spaces[{rows}], spaces[{cols}], {ratios}, tolerance)"
 
     def _zero_maker(self, cell: Cell) -> str:
@@ -67,7 +69,15 @@ class MatrixStates:
     def _matrix_text(self, start: str, terms: tuple[Term, ...]) -> str:
         text = start
         for term in terms:
-            text += self._matrix_term(term) if isinstance(term, MatrixTerm) else self._outer_term(term)
+            match term:
+                case MatrixTerm():
+                    text += self._matrix_term(term)
+                case OuterTerm():
+                    text += self._outer_term(term)
+                case FunctionTerm():
+                    raise AssertionError("functions of matrices are the only term of a matrix")
+                case _:
+                    assert_never(term)
         return text
 
     def _matrix_term(self, term: MatrixTerm) -> str:
@@ -77,11 +87,8 @@ class MatrixStates:
 
     def _scalar(self, coef: Var | None) -> str:
         """A factor summed over all parallel axes (the term is added once an iteration)."""
-        if coef is None:
-            text, axes = "1.0", ()
-        else:
-            value = self.fusion.value(coef)
-            text, axes = value.text, value.layout.axes
+        value = Value("1.0", Layout()) if coef is None else self.fusion.value(coef)
+        text, axes = value.text, value.layout.axes
         if axes:
             text = f"np.sum({text})"
         for axis in self.state.active:

@@ -34,7 +34,7 @@ class Budget:
 
     def __init__(self, steps: float):
         self.left = steps
-        self.spent = 0
+        self.spent = 0.0
 
     def spend(self, steps: float) -> None:
         """Take steps.
@@ -72,6 +72,7 @@ def limited(budget: Budget) -> Iterator[Budget]:
 def shared(share: float) -> Iterator[None]:
     """Leaves a share of what is left of the budget at hand."""
     budget = _current.get()
+    assert budget is not None, "a share of no budget"
     part = Budget(budget.left * share)
     try:
         with limited(part):

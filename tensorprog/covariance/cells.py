@@ -66,7 +66,7 @@ class CellContents:
     def _family_call(self, cell: Cell, items: tuple[Expr, ...]) -> Expr:
         if cell not in self.unwound.family:
             params = tuple(fresh_index() for _ in items)
-            random = cell.type.width is not None
+            random = cell.tensor.width is not None
             number = self.unwound.function(cell.display or cell.name, params, random,
                                    lambda: self._cases_from_log(self.unwound.frames[0].log.get(cell, []), params))
             self.unwound.functions[number].family = True
@@ -91,7 +91,7 @@ class CellContents:
                     raise Unsupported("a family's element is written in several iterations")
                 holding = tuple(g for g in (*guards, *(g.xreplace(values) for g in leaf.guards)) if g != 1)
                 # Cases are tried in order, and what was stored last holds.
-                stores.insert(0, (holding, leaf.expr.xreplace(values)))
+                stores.insert(0, (holding, leaf.value.xreplace(values)))
         return stores
 
     def _read_frames(self, cell: Cell, items: tuple[Expr, ...], depth: int) -> Expr:
@@ -113,14 +113,14 @@ class CellContents:
     def _carried(self, cell: Cell, items: tuple[Expr, ...], depth: int) -> Expr:
         """The value that a loop carries into its current iteration, as a function of the iteration."""
         frame = self.unwound.frames[depth]
-        binding = frame.binding
+        binding = frame.loop
         if cell not in frame.carried:
             outer = tuple(f.binding.symbol for f in self.unwound.frames[:depth] if f.binding)
             params = tuple(fresh_index() for _ in items)
             initial = self._read_frames(cell, params, depth - 1)
             # The function is there before its cases, which call it at the iteration before.
             number = self.unwound.function(f"{cell.display or cell.name}", (*outer, binding.symbol, *params),
-                                   cell.type.width is not None, list)
+                                   cell.tensor.width is not None, list)
             self.unwound.functions[number].resolve = lambda: self._carried_cases(
                 cell, frame, lambda i: Call(Integer(number), *outer, i, *params), params, initial)
             frame.carried[cell] = number
@@ -129,7 +129,7 @@ class CellContents:
 
     def _carried_cases(self, cell: Cell, frame: Frame, value: Callable[[Expr], Expr], params: tuple,
                        initial: Expr) -> list:
-        binding = frame.binding
+        binding = frame.loop
         log = frame.log.get(cell, [])
         elementwise = in_order(log, binding, params, initial, binding.symbol)
         if elementwise is not None:
@@ -167,7 +167,7 @@ class CellContents:
         guards = [g for g in map(self.unwound.decided, guards) if g != 1]
         if any(g == 0 for g in guards):
             return earlier()
-        expr = write.expr.xreplace(values)
+        expr = write.value.xreplace(values)
         if write.kind == "add":
             # Guards are 0 or 1: as factors, they say whether something is added.
             return earlier() + expr * sympy.Mul(*guards)
@@ -204,7 +204,7 @@ class CellContents:
         value = earlier()
         for leaf, (values, guards, _) in stores:
             guards = [g for g in (*guards, *(g.xreplace(values) for g in leaf.guards)) if self.unwound.decided(g) != 1]
-            expr = leaf.expr.xreplace(values)
+            expr = leaf.value.xreplace(values)
             value = expr if not guards else self._either(cell, guards, expr, value)
         for leaf, solution in adds:
             value = value + summed(leaf, *solution)
@@ -218,7 +218,7 @@ class CellContents:
         free = [s for s in self.unwound.free_indices(sympy.Tuple(initial, *items, *expressions_of(write.body), binding.start,
                                                          binding.stop)) if s != binding.symbol]
         free = [s for s in free if s not in bound_symbols(write.body)]
-        number = self.unwound.function(cell.display or cell.name, (*free, i), cell.type.width is not None, list)
+        number = self.unwound.function(cell.display or cell.name, (*free, i), cell.tensor.width is not None, list)
         self.unwound.functions[number].resolve = lambda: self._iterated(
             cell, list(write.body), binding, i, items, lambda before: Call(Integer(number), *free, before), initial)
         return Call(Integer(number), *free, binding.end)

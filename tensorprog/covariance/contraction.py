@@ -161,8 +161,8 @@ class _Contraction:
         equation = self._equation(int(calls[0].args[0]))
         at = dict(zip(equation.params, calls[0].args[1:]))
         # Which case holds must not depend on the index that is summed over.
-        for guards, expr in equation.cases:
-            guards = [simplify_guards(g.xreplace(at), sums.facts) for g in guards]
+        for given, expr in equation.cases:
+            guards = [simplify_guards(g.xreplace(at), sums.facts) for g in given]
             if any(g.has(shape.var) for g in guards):
                 raise _Left
             expr = expr.xreplace(at)
@@ -195,7 +195,8 @@ class _Sum:
     def _term(self, term: Expr, spread: bool) -> Expr:
         if not term.has(self.var):
             return term * count(self.start, self.stop)
-        outside, inside = [], []
+        outside: list[Expr] = []
+        inside: list[Expr] = []
         for factor in factors_of(term):
             (inside if factor.has(self.var) else outside).append(factor)
         # More than one sum under the sum: those over other axes of inputs may turn into numbers.

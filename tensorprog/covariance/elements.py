@@ -43,7 +43,7 @@ def summed(leaf: Write, values: dict[Symbol, Expr], guards: Sequence[Expr], free
     """What a statement adds to an element, by the solution of `solve`: summed over loops that do not determine it."""
     rename = {b.symbol: fresh_index() for b in free}
     mapping = {**values, **rename}
-    part = leaf.expr.xreplace(mapping) * sympy.Mul(*(g.xreplace(mapping) for g in (*guards, *leaf.guards)))
+    part = leaf.value.xreplace(mapping) * sympy.Mul(*(g.xreplace(mapping) for g in (*guards, *leaf.guards)))
     for b in reversed(free):
         part = total(part, rename[b.symbol], b.start.xreplace(mapping), b.stop.xreplace(mapping))
     return part
@@ -84,7 +84,7 @@ def in_order(body: Sequence[Write], binding: Binding, items: tuple[Expr, ...], i
             value = value + done * summed(p.leaf, p.values, p.guards, p.free)
         else:
             held = sympy.Mul(done, *p.conditions)
-            value = (1 - held) * value + held * p.leaf.expr.xreplace(p.values)
+            value = (1 - held) * value + held * p.leaf.value.xreplace(p.values)
     for p in spread:
         free = [_until(b, now) if b.symbol == binding.symbol else b for b in p.free]
         value = value + summed(p.leaf, p.values, p.guards, free)

@@ -168,7 +168,7 @@ class _Module:
         self.program, self.original, self.system, self.tiles = program, original, system, tiles
         self.varying = varying
         self.width = max(KEY_LENGTH, 1 + max(len(e.params) for e in system.equations.values()))
-        self.env = [python_name(s.name) for s in (*program.sizes, *program.params, *program.inputs)]
+        self.env = [python_name(s.name) for s in program.declared]
         self.rows = find_rows(system)
 
     @property
@@ -242,8 +242,7 @@ class _Module:
                    if self.system.conditions else []),
                  '    """',
                  "    env = bind(data, settings)"]
-        declared = (*self.program.sizes, *self.program.params, *self.program.inputs)
-        for s in declared:
+        for s in self.program.declared:
             integer = s in self.program.sizes or getattr(s, "kind", "") == "int"
             wrapped = f"env[{s.name!r}]"
             if s in self.program.params:
@@ -284,7 +283,7 @@ class _Module:
 
     def _output(self, output: Output, extents: dict, env: str) -> list[str]:
         """Statements that compute an output, if it is wanted."""
-        shape = [*extents.get(output.cell, ()), *(int_text(s) for s in output.cell.type.shape)]
+        shape = [*extents.get(output.cell, ()), *(int_text(s) for s in output.cell.tensor.shape)]
         name, number = repr(output.name), self.system.outputs[output.cell]
         pad = ", 0" * (self.width - 1 - len(shape))
         text = f"lengths({', '.join(shape)})"

@@ -282,7 +282,7 @@ class Responses:
         hat = Hat(Integer(site), *indices)
         name = f"d {function.name} / d Zhat_{site}"
 
-        def resolve():
+        def resolve() -> list[tuple[tuple[Expr, ...], Expr]]:
             return [(guards, self._full_derivative(expr, hat))
                     for guards, expr in self.program.unfolding(number)]
 

@@ -6,6 +6,7 @@ A guard is `AtLeastZero(e)`, `IsZero(e)` or one minus such a thing, with `e` lin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import sympy
 from sympy import Expr, Integer, Symbol
@@ -135,7 +136,17 @@ def simplify_guards(expr: Expr, facts: tuple[Expr, ...]) -> Expr:
     return expr.xreplace(mapping) if mapping else expr
 
 
-def decide(guard: Expr, ranges: Mapping[Symbol, object]) -> Expr:
+class Ends(Protocol):
+    """What a loop variable runs from and to."""
+
+    @property
+    def start(self) -> Expr: ...
+
+    @property
+    def stop(self) -> Expr: ...
+
+
+def decide(guard: Expr, ranges: Mapping[Symbol, Ends]) -> Expr:
     """A guard that the ranges of the loop variables decide, as 1 or 0; else itself."""
     if not isinstance(guard, AtLeastZero):
         return guard
@@ -145,7 +156,7 @@ def decide(guard: Expr, ranges: Mapping[Symbol, object]) -> Expr:
     return Integer(0) if nonnegative(flat(-e - 1), ranges) else guard
 
 
-def nonnegative(e: Expr, ranges: Mapping[Symbol, object]) -> bool:
+def nonnegative(e: Expr, ranges: Mapping[Symbol, Ends]) -> bool:
     """Whether a linear expression is provably >= 0, taking every loop variable at its worse end."""
     # The ends of inner ranges may hold outer variables. After eight nested ones nothing is claimed.
     for _ in range(8):

@@ -243,7 +243,8 @@ def _written_out(expr: Expr) -> Expr | None:
 def _independent(integrand: Expr, covariance: Mapping[tuple[Symbol, Symbol], Expr]) -> list[Expr]:
     """A product as groups of factors that hold independent Gaussians; numbers are with the first."""
     related = {frozenset(pair) for pair, value in covariance.items() if value != 0}
-    numbers, groups = Integer(1), []
+    numbers: Expr = Integer(1)
+    groups: list[tuple[Expr, set[Symbol]]] = []
     gaussians = {z for pair in covariance for z in pair}
     for factor in sympy.Mul.make_args(integrand):
         mine = factor.free_symbols & gaussians

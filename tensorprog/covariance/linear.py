@@ -54,7 +54,9 @@ class LinearFunctions:
     def cases(self, number: int) -> list[Case]:
         """The cases of a linear function, in Hat, Init and linear functions."""
         self.is_linear(number)
-        return self._cases[number]
+        cases = self._cases[number]
+        assert cases is not None, "asked of linear functions alone"
+        return cases
 
     def is_centred(self, number: int) -> bool:
         """Whether a function was made to have mean zero and no discrete part."""

@@ -34,7 +34,7 @@ class Matrices:
             if term.outer is not None:
                 left, right = term.outer[::-1] if transposed else term.outer
                 # outer(u, v) @ x = (what is summed over, in units of n) Z^u E[Z^v Z^x].
-                summed = self.unwound.laws.ratio(cell.type.rows if transposed else cell.type.cols)
+                summed = self.unwound.laws.ratio(cell.matrix.rows if transposed else cell.matrix.cols)
                 part = term.coef * summed * left * self.unwound.mean(flat(right * x))
             else:
                 matrix, matrix_items, flipped = term.matrix
@@ -106,7 +106,7 @@ class Matrices:
             guards += [m for m in matched if m != 1]
             if write.kind == "store" and guards:
                 raise Unsupported(f"it cannot be seen which value of the matrix `{cell.display}` is used")
-            found += [((), tuple(guards), t) for t in write.expr]
+            found += [((), tuple(guards), t) for t in write.terms]
             if write.kind == "store":
                 return True
         return False
@@ -128,5 +128,5 @@ class Matrices:
         mapping = {**values, **rename}
         bindings = tuple(Binding(rename[b.symbol], b.start.xreplace(mapping), b.stop.xreplace(mapping)) for b in free)
         guards = [*guards, *(g.xreplace(mapping) for g in write.guards)]
-        for term in write.expr:
+        for term in write.terms:
             found.append((bindings, tuple(g for g in guards if g != 1), substituted(term, mapping)))

@@ -53,7 +53,8 @@ def _with_names(system: System, least: int) -> System:
     common = [s for s in shapes if counts[s] >= least]
     numbers = dict(zip(common, range(1 + max(system.equations, default=0), 10**9)))
     names = {numbers[s]: Equation(numbers[s], f"mean{numbers[s]}", s.params, (((), s.expr),)) for s in common}
-    calls = {e: Call(Integer(numbers[s]), *s.arguments(e)) for e, s in general.items() if s in numbers}
+    calls = {e: Call(Integer(numbers[s]), *arguments) for e, s in general.items()
+             if s in numbers and (arguments := s.arguments(e)) is not None}
     symmetric = [numbers[s] for s in common if _is_symmetric(system, s)]
     return system.replaced({**{n: _mapped(e, calls) for n, e in system.equations.items()}, **names}, symmetric)
 

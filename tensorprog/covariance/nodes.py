@@ -32,10 +32,10 @@ class Node(Function):
     is_number = False
 
     @classmethod
-    def eval(cls, *args):
+    def eval(cls, *args: Expr) -> Expr | None:
         return None
 
-    def fdiff(self, argindex=1):
+    def fdiff(self, argindex: int = 1) -> Expr:
         return Integer(0)
 
 
@@ -68,14 +68,14 @@ class Entry(Node):
 
 
 class _Guard(Node):
-    def _eval_power(self, exponent):
+    def _eval_power(self, exponent: Expr) -> Expr | None:
         # 0 and 1 are their own powers.
         return self if exponent.is_positive else None
 
 
 class AtLeastZero(_Guard):
     @classmethod
-    def eval(cls, e):
+    def eval(cls, e: Expr) -> Expr | None:
         if e.is_Integer:
             return Integer(int(int(e) >= 0))
         return None
@@ -83,7 +83,7 @@ class AtLeastZero(_Guard):
 
 class IsZero(_Guard):
     @classmethod
-    def eval(cls, e):
+    def eval(cls, e: Expr) -> Expr | None:
         if e.is_Integer:
             return Integer(int(int(e) == 0))
         # One form for e = 0 and -e = 0.
@@ -94,7 +94,7 @@ class IsZero(_Guard):
 
 class Total(Node):
     @classmethod
-    def eval(cls, body, var, start, stop):
+    def eval(cls, body: Expr, var: Symbol, start: Expr, stop: Expr) -> Expr | None:
         if body == 0 or start == stop:
             return Integer(0)
         return None
@@ -104,10 +104,10 @@ class Whole(Node):
     """x**k of something random, which is not multiplied out: exp(-(u + v)**2) stays a function of one Gaussian."""
 
     @classmethod
-    def eval(cls, x, k):
+    def eval(cls, x: Expr, k: Expr) -> Expr | None:
         return None if x.has(Hat, Product, Init, Call) else x**k
 
-    def fdiff(self, argindex=1):
+    def fdiff(self, argindex: int = 1) -> Expr:
         x, k = self.args
         return k * x ** (k - 1)
 
@@ -191,7 +191,8 @@ def total(body: Expr, var: Symbol, start: Expr, stop: Expr) -> Expr:
         factor, value, exists = solved
         rest = (body / factor).subs(var, value) * exists
         return rest * AtLeastZero(flat(value - start)) * AtLeastZero(flat(stop - 1 - value))
-    outside, inside = [], []
+    outside: list[Expr] = []
+    inside: list[Expr] = []
     for factor in sympy.Mul.make_args(body):
         (inside if factor.has(var) else outside).append(factor)
     return sympy.Mul(*outside) * Total(sympy.Mul(*inside), var, start, stop)
@@ -254,7 +255,8 @@ def by_linearity(integrand: Expr, is_random: Callable[[Expr], bool], mean: Calla
     integrand = flat(integrand)
     if isinstance(integrand, sympy.Add):
         return sympy.Add(*(by_linearity(term, is_random, mean) for term in integrand.args))
-    outside, inside = [], []
+    outside: list[Expr] = []
+    inside: list[Expr] = []
     for factor in sympy.Mul.make_args(integrand):
         (inside if is_random(factor) else outside).extend(_apart(factor))
     if not inside:

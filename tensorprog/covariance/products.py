@@ -45,7 +45,7 @@ def _product(terms: list[Expr], pair: list[Symbol], names: frozenset[Symbol]) ->
     """The sum as f(u) g(v), if the matrix of its coefficients has rank one."""
     table: dict[tuple[Expr, Expr], Expr] = {}
     for term in terms:
-        parts = {None: [], pair[0]: [], pair[1]: []}
+        parts: dict[Symbol | None, list[Expr]] = {None: [], pair[0]: [], pair[1]: []}
         for factor in Mul.make_args(term):
             mine = factor.free_symbols & names
             if len(mine) > 1:

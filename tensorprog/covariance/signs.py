@@ -1,24 +1,23 @@
-"""Zeros by symmetry: which values change their sign with a declared vector or a random matrix.
+"""Zeros by symmetry: which values change their sign with a declared vector or a whole random matrix (`limit/parity.py`).
 
-A program's law stays the same when a declared vector with a symmetric law, or a whole Gaussian matrix, changes its
-sign. A value that does so too is odd, and its mean zero; Z of a product is odd where one of its factors is. The
-derivative of an odd value by an even one is odd. This is the gradient independence of TP II (its Condition 1):
-gradients are odd in the readout, and what they are multiplied with is even.
+Z of a product is odd where one of its factors is, and the derivative of an odd value by an even one is odd. This is the
+gradient independence of TP II (its Condition 1): gradients are odd in the readout, and what they are multiplied with is
+even.
 """
 
 from __future__ import annotations
 
-import sympy
 from sympy import Expr
 
 from tensorprog.covariance.nodes import Call, Entry, Hat, Init, Mean, Product, Total, Whole
 from tensorprog.covariance.unwound import Unwound
 from tensorprog.expectations.functions import parity_of
-from tensorprog.ir.parities import EVEN, NEITHER, ODD, ZERO, of_product, of_sum
+from tensorprog.ir.parities import EVEN, ODD, ZERO, of_product, of_sum
 from tensorprog.ir.program import Cell
+from tensorprog.limit.parity import Parities
 
 
-class Signs:
+class Signs(Parities):
     """Values of a program under one change of sign, from below: of the declared vectors and matrices `flipped`."""
 
     def __init__(self, program: Unwound, flipped: frozenset[Cell]):
@@ -28,25 +27,25 @@ class Signs:
 
     def of(self, expr: Expr) -> str:
         """ZERO, EVEN, ODD or NEITHER."""
-        found = self._look(expr)
+        found = self.parity(expr)
         while self._improved():
-            found = self._look(expr)
+            found = self.parity(expr)
         return found
 
     def _improved(self) -> bool:
         before = dict(self._functions), dict(self._sites)
         for number in list(self._functions):
             cases = self.program.cases(number)
-            self._functions[number] = of_sum(self._look(case) for _, case in cases)
+            self._functions[number] = of_sum(self.parity(case) for _, case in cases)
         for number in list(self._sites):
             site = self.program.sites[number]
             # Z^{W x} = Zhat + Zdot changes its sign with W if x does not: W @ x does.
             own = ODD if site.matrix in self.flipped else EVEN
-            self._sites[number] = of_product((own, self._look(site.argument)))
+            self._sites[number] = of_product((own, self.parity(site.argument)))
         return before != (self._functions, self._sites)
 
-    def _look(self, expr: Expr) -> str:
-        """What is known so far; functions and sites that are new are noted."""
+    def leaf(self, expr: Expr) -> str | None:
+        """What is known so far of functions, products and declared vectors; those that are new are noted."""
         match expr:
             case Hat() | Product():
                 # From below: what is not known yet is zero, which is even and odd.
@@ -61,32 +60,22 @@ class Signs:
                 return ZERO if found in (ZERO, ODD) else EVEN
             case Mean():
                 mean = self.program.means[int(expr.args[0])][1]
-                return ZERO if self._look(mean) in (ZERO, ODD) else EVEN
+                return ZERO if self.parity(mean) in (ZERO, ODD) else EVEN
             case Call() | Entry():
                 return EVEN
             case Total():
-                return self._look(expr.args[0])
-            case sympy.Add():
-                return of_sum(map(self._look, expr.args))
-            case sympy.Mul():
-                return of_product(map(self._look, expr.args))
-            case sympy.Pow() | Whole() if expr.args[1].is_Integer:
-                # 1/x has the parity of x.
-                return of_product([self._look(expr.args[0])] * abs(int(expr.args[1])))
-        return self._function(expr)
+                return self.parity(expr.args[0])
+            case Whole() if expr.args[1].is_Integer:
+                return self.power(expr.args[0], int(expr.args[1]))
+        return None
+
+    def of_kind(self, expr: Expr) -> str:
+        """'odd', 'even' or 'none': of a function of one argument."""
+        return parity_of(expr.func)
 
     def _is_of_program(self, number: int) -> bool:
         function = self.program.functions[number]
         return function.family or function.named
-
-    def _function(self, expr: Expr) -> str:
-        inner, own = [self._look(a) for a in expr.args], parity_of(expr.func)
-        if expr == 0 or own == "odd":
-            return inner[0] if inner else ZERO
-        # An even function of one odd argument; of several, each would have to keep the value by itself.
-        if all(p in (EVEN, ZERO) for p in inner) or inner == [ODD] and own == "even":
-            return EVEN
-        return NEITHER
 
 
 class Symmetries:

@@ -119,13 +119,14 @@ class System:
         self.recipes, self.integrands = self._means.planned.recipes, self._means.planned.integrands
         self.symmetric = covariances.symmetric | self._means.symmetric
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> tuple[dict[str, object], int]:
         """What was found, without what it was found with; and the number of indices that have a name."""
         found = {name: value for name, value in self.__dict__.items() if name not in ("_unwound", "_means")}
-        return found | {"_named": indices_named()}
+        return found, indices_named()
 
-    def __setstate__(self, found: dict[str, object]) -> None:
-        name_others(found.pop("_named"))
+    def __setstate__(self, state: tuple[dict[str, object], int]) -> None:
+        found, named = state
+        name_others(named)
         self.__dict__.update(found)
 
     def _conditions(self, cancellation: Cancellation, responses: Responses) -> None:
@@ -175,7 +176,7 @@ class System:
 
     def _name(self, cell: Cell) -> None:
         """Make an output a function of integers."""
-        params = tuple(fresh_index() for _ in range(cell.rank + len(cell.type.shape)))
+        params = tuple(fresh_index() for _ in range(cell.rank + len(cell.tensor.shape)))
         try:
             expr = self._unwound.output(cell)(params)
         except (Unsupported, RecursionError) as reason:

@@ -72,8 +72,10 @@ def _grams(program: Program, equations: Sequence[Equation], positions: Mapping[i
             continue
         body, var, start, stop = expr.args
         rows = [e.params[k] for k in positions.get(e.number, ())]
-        factors = [_factor(program, e, entry, var, (start, stop), rows) for entry in factors_of(body)]
-        if len(factors) == 2 and None not in factors:
+        entries = factors_of(body)
+        factors = [text for entry in entries
+                   if (text := _factor(program, e, entry, var, (start, stop), rows)) is not None]
+        if len(factors) == len(entries) == 2:
             yield f"{e.number}: ({', '.join(factors)})"
 
 

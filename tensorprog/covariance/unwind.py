@@ -113,10 +113,10 @@ class _Unwinder:
                 self.cells.log(cell, Write("zero", guards=tuple(self.unwound.guards)))
             case MatStore(cell=cell, items=items, terms=terms):
                 self.cells.log(cell, Write("store", (), tuple(self.unwound.guards), self.unwound.integers(items),
-                                           self.matrices.terms(terms)))
+                                           terms=self.matrices.terms(terms)))
             case MatAccum(cell=cell, items=items, terms=terms):
                 self.cells.log(cell, Write("add", (), tuple(self.unwound.guards), self.unwound.integers(items),
-                                           self.matrices.terms(terms)))
+                                           terms=self.matrices.terms(terms)))
             case For():
                 self._loop(statement)
             case If(condition=condition, then=then, orelse=orelse):
@@ -168,9 +168,10 @@ class _Unwinder:
 
     def _op(self, op: Op, var: Var) -> AxisExpression:
         match op:
-            case Const(value=value):
+            case Const(value=number):
                 # Decimals as fractions, 0.1 as 1/10: coefficients that cancel are then seen to.
-                return self._spread(sympy.nsimplify(value) if isinstance(value, float) else self.unwound.notation.number(value), var)
+                return self._spread(sympy.nsimplify(number) if isinstance(number, float)
+                                    else self.unwound.notation.number(number), var)
             case WidthConst():
                 return AxisExpression(self.unwound.laws.ratio(op.width))
             case FromInt(expr=expr):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import sympy
 from sympy import Expr, Symbol
@@ -110,14 +110,22 @@ class Site:
 
 @dataclass(frozen=True)
 class Write:
-    """What a statement writes to a cell: `kind` is 'store', 'add', 'zero' or, with a `body`, 'loop'."""
+    """What a statement writes to a cell: `kind` is 'store', 'add', 'zero' or, with a `body`, 'loop'. It writes `expr` to
+    tensors and `terms` to matrices."""
 
     kind: str
     bindings: tuple[Binding, ...] = ()
     guards: tuple[Expr, ...] = ()
     items: tuple[Expr, ...] = ()
-    expr: object = None
+    expr: Expr | None = None
     body: tuple[Write, ...] = ()
+    terms: tuple[MatrixPart, ...] = ()
+
+    @property
+    def value(self) -> Expr:
+        """What a 'store' or an 'add' to a tensor writes."""
+        assert self.expr is not None, f"a {self.kind} has no value"
+        return self.expr
 
 
 class Frame:
@@ -129,6 +137,12 @@ class Frame:
         self.log: dict[Cell, list[Write]] = {}
         self.carried: dict[Cell, int] = {}
 
+    @property
+    def loop(self) -> Binding:
+        """The loop, of a frame that is not the program itself."""
+        assert self.binding is not None, "the program itself is no loop"
+        return self.binding
+
 
 @dataclass(frozen=True)
 class MatrixPart:
@@ -139,14 +153,15 @@ class MatrixPart:
     outer: tuple[Expr, Expr] | None = None
 
 
-def leaves(write: Write, outer: tuple[Binding, ...]):
+def leaves(write: Write, outer: tuple[Binding, ...]) -> Iterator[tuple[tuple[Binding, ...], Write]]:
+    """The writes inside of loops, each with the loops around it."""
     if write.kind != "loop":
         yield outer, write
         return
     for inner in write.body:
         for bindings, leaf in leaves(inner, (*outer, *write.bindings)):
             if write.guards:
-                leaf = Write(leaf.kind, leaf.bindings, (*write.guards, *leaf.guards), leaf.items, leaf.expr)
+                leaf = replace(leaf, guards=(*write.guards, *leaf.guards))
             yield bindings, leaf
 
 
@@ -169,12 +184,13 @@ def bound_symbols(body: tuple[Write, ...]) -> set[Symbol]:
 
 def shifted(write: Write, symbol: Symbol, by: Expr) -> Write:
     """A write of another iteration."""
-    def sub(e):
-        return e.xreplace({symbol: by}) if isinstance(e, Expr) else e
+    def sub(e: Expr) -> Expr:
+        return e.xreplace({symbol: by})
 
     bindings = tuple(Binding(b.symbol, sub(b.start), sub(b.stop), b.descending) for b in write.bindings)
-    return Write(write.kind, bindings, tuple(map(sub, write.guards)), tuple(map(sub, write.items)), sub(write.expr),
-                  tuple(shifted(w, symbol, by) for w in write.body))
+    return Write(write.kind, bindings, tuple(map(sub, write.guards)), tuple(map(sub, write.items)),
+                 None if write.expr is None else sub(write.expr), tuple(shifted(w, symbol, by) for w in write.body),
+                 write.terms)
 
 
 def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...],
@@ -197,7 +213,7 @@ def solve(bindings: tuple[Binding, ...], stored: tuple[Expr, ...],
 
 
 def substituted(term: MatrixPart, mapping: dict) -> MatrixPart:
-    def sub(e):
+    def sub(e: Expr) -> Expr:
         return e.xreplace(mapping)
 
     matrix = None

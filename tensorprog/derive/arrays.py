@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import sympy
 from sympy import Expr, KroneckerDelta, S, Sum
@@ -17,8 +18,8 @@ from tensorprog.derive.matrices import MatrixSum
 from tensorprog.derive.symbols import Cases, index, recognized
 from tensorprog.limit.solve import solve_indices
 
-Value = Expr | MatrixSum
-Items = tuple[Expr, ...]
+Value: TypeAlias = Expr | MatrixSum
+Items: TypeAlias = tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class IndexScope:
     def fresh(self, like: sympy.Symbol, low: Expr, high: Expr) -> sympy.Symbol:
         """A new symbol with the stem of another one."""
         self.count += 1
+        # No name of a program has a "#": by it, copies are told from indices that the user wrote. The four digits keep
+        # them in the order of their making wherever SymPy sorts by name.
         made = index(f"{like.name.split('#')[0]}#{self.count:04d}")
         self.ranges[made] = (low, high)
         return made
@@ -54,18 +57,20 @@ class IndexScope:
         symbol = self.fresh(binder.symbol, binder.low, binder.high)
         return Binder(symbol, binder.low, binder.high, binder.forward), {binder.symbol: symbol}
 
-    def bounds(self, expr: Expr) -> tuple[Expr, Expr] | None:
-        """The range of `symbol + constant`, if it is known."""
+    def bounds(self, expr: Expr) -> tuple[Expr, Expr]:
+        """The range of `symbol + constant`, if it is known, else the expression itself as both ends."""
         symbols = [s for s in expr.free_symbols if s in self.ranges]
         if len(symbols) == 1 and not (expr - symbols[0]).has(symbols[0]):
             low, high = self.ranges[symbols[0]]
             shift = expr - symbols[0]
             return low + shift, high + shift
+        # Of anything else, as `2*t` or an entry of an input, only the expression itself can be compared.
         return expr, expr
 
     def inside(self, expr: Expr, low: Expr, high: Expr) -> bool | None:
         """Whether an index lies in a range; None if that is not known."""
         least, most = self.bounds(expr)
+        # Ends that differ by a symbol, as 0 and T - 1, are not compared: T may be 0.
         if _negative(most - low) or _negative(high - least):
             return False
         return True if _nonnegative(least - low) and _nonnegative(high - most) else None
@@ -120,6 +125,7 @@ def lookup(scope: IndexScope, array: Array, items: Items) -> Value:
             value = found
             break
         else:
+            # A store that may reach it: both values by the condition, the other one being what earlier writes left.
             value = either(match.condition, found, lookup(scope, replace(array, writes=array.writes[:position]), items))
             break
     if value is None:
@@ -144,8 +150,12 @@ def solve(scope: IndexScope, write: ArrayWrite, items: Items) -> Match | None:
     mapping, still = found.values, [b for b in write.binders if b.symbol not in found.values]
     conditions = [sympy.Eq(sympy.Mod(multiple, slope), 0) for multiple, slope in found.divisible]
     for pattern, query in found.equal:
+        # `pattern` is what the write's own loops left unsolved, as ids[t] in `u[ids[t]] += g`: read at i, the sum over
+        # t keeps the factor [i = ids[t]].
         if (difference := sympy.expand(pattern - query)) != 0:
             unknown = any(pattern.has(b.symbol) for b in still)
+            # A difference that is a number never vanishes; ranges that are apart do not meet, but those of an open
+            # variable may.
             if difference.is_Integer or (not unknown and _apart(scope, pattern, query)):
                 return None
             conditions.append(sympy.Eq(query, pattern))
@@ -168,6 +178,7 @@ def _instance(scope: IndexScope, write: ArrayWrite, match: Match) -> Value:
     condition = match.condition
     if write.accumulates and condition != S.true:
         value = where(value, condition)
+    # Inner sums first: their ranges may depend on the variables of outer ones.
     for binder in reversed(match.open):
         value = summed(scope, value, binder.subs(match.mapping))
     return value
@@ -183,6 +194,7 @@ def where(value: Value, condition: sympy.Basic) -> Value:
         return value
     if isinstance(condition, sympy.Eq):
         return indicator(condition) * value
+    # The condition as a factor of its own: it is no random variable, so that `expectation` takes it out.
     return Cases(S.One, condition, S.Zero) * value
 
 
@@ -215,13 +227,14 @@ def sum_over(value: Expr, binder: Binder, scope: IndexScope | None = None) -> Ex
     """Sum of `value` over a binder; a Kronecker delta that picks one term in the range does so."""
     if value == 0:
         return S.Zero
-    for delta in value.atoms(KroneckerDelta) if scope else ():
+    for delta in value.atoms(KroneckerDelta) if scope is not None else ():
         other = next((b for a, b in (delta.args, delta.args[::-1]) if a == binder.symbol), None)
         # Only where the index is in the range for sure, else the delta may pick nothing.
         if other is not None and not other.has(binder.symbol) and delta in sympy.Mul.make_args(value) \
-                and scope.inside(other, binder.low, binder.high):
+                and scope is not None and scope.inside(other, binder.low, binder.high):
             return (value / delta).xreplace({binder.symbol: other})
-    inner, outer = [], []
+    inner: list[Expr] = []
+    outer: list[Expr] = []
     for factor in sympy.Mul.make_args(value):
         (inner if factor.has(binder.symbol) else outer).append(factor)
     if not inner:

@@ -41,6 +41,7 @@ class Head:
         return self._label
 
     def __call__(self, items: Items) -> Value:
+        # Where all writes of the body go to `h[t, ...]`, no earlier iteration has written that element.
         if self._own(items):
             return lookup(self.tracer.scope, self.before, items)
         self.carried = True
@@ -67,6 +68,8 @@ class Head:
             lookup(self.tracer.scope, array, self._formal())
         if self.carried or any(self._is_undecided(w) for w in array.writes):
             self._recurrence(array)
+            # `v[t]` is v at the head of iteration t, so that `v[stop]` is what the last one leaves; counting down,
+            # iteration t reads `v[t + 1]` and leaves `v[t]`.
             stop = self.loop.high + 1 if self.statement.step > 0 else self.loop.low
             return Array(lambda items: self._at(stop, items))
         if array.base is not self:
@@ -85,6 +88,8 @@ class Head:
         return Array(lambda items: substitute(lookup(scope, array, items), last))
 
     def _bound(self, write: ArrayWrite) -> ArrayWrite:
+        # An addition, or a store at the loop's index, is one write for each iteration; of stores at fixed places the
+        # last iteration's remains.
         if write.accumulates or any(i.has(self.loop.symbol) for i in write.items):
             return ArrayWrite(write.items, write.value, write.accumulates, (self.loop, *write.binders), write.condition)
         last = {self.loop.symbol: self.loop.high if self.statement.step > 0 else self.loop.low}

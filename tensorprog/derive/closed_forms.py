@@ -25,14 +25,19 @@ class ClosedForms:
         """The matrix with every state written out."""
         total = MatrixSum()
         for term in matrix.terms:
-            is_state = isinstance(term.factor, Base) and term.factor.state
-            total += self._term(term, active) if is_state else MatrixSum((term,))
+            factor = term.factor
+            if isinstance(factor, Base) and factor.state:
+                total += self._term(term, factor.label, active)
+            else:
+                total += MatrixSum((term,))
         return total
 
-    def _term(self, term: MatrixSummand, active: tuple[str, ...]) -> MatrixSum:
-        state, indices = self._state(term.factor.label)
+    def _term(self, term: MatrixSummand, label: Expr, active: tuple[str, ...]) -> MatrixSum:
+        state, indices = self._state(label)
         form = None if state.label in active else self._closed(state, indices, (*active, state.label))
         if form is None:
+            # A form of either of two matrices that are made of each other would hold the other one at earlier times,
+            # without end.
             self.open.add(state.label)
             return MatrixSum((term,))
         form = form.transpose if term.transposed else form
@@ -57,8 +62,10 @@ class ClosedForms:
         time = indices[around]
         binder = _steps(self.scope, state, time, mapping)
         at = {**mapping, state.loop.symbol: binder.symbol}
+        # Forms are put in at several places, also inside of each other: their sums must not share variables.
         update = self._fresh(self.resolve(rest.xreplace(at), active))
         start = self._fresh(self.resolve(state.start.xreplace(mapping), active))
+        # The update holds a matrix that waits for this one: they form a circle.
         if self.open & set(active):
             return None
         # M[t+1] = f[t] M[t] + U[t]: M = prod(f) M[0] + sum over s of U[s] times the later f.
@@ -81,6 +88,7 @@ def _split(state: MatrixState) -> tuple[Expr | None, MatrixSum]:
     for term in state.step.terms:
         if not (isinstance(term.factor, Base) and term.factor.state and _name(term.factor.label) == state.label):
             rest.append(term)
+        # The state transposed, under a sum, or another member of its family: no recursion with a number as its factor.
         elif term.transposed or term.binders or not _same_element(term.factor.label, state):
             return None, MatrixSum()
         else:
@@ -110,6 +118,7 @@ class _Decay:
         self.factor, self.symbol, self.forward = factor, symbol, forward
 
     def over(self, low: Expr, high: Expr) -> Expr:
+        # A factor that depends on the iteration is a schedule, as `W *= 1 - eta[t]*decay`.
         if self.factor.has(self.symbol):
             return Product(self.factor, (self.symbol, low, high))
         return self.factor ** (high - low + 1)

@@ -23,6 +23,7 @@ from tensorprog.derive.symbols import E, element
 
 STEP = "common-expectation"
 MARK = Step(STEP, "")
+# Outputs may have these names; in formulas they would read as what they stand for there.
 RESERVED = ("E", "Cov")
 
 
@@ -30,6 +31,8 @@ def name_common_expectations(rules: tuple[Rule, ...], words: Iterable[str]) -> t
     """The rules with a name for each expectation, or family of them, that occurs more than once. `words` are those of
     the program, which the names avoid."""
     current, count = list(rules), itertools.count()
+    # Expectations that hold others come first: named as a whole, what is inside of them stands in their definition
+    # only, and may then occur just once.
     for height in range(max((_height(r.right) for r in rules), default=0), 0, -1):
         places = _places(current, height)
         families = [f for f in _families(places, current) if len(f.uses) > 1]
@@ -52,6 +55,7 @@ def _rewritten(expr: sympy.Basic, ranges: Ranges, height: int, change: Callable[
     if isinstance(expr, E) and _height(expr) == height:
         return change(expr, ranges)
     if isinstance(expr, Sum | Product):
+        # SymPy lists the limit of the innermost sum first.
         ranges = (*ranges, *(Index(*limit) for limit in reversed(expr.limits)))
         return expr.func(_rewritten(expr.function, ranges, height, change), *expr.limits)
     args = [_rewritten(a, ranges, height, change) for a in expr.args]
@@ -82,10 +86,11 @@ def _families(places: list[ExpectationPlace], rules: list[Rule]) -> list[Expecta
 
 def _shared_out(places: list[ExpectationPlace], rules: list[Rule]) -> list[ExpectationFamily]:
     candidates = [(p, f) for p in places if (f := family_of(p)) is not None]
-    candidates.sort(key=lambda pair: _preference(*pair, rules))
+    candidates.sort(key=lambda pair: _preference(pair[0], pair[1], rules))
     found, rest = [], places
     for place, family in candidates:
         if place in rest:
+            # Places that a more general family has taken are not offered to later ones.
             rest = [p for p in rest if not family.takes(p)]
             found.append(family)
     return found
@@ -114,6 +119,7 @@ def _arguments(left: Expr) -> tuple[Expr, ...]:
 
 def _named(rules: list[Rule], height: int, families: list[ExpectationFamily], count: Iterator[int]) -> list[Rule]:
     """The rules with families named, provisionally, and defined."""
+    # A name that covariances alone use is defined at the end of the equations: after these, there is no section for it.
     equations = 1 + max((n for n, r in enumerate(rules) if r.section == OTHER_SECTION), default=-1)
     labels: dict[int, Expr] = {}
     definitions: dict[int, list[Rule]] = {}
@@ -122,6 +128,7 @@ def _named(rules: list[Rule], height: int, families: list[ExpectationFamily], co
         uses = dict(family.uses)
         left = _own_name(family, rules)
         if left is None:
+            # No name of a program begins with "@": provisional names cannot meet real ones.
             left = element(f"@{next(count)}", family.symbols)
             made = Rule("expectation", left, family.expr, family.indices, family.condition, steps=(MARK,))
             definitions.setdefault(min(family.first.rule, equations), []).append(made)
@@ -129,6 +136,8 @@ def _named(rules: list[Rule], height: int, families: list[ExpectationFamily], co
             own.add(family.first.rule)
             del uses[family.first]
         labels |= {place.number: left.xreplace(values) for place, values in uses.items()}
+    # `_rewritten` visits expectations in the order in which `_places` has numbered them, so that counting finds the
+    # labels.
     numbers = itertools.count()
 
     def label(expr: Expr, ranges: Ranges) -> Expr:
@@ -148,6 +157,7 @@ def _own_name(family: ExpectationFamily, rules: list[Rule]) -> Expr | None:
     if not _is_definition(rule, place) or family.is_wider:
         return None
     back = {value: symbol for symbol, value in values.items()}
+    # Two indices with the same value, as in `c[t, t]`, do not say which of them is which.
     if len(back) != len(values) or set(back) != set(_arguments(rule.left)):
         return None
     return rule.left.xreplace(back)

@@ -16,13 +16,15 @@ import sympy
 from sympy import Expr
 
 from tensorprog.derive.arrays import Binder
-from tensorprog.derive.symbols import OPAQUE, Atom, Dot, Hat, Prod, Rest
+from tensorprog.derive.symbols import OPAQUE, Atom, Dot, GaussianPart, Prod, Rest
 from tensorprog.derive.system import HatSite, LimitSystem
 
 Interval = tuple[Expr | None, Expr | None]
 Box = tuple[Interval, ...]
 Reach = dict[int, tuple[Box, ...]]
 
+# A solution is reached long before: the examples change something for at most 7 rounds, and the largest set has 8
+# boxes.
 ROUNDS = 40
 MOST_BOXES = 20
 # Rounds until ends that keep moving are opened; after twice as many, all ends are.
@@ -44,6 +46,7 @@ def uses(expr: Expr, binders: tuple[Binder, ...] = ()) -> Iterator[VariableUse]:
     elif isinstance(expr, sympy.Sum):
         inner = tuple(Binder(s, low, high) for s, low, high in expr.limits)
         yield from uses(expr.function, (*binders, *reversed(inner)))
+    # An expectation is a number: no variable is read through it.
     elif not isinstance(expr, OPAQUE):
         for arg in expr.args:
             yield from uses(arg, binders)
@@ -60,6 +63,7 @@ class Dependence:
     of_dot: list[Reach] = field(default_factory=list)
 
     def solve(self) -> Dependence:
+        # The least solution, from below. Larger ones are true as well, but have responses that are zero.
         self.of_equation = [{} for _ in self.system.equations]
         self.of_dot = [{} for _ in self.system.hats]
         seen: list[object] = [None] * len(self.system.hats)
@@ -92,12 +96,14 @@ class Dependence:
 
     def of_atom(self, atom: Atom) -> Iterator[Reach]:
         """The reaches that a variable has by its definitions, in its own indices."""
-        if isinstance(atom, Hat | Dot | Rest):
+        if isinstance(atom, GaussianPart | Dot | Rest):
             found = self.system.site_of(atom)
             if found is not None:
                 site, mapping = found
                 number = self.system.hats.index(site)
-                if isinstance(atom, Hat):
+                if isinstance(atom, GaussianPart):
+                    # Of one site's Gaussian parts each is a variable of its own, however correlated they are:
+                    # derivatives are partial ones (TP IV, Definition 7.3 and Remark F.1).
                     yield {number: (tuple((mapping.get(s, s), mapping.get(s, s)) for s in site.symbols),)}
                 elif isinstance(atom, Dot):
                     yield _mapped(self.of_dot[number], mapping)
@@ -130,6 +136,7 @@ class Dependence:
                         box = clipped(tuple((None, None) for _ in box), self.system.hats[site], loops, position)
                     elif rounds > PATIENCE:
                         box = clipped(_opened(have, box), self.system.hats[site], loops, position)
+                    assert box is not None, "a larger box is not empty"
                     have = _widened(have, box, self.system.hats[site].loops)
             changed |= set(have) != set(reach.get(site, ()))
             reach[site] = have
@@ -140,6 +147,7 @@ class Dependence:
         site = self.system.hats[number]
         for other, boxes in sorted(self.of_expression(site.arg, site.loops).items()):
             target = self.system.hats[other]
+            # Zdot of W x is made of uses of W.T alone, and that of W.T y of uses of W.
             if target.matrix == site.matrix and target.transposed != site.transposed \
                     and (number, other) not in self.dropped:
                 for box in boxes:
@@ -161,6 +169,7 @@ class Dependence:
             target = self.system.hats[other]
             binders = tuple(Binder(loop.symbol, loop.low if low is None else low, loop.high if high is None else high)
                             for loop, (low, high) in zip(target.loops, box, strict=True))
+            # Dummies: the loops of the use that is summed over may have the names of the site's own.
             renamed = {b.symbol: sympy.Dummy(integer=True) for b in binders}
             inner = self.of_expression(target.arg.xreplace(renamed),
                                        tuple(Binder(renamed[b.symbol], b.low, b.high) for b in binders))
@@ -186,6 +195,8 @@ def same_member(site: HatSite, other: HatSite, box: Box) -> Box | None:
                 intervals[position] = (wanted, wanted)
                 break
         else:
+            # Indices that differ by a number are other members of the family. Of those that may be equal, all of the
+            # box is kept.
             if sympy.expand(mine - theirs).is_Integer and mine != theirs:
                 return None
     return tuple(intervals)
@@ -220,6 +231,8 @@ def _interval(low: Expr | None, high: Expr | None, binders: tuple[Binder, ...], 
     high = _extreme(high, binders, fixed, True)
     if constant and low is not None and low == high:
         return low, high
+    # Ends without an index of the equation's own, as 0 or T - 1, mostly are the bounds of the site's loop, for which an
+    # open end stands.
     return (low if low is not None and low.free_symbols & fixed else None,
             high if high is not None and high.free_symbols & fixed else None)
 
@@ -232,6 +245,7 @@ def _extreme(end: Expr | None, binders: tuple[Binder, ...], fixed: set[Expr], la
         if end.has(binder.symbol):
             rest = sympy.expand(end - binder.symbol)
             if rest.has(binder.symbol):
+                # As of 2*t: which end is the extreme one, hangs on a sign.
                 return None
             end = sympy.expand((binder.high if largest else binder.low) + rest)
     loose = {s for s in end.free_symbols - fixed if isinstance(s, sympy.Dummy) or "#" in s.name}
@@ -246,9 +260,12 @@ def _union(boxes: tuple[Box, ...], box: Box) -> tuple[Box, ...]:
 
 def clipped(box: Box, site: HatSite, loops: tuple[Binder, ...], position: int) -> Box | None:
     """The part of a box that has run, judged by the outermost common loop."""
+    # Iterations are ordered by a common outermost loop; without one, all of the box may have run.
     if not loops or not site.loops or loops[0].symbol != site.loops[0].symbol:
         return box
     time, forward = loops[0].symbol, loops[0].forward
+    # In a common inner loop as well, the statement further down has run in this iteration of the outer one: at earlier
+    # inner iterations.
     nested = len(loops) > 1 and len(site.loops) > 1 and loops[1].symbol == site.loops[1].symbol
     # A statement further down the loop's body has run in earlier iterations alone.
     if site.position > position and not nested:
@@ -286,6 +303,7 @@ def _at_most(left: Expr, right: Expr) -> bool:
 
 def _widened(have: tuple[Box, ...], box: Box, loops: tuple[Binder, ...]) -> tuple[Box, ...]:
     """The boxes with one more. Of two single iterations of a loop, the earlier one comes to stand for all before it."""
+    # So many boxes say little more than that everything can be reached, and each costs a comparison with all others.
     if len(have) >= MOST_BOXES:
         return (tuple((None, None) for _ in box),)
     for old in have:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from typing import SupportsIndex
 
 import sympy
 from sympy import Expr, Function, S
@@ -22,7 +23,7 @@ from tensorprog.derive.merging import merged
 from tensorprog.derive.notes import FUNCTIONS, ORTHOGONAL, STEIN, STEIN_ORTHOGONAL
 from tensorprog.derive.rules import SECTIONS, Derivation, Index, Rule, Step
 from tensorprog.derive.simplify import Simplification, Simplified, Vectors, simplified
-from tensorprog.derive.symbols import Atom, Cov, Hat, element, expectation, index, z
+from tensorprog.derive.symbols import Atom, Cov, GaussianPart, element, expectation, index, z
 from tensorprog.derive.system import HatSite, build_system
 from tensorprog.derive.titles import placeholder_names
 from tensorprog.derive.trace import trace
@@ -34,7 +35,7 @@ from tensorprog.series.declared_draws import DeclaredDraws, is_finite
 class LawBase(Function):
     """A declared distribution; subclasses are made by `declared_law`."""
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple:
         # The class is made at run time: a pickle names it by what it is made from.
         return declared_law, (type(self).__name__, self.args)
 
@@ -52,6 +53,8 @@ def _law_class(name: str) -> type[LawBase]:
 def derive(compiled: Compiled) -> Derivation:
     """The limit of a compiled program as equations (TP IV, Definition 7.3 and Theorem 7.4)."""
     written = written_out(compiled)
+    # A limit that reads Gaussian numbers (the kernel regime): their law is another program's limit (TP I, Corollary
+    # 5.5).
     if compiled.gaussians is not None and compiled.by_series:
         law = written_out(replace(compiled, limit=compiled.gaussians.covariances))
         laws = _declared_laws(compiled, compiled.limit)
@@ -76,7 +79,7 @@ def _law_of_declared(laws: DeclaredLaws, declared: DeclaredDraws) -> Rule:
 def _declaration(laws: DeclaredLaws, initial: Initial) -> tuple[tuple[Binder, ...], LawBase]:
     """The indices of the entries of a declared object, those of its family first, and their law."""
     family = [(index("k"), to_integer(e)) for e in initial.extents]
-    axes = [(index(name), to_integer(e)) for name, e in zip("ij", initial.cell.type.shape)]
+    axes = [(index(name), to_integer(e)) for name, e in zip("ij", initial.cell.tensor.shape)]
     law = declared_law(initial.law.name, tuple(laws.arguments(initial)))
     return tuple(Binder(s, S.Zero, size - 1) for s, size in (*family, *axes)), law
 
@@ -104,6 +107,8 @@ def uncontracted(compiled: Compiled) -> Program:
 
     if compiled.by_series:
         return compiled.limit
+    # Contraction makes of `h[t]` one cell that every iteration overwrites: formulas would lose the index that was
+    # written.
     program = compiled.differentiated
     return simplify(leading_terms(program, compiled.powers, Reporter(program.source)))
 
@@ -139,10 +144,13 @@ class _Writer:
         written: set[int] = set()
         for number, equation in enumerate(self.system.equations):
             kind = equation.kind
+            # ZNonlin is for vectors; a scalar's equation is the limit of a number, whatever its right side is made of.
             if kind == "nonlin" and not isinstance(equation.left, Atom):
                 kind = "moment"
             steps = tuple(map(self._step, self.result.findings.get(number, ())))
             rules.append(self._rule(kind, equation.left, equation.right, equation.loops, equation.condition, steps))
+            # Right after the first equation that uses a product come its response and, of an orthogonal matrix, the
+            # rest.
             for site in self._sites(equation.right):
                 if site not in written:
                     written.add(site)
@@ -166,10 +174,10 @@ class _Writer:
         return Step(finding.name, text)
 
     def _sites(self, expr: Expr) -> list[int]:
-        found = {self.system.hats.index(s[0]) for a in expr.atoms(Hat) if (s := self.system.site_of(a))}
+        found = {self.system.hats.index(s[0]) for a in expr.atoms(GaussianPart) if (s := self.system.site_of(a))}
         return sorted(found)
 
-    def _rule(self, kind: str, left: Expr, right: Expr, loops: tuple[Binder, ...], condition=S.true,
+    def _rule(self, kind: str, left: Expr, right: Expr, loops: tuple[Binder, ...], condition: sympy.Basic = S.true,
               steps: tuple[Step, ...] = (), note: str = "") -> Rule:
         mapping = self.renaming.free(tuple(b.symbol for b in loops))
         used = frozenset(s.name for s in mapping.values())
@@ -207,6 +215,7 @@ class _Writer:
                 if other.matrix == site.matrix and other.transposed == site.transposed]
 
     def _covariance(self, site: HatSite, other: HatSite) -> Rule:
+        # Cov(Zhat[t, a], Zhat[s, b]): the second use runs over copies of its indices.
         copies = {b.symbol: self.system.scope.fresh(b.symbol, b.low, b.high) for b in other.loops}
         loops = tuple(Binder(copies[b.symbol], b.low.xreplace(copies), b.high.xreplace(copies)) for b in other.loops)
         factor = self.system.scales[site.matrix].factor(site.transposed)

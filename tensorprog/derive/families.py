@@ -41,8 +41,9 @@ class ExpectationFamily:
     _pattern: Expr = S.Zero
     _variables: tuple[Expr, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         own = {s: sympy.Dummy(s.name, integer=True) for s in self.symbols}
+        # Dummies, as the places may use the same index letters.
         self._pattern, self._variables = canonical(self.expr).xreplace(own), tuple(own.values())
 
     @property
@@ -84,6 +85,7 @@ def family_of(place: ExpectationPlace) -> ExpectationFamily | None:
     ranges = boxed(own, tuple(each for each in place.ranges if each not in own))
     if ranges is None or _condition(place, {each.symbol: each.symbol for each in own}) is None:
         return None
+    # In terms of the largest index: E[f(h[t]) g(h[t+1])] is the member t + 1 of a family in h[t-1] and h[t].
     shifts = {each.symbol: _shift(place.expr, each.symbol) for each in ranges}
     back = {symbol: symbol - shift for symbol, shift in shifts.items()}
     return ExpectationFamily(place.expr.xreplace(back), tuple(

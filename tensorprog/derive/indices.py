@@ -11,6 +11,7 @@ from sympy import Expr
 from tensorprog.derive.names import loop_stem
 from tensorprog.derive.symbols import index
 
+# As papers have it: t, s, r, q for steps, a, b, c for examples, i, j, k, m for coordinates.
 ALTERNATES = {"t": "srq", "s": "rqp", "a": "bce", "b": "cea", "i": "jkm", "j": "kmi", "k": "jmi", "l": "kmj"}
 
 
@@ -45,11 +46,13 @@ class Renaming:
     def apply(self, expr: Expr, mapping: dict[Expr, Expr], used: frozenset[str]) -> Expr:
         """The expression with all indices renamed, those of sums apart from everything around them."""
         if not isinstance(expr, sympy.Sum | sympy.Product):
+            # Building an expression anew would evaluate what was left alone, as `(2*n) % 2`, which SymPy makes 0.
             if not expr.args:
                 return mapping.get(expr, expr)
             return _rebuilt(expr, [self.apply(a, mapping, used) for a in expr.args])
         inner = dict(mapping)
         limits = []
+        # From the outermost sum on: the ends of an inner one may hold its variable, which needs its name by then.
         for symbol, low, high in reversed(expr.limits):
             low, high = (self.apply(end, inner, used) for end in (low, high))
             name = self._choose(symbol, used)

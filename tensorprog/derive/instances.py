@@ -21,6 +21,7 @@ def values_of(pattern: Expr, query: Expr, variables: tuple[Expr, ...]) -> Values
     """Values of the variables that make the pattern the query; None if there are none. Both are `canonical`."""
     for values in _matches(pattern, query, set(variables), {}):
         if len(values) == len(variables) and canonical(pattern.xreplace(values)) == query:
+            # The search takes indices one at a time; that all fit together is only certain if the whole is the query.
             return values
     return None
 
@@ -31,6 +32,7 @@ def canonical(expr: Expr, depth: int = 0) -> Expr:
         return expr
     if not isinstance(expr, Sum | Product):
         return expr.func(*(canonical(a, depth) for a in expr.args))
+    # By depth (de Bruijn levels): sums that differ in the names of their variables alone become equal.
     names = {limit[0]: index(f"#{depth + k}") for k, limit in enumerate(expr.limits)}
     limits = [(names[s], low.xreplace(names), high.xreplace(names)) for s, low, high in expr.limits]
     return expr.func(canonical(expr.function.xreplace(names), depth + len(names)), *limits)
@@ -65,6 +67,7 @@ def _parts(expr: sympy.Basic) -> tuple[type, tuple[sympy.Basic, ...]]:
 
 
 def _is_power(expr: sympy.Basic) -> bool:
+    # A higher power is compared as a power: written out, its factors would be tried in every order.
     return expr.is_Pow and expr.exp.is_Integer and 0 < expr.exp < 10
 
 

@@ -62,6 +62,8 @@ class MatrixSum:
         terms = list(self.terms)
         for term in other.terms:
             for position, old in enumerate(terms):
+                # Terms that are equal but for their numbers add up. Under sums they would have to be compared up to
+                # names of variables, and stay apart.
                 if replace(old, coefficient=S.One) == replace(term, coefficient=S.One) and not term.binders:
                     terms[position] = replace(old, coefficient=old.coefficient + term.coefficient)
                     break

@@ -11,23 +11,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, linear_form, loop_names
+from tensorprog.ir.places import Placed, placed
 from tensorprog.ir.program import (
     Accum,
     Cell,
     For,
+    Item,
     Let,
     Load,
     MatrixType,
     Program,
-    Statement,
     Store,
     Var,
     Zero,
-    blocks,
+    walk,
     written,
 )
-
-Placed = tuple[Statement, tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -62,33 +61,26 @@ def stem_of(cell: Cell) -> str:
     if cell.role != "hidden":
         return cell.display or cell.name
     collected = adjoint_of(cell)
+    # The compiler numbers what it makes, as in `h_2_1`; a person knows it by its stem.
     return f"d{collected}" if collected else re.sub(r"(?:_\d+)+$", "", cell.name)
 
 
 def adjoint_of(cell: Cell) -> str | None:
     """What a cell of a gradient's sweep collects the adjoint of; None for other cells."""
+    # `x_bar` is the cell in which a sweep collects the adjoint of x (`passes/adjoint.py`).
     match = re.fullmatch(r"(.*?)_bar(?:_\d+)?", cell.name) if cell.role == "hidden" else None
     return match[1] if match else None
 
 
 def adjoints(program: Program) -> dict[Var, str]:
     """The temporaries that are read from cells of gradients' sweeps, with what they are the adjoints of."""
-    return {s.var: name for s, _ in placed(program.body)
+    return {s.var: name for s in walk(program.body)
             if isinstance(s, Let) and isinstance(s.op, Load) and (name := adjoint_of(s.op.cell))}
 
 
 def loop_stem(var: str) -> str:
     """`a` for the loops `a`, `a_1`, `a_1_2`."""
     return re.sub(r"(?:_\d+)+$", "", var)
-
-
-def placed(body: tuple[Statement, ...], loops: tuple[str, ...] = ()) -> Iterator[Placed]:
-    """Every statement with the loops around it."""
-    for statement in body:
-        yield statement, loops
-        inner = (*loops, statement.var) if isinstance(statement, For) else loops
-        for block in blocks(statement):
-            yield from placed(block, inner)
 
 
 def labels_of(program: Program) -> Labels:
@@ -120,31 +112,33 @@ def recorded(program: Program) -> frozenset[Cell]:
     the same iteration of all other loops."""
     return frozenset(cell for cell, found in _writes(program).items()
                      if cell.role == "hidden" and cell.rank and not isinstance(cell.type, MatrixType)
-                     and all(isinstance(s, Store) and all(map(shifted_variable, s.items)) for s, _ in found))
+                     and all(isinstance(s, Store) and all(map(shifted_variable, s.items)) for p in found for s in (p.statement,)))
 
 
 def _writes(program: Program) -> dict[Cell, list[Placed]]:
     writes: dict[Cell, list[Placed]] = {}
-    for statement, loops in placed(program.body):
-        if (cell := written(statement)) is not None:
-            writes.setdefault(cell, []).append((statement, loops))
+    for at in placed(program.body):
+        if (cell := written(at.statement)) is not None:
+            writes.setdefault(cell, []).append(at)
     return writes
 
 
 def _is_written_once(cell: Cell, found: list[Placed], output: bool) -> bool:
     if cell.rank == 0:
-        return output and len(found) == 1 and not found[0][1] and isinstance(found[0][0], Store)
+        # Without an index, only one store outside of all loops makes a name stand for one value.
+        return output and len(found) == 1 and not found[0].loops and isinstance(found[0].statement, Store)
     if cell.role == "hidden" and not output:
-        if not any(isinstance(s, Accum) for s, _ in found):
+        # What is stored to an adjoint's cell is its reset to zero: the values are what is added.
+        if not any(isinstance(p.statement, Accum) for p in found):
             return False
-        found = [(s, loops) for s, loops in found if isinstance(s, Accum)]
-    return all(isinstance(s, Store | Accum) and covers(s.items, loops) for s, loops in found)
+        found = [p for p in found if isinstance(p.statement, Accum)]
+    return all(isinstance(p.statement, Store | Accum) and covers(p.statement.items, p.loops) for p in found)
 
 
-def covers(items: tuple, loops: tuple[str, ...]) -> bool:
+def covers(items: tuple[Item, ...], loops: tuple[For, ...]) -> bool:
     """Whether the indices tell the iterations of all loops apart: each variable is an index, up to a constant."""
     named = {variable for item in items if (variable := shifted_variable(item)) is not None}
-    return set(loops) <= named
+    return {loop.var for loop in loops} <= named
 
 
 def shifted_variable(item: object) -> str | None:
@@ -160,32 +154,34 @@ def shifted_variable(item: object) -> str | None:
 
 def given(program: Program) -> dict[Var, tuple[Cell, tuple[IntExpr, ...]]]:
     """The temporaries that the program gives a name: the cell, and the indices of the name."""
-    defined: dict[Var, tuple[str, ...]] = {}
-    stores: dict[Cell, list[tuple[Store, tuple[str, ...]]]] = {}
+    defined: dict[Var, tuple[For, ...]] = {}
+    stores: dict[Cell, list[tuple[Store, tuple[For, ...]]]] = {}
     others: set[Cell] = set()
-    for statement, loops in placed(program.body):
-        match statement:
+    for at in placed(program.body):
+        match at.statement:
             case Let(var=var):
-                defined[var] = loops
-            case Store(cell=cell) if cell.role == "user":
-                stores.setdefault(cell, []).append((statement, loops))
+                defined[var] = at.loops
+            case Store(cell=cell) as store if cell.role == "user":
+                stores.setdefault(cell, []).append((store, at.loops))
             case Zero():
                 pass
-            case _ if (cell := written(statement)) is not None:
-                others.add(cell)
+            case _ if (other := written(at.statement)) is not None:
+                others.add(other)
     named: dict[Var, tuple[Cell, tuple[IntExpr, ...]]] = {}
     for cell, found in stores.items():
         if cell not in others:
             for var, indices in _names_of(cell, found):
-                if loop_names_of(indices) == set(defined[var]):
+                # An index for every loop around the value, and no others: with fewer, the name stands for one of
+                # several values.
+                if loop_names_of(indices) == {loop.var for loop in defined[var]}:
                     named.setdefault(var, (cell, indices))
     return named
 
 
-def _names_of(cell: Cell, found: list[tuple[Store, tuple[str, ...]]]) -> Iterator[tuple[Var, tuple[IntExpr, ...]]]:
+def _names_of(cell: Cell, found: list[tuple[Store, tuple[For, ...]]]) -> Iterator[tuple[Var, tuple[IntExpr, ...]]]:
     if cell.rank == 0 and len(found) == 1:
         store, loops = found[0]
-        yield store.value, tuple(IntSym(name, "loop") for name in loops)
+        yield store.value, tuple(IntSym(loop.var, "loop") for loop in loops)
     elif cell.rank and all(covers(store.items, loops) for store, loops in found):
         for store, _ in found:
             yield store.value, store.items

@@ -34,8 +34,9 @@ from tensorprog.derive.symbols import (
 from tensorprog.derive.system import LimitSystem, match_all
 
 Solve = Callable[[LimitSystem], ResponsePieces]
-# All combinations of so many equations are tried.
+# All combinations of so many equations are tried, each of which solves for all responses anew: seven times.
 MOST = 3
+# Cases that a proof looks at one by one: conditions single out the first iterations, as t > 0.
 MOST_CASES = 4
 
 
@@ -46,6 +47,8 @@ def has_correction(system: LimitSystem) -> bool:
 
 def _open_equations(system: LimitSystem) -> list[int]:
     return [n for n, equation in enumerate(system.equations)
+            # Equations of products only introduce their responses; what could cancel them is in the sums that use
+            # these.
             if isinstance(equation.left, Atom) and equation.kind != "matmul"]
 
 
@@ -102,8 +105,10 @@ def _explicit(system: LimitSystem, responses: ResponsePieces, expr: Expr) -> Exp
     totals: dict[Expr, Expr] = {}
     for dot in expr.atoms(Dot):
         found = system.site_of(dot)
-        pieces = None if found is None else responses.pieces[system.hats.index(found[0])]
-        if pieces is None or any(p.binders or p.coefficient.has(sympy.Derivative) for p in pieces):
+        if found is None:
+            return None
+        pieces = responses.pieces[system.hats.index(found[0])]
+        if any(p.binders or p.coefficient.has(sympy.Derivative) for p in pieces):
             return None
         total = responses.without_rests(sympy.Add(*(p.total for p in pieces)))
         if total is None:
@@ -114,6 +119,7 @@ def _explicit(system: LimitSystem, responses: ResponsePieces, expr: Expr) -> Exp
 
 def _count(full: Expr, explicit: Expr) -> int:
     """The number of terms if nothing cancelled."""
+    # What the sum would have if its responses met nothing equal.
     kept = sum(1 for t in sympy.Add.make_args(full) if not t.has(Dot))
     rest = sympy.Add(*(t for t in sympy.Add.make_args(full) if not t.has(Dot)))
     return kept + len([t for t in sympy.Add.make_args(sympy.expand(explicit - rest)) if t != 0])
@@ -122,6 +128,7 @@ def _count(full: Expr, explicit: Expr) -> int:
 def collected(system: LimitSystem, expr: Expr) -> list[Expr]:
     """The terms of a sum, without those that cancel in canonical form."""
     groups: dict[Expr, list[Expr]] = {}
+    # By the random factors: products of different limit variables are not expected to cancel.
     for term in sympy.Add.make_args(sympy.expand(expr)):
         fixed, random = _split(term)
         groups.setdefault(random, []).append(fixed)
@@ -150,6 +157,7 @@ def _removable(system: LimitSystem, equation: LimitEquation, only_scaled: bool =
     `only_scaled` and none of the terms has a limit of a scalar as its factor."""
     terms = sympy.Add.make_args(written_out(system, equation.right))
     dots = [t for t in terms if any(isinstance(a, Dot) for a in random_atoms(t))]
+    # A response that is a sum over iterations has no single argument that a correction could subtract.
     if not dots or any(t.has(sympy.Sum) for t in dots):
         return None
     sites = [system.site_of(a) for t in dots for a in random_atoms(t) if isinstance(a, Dot)]
@@ -157,6 +165,8 @@ def _removable(system: LimitSystem, equation: LimitEquation, only_scaled: bool =
     opposite = [s for s in system.hats if any(f and f[0].matrix == s.matrix and f[0].transposed != s.transposed
                                               for f in sites)]
     others = [t for t in terms if t not in dots and _is_argument(t, opposite)]
+    # An Onsager term is a moment times an argument of the transposed matrix, b_t f(x_{t-1}). Without one anywhere
+    # nothing is tried; in an induction, plain multiples of arguments (b_t = 1, say) take part.
     if only_scaled and not any(t.has(E, sympy.Indexed) for t in others):
         return None
     return sympy.Add(*dots, *others) if others else None
@@ -238,6 +248,7 @@ def _vectors(system: LimitSystem, expr: Expr) -> Expr:
     return map_random(expr, change)
 
 
+# Programs write 1 - tanh(x)**2 or tanh'(x) for one thing; as a polynomial in tanh its terms cancel one by one.
 def _smooth(expr: Expr) -> Expr:
     return expr.replace(lambda e: isinstance(e, NonlinearityBase) and (e.fn, e.order) == ("tanh", 1),
                         lambda e: 1 - nonlinearity("tanh")(*e.args) ** 2)

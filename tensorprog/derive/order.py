@@ -5,19 +5,20 @@ from __future__ import annotations
 import sympy
 from sympy import Expr
 
-from tensorprog.derive.symbols import Atom, Cases, Dot, E, Hat, NonlinearityBase, random_atoms
+from tensorprog.derive.symbols import Atom, Cases, Dot, E, GaussianPart, NonlinearityBase, random_atoms
 
 
 def ordered_terms(expr: Expr) -> list[Expr]:
     """Gaussian part, response, other variables, sums; numbers last."""
     terms = sorted(expr.args, key=lambda term: (_term_rank(term), term.could_extract_minus_sign(), _name(term)))
+    # `b - a` rather than `-a + b`.
     first = next((t for t in terms if not t.could_extract_minus_sign()), terms[0])
     return [first, *(t for t in terms if t is not first)]
 
 
 def _term_rank(term: Expr) -> int:
     factors = sympy.Mul.make_args(term)
-    for rank, kind in ((0, Hat), (1, Dot), (4, sympy.Sum), (2, Atom)):
+    for rank, kind in ((0, GaussianPart), (1, Dot), (4, sympy.Sum), (2, Atom)):
         if any(isinstance(f, kind) for f in factors):
             return rank
     return 3 if next(random_atoms(term), None) is not None else 5 if term.is_number else 4

@@ -2,8 +2,7 @@
 
 The limit's law does not change when an initial vector with a symmetric law changes its sign while everything else is
 held fixed, nor when all Gaussian parts of one matrix (or of one transposed matrix) change theirs, because these are
-independent of all others. An expectation of something odd under such a flip is zero. This covers zeros by
-independence, too.
+independent of all others (`limit/parity.py`). This covers zeros by independence, too.
 """
 
 from __future__ import annotations
@@ -14,18 +13,20 @@ import sympy
 from sympy import Expr
 
 from tensorprog.derive.responses import ResponsePiece, ResponsePieces
-from tensorprog.derive.symbols import OPAQUE, Atom, Cases, Dot, E, Hat, NonlinearityBase, Response, Rest, Z
+from tensorprog.derive.symbols import OPAQUE, Atom, Cases, Dot, E, GaussianPart, NonlinearityBase, Response, Rest, Z
 from tensorprog.derive.system import LimitSystem
+from tensorprog.expectations.functions import parity_of
 from tensorprog.ir import parities
 from tensorprog.ir.parities import of_product, of_sum
 from tensorprog.ir.primitives import parity
+from tensorprog.limit.parity import Parities
 
 Flip = frozenset[tuple[str, ...]]
 """What changes its sign: some of ('vector', name) and ('matrix', name, '0' or '1')."""
 
 
 @dataclass(slots=True)
-class Parity:
+class Parity(Parities):
     """The parity of every equation's left side and every response under one flip: the least solution, from below.
     `vectors` are the names of all initial vectors, which are also what loops start from."""
 
@@ -45,7 +46,7 @@ class Parity:
             changed = False
             for number, equation in enumerate(self.system.equations):
                 if isinstance(equation.left, Atom):
-                    changed |= self._raise(self.of_equation, number, self.of(equation.right))
+                    changed |= self._raise(self.of_equation, number, self.parity(equation.right))
             for number in range(len(self.system.hats)):
                 found = of_sum(map(self._piece, self.responses.pieces[number]))
                 changed |= self._raise(self.of_dot, number, found)
@@ -53,12 +54,12 @@ class Parity:
 
     def _piece(self, piece: ResponsePiece) -> str:
         """A term of a response."""
-        return parities.ZERO if self._has_no(piece) else self.of(piece.y)
+        return parities.ZERO if self._has_no(piece) else self.parity(piece.y)
 
     def _has_no(self, piece: ResponsePiece) -> bool:
         """Whether the coefficient of a term is zero, by induction over the order of execution."""
         factors = [f.args[0] for f in sympy.Mul.make_args(piece.coefficient) if isinstance(f, E)]
-        return any(self.of(f) in (parities.ODD, parities.ZERO) for f in factors)
+        return any(self.parity(f) in (parities.ODD, parities.ZERO) for f in factors)
 
     def _raise(self, table: list[str], number: int, found: str) -> bool:
         new = of_sum((table[number], found))
@@ -66,57 +67,44 @@ class Parity:
         table[number] = new
         return changed
 
-    def of(self, expr: Expr) -> str:
-        """The parity of an expression; numbers and scalars are even."""
+    def leaf(self, expr: Expr) -> str | None:
+        """The parity of limit variables and of what is read as a number; numbers and scalars are even."""
         if isinstance(expr, Atom):
             return self._atom(expr)
-        if isinstance(expr, E) and isinstance(expr.args[0], Response):
-            return parities.EVEN
         if isinstance(expr, Response):
             # A derivative changes its sign with what is differentiated, and with what it is taken by.
-            return of_product(map(self.of, expr.args))
+            return of_product(map(self.parity, expr.args))
         if expr == 0:
             return parities.ZERO
         if isinstance(expr, OPAQUE) or not expr.args or isinstance(expr, sympy.Indexed):
             return parities.EVEN
-        if expr.is_Add:
-            return of_sum(map(self.of, expr.args))
-        if expr.is_Mul:
-            return of_product(map(self.of, expr.args))
         if isinstance(expr, sympy.Sum):
-            return self.of(expr.function)
+            return self.parity(expr.function)
         if isinstance(expr, Cases):
-            return of_sum((self.of(expr.args[0]), self.of(expr.args[2])))
-        if expr.is_Pow and expr.exp.is_Integer:
-            return of_product([self.of(expr.base)] * (1 if expr.exp.is_odd else 2))
-        return self._function(expr)
+            return of_sum((self.parity(expr.args[0]), self.parity(expr.args[2])))
+        return None
 
-    def _function(self, expr: Expr) -> str:
-        inner = [self.of(a) for a in expr.args if isinstance(a, Expr)]
-        if all(p in (parities.EVEN, parities.ZERO) for p in inner):
-            return parities.EVEN
-        if len(inner) == 1 and inner[0] == parities.ODD:
-            name, order = (expr.fn, expr.order) if isinstance(expr, NonlinearityBase) else (type(expr).__name__, 0)
-            own = parity(name, order)
-            if own != "none":
-                return parities.ODD if own == "odd" else parities.EVEN
-            if name == "Abs":
-                return parities.EVEN
-        return parities.NEITHER
+    def of_kind(self, expr: Expr) -> str:
+        """'odd', 'even' or 'none': of a function of one argument, or of one of its derivatives."""
+        if isinstance(expr, NonlinearityBase):
+            return parity(expr.fn, expr.order)
+        return parity_of(expr.func)
 
     def _atom(self, atom: Atom) -> str:
-        if isinstance(atom, Hat | Dot | Rest):
-            found = self.system.site_of(atom)
-            if found is None:
+        if isinstance(atom, GaussianPart | Dot | Rest):
+            place = self.system.site_of(atom)
+            if place is None:
                 return parities.NEITHER
-            number = self.system.hats.index(found[0])
+            site = place[0]
+            number = self.system.hats.index(site)
             if isinstance(atom, Dot):
                 return self.of_dot[number]
             if isinstance(atom, Rest):
-                told = (self.of(p.hat) for p in self.responses.pieces[number] if not self._has_no(p))
-                return of_sum([self.of(found[0].arg), *told])
-            changes = ("matrix", found[0].matrix, str(int(found[0].transposed))) in self.flip
+                told = (self.parity(p.hat) for p in self.responses.pieces[number] if not self._has_no(p))
+                return of_sum([self.parity(site.arg), *told])
+            changes = ("matrix", site.matrix, str(int(site.transposed))) in self.flip
             return parities.ODD if changes else parities.EVEN
+        # Start and steps of what a loop carries have to agree.
         found = [self.of_equation[number] for number, _, _ in self.system.numbered_definitions(atom)]
         if isinstance(atom, Z) and (name := str(atom.args[0])) in self.vectors:
             found.append(parities.ODD if ("vector", name) in self.flip else parities.EVEN)
@@ -144,7 +132,7 @@ class Flips:
         for flip in self.flips:
             if flip not in self._solved:
                 self._solved[flip] = Parity(self.system, self.responses, flip, self.vectors).solve()
-            if self._solved[flip].of(inner) in (parities.ODD, parities.ZERO):
+            if self._solved[flip].parity(inner) in (parities.ODD, parities.ZERO):
                 return flip_text(flip)
         return None
 

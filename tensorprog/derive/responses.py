@@ -13,6 +13,7 @@ by Stein's lemma.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import sympy
@@ -26,7 +27,7 @@ from tensorprog.derive.symbols import (
     Cases,
     Dot,
     E,
-    Hat,
+    GaussianPart,
     NonlinearityBase,
     Response,
     Rest,
@@ -36,6 +37,8 @@ from tensorprog.derive.symbols import (
 from tensorprog.derive.system import HatSite, LimitSystem, match_all
 from tensorprog.ir.primitives import kink
 
+# Definitions that a derivative is followed through, one inside of another. The examples need at most 5; beyond it the
+# derivative stays unevaluated, which is true as well.
 DEPTH = 12
 
 
@@ -78,9 +81,11 @@ class ResponsePieces:
         self.system, self.dependence = system, dependence
         self.pieces: list[tuple[ResponsePiece, ...]] = [() for _ in system.hats]
         self._known = 0
+        # In program order: the response of a site may hold Gaussian parts of earlier ones, never its own.
         for number in range(len(system.hats)):
             self.pieces[number] = tuple(self._of_site(number))
             self._known = number + 1
+        # Only now it is known of which arguments nothing was told.
         self.pieces = [tuple(replace(p, y=self._whole(p.y)) for p in pieces) for pieces in self.pieces]
 
     def total(self, number: int) -> Expr:
@@ -119,7 +124,7 @@ class ResponsePieces:
         found = self.system.site_of(vector)
         return vector.args[2] if found and not self.pieces[self.system.hats.index(found[0])] else vector
 
-    def _of_site(self, number: int):
+    def _of_site(self, number: int) -> Iterator[ResponsePiece]:
         site = self.system.hats[number]
         boxes: dict[int, tuple[Box, ...]] = {}
         for other, box in self.dependence.responses(number):
@@ -127,8 +132,8 @@ class ResponsePieces:
         for other, found in boxes.items():
             target = self.system.hats[other]
             for whole in merged(found, set(site.symbols)):
-                box = same_member(site, target, clipped(whole, target, site.loops, site.position) or whole)
-                piece = self._piece(site, other, box)
+                part = same_member(site, target, clipped(whole, target, site.loops, site.position) or whole)
+                piece = None if part is None else self._piece(site, other, part)
                 if piece is not None:
                     yield piece
 
@@ -160,6 +165,7 @@ class ResponsePieces:
         conditions = []
         scope = self.system.scope
         for loop in target.loops:
+            # As t - 1 at t = 0: that use did not run, and there is no such term.
             value = mapping[loop.symbol]
             low = loop.low.xreplace(mapping)
             if value != loop.symbol and scope.inside(value, low, loop.high.xreplace(mapping)) is None:
@@ -196,6 +202,8 @@ class ResponsePieces:
     def derivative(self, expr: Expr, target: int, values: tuple[Expr, ...], depth: int) -> Expr | None:
         """d expr / d hat of a site in one iteration; None where that is not explicit."""
         leaves: dict[Expr, sympy.Dummy] = {}
+        # Variables and random sums become symbols, by which SymPy differentiates; what these depend on is the leaf's
+        # matter.
         outer = _with_leaves(expr, leaves)
         total: Expr = S.Zero
         back = {dummy: leaf for leaf, dummy in leaves.items()}
@@ -210,7 +218,7 @@ class ResponsePieces:
 
     def _leaf(self, leaf: Expr, target: int, values: tuple[Expr, ...], depth: int) -> Expr | None:
         site = self.system.hats[target]
-        if isinstance(leaf, Hat):
+        if isinstance(leaf, GaussianPart):
             return self._between_hats(leaf, site, values)
         if not self._may_reach(leaf, target, values):
             return S.Zero
@@ -219,6 +227,8 @@ class ResponsePieces:
         if isinstance(leaf, Dot | Rest):
             return self._of_part(leaf, target, values, depth)
         found = [(self.derivative(equation.right.xreplace(mapping), target, values, depth - 1),
+                  # Of a start and a step, `v[0] = v` and `v[t + 1] = ...`, which one defines the variable hangs on its
+                  # index.
                   S.true if certain else same_indices(equation.left, leaf))
                  for equation, mapping, certain in self.system.definitions(leaf)
                  if certain or not self._excludes(equation.left, leaf, site, values)]
@@ -276,14 +286,16 @@ def same_indices(left: Expr, leaf: Expr) -> sympy.Basic:
 
 def by_cases(found: list[tuple[Expr | None, sympy.Basic]]) -> Expr | None:
     """One value for all indices but those of the special cases, which have values of their own."""
-    general = [value for value, condition in found if condition == S.true]
-    if not found or any(value is None for value, _ in found) or len(general) > 1:
+    known = [(value, condition) for value, condition in found if value is not None]
+    general = [value for value, condition in known if condition == S.true]
+    # With two definitions for all indices it is not known which one applies.
+    if not found or len(known) < len(found) or len(general) > 1:
         return None
-    if all(value == found[0][0] for value, _ in found):
-        return found[0][0]
+    if all(value == known[0][0] for value, _ in known):
+        return known[0][0]
     if not general:
         return None
-    return general[0] + sympy.Add(*(where(value - general[0], condition) for value, condition in found
+    return general[0] + sympy.Add(*(where(value - general[0], condition) for value, condition in known
                                     if condition != S.true))
 
 
@@ -318,6 +330,7 @@ def _is_empty(binder: Binder) -> bool:
 
 
 def _is_rough(expr: Expr) -> bool:
+    # As step'(h) in a derivative of relu'(h): a Dirac delta.
     return any(kink(f.fn) == "jump" and f.order > 0 for f in expr.atoms(NonlinearityBase))
 
 
@@ -362,6 +375,8 @@ def _joined(first: Box, second: Box, own: set[Expr]) -> Box | None:
         return None
     position = differing[0]
     (low, high), (other, top) = first[position], second[position]
+    # The current iteration keeps its own term, whose derivative can be carried out: the term r = t of the response of
+    # W.T, which the statement of Theorem 6.4 in TP IV leaves out, though Definition 7.3 has it.
     if low is None or low != high or low in own:
         return None
     if other is None and top is not None and sympy.expand(low - top) in (0, 1):

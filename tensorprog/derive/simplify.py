@@ -59,6 +59,7 @@ class Simplified:
 
 def simplified(system: LimitSystem, vectors: Vectors) -> Simplified:
     """Apply every simplification, in the order of this file."""
+    # `cancel_onsager_terms` changes equations in place; a step shows what they were.
     before = [e.right for e in system.equations]
     cancelled = cancel_onsager_terms(system, vectors)
     result = responses_without_zeros(system, vectors)
@@ -99,11 +100,13 @@ def responses_without_zeros(system: LimitSystem, vectors: Vectors) -> Simplified
     while True:
         responses = ResponsePieces(system, Dependence(system, dropped).solve())
         symmetries = Flips(system, responses, vectors.names, vectors.symmetric)
-        found = {}
+        found: dict[tuple[int, int], str] = {}
         for number, pieces in enumerate(responses.pieces):
             for other in sorted({p.other for p in pieces}):
                 reasons = [_reason(symmetries, p.coefficient) for p in pieces if p.other == other]
-                if all(reasons):
+                # As long as one use of the other site has a coefficient, the value may depend on it, and its zeros say
+                # nothing.
+                if reasons[0] is not None and all(reasons):
                     found[number, other] = reasons[0]
                     site = system.hats[number]
                     zeros.setdefault(number, []).append(Simplification(

@@ -14,6 +14,7 @@ Ranges = tuple[Index, ...]
 
 def end(expr: Expr, ranges: Ranges, largest: bool) -> Expr | None:
     """The smallest or largest value over ranges, each of which may depend on those before it; None if not known."""
+    # Inner ranges first: their ends may hold outer indices.
     for each in reversed(ranges):
         expr = expand(expr)
         factor = expr.coeff(each.symbol)
@@ -25,6 +26,7 @@ def end(expr: Expr, ranges: Ranges, largest: bool) -> Expr | None:
 
 
 def never_above(left: Expr, right: Expr, ranges: Ranges = ()) -> bool:
+    # Index symbols have no sign, so that it takes a difference that is a number.
     """Whether `left <= right` is certain."""
     least = end(right - left, ranges, largest=False)
     return least is not None and least.is_nonnegative is True
@@ -59,13 +61,15 @@ def joined(own: Ranges, values: Mapping[Expr, Expr], ranges: Ranges, together: I
     if box is None:
         return None
     asked = [Index(e.symbol, *(end(values[e.symbol], ranges, largest) for largest in (False, True))) for e in box]
-    result = [_hull(mine, theirs) for mine, theirs in zip(box, asked, strict=True)]
-    if None in result:
+    result = [hull for mine, theirs in zip(box, asked, strict=True) if (hull := _hull(mine, theirs)) is not None]
+    if len(result) < len(box):
         return None
     symbols = {each.symbol for each in own}
     dependent = {each.symbol for each in own if (each.low.free_symbols | each.high.free_symbols) & symbols}
     wider = {new.symbol for new, old in zip(result, box, strict=True) if new != old}
     partial = {new.symbol for new, part in zip(result, asked, strict=True) if new != part}
+    # Pairs (t, a) that no place asked for must not come in: not by a box around a range that grows in t, nor where two
+    # indices of one variable grow at once, nor where one grows and the other was only asked for in part.
     for group in together:
         if len(group) > 1 and (group & dependent or len(group & wider) > 1
                                or (group & wider and (group - wider) & partial)):
@@ -77,6 +81,7 @@ def _hull(mine: Index, theirs: Index) -> Index | None:
     """The range of both; None if that is not known or has values that neither has."""
     if theirs.low is None or theirs.high is None:
         return None
+    # Ranges that border on each other join; with a value between them that neither has, they do not.
     if never_above(mine.high + 2, theirs.low) or never_above(theirs.high + 2, mine.low):
         return None
     pairs = ((mine, theirs), (theirs, mine))

@@ -2,7 +2,7 @@
 
     Z(name, *indices)          the limit variable of a vector that has a name
     Prod(matrix, tr, x)        the limit variable of `matrix @ x` (tr = 0) or `matrix.T @ x` (tr = 1)
-    Hat(matrix, tr, x)         its Gaussian part, for an initial matrix
+    GaussianPart(matrix, tr, x)  its Gaussian part, for an initial matrix
     Dot(matrix, tr, x)         its response part
     Rest(matrix, tr, x)        what products with the transpose have not told of x, for an orthogonal matrix
     E(x)                       expectation
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import SupportsIndex
 
 import sympy
 from sympy import Expr, Function, Integer, S
@@ -38,7 +39,7 @@ class Prod(Atom):
     pass
 
 
-class Hat(Atom):
+class GaussianPart(Atom):
     pass
 
 
@@ -62,7 +63,7 @@ class OuterProduct(Function):
     """The outer product of two vectors, divided by the width: applied to z it is Z^u E[Z^x Z^z]."""
 
 
-class Inner(Function):
+class InnerOfMatrices(Function):
     """The inner product of two matrices, a number."""
 
 
@@ -78,7 +79,7 @@ class Cases(Function):
     """Cases(value, condition, otherwise). (SymPy moves a Piecewise out of a sum, with the sum's index.)"""
 
     @classmethod
-    def eval(cls, value, condition, otherwise):
+    def eval(cls, value: Expr, condition: sympy.Basic, otherwise: Expr) -> Expr | None:
         if condition == S.true or value == otherwise:
             return value
         return otherwise if condition == S.false else None
@@ -94,7 +95,7 @@ class NonlinearityBase(Function):
     def fdiff(self, argindex: int = 1) -> Expr:
         return derivative(self.fn, self.order, argindex, self.args)
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple:
         # The class is made at run time: a pickle names it by what it is made from.
         return _applied, (self.fn, self.order, self.args)
 
@@ -141,6 +142,7 @@ def apply_primitive(fn: str, order: int, args: list[Expr]) -> Expr:
         return NATIVE[fn](x).diff(x, order).xreplace({x: args[0]})
     if order == 1 and (slope := slope_of_kink(fn)) is not None:
         fn, order = slope, 0
+    # SymPy does not know our functions: relu(0) would stay in a formula.
     if order == 0 and args[0].is_zero and fn in NONLINEARITIES and NONLINEARITIES[fn].vanishes_at_zero:
         return S.Zero
     return nonlinearity(fn, order)(*args)
@@ -148,6 +150,7 @@ def apply_primitive(fn: str, order: int, args: list[Expr]) -> Expr:
 
 def recognized(expr: Expr) -> Expr:
     """tanh' and sigmoid' where backpropagation writes them through tanh and sigmoid."""
+    # SymPy keeps the number of a sum as its first argument.
     if expr.is_Add and len(expr.args) == 2 and expr.args[0] == 1:
         square = -expr.args[1]
         if square.is_Pow and square.exp == 2 and square.base.func == nonlinearity("tanh"):
@@ -172,7 +175,7 @@ def reduced(expr: Expr) -> Expr:
     return expr if content == 1 else content * sympy.Mul(*rest)
 
 
-OPAQUE = (E, Cov, Response, OuterProduct, Inner)
+OPAQUE = (E, Cov, Response, OuterProduct, InnerOfMatrices)
 
 
 def is_random(expr: Expr) -> bool:

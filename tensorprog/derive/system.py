@@ -14,7 +14,7 @@ from tensorprog.derive.arrays import Binder, IndexScope
 from tensorprog.derive.closed_forms import ClosedForms
 from tensorprog.derive.entries import LimitEquation, MatrixState, Trace, TracedProduct
 from tensorprog.derive.matrices import Base, initial
-from tensorprog.derive.symbols import Atom, Dot, Hat, Prod, Rest, Z, matrix_label
+from tensorprog.derive.symbols import Atom, Dot, GaussianPart, Prod, Rest, Z, matrix_label
 from tensorprog.diagnostics import Diagnostic, ProgramError
 from tensorprog.ensembles import Ensemble, ensemble_of
 from tensorprog.ir.program import Initial, MatrixType, Program
@@ -58,7 +58,7 @@ class HatSite:
 
     @property
     def hat(self) -> Expr:
-        return Hat(self.label, S(int(self.transposed)), self.arg)
+        return GaussianPart(self.label, S(int(self.transposed)), self.arg)
 
     @property
     def dot(self) -> Expr:
@@ -82,8 +82,8 @@ class LimitSystem:
     open_states: tuple[str, ...] = ()
     functions: list[LimitEquation] = field(default_factory=list)
     matrices: list[LimitEquation] = field(default_factory=list)
-    _defined: dict[Expr, list] = field(default_factory=dict)
-    _sites: dict[Expr, object] = field(default_factory=dict)
+    _defined: dict[Expr, list[tuple[int, dict[Expr, Expr], bool]]] = field(default_factory=dict)
+    _sites: dict[Expr, tuple[HatSite, dict[Expr, Expr]] | None] = field(default_factory=dict)
 
     def definitions(self, atom: Expr) -> Iterator[tuple[LimitEquation, dict[Expr, Expr], bool]]:
         """The equations that may define a variable, with the loops' values, and whether that is certain."""
@@ -105,6 +105,7 @@ class LimitSystem:
 
     def _outside(self, equation: LimitEquation, atom: Expr, mapping: dict[Expr, Expr]) -> bool:
         """Whether the equation cannot be about the variable, by the ranges of indices."""
+        # An equation for a fixed index, as that of `v[0]`, is not about `v[t + 1]` with t >= 0.
         fixed = (pair for pair in zip(equation.left.args, atom.args, strict=True) if pair[0].is_Integer)
         if any(self.scope.inside(left, *self.scope.bounds(asked)) is False for left, asked in fixed):
             return True
@@ -119,7 +120,7 @@ class LimitSystem:
 
     def _matching_sites(self, atom: Expr) -> Iterator[tuple[HatSite, dict[Expr, Expr]]]:
         for site in self.hats:
-            own = {Hat: site.hat, Dot: site.dot, Rest: site.rest}[atom.func]
+            own = {GaussianPart: site.hat, Dot: site.dot, Rest: site.rest}[atom.func]
             found = match_all(own, atom, set(site.symbols))
             if found is not None and found[1]:
                 yield site, found[0]
@@ -145,6 +146,7 @@ def build_system(laws: DeclaredLaws, trace: Trace) -> LimitSystem:
 
 def _used(functions: list[LimitEquation], equations: list[LimitEquation], rules: list[LimitEquation]) -> list[LimitEquation]:
     """The functions of matrices that are named elsewhere: what others are made of is written into their definitions."""
+    # From the last one back: functions are made of earlier ones only.
     read: list[Expr] = [*(e.right for e in rules), *(p.args[0] for e in equations for p in e.right.atoms(Prod))]
     found: list[LimitEquation] = []
     for equation in reversed(functions):
@@ -159,6 +161,7 @@ def _matrix_rule(forms: ClosedForms, state: MatrixState) -> LimitEquation:
     """What a matrix is at the head of an iteration; where there is no closed form, what an iteration makes of it."""
     formal = tuple(Binder(s, *forms.scope.ranges[s]) for s in state.formal)
     loops = (*(Binder(s, *forms.scope.ranges[s]) for s in state.around), state.loop, *formal)
+    # Counting down, the head of iteration t has the index t + 1 (`carried.Head.head`).
     shift = 0 if state.forward else 1
     label = matrix_label(state.label, (*state.around, state.loop.symbol + shift, *state.formal))
     if state.label not in forms.open:
@@ -223,6 +226,7 @@ def _write_out(system: LimitSystem, forms: ClosedForms, site: TracedProduct) -> 
         return hat.hat + hat.dot
 
     right = matrix.product(site.arg, base, site.ratio)
+    # A product with an open state is its own name, and needs no equation.
     if right != site.left:
         system.equations.append(LimitEquation(site.left, right, site.loops, site.condition, "matmul"))
 
@@ -233,6 +237,7 @@ def _matrix_name(label: Expr) -> str:
 
 def _hat_site(system: LimitSystem, label: Expr, transposed: bool, site: TracedProduct) -> HatSite:
     made = HatSite(_matrix_name(label), label, transposed, site.arg, site.loops, site.condition, len(system.equations))
+    # The same product in two places is one Gaussian part.
     for other in system.hats:
         if other.hat == made.hat and other.loops == made.loops:
             return other
@@ -279,6 +284,7 @@ def match_index(pattern: Expr, query: Expr, variables: set[Expr], mapping: dict[
     pattern = pattern.xreplace(mapping)
     if pattern == query:
         return True
+    # `t + c` with one unknown t is solved for it; `t + s` or 2*t is equal or not by the values of indices.
     unknown = [v for v in variables if v not in mapping and pattern.has(v)]
     if len(unknown) == 1 and not (pattern - unknown[0]).has(unknown[0]):
         mapping[unknown[0]] = sympy.expand(query - (pattern - unknown[0]))

@@ -38,6 +38,7 @@ def _stem(name: str, trace: Trace, sites: list[TracedProduct], matrices: list[Ma
         return "d" + _without_numbers(trace.adjoints[name])
     forward = [s for s in sites if not s.transposed]
     rights = [term.factor.right for matrix in matrices for term in matrix.terms
+              # Of `W -= c*outer(g, x)`: the forward product with the argument x is what g is the adjoint of.
               if isinstance(term.factor, OuterSummand) and _is_named(term.factor.left, name)]
     found = [s for right in rights for s in forward if _is_recorded(s.arg, right, trace)]
     return "d" + _title((found or forward)[0].left) if found or len(forward) == 1 else "dh"
@@ -76,6 +77,7 @@ def _title(left: Expr) -> str:
     return str(left.args[0]) if isinstance(left, Z) else "h"
 
 
+# Sums of indices, numbers and index symbols become one mark in the text of the tree.
 def shape(expr: Expr) -> str:
     """The expression without its indices."""
     return re.sub(r"Symbol\('[^']*', integer=True\)|Integer\(-?\d+\)|Add\([^()]*\)", "_", sympy.srepr(expr))

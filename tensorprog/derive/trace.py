@@ -26,7 +26,7 @@ from tensorprog.derive.symbols import (
     Atom,
     Cases,
     E,
-    Inner,
+    InnerOfMatrices,
     NonlinearityBase,
     Prod,
     Z,
@@ -45,6 +45,7 @@ from tensorprog.ir.program import (
     For,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -86,6 +87,7 @@ def merge_starts(trace: Trace) -> Trace:
     for entry in trace.entries:
         if isinstance(entry, LimitEquation) and entry.kind == "start" and isinstance(entry.right, Z | sympy.Indexed) \
                 and entry.left.func is entry.right.func and (entry.left.args[0], *entry.left.args[2:]) == entry.right.args:
+            # By the number of indices as well: `v[k]` of a family is not `v[t, k]`, what a loop carries of it.
             first[str(entry.right.args[0]), len(entry.right.args)] = entry.left.args[1]
             trace.first_times[str(entry.right.args[0])] = entry.left.args[1]
 
@@ -101,6 +103,7 @@ def merge_starts(trace: Trace) -> Trace:
             entry.left, entry.arg, entry.matrix = change(entry.left), change(entry.arg), entry.matrix.mapped(change)
     for state in trace.states.values():
         state.step, state.start = state.step.mapped(change), state.start.mapped(change)
+    # `v[0] = v` has become `v[0] = v[0]`.
     trace.entries = [e for e in trace.entries if not (isinstance(e, LimitEquation) and e.left == e.right)]
     return trace
 
@@ -140,12 +143,12 @@ class Tracer:
                 self._write(cell, ArrayWrite(at, self.matrix(terms), isinstance(statement, MatAccum)))
             case Zero(cell=cell):
                 if cell not in self.named:
-                    self.cells[cell] = Array(lambda items, cell=cell: _zero(cell))
+                    self.cells[cell] = _zeros(cell)
             case For():
                 self.loop(statement)
             case If():
                 self.branches(statement)
-            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd() | GradDot():
                 raise AssertionError("gradients are written out before a program has formulas")
             case _:
                 assert_never(statement)
@@ -203,7 +206,7 @@ class Tracer:
 
     def load(self, cell: Cell, items: Items) -> Expr:
         if cell in self.named:
-            return self._left(cell, items, cell.type.width is not None)
+            return self._left(cell, items, cell.tensor.width is not None)
         return lookup(self.scope, self._array(cell), items)
 
     def _array(self, cell: Cell) -> Array:
@@ -214,18 +217,20 @@ class Tracer:
     def _undefined(self, cell: Cell, items: Items) -> Value:
         if isinstance(cell.type, MatrixType):
             return MatrixSum()
-        return self._left(cell, items, cell.type.width is not None)
+        return self._left(cell, items, cell.tensor.width is not None)
 
     def write(self, statement: Store | Accum) -> None:
         value = self.values[statement.value]
         items = full_items(statement.items, value.axes)
         if statement.cell not in self.named:
             binders = tuple(Binder(a, *self.scope.ranges[a]) for a in value.axes)
+            # What the forward pass records in one iteration the backward pass reads after the loop: its loops are
+            # solved for.
             if statement.cell in self.recorded:
                 binders = (*(b for b in self.loops if any(i.has(b.symbol) for i in items)), *binders)
             self._write(statement.cell, ArrayWrite(items, value.expr, isinstance(statement, Accum), binders))
             return
-        left = self._left(statement.cell, items, statement.cell.type.width is not None)
+        left = self._left(statement.cell, items, statement.cell.tensor.width is not None)
         if isinstance(statement, Store):
             self._define(statement.cell, items, left, value)
         else:
@@ -236,6 +241,7 @@ class Tracer:
 
     def _define(self, cell: Cell, items: Items, left: Expr, value: Tensor) -> None:
         """An element of a named family; an adjoint's reset to zero is not one."""
+        # An element of an adjoint begins as zero, and is what `_add` adds to it.
         if value.expr == left or (cell.role == "hidden" and value.expr == 0):
             return
         equation = LimitEquation(left, value.expr, self._axis_loops(value.axes), self.condition)
@@ -246,6 +252,8 @@ class Tracer:
         """An addition to an element of a named family, which joins its equation."""
         for (other, at), equation in self.pending.items():
             mapping = _renaming(equation, self._axis_loops(value.axes), at, items) if other is cell else None
+            # An adjoint collects from several statements; they are terms of one equation where their loops are the
+            # same.
             if mapping is not None:
                 extra = where(value.expr.xreplace(mapping), self.condition) if self.condition != equation.condition \
                     else value.expr.xreplace(mapping)
@@ -288,20 +296,22 @@ class Tracer:
     def inner(self, op: MatDot) -> Expr:
         """The inner product of two matrices: of sums of outer products, by averages of their vectors."""
         left, right = self.read(op.left), self.read(op.right)
+        # Initial matrices and functions are no sums of outer products: their inner product has a name only.
         if any(isinstance(t.factor, Base) for t in (*left.terms, *right.terms)):
-            return Inner(*(m.expression().xreplace(self.written) for m in (left, right)))
+            return InnerOfMatrices(*(m.expression().xreplace(self.written) for m in (left, right)))
         return sympy.Add(*(_inner(self.scope, a, b) for a in left.terms for b in right.terms))
 
     def product(self, var: Var, op: MatMul) -> Expr:
         items = tuple(map(to_integer, op.items))
         matrix = lookup(self.scope, self._array(op.matrix), items)
+        # Sites are told apart, and found again, by their arguments as they are written.
         arg = self.short(op.arg)
         label = _product_label(matrix, matrix_label(self.labels.cell(op.matrix), items))
         left: Expr = Prod(label, S(int(op.transposed)), arg)
         if var in self.given:
             cell, indices = self.given[var]
             left = self._left(cell, tuple(map(to_integer, indices)), True)
-        summed = op.matrix.type.rows if op.transposed else op.matrix.type.cols
+        summed = op.matrix.matrix.rows if op.transposed else op.matrix.matrix.cols
         self.emit(TracedProduct(left, matrix, op.transposed, arg, self.loops, self.laws.ratio(summed), self.condition))
         return left
 
@@ -331,6 +341,7 @@ class Tracer:
             sides.append(self.cells)
         self.cells, self.condition = before, outer
         for cell in _ordered(cells_written((*statement.then, *statement.orelse)), (statement,)):
+            # A record belongs to one statement, and so to one of the blocks.
             if cell in self.recorded:
                 self.cells[cell] = next(side[cell] for side in sides if side.get(cell) is not before.get(cell))
             elif cell not in self.named:
@@ -390,11 +401,15 @@ def _zero(cell: Cell) -> Value:
     return MatrixSum() if isinstance(cell.type, MatrixType) else S.Zero
 
 
+def _zeros(cell: Cell) -> Array:
+    return Array(lambda items: _zero(cell))
+
+
 def _initial_array(initial_: Initial, labels: Labels) -> Array:
     cell = initial_.cell
     label = labels.cell(cell)
     if initial_.law.name == "zero" or (initial_.law.name == "constant" and initial_.law.args[0].leaf == 0):
-        return Array(lambda items: _zero(cell))
+        return _zeros(cell)
     if isinstance(cell.type, MatrixType):
         return Array(lambda items: initial(matrix_label(label, items)))
     if cell.type.width is None:
@@ -425,6 +440,7 @@ def _inner(scope: IndexScope, left: MatrixSummand, right: MatrixSummand) -> Expr
         assert isinstance(term.factor, OuterSummand)
         pair = (term.factor.left, term.factor.right)
         sides.append((term.coefficient, *(reversed(pair) if term.transposed else pair), term.binders))
+    # outer(u, x) . outer(v, y) = <u, v> <x, y>, an average over each width.
     (a, u, x, first), (b, v, y, second) = sides
     value = a * b * expectation(u * v) * expectation(x * y)
     for binder in reversed((*first, *second)):

@@ -5,10 +5,11 @@ from tensorprog.diagnostics.report import (
     Note,
     ProgramError,
     Reporter,
+    Severity,
     Source,
     Span,
     near_miss,
     render,
 )
 
-__all__ = ["Diagnostic", "Note", "ProgramError", "Reporter", "Source", "Span", "near_miss", "render"]
+__all__ = ["Diagnostic", "Note", "ProgramError", "Reporter", "Severity", "Source", "Span", "near_miss", "render"]

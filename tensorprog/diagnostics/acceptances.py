@@ -43,9 +43,10 @@ def _found(text: str) -> Iterator[Acceptance]:
             first = number
         depth += sum(map(code.count, "([")) - sum(map(code.count, ")]"))
         match = _ACCEPT.match("#" + comment)
-        for word in re.finditer(r"TP\d{3}", match[1]) if match and code.strip() else ():
-            column = len(code) + match.start(1) + word.start() + 1
-            held.append((word[0], Span(number, column, number, column + len(word[0]))))
+        if match and code.strip():
+            for word in re.finditer(r"TP\d{3}", match[1]):
+                column = len(code) + match.start(1) + word.start() + 1
+                held.append((word[0], Span(number, column, number, column + len(word[0]))))
         if depth <= 0:
             yield from (Acceptance(word, first, number, span) for word, span in held)
             held = []

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    CATALOG: dict[str, CatalogEntry]
 
 STAGES = ("syntax", "check", "limit", "data", "results", "torch")
 

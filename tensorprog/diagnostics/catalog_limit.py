@@ -62,14 +62,6 @@ _GRADIENTS = {
         "mean zero, is `moment(x*y)`.",
         "f = moment(tanh(v))\noutput cov(f, f)",
         "x = tanh(W @ v)\nvector r : [n] ~ normal(0, 1)\nf = dot(r, x) / sqrt(n)\noutput cov(f, f)"),
-    "TP429": CatalogEntry(
-        "a second gradient through a polar factor",
-        "Gradients go through all functions of matrices, and again through what they are. Only the gradient through `polar` "
-        "is not differentiated once more. Newton-Schulz steps, which approximate it, have all gradients.",
-        "u = 2*v\nQ = polar(outer(u, tanh(u)))\nf = moment(v * (Q @ v))\ng = n*grad(f, u)\ns = moment(g*g)\n"
-        "output n*moment(grad(s, u)*v)",
-        "u = 2*v\nM = outer(u, tanh(u))\nZ = M / norm(M)\nfor k in range(5):\n    Z = 1.5*Z - 0.5*Z @ Z.T @ Z\n"
-        "f = moment(v * (Z @ v))\ng = n*grad(f, u)\ns = moment(g*g)\noutput n*moment(grad(s, u)*v)"),
     "TP428": CatalogEntry(
         "a gradient through an array of varying length that changes",
         "A gradient needs the values of the forward pass again. An array whose length differs from iteration to "
@@ -120,12 +112,10 @@ _POWERS = {
     "TP506": CatalogEntry(
         "leading terms that cancel",
         "The leading terms of a sum cancel exactly, and what is left is of lower order. It is followed where the program has "
-        "a series in powers of n, but not in one with gradients through polar factors. Written without the terms that "
-        "cancel, the same value has a limit.",
-        "x = v + W @ v / sqrt(n)\nd_x = x - v\nA = outer(v, v) / n\ns = dot(polar(A), A)\nz = d_x * grad(s, v)\n"
-        "output moment(z*z)",
-        "d_x = W @ v / sqrt(n)\nA = outer(v, v) / n\ns = dot(polar(A), A)\nz = n**(3/2) * d_x * grad(s, v)\n"
-        "output moment(z*z)"),
+        "a series in powers of n, but not where it is raised to a power that the program computes. Written without the terms "
+        "that cancel, the same value has a limit.",
+        "c = moment(v*v)\nx = v + W @ v / sqrt(n)\noutput moment(abs(x - v)**c)",
+        "c = moment(v*v)\nd_x = W @ v\noutput moment(abs(d_x)**c)"),
     "TP507": CatalogEntry(
         "identically zero (warning)",
         "The terms of the sum cancel at every width.",
@@ -170,8 +160,9 @@ _POWERS = {
         "The limit keeps leading terms. Where these are 0 in every coordinate and meet the jump of `sign`, of `step` "
         "or of the derivative of `relu`, the value at finite width depends on what was dropped (TP III, Appendix E). "
         "So it does where a scalar tends to a jump, as the output of a network at initialization tends to 0, or to the "
-        "kink of `abs`, `relu` or `max` and a gradient is taken, or where the denominator of a quotient tends to 0: in "
-        "each network the fluctuation, of order 1/sqrt(n), decides. A run finds these, says where, and shows `no "
+        "kink of `abs`, `relu` or `max` and a gradient is taken, or where the denominator of a quotient tends to 0, or where "
+        "a vector vanishes as a difference, as u - moment(u*u)*u does: in each network the fluctuation, "
+        "of order 1/sqrt(n), decides. A run finds these, says where, and shows `no "
         "limit` instead of a number; an accuracy at initialization is the most frequent case.",
         "vector z : [n] ~ constant(1)\noutput moment(step(z - 1 + v/sqrt(n)))",
         "output moment(step(v/sqrt(n)))"),
@@ -197,15 +188,6 @@ _POWERS = {
         "initialization, and what training by gradients makes of it, do have limits.",
         "output sqrt(n) * moment(v * step(w[0] + v/sqrt(n))) as flips",
         "output dot(v, tanh(w[0])) / sqrt(n) as f"),
-    "TP519": CatalogEntry(
-        "a series of a function of a matrix",
-        "Outputs of the kernel regime are not leading terms: they need the next terms of the series in powers of n. For functions "
-        "of gradients with respect to matrices, as SignSGD, Adam and Muon take them, the largest terms are known, which an update "
-        "needs; for gradients through polar factors they are not. In the maximal update parametrization all outputs are "
-        "leading terms.",
-        "f = dot(v, tanh(W @ v)) / sqrt(n)\nG = grad(f, W)\ns = dot(polar(G), G)\nW -= eta * grad(s, W)\n"
-        "output dot(v, tanh(W @ v)) / sqrt(n) as g",
-        "f = dot(v, tanh(W @ v)) / sqrt(n)\nG = grad(f, W)\nW -= eta/sqrt(n) * polar(G)\noutput dot(v, tanh(W @ v)) / sqrt(n) as g"),
     "TP520": CatalogEntry(
         "a random number whose law is random",
         "Readouts at initialization are Gaussian numbers, with covariances that are averages. Here these averages depend "
@@ -217,7 +199,8 @@ _POWERS = {
     "TP521": CatalogEntry(
         "samples whose law is random",
         "`output sample(...)` gives draws of the limit variables of a vector's coordinates, of one law for all networks. Where a "
-        "program declares random arrays without a width, every network has a law of its own.",
+        "program declares random arrays without a width, or where they depend on outputs that are random at initialization, every "
+        "network has a law of its own.",
         "matrix A : [P, d] ~ normal(0, 1)\nx = tanh(A[0, 0] * v)\noutput sample(x) as neurons",
         "input A : [P, d]\nx = tanh(A[0, 0] * v)\noutput sample(x) as neurons"),
     "TP514": CatalogEntry(

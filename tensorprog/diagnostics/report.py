@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from tensorprog.diagnostics.acceptances import Acceptance
@@ -52,6 +52,9 @@ class Note:
     span: Span | None = None
 
 
+Severity: TypeAlias = Literal["error", "warning"]
+
+
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One thing to tell the user. `span` is None when it is not about a place in the program (data, options)."""
@@ -61,7 +64,7 @@ class Diagnostic:
     span: Span | None = None
     notes: tuple[Note, ...] = ()
     help: str | None = None
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
 
 
 class ProgramError(Exception):

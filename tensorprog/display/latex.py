@@ -62,7 +62,7 @@ class FormulaPrinter(LatexPrinter):
     def _print_Prod(self, expr: Any) -> str:
         return self._product(expr) if self.label else f"Z^{{{self._product(expr)}}}"
 
-    def _print_Hat(self, expr: Any) -> str:
+    def _print_GaussianPart(self, expr: Any) -> str:
         return rf"\hat{{Z}}^{{{self._product(expr)}}}"
 
     def _print_Dot(self, expr: Any) -> str:
@@ -90,7 +90,7 @@ class FormulaPrinter(LatexPrinter):
         left, right = (FormulaPrinter(label=True)._print(a) for a in expr.args)
         return rf"\left({left} \otimes {right}\right)^{{{exp}}}" if exp else rf"{left} \otimes {right}"
 
-    def _print_Inner(self, expr: Any, exp: str | None = None) -> str:
+    def _print_InnerOfMatrices(self, expr: Any, exp: str | None = None) -> str:
         left, right = map(self._print, expr.args)
         inner = rf"\left\langle {left}, {right} \right\rangle"
         return rf"{inner}^{{{exp}}}" if exp else inner

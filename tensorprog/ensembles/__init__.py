@@ -5,6 +5,7 @@ the package, one call of `tensorprog.register`."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from tensorprog.ensembles.ensemble import Ensemble
 from tensorprog.ensembles.iid import NORMAL, RADEMACHER, SPARSE_NORMAL, UNIFORM
@@ -17,7 +18,14 @@ ENSEMBLES: dict[str, Ensemble] = {
     e.name: e for e in (NORMAL, UNIFORM, RADEMACHER, SPARSE_NORMAL, ORTHOGONAL, SYMMETRIC_NORMAL)}
 
 
-def spread_of(law: Law) -> Mapping[int, int]:
+class NamedLaw(Protocol):
+    """A law by its name: of the typed program, or of the syntax tree."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def spread_of(law: NamedLaw) -> Mapping[int, int]:
     """The arguments of a law that scale with the spread of what is drawn, and their powers; nothing: it has no scale."""
     return LAWS[law.name].spread if law.name in LAWS else ENSEMBLES[law.name].spread if law.name in ENSEMBLES else {}
 

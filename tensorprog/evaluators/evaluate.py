@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from tensorprog.evaluators import covariance, numbers, particles, span
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Evaluated, require
 from tensorprog.evaluators.evaluator import Task
+from tensorprog.evaluators.options import RunOptions
 from tensorprog.evaluators.plan import averages_of, plan_of
 from tensorprog.evaluators.table import EVALUATORS, in_order
 
 
 def evaluate(analysis: Analysis, env: Mapping[str, Any], method: str, source: Source,
-             **options: Any) -> Evaluated:
+             **options: Unpack[RunOptions]) -> Evaluated:
     """Values, errors and the evaluator's name, by output.
 
     Args:
@@ -57,5 +58,6 @@ def _planned(analysis: Analysis, task: Task) -> Evaluated:
         wanted = tuple(n for n in share.names if n not in values) if share is not None else ()
         if share is not None and wanted:
             found = evaluator.run(analysis, replace(share, names=wanted), task)
+            # What more exact evaluators have found comes before what the later ones give.
             values, errors, methods = found[0] | values, found[1] | errors, found[2] | methods
     return {n: values[n] for n in names}, {n: errors[n] for n in names}, {n: methods[n] for n in names}

@@ -4,11 +4,27 @@ The names below are loaded when they are first used: emitted modules need the nu
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tensorprog.expectations.functions import from_primitive as from_primitive
+    from tensorprog.expectations.plan import NoRecipe as NoRecipe
+    from tensorprog.expectations.plan import Recipe as Recipe
+    from tensorprog.expectations.plan import plan_expectation as plan_expectation
+    from tensorprog.expectations.table import K11 as K11
+    from tensorprog.expectations.table import K12 as K12
+    from tensorprog.expectations.table import K22 as K22
+    from tensorprog.expectations.table import TableRow as TableRow
+    from tensorprog.expectations.table import U as U
+    from tensorprog.expectations.table import V as V
+    from tensorprog.expectations.table import register as register
+    from tensorprog.expectations.table import rows as rows
+    from tensorprog.expectations.table import unregister as unregister
 
 _HOMES = {
     "functions": ("from_primitive",),
     "plan": ("NoRecipe", "Recipe", "plan_expectation"),
-    "table": ("K11", "K12", "K22", "Row", "U", "V", "register", "rows", "unregister"),
+    "table": ("K11", "K12", "K22", "TableRow", "U", "V", "register", "rows", "unregister"),
 }
 
 __all__ = [name for names in _HOMES.values() for name in names]

@@ -8,6 +8,7 @@ origin).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import sympy
@@ -59,14 +60,19 @@ class FactorProduct:
     def merged(self, same: dict[int, tuple[int, Expr]]) -> tuple[Expr, FactorProduct]:
         """The product with y_i = c y_j put in for the powers, signs and deltas, and the factor that this takes out."""
         factor = S.One
-        entries: dict[str, list[Shifted]] = {"powers": [], "signs": [], "deltas": []}
-        for kind, kept in entries.items():
-            for i, m in getattr(self, kind):
+
+        def put(entries: tuple[Shifted, ...], taken: Callable[[Expr], Expr]) -> tuple[Shifted, ...]:
+            nonlocal factor
+            kept = []
+            for i, m in entries:
                 # y_i + m = c (y_j + m/c).
                 j, c = same.get(i, (i, S.One))
-                factor *= {"powers": c, "signs": sympy.sign(c), "deltas": 1 / abs(c)}[kind]
+                factor *= taken(c)
                 kept.append((j, m / c))
-        return factor, replace(self, **{kind: tuple(kept) for kind, kept in entries.items()})
+            return tuple(kept)
+
+        powers, signs = put(self.powers, lambda c: c), put(self.signs, sympy.sign)
+        return factor, replace(self, powers=powers, signs=signs, deltas=put(self.deltas, lambda c: 1 / abs(c)))
 
 
 @dataclass
@@ -105,7 +111,7 @@ class FamilyMeans:
             self.log.add(SYMMETRY)
             return S.Zero
         if product.exponent is not None:
-            return self._girsanov(product)
+            return self._girsanov(product, product.exponent)
         if product.deltas:
             jump = product.deltas[0]
             return self._at_jump(jump, replace(product, deltas=product.deltas[1:])) / self.family.sd[jump[0]]
@@ -115,12 +121,12 @@ class FamilyMeans:
         if product.powers:
             return self._stein(product)
         if product.wave is not None:
-            return self._wave(product)
+            return self._wave(product, *product.wave)
         return self._signs(product.signs)
 
-    def _girsanov(self, product: FactorProduct) -> Expr:
+    def _girsanov(self, product: FactorProduct, exponent: Shifted) -> Expr:
         self.log.add(GIRSANOV)
-        k, m = product.exponent
+        k, m = exponent
         cov = self.family.cov[k]
         # E[exp(y_k + m) F(y)] = exp(m + Var y_k / 2) E[F(y + Cov(y, y_k))].
         return sympy.exp(m) * growth(cov[k]) * self.value(replace(product, exponent=None).moved(cov))
@@ -169,8 +175,7 @@ class FamilyMeans:
         given, factor, product = self.given(k, -ratio(m, sd), product)
         return factor * density(m, sd) / sqrt(2 * pi) * given.value(product)
 
-    def _wave(self, product: FactorProduct) -> Expr:
-        kind, i, phase = product.wave
+    def _wave(self, product: FactorProduct, kind: str, i: int, phase: Expr) -> Expr:
         if any(self.family.cov[i][j] != 0 for j, _ in product.signs):
             raise NotClosed("a wave times a jump")
         wave = sympy.sin(phase) if kind == "sin" else sympy.cos(phase)

@@ -133,13 +133,13 @@ _SLOPES: dict[str, Callable[[Expr], Expr]] = {
 _OWN: dict[str, Callable[[Expr], Expr]] = {"relu": relu, "step": step}
 
 
-def unary(name: str) -> Callable[[Expr], Expr]:
+def unary(name: str) -> Callable[..., Expr]:
     """A primitive of one argument: SymPy's own function, or a class made of its record."""
     return _unary(NONLINEARITIES[name])
 
 
 @cache
-def _unary(record: Nonlinearity) -> Callable[[Expr], Expr]:
+def _unary(record: Nonlinearity) -> Callable[..., Expr]:
     known = _OWN.get(record.name) or record.sympy or (record.formula if record.kink else None)
     return known or type(record.name, (_OfRecord,), {"record": record, "__module__": __name__, "nargs": 1})
 
@@ -199,12 +199,12 @@ def with_slopes(expr: Expr) -> Expr:
     return expr.replace(lambda e: e.is_Mul and _complementary(e) is not None, _sigmoid_product)
 
 
-def _complement(expr: Expr, power: int, function: type) -> Expr | None:
+def _complement(expr: Expr, power: int, function: Callable[..., Expr]) -> Expr | None:
     """The argument x of 1 - function(x)**power."""
     if not (expr.is_Add and len(expr.args) == 2 and expr.args[0] == 1):
         return None
     base, exponent = (-expr.args[1]).as_base_exp()
-    return base.args[0] if isinstance(base, function) and exponent == power else None
+    return base.args[0] if base.func is function and exponent == power else None
 
 
 def _complementary(product: Expr) -> Expr | None:

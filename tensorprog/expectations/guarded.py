@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sympy
 from sympy import Expr, Function, S, asin, erf, exp, pi, sqrt
+from sympy.printing.latex import LatexPrinter
 
 
 class root(Function):
@@ -181,7 +182,7 @@ class normal_cdf_2(Function):
 
     nargs = 3
 
-    def _latex(self, printer, exp=None) -> str:
+    def _latex(self, printer: LatexPrinter, exp: str | None = None) -> str:
         return r"\Phi_2\left(" + ", ".join(map(printer._print, self.args)) + r"\right)" + (f"^{{{exp}}}" if exp else "")
 
 

@@ -70,7 +70,9 @@ def forms_of(expr: Expr, gaussians: frozenset[Symbol]) -> list[Affine]:
     found: dict[Affine, None] = {}
 
     def collect(part: Expr) -> Expr:
-        found[affine(part, gaussians)] = None
+        form = affine(part, gaussians)
+        assert form is not None, "`replaced` changes affine parts alone"
+        found[form] = None
         return part
 
     replaced(expr, gaussians, collect)

@@ -97,7 +97,8 @@ class FormSpan:
 
     def _reduce(self, form: Affine) -> tuple[dict[Symbol, Expr], dict[int, Expr]]:
         """What is left of a form after elimination, and the coefficients of what was taken away."""
-        rest, coefficients = dict(form.linear), {}
+        rest: dict[Symbol, Expr] = dict(form.linear)
+        coefficients: dict[int, Expr] = {}
         for pivot, row, combination in self._reduced:
             factor = rest.get(pivot, S.Zero)
             if factor == 0:
@@ -162,7 +163,9 @@ def _conditioned(held: list[Expr], rest: list[Expr], basis: GaussianBasis, log: 
 
     def at(part: Expr) -> Expr:
         form = affine(part, basis.gaussians)
-        return form.constant + Add(*(c * NATURAL[k] for k, c in span.coordinates(form).items()))
+        coordinates = None if form is None else span.coordinates(form)
+        assert form is not None and coordinates is not None, "the span holds every form of what is inside"
+        return form.constant + Add(*(c * NATURAL[k] for k, c in coordinates.items()))
 
     integrand = Mul(*(replaced(factor, basis.gaussians, at) for factor in (*held, *inside))) * smooth
     if integrand.has(DiracDelta):  # no sum of values finds it

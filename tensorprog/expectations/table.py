@@ -62,7 +62,7 @@ class TableRow:
 
 def shape_of(factors: tuple[Expr, ...]) -> tuple:
     """What equal products have in common whatever the arguments are: the functions and their powers."""
-    names = Counter()
+    names: Counter[tuple[str, str]] = Counter()
     for factor in factors:
         base, power = factor.as_base_exp() if not isinstance(factor, exp) else (factor, S.One)
         names[base.func.__name__, str(power)] += 1

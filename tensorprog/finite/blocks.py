@@ -7,12 +7,12 @@ sequential (`finite.blockable`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
-from tensorprog.finite.batched import WIDTH, Batched, dense, einsum, product
+from tensorprog.finite.batched import WIDTH, Batched, Label, dense, einsum, product
 from tensorprog.finite.functions import BINARY, apply_unary
 from tensorprog.finite.grids import Grids
 from tensorprog.finite.overlay import Overlay, form
@@ -25,6 +25,7 @@ from tensorprog.ir.program import (
     FromInt,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -52,6 +53,7 @@ from tensorprog.ir.program import (
 if TYPE_CHECKING:
     from tensorprog.finite.interpreter import Interpreter
 
+# 16 MB of float64 an array: enough rows for matrix products to run at full speed, little beside the matrices.
 MAX_ENTRIES = 1 << 21
 
 
@@ -90,6 +92,7 @@ class BlockRunner:
             yield iterations[start:start + length]
 
     def _run_iteration(self, loop: For) -> None:
+        # Both views: what was private to an iteration, and what a sequential iteration before this block has stored.
         for cell in self._host.renewed(loop):
             self._cells.clear(cell, self._grids.named(cell.home))
             self._storage.forget(cell)
@@ -121,7 +124,7 @@ class BlockRunner:
                 self.run_loop(statement)
             case If(condition, then, orelse):
                 self._run_body(then if self._indices.condition(condition) else orelse)
-            case MatStore() | GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+            case MatStore() | GradStmt() | KernelStmt() | GradRecord() | GradAdd() | GradDot():
                 raise AssertionError(f"`blockable` takes no {type(statement).__name__}")
             case _:
                 assert_never(statement)
@@ -137,6 +140,7 @@ class BlockRunner:
                 u, v = self._value(left), self._value(right)
                 factors = u.relabelled({WIDTH: "rows"}) + v.relabelled({WIDTH: "cols"}) + coef.factors
                 used = {*u.axes, *v.axes, *coef.axes}
+                # A loop that no factor depends on adds the same term in each of its iterations.
                 repeats = np.prod([size for axis, size in self._grids.sizes.items() if axis not in used])
                 return repeats * einsum(factors, ("rows", "cols"))
             case FunctionTerm():
@@ -166,12 +170,12 @@ class BlockRunner:
             case Elementwise(fn, (left, right)):
                 return self._binary(fn, self._value(left), self._value(right), rank, wide)
             case Moment(arg):
-                names = {i: i for i in range(rank)}
-                return _reduced(self._value(arg), names, rank, False).scaled(1 / self._host.widths[arg.type.width])
+                names: dict[Label, Label] = {i: i for i in range(rank)}
+                return _reduced(self._value(arg), names, rank, False).scaled(1 / self._host.widths[arg.type.of_width])
             case Contract():
                 return self._contract(op, rank, wide)
             case SumAxis(arg, axis):
-                names = {i: i - (i > axis) for i in range(rank + 1) if i != axis} | {WIDTH: WIDTH}
+                names = {WIDTH: WIDTH, **{i: i - (i > axis) for i in range(rank + 1) if i != axis}}
                 return _reduced(self._value(arg), names, rank, wide)
             case Expand(arg, axis, size):
                 return _expanded(self._value(arg), axis, self._indices.integer(size))
@@ -194,11 +198,13 @@ class BlockRunner:
         return dense(np.asarray(picked.array, dtype=float), picked.axes, picked.rank, False)
 
     def _unary(self, fn: str, order: int, x: Batched) -> Batched:
+        # A sign goes into one of the factors; every other function needs the product itself.
         if x.lazy and (fn, order) == ("neg", 0):
             return x.scaled(-1.0)
         return dense(apply_unary(fn, order, x.array), x.axes, x.rank, x.wide)
 
     def _binary(self, fn: str, left: Batched, right: Batched, rank: int, wide: bool) -> Batched:
+        # The reciprocal is taken of the smaller factor, and the product stays unformed.
         if fn == "div" and left.lazy:
             fn, right = "mul", dense(1.0 / right.array, right.axes, right.rank, right.wide)
         if fn == "mul" and (kept := product(left, right)) is not None:
@@ -208,16 +214,17 @@ class BlockRunner:
 
     def _contract(self, op: Contract, rank: int, wide: bool) -> Batched:
         """The einsum; a product without a sum is left as its factors."""
-        names: dict[str, int | str] = {letter: f"sum {letter}" for letter in op.left_axes + op.right_axes}
+        names: dict[str, Label] = {letter: f"sum {letter}" for letter in op.left_axes + op.right_axes}
         names |= {letter: i for i, letter in enumerate(op.out_axes)}
         left, right = self._value(op.left), self._value(op.right)
-        factors = (left.relabelled(dict(enumerate(names[x] for x in op.left_axes)) | {WIDTH: WIDTH})
-                   + right.relabelled(dict(enumerate(names[x] for x in op.right_axes)) | {WIDTH: WIDTH}))
+        factors = (left.relabelled({WIDTH: WIDTH, **{i: names[x] for i, x in enumerate(op.left_axes)}})
+                   + right.relabelled({WIDTH: WIDTH, **{i: names[x] for i, x in enumerate(op.right_axes)}}))
         result = Batched(factors, {*left.axes, *right.axes}, rank, wide)
+        # No summed letter, thus as many letters as axes of the result: an outer product, kept as its factors.
         return result if len(names) == rank else _formed(result)
 
 
-def _reduced(x: Batched, names: dict, rank: int, wide: bool) -> Batched:
+def _reduced(x: Batched, names: Mapping[Label, Label], rank: int, wide: bool) -> Batched:
     """The sum over the axes that `names` leaves out."""
     return _formed(Batched(x.relabelled(names), x.axes, rank, wide))
 

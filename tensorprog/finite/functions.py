@@ -22,18 +22,19 @@ BINARY = {
 }
 
 
-def apply_unary(fn: str, order: int, x):
+def apply_unary(fn: str, order: int, x: np.ndarray) -> np.ndarray:
     """The `order`-th derivative of the primitive `fn` at `x`; the shape of `x`."""
     if order == 0:
         return _form(fn)(x)
     return np.broadcast_to(_evaluate(derivative(fn, order), x), np.shape(x))
 
 
-def _evaluate(expr: Expr, x):
+def _evaluate(expr: Expr, x: np.ndarray) -> np.ndarray:
     if expr.fn == "x":
         return x
     if expr.fn == "num":
-        return np.float64(expr.value)
+        # Not a Python number: 1/0 is to be inf, as the arrays have it, and not an exception.
+        return np.asarray(expr.value, dtype=np.float64)
     args = [_evaluate(a, x) for a in expr.args]
     return BINARY[expr.fn](*args) if len(args) == 2 else _form(expr.fn)(*args)
 

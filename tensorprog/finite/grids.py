@@ -14,15 +14,15 @@ from tensorprog.ir.program import Cell, Item, Range, TensorType
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class LoopIndex:
     """An index that depends on loops of the block: int array over `axes`."""
 
     array: np.ndarray
     axes: tuple[Axis, ...]
 
 
-Index = int | Grid | slice
-Key = int | Grid | range
+Index = int | LoopIndex | slice
+Key = int | LoopIndex | range
 
 
 class Grids:
@@ -52,18 +52,19 @@ class Grids:
 
     # --- evaluation ---
 
-    def index(self, expr: IntExpr) -> int | Grid:
+    def index(self, expr: IntExpr) -> int | LoopIndex:
         """The value of an integer expression in all iterations."""
         axes = tuple(sorted(self.named(loop_names(expr))))
+        # `Indices` evaluates with the loop variables bound to arrays, each along an axis of its own.
         for at, (_, name) in enumerate(axes):
             self.indices.values[name] = along(self._positions[name], at, len(axes))
         value = self.indices.integer(expr)
-        return Grid(np.broadcast_to(value, self.lengths(axes)), axes) if axes else value
+        return LoopIndex(np.broadcast_to(value, self.lengths(axes)), axes) if axes else value
 
     def number(self, expr: IntExpr) -> Batched:
         """The value of an integer expression as a scalar."""
         index = self.index(expr)
-        if isinstance(index, Grid):
+        if isinstance(index, LoopIndex):
             return dense(index.array.astype(float), index.axes, 0, False)
         return dense(np.float64(index), (), 0, False)
 
@@ -75,7 +76,10 @@ class Grids:
         if isinstance(item, Range):
             return self.indices.slice(item, size, name)
         index = self.index(item)
-        self.indices.checked(index.array if isinstance(index, Grid) else index, size, name)
+        if isinstance(index, LoopIndex):
+            self.indices.checked(index.array, size, name)
+        else:
+            self.indices.checked(index, size, name)
         return index
 
     def keys(self, cell: Cell, items: tuple[Item, ...], kind: TensorType) -> list[Key]:
@@ -88,7 +92,7 @@ class Grids:
         """The lengths of batch axes."""
         return tuple(self.sizes[a] for a in axes)
 
-    def spread(self, index: Grid, axes: tuple[Axis, ...]) -> np.ndarray:
+    def spread(self, index: LoopIndex, axes: tuple[Axis, ...]) -> np.ndarray:
         """A grid as an array over more axes, of length 1 where it does not depend on one."""
         return index.array.reshape([self.sizes[a] if a in index.axes else 1 for a in axes])
 
@@ -96,7 +100,7 @@ class Grids:
         """The indices in each iteration of `axes`, in C order."""
         lengths = self.lengths(axes)
         count = int(np.prod(lengths))
-        columns = [np.broadcast_to(self.spread(i, axes), lengths).ravel().tolist() if isinstance(i, Grid)
+        columns = [np.broadcast_to(self.spread(i, axes), lengths).ravel().tolist() if isinstance(i, LoopIndex)
                    else [i] * count for i in indices]
         return list(zip(*columns)) if columns else [()] * count
 
@@ -112,8 +116,10 @@ class Grids:
         """x[index] on the finite axes."""
         rank = x.rank - sum(not isinstance(i, slice) for i in index)
         axes = tuple(sorted({*x.axes, *grid_axes(index)}))
+        # Basic indexing gives a view, advanced indexing a copy.
         if not grid_axes(index):
-            return dense(x.array[(slice(None),) * len(x.axes) + index], x.axes, rank, x.wide)
+            plain = tuple(i for i in index if not isinstance(i, LoopIndex))
+            return dense(x.array[(slice(None),) * len(x.axes) + plain], x.axes, rank, x.wide)
         shape = np.shape(x.array)[len(x.axes):]
         return dense(x.array[self._advanced(x.axes, index, axes, shape)], axes, rank, x.wide)
 
@@ -135,8 +141,9 @@ class Grids:
         for i, size in zip(index, shape):
             if isinstance(i, slice):
                 arrays.append(along(np.arange(*i.indices(size)), at, total))
+                # Slices become index arrays, too: mixed with them, NumPy would move the advanced axes to the front.
                 at += 1
-            elif isinstance(i, Grid):
+            elif isinstance(i, LoopIndex):
                 grid = self.spread(i, axes)
                 arrays.append(grid.reshape(grid.shape + (1,) * slices))
             else:
@@ -146,7 +153,7 @@ class Grids:
 
 def grid_axes(indices: Iterable[Index | Key]) -> tuple[Axis, ...]:
     """The batch axes that indices depend on."""
-    return tuple(sorted({a for i in indices if isinstance(i, Grid) for a in i.axes}))
+    return tuple(sorted({a for i in indices if isinstance(i, LoopIndex) for a in i.axes}))
 
 
 def along(array: np.ndarray, axis: int, ndim: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import product
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -37,10 +37,12 @@ def each_key(keys: Iterable[int | range]) -> product:
 
 
 class Indices:
-    """Evaluates integer expressions. `values` holds the bound names and the current value of each open loop."""
+    """Evaluates integer expressions, to integers, or to arrays of them where loops stand for all their iterations (`Grids`):
+    the same code does both. `values` holds the bound names and the current value of each open loop."""
 
     def __init__(self, env: Mapping[str, object], source: Source):
-        self.values = {name: int(value) if isinstance(value, np.integer) else value for name, value in env.items()}
+        # Integers of NumPy would wrap around at 64 bits; those of Python do not.
+        self.values: dict[str, Any] = {name: int(value) if isinstance(value, np.integer) else value for name, value in env.items()}
         self.source = source
         self.span: Span | None = None
 
@@ -48,7 +50,7 @@ class Indices:
         """TP601 at the statement that is running."""
         return index_error(message, self.span, self.source)
 
-    def integer(self, expr: IntExpr):
+    def integer(self, expr: IntExpr) -> Any:
         """The value of an expression: an int, or an int array where a loop variable is bound to one."""
         match expr:
             case IntLit(value):
@@ -87,8 +89,9 @@ class Indices:
         return tuple(self.slice(item, size, name) if isinstance(item, Range)
                      else self.checked(self.integer(item), size, name) for item, size in zip(items, shape))
 
-    def checked(self, index, size: int, name: str):
+    def checked(self, index: Any, size: int, name: str) -> Any:
         """`index`, if it (or each entry of it) is in range."""
+        # NumPy takes negative indices from the end, and here they are errors, as in the language.
         low, high = (index, index) if isinstance(index, int) else (np.min(index), np.max(index))
         if low < 0 or high >= size:
             bad = low if low < 0 else high
@@ -117,16 +120,17 @@ class Indices:
         start = 0 if item.start is None else self.integer(item.start)
         return range(start, start + self.integer(size))
 
-    def _entry(self, name: str, index: tuple):
+    def _entry(self, name: str, index: tuple[Any, ...]) -> Any:
         array = self.values[name]
         for i, size in zip(index, array.shape):
             self.checked(i, size, name)
         entry = array[index]
         return int(entry) if np.ndim(entry) == 0 else entry.astype(int)
 
-    def _operate(self, op: str, left, right, expr: IntBin):
+    def _operate(self, op: str, left: Any, right: Any, expr: IntBin) -> Any:
         if op in ("//", "%") and np.any(np.equal(right, 0)) or op == "**" and np.any(np.less(right, 0)):
             raise self.error(f"`{int_text(expr)}` has no integer value")
+        # `min` and `max` of Python compare arrays as a whole.
         if isinstance(left, int) and isinstance(right, int) or op not in ("min", "max"):
             return OPERATIONS[op](left, right)
         return np.minimum(left, right) if op == "min" else np.maximum(left, right)

@@ -18,11 +18,11 @@ from tensorprog.finite.blockable import blockable
 from tensorprog.finite.blocks import BlockRunner
 from tensorprog.finite.indices import Indices, each_key
 from tensorprog.finite.initials import actual_widths, draw_initial, element_shape
-from tensorprog.finite.storage import Key, Storage, TapedStorage
+from tensorprog.finite.storage import Key, Storage, TapedStorage, Value
 from tensorprog.finite.tape import plain
 from tensorprog.ir.program import (
     POLAR,
-    POLAR_ADJOINT,
+    POLAR_DIFFERENTIAL,
     PRODUCT,
     Accum,
     Cell,
@@ -35,6 +35,7 @@ from tensorprog.ir.program import (
     FromInt,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -64,6 +65,7 @@ from tensorprog.ir.program import (
     WidthConst,
     Zero,
     cells_written,
+    single,
     walk,
 )
 
@@ -87,6 +89,7 @@ def simulate(program: Program, env: Mapping[str, object], *, width: int, seeds: 
     chosen = [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
     runs = []
     for done, seed in enumerate(chosen, 1):
+        # Diverging training is a result, inf or NaN, and no warning.
         with np.errstate(all="ignore"):
             runs.append(Interpreter(program, env, width, int(seed), blocks).run())
         if progress is not None:
@@ -109,7 +112,8 @@ class Interpreter:
         self.widths = actual_widths(program, env, n)
         taped = any(isinstance(s, GradStmt | KernelStmt) for s in walk(program.body))
         self.storage = self._storage(taped)
-        self.temporaries: dict[Var, object] = {}
+        self.temporaries: dict[Var, Value] = {}
+        # Statements compare by value; two equal loops in different places are told apart by identity.
         self._as_blocks = {id(s) for s in walk(program.body) if isinstance(s, For) and blocks and not taped
                            and blockable(s)}
         self._renewed: dict[str, list[Cell]] = defaultdict(list)
@@ -174,11 +178,12 @@ class Interpreter:
                 self.run_block(then if self.indices.condition(condition) else orelse)
             case KernelStmt():
                 pass  # A covariance over draws has no value in one network.
-            case GradRecord() | GradAdd():
+            case GradRecord() | GradAdd() | GradDot():
                 raise AssertionError(f"{type(statement).__name__} is in no network's program")
             case _:
                 assert_never(statement)
 
+    # A cell is new in each iteration of its home loop: its elements of the iteration before are gone.
     def _run_loop(self, loop: For) -> None:
         if self.as_block(loop):
             BlockRunner(self).run_loop(loop)
@@ -200,14 +205,15 @@ class Interpreter:
     def _write(self, cell: Cell, items: tuple[Item, ...], var: Var, *, add: bool) -> None:
         """cell[items] = value, or +=; the value's leading axes run along the family axes that `items` leave open."""
         keys, finite = self.indices.keys(cell, items, var.type), items[cell.rank:]
-        value = self._aligned(self.temporaries[var], var.type, cell.type)
+        value = self._aligned(self.temporaries[var], var.type, cell.tensor)
         opened = [size for size in keys if isinstance(size, range)]
         for where, key in zip(np.ndindex(*map(len, opened)), each_key(keys)):
             part = self.ops.pick(value, index=where) if where else value
             self._write_element(cell, key, finite, part, add)
 
-    def _write_element(self, cell: Cell, key: Key, finite: tuple[Item, ...], value, add: bool) -> None:
+    def _write_element(self, cell: Cell, key: Key, finite: tuple[Item, ...], value: Value, add: bool) -> None:
         if finite:
+            # `current` and not `borrow`: an accumulation may be the first that the element hears of.
             shape = np.shape(plain(self.storage.current(cell, key)))
             index = self.indices.subscript(finite, shape, cell.display or cell.name)
             (self.storage.add_at if add else self.storage.put_at)(cell, key, index, value)
@@ -216,13 +222,13 @@ class Interpreter:
         else:
             self.storage.put(cell, key, self._filled(value, self.storage.shape(cell)))
 
-    def _filled(self, value, shape: tuple[int, ...]):
+    def _filled(self, value: Value, shape: tuple[int, ...]) -> Value:
         """`value` broadcast to an element's shape."""
         return value if np.shape(plain(value)) == shape else self.ops.add(self.storage.zeros(shape), value)
 
     # --- values ---
 
-    def evaluate(self, op: Op, var: Var):
+    def evaluate(self, op: Op, var: Var) -> Value:
         """The value of an operation whose result is `var`."""
         values = self.temporaries
         match op:
@@ -244,8 +250,9 @@ class Interpreter:
             case Elementwise(fn, args):
                 return self.ops.binary(*(self._aligned(values[a], a.type, var.type) for a in args), fn=fn)
             case Moment(arg):
+                # The mean over the actual coordinates: `round(ratio * n)` of them, not `ratio * n`.
                 total = self.ops.sum_axis(values[arg], axis=np.ndim(plain(values[arg])) - 1)
-                return self.ops.mul(total, 1.0 / self.widths[arg.type.width])
+                return self.ops.mul(total, 1.0 / self.widths[arg.type.of_width])
             case Contract():
                 return self.ops.contract(values[op.left], values[op.right], axes=_contract_axes(op))
             case SumAxis(arg, axis):
@@ -270,7 +277,7 @@ class Interpreter:
             case _:
                 assert_never(op)
 
-    def _load(self, cell: Cell, items: tuple[Item, ...], var: Var):
+    def _load(self, cell: Cell, items: tuple[Item, ...], var: Var) -> Value:
         """A cell's element, or the elements along its open family axes, or a part of these."""
         keys, finite = self.indices.keys(cell, items, var.type), items[cell.rank:]
         opened = tuple(len(k) for k in keys if isinstance(k, range))
@@ -284,14 +291,14 @@ class Interpreter:
         index = self.indices.subscript(finite, shape, cell.display or cell.name)
         return self.ops.pick(value, index=(slice(None),) * len(opened) + index)
 
-    def _gather(self, cell: Cell, keys: list, opened: tuple[int, ...]):
+    def _gather(self, cell: Cell, keys: list, opened: tuple[int, ...]) -> Value:
         elements = [self.storage.read(cell, key) for key in each_key(keys)]
         shape = opened + self.storage.shape(cell)
         return self.ops.reshape(self.ops.stack(*elements), shape=shape) if elements else self.storage.zeros(shape)
 
     # --- matrices and gradients ---
 
-    def _matrix(self, cell: Cell, terms: tuple[Term, ...]):
+    def _matrix(self, cell: Cell, terms: tuple[Term, ...]) -> Value:
         """The linear combination of matrices and outer products that `cell` gets, [rows, cols]."""
         if not terms:
             return self.storage.zeros(self.storage.shape(cell))
@@ -300,7 +307,7 @@ class Interpreter:
             total = self.ops.add(total, self._term(term))
         return total
 
-    def _term(self, term: Term):
+    def _term(self, term: Term) -> Value:
         match term:
             case MatrixTerm(coef, cell, items, transposed):
                 m = self.storage.read(cell, self.indices.integers(items))
@@ -316,30 +323,32 @@ class Interpreter:
             case _:
                 assert_never(term)
 
-    def _function(self, fn: str, values: list, order: int):
+    def _function(self, fn: str, values: list, order: int) -> Value:
         """A function of matrices and numbers."""
         if fn == PRODUCT:
             return self.ops.matmul(self.ops.transpose(values[1]), values[0])
         if fn == POLAR:
             return self.ops.polar(*values)
-        if fn == POLAR_ADJOINT:
-            return self.ops.polar_adjoint(*values)
+        if fn == POLAR_DIFFERENTIAL:
+            return self.ops.polar_differential(*values)
         if len(values) == 1:
             return self.ops.unary(*values, fn=fn, order=order)
         return self.ops.binary(*values, fn=fn)
 
-    def _gradient(self, statement: GradStmt):
+    def _gradient(self, statement: GradStmt) -> Value:
         key = self.indices.integers(statement.wrt_items)
         return self._gradient_at(statement.scalar, statement.scalar_items, statement.wrt, key)
 
-    def _gradient_at(self, scalar: Cell, items: tuple[Item, ...], wrt: Cell, key: Key):
-        at = self.indices.integers(items)
+    def _gradient_at(self, scalar: Cell, items: tuple[Item, ...], wrt: Cell, key: Key) -> Value:
+        at = self.indices.integers(single(items))
+        assert isinstance(self.storage, TapedStorage), "a program with gradients runs on a tape"
         return self.storage.gradient(scalar, at[:scalar.rank], at[scalar.rank:], wrt, key)
 
-    def _tangent_kernel(self, statement: KernelStmt):
+    def _tangent_kernel(self, statement: KernelStmt) -> Value:
         total = np.float64(0.0)
         for variable in statement.wrt:
             given = self.indices.integers(variable.items)
+            # A family given without all its indices stands for all its elements, whose kernels add up.
             for key in [k for k in self.storage.elements(variable.cell) if k[:len(given)] == given]:
                 left = self._gradient_at(statement.left, statement.left_items, variable.cell, key)
                 right = self._gradient_at(statement.right, statement.right_items, variable.cell, key)
@@ -349,8 +358,9 @@ class Interpreter:
                 total = self.ops.add(total, terms)
         return total
 
-    def _aligned(self, value, kind: TensorType, target: TensorType):
+    def _aligned(self, value: Value, kind: TensorType, target: TensorType) -> Value:
         """`value` with its axes where broadcasting to `target` expects them."""
+        # A table without a width meets a vector: its last axis is finite, and NumPy would align it with the width.
         if kind.shape and target.width and not kind.width:
             return self.ops.expand(value, axis=-1, size=1)
         return value

@@ -50,6 +50,7 @@ class Overlay:
                 self._private[place] = Private(value, owners)
             else:
                 del self._private[place]
+                # After a loop its variables have the values of the last iteration, as in a sequential run.
                 self._storage.put(*place, value.array)
         self._new = {cell: owners - {axis} for cell, owners in self._new.items()}
 
@@ -58,14 +59,15 @@ class Overlay:
     def load(self, cell: Cell, items: tuple[Item, ...], kind: TensorType) -> Batched:
         """cell[items], of type `kind`."""
         keys = self._grids.keys(cell, items, kind)
-        if all(isinstance(k, int) for k in keys):
-            value = self._element(cell, tuple(keys))
+        closed = tuple(k for k in keys if isinstance(k, int))
+        if len(closed) == len(keys):
+            value = self._element(cell, closed)
         else:
             value = self._gather(cell, keys)
         finite = items[cell.rank:]
         if not finite:
             return value
-        opened = value.rank - len(cell.type.shape)
+        opened = value.rank - len(cell.tensor.shape)
         shape = np.shape(value.array)[len(value.axes) + opened:]
         index = self._grids.subscript(finite, shape, cell.display or cell.name)
         return self._grids.pick(value, (slice(None),) * opened + index)
@@ -73,7 +75,7 @@ class Overlay:
     def _element(self, cell: Cell, key: ElementKey) -> Batched:
         if (cell, key) in self._private:
             return self._private[cell, key].value
-        return dense(self._storage.read(cell, key), (), *form(cell.type))
+        return dense(self._storage.read(cell, key), (), *form(cell.tensor))
 
     def _gather(self, cell: Cell, keys: list[Key]) -> Batched:
         """Elements over the batch axes of `keys` and along its open axes."""
@@ -81,7 +83,7 @@ class Overlay:
         opened = tuple(len(k) for k in keys if isinstance(k, range))
         outer = self._grids.lengths(axes) + opened
         elements = [self._element(cell, key) for some in self._grids.tuples(keys, axes) for key in each_key(some)]
-        rank, wide = form(cell.type)
+        rank, wide = form(cell.tensor)
         if not elements:
             return dense(np.zeros(outer + self._storage.shape(cell)), axes, len(opened) + rank, wide)
         own = tuple(sorted({a for e in elements for a in e.axes}))
@@ -102,18 +104,20 @@ class Overlay:
         owners = self._owners(cell, keys, axes, add)
         if add:
             value = value.total({*axes, *owners}, self._grids.sizes)
-        if axes or finite or not all(isinstance(k, int) for k in keys):
+        closed = tuple(k for k in keys if isinstance(k, int))
+        if axes or finite or len(closed) < len(keys):
             self._scatter(cell, keys, finite, value, owners, add)
         else:
-            self._write_element(cell, tuple(keys), (), value, owners, add)
+            self._write_element(cell, closed, (), value, owners, add)
 
     def _finite_index(self, cell: Cell, items: tuple[Item, ...]) -> tuple:
         return self._grids.subscript(items, self._storage.shape(cell), cell.display or cell.name) if items else ()
 
     def _owners(self, cell: Cell, keys: list[Key], axes: tuple[Axis, ...], add: bool) -> frozenset[Axis]:
         """The loops each of whose iterations has its own copy of the elements that are written."""
+        # All elements that one statement writes have the same owners: `blockable` lets only consistent cells in.
         first = next((key for some in self._grids.tuples(keys, axes)[:1] for key in each_key(some)), None)
-        entry = self._private.get((cell, first))
+        entry = None if first is None else self._private.get((cell, first))
         before = entry.owners if entry else self._new.get(cell, frozenset()) - set(axes)
         return before if add else before | (frozenset(self._grids.sizes) - set(axes))
 
@@ -143,17 +147,17 @@ class Overlay:
 
     def _write_shared(self, cell: Cell, key: ElementKey, index: tuple, value: Batched, add: bool) -> None:
         if index:
-            rank, wide = form(cell.type)
+            rank, wide = form(cell.tensor)
             part = value.aligned((), rank - sum(isinstance(i, int) for i in index), wide)
             (self._storage.add_at if add else self._storage.put_at)(cell, key, index, part)
         elif add:
-            self._storage.add(cell, key, value.aligned((), *form(cell.type)))
+            self._storage.add(cell, key, value.aligned((), *form(cell.tensor)))
         else:
             self._storage.put(cell, key, self._filled(cell, value).array)
 
     def _filled(self, cell: Cell, value: Batched) -> Batched:
         """`value` with all axes of the cell's elements."""
-        rank, wide = form(cell.type)
+        rank, wide = form(cell.tensor)
         if (value.rank, value.wide) == (rank, wide):
             return value
         array = value.aligned(value.axes, rank, wide)
@@ -162,9 +166,11 @@ class Overlay:
 
     def _changed(self, cell: Cell, key: ElementKey, index: tuple, value: Batched, add: bool) -> Batched:
         """A private element after element[index] = value, or +=, in each iteration."""
+        # A private element that is accumulated first starts from what the sequential code has left.
         old = self._element(cell, key) if (cell, key) in self._private else dense(
-            self._storage.current(cell, key), (), *form(cell.type))
+            self._storage.current(cell, key), (), *form(cell.tensor))
         axes = tuple(sorted({*old.axes, *value.axes}))
+        # A copy: `full` is a read-only view where axes are broadcast.
         array = np.array(self._grids.full(old, axes))
         change = value.aligned(axes, old.rank - sum(isinstance(i, int) for i in index), old.wide)
         at = (slice(None),) * len(axes) + index

@@ -16,7 +16,7 @@ import numpy as np
 from tensorprog.finite import operations
 from tensorprog.finite.indices import Indices
 from tensorprog.finite.initials import element_shape
-from tensorprog.finite.tape import GradientTape, TapeNode, gradient, plain
+from tensorprog.finite.tape import GradientTape, TapeNode, Value, gradient, plain
 from tensorprog.ir.program import Cell, GradStmt, KernelStmt, Program, walk
 
 Key = tuple[int, ...]
@@ -28,7 +28,7 @@ class Storage:
     def __init__(self, indices: Indices, widths: Mapping[str, int]):
         self._indices = indices
         self._widths = widths
-        self._elements: dict[Cell, dict[Key, object]] = defaultdict(dict)
+        self._elements: dict[Cell, dict[Key, Value]] = defaultdict(dict)
         self._zeroed: set[Cell] = set()
         self._own: set[tuple[Cell, Key]] = set()
 
@@ -36,29 +36,31 @@ class Storage:
         """The array shape of one element."""
         return element_shape(cell.type, self._widths, self._indices.values)
 
-    def zeros(self, shape: tuple[int, ...]):
+    def zeros(self, shape: tuple[int, ...]) -> Value:
         """An element of zeros."""
         return np.zeros(shape)
 
-    def elements(self, cell: Cell) -> dict[Key, object]:
+    def elements(self, cell: Cell) -> dict[Key, Value]:
         """All elements that have a value."""
         return self._elements[cell]
 
-    def read(self, cell: Cell, key: Key):
+    def read(self, cell: Cell, key: Key) -> Value:
         """An element, which the caller may keep."""
+        # The caller may keep it: from now on additions make a new array.
         self._own.discard((cell, key))
         return self.borrow(cell, key)
 
-    def borrow(self, cell: Cell, key: Key):
+    def borrow(self, cell: Cell, key: Key) -> Value:
         """An element, which the caller only looks at."""
         value = self._elements[cell].get(key)
         if value is not None:
             return value
+        # A zeroed family has no extents of its own: every index from 0 on is zero.
         if cell not in self._zeroed or any(i < 0 for i in key):
             raise self._indices.error(self._missing(cell, key))
         return self.zeros(self.shape(cell))
 
-    def current(self, cell: Cell, key: Key):
+    def current(self, cell: Cell, key: Key) -> Value:
         """What an accumulation starts from: the element, or zero for a hidden cell's element without a value."""
         if cell.role == "hidden" and key not in self._elements[cell]:
             self._check(cell, key)
@@ -76,17 +78,17 @@ class Storage:
             self._own.discard((cell, key))
         self._zeroed.discard(cell)
 
-    def declare(self, cell: Cell, key: Key, value) -> None:
+    def declare(self, cell: Cell, key: Key, value: Value) -> None:
         """Give an element its first value."""
         self._own.discard((cell, key))
         self._elements[cell][key] = value
 
-    def put(self, cell: Cell, key: Key, value) -> None:
+    def put(self, cell: Cell, key: Key, value: Value) -> None:
         """Replace an element."""
         self._check(cell, key)
         self.declare(cell, key, value)
 
-    def add(self, cell: Cell, key: Key, value) -> None:
+    def add(self, cell: Cell, key: Key, value: Value) -> None:
         """Add to an element."""
         if (cell, key) in self._own:
             self._elements[cell][key] += value
@@ -94,11 +96,11 @@ class Storage:
             self._elements[cell][key] = self.current(cell, key) + value
             self._keep(cell, key)
 
-    def put_at(self, cell: Cell, key: Key, index: tuple, value) -> None:
+    def put_at(self, cell: Cell, key: Key, index: tuple, value: Value) -> None:
         """Replace a part of an element."""
         self._part(cell, key)[index] = value
 
-    def add_at(self, cell: Cell, key: Key, index: tuple, value) -> None:
+    def add_at(self, cell: Cell, key: Key, index: tuple, value: Value) -> None:
         """Add to a part of an element."""
         self._part(cell, key)[index] += value
 
@@ -110,6 +112,7 @@ class Storage:
         return self._elements[cell][key]
 
     def _keep(self, cell: Cell, key: Key) -> None:
+        # The sum of two numbers of NumPy is a scalar, which cannot be changed in place.
         if isinstance(self._elements[cell][key], np.ndarray):
             self._own.add((cell, key))
 
@@ -136,13 +139,13 @@ class WholeStorage(Storage):
 
     ops = operations
 
-    def add(self, cell: Cell, key: Key, value) -> None:
+    def add(self, cell: Cell, key: Key, value: Value) -> None:
         self.put(cell, key, self.ops.add(self.current(cell, key), value))
 
-    def put_at(self, cell: Cell, key: Key, index: tuple, value) -> None:
+    def put_at(self, cell: Cell, key: Key, index: tuple, value: Value) -> None:
         self.put(cell, key, self.ops.replace(self.current(cell, key), value, index=index))
 
-    def add_at(self, cell: Cell, key: Key, index: tuple, value) -> None:
+    def add_at(self, cell: Cell, key: Key, index: tuple, value: Value) -> None:
         old = self.current(cell, key)
         self.put(cell, key, self.ops.replace(old, self.ops.add(self.ops.pick(old, index=index), value), index=index))
 
@@ -164,7 +167,7 @@ class TapedStorage(WholeStorage):
         self._stored: dict[tuple[Cell, Key], int] = {}
         self._versions: dict[tuple[Cell, Key], list[tuple[int, weakref.ref[TapeNode]]]] = defaultdict(list)
 
-    def declare(self, cell: Cell, key: Key, value) -> None:
+    def declare(self, cell: Cell, key: Key, value: Value) -> None:
         if cell in self._wrt:
             value = self._tape.new_version(value, self._elements[cell].get(key))
             self._versions[cell, key].append((value.serial, weakref.ref(value)))
@@ -178,11 +181,12 @@ class TapedStorage(WholeStorage):
                 self._tape.retire(node)
         super().forget(cell)
 
-    def gradient(self, scalar: Cell, scalar_key: Key, index: tuple, wrt: Cell, wrt_key: Key):
+    def gradient(self, scalar: Cell, scalar_key: Key, index: tuple, wrt: Cell, wrt_key: Key) -> Value:
         """The gradient of `scalar[scalar_key][index]` with respect to `wrt[wrt_key]` as that stood at the time."""
         value = self.borrow(scalar, scalar_key)
         seed = operations.place(np.float64(1.0), index=index, shape=np.shape(plain(value)))
         version = self._version_at(wrt, wrt_key, self._stored[scalar, scalar_key])
+        # A version that has vanished has nothing that depends on it: the gradient is zero.
         found = None if version is None else gradient(value, seed, version, operations.add)
         return np.zeros(self.shape(wrt)) if found is None else found
 

@@ -15,6 +15,10 @@ import functools
 import heapq
 from collections.abc import Callable
 from itertools import count
+from typing import Any, TypeAlias
+
+#: What an element is depends on who runs the program: an array, a node of a tape, an array of another library.
+Value: TypeAlias = Any
 
 
 class TapeNode:
@@ -22,7 +26,7 @@ class TapeNode:
 
     __slots__ = ("__weakref__", "args", "serial", "static", "tape", "value", "versions", "vjp")
 
-    def __init__(self, tape: GradientTape, value, vjp: Callable | None, args: tuple, static: dict, versions: frozenset[int]):
+    def __init__(self, tape: GradientTape, value: Value, vjp: Callable | None, args: tuple, static: dict, versions: frozenset[int]):
         self.tape = tape
         self.value = value
         self.vjp = vjp
@@ -43,18 +47,19 @@ class GradientTape:
         """The next point in time."""
         return next(self._clock)
 
-    def record(self, value, vjp: Callable, args: tuple, static: dict):
+    def record(self, value: Value, vjp: Callable, args: tuple, static: dict) -> Value:
         """`value` as a node, or as it is when no gradient can be asked through it any more."""
         versions = self._versions(args)
         return TapeNode(self, value, vjp, args, static, versions) if versions else value
 
-    def new_version(self, value, old: TapeNode | None) -> TapeNode:
+    def new_version(self, value: Value, old: TapeNode | None) -> TapeNode:
         """The node that replaces the version `old` of a cell's element."""
         if old is not None:
             self.retire(old)
         inherited = self._versions((value,))
         args = (value,) if inherited else ()
         node = TapeNode(self, plain(value), _identity_vjp, args, {}, inherited)
+        # A version depends on itself, thus `_depends` holds at the end of the way back.
         node.versions = inherited | {node.serial}
         self._current.add(node.serial)
         return node
@@ -67,11 +72,11 @@ class GradientTape:
         return frozenset().union(*(a.versions for a in args if isinstance(a, TapeNode))) & self._current
 
 
-def _identity_vjp(_, g, out, value):
+def _identity_vjp(_: int, g: Value, out: Value, value: Value) -> Value:
     return g
 
 
-def plain(x):
+def plain(x: Value) -> Value:
     """The array of a value."""
     return x.value if isinstance(x, TapeNode) else x
 
@@ -84,7 +89,8 @@ def primitive(vjp: Callable) -> Callable:
 
     def decorate(forward: Callable) -> Callable:
         @functools.wraps(forward)
-        def operation(*args, **static):
+        def operation(*args: Value, **static: Value) -> Value:
+            # Any node will do: all nodes of a run share a tape.
             node = next((a for a in args if isinstance(a, TapeNode)), None)
             if node is None:
                 return forward(*args, **static)
@@ -96,7 +102,7 @@ def primitive(vjp: Callable) -> Callable:
     return decorate
 
 
-def gradient(value, seed, version: TapeNode, add: Callable):
+def gradient(value: Value, seed: Value, version: TapeNode, add: Callable) -> Value:
     """The gradient of the inner product of `value` and `seed` with respect to a version; None if it is not used.
 
     `add` is the taped addition of two cotangents. Nodes are visited from the latest to the earliest, thus each one
@@ -122,5 +128,5 @@ def gradient(value, seed, version: TapeNode, add: Callable):
                 heapq.heappush(queue, (-arg.serial, arg))
 
 
-def _depends(value, version: TapeNode) -> bool:
+def _depends(value: Value, version: TapeNode) -> bool:
     return isinstance(value, TapeNode) and version.serial in value.versions

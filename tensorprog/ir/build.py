@@ -109,7 +109,7 @@ class Builder:
         return self.let(WidthConst(width), hint=width)
 
     def load(self, cell: Cell, items: tuple = (), type: TensorType | None = None) -> Var:
-        return self.let(Load(cell, items), type or cell.type, cell.display)
+        return self.let(Load(cell, items), type or cell.tensor, cell.display)
 
     def elementwise(self, fn: str, *args: Var, order: int = 0) -> Var:
         """Raises TypeMismatch when shapes or widths differ."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import TYPE_CHECKING, Any, overload
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.functions import NONLINEARITIES
@@ -16,6 +17,7 @@ from tensorprog.ir.program import (
     Const,
     Elementwise,
     FromInt,
+    FunctionTerm,
     InputRef,
     Let,
     ParamRef,
@@ -26,10 +28,22 @@ from tensorprog.ir.program import (
     walk,
 )
 
+if TYPE_CHECKING:
+    from tensorprog.ir.entries import EntryBuilder, Operand
+
 Fetch = Callable[[Var], Var]
 
 
-def partial(builder: Builder, op: Elementwise, out: Var, position: int, fetch: Fetch = lambda var: var) -> Var | None:
+@overload
+def partial(builder: Builder, op: Elementwise, out: Var, position: int, fetch: Fetch = ...) -> Var | None: ...
+
+
+@overload
+def partial(builder: EntryBuilder, op: FunctionTerm, out: FunctionTerm, position: int,
+            fetch: Callable[[Operand | FunctionTerm], Operand]) -> Operand | None: ...
+
+
+def partial(builder: Any, op: Any, out: Any, position: int, fetch: Callable[[Any], Any] = lambda var: var) -> Any:
     """d op / d args[position] as a temporary; None when it vanishes identically.
 
     `fetch` turns a temporary of the forward pass into one that is visible here; it is asked only for what is needed.
@@ -141,7 +155,9 @@ def _tangent(builder: Builder, op: Elementwise, out: Var, tangents: dict[Var, Va
     total: Var | None = None
     for position, arg in enumerate(op.args):
         inner = tangents.get(arg)
-        outer = partial(builder, op, out, position) if inner is not None else None
+        if inner is None:
+            continue
+        outer = partial(builder, op, out, position)
         if outer is not None:
             term = builder.mul(outer, inner)
             total = term if total is None else builder.add(total, term)

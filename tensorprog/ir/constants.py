@@ -8,7 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from tensorprog.diagnostics import Diagnostic, ProgramError, Source
-from tensorprog.ir.integers import evaluate_int
+from tensorprog.ir.integers import Environment, evaluate_int
 from tensorprog.ir.program import ConstExpr, Program
 
 Scaled = tuple[float, Fraction]
@@ -26,7 +26,7 @@ class ConstantError(Exception):
         self.expr = expr
 
 
-def constant(program: Program, expr: ConstExpr, env: Mapping[str, object]) -> Scaled:
+def constant(program: Program, expr: ConstExpr, env: Environment) -> Scaled:
     """`expr` as coefficient and power of the base width n. `env` maps sizes, parameters and int inputs to values.
 
     Raises:
@@ -51,7 +51,7 @@ def at_width(scaled: Scaled, n: int) -> float:
     return coefficient * float(n) ** float(power)
 
 
-def width_ratio(program: Program, width: str, env: Mapping[str, object]) -> float:
+def width_ratio(program: Program, width: str, env: Environment) -> float:
     """The limit of (width / base width)."""
     declared = next(w for w in program.widths if w.name == width)
     if declared.ratio is None:
@@ -65,16 +65,17 @@ def _as_program_error(reason: str, expr: ConstExpr, source: Source) -> ProgramEr
     return ProgramError([Diagnostic("TP505", message, expr.span, help=help)], source)
 
 
-def _evaluate(program: Program, expr: ConstExpr, env: Mapping[str, object]) -> Scaled:
+def _evaluate(program: Program | None, expr: ConstExpr, env: Environment) -> Scaled:
     match expr.op:
         case "num":
-            return float(expr.leaf), Fraction(0)
+            return float(expr.number), Fraction(0)
         case "param":
-            return float(env[expr.leaf]), Fraction(0)
+            return float(env[expr.name]), Fraction(0)
         case "int":
-            return float(evaluate_int(expr.leaf, env)), Fraction(0)
+            return float(evaluate_int(expr.integer, env)), Fraction(0)
         case "width":
-            return width_ratio(program, expr.leaf, env), Fraction(1)
+            assert program is not None, "a width of no program"
+            return width_ratio(program, expr.name, env), Fraction(1)
     args = [_evaluate(program, a, env) for a in expr.args]
     match expr.op:
         case "neg":

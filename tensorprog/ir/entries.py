@@ -48,8 +48,9 @@ class EntryBuilder:
 
     def elementwise(self, fn: str, *args: Operand, order: int = 0) -> Operand:
         """A primitive (or its derivative) of every entry."""
-        if all(isinstance(a, Var) for a in args):
-            return self.builder.elementwise(fn, *args, order=order)
+        numbers = [a for a in args if isinstance(a, Var)]
+        if len(numbers) == len(args):
+            return self.builder.elementwise(fn, *numbers, order=order)
         return self.matrix(FunctionTerm(fn, args, order))
 
     def add(self, a: Operand, b: Operand) -> Operand:

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Any, Literal, TypeAlias, assert_never
+
+#: What names stand for: integers and numbers, and arrays for inputs. Which one it is tells the declaration of the name.
+Environment: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ def _power(base: int, exponent: int) -> int:
     return base**exponent
 
 
-OPERATIONS: dict[str, Callable[[int, int], int]] = {
+#: Of integers, or of arrays of them.
+OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
@@ -97,7 +101,7 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "max": max,
 }
 
-COMPARISONS: dict[str, Callable[[int, int], bool]] = {
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
     "<": lambda a, b: a < b,
@@ -308,7 +312,7 @@ def bool_text(expr: BoolExpr, name: Callable[[str], str] = str) -> str:
             assert_never(expr)
 
 
-def evaluate_int(expr: IntExpr, env: Mapping[str, object]):
+def evaluate_int(expr: IntExpr, env: Environment) -> int:
     """The value of an expression; `env` maps symbols to ints and input names to integer arrays (or index grids)."""
     match expr:
         case IntLit(value):
@@ -325,7 +329,7 @@ def evaluate_int(expr: IntExpr, env: Mapping[str, object]):
             assert_never(expr)
 
 
-def evaluate_bool(expr: BoolExpr, env: Mapping[str, object]) -> bool:
+def evaluate_bool(expr: BoolExpr, env: Environment) -> bool:
     """The truth of a condition under the same environment as `evaluate_int`."""
     match expr:
         case Comparison(op, left, right):

@@ -7,7 +7,7 @@ from __future__ import annotations
 from tensorprog.diagnostics import Note, Reporter
 from tensorprog.ir.program import (
     POLAR,
-    POLAR_ADJOINT,
+    POLAR_DIFFERENTIAL,
     PRODUCT,
     Cell,
     FunctionTerm,
@@ -67,7 +67,7 @@ def _refuse(function: str, statement: Statement, held: Cell, random: Cell, repor
         reporter.error("TP323", "a product of matrices that holds a random one is not a matrix of the language",
                        statement.span, notes=notes, help="apply it to a vector: `A @ (B @ x)`")
         return
-    kinds = {POLAR: "the polar factor", POLAR_ADJOINT: "the polar factor"}
+    kinds = {POLAR: "the polar factor", POLAR_DIFFERENTIAL: "the polar factor"}
     what = kinds.get(function, "an entrywise function")
     whose = f"`{held.display}`" if held.role != "hidden" else "this matrix"
     message = f"an inner product or norm of random matrices: {whose} holds one" if function == "dot" \

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 ZERO, EVEN, ODD, NEITHER = "zero", "even", "odd", "neither"
 
@@ -21,3 +21,13 @@ def of_product(parities: Iterable[str]) -> str:
     if NEITHER in parities:
         return NEITHER
     return ODD if parities.count(ODD) % 2 else EVEN
+
+
+def of_function(arguments: Sequence[str], own: str) -> str:
+    """The parity of a function of arguments of these parities, which is 'odd', 'even' or 'none' in its only one."""
+    if own == "odd":
+        return arguments[0]
+    # An even function of one odd argument keeps its value; of several, each would have to do so by itself.
+    if all(p in (EVEN, ZERO) for p in arguments) or list(arguments) == [ODD] and own == "even":
+        return EVEN
+    return NEITHER

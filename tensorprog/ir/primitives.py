@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
 
@@ -111,24 +111,30 @@ _OF_TWO: dict[str, Callable[[float, float], float]] = {
 _LARGEST = Fraction(sys.float_info.max)
 
 
-def exact(fn: str, values: list[Fraction | float]) -> Fraction | None:
-    """The exact value of a primitive on exact numbers; None where it has none, or one that is too large for a float."""
-    if any(not isinstance(v, Fraction) for v in values):
-        return None
-    value = _rational(fn, values)
+def exact(fn: str, values: Sequence[Fraction | float | None]) -> Fraction | None:
+    """The exact value of a primitive on exact numbers; None where it has none, or one that is too large for a float.
+    A value that is not known is None."""
+    exactly = _fractions(values)
+    value = None if exactly is None else _rational(fn, exactly)
     return None if value is None or abs(value) > _LARGEST else value
 
 
-def is_too_large(fn: str, values: list[Fraction | float]) -> bool:
+def is_too_large(fn: str, values: Sequence[Fraction | float | None]) -> bool:
     """Whether a primitive on exact numbers has a value that is too large for a float."""
-    if any(not isinstance(v, Fraction) for v in values):
+    exactly = _fractions(values)
+    if exactly is None:
         return False
     if fn == "pow":
-        base, exponent = values
+        base, exponent = exactly
         # By logarithms: the power itself may have too many digits to be computed.
         return base != 0 and exponent * _log(abs(base)) > _log(_LARGEST)
-    value = _rational(fn, values)
+    value = _rational(fn, exactly)
     return value is not None and abs(value) > _LARGEST
+
+
+def _fractions(values: Sequence[Fraction | float | None]) -> list[Fraction] | None:
+    exactly = [v for v in values if isinstance(v, Fraction)]
+    return exactly if len(exactly) == len(values) else None
 
 
 def _log(value: Fraction) -> float:

@@ -10,7 +10,8 @@
               | GradStmt(target, scalar, wrt)    target = d scalar / d wrt      (gone after `differentiate`)
               | KernelStmt(target, kind, left, right, wrt)  ntk or cov of two scalars     (the same)
               | GradRecord(target, scalar, wrt)  keep d scalar / d wrt for kernels        (from `kernels`; the same)
-              | GradAdd(cell, coef, scalar)      cell += coef * d scalar / d cell         (from `windows`; the same)
+              | GradAdd(cell, coef, scalar, wrt)  cell += coef * d scalar / d wrt          (from `windows`; the same)
+              | GradDot(target, scalar, wrt, cell)  target = <d scalar / d wrt, cell>      (from `windows`; the same)
               | For(var, start, stop, step, body) | If(condition, then, orelse)
     Term      = MatrixTerm(coef, cell, items, transposed) | OuterTerm(coef, left, right)
               | FunctionTerm(fn, args, order)
@@ -28,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import TypeAlias
 
 from tensorprog.diagnostics import Source, Span
 from tensorprog.ir.integers import BoolExpr, IntExpr
@@ -46,6 +48,12 @@ class TensorType:
     width: str | None = None
     shape: tuple[IntExpr, ...] = ()
     width_first: bool = field(default=False, compare=False)
+
+    @property
+    def of_width(self) -> str:
+        """The width's name, of vectors."""
+        assert self.width is not None, "a scalar has no width"
+        return self.width
 
 
 SCALAR = TensorType()
@@ -90,6 +98,18 @@ class Cell:
     role: str = "user"
     span: Span | None = None
     home: tuple[str, ...] = ()
+
+    @property
+    def tensor(self) -> TensorType:
+        """The type of an element, where the grammar of statements allows only tensors."""
+        assert isinstance(self.type, TensorType), f"{self.name} is a matrix"
+        return self.type
+
+    @property
+    def matrix(self) -> MatrixType:
+        """The type of an element, where the grammar of statements allows only matrices."""
+        assert isinstance(self.type, MatrixType), f"{self.name} is no matrix"
+        return self.type
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +298,7 @@ class MatrixTerm:
     @property
     def shape(self) -> tuple[str, str]:
         """The widths of its rows and columns."""
-        type = self.cell.type
+        type = self.cell.matrix
         return (type.cols, type.rows) if self.transposed else (type.rows, type.cols)
 
 
@@ -292,7 +312,7 @@ class OuterTerm:
 
 
 #: Functions of whole matrices, besides the coordinatewise primitives, which act on every entry.
-PRODUCT, POLAR, POLAR_ADJOINT = "product", "polar", "polar_adjoint"
+PRODUCT, POLAR, POLAR_DIFFERENTIAL = "product", "polar", "polar_differential"
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,9 +320,9 @@ class FunctionTerm:
     """fn(args), where every matrix among `args` is made by updates (a term without a factor).
 
     `fn` is a primitive of `ir.primitives` (or its `order`-th derivative), which acts on every entry and takes numbers as
-    well, or 'product' of two matrices, or 'polar', the orthogonal polar factor of one, or 'polar_adjoint', of a matrix and
-    of the adjoint of its polar factor. The checker gives every function
-    a hidden matrix of its own, as the only term of a `MatStore`.
+    well, or 'product' of two matrices, or 'polar', the orthogonal polar factor of one, or 'polar_differential', of a matrix and
+    of as many directions as the order of the differential (`runtime/polar.py`). The checker gives every function a hidden
+    matrix of its own, as the only term of a `MatStore`.
     """
 
     fn: str
@@ -316,7 +336,7 @@ class FunctionTerm:
 
     @property
     def entrywise(self) -> bool:
-        return self.fn not in (PRODUCT, POLAR, POLAR_ADJOINT)
+        return self.fn not in (PRODUCT, POLAR, POLAR_DIFFERENTIAL)
 
     @property
     def matrices(self) -> tuple[MatrixTerm, ...]:
@@ -407,13 +427,29 @@ class GradRecord:
 
 @dataclass(frozen=True, slots=True)
 class GradAdd:
-    """Add coef times the gradient of scalar[scalar_items] with respect to the whole family `cell`, as that stood when the
-    scalar was computed, to the family. Some kernel is of the scalar with respect to it, so that the gradient is kept."""
+    """Add coef times the gradient of scalar[scalar_items] with respect to the whole family `wrt`, as that stood when the
+    scalar was computed, to the family `cell`, which is that or another one of its form. Some kernel is of the scalar with respect
+    to it, so that the gradient is kept."""
 
     cell: Cell
     coef: Var
     scalar: Cell
     scalar_items: tuple[IntExpr, ...]
+    wrt: Cell
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GradDot:
+    """target = inner product of the gradient of scalar[scalar_items] with respect to the whole family `wrt`, as that stood when
+    the scalar was computed, with the family `cell`, which has the form of that. The gradient is kept as for `GradAdd`; `target` is
+    a fresh scalar cell of rank 0."""
+
+    target: Cell
+    scalar: Cell
+    scalar_items: tuple[IntExpr, ...]
+    wrt: Cell
+    cell: Cell
     span: Span | None = field(default=None, compare=False, kw_only=True)
 
 
@@ -440,7 +476,10 @@ class If:
     span: Span | None = field(default=None, compare=False, kw_only=True)
 
 
-Statement = Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | KernelStmt | GradRecord | GradAdd | For | If
+#: Statements that write an element.
+Assignment: TypeAlias = Store | Accum | MatStore | MatAccum
+Statement = (Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | KernelStmt | GradRecord | GradAdd
+             | GradDot | For | If)
 
 
 # --- declarations --------------------------------------------------------------------------------------------
@@ -457,6 +496,24 @@ class ConstExpr:
     args: tuple[ConstExpr, ...] = ()
     leaf: float | str | IntExpr | None = None
     span: Span | None = field(default=None, compare=False, kw_only=True)
+
+    @property
+    def number(self) -> float:
+        """What a `num` holds."""
+        assert isinstance(self.leaf, int | float), f"{self.op} is no number"
+        return self.leaf
+
+    @property
+    def name(self) -> str:
+        """What a `param` or a `width` holds."""
+        assert isinstance(self.leaf, str), f"{self.op} is no name"
+        return self.leaf
+
+    @property
+    def integer(self) -> IntExpr:
+        """What an `int` holds."""
+        assert self.leaf is not None and not isinstance(self.leaf, int | float | str), f"{self.op} is no integer"
+        return self.leaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -549,6 +606,11 @@ class Program:
         """The cells of outputs and samples, as they stand at the end of the program."""
         return frozenset(o.cell for o in self.outputs) | frozenset(c for s in self.samples for c in s.cells)
 
+    @property
+    def declared(self) -> tuple[Size | Param | Input, ...]:
+        """What data and settings give values: sizes, parameters and inputs."""
+        return (*self.sizes, *self.params, *self.inputs)
+
     def with_body(self, body: tuple[Statement, ...]) -> Program:
         return replace(self, body=body)
 
@@ -634,13 +696,20 @@ def integers(statement: Statement) -> Iterator[IntExpr]:
                 yield from (end for end in ends if end is not None)
 
 
+def single(items: tuple[Item, ...]) -> tuple[IntExpr, ...]:
+    """Items that are no slices, where there can be none."""
+    indices = tuple(item for item in items if not isinstance(item, Range))
+    assert len(indices) == len(items), "a slice of a single element"
+    return indices
+
+
 def written(statement: Statement) -> Cell | None:
     """The cell that a statement itself writes (not its nested blocks)."""
     match statement:
         case Store(cell=cell) | Accum(cell=cell) | MatStore(cell=cell) | MatAccum(cell=cell) | Zero(cell=cell) \
                 | GradAdd(cell=cell):
             return cell
-        case GradStmt(target=target) | KernelStmt(target=target) | GradRecord(target=target):
+        case GradStmt(target=target) | KernelStmt(target=target) | GradRecord(target=target) | GradDot(target=target):
             return target
         case _:
             return None
@@ -669,8 +738,8 @@ def cells_read(statement: Statement) -> tuple[Cell, ...]:
             return (scalar, wrt) if mask is None else (scalar, wrt, mask)
         case KernelStmt(left=left, right=right, wrt=wrt):
             return (left, right, *(v.cell for v in wrt))
-        case GradAdd(cell=cell, scalar=scalar):
-            return (scalar, cell)
+        case GradAdd(cell=cell, scalar=scalar, wrt=wrt) | GradDot(cell=cell, scalar=scalar, wrt=wrt):
+            return (scalar, wrt, cell)
         case _:
             return ()
 
@@ -691,8 +760,7 @@ def access_indices(statement: Statement, cell: Cell) -> list[tuple[Item, ...]]:
         case Let(op=MatDot()):
             return [m.items for m in matrices_read(statement) if m.cell is cell]
         case MatStore(cell=c, items=items) | MatAccum(cell=c, items=items):
-            found = [m.items for m in matrices_read(statement) if m.cell is cell]
-            return found + ([items] if c is cell else [])
+            return [*(m.items for m in matrices_read(statement) if m.cell is cell), *([items] if c is cell else [])]
         case _:
             return [()] if written(statement) is cell else []
 
@@ -712,9 +780,14 @@ def reads(statement: Statement) -> tuple[Var, ...]:
             return ()
 
 
+def uses(statement: Statement) -> tuple[Var | Cell, ...]:
+    """The temporaries and the cells whose values a statement itself uses (not its nested blocks)."""
+    return (*reads(statement), *cells_read(statement))
+
+
 def names_used(program: Program) -> set[str]:
     """The names of a program's sizes, parameters, inputs, cells, temporaries and loop variables."""
-    names = {d.name for d in (*program.sizes, *program.params, *program.inputs)}
+    names = {d.name for d in program.declared}
     names |= {i.cell.name for i in program.initials}
     for s in walk(program.body):
         if isinstance(s, Let | For):

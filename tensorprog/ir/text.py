@@ -20,6 +20,7 @@ from tensorprog.ir.program import (
     FromInt,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -48,6 +49,7 @@ from tensorprog.ir.program import (
     SumAxis,
     Term,
     Var,
+    Width,
     WidthConst,
     Zero,
 )
@@ -69,7 +71,7 @@ def program_text(program: Program) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _width_text(width) -> str:
+def _width_text(width: Width) -> str:
     return f"width {width.name}" + (f" = {const_text(width.ratio)}" if width.ratio else "")
 
 
@@ -94,11 +96,11 @@ def const_text(expr: ConstExpr) -> str:
     """A declared constant, fully parenthesized."""
     match expr.op:
         case "num":
-            return f"{expr.leaf:g}"
+            return f"{expr.number:g}"
         case "int":
-            return int_text(expr.leaf)
+            return int_text(expr.integer)
         case "param" | "width":
-            return str(expr.leaf)
+            return expr.name
         case "neg":
             return f"-{const_text(expr.args[0])}"
         case "+" | "-" | "*" | "/" | "**":
@@ -135,8 +137,10 @@ def _statement_lines(statement: Statement) -> list[str]:
             return [f"{target.name} := {kind}({_element(l, li)}, {_element(r, ri)}{variables})"]
         case GradRecord(target=target, scalar=s, scalar_items=si, wrt=w):
             return [f"{target.name} := record of grad({_element(s, si)}, {w.name})"]
-        case GradAdd(cell=cell, coef=coef, scalar=s, scalar_items=si):
-            return [f"{cell.name} += {coef.name} * grad({_element(s, si)}, {cell.name})"]
+        case GradAdd(cell=cell, coef=coef, scalar=s, scalar_items=si, wrt=w):
+            return [f"{cell.name} += {coef.name} * grad({_element(s, si)}, {w.name})"]
+        case GradDot(target=target, scalar=s, scalar_items=si, wrt=w, cell=cell):
+            return [f"{target.name} := dot(grad({_element(s, si)}, {w.name}), {cell.name})"]
         case For(var=var, start=start, stop=stop, step=step, body=body, parallel=parallel):
             head = f"for {var} in range({int_text(start)}, {int_text(stop)}, {step}):"
             return [head + ("  # parallel" if parallel else ""), *(block_lines(body, 1) or ["    pass"])]

@@ -20,6 +20,7 @@ from tensorprog.ir.program import (
     For,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -105,7 +106,7 @@ class _Verifier:
                 _require(_fits(value.type, cell.type), f"{value.name} does not fit {cell.name}")
             case Accum(cell=cell, items=items, value=value):
                 self._indices(items, loops)
-                _require(value.type.width == cell.type.width, f"{value.name} does not fit {cell.name}")
+                _require(value.type.width == cell.tensor.width, f"{value.name} does not fit {cell.name}")
             case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
                 self._element(cell, items, loops)
                 for term in terms:
@@ -117,8 +118,8 @@ class _Verifier:
             case KernelStmt(target=target, left=left, left_items=li, right=right, right_items=ri, wrt=wrt):
                 _require(target.type == SCALAR and not target.rank, f"the kernel {target.name} is no scalar")
                 for scalar, items in ((left, li), (right, ri)):
-                    rank = scalar.rank + len(scalar.type.shape)
-                    _require(scalar.type.width is None and len(items) == rank, f"a kernel of {scalar.name}")
+                    rank = scalar.rank + len(scalar.tensor.shape)
+                    _require(scalar.tensor.width is None and len(items) == rank, f"a kernel of {scalar.name}")
                     self._indices(items, loops)
                 for variable in wrt:
                     _require(len(variable.items) <= variable.cell.rank, f"a kernel's indices of {variable.cell.name}")
@@ -127,8 +128,13 @@ class _Verifier:
                 fit = target.type == wrt.type and target.rank == scalar.rank + wrt.rank
                 _require(fit and scalar.type == SCALAR, f"a gradient of {scalar.name}")
                 self._element(scalar, si, loops)
-            case GradAdd(coef=coef, scalar=scalar, scalar_items=si):
+            case GradAdd(coef=coef, scalar=scalar, scalar_items=si, wrt=wrt, cell=cell):
                 _require(coef.type == SCALAR and scalar.type == SCALAR, f"a gradient of {scalar.name}")
+                _require(wrt.type == cell.type and wrt.rank == cell.rank, f"a gradient that is added to {cell.name}")
+                self._element(scalar, si, loops)
+            case GradDot(target=target, scalar=scalar, scalar_items=si, wrt=wrt, cell=cell):
+                _require(target.type == SCALAR and scalar.type == SCALAR, f"a gradient of {scalar.name}")
+                _require(wrt.type == cell.type and wrt.rank == cell.rank, f"a gradient beside {cell.name}")
                 self._element(scalar, si, loops)
             case For(var=var, start=start, stop=stop, step=step, body=body):
                 _require(step != 0, "a loop without a step")
@@ -157,7 +163,7 @@ class _Verifier:
                 _require(fit, f"the axes of {var.name}")
                 _require(set(out) <= set(la) | set(ra), f"{var.name} has an axis from nowhere")
             case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
-                rows, cols = matrix.type.rows, matrix.type.cols
+                rows, cols = matrix.matrix.rows, matrix.matrix.cols
                 _require(len(items) == matrix.rank, f"the indices of {matrix.name}")
                 _require(arg.type.width in (None, rows if transposed else cols), f"{matrix.name} applied to {arg.name}")
                 _require(var.type.width == (cols if transposed else rows), f"the width of {var.name}")
@@ -187,12 +193,12 @@ class _Verifier:
         if term.fn == PRODUCT:
             fit = len(shapes) == 2 and shapes[0][1] == shapes[1][0]
             shapes = [(shapes[0][0], shapes[1][1])] if fit else []
-        sides = (cell.type.rows, cell.type.cols)
+        sides = (cell.matrix.rows, cell.matrix.cols)
         _require(bool(shapes) and all(s == sides for s in shapes), f"{term.fn} added to {cell.name}")
         _require(all(a.type == SCALAR for a in term.args if isinstance(a, Var)), f"a number in {term.fn}")
 
     def _term(self, cell: Cell, term: Term, loops: frozenset[str]) -> None:
-        sides = (cell.type.rows, cell.type.cols)
+        sides = (cell.matrix.rows, cell.matrix.cols)
         if isinstance(term, MatrixTerm):
             self._element(term.cell, term.items, loops)
             _require(sides == term.shape, f"{term.cell.name} added to {cell.name}")

@@ -6,13 +6,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from tensorprog.check.scope import counted, describe
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, Span
 from tensorprog.ir.integers import int_text
-from tensorprog.ir.program import Cell, Program, cells_written
+from tensorprog.ir.program import Cell, Input, Param, Program, Size, cells_written
 from tensorprog.language_server.definitions import NameDefinition, definition_of, definitions
 from tensorprog.language_server.words import words
+
+if TYPE_CHECKING:
+    from tensorprog.powers.scale import NamedSizes
 
 _WORD = re.compile(r"[^\W\d][\w\u0300-\u036f]*")
 
@@ -127,7 +131,7 @@ class AnalysedText:
         program = self.program
         if program is None or found.region is not None:
             return found.kind
-        for declared in (*program.sizes, *program.params, *program.inputs):
+        for declared in program.declared:
             if declared.name == found.name:
                 return _declared_type(declared, found.kind)
         cell = self._cells.get(found.name)
@@ -154,7 +158,7 @@ class AnalysedText:
         return "of order " + ", ".join(f"{size} ({stage})" for stage, size in sizes.items()) + " in the width"
 
     @cached_property
-    def _scale(self) -> dict[str, object]:
+    def _scale(self) -> dict[str, NamedSizes]:
         """The power of n of every name (`tpc scale`); none where that is not to be inferred."""
         from tensorprog.powers.scale import inferred, prepare
 
@@ -186,9 +190,9 @@ class AnalysedText:
         return [f"{formula(rule.left)} {'~' if rule.is_law else '='} {formula(rule.right)}" for rule in derived.rules]
 
 
-def _declared_type(declared: object, kind: str) -> str:
-    shape = getattr(declared, "shape", None)
-    if shape is not None:
-        return f"input, {'an integer' if declared.kind == 'int' else 'a real'} array [{', '.join(map(int_text, shape))}]"
+def _declared_type(declared: Size | Param | Input, kind: str) -> str:
+    if isinstance(declared, Input):
+        return (f"input, {'an integer' if declared.kind == 'int' else 'a real'} array "
+                f"[{', '.join(map(int_text, declared.shape))}]")
     default = f", {declared.default} unless it is set" if declared.default is not None else ""
-    return f"{'integer ' if getattr(declared, 'kind', '') == 'int' else ''}{kind}{default}"
+    return f"{'integer ' if isinstance(declared, Param) and declared.kind == 'int' else ''}{kind}{default}"

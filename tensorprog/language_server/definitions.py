@@ -49,18 +49,24 @@ def _block(statements: tuple[tree.Statement, ...], region: Span | None) -> Itera
         yield from _comprehensions(statement)
 
 
+def _defined(name: str, span: Span | None, kind: str, region: Span | None) -> Iterator[NameDefinition]:
+    if span is not None:
+        yield NameDefinition(name, span, kind, region)
+
+
 def _statement(statement: tree.Statement, region: Span | None) -> Iterator[NameDefinition]:
     match statement:
-        case tree.For(var=var, var_span=span, body=body):
-            yield NameDefinition(var, span, "loop variable", region)
+        case tree.ForStmt(var=var, var_span=span, body=body):
+            yield from _defined(var, span, "loop variable", region)
             yield from _block(body, region)
-        case tree.If(branches=branches, orelse=orelse):
+        case tree.IfStmt(branches=branches, orelse=orelse):
             for _, body in branches:
                 yield from _block(body, region)
             yield from _block(orelse, region)
         case tree.FuncDef(name=name, params=params, body=body):
-            yield NameDefinition(name.name, name.span, "function", region)
-            yield from (NameDefinition(p.name, p.span, "function parameter", statement.span) for p in params)
+            yield from _defined(name.name, name.span, "function", region)
+            for p in params:
+                yield from _defined(p.name, p.span, "function parameter", statement.span)
             yield from _block(body, statement.span)
         case _:
             kind = DECLARED.get(type(statement), "assigned")
@@ -72,9 +78,10 @@ def _comprehensions(node: object) -> Iterator[NameDefinition]:
     if isinstance(node, tuple):
         for item in node:
             yield from _comprehensions(item)
-    elif isinstance(node, tree.Node):
+    elif isinstance(node, tree.TreeNode):
         if isinstance(node, tree.Comprehension):
-            yield from (NameDefinition(c.var, c.var_span, "loop variable", node.span) for c in node.clauses)
+            for c in node.clauses:
+                yield from _defined(c.var, c.var_span, "loop variable", node.span)
         for name in node.__dataclass_fields__:
             if not isinstance(getattr(node, name), Span):
                 yield from _comprehensions(getattr(node, name))

@@ -7,7 +7,6 @@ variance is 1, and `normal(1/n, 1)` has mean 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import sympy
 from sympy import Expr, Integer
@@ -74,16 +73,15 @@ class DeclaredLaws:
         Raises:
             ProgramError: TP505, for a constant without a value.
         """
-        leaf: Any = expr.leaf
         match expr.op:
             case "num":
-                return self.notation.number(leaf)
+                return self.notation.number(expr.number)
             case "int":
-                return self.notation.integer(leaf)
+                return self.notation.integer(expr.integer)
             case "param":
-                return self.notation.parameter(leaf)
+                return self.notation.parameter(expr.name)
             case "width":
-                return self.ratio(leaf)
+                return self.ratio(expr.name)
             case "+" | "-" | "max":
                 return self._leading(expr)
         parts = [self.coefficient(a) for a in expr.args]

@@ -74,6 +74,7 @@ def pair_kernels(system: System, program: Program, outputs: list[Output]) -> dic
             continue
         except NotPairs as reason:
             found |= dict.fromkeys((o.name for o in group), str(reason))
+        # One output without a recursion must not take it from the others.
         for output in group if len(group) > 1 else ():
             try:
                 found[output.name] = lower(system, program, [output])
@@ -113,7 +114,9 @@ def lower(system: System, program: Program, outputs: list[Output],
     # If K(b, a) turns out to be the same graph as K(a, b), half of the pairs are enough.
     mirrored = [Call(*c.args[:-2], *pair[::-1]) for c in calls] if same else []
     graph = graph_of(derivation, [derivation.value(c) for c in (*calls, *mirrored)], identified)
+    # Gathering compares coefficients, so that constants are put in before; the means that it makes may be equal.
     graph = simplified(gathered(simplified(graph), derivation.duals))
+    # Turned round first: only what goes up can be brought in line.
     graph = simplified(levelled(transposed(graph)))
     ahead, back = graph.outputs[:len(calls)], graph.outputs[len(calls):]
     graph = restricted(graph, ahead)
@@ -156,7 +159,7 @@ def _extents(program: Program, cell: Cell) -> tuple:
     sizes = {s.name for s in program.sizes}
     texts = family_extents(program).get(cell, ())
     own = [size_symbol(t) if t in sizes else t for t in texts]
-    return (*own, *(size_symbol(int_text(s)) if int_text(s) in sizes else int_text(s) for s in cell.type.shape))
+    return (*own, *(size_symbol(int_text(s)) if int_text(s) in sizes else int_text(s) for s in cell.tensor.shape))
 
 
 def _identified(program: Program, sizes: Mapping[int, tuple], one: Expr, two: Expr) -> tuple[dict, dict, dict]:

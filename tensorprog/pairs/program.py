@@ -4,7 +4,7 @@
     Gram(name, left, right)                  the pair scalar <X1[a], X2[b]> of two [N, d] inputs, without a factor
     Array(name, extents)                     a scratch array of each pair, such as one entry a layer
     Statement = Set(target, value) | AddTo(target, value) | Loop(var, start, stop, step, body)
-    Expr      = Number | Param | Ref | Diagonal | Input | Sum | Product | Quotient | Power | Dual
+    Expr      = Number | Param | Ref | Diagonal | Input | Sum | PairProduct | Quotient | Power | Dual
 
 The body is run for pairs (a, b) and, with b = a, for single indices: `Diagonal(ref, "a")` is the value that `ref` has
 at this point of the run on (a, a). `Dual(phi, psi, kaa, kab, kbb)` is E[phi(u) psi(v)] for centred Gaussian (u, v) of
@@ -20,6 +20,7 @@ from typing import Any, Literal
 from tensorprog.ir.integers import IntExpr
 
 Side = Literal["a", "b"]
+SIDES: tuple[Side, Side] = ("a", "b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class PairProduct:
     args: tuple[Expr, ...]
 
 
@@ -111,7 +112,7 @@ class Dual:
     kbb: Ref
 
 
-Expr = Number | RunParameter | Ref | Diagonal | RowInput | Sum | Product | Quotient | Power | Dual
+Expr = Number | RunParameter | Ref | Diagonal | RowInput | Sum | PairProduct | Quotient | Power | Dual
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class PairProgram:
 def parts(expr: Expr) -> tuple[Expr, ...]:
     """The operands of an expression; those of a dual are its variances and its covariance."""
     match expr:
-        case Sum(args) | Product(args):
+        case Sum(args) | PairProduct(args):
             return args
         case Quotient(numerator, denominator):
             return numerator, denominator
@@ -201,7 +202,7 @@ def restrict(program: PairProgram, outputs: tuple[str, ...]) -> PairProgram:
 
 
 def _needed(body: tuple[Statement, ...], names: set[str]) -> tuple[Statement, ...]:
-    kept = []
+    kept: list[Statement] = []
     for statement in body:
         if isinstance(statement, PairLoop):
             inner = _needed(statement.body, names)

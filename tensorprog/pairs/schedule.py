@@ -18,9 +18,9 @@ from tensorprog.pairs.codegen import (
     Gram,
     Number,
     PairLoop,
+    PairProduct,
     PairProgram,
     Power,
-    Product,
     Ref,
     RowInput,
     RunParameter,
@@ -30,6 +30,8 @@ from tensorprog.pairs.codegen import (
 from tensorprog.pairs.graph.alignment import ends, highest
 from tensorprog.pairs.graph.graph import Graph, UsedDefinition, references, shift_of
 from tensorprog.pairs.nodes import LEVEL, At, Inner, Item, NotPairs, Own, Two
+from tensorprog.pairs.program import SIDES
+from tensorprog.pairs.program import Expr as PairExpr
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class _Scheduler:
             self.body.append(Set(target, self._expr(expr, False)))
             refs.append((name, target))
         state = self.state
+        # A kernel of data begins with inner products of rows; anything else is left to equations.
         if not state.grams:
             raise NotPairs("it has no inner product of two rows of inputs")
         grams = tuple(Gram(name, self.inputs[i], self.inputs[j]) for (i, j), name in state.grams.items())
@@ -144,17 +147,17 @@ class _Scheduler:
 
     # --- expressions ---
 
-    def _expr(self, expr: Expr, inside: bool):
+    def _expr(self, expr: Expr, inside: bool) -> PairExpr:
         if expr.is_number and not expr.atoms(At, Own, Inner, Item, Two):
             return Number(float(expr))
         if isinstance(expr, At | Inner):
             return self._ref(expr)
         if isinstance(expr, Own):
-            return Diagonal(self._ref(expr.args[1]), "ab"[int(expr.args[0])])
+            return Diagonal(self._ref(expr.args[1]), SIDES[int(expr.args[0])])
         if isinstance(expr, Item):
             number = int(expr.args[0])
             self.state.inputs.setdefault(number)
-            return RowInput(self.inputs[number], "ab"[int(expr.args[1])], tuple(self._int(i) for i in expr.args[2:]))
+            return RowInput(self.inputs[number], SIDES[int(expr.args[1])], tuple(self._int(i) for i in expr.args[2:]))
         if isinstance(expr, Two):
             phi, psi = self.duals[int(expr.args[0])]
             return Dual(phi, psi, *(self._ref(a) for a in expr.args[1:]))
@@ -166,7 +169,7 @@ class _Scheduler:
             parts = [self._expr(a, inside) for a in pairs]
             if rest != expr.func():
                 parts.append(self._expr(rest, inside))
-            return (Sum if isinstance(expr, sympy.Add) else Product)(tuple(parts)) if len(parts) > 1 else parts[0]
+            return (Sum if isinstance(expr, sympy.Add) else PairProduct)(tuple(parts)) if len(parts) > 1 else parts[0]
         if isinstance(expr, sympy.Pow) and expr.exp.is_number:
             return Power(self._expr(expr.base, inside), float(expr.exp))
         raise NotPairs(f"it holds {expr}")
@@ -184,6 +187,7 @@ class _Scheduler:
         return Ref(_name(number, shift))
 
     def _parameter(self, expr: Expr) -> RunParameter:
+        # Parameters are computed once, before all levels.
         if expr.has(LEVEL):
             raise NotPairs("a number depends on the level")
         found = next((name for name, e in self.state.parameters.items() if e == expr), None)

@@ -69,6 +69,7 @@ from tensorprog.passes.factors import Guard, LoopStep, Recorder
 from tensorprog.passes.regions import GradientSite, written_first
 from tensorprog.passes.rewrite import map_items, map_op_indices, map_op_vars, over_elements
 
+# Taken again wherever the sweep needs them: they depend on nothing but indices.
 _REPEATABLE = (Const, FromInt, ParamRef, WidthConst, InputRef)
 
 
@@ -106,7 +107,9 @@ class AdjointSweep:
         self.reversed_loops = {s.var for s in self.region if isinstance(s, For)}
         self.reversed_loops |= {p.loop.var for p in site.parts if p.loop}
         self.visible = {id(block) for block in site.ancestors}
+        # Around the anchor: a sweep inside of a loop has shadows that are new in each of its iterations.
         self.home = tuple(loop.var for loop in self.loops_at[id(site.anchor)])
+        # Read in another block than they are made in, as in a loop: their adjoints come from there.
         self.crossing = {v for s in self.region for v in reads(s)
                          if v in site.active.vars and self.block_of[v] != self.block_at[id(s)]}
 
@@ -129,6 +132,7 @@ class AdjointSweep:
         """The code of the sweep, and for each variable the cell that holds its gradient afterwards."""
         with self.builder.nested() as code:
             seed = self.builder.const(1)
+            # What is stored and not read in the region: the sweep begins at the value itself.
             if isinstance(self.site.anchor, Store) and self.site.scalar not in self.site.active.cells:
                 self.contribute(self.site.anchor.value, seed, SCALAR)
             else:
@@ -141,12 +145,15 @@ class AdjointSweep:
                 else:
                     self._reverse_earlier(part.loop, part.statements)
             results = {g.wrt: self._result(g.wrt) for g in self.site.gradients if self.recorder.adjoint_needed(g.wrt)}
+        # What other blocks add to starts from zero before the sweep, and in every iteration of a reversed loop
+        # (`_reverse_block`).
         start: list[Statement] = [Zero(self.adjoint_cells[v]) for v in crossing if v in self.adjoint_cells]
         start += [Zero(shadow) for cell, shadow in self.shadows.items() if cell not in self.private]
         return start + code, results
 
     def _result(self, wrt: Cell) -> Cell:
         shadow = self.shadow(wrt)
+        # In a loop that the gradient does not stand in the shadow serves every iteration, and each keeps a copy.
         extra = self.site.extra
         if not extra:
             return shadow
@@ -175,6 +182,7 @@ class AdjointSweep:
             case For():
                 self._reverse_loop(statement)
             case If(condition=condition, then=then, orelse=orelse):
+                # The forward pass took one of the branches, and so does the sweep, at its own indices.
                 condition = substitute_bool(condition, self.indices)
                 forward = self._reverse_branch(then, Guard(condition))
                 backward = self._reverse_branch(orelse, Guard(Logic("not", (condition,))))
@@ -192,6 +200,7 @@ class AdjointSweep:
     def _reverse_block(self, statements: tuple[Statement, ...], start: tuple[Statement, ...] = ()) -> tuple:
         with self.builder.nested() as code:
             self._reverse_statements(statements)
+        # What the code has not asked for has no adjoint cell, and nothing to clear.
         zeros = [Zero(self.adjoint_cells[v]) for v in self._crossing_of(statements) if v in self.adjoint_cells]
         return (*start, *zeros, *code) if code else ()
 
@@ -223,8 +232,8 @@ class AdjointSweep:
         for cell in sorted(self.site.active.cells, key=lambda c: c.name):
             if cell in self.shadows or not self._lives_in(cell, loop):
                 continue
-            home = tuple(self.indices[h].name for h in cell.home if h in self.indices) or (var,)
-            shadow = self.builder.cell(f"{cell.display}_bar", self._here(cell.type), cell.rank, display=cell.display,
+            home = tuple(here.name for h in cell.home if isinstance(here := self.indices.get(h), IntSym)) or (var,)
+            shadow = self.builder.cell(f"{cell.display}_bar", self._type_here(cell), cell.rank, display=cell.display,
                                        home=home)
             self.shadows[cell] = shadow
             self.private.add(cell)
@@ -266,6 +275,7 @@ class AdjointSweep:
 
     def _adjoint(self, var: Var) -> Var | None:
         """The collected adjoint of a temporary, or None if nothing reached it."""
+        # Its definition is met last of all statements with it: nothing is added any more.
         parts = self.adjoints.pop(var, [])
         if var in self.adjoint_cells:
             parts.append(self.builder.load(self.adjoint_cells[var]))
@@ -284,6 +294,7 @@ class AdjointSweep:
             value = builder.mul(builder.width(out.width), inner)
         if out.shape and not target.shape:
             if value.type.shape:
+                # From the last axis on, which leaves the others where they are.
                 for axis in reversed(range(len(value.type.shape))):
                     value = builder.sum_axis(value, axis)
             else:
@@ -292,10 +303,12 @@ class AdjointSweep:
                     value = builder.mul(builder.from_int(substitute(size, self.indices)), value)
         return value
 
-    def _here(self, type: Type) -> Type:
+    def _type_here(self, cell: Cell) -> Type:
+        """The type of a cell's elements with its lengths in terms of the sweep's loops."""
+        return cell.type if isinstance(cell.type, MatrixType) else self._here(cell.type)
+
+    def _here(self, type: TensorType) -> TensorType:
         """A type of the forward pass with its lengths in terms of the sweep's loops."""
-        if isinstance(type, MatrixType):
-            return type
         return replace(type, shape=tuple(substitute(size, self.indices) for size in type.shape))
 
     def _fit(self, value: Var, type: TensorType) -> Var:
@@ -337,6 +350,7 @@ class AdjointSweep:
         cell = op.cell if isinstance(op, Load) else None
         stores = [s for s in self.region if cell is not None and written(s) is cell]
         simple = all(isinstance(s, Store) for s in stores)
+        # What the same iteration has stored is what it loads.
         if len(stores) == 1 and isinstance(stores[0], Store) and cell is not None and not cell.rank \
                 and self.block_at[id(stores[0])] == self.block_of[var]:
             return self.fetch(stores[0].value)
@@ -357,6 +371,7 @@ class AdjointSweep:
         return tape
 
     def _tape_items(self, loops: tuple[For, ...], indices: dict[str, IntExpr]) -> tuple[IntExpr, ...]:
+        # Loops around the whole sweep are no index: what they record is used within one of their iterations.
         return tuple(substitute(_counter(loop), indices) for loop in loops if loop.var in self.reversed_loops)
 
     def matrix(self, statement: Statement, cell: Cell, items: tuple[IntExpr, ...]) -> tuple[Cell, tuple]:
@@ -369,6 +384,7 @@ class AdjointSweep:
         if tape is None:
             here = self._tape_items(loops, {})
             tape = self.matrix_tapes[key] = self.builder.cell(f"{cell.display}_then", cell.type, len(here))
+            # Only a name for the initial matrix with its updates so far: no matrix is formed.
             copy = MatStore(tape, here, (MatrixTerm(None, cell, items),), span=statement.span)
             self.recorded.setdefault(id(statement), ([], []))[0].append(copy)
         return tape, self._tape_items(loops, self.indices)
@@ -384,11 +400,12 @@ class AdjointSweep:
                 self._reverse_elementwise(op, var, bar)
             case Moment(arg=arg):
                 # moment(x) = sum(x)/n, so that its adjoint is divided by n.
-                inverse = self.builder.div(self.builder.const(1), self.builder.width(arg.type.width))
+                inverse = self.builder.div(self.builder.const(1), self.builder.width(arg.type.of_width))
                 self.contribute(arg, self.builder.mul(inverse, bar), arg.type)
             case Contract():
                 self._reverse_contract(op, self._fit(bar, var.type))
             case SumAxis(arg=arg, axis=axis):
+                # What is the same for all entries is handed on as one number.
                 if bar.type.shape or not var.type.shape:
                     size = substitute(arg.type.shape[axis], self.indices)
                     type = TensorType(bar.type.width, (*bar.type.shape[:axis], size, *bar.type.shape[axis:]))
@@ -430,7 +447,9 @@ class AdjointSweep:
         loops = [builder.names.fresh("i") for _ in sizes]
         entries = tuple(IntSym(name, "loop") for name in loops)
         for position, entry in zip(sliced, entries, strict=True):
-            family[position] = int_bin("+", family[position].start or IntLit(0), entry)
+            item = family[position]
+            start = item.start if isinstance(item, Range) else None
+            family[position] = int_bin("+", start or IntLit(0), entry)
         rest = TensorType(type.width, type.shape[len(sliced):])
         with builder.nested() as body:
             value = builder.let(Pick(bar, entries), TensorType(bar.type.width, rest.shape)) if bar.type.shape else bar
@@ -442,6 +461,7 @@ class AdjointSweep:
         for position, arg in enumerate(op.args):
             if arg in self.site.active.vars:
                 factor = partial(self.builder, op, var, position, self.fetch)
+                # A derivative that is zero everywhere, as that of `sign`, adds nothing.
                 if factor is not None:
                     self.contribute(arg, self.builder.mul(bar, factor), var.type)
 
@@ -449,6 +469,7 @@ class AdjointSweep:
         sides = ((op.left, op.left_axes, op.right, op.right_axes), (op.right, op.right_axes, op.left, op.left_axes))
         for arg, axes, other, other_axes in sides:
             if arg in self.site.active.vars:
+                # For kernels outer(bar, x) is kept as its two vectors (`factors`).
                 if self.recorder.applied(arg):
                     self.recorder.contraction(arg, bar, self.fetch(other))
                     continue
@@ -481,10 +502,13 @@ class AdjointSweep:
                 bar = self.builder.load(shadow, items, self._here(value.type))
                 if not (cell.rank and any(cell is g.wrt for g in self.site.gradients)):
                     # A family's element is stored once: its shadow then stays, as the gradient asked for.
-                    zero = self.builder.const(0, shadow.type)
+                    # What the cell held before had no part in what is read after the store: its adjoint starts again
+                    # from zero.
+                    zero = self.builder.const(0, shadow.tensor)
                     self.builder.append(Store(shadow, items, zero, span=statement.span))
                 self.contribute(value, bar, value.type)
             case Accum(cell=cell, items=items, value=value):
+                # An addition leaves the adjoint of what was there before as it is.
                 bar = self.builder.load(self.shadow(cell), map_items(items, self.indices), self._here(value.type))
                 self.contribute(value, bar, value.type)
             case MatStore(cell=cell, items=items, terms=terms):

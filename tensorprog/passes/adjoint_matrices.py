@@ -1,7 +1,7 @@
 """The adjoint rules of statements about matrices: sums, multiples, outer products, functions, inner products.
 
-The adjoint of a matrix is a matrix that is made by updates, whatever the matrix is. Of `polar`, the adjoint keeps the
-rank of the matrix (`POLAR_ADJOINT`), and has no adjoint itself.
+The adjoint of a matrix is a matrix that is made by updates, whatever the matrix is. Gradients through
+`polar` keep the rank of the matrix, and are differentials of it again, of every order.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from tensorprog.ir.calculus import partial
 from tensorprog.ir.entries import EntryBuilder, Operand
 from tensorprog.ir.integers import IntExpr
 from tensorprog.ir.program import (
-    POLAR,
-    POLAR_ADJOINT,
+    POLAR_DIFFERENTIAL,
     PRODUCT,
     SCALAR,
     Cell,
@@ -70,8 +69,10 @@ class MatrixAdjoints:
     def _multiple(self, statement: Statement, term: MatrixTerm, bar: MatrixTerm) -> None:
         sweep = self.sweep
         if term.coef in self.active.vars:
+            # <bar, d(c M)> = <bar, M> dc + c <bar, dM>.
             plain = MatrixTerm(None, term.cell, term.items, term.transposed)
             sweep.contribute(term.coef, self._entries(bar).dot(bar, self._then(statement, plain)), SCALAR)
+        # The record has the products with the matrix itself, not those with its copy.
         if term.cell in sweep.recorder.records:
             name = term.cell.display
             sweep.reporter.error("TP425", f"a kernel with respect to `{name}` cannot follow this copy of it",
@@ -85,14 +86,14 @@ class MatrixAdjoints:
         """The adjoint of coef * outer(u, x), where `bar` is the adjoint matrix."""
         builder, sweep = self.builder, self.sweep
         left, right = term.left, term.right
-        coef_active = term.coef is not None and term.coef in self.active.vars
+        coef = term.coef if term.coef in self.active.vars else None
         # <bar, d(c u x.T)> = c <bar x, du> + c <bar.T u, dx> + <u, bar x> dc.
-        if left in self.active.vars or coef_active:
+        if left in self.active.vars or coef is not None:
             applied = builder.let(MatMul(bar, (), False, sweep.fetch(right)), left.type)
             sweep.contribute(left, self._scaled(term.coef, applied), left.type)
-            if coef_active:
+            if coef is not None:
                 product = builder.mul(sweep.fetch(left), applied)
-                sweep.contribute(term.coef, product, TensorType(left.type.width))
+                sweep.contribute(coef, product, TensorType(left.type.width))
         if right in self.active.vars:
             applied = builder.let(MatMul(bar, (), True, sweep.fetch(left)), right.type)
             sweep.contribute(right, self._scaled(term.coef, applied), right.type)
@@ -109,17 +110,22 @@ class MatrixAdjoints:
             self._entrywise(statement, term, bar)
         elif term.fn == PRODUCT:
             self._product(statement, term, bar)
-        elif term.fn == POLAR:
-            matrix, = term.args
-            self._add(matrix, self._hidden(matrix, FunctionTerm(POLAR_ADJOINT, (self._then(statement, matrix), bar))))
         else:
-            self.sweep.reporter.error(
-                "TP429", "a second gradient through polar is not available", statement.span,
-                help="differentiate with respect to a copy of the updated matrix, or approximate `polar` by "
-                     "Newton-Schulz steps, which have all gradients")
+            self._polar(statement, term, bar)
+
+    def _polar(self, statement: Statement, term: FunctionTerm, bar: MatrixTerm) -> None:
+        """Of a differential of the polar factor (of order 0: that itself), which is symmetric in its directions and what it is
+        multiplied with: for a direction, the adjoint is put in its place; for the matrix, the order is one more."""
+        matrix, *directions = (self._then(statement, a) for a in term.matrices)
+        for position, arg in enumerate(term.matrices):
+            if not self._is_active(arg):
+                continue
+            # The matrix itself has the position 0: then no direction is taken out.
+            others = [b for k, b in enumerate(directions) if k + 1 != position]
+            self._add(arg, self._hidden(arg, FunctionTerm(POLAR_DIFFERENTIAL, (matrix, *others, bar))))
 
     def _product(self, statement: Statement, term: FunctionTerm, bar: MatrixTerm) -> None:
-        left, right = term.args
+        left, right = term.matrices
         # <bar, d(L R)> = <bar R.T, dL> + <L.T bar, dR>.
         if self._is_active(left):
             factor = _turned(self._then(statement, right))
@@ -144,7 +150,9 @@ class MatrixAdjoints:
             if isinstance(arg, Var):
                 self.sweep.contribute(arg, entries.dot(bar, factor), SCALAR)
             else:
-                self._add(arg, entries.mul(bar, factor))
+                product = entries.mul(bar, factor)
+                assert isinstance(product, MatrixTerm), "a matrix times something is one"
+                self._add(arg, product)
 
     # --- matrices ---
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.functions.bounds import Bound
+from tensorprog.ir.integers import Environment
 from tensorprog.ir.laws import LAWS
 from tensorprog.ir.primitives import kink
 from tensorprog.ir.program import (
@@ -43,8 +45,9 @@ Jump = tuple[float, bool]
 UNKNOWN: Jump = (0.0, True)
 
 
-def resolutions(limit: Program, env: Mapping[str, object]) -> dict[str, Jump]:
+def resolutions(limit: Program, env: Environment) -> dict[str, Jump]:
     """For each output that averages of something with jumps enter, how much it may jump."""
+    # Values of a law with atoms, as of `rademacher`, jump as those of `sign` do.
     found = _Jumps(_bounds(limit, env), {i.cell for i in limit.initials if i.law.name in LAWS and LAWS[i.law.name].atoms})
     statements = list(walk(limit.body))
     for _ in range(2):  # once more for what loops carry
@@ -53,7 +56,7 @@ def resolutions(limit: Program, env: Mapping[str, object]) -> dict[str, Jump]:
     return {o.name: found.cells[o.cell] for o in limit.outputs if o.cell in found.cells}
 
 
-def _bounds(limit: Program, env: Mapping[str, object]) -> Mapping[Var, Bound | None]:
+def _bounds(limit: Program, env: Environment) -> Mapping[Var, Bound | None]:
     bounds = ProgramBounds(limit, env)
     bounds.solved()
     return bounds.vars
@@ -113,7 +116,7 @@ def _largest(jumps: list[Jump]) -> Jump:
     return max(size for size, _ in jumps), any(unknown for _, unknown in jumps)
 
 
-def heavy(limit: Program, env: Mapping[str, object]) -> list[Span | None]:
+def heavy(limit: Program, env: Environment) -> list[Span | None]:
     """Where averages are taken of an exponential, or of a fourth or higher power, of Gaussians that is not bounded."""
     bounds = _bounds(limit, env)
     constants = {s.var: s.op.value for s in walk(limit.body) if isinstance(s, Let) and isinstance(s.op, Const)}
@@ -127,6 +130,7 @@ def heavy(limit: Program, env: Mapping[str, object]) -> list[Span | None]:
                     found[statement.span] = None
             case Let(var=var, op=op) if var.type.width is not None:
                 bound = bounds.get(var)
+                # A bounded function cuts the tail off, as tanh(x)**4.
                 bounded = bound is not None and bound.high - bound.low < math.inf
                 powers[var] = 0.0 if bounded else _power(op, powers, cells, constants)
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
@@ -134,7 +138,7 @@ def heavy(limit: Program, env: Mapping[str, object]) -> list[Span | None]:
     return list(found)
 
 
-def _power(op: Op, powers: Mapping[Var, float], cells: Mapping[Cell, float], constants: Mapping[Var, object]) -> float:
+def _power(op: Op, powers: Mapping[Var, float], cells: Mapping[Cell, float], constants: Mapping[Var, Fraction | float]) -> float:
     """The power of Gaussians that a value grows with; infinite for an exponential."""
     args = [powers.get(a, 0.0) for a in operands(op)]
     match op:
@@ -147,9 +151,11 @@ def _power(op: Op, powers: Mapping[Var, float], cells: Mapping[Cell, float], con
         case Elementwise(fn="square"):
             return 2 * args[0]
         case Elementwise(fn="pow"):
+            # Negative exponents count as bounded: `hypotheses` warns where the base can be zero.
             return args[0] * max(float(constants.get(op.args[1], 1.0)), 0.0)
         case Elementwise(fn="mul"):
             return sum(args)
+        # A quotient has the tail of its numerator where the denominator stays away from 0, which `hypotheses` asks for.
         case Elementwise(fn="div"):
             return args[0]
         case Elementwise(fn="log" | "sqrt"):

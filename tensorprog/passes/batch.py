@@ -43,6 +43,7 @@ from tensorprog.passes.rewrite import map_blocks
 def mark_parallel(program: Program) -> Program:
     """Set `For.parallel` wherever it can be proved."""
     uses = _uses(program.body)
+    # Results are read after all loops.
     uses.reads.update(program.results)
     return program.with_body(_block(program.body, uses))
 
@@ -56,7 +57,7 @@ class _Uses:
 
 
 def _uses(body: tuple[Statement, ...]) -> _Uses:
-    return _Uses(Counter(c for s in walk(body) for c in cells_read(s)), Counter(written(s) for s in walk(body)))
+    return _Uses(Counter(c for s in walk(body) for c in cells_read(s)), Counter(c for s in walk(body) if (c := written(s)) is not None))
 
 
 def _block(body: tuple[Statement, ...], uses: _Uses) -> tuple[Statement, ...]:
@@ -72,6 +73,7 @@ def _statement(statement: Statement, uses: _Uses) -> Statement:
 def _last_values_are_safe(loop: For, uses: _Uses) -> bool:
     """Whether names that are read after the loop get their last value from a block too: the loop must run upwards, and
     nothing else may assign them (a block without iterations has no last value)."""
+    # As many reads inside of the loop as everywhere: none outside.
     inside = _uses(loop.body)
     for cell in {s.cell for s in walk(loop.body) if isinstance(s, Store) and not s.cell.rank}:
         read_later = inside.reads[cell] < uses.reads[cell]
@@ -92,16 +94,19 @@ def _ascending(loop: For) -> For:
 
 def is_parallel(loop: For) -> bool:
     """Whether the iterations of a loop may run as one block."""
+    # A block's axis is a range of consecutive values.
     if abs(loop.step) != 1:
         return False
     statements = list(walk(loop.body))
     for s in statements:
+        # Blocks are rectangular: all iterations run the same loops and branches inside.
         if isinstance(s, For) and loop.var in loop_names(s.start) | loop_names(s.stop):
             return False
         if isinstance(s, If) and loop.var in loop_names(s.condition):
             return False
         if any(chooses(e, loop.var) for e in integers(s)):
             return False
+        # Matrices of a family are objects with lists of directions, not rows of an array.
         if any(loop.var in loop_names(i) for items in _matrix_indices(s) for i in items):
             return False
         items = getattr(s, "items", getattr(getattr(s, "op", None), "items", ()))
@@ -146,10 +151,12 @@ def _independent(cell: Cell, loop: For, statements: list[Statement]) -> bool:
     if not writers:
         return True
     if loop.var in cell.home or written_first(loop.body, cell):
+        # A tensor that is new in every iteration gets an axis for the block; a matrix cannot.
         return not isinstance(cell.type, MatrixType)
     # A sum does not depend on the order of its terms.
     if all(isinstance(s, Accum | MatAccum) for s in writers) and not any(cell in cells_read(s) for s in statements):
         return True
+    # A family that is zeroed as a whole loses the elements of all other iterations.
     if isinstance(cell.type, MatrixType) or any(isinstance(s, Zero) for s in writers):
         return False
     accesses = [i for s in statements for i in access_indices(s, cell)]

@@ -46,11 +46,13 @@ def mean(a: Bound) -> Bound:
     """The average over coordinates; that of something >= 0 is 0 only if it is 0 everywhere."""
     # Values of both signs may average to 0.
     signed = a.low < 0 < a.high
+    # An average is one number, whatever it is taken of.
     return Bound(a.low, a.high, a.zero and (signed or a.fixed), fixed=True)
 
 
 def product(a: Bound, b: Bound) -> Bound:
     ends = [_times(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
+    # A product grows as both factors together, but on the side only that it reaches at all.
     size = grown(a.size, b.size)
     return Bound(min(ends), max(ends), a.zero or b.zero, size if max(ends) > 0 else BOUNDED,
                  size if min(ends) < 0 else BOUNDED, a.fixed and b.fixed)
@@ -74,6 +76,7 @@ class _Evaluation:
             return self.x
         if expr.fn == "num":
             return constant(expr.value)
+        # x * x has one sign.
         sign = int(len(expr.args) == 2 and expr.args[0] == expr.args[1])
         return _apply(expr.fn, [self.of(a) for a in expr.args], sign, self.problems)
 
@@ -86,7 +89,8 @@ def _apply(fn: str, args: list[Bound], sign: int, problems: Problems) -> Bound:
         case "mul" if sign:
             return replace(_of_one_sign(product(*args), sign), fixed=fixed)
         case _ if fn in NONLINEARITIES:
-            return replace(NONLINEARITIES[fn].bound(*args, problems), fixed=fixed)
+            (arg,) = args
+            return replace(NONLINEARITIES[fn].bound(arg, problems), fixed=fixed)
     return replace(_TOTAL[fn](*args), fixed=fixed)
 
 
@@ -110,6 +114,7 @@ def _of_one_sign(a: Bound, sign: int) -> Bound:
 def _either(pick: Callable[[float, float], float]) -> Callable[[Bound, Bound], Bound]:
     def of(a: Bound, b: Bound) -> Bound:
         low, high = pick(a.low, b.low), pick(a.high, b.high)
+        # The larger one is 0 only if one of them is.
         return Bound(low, high, low <= 0 <= high and (a.zero or b.zero), max(a.up, b.up), max(a.down, b.down))
 
     return of
@@ -129,7 +134,8 @@ def _quotient(a: Bound, b: Bound, problems: Problems) -> Bound:
 
 def _reciprocal(b: Bound) -> Bound:
     if b.low > 0 or b.high < 0:
-        return Bound(*sorted((1 / b.low, 1 / b.high)), False)
+        low, high = sorted((1 / b.low, 1 / b.high))
+        return Bound(low, high, False)
     # exp(-x**2) has a reciprocal that grows as exp(x**2); of powers, it is the bottom that grows.
     size = (b.size[0], 0.0)
     return Bound(0.0 if b.low >= 0 else -inf, 0.0 if b.high <= 0 else inf, False, size, size)
@@ -141,6 +147,7 @@ def _power(a: Bound, b: Bound, problems: Problems) -> Bound:
     k = b.low
     if k < 0:
         problems.division |= a.zero
+        # The base's zero is noted above, and a positive power has no problems of its own.
         return _reciprocal(_power(a, constant(-k), Problems()))
     size = (a.size[0], min(MOST, a.size[1] * k))
     if k % 2 == 0 or a.low >= 0:

@@ -36,6 +36,8 @@ def _is_current(items: list[tuple], position: int, zeroed_in: set[str] | None) -
     first = items[0][position] if len(items[0]) > position else None
     if not isinstance(first, IntSym) or first.kind != "loop":
         return False
+    # A family that is zeroed outside of the loop starts from zero in all its elements; one element would carry its
+    # value on.
     if zeroed_in is not None and first.name not in zeroed_in:
         return False
     return all(len(i) > position and i[position] == first for i in items)
@@ -45,6 +47,7 @@ def _collect(body: tuple[Statement, ...], accesses: dict, zeroed: dict, loops: t
     """All index tuples by cell; for cells that are zeroed as a whole, the loops around every such statement."""
     for statement in body:
         if isinstance(statement, Zero):
+            # Only loops around all of these statements zero one iteration's element.
             zeroed[statement.cell] = zeroed.get(statement.cell, set(loops)) & set(loops)
         else:
             for cell in dict.fromkeys(touched(statement)):

@@ -43,6 +43,7 @@ def diagonal_outputs(program: Program, outputs: Iterable[Output]) -> DiagonalPro
     """Find those of some outputs whose vectors are linear with functions of declared vectors as coefficients."""
     outputs = tuple(outputs)
     slices = Slices(program)
+    # All outputs together, which is the rule; where one spoils it, each is tried by itself.
     try:
         return _found(slices.of(*outputs), {})
     except NotLinear:
@@ -71,6 +72,7 @@ def _found(program: Program, reasons: Mapping[Cell, str]) -> DiagonalProgram:
         NotLinear: if none of the choices will do.
     """
     found, chosen = _with_coefficients(program, _candidates(program))
+    # One after the other: without a grid for its functions, is everything still linear?
     for cell in chosen:
         try:
             found, chosen = _with_coefficients(program, tuple(c for c in chosen if c is not cell))
@@ -78,6 +80,7 @@ def _found(program: Program, reasons: Mapping[Cell, str]) -> DiagonalProgram:
             continue
     spaces = Spaces(found)
     for space in {spaces.of(c) for c in chosen}:
+        # A grid for functions of several vectors is a product: nodes to the power of their number.
         if sum(spaces.of(c) == space for c in chosen) > MOST:
             raise NotLinear(f"more than {MOST} vectors multiply others")
     return DiagonalProgram(found, chosen, reasons)
@@ -93,6 +96,7 @@ def _candidates(program: Program) -> tuple[Cell, ...]:
                 if isinstance(i.cell.type, TensorType) and not i.cell.type.shape and not i.extents and i.law.name in LAWS]
     if len(initials) > CANDIDATES:
         raise NotLinear("there are too many declared vectors to look which of them multiply others")
+    # In this order they are tried to be left out.
     return tuple(i.cell for i in sorted(initials, key=_cost))
 
 

@@ -22,6 +22,7 @@ from tensorprog.ir.program import (
     Cell,
     For,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     KernelStmt,
@@ -40,21 +41,24 @@ from tensorprog.ir.program import (
 from tensorprog.passes.adjoint import AdjointSweep
 from tensorprog.passes.data import read_data
 from tensorprog.passes.factors import GradientRecord
-from tensorprog.passes.kernel_sums import added_gradient, kernel_statements
+from tensorprog.passes.kernel_sums import kernel_statements, used_gradient
 from tensorprog.passes.regions import GradientSite, plan_sweep
 from tensorprog.passes.rewrite import map_blocks, over_elements
 
 
 def differentiate(program: Program, reporter: Reporter) -> Program:
-    """The program without `GradStmt`s, `GradRecord`s, `KernelStmt`s and `GradAdd`s.
+    """The program without `GradStmt`s, `GradRecord`s, `KernelStmt`s, `GradAdd`s and `GradDot`s.
 
     Raises:
         ProgramError: through `reporter`, for a gradient that cannot be taken (TP42x).
     """
     names = used_names(program)
     kernels = _Kernels(program)
+    # Noted before they are replaced: what depends on an object through a gradient alone is no reason to warn
+    # (`regions`).
     targets = frozenset(s.target for s in walk(program.body) if isinstance(s, GradStmt))
     while True:
+        # As soon as both of its sides are recorded, a kernel is ordinary statements, over which later sweeps run.
         program = kernels.take(program, names, reporter)
         reporter.raise_errors()
         pending = [s for s in walk(program.body) if isinstance(s, GradStmt | GradRecord)]
@@ -78,7 +82,7 @@ class _Kernels:
     def _survey(self, body: tuple[Statement, ...], loops: frozenset[str], branches: frozenset[int]) -> None:
         """Of each record and kernel its position in the program, and the loops and branches around it."""
         for statement in body:
-            if isinstance(statement, GradRecord | KernelStmt | GradAdd):
+            if isinstance(statement, GradRecord | KernelStmt | GradAdd | GradDot):
                 self._places[id(statement)] = (len(self._places), loops, branches)
             for block in blocks(statement):
                 if isinstance(statement, For):
@@ -91,24 +95,26 @@ class _Kernels:
         self.ledger[record.statement.scalar, record.statement.wrt].append(record)
 
     def take(self, program: Program, names: Names, reporter: Reporter) -> Program:
-        """Replace the kernels of which both sides are recorded, and what adds recorded gradients."""
+        """Replace the kernels of which both sides are recorded, and what adds recorded gradients or takes their inner products."""
         needed = {(s.scalar, s.wrt) for s in self._missing}
         replaced = {}
         for s in walk(program.body):
-            if isinstance(s, GradAdd) and (s.scalar, s.cell) not in needed:
-                replaced[id(s)] = added_gradient(program, s, self.ledger, self._scope(s), names)
+            if isinstance(s, GradAdd | GradDot) and (s.scalar, s.wrt) not in needed:
+                replaced[id(s)] = used_gradient(program, s, self.ledger, self._scope(s), names)
             if isinstance(s, KernelStmt) and not any((side, v.cell) in needed for side in (s.left, s.right)
                                                      for v in s.wrt):
                 replaced[id(s)] = kernel_statements(program, s, self.ledger, self._scope(s), names, reporter)
         return program.with_body(_rebuild(program.body, {}, replaced)) if replaced else program
 
-    def _scope(self, kernel: KernelStmt | GradAdd) -> dict[int, frozenset[str]]:
+    def _scope(self, kernel: KernelStmt | GradAdd | GradDot) -> dict[int, frozenset[str]]:
         """For each record the loops in which the kernel means the record of the same iteration: those around both, if
         the record comes first, and whenever the kernel comes."""
         position, loops, branches = self._places[id(kernel)]
         found = {}
         for record in (r.statement for records in self.ledger.values() for r in records):
             before, around, under = self._places[id(record)]
+            # In another branch, or behind the kernel, the record in the store is that of an earlier iteration, if of
+            # any.
             found[id(record)] = loops & around if before < position and under <= branches else frozenset()
         return found
 
@@ -116,8 +122,8 @@ class _Kernels:
 def used_names(program: Program) -> Names:
     """Names that new cells and temporaries must not take."""
     names = Names()
-    for declared in (*program.widths, *program.sizes, *program.params, *program.inputs):
-        names.fresh(declared.name)
+    for name in (*(w.name for w in program.widths), *(d.name for d in program.declared)):
+        names.fresh(name)
     for initial in program.initials:
         names.fresh(initial.cell.name)
     for statement in walk(program.body):
@@ -162,7 +168,7 @@ def _read_result(gradient: GradStmt, result: Cell, site: GradientSite, names: Na
         return [MatStore(gradient.target, (), (MatrixTerm(None, result, items),), span=gradient.span)]
     builder = Builder(names)
     builder.span = gradient.span
-    value = builder.let(Load(result, items), gradient.target.type, gradient.target.name)
+    value = builder.let(Load(result, items), gradient.target.tensor, gradient.target.name)
     return [*builder.block, Store(gradient.target, (), value, span=gradient.span)]
 
 
@@ -173,7 +179,7 @@ def _keep_whole(program: Program, gradient: GradRecord, result: Cell, names: Nam
     extents = next((i.extents for i in program.initials if i.cell is gradient.wrt), ())
     loops = [names.fresh("i") for _ in extents]
     items = tuple(IntSym(var, "loop") for var in loops)
-    value = builder.let(Load(result, items), gradient.wrt.type, gradient.target.name)
+    value = builder.let(Load(result, items), gradient.wrt.tensor, gradient.target.name)
     body = (*builder.block, Store(gradient.target, (*gradient.scalar_items, *items), value, span=gradient.span))
     return list(over_elements(loops, extents, body, gradient.span))
 

@@ -27,6 +27,7 @@ from tensorprog.ir.program import (
     Zero,
     cells_read,
     reads,
+    single,
     walk,
 )
 from tensorprog.passes.regions import GradientSite
@@ -76,6 +77,7 @@ class GradientRecord:
     @property
     def zeroed(self) -> list[Statement]:
         """Statements for the start of the program."""
+        # A product with an element of another store is masked, but read: it must be a number.
         if self.statement.mask is None:
             return []
         kept = [self.statement.target] if self.whole else [c for o in self.outers for c in (o.left, o.right)]
@@ -97,6 +99,7 @@ class Recorder:
 
     def _open(self, gradient: GradRecord, site: GradientSite) -> None:
         wrt = gradient.wrt
+        # Where the plain gradient is asked for as well, it is collected anyway, and kept whole.
         loads = {} if isinstance(wrt.type, MatrixType) or wrt in self._plain else _applied_loads(wrt, site)
         self._loads |= loads or {}
         self.records[wrt] = GradientRecord(gradient, not isinstance(wrt.type, MatrixType) and not loads)
@@ -109,7 +112,7 @@ class Recorder:
         """`outer(left, right)` is a term of the gradient with respect to matrix[items]."""
         record = self.records.get(matrix)
         if record is not None:
-            rows, cols = matrix.type.rows, matrix.type.cols
+            rows, cols = matrix.matrix.rows, matrix.matrix.cols
             self._keep(record, items, _of_width(self.builder, left, rows), _of_width(self.builder, right, cols))
 
     def applied(self, arg: Var) -> bool:
@@ -119,18 +122,20 @@ class Recorder:
     def contraction(self, arg: Var, left: Var, right: Var) -> None:
         """`outer(left, right)`, of a vector and a finite array, is a term of the gradient with respect to `arg`."""
         load = self._loads[arg]
-        self._keep(self.records[load.cell], load.items, left, right)
+        self._keep(self.records[load.cell], single(load.items), left, right)
 
     def _keep(self, record: GradientRecord, items: tuple[IntExpr, ...], left: Var, right: Var) -> None:
         builder, scalar_items = self.builder, record.statement.scalar_items
+        # A term for each iteration of the sweep's loops: their counters are indices beside the scalar's.
         key = tuple(step.counter for step in self.nest if isinstance(step, LoopStep))
-        cells = []
-        for side, value in (("left", left), ("right", right)):
+
+        def kept(side: str, value: Var) -> Cell:
             name = f"{record.statement.target.name}_{side}"
             cell = builder.cell(name, value.type, len(scalar_items) + len(key), home=record.statement.target.home)
             builder.append(Store(cell, scalar_items + key, value, span=builder.span))
-            cells.append(cell)
-        record.outers.append(Outer(*cells, items, tuple(self.nest)))
+            return cell
+
+        record.outers.append(Outer(kept("left", left), kept("right", right), items, tuple(self.nest)))
 
 
 def _of_width(builder: Builder, value: Var, width: str) -> Var:

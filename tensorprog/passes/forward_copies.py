@@ -11,11 +11,11 @@ Only of families that are written once, the copied one in loops that have ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tensorprog.ir.integers import IntExpr, IntSym, loop_names
-from tensorprog.ir.program import Cell, For, If, Item, Let, Load, Range, Statement, Store, Var, blocks, written
+from tensorprog.ir.places import Placed, leaves
+from tensorprog.ir.program import Cell, For, Item, Let, Load, Range, Statement, Store, Var, written
 from tensorprog.passes.rewrite import map_blocks, map_items
 
 
@@ -39,6 +39,7 @@ class _Copy:
 def forward_copies(body: tuple[Statement, ...], fixed: frozenset[Cell]) -> tuple[Statement, ...]:
     """The same statements, as many, with loads of copies replaced. `fixed` are cells with values of their own: declared ones and
     outputs."""
+    # A copy of a copy takes a round more.
     while copies := _copies(body, fixed):
         changed = _forwarded(body, copies)
         if changed == body:
@@ -48,42 +49,35 @@ def forward_copies(body: tuple[Statement, ...], fixed: frozenset[Cell]) -> tuple
 
 
 def _copies(body: tuple[Statement, ...], fixed: frozenset[Cell]) -> dict[Cell, _Copy]:
-    writers: dict[Cell, list[tuple[Statement, tuple[Statement, ...]]]] = {}
-    makers: dict[Var, tuple[Let, tuple[Statement, ...]]] = {}
-    for statement, around in _places(body, ()):
-        if isinstance(statement, Let):
-            makers[statement.var] = statement, around
-        elif (cell := written(statement)) is not None:
-            writers.setdefault(cell, []).append((statement, around))
+    writers: dict[Cell, list[Placed]] = {}
+    makers: dict[Var, Placed] = {}
+    for at in leaves(body):
+        if isinstance(at.statement, Let):
+            makers[at.var] = at
+        elif (cell := written(at.statement)) is not None:
+            writers.setdefault(cell, []).append(at)
     found = {}
     for cell, places in writers.items():
-        statement, around = places[0]
-        if cell in fixed or len(places) > 1 or not isinstance(statement, Store) or any(isinstance(s, If) for s in around):
+        statement, loops = places[0].statement, places[0].loops
+        # Under a condition an element may not have been copied.
+        if cell in fixed or len(places) > 1 or not isinstance(statement, Store) or places[0].guarded:
             continue
         names = tuple(i.name for i in statement.items if isinstance(i, IntSym) and i.kind == "loop")
-        let, inside = makers.get(statement.value, (None, ()))
-        match let.op if let is not None else None:
-            case Load(cell=source, items=items) if (
+        made = makers.get(statement.value)
+        match made and made.op:
+            case Load(cell=source, items=items) if made and (
                     len(set(names)) == len(statement.items) == cell.rank and source.type == cell.type
-                    and len(items) == source.rank and inside == around[: len(inside)] and source not in fixed
+                    and len(items) == source.rank and made.around == loops[: len(made.around)] and source not in fixed
                     and all(isinstance(i, IntExpr) and loop_names(i) <= set(names) for i in items)
-                    and _has_ended(writers.get(source, []), around)):
+                    and _has_ended(writers.get(source, []), loops)):
                 found[cell] = _Copy(names, source, items)
     return found
 
 
-def _has_ended(writers: list[tuple[Statement, tuple[Statement, ...]]], around: tuple[Statement, ...]) -> bool:
+def _has_ended(writers: list[Placed], loops: tuple[For, ...]) -> bool:
     """Whether a family is written by one statement that has no loop in common with another."""
-    return len(writers) == 1 and isinstance(writers[0][0], Store) and not any(s is t for s in writers[0][1] for t in around)
-
-
-def _places(body: tuple[Statement, ...], around: tuple[Statement, ...]) -> Iterator[tuple[Statement, tuple[Statement, ...]]]:
-    for statement in body:
-        if isinstance(statement, For | If):
-            for block in blocks(statement):
-                yield from _places(block, (*around, statement))
-        else:
-            yield statement, around
+    return len(writers) == 1 and isinstance(writers[0].statement, Store) and not any(
+        s is t for s in writers[0].loops for t in loops)
 
 
 def _forwarded(body: tuple[Statement, ...], copies: dict[Cell, _Copy]) -> tuple[Statement, ...]:

@@ -93,9 +93,11 @@ class _Finder:
     def _variables(self, kernel: KernelStmt, scalars: frozenset[Cell]) -> tuple[Variable, ...] | None:
         statements = _up_to(self.program.body, scalars)
         changed = cells_written(statements)
+        # Only what the scalars depend on at all can be their readout.
         reached = {c for s in scalars for c in activity(statements, set(self.variances), s).cells}
         candidates = [i.cell for i in self.program.initials if i.cell in reached and i.cell in self.variances]
         analysis = _Analysis(self.program, statements)
+        # An object that changes is another one for another scalar.
         usable = [c for c in candidates if c not in changed and analysis.linear((c,), scalars)]
         for group in _groups(usable, lambda cells: analysis.linear(cells, scalars)):
             if analysis.homogeneous(group, scalars) or self._constant_rest(group, scalars):
@@ -136,6 +138,7 @@ class _Finder:
 def _up_to(body: tuple[Statement, ...], scalars: Iterable[Cell]) -> tuple[Statement, ...]:
     """The statements of the program up to the last one that computes the scalars, loops as a whole."""
     last = max((p for p, s in enumerate(body) if set(scalars) & cells_written((s,))), default=-1)
+    # A loop as a whole, since what its later iterations change, its earlier ones may have read.
     return body[: last + 1]
 
 
@@ -144,6 +147,7 @@ def _groups(usable: list[Cell], linear) -> Iterator[tuple[Cell, ...]]:
     # The sort is stable: of equal kind, late declarations stay in front.
     order = sorted(usable[::-1], key=lambda c: isinstance(c.type, MatrixType))  # noqa: C415
     for start in order:
+        # Greedily: any set that will do gives the same covariance, but more objects leave a smaller rest.
         group: tuple[Cell, ...] = (start,)
         for other in order:
             if other not in group and linear((*group, other)):
@@ -200,6 +204,7 @@ class _Analysis:
         found: dict[Var | Cell, Degrees] = {}
         for initial in self.program.initials:
             own = LINEAR if initial.cell in group else FREE
+            # Zero has no terms, and so no degrees.
             found[initial.cell] = ZERO if initial.law.name == "zero" else own
         return _degrees(self.statements, found, ())
 
@@ -231,6 +236,7 @@ def _made(statement: Statement, known: dict[Var | Cell, Degrees]) -> Degrees:
             return known.get(value, ZERO)
         case MatStore(terms=terms) | MatAccum(terms=terms):
             return ZERO.union(*(_of_term(t, known) for t in terms))
+        # Derivatives are not followed: what they are taken of counts as not affine.
         case GradStmt(scalar=scalar):
             return _nonlinear([known.get(scalar, ZERO)])
         case KernelStmt(left=left, right=right):

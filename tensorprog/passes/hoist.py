@@ -13,7 +13,7 @@ no iteration reads what an earlier one wrote (`Cell.home`). What is moved is com
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
@@ -38,6 +38,7 @@ from tensorprog.ir.program import (
     WidthConst,
     Zero,
     access_indices,
+    blocks,
     cells_read,
     cells_written,
     integers,
@@ -68,12 +69,11 @@ def hoist(program: Program) -> Program:
             inner = (*around, statement.var) if isinstance(statement, For) else around
             statement = map_blocks(statement, lambda b, inner=inner: block(b, inner))
             if isinstance(statement, For):
-                statement = spread(statement, fixed, builder)
-                before, statement = hoisted(
-                    statement, builder, lambda c, loop: c not in fixed and is_new(c, loop), around
-                )
-                found += before
-            found += () if statement is None else (statement,)
+                before, left = hoisted(spread(statement, fixed, builder), builder,
+                                       lambda c, loop: c not in fixed and is_new(c, loop), around)
+                found += before if left is None else (*before, left)
+            else:
+                found.append(statement)
         return tuple(found)
 
     return program.with_body(block(program.body, ()))
@@ -81,6 +81,7 @@ def hoist(program: Program) -> Program:
 
 def _fixed(program: Program) -> set[Cell]:
     """Outputs, declared objects, and what is touched outside of a single outermost statement."""
+    # What two outermost statements touch has to be there between them.
     counts = Counter(c for s in program.body for c in {c for t in walk((s,)) for c in touched(t)})
     shared = {c for c, count in counts.items() if count > 1}
     return {o.cell for o in program.outputs} | {i.cell for i in program.initials} | shared
@@ -111,6 +112,7 @@ def _local(inner: For, loop: For, fixed: set[Cell]) -> list[Cell]:
     everywhere = Counter(c for s in walk(loop.body) for c in touched(s))
     inside = Counter(c for s in walk(inner.body) for c in touched(s))
     zeroed = {s.cell for s in walk(inner.body) if isinstance(s, Zero)}
+    # Zeroing a family reaches beyond the iteration's own element.
     return [c for c in inside if inside[c] == everywhere[c] and c not in fixed and is_new(c, inner)
             and c in cells_written(inner.body) and not isinstance(c.type, MatrixType)
             and not (c.rank and c in zeroed)]
@@ -123,7 +125,7 @@ def _without_zeros(body: tuple[Statement, ...], cells: list[Cell], builder: Buil
         if isinstance(statement, Zero) and statement.cell in cells:
             with builder.nested() as made:
                 builder.span = statement.span
-                builder.append(Store(statement.cell, (), builder.const(0, statement.cell.type), span=statement.span))
+                builder.append(Store(statement.cell, (), builder.const(0, statement.cell.tensor), span=statement.span))
             found += made
         else:
             found.append(map_blocks(statement, lambda b: _without_zeros(b, cells, builder)))
@@ -138,6 +140,7 @@ def hoisted(
     same = _same(loop, is_new)
     split = _Split(same, builder, around)
     before, after = split.block(loop.body, ())
+    # A cell whose loop was split lives in the new loop of the first half.
     homes = {c: tuple(split.renamed.get(h, h) for h in c.home if h != loop.var) for c in same.cells}
     changes = {c: (replace(c, home=home), lambda items: items) for c, home in homes.items() if home != c.home}
     before, after = map_cells(before, changes), map_cells(after, changes)
@@ -175,7 +178,9 @@ def _same(loop: For, is_new: Callable[[Cell, For], bool]) -> _Same:
     vars = set(local)
     own = cells_written(loop.body)
     cells = {c for c in own if is_new(c, loop)}
-    often = frozenset(c for c, count in Counter(written(s) for s, _ in flat).items() if count > 1)
+    # Of a cell that is written twice, a reader in between would see the last value once the loop is split.
+    writes = Counter(c for s, _ in flat if (c := written(s)) is not None)
+    often = frozenset(c for c, count in writes.items() if count > 1)
     while True:
         size = len(vars) + len(cells)
         for statement, varies in flat:
@@ -187,8 +192,8 @@ def _same(loop: For, is_new: Callable[[Cell, For], bool]) -> _Same:
             cells -= {c for c in cells_read(statement) if c in often or not _is_split(c, statement, loop)}
             if isinstance(statement, Let):
                 vars.discard(statement.var)
-            else:
-                cells.discard(written(statement))
+            elif (cell := written(statement)) is not None:
+                cells.discard(cell)
         if len(vars) + len(cells) == size:
             return _Same(loop, frozenset(vars), frozenset(cells), often)
 
@@ -249,18 +254,15 @@ class _Split:
 
     def _nested(self, statement: For | If, loops: tuple[str, ...], first: list[Statement], rest: list[Statement]) -> None:
         inner = (*loops, statement.var) if isinstance(statement, For) else loops
-        if isinstance(statement, For):
-            befores, afters = zip(self.block(statement.body, inner))
-        else:
-            befores, afters = zip(self.block(statement.then, inner), self.block(statement.orelse, inner))
+        befores, afters = zip(*(self.block(block, inner) for block in blocks(statement)))
         for found, side in ((befores, first), (afters, rest)):
             if any(found):
-                parts = iter(found)
-                made = map_blocks(statement, lambda _, parts=parts: next(parts))
+                made = _with_blocks(statement, found)
                 side.append(self._renamed_loop(made) if side is first and isinstance(made, For) else made)
 
     def _renamed_loop(self, loop: For) -> For:
         """A loop with a variable of its own."""
+        # Both halves of a loop that is split stand in the program.
         name = self.builder.names.fresh(loop.var)
         self.renamed[loop.var] = name
         new = IntSym(name, "loop")
@@ -284,6 +286,7 @@ class _Split:
         if let.var in new:
             return
         var = Var(self.builder.names.fresh(let.var.name), let.var.type)
+        # Operands of what is computed again have to be on the first side, too.
         if self._is_cheap(let) and all(v in made for v in operands(let.op)):
             for v in operands(let.op):
                 self._again(made[v], loops, first, copies, made, new)
@@ -307,6 +310,7 @@ class _Split:
 
     def _kept(self, let: Let, items: tuple[IntExpr, ...], first: list[Statement]) -> Cell:
         """The family that keeps a temporary for all iterations."""
+        # The program may keep it by itself.
         for s in first:
             if isinstance(s, Store) and s.value is let.var and s.items == items and s.cell not in self.same.often:
                 return s.cell
@@ -317,3 +321,9 @@ class _Split:
 
 def _renamed(body: tuple[Statement, ...], new: dict[Var, Var]) -> tuple[Statement, ...]:
     return tuple(map_blocks(map_vars(s, lambda v: new.get(v, v)), lambda b: _renamed(b, new)) for s in body)
+
+
+def _with_blocks(statement: For | If, found: Iterable[tuple[Statement, ...]]) -> For | If:
+    """The statement with other blocks."""
+    parts = iter(found)
+    return map_blocks(statement, lambda _: next(parts))

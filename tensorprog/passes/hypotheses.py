@@ -11,14 +11,13 @@ before the program runs (`jumps`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 
 from tensorprog.diagnostics import Reporter, Span
 from tensorprog.ir.constants import constant as declared_constant
 from tensorprog.ir.functions.bounds import GAUSSIAN, Bound, Problems
-from tensorprog.ir.integers import IntBin, IntExpr, IntLit, IntSym
+from tensorprog.ir.integers import Environment, IntBin, IntExpr, IntLit, IntSym
 from tensorprog.ir.primitives import jumps
 from tensorprog.ir.program import (
     Accum,
@@ -66,7 +65,7 @@ from tensorprog.passes.quotients import is_bounded
 ROUNDS = 4  # before ranges that still move are given up
 
 
-def check_hypotheses(limit: Program, env: Mapping[str, object], reporter: Reporter) -> None:
+def check_hypotheses(limit: Program, env: Environment, reporter: Reporter) -> None:
     """Warn of what the theorem does not cover; `env` holds the values of parameters and sizes."""
     bounds = ProgramBounds(limit, env)
     for statement in bounds.solved():
@@ -79,7 +78,7 @@ def check_hypotheses(limit: Program, env: Mapping[str, object], reporter: Report
 class ProgramBounds:
     """The bound of every value of a program, in `vars` and `cells`; `env` holds parameters and sizes."""
 
-    def __init__(self, program: Program, env: Mapping[str, object]):
+    def __init__(self, program: Program, env: Environment):
         self.program, self.env = program, env
         self.vars: dict[Var, Bound | None] = {}
         self.multiples: dict[Var, tuple[object, int]] = {}
@@ -108,8 +107,8 @@ class ProgramBounds:
         op = statement.op
         if not isinstance(op, Elementwise):
             return
-        args = [self.vars.get(a) for a in op.args]
-        if any(a is None for a in args):
+        args = [bound for a in op.args if (bound := self.vars.get(a)) is not None]
+        if len(args) < len(op.args):
             return
         problems = Problems()
         of_primitive(op.fn, op.order, args, self._sign(op), problems)
@@ -137,6 +136,7 @@ class ProgramBounds:
                 return Bound(0.0, 1.0, True)
             case "uniform":
                 return Bound(values[0], values[1], values[0] <= 0 <= values[1])
+        # Among them sparse ones: a product of a Gaussian and a number that is 0 or 1.
         return GAUSSIAN
 
     def _statement(self, statement: Statement) -> None:
@@ -168,6 +168,7 @@ class ProgramBounds:
             case IntSym(name=name) if name in self.loops:
                 loop = self.loops[name]
                 first, last = self._ends(loop.start), self._ends(loop.stop)
+                # One loop's bounds may depend on another one's variable: from its first start to its last stop.
                 return (first[0], last[1] - 1) if loop.step > 0 else (last[0] + 1, first[1])
             case IntBin(op="+", left=left, right=right):
                 (a, b), (c, d) = self._ends(left), self._ends(right)
@@ -211,10 +212,14 @@ class ProgramBounds:
         """Whether this is moment(x*x) - moment(x)**2 of a vector that is not one number."""
         if op.fn != "sub":
             return False
+        # Positive by Jensen's inequality: a layernorm divides by its root.
         whole, squared = (self.ops.get(a) for a in op.args)
-        mean = self.ops.get(self._squared(squared))
-        return (isinstance(whole, Moment) and isinstance(mean, Moment) and not self.vars[mean.arg].fixed
-                and self._squared(self.ops.get(whole.arg)) is mean.arg)
+        base = self._squared(squared)
+        mean = None if base is None else self.ops.get(base)
+        if not isinstance(whole, Moment) or not isinstance(mean, Moment):
+            return False
+        bound = self.vars[mean.arg]
+        return not (bound is None or bound.fixed) and self._squared(self.ops.get(whole.arg)) is mean.arg
 
     def _squared(self, op: Op | None) -> Var | None:
         """What an operation is the square of."""
@@ -244,9 +249,9 @@ class ProgramBounds:
                 return constant(float(self.env[name])) if name in self.env else ANY_NUMBER
             case Load(cell=cell):
                 return self._loaded(cell)
-        args = [self.vars.get(a) for a in operands(op)]
         # What is None is not known yet, in the first round through a loop.
-        if any(a is None for a in args):
+        args = [bound for a in operands(op) if (bound := self.vars.get(a)) is not None]
+        if len(args) < len(operands(op)):
             return None
         match op:
             case Elementwise():
@@ -259,6 +264,7 @@ class ProgramBounds:
             case SumAxis():
                 return summed(args[0])
             case MatMul():
+                # W @ x is Gaussian, whatever bounds x; but zero of zero.
                 return args[0] if args[0] == constant(0.0) else GAUSSIAN
             case Place():
                 return joined(args[0], constant(0.0))

@@ -38,6 +38,7 @@ from tensorprog.ir.program import (
     Var,
     cells_read,
     cells_written,
+    defined,
     names_used,
     operands,
     reads,
@@ -59,6 +60,7 @@ def initial_features(program: Program, readouts: frozenset[Cell]) -> InitialFeat
     """The features of a limit program's readouts; None if there are none, or not all are known."""
     laws = {i.cell: i.law.name for i in program.initials}
     readouts = frozenset(c for c in readouts if c in laws)
+    # Only normal vectors have a law that stays the same given that they are orthogonal to others.
     if not readouts or any(laws[c] != "normal" for c in readouts):
         return None
     search = _Search(set(readouts), {c: (_Part(c),) for c in readouts}, names_used(program))
@@ -117,6 +119,7 @@ class _Search:
 
     def _loop(self, loop: For) -> list[Statement]:
         inner = self.first_pass(loop.body)
+        # Iterations that do not see each other train nothing.
         if loop.parallel:
             return [replace(loop, body=inner)]
         kept = [s for s in walk(inner) if not isinstance(s, For | If)]
@@ -128,6 +131,7 @@ class _Search:
             self.trains = True
             # One iteration alone: after it, all that is trained depends on the readouts.
             first = int_bin("+", loop.start, IntLit(1 if loop.step > 0 else -1))
+            # No iteration at all, if the loop has none.
             return [replace(loop, body=inner, stop=int_bin("min" if loop.step > 0 else "max", loop.stop, first))]
         return [replace(loop, body=inner)]
 
@@ -143,7 +147,9 @@ class _Search:
         return any(v in self.depends for v in (*reads(statement), *cells_read(statement)))
 
     def _mark(self, statement: Statement) -> None:
-        self.depends.add(statement.var if isinstance(statement, Let) else written(statement))
+        made = defined(statement)
+        if made is not None:
+            self.depends.add(made)
 
     # --- terms ---
 

@@ -53,6 +53,7 @@ def input_axes(program: Program) -> dict[Cell, InputAxes]:
             continue
         uses, only = _uses(program, cell, references)
         axes = {axis for axis, _ in uses}
+        # A rotation along one axis; an object that meets inputs along two of them is drawn as it is.
         if len(axes) == 1:
             inputs = tuple(sorted({met for _, met in uses}))
             found[cell] = InputAxes(axes.pop(), inputs, only and cell not in program.results)
@@ -67,6 +68,7 @@ def _uses(program: Program, cell: Cell, references: dict[Var, InputRef]) -> tupl
     for statement in walk(program.body):
         if cell in cells_read(statement):
             match statement:
+                # The whole of an axis: single entries would not turn with the others.
                 case Let(var=var, op=Load(items=items)) if len(items) <= cell.rank:
                     loaded.add(var)
                     whole.add(var)
@@ -108,6 +110,7 @@ def _meets(op: Contract, whole: set[Var], references: dict[Var, InputRef]) -> tu
         if block in whole and other in references:
             items = references[other].items
             summed = [c for c in block_axes if c in other_axes and c not in op.out_axes]
+            # A slice of an input has other axes than the input.
             if len(summed) == 1 and not any(isinstance(i, Range) for i in items):
                 return block_axes.index(summed[0]), (references[other].name, len(items) + other_axes.index(summed[0]))
     return None

@@ -9,13 +9,15 @@ E). `tensorprog.jumps` looks at the probes after a run.
 
 Functions that are continuous need no probe, with a kink or without: `abs`, `relu`, `max`, `min`. Nor do arguments that
 are bounded away from 0 (`bounds`), or that no moment is in. A vector is met like a scalar where it is a multiple of one:
-`sign(c*u)`. Not followed: a vector that vanishes as a difference, as u - c*u with c tending to 1.
+`sign(c*u)`. Where it may vanish as a difference (`differences`), as u - c*u with c tending to 1, the probe is the second
+moment of that difference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.build import Builder, Names
@@ -54,6 +56,7 @@ from tensorprog.ir.program import (
     reads,
     walk,
 )
+from tensorprog.passes.differences import Differences
 from tensorprog.passes.hypotheses import ProgramBounds
 from tensorprog.passes.rewrite import map_blocks
 
@@ -64,7 +67,7 @@ class Jump:
 
     Attributes:
         fn: the primitive, with a ' for a derivative.
-        scalars: what it is discontinuous in; of a division, the numerator as well.
+        scalars: what it is discontinuous in, scalars and vectors that may vanish; of a division, the numerator as well.
         probes: the names of the outputs that report them.
         outputs: the program's outputs that depend on it.
         counted: whether it is summed or averaged over a finite index, as in an accuracy.
@@ -81,11 +84,12 @@ class Jump:
 @dataclass(frozen=True, slots=True)
 class Probed:
     """A limit program with probes among its outputs. `terms` are those of a probe that is a sum or a difference: its
-    rounding errors have their size."""
+    rounding errors have their size. `squares` are the probes that are second moments of vectors, as are their terms."""
 
     limit: Program
     jumps: tuple[Jump, ...]
     terms: Mapping[str, tuple[str, ...]]
+    squares: frozenset[str] = frozenset()
 
     @property
     def probes(self) -> tuple[str, ...]:
@@ -117,13 +121,27 @@ def probed(limit: Program, found: Iterable[tuple[Let, tuple[Var, ...]]]) -> Prob
     for name in names_used(limit) | {o.name for o in limit.outputs}:
         names.reserve(name)
     ops = {s.var: s.op for s in walk(limit.body) if isinstance(s, Let)}
-    terms = {var: _terms(ops, var) for _, vars in found for var in vars}
+    vectors = {v for _, vars in found for v in vars if v.type.width is not None}
+    differences = _differences(limit) if vectors else None
+    terms = {var: differences.terms(var) if differences is not None and var in vectors else _terms(ops, var)
+             for _, vars in found for var in vars}
     cells: dict[Var, Cell] = {}
+    # The terms, too: what a probe is compared with.
     body = _with_probes(limit.body, (), set(terms).union(*terms.values()), cells, names)
     outputs = tuple(Output(cell.name, cell) for cell in cells.values())
     jumps = tuple(_jump(limit, statement, vars, tuple(cells[v].name for v in vars)) for statement, vars in found)
     return Probed(replace(limit, body=body, outputs=(*limit.outputs, *outputs)), jumps,
-                  {cells[var].name: tuple(cells[v].name for v in of) for var, of in terms.items()})
+                  {cells[var].name: tuple(cells[v].name for v in of) for var, of in terms.items()},
+                  frozenset(cells[var].name for var in vectors))
+
+
+def _differences(limit: Program) -> Differences:
+    statements = list(walk(limit.body))
+    return Differences(limit, statements, _forward(limit, _moments(statements)))
+
+
+def _moments(statements: Iterable[Statement]) -> set[Var | Cell]:
+    return {s.var for s in statements if isinstance(s, Let) and isinstance(s.op, Moment)}
 
 
 def _terms(ops: Mapping[Var, Op], var: Var) -> tuple[Var, ...]:
@@ -161,9 +179,8 @@ def _with_nudges(body: tuple[Statement, ...], loops: tuple[For, ...], moments: M
     made: list[Statement] = []
     for statement in body:
         inner = (*loops, statement) if isinstance(statement, For) else loops
-        statement = map_blocks(statement,
-                               lambda block, inner=inner: _with_nudges(block, inner, moments, builder, params))
-        if isinstance(statement, Let) and statement.var in moments:
+        statement = map_blocks(statement, partial(_with_nudges, loops=inner, moments=moments, builder=builder, params=params))
+        if isinstance(statement, Let) and isinstance(statement.op, Moment) and statement.var in moments:
             with builder.nested() as block:
                 exact = builder.let(statement.op, statement.var.type)
                 # Incommensurable frequencies, so that iterations and moments are nudged independently.
@@ -207,16 +224,19 @@ def _moments_behind(program: Program, scalars: Iterable[Var]) -> dict[Var, int]:
 
 def _with_probes(body: tuple[Statement, ...], loops: tuple[For, ...], scalars: set[Var], cells: dict[Var, Cell],
                  names: Names) -> tuple[Statement, ...]:
-    """The block with a `Store` behind each statement that computes one of the scalars."""
+    """The block with a `Store` behind each statement that computes one of the scalars, or vectors."""
     made: list[Statement] = []
+    builder = Builder(names)
     for statement in body:
         inner = (*loops, statement) if isinstance(statement, For) else loops
-        made.append(map_blocks(statement, lambda block, inner=inner: _with_probes(block, inner, scalars, cells, names)))
+        made.append(map_blocks(statement, partial(_with_probes, loops=inner, scalars=scalars, cells=cells, names=names)))
         if isinstance(statement, Let) and statement.var in scalars:
             var = statement.var
             name = names.fresh(f"{var.name}_probe")
             cells[var] = Cell(name, TensorType(None, var.type.shape), len(loops), name)
-            made.append(Store(cells[var], tuple(_iteration(loop) for loop in loops), var))
+            with builder.nested() as block:
+                value = var if var.type.width is None else builder.moment(builder.elementwise("square", var))
+            made += [*block, Store(cells[var], tuple(_iteration(loop) for loop in loops), value)]
     return tuple(made)
 
 
@@ -264,7 +284,8 @@ def _forward(program: Program, roots: set[Var | Cell]) -> set[Var | Cell]:
 def _reach(body: tuple[Statement, ...], reached: set[Var | Cell]) -> None:
     for s in body:
         if not reached.isdisjoint((*reads(s), *cells_read(s))):
-            reached |= {defined(s)} - {None}
+            made = defined(s)
+            reached |= set() if made is None else {made}
         count = -1
         while count != len(reached):
             count = len(reached)
@@ -282,8 +303,8 @@ class _Search:
     def __init__(self, program: Program, env: Mapping[str, object]):
         self.bounds = ProgramBounds(program, env)
         self.statements = self.bounds.solved()
-        moments = {s.var for s in self.statements if isinstance(s, Let) and isinstance(s.op, Moment)}
-        self.random = _forward(program, moments)
+        self.random = _forward(program, _moments(self.statements))
+        self.differences = Differences(program, self.statements, self.random)
         self.declared = {i.cell for i in program.initials if i.law.name != "zero"}
         self.factors: dict[Var | Cell, frozenset[Var]] = {}
         before = None
@@ -296,23 +317,27 @@ class _Search:
         for s in self.statements:
             if isinstance(s, Let) and isinstance(s.op, Elementwise):
                 argument = self._argument(s.op)
-                scalars = self._scalars(argument) if argument is not None else frozenset()
+                scalars = self._vanishing_parts(argument) if argument is not None else frozenset()
                 if scalars:
                     yield s, tuple(sorted(scalars, key=lambda v: v.name))
 
     def _argument(self, op: Elementwise) -> Var | None:
         """The operand at whose zero the operation is discontinuous, if it may be there."""
         at = op.args[1] if op.fn == "div" else op.args[0]
-        args = [self.bounds.vars.get(a) for a in op.args]
-        if any(a is None for a in args):
+        args = [bound for a in op.args if (bound := self.bounds.vars.get(a)) is not None]
+        if len(args) < len(op.args):
             return None
         bound = args[1] if op.fn == "div" else args[0]
-        return at if (bound.zero or bound.low < 0 and op.fn in ("log", "sqrt", "pow")) and _jumps(op, args) else None
+        # The second moment of what is no constant is never zero, but for a vector that vanishes.
+        zero = bound.zero or bool(self.differences.suspects.get(at))
+        return at if (zero or bound.low < 0 and op.fn in ("log", "sqrt", "pow")) and _jumps(op, args) else None
 
-    def _scalars(self, var: Var) -> frozenset[Var]:
+    def _vanishing_parts(self, var: Var) -> frozenset[Var]:
+        """The scalars, and the vectors that are differences, with which an argument vanishes."""
+        suspects = self.differences.suspects.get(var, frozenset())
         if var.type.width is not None:
-            return self.factors.get(var, frozenset())
-        return frozenset((var,)) if var in self.random else frozenset()
+            return suspects | self.factors.get(var, frozenset())
+        return suspects | frozenset((var,)) if var in self.random else frozenset()
 
     # --- multiples ---
 
@@ -321,6 +346,7 @@ class _Search:
             case Let(var=var, op=op) if var.type.width is not None:
                 self._join(var, self._of(op))
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value) if value.type.width is not None:
+                # With a part that vanishes with no scalar, the whole does not vanish with one.
                 if cell in self.declared or not self.factors.get(value):
                     self.factors[cell] = frozenset()
                 else:

@@ -10,6 +10,7 @@ front of the kernel first, and entries `f[a, k]` of stored arrays become a famil
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.build import Builder
@@ -54,13 +55,15 @@ class _Copier:
     def __init__(self, program: Program, builder: Builder):
         self.builder = builder
         writers = [(written(s), s) for s in walk(program.body)]
+        # An accumulated scalar has its value only after the last addition, and no statement at which to keep its
+        # gradient.
         self.stored = {c for c, _ in writers} - {c for c, s in writers if not isinstance(s, Store)}
 
     def block(self, body: tuple[Statement, ...], loops: tuple[str, ...] = ()) -> tuple[Statement, ...]:
         with self.builder.nested() as out:
             for statement in body:
                 inner = (*loops, statement.var) if isinstance(statement, For) else loops
-                statement = map_blocks(statement, lambda b, inner=inner: self.block(b, inner))
+                statement = map_blocks(statement, partial(self.block, loops=inner))
                 if isinstance(statement, KernelStmt):
                     statement = self._kernel(statement, loops)
                 self.builder.append(statement)
@@ -104,8 +107,8 @@ class _Planner:
 
     def _plan(self, scalar: Cell, variables: tuple[Cell, ...]) -> _Plan:
         name, home, stores = scalar.display, scalar.home, range(self.count[scalar])
-        rank = scalar.rank + len(scalar.type.shape)
-        numbers = self.builder.cell(name, SCALAR, rank, home=home) if scalar.type.shape else scalar
+        rank = scalar.rank + len(scalar.tensor.shape)
+        numbers = self.builder.cell(name, SCALAR, rank, home=home) if scalar.tensor.shape else scalar
         targets = {v: [self.builder.cell(f"{name}_by_{v.display}", v.type, rank + v.rank, home=home) for _ in stores]
                    for v in variables}
         # Where several statements store the scalar, a mask each says which of them has stored an element last.
@@ -135,14 +138,15 @@ class _Planner:
         number = self.seen[scalar]
         self.seen[scalar] += 1
         builder.span = store.span
-        loops = [builder.names.fresh("k") for _ in scalar.type.shape]
+        loops = [builder.names.fresh("k") for _ in scalar.tensor.shape]
         items = (*store.items, *(IntSym(var, "loop") for var in loops))
         with builder.nested() as out:
             if plan.numbers is not scalar:
                 builder.append(Store(plan.numbers, items, builder.load(scalar, items, SCALAR), span=store.span))
+            # The element is this statement's from now on, and no other one's.
             for other, mask in enumerate(plan.masks):
                 builder.append(Store(mask, items, builder.const(int(other == number)), span=store.span))
             for variable, targets in plan.targets.items():
-                mask = plan.masks[number] if plan.masks else None
-                builder.append(GradRecord(targets[number], plan.numbers, items, variable, mask, span=store.span))
-        return over_elements(loops, scalar.type.shape, tuple(out), store.span)
+                latest = plan.masks[number] if plan.masks else None
+                builder.append(GradRecord(targets[number], plan.numbers, items, variable, latest, span=store.span))
+        return over_elements(loops, scalar.tensor.shape, tuple(out), store.span)

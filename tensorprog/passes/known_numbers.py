@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from tensorprog.ir.integers import evaluate_int, symbols
+from tensorprog.ir.integers import Environment, evaluate_int, symbols
 from tensorprog.ir.primitives import exact
 from tensorprog.ir.program import Const, Elementwise, FromInt, Let, ParamRef, Program, Var, operands, walk
 
@@ -22,12 +22,13 @@ def known_numbers(program: Program, env: Mapping[str, object]) -> dict[Var, Frac
     return known
 
 
-def _number(statement: Let, known: Mapping[Var, Fraction], env: Mapping[str, object]) -> Fraction | None:
+def _number(statement: Let, known: Mapping[Var, Fraction], env: Environment) -> Fraction | None:
     match statement.op:
         case Const(value=Fraction() as value):
             return value
-        case Const(value=value) if abs(value) < float("inf"):
-            return Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
+        # A computed constant is a float: short fractions stand for what was meant.
+        case Const(value=float(number)) if abs(number) < float("inf"):
+            return Fraction(number).limit_denominator(LARGEST_DENOMINATOR)
         case ParamRef(name=name) if name in env:
             return Fraction(env[name]).limit_denominator(LARGEST_DENOMINATOR)
         case FromInt(expr=expr) if {s.name for s in symbols(expr)} <= set(env):

@@ -88,6 +88,7 @@ class _Leading:
         dropped = False
         args = []
         for arg in op.args:
+            # An exact zero has no power, and stays as it is.
             lower = self.powers[arg] is not None and self.powers[arg] != self.powers[var]
             dropped |= lower
             args.append(self._zero(arg.type, statement) if lower else arg)
@@ -136,28 +137,37 @@ class _Leading:
     # --- writes ---
 
     def _store(self, statement: Store, cell: Cell, power: Power) -> None:
-        if power is not None and power != self.powers[cell]:
+        own = self.powers[cell]
+        if power is not None and own is not None and power != own:
             self.reporter.error(
-                "TP510", f"`{cell.display}` holds values of order {power_text(self.powers[cell])} elsewhere, and of "
+                "TP510", f"`{cell.display}` holds values of order {power_text(own)} elsewhere, and of "
                          f"order {power_text(power)} here", statement.span, help="use two names")
         self.builder.append(statement)
 
     def _keeps(self, cell: Cell, power: Power, statement: Statement) -> bool:
+        own = self.powers[cell]
         if power is None:
             return False
-        if power == self.powers[cell]:
+        if power == own:
             return True
-        if cell.role != "hidden":
+        # Cells of the compiler's own collect gradients, where lower orders are lost by no mistake of the user's.
+        if cell.role != "hidden" and own is not None:
             self.reporter.warn(
                 "TP509", f"this update of `{cell.display}` is of order {power_text(power)}, and `{cell.display}` of "
-                         f"order {power_text(self.powers[cell])}: it has no effect in the limit", statement.span,
-                help=f"multiply it by {power_text(self.powers[cell] - power)} if it should (maximal update "
+                         f"order {power_text(own)}: it has no effect in the limit", statement.span,
+                help=f"multiply it by {power_text(own - power)} if it should (maximal update "
                      "parametrization)")
         return False
 
     def _terms(self, cell: Cell, terms: tuple[Term, ...], statement: Statement) -> tuple[Term, ...]:
         if isinstance(statement, MatAccum):
-            return tuple(t for t in terms if self._keeps(cell, term_power(self.powers, t), statement))
+            kept = []
+            for term in terms:
+                assert not isinstance(term, FunctionTerm), "functions are alone in their matrix: stored, never added"
+                if self._keeps(cell, term_power(self.powers, term), statement):
+                    kept.append(term)
+            return tuple(kept)
+        # An exact zero: all its terms are.
         if self.powers[cell] is None:
             return ()
         return tuple(t for t in terms if isinstance(t, FunctionTerm)  # alone in its matrix, and so of its power

@@ -18,6 +18,7 @@ from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.made_by_updates import random_matrices
 from tensorprog.ir.program import (
     POLAR,
+    POLAR_DIFFERENTIAL,
     PRODUCT,
     Accum,
     Cell,
@@ -85,6 +86,7 @@ class LinearProgram:
 def linear_outputs(program: Program) -> LinearProgram:
     """Find the outputs whose vectors all stay in the span of the initial ones."""
     try:
+        # All outputs at once, which is the rule; where one spoils it, each is tried by itself.
         return LinearProgram(homogeneous(_sliced(program, program.outputs)) if program.outputs else None, {})
     except NotLinear:
         pass
@@ -119,7 +121,7 @@ class Slices:
         self.makers: dict[Var | Cell, list[int]] = {}
         for k, statement in enumerate(program.body):
             inner = list(walk((statement,)))
-            self.uses.append({x for s in inner for x in (*reads(s), *touched(s))})
+            self.uses.append({*(v for s in inner for v in reads(s)), *(c for s in inner for c in touched(s))})
             for made in {s.var for s in inner if isinstance(s, Let)} | cells_written((statement,)):
                 self.makers.setdefault(made, []).append(k)
 
@@ -190,7 +192,8 @@ class _Homogenizer:
                         raise NoCoefficient(cell)
                 elif isinstance(cell.type, TensorType) and cell.type.width:
                     return replace(statement, value=self._raised(value, 1, cell))
-            case MatStore(terms=(FunctionTerm(fn=fn),)) if fn not in (PRODUCT, POLAR):
+            # Entries of the function of an outer product are no products of coordinates.
+            case MatStore(terms=(FunctionTerm(fn=fn),)) if fn not in (PRODUCT, POLAR, POLAR_DIFFERENTIAL):
                 raise NotLinear(f"'{fn}' of a matrix is not linear")
             case MatStore(terms=terms) | MatAccum(terms=terms):
                 return replace(statement, terms=tuple(map(self._term, terms)))
@@ -208,8 +211,9 @@ class _Homogenizer:
         match op:
             case Const(value=value):
                 return (0 if value else ANY), op
+            # What is stored in a vector is of degree one: `_statement` raises what is lower.
             case Load(cell=cell):
-                return (1 if cell.type.width and cell not in self.coefficients else 0), op
+                return (1 if cell.tensor.width and cell not in self.coefficients else 0), op
             case MatMul(arg=arg):
                 return 1, replace(op, arg=self._raised(arg, 1, arg))
             case Moment(arg=arg):
@@ -245,22 +249,23 @@ class _Homogenizer:
                 return degrees[0], op
             case "mul", 0:
                 return self._product(*op.args), op
+            # By a number, or by coefficients.
             case "div", 0 if not degrees[1]:
                 return degrees[0], op
             case "square", 0:
                 return self._product(op.args[0], op.args[0]), op
             case "square", order:
-                return max(0, degrees[0] * (2 - order)) if order == 1 else 0, op
+                return degrees[0] if order == 1 else 0, op
         name = op.fn + "'" * op.order
         raise NotLinear(f"'{name}' of a vector is not linear")
 
     def _product(self, left: Var, right: Var) -> Degree:
-        degrees = self.degrees[left], self.degrees[right]
-        if ANY in degrees:
+        one, other = self.degrees[left], self.degrees[right]
+        if one is None or other is None:
             return ANY
-        if sum(degrees) > 2:
+        if one + other > 2:
             raise NotLinear("a product of three vectors is not linear")
-        return sum(degrees)
+        return one + other
 
     # --- raising degrees ---
 

@@ -45,11 +45,14 @@ from tensorprog.ir.program import (
     Statement,
     Store,
     access_indices,
+    single,
     touched,
     walk,
 )
 from tensorprog.passes.rewrite import map_blocks
 
+# Indices and bounds are linear, so that a read before its store shows at sizes as small as these. Of their combinations
+# MAX_TRIALS are run, and of each MAX_STEPS statements.
 SMALL_SIZES = (1, 2, 3, 4)
 MAX_TRIALS = 64
 MAX_STEPS = 20_000
@@ -81,6 +84,7 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
             for cell in touched(s):
                 counts[cell] = counts.get(cell, 0) + 1
         for cell, count in counts.items():
+            # The innermost loop that a family is local to says most.
             confined = cell in candidates and count == uses[cell] and len(cell.home) < len(inner)
             if confined and _is_local(cell, statement):
                 found[cell] = replace(found.get(cell, cell), home=inner)
@@ -90,14 +94,17 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
 def _is_local(cell: Cell, loop: For) -> bool:
     """Whether every read in an iteration follows a store of the same iteration."""
     own = [s for s in walk(loop.body) if cell in touched(s)]
+    # Additions read what there was.
     if any(isinstance(s, GradStmt | KernelStmt | GradRecord | Accum) or not _plain(s, cell) for s in own):
         return False
     relevant = _slice(loop.body, cell)
     names = {s.name for s in _all_symbols(relevant)} | {loop.var}
+    # Of more symbols, 64 trials would see too few combinations.
     if not _linear(relevant) or len(names) > 6:
         return False
     # At most MAX_TRIALS of the combinations, evenly spread.
     trials = list(product(SMALL_SIZES, repeat=len(names)))[:: max(1, len(SMALL_SIZES) ** len(names) // MAX_TRIALS)]
+    # A list, as all loops of a trial spend the same budget.
     return all(_run(relevant, cell, dict(zip(sorted(names), trial)), set(), [MAX_STEPS]) for trial in trials)
 
 
@@ -108,7 +115,7 @@ def _plain(statement: Statement, cell: Cell) -> bool:
 
 def _slice(body: tuple[Statement, ...], cell: Cell) -> tuple[Statement, ...]:
     """The statements that touch the cell, with the loops and branches around them."""
-    kept = []
+    kept: list[Statement] = []
     for statement in body:
         if isinstance(statement, For | If):
             if any(cell in touched(s) for s in walk((statement,))):
@@ -165,7 +172,7 @@ def _run(body: tuple[Statement, ...], cell: Cell, env: dict[str, int], stored: s
                 if not _run(then if evaluate_bool(condition, env) else orelse, cell, env, stored, budget):
                     return False
             case Let(op=Load(items=items)):
-                if tuple(evaluate_int(i, env) for i in items[: cell.rank]) not in stored:
+                if tuple(evaluate_int(i, env) for i in single(items[: cell.rank])) not in stored:
                     return False
             case Store(items=items):
                 stored.add(tuple(evaluate_int(i, env) for i in items))

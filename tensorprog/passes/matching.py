@@ -103,6 +103,7 @@ def matched(left: Nest, right: Nest, left_items: tuple[IntExpr, ...], right_item
         if bounds is None:
             return None
         conditions += bounds
+        # What was solved before may name this loop.
         values = {name: substitute(v, {solved.var: value}) for name, v in values.items()} | {solved.var: value}
         steps = [_substituted(s, {solved.var: value}) for s in steps if s is not solved]
     conditions = [substitute_bool(c, values) for c in conditions]
@@ -133,7 +134,7 @@ def _bounds(step: LoopStep, value: IntExpr, steps: list) -> list[BoolExpr] | Non
         return []
     low, high = (step.start, step.stop) if step.step > 0 else (int_bin("+", step.stop, IntLit(1)),
                                                                int_bin("+", step.start, IntLit(1)))
-    conditions = []
+    conditions: list[BoolExpr] = []
     for op, bound in ((">=", low), ("<", high)):
         form = linear_form(int_bin("-", value, bound))
         if form and set(form) != {IntLit(1)}:

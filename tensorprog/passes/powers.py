@@ -17,12 +17,12 @@ from fractions import Fraction
 
 from tensorprog.diagnostics import Note, ProgramError, Reporter, Span
 from tensorprog.ir.constants import constant
-from tensorprog.ir.integers import evaluate_int, symbols
+from tensorprog.ir.integers import Environment, evaluate_int, symbols
 from tensorprog.ir.primitives import degree as homogeneous_degree
 from tensorprog.ir.primitives import exact
 from tensorprog.ir.program import (
     POLAR,
-    POLAR_ADJOINT,
+    POLAR_DIFFERENTIAL,
     PRODUCT,
     Accum,
     Cell,
@@ -54,6 +54,7 @@ from tensorprog.ir.program import (
     matrix_terms,
     operands,
     walk,
+    written,
 )
 
 Power = Fraction | None
@@ -87,7 +88,8 @@ def larger(a: Power, b: Power) -> Power:
 
 
 def total(*powers: Power) -> Power:
-    return None if None in powers else sum(powers, Fraction(0))
+    known = [p for p in powers if p is not None]
+    return sum(known, Fraction(0)) if len(known) == len(powers) else None
 
 
 def declared_names(program: Program) -> set[str]:
@@ -98,9 +100,9 @@ def declared_names(program: Program) -> set[str]:
 
 def _exponent_names(expr: ConstExpr, inside: bool) -> set[str]:
     if expr.op == "param":
-        return {expr.leaf} if inside else set()
+        return {expr.name} if inside else set()
     if expr.op == "int":
-        return {s.name for s in symbols(expr.leaf)} if inside else set()
+        return {s.name for s in symbols(expr.integer)} if inside else set()
     return {n for k, a in enumerate(expr.args) for n in _exponent_names(a, inside or (expr.op == "**" and k == 1))}
 
 
@@ -112,16 +114,18 @@ def initial_power(program: Program, initial: Initial, env: Mapping[str, object])
     scaled = [constant(program, a, env) for a in law.args]
     if law.name in ("normal", "sparse_normal"):
         (first, first_power), (variance, variance_power) = scaled
-        power = None if variance == 0 else variance_power / 2
+        spread = None if variance == 0 else variance_power / 2
         if isinstance(initial.cell.type, MatrixType):
             # A matrix sums n independent terms for each coordinate: n**(1/2) times an entry (TP IV, 7.1).
-            return total(power, Fraction(1, 2))
-        return larger(power, None if law.name == "sparse_normal" or first == 0 else first_power)
+            return total(spread, Fraction(1, 2))
+        # The first argument of `sparse_normal` is a probability, and no mean.
+        return larger(spread, None if law.name == "sparse_normal" or first == 0 else first_power)
     if law.name in ("uniform", "constant"):
         power: Power = None
         for value, e in scaled:
             power = larger(power, None if value == 0 else e)
         return power
+    # Laws without a scale, as signs.
     return Fraction(0)
 
 
@@ -145,14 +149,15 @@ def infer_powers(program: Program, env: Mapping[str, object], reporter: Reporter
             check_entries(program, inference.powers, reporter)
             return inference.powers
     grown = inference.grown
-    reporter.error("TP504", "the power of n of this value grows from iteration to iteration", grown and grown.span,
+    reporter.error("TP504", "the power of n of this value grows from iteration to iteration",
+                   None if grown is None else grown.span,
                    help="scale the update by a power of n, so that it is of the order of the value that it updates")
     reporter.raise_errors()
     return inference.powers
 
 
 class _Inference:
-    def __init__(self, program: Program, env: Mapping[str, object], reporter: Reporter):
+    def __init__(self, program: Program, env: Environment, reporter: Reporter):
         self.program, self.env, self.reporter = program, env, reporter
         self.powers = Powers()
         self.values: dict[Var, Fraction] = {}
@@ -177,7 +182,8 @@ class _Inference:
         return self.grown is not None
 
     def _report(self, error: PowerError, statement: Statement) -> None:
-        notes, help = (), error.help
+        notes: tuple[Note, ...] = ()
+        help = error.help
         if error.code == "TP502" and isinstance(statement, Let):
             self.powers.first = self.powers.first or dict(self.powers.of)
             arg = operands(statement.op)[0]
@@ -186,8 +192,9 @@ class _Inference:
                 notes = (Note("the power of n enters here", place),)
                 trained = next((s for s in walk(self.program.body) if isinstance(s, Accum | MatAccum)
                                 and s.cell.role != "hidden" and s.span and s.span.line <= place.line <= s.span.end_line), None)
-                if trained is not None and (self.powers[arg] or 0) > 0:
-                    name, power = trained.cell.display, power_text(self.powers[arg])
+                own = self.powers[arg]
+                if trained is not None and own is not None and own > 0:
+                    name, power = trained.cell.display, power_text(own)
                     notes = (Note(f"the power of n enters here, with the first update of `{name}`", place),)
                     help = f"after the first step, this activation grows: divide the update by {power}, or take a smaller rate"
         self.reporter.error(error.code, error.message, statement.span, notes=notes, help=help)
@@ -203,8 +210,8 @@ class _Inference:
             case MatStore(cell=cell, terms=terms) | MatAccum(cell=cell, terms=terms):
                 power = self.powers[cell]
                 for term in terms:
-                    made = isinstance(term, FunctionTerm)
-                    power = larger(power, self._function(term) if made else term_power(self.powers, term))
+                    own = self._function(term) if isinstance(term, FunctionTerm) else term_power(self.powers, term)
+                    power = larger(power, own)
                 of[cell] = power
 
     def _op(self, op: Op, var: Var) -> Power:
@@ -213,6 +220,7 @@ class _Inference:
             case Const(value=value):
                 if isinstance(value, Fraction):
                     self.values[var] = value
+                # Neither zero nor infinity has an order.
                 return None if value == 0 or value in (float("inf"), float("-inf")) else Fraction(0)
             case ParamRef(name=name):
                 if name in self.env:
@@ -230,6 +238,7 @@ class _Inference:
                 return p[cell]
             case Elementwise():
                 return self._elementwise(op, [p[a] for a in op.args])
+            # A sum over n**2 products of entries, each of which is 1/n of its operator.
             case MatDot(left=left, right=right):
                 return total(p[left.cell], p[right.cell])
             case Contract(left=left, right=right):
@@ -288,17 +297,21 @@ class _Inference:
         if term.fn == POLAR:
             # Its singular values are 1, so that the operator is of order one whatever the matrix was.
             return None if powers[0] is None else Fraction(0)
-        if term.fn == POLAR_ADJOINT:
-            # polar(c M) = polar(M), so that the derivative by M has the inverse power of M.
-            return None if None in powers else powers[1] - powers[0]
+        if term.fn == POLAR_DIFFERENTIAL:
+            # polar(c M) = polar(M), so that each derivative by M has the inverse power of M.
+            matrix, *directions = powers
+            return None if matrix is None else total(*directions, -len(directions) * matrix)
         return total(self._elementwise(term, entry_powers(self.powers, term)), Fraction(1))
 
     def _pow(self, op: Elementwise | FunctionTerm, base: Power, exponent: Power) -> Power:
         if exponent:
             raise PowerError("TP503", "an exponent that grows or shrinks with n", "exponents do not depend on n")
+        by = op.args[1]
+        # A base of order one to any power is of order one; zero to a positive one is zero.
         if not base:
-            return base if base is None and self.values.get(op.args[1], 1) > 0 else Fraction(0)
-        value = self._value(op.args[1])
+            known = self.values.get(by) if isinstance(by, Var) else None
+            return base if base is None and (known is None or known > 0) else Fraction(0)
+        value = self._value(by) if isinstance(by, Var) else None
         if value is None:
             raise PowerError("TP503", "a power of n whose exponent is computed by the program",
                              "write the exponent as a number or a parameter, as in `n**(1/2)`")
@@ -368,7 +381,7 @@ def mistake_of_entries(term: FunctionTerm, found: list[Power]) -> tuple[str, str
     name = term.fn + "'" * term.order
     power = next((p for p in known if p), None)
     if term.fn in _OF_ONE_ORDER and len(set(known)) > 1:
-        orders = " and ".join(f"of order {power_text(p)}" for p in found)
+        orders = " and ".join(f"of order {power_text(p)}" for p in known)
         message = f"this {_OF_ONE_ORDER[term.fn]} entries {orders}: only the larger would count"
     elif len(term.args) == 1 and term.fn != "sqrt" and homogeneous_degree(term.fn) is None and power is not None:
         what = "blow up" if power > 0 else "vanish"
@@ -401,6 +414,7 @@ def origin(program: Program, powers: Powers, start: Cell | Var) -> Span | None:
     constants = _constants(program)
     value: Var | Cell | None = start
     place: Span | None = start.span if isinstance(start, Cell) else None
+    # Once loops have fed it back, all that a power has reached looks like its cause.
     first = powers.first if (powers.first.get(start) or 0) > 0 else powers.of
     while value is not None and value not in seen:
         seen.add(value)
@@ -409,8 +423,9 @@ def origin(program: Program, powers: Powers, start: Cell | Var) -> Span | None:
             return place
         place = made.span or place
         # A factor of n itself is explained by the statement that uses it.
-        sources = [s for s in _sources(made) if (first.get(s) or 0) > 0 and s not in seen and s not in constants]
-        value = max(sources, key=lambda s: first[s]) if sources else None
+        sources = [(power, s) for s in _sources(made) if (power := first.get(s) or Fraction(0)) > 0
+                   and s not in seen and s not in constants]
+        value = max(sources, key=lambda source: source[0])[1] if sources else None
     return place
 
 
@@ -432,7 +447,8 @@ def _made_power(of: Mapping[Var | Cell, Power], statement: Statement) -> Power:
         case Store(value=value) | Accum(value=value):
             return of.get(value)
         case _:
-            return of.get(statement.cell)
+            cell = written(statement)
+            return None if cell is None else of.get(cell)
 
 
 def _sources(statement: Statement) -> list[Var | Cell]:
@@ -441,6 +457,7 @@ def _sources(statement: Statement) -> list[Var | Cell]:
             return [cell]
         case Let(op=MatMul(matrix=matrix, arg=arg)):
             return [matrix, arg]
+        # A positive power of a denominator makes the quotient smaller.
         case Let(op=Elementwise(fn="div", args=(numerator, _))):
             return [numerator]
         case Let(op=op):

@@ -78,6 +78,7 @@ class _Puller:
                 return self.builder.neg(number), rest
             case Elementwise(fn="add" | "sub", order=0, args=(a, b)) if a in self.scaled and b in self.scaled:
                 (number, x), (other, y) = self.scaled[a], self.scaled[b]
+                # c x + c y = c (x + y) for the very same number only.
                 return (number, self.builder.elementwise(op.fn, x, y)) if number is other else None
             case Contract(left=a, right=b):
                 return self._product(a, b, lambda x, y: self.builder.let(replace(op, left=x, right=y), var.type))

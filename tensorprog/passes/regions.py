@@ -138,17 +138,16 @@ def plan_sweep(program: Program, pending: list[GradStmt | GradRecord], reporter:
     """The next sweep: the first gradient whose region holds no other gradient still to be taken, and all that can
     share its sweep. None (and an error) if there is none. `targets` are the cells of all gradients of the program."""
     planner = _Planner(program, reporter, targets)
-    sites = [(g, planner.site(g)) for g in pending]
-    if any(site is None for _, site in sites):
+    sites = [site for g in pending if (site := planner.site(g)) is not None]
+    if len(sites) < len(pending):
         return None
-    ready = [(g, s) for g, s in sites if not _waits(s)]
+    ready = [site for site in sites if not _waits(site)]
     if not ready:
         reporter.error("TP421", "this gradient depends on itself", pending[0].span,
                        help="differentiate with respect to a value that the loop updates, or unroll one step by hand")
         return None
-    first = ready[0][1]
-    site = first
-    for _, other in ready[1:]:
+    site = ready[0]
+    for other in ready[1:]:
         site = _merged(site, other) or site
     return site
 
@@ -203,12 +202,12 @@ class _Planner:
         ancestors = tuple(step.block for step in anchor_path)
         return GradientSite([gradient], anchor, gradient.scalar, items, parts, ancestors, extra, active)
 
-    def _no_anchor(self, gradient: GradStmt) -> None:
+    def _no_anchor(self, gradient: GradStmt | GradRecord) -> None:
         self.reporter.error("TP420", f"`{gradient.scalar.display}` is not computed before this gradient in a way that "
                                      "can be followed", gradient.span,
                             help="take the gradient in the iteration that computes the scalar, right after it")
 
-    def _inline_anchor(self, gradient: GradStmt, path: Path) -> tuple[Path, tuple, tuple] | None:
+    def _inline_anchor(self, gradient: GradStmt | GradRecord, path: Path) -> tuple[Path, tuple, tuple] | None:
         """The nearest statement before the gradient, in its block or one around it, that computes the scalar."""
         for depth in range(len(path) - 1, -1, -1):
             step = path[depth]
@@ -217,18 +216,22 @@ class _Planner:
                 if gradient.scalar not in cells_written((statement,)):
                     continue
                 in_scope = {s.container.var for s in path[: depth + 1] if isinstance(s.container, For)}
+                # Indices by loops that have ended name no element.
                 if set().union(*map(loop_names, gradient.scalar_items), set()) - in_scope:
                     return None
+                # A loop that changes the variable, too, computes the scalar from other values of it.
                 if blocks(statement) and _changes(statement, gradient.wrt):
                     return None
                 anchor = (*path[:depth], PathStep(step.block, position, step.container))
                 return anchor, gradient.scalar_items, ()
         return None
 
-    def _distant_anchor(self, gradient: GradStmt, path: Path) -> tuple[Path, tuple, tuple] | None:
+    def _distant_anchor(self, gradient: GradStmt | GradRecord, path: Path) -> tuple[Path, tuple, tuple] | None:
         """The one statement that stores the scalar, in other loops: the result is kept for each of its iterations."""
         stores = [s for s in walk(self.program.body) if written(s) is gradient.scalar]
-        if len(stores) != 1 or not isinstance(stores[0], Store) or gradient.wrt_items:
+        # Of several stores, which one wrote the element is not known here.
+        if len(stores) != 1 or not isinstance(stores[0], Store) or isinstance(gradient, GradRecord) \
+                or gradient.wrt_items:
             return None
         anchor = _find_path(self.program.body, stores[0])
         here = {step.container.var for step in path if isinstance(step.container, For)}
@@ -245,7 +248,7 @@ class _Planner:
                     extra.append(var)
         return anchor, items, tuple(extra)
 
-    def _parts(self, gradient: GradStmt, anchor: Path) -> list[RegionPart]:
+    def _parts(self, gradient: GradStmt | GradRecord, anchor: Path) -> list[RegionPart]:
         """The statements from the scalar back to the variable's last change, innermost block first."""
         wrt = gradient.wrt
         varied = self._varied(wrt, anchor)
@@ -259,6 +262,7 @@ class _Planner:
                 break
             loop = anchor[depth].container
             if isinstance(loop, For):
+                # Earlier iterations are about other values of the variable.
                 if _renewed(loop, wrt):
                     self._warn_older_paths(gradient, parts, anchor[:depth])
                     break
@@ -275,7 +279,7 @@ class _Planner:
             flat += [n for s in body for n in walk((s,))]
         return _closure(flat, {wrt}, _forward)
 
-    def _refuse_tail(self, gradient: GradStmt, change: Statement, parts: list[RegionPart]) -> None:
+    def _refuse_tail(self, gradient: GradStmt | GradRecord, change: Statement, parts: list[RegionPart]) -> None:
         """A loop that changes the variable, and then, in its last iteration, computes from it what the scalar uses."""
         inner = [n for p in parts for s in p.statements for n in walk((s,))]
         nested = list(walk((change,))) if blocks(change) else []
@@ -288,7 +292,7 @@ class _Planner:
                                          f"changes `{name}`", gradient.span,
                                 help="compute the scalar, and take its gradient, inside the loop")
 
-    def _warn_older_paths(self, gradient: GradStmt, parts: list[RegionPart], outer: Path) -> None:
+    def _warn_older_paths(self, gradient: GradStmt | GradRecord, parts: list[RegionPart], outer: Path) -> None:
         """The loop changes the variable, so values computed from it before the loop are constants to the gradient. Not
         worth a word: weights that were trained before and depend on it through a gradient, as in layerwise training.
         """
@@ -317,10 +321,11 @@ def _search(body: tuple[Statement, ...], container: For | If | None, target: Sta
     for position, statement in enumerate(body):
         if statement is target:
             return (PathStep(body, position, container),)
-        for block in blocks(statement):
-            inner = _search(block, statement, target)
-            if inner is not None:
-                return (PathStep(body, position, container), *inner)
+        if isinstance(statement, For | If):
+            for block in blocks(statement):
+                inner = _search(block, statement, target)
+                if inner is not None:
+                    return (PathStep(body, position, container), *inner)
     return None
 
 
@@ -369,6 +374,7 @@ def _exposed(cell: Cell, inner: list[Statement], loop: For) -> bool:
         return False
     if written_first(tuple(inner), cell):
         return False
+    # Where all accesses have the loop's variable at one place, an iteration meets its own elements alone.
     symbol = IntSym(loop.var, "loop")
     accesses = [items for s in walk(loop.body) for items in access_indices(s, cell)]
     return not any(all(len(i) > p and i[p] == symbol for i in accesses) for p in range(cell.rank))

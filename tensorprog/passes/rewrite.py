@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import overload
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.build import Names
@@ -13,10 +14,13 @@ from tensorprog.ir.program import (
     Cell,
     Contract,
     Elementwise,
+    Expand,
+    Fluctuation,
     For,
     FromInt,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -30,6 +34,7 @@ from tensorprog.ir.program import (
     MatMul,
     MatrixTerm,
     MatStore,
+    Moment,
     Op,
     OuterTerm,
     Pick,
@@ -37,9 +42,11 @@ from tensorprog.ir.program import (
     Range,
     Statement,
     Store,
+    SumAxis,
     Term,
     Var,
     Zero,
+    single,
 )
 
 VarMap = Callable[[Var], Var]
@@ -66,8 +73,9 @@ def map_op_vars(op: Op, var_map: VarMap) -> Op:
             return replace(op, args=tuple(var_map(a) for a in args))
         case Contract(left=left, right=right):
             return replace(op, left=var_map(left), right=var_map(right))
-        case _ if hasattr(op, "arg"):
-            return replace(op, arg=var_map(op.arg))
+        case Moment(arg=arg) | Fluctuation(arg=arg) | SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg) \
+                | MatMul(arg=arg):
+            return replace(op, arg=var_map(arg))
         case _:
             return op
 
@@ -92,6 +100,14 @@ def map_item(item: Item, values: IndexMap) -> Item:
     return substitute(item, values)
 
 
+@overload
+def map_items(items: tuple[IntExpr, ...], values: IndexMap) -> tuple[IntExpr, ...]: ...
+
+
+@overload
+def map_items(items: tuple[Item, ...], values: IndexMap) -> tuple[Item, ...]: ...
+
+
 def map_items(items: tuple[Item, ...], values: IndexMap) -> tuple[Item, ...]:
     return tuple(map_item(i, values) for i in items)
 
@@ -100,10 +116,12 @@ def map_op_indices(op: Op, values: IndexMap) -> Op:
     match op:
         case FromInt(expr=expr):
             return FromInt(substitute(expr, values))
-        case InputRef(items=items) | Load(items=items) | Pick(items=items) | Place(items=items) | MatMul(items=items):
+        case InputRef(items=items) | Load(items=items) | Pick(items=items) | Place(items=items):
             return replace(op, items=map_items(items, values))
+        case MatMul(items=indices):
+            return replace(op, items=map_items(indices, values))
         case _:
-            return map_op_matrices(op, lambda m: map_term_indices(m, values))
+            return map_op_matrices(op, lambda m: replace(m, items=map_items(m.items, values)))
 
 
 def map_term_indices(term: Term, values: IndexMap) -> Term:
@@ -132,17 +150,19 @@ def map_indices(statement: Statement, values: IndexMap) -> Statement:
     match statement:
         case Let(op=op):
             return replace(statement, op=map_op_indices(op, values))
-        case Store(items=items) | Accum(items=items):
+        case Store(items=indices):
+            return replace(statement, items=map_items(indices, values))
+        case Accum(items=items):
             return replace(statement, items=map_items(items, values))
-        case MatStore(items=items, terms=terms) | MatAccum(items=items, terms=terms):
-            return replace(statement, items=map_items(items, values),
+        case MatStore(items=indices, terms=terms) | MatAccum(items=indices, terms=terms):
+            return replace(statement, items=map_items(indices, values),
                            terms=tuple(map_term_indices(t, values) for t in terms))
         case GradStmt(scalar_items=si, wrt_items=wi):
             return replace(statement, scalar_items=map_items(si, values), wrt_items=map_items(wi, values))
         case KernelStmt(left_items=li, right_items=ri, wrt=wrt):
             wrt = tuple(replace(v, items=map_items(v.items, values)) for v in wrt)
             return replace(statement, left_items=map_items(li, values), right_items=map_items(ri, values), wrt=wrt)
-        case GradRecord(scalar_items=si) | GradAdd(scalar_items=si):
+        case GradRecord(scalar_items=si) | GradAdd(scalar_items=si) | GradDot(scalar_items=si):
             return replace(statement, scalar_items=map_items(si, values))
         case For(start=start, stop=stop, body=body):
             return replace(statement, start=substitute(start, values), stop=substitute(stop, values),
@@ -158,6 +178,18 @@ def map_indices(statement: Statement, values: IndexMap) -> Statement:
 BlockMap = Callable[[tuple[Statement, ...]], tuple[Statement, ...]]
 
 
+@overload
+def map_blocks(statement: For, block_map: BlockMap) -> For: ...
+
+
+@overload
+def map_blocks(statement: If, block_map: BlockMap) -> If: ...
+
+
+@overload
+def map_blocks(statement: Statement, block_map: BlockMap) -> Statement: ...
+
+
 def map_blocks(statement: Statement, block_map: BlockMap) -> Statement:
     """The statement with each nested block rebuilt."""
     match statement:
@@ -171,7 +203,8 @@ def map_blocks(statement: Statement, block_map: BlockMap) -> Statement:
 
 def with_own_variables(loops: Iterable[For], names: Names) -> tuple[tuple[For, ...], dict[str, IntExpr]]:
     """Nested loops, outermost first, with variables of their own and without bodies; and these by the old ones."""
-    found, values = [], {}
+    found: list[For] = []
+    values: dict[str, IntExpr] = {}
     for loop in loops:
         name = names.fresh(loop.var)
         found.append(replace(loop, var=name, start=substitute(loop.start, values), stop=substitute(loop.stop, values),
@@ -216,22 +249,25 @@ def _map_cell(statement: Statement, cells: CellMap) -> Statement:
 
     def matrix(term: MatrixTerm) -> MatrixTerm:
         cell, items = element(term.cell, term.items)
-        return replace(term, cell=cell, items=items)
+        return replace(term, cell=cell, items=single(items))
 
     match statement:
         case Let(op=Load(cell=cell, items=items)):
             return replace(statement, op=Load(*element(cell, items)))
         case Let(op=MatMul(matrix=cell, items=items) as op):
-            cell, items = element(cell, items)
-            return replace(statement, op=replace(op, matrix=cell, items=items))
+            cell, moved = element(cell, items)
+            return replace(statement, op=replace(op, matrix=cell, items=single(moved)))
         case Let(op=MatDot() as op):
             return replace(statement, op=map_op_matrices(op, matrix))
-        case Store(cell=cell, items=items) | Accum(cell=cell, items=items):
-            cell, items = element(cell, items)
-            return replace(statement, cell=cell, items=items)
+        case Store(cell=cell, items=items):
+            cell, moved = element(cell, items)
+            return replace(statement, cell=cell, items=single(moved))
+        case Accum(cell=cell, items=part):
+            cell, moved = element(cell, part)
+            return replace(statement, cell=cell, items=moved)
         case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
-            cell, items = element(cell, items)
-            return replace(statement, cell=cell, items=items, terms=tuple(map_term_matrices(t, matrix) for t in terms))
+            cell, moved = element(cell, items)
+            return replace(statement, cell=cell, items=single(moved), terms=tuple(map_term_matrices(t, matrix) for t in terms))
         case Zero(cell=cell):
             return replace(statement, cell=element(cell, ())[0])
         case _:

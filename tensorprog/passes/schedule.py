@@ -98,6 +98,7 @@ def _dependences(body: tuple[Statement, ...]) -> tuple[list[set[int]], list[int]
         inner = list(walk((statement,)))
         made = _made(inner)
         used: set[object] = {x for s in inner for x in (*reads(s), *cells_read(s))}
+        # What a statement writes as well keeps its place as a write, below.
         for x in used - made:
             if x in writers:
                 after[writers[x]].add(i)

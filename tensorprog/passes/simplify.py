@@ -18,6 +18,7 @@ from tensorprog.ir.program import (
     Elementwise,
     For,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -41,6 +42,7 @@ from tensorprog.ir.program import (
     defined,
     reads,
     touched,
+    uses,
     walk,
     written,
 )
@@ -80,6 +82,7 @@ class _Forwarder:
                 if cell not in self.pinned and known.get((cell, items)) is value:
                     return  # it holds that already
                 _forget(known, {cell})
+                # All elements are forgotten above: two indices may name the same one.
                 if cell not in self.pinned and not _has_range(items):
                     known[cell, items] = value
             case MatStore(cell=cell, items=items, terms=terms):
@@ -88,7 +91,7 @@ class _Forwarder:
             case For() | If():
                 statement = self._nested(statement, known)
             case _:
-                _forget(known, {cell} if (cell := written(statement)) else set())
+                _forget(known, {other} if (other := written(statement)) is not None else set())
         out.append(statement)
 
     def _matrix_copy(self, cell: Cell, items: tuple, terms: tuple[Term, ...], known: dict) -> None:
@@ -103,6 +106,7 @@ class _Forwarder:
         if isinstance(statement, For):
             # Before the body: an iteration begins with what earlier ones have changed.
             _forget(known, changed)
+        # What a block finds out holds inside of it alone: it may not run.
         statement = map_blocks(statement, lambda body: self.block(body, dict(known)))
         _forget(known, changed)
         return statement
@@ -113,6 +117,7 @@ class _Forwarder:
         if isinstance(op, Elementwise) and (same := self._identity(op, statement.var)) is not None:
             self.same[statement.var] = same
             return
+        # Constants of one value differ by their types.
         key: object = (op, statement.var.type.shape, statement.var.type.width)
         if isinstance(op, Load):
             if op.cell in self.pinned:
@@ -226,7 +231,7 @@ def pruned(body: tuple[Statement, ...], live_vars: Collection[Var | Cell], live_
                 continue
             case For(body=()) | If(then=(), orelse=()):
                 continue
-            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd() | GradDot():
                 pass
             case _ if (cell := written(statement)) is not None and cell not in live_cells:
                 continue
@@ -244,7 +249,7 @@ def remove_unused(program: Program) -> Program:
 def without_unused_gradients(program: Program) -> Program:
     """If there are gradients that no result depends on, the program without all that none depends on: the reverse sweep
     of such a gradient may go back through a whole training."""
-    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt | GradAdd) for c in touched(s)]
+    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt | GradAdd | GradDot) for c in touched(s)]
     live = reached(program.body, [*program.results, *kept])
     unused = {s.target for s in walk(program.body) if isinstance(s, GradStmt)} - live
     return program.with_body(pruned(program.body, live, live, unused)) if unused else program
@@ -262,7 +267,7 @@ def reached(body: tuple[Statement, ...], results: Iterable[Cell]) -> set[Var | C
         value = waiting.pop()
         if value not in live:
             live.add(value)
-            waiting += [v for s in makers.get(value, ()) for v in (*reads(s), *cells_read(s))]
+            waiting += [v for s in makers.get(value, ()) for v in uses(s)]
     return live
 
 

@@ -133,4 +133,4 @@ def _keys(cell: Cell) -> list[tuple[Key, str]]:
     if isinstance(cell.type, MatrixType):
         rows, cols = _sides(cell, False)
         return [(rows, cell.type.rows), (cols, cell.type.cols)]
-    return [(cell, cell.type.width)]
+    return [(cell, cell.type.width)] if cell.type.width is not None else []

@@ -34,4 +34,5 @@ def _iterations(loop: For) -> IntExpr:
     """How many iterations a loop has (for a range that is not empty)."""
     ends = (loop.start, loop.stop) if loop.step > 0 else (loop.stop, loop.start)
     step = IntLit(abs(loop.step))
+    # Rounded up: range(0, 5, 2) has three iterations.
     return int_bin("//", int_bin("+", int_bin("-", ends[1], ends[0]), IntLit(abs(loop.step) - 1)), step)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import MaxNLocator
 
 from tensorprog.plots.figure import COLORS
 
@@ -66,14 +68,22 @@ def lines(axes: Axes, lines: Sequence[Curve], index: str) -> None:
     if (at > 0).all() and at.max() >= WIDE * at.min():
         axes.set_xscale("log")
     elif (at == np.round(at)).all():
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        _mark_integers(axes.xaxis)
     _key(axes, elements, results)
+
+
+def _mark_integers(axis: Axis) -> None:
+    locator = axis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
 
 
 def _line(axes: Axes, line: Curve, color: str, style: str) -> None:
     at = line.at
-    alone = {"marker": "o", "markersize": 3.5} if len(at) <= 15 else {}
-    axes.plot(at, line.values, style, color=color, linewidth=1.4, **alone)
+    (curve,) = axes.plot(at, line.values, style, color=color, linewidth=1.4)
+    if len(at) <= 15:
+        curve.set_marker("o")
+        curve.set_markersize(3.5)
     band = ERRORS * np.nan_to_num(line.error)
     if band.any():
         axes.fill_between(at, line.values - band, line.values + band, color=color, alpha=0.2, linewidth=0)
@@ -95,11 +105,12 @@ def heat_map(axes: Axes, values: np.ndarray, ends: tuple[float, float], names: S
     low, high = ends
     both = low < 0 < high and min(-low, high) > 0.05 * max(-low, high)
     largest = max(-low, high)
-    scale = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest} if both else {"cmap": "viridis", "vmin": low, "vmax": high}
-    image = axes.imshow(values, interpolation="nearest", aspect="equal" if _nearly_square(values) else "auto", **scale)
+    colors, bottom, top = ("RdBu_r", -largest, largest) if both else ("viridis", low, high)
+    image = axes.imshow(values, interpolation="nearest", aspect="equal" if _nearly_square(values) else "auto", cmap=colors,
+                        vmin=bottom, vmax=top)
     axes.figure.colorbar(image, ax=axes, shrink=0.85)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.get_major_locator().set_params(integer=True)
+        _mark_integers(axis)
     if names:
         axes.set_ylabel(names[0])
         axes.set_xlabel(names[1])
@@ -116,7 +127,7 @@ def histograms(axes: Axes, draws: Draws, name: str) -> None:
     for k, (result, drawn) in enumerate(draws):
         finite = drawn[np.isfinite(drawn)]
         weights = np.full(len(finite), 1.0 / (len(drawn) * (edges[1] - edges[0])))
-        axes.hist(finite, edges, weights=weights, color=_color(k), label=result, alpha=0.35 if k == 0 else 1.0,
+        axes.hist(finite, edges.tolist(), weights=weights, color=_color(k), label=result, alpha=0.35 if k == 0 else 1.0,
                   histtype="stepfilled" if k == 0 else "step", linewidth=1.3)
     axes.set_xlabel(name)
     axes.set_ylabel("density")

@@ -23,6 +23,8 @@ from tensorprog.plots.draw import Curve
 from tensorprog.plots.figure import Picture, Subplot, picture
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from tensorprog.kernels import Kernels
     from tensorprog.results import Result
 
@@ -59,7 +61,7 @@ def _panels(results: Sequence[Result]) -> Iterator[Subplot]:
             yield from _draws(name, having) if name in results[0].columns else _array(name, having)
 
 
-def _draw_numbers(names: list[str], results: Sequence[Result], axes: object) -> None:
+def _draw_numbers(names: list[str], results: Sequence[Result], axes: Axes) -> None:
     draw.numbers(axes, names, [(label(r), [(float(r[n]), float(r.error[n])) for n in names]) for r in results])
 
 

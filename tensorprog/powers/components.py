@@ -45,6 +45,7 @@ def fraction(power: int | None) -> Fraction | None:
 
 def times(a: int, b: int) -> int:
     """The tag of a product."""
+    # Odd in the same object twice is even; whatever flag one factor has, the product has.
     return ((a ^ b) & ~FLAGS) | ((a | b) & FLAGS)
 
 
@@ -135,6 +136,7 @@ def function_of(value: Value, parity: str, constant: bool) -> Value:
         new = _longer(odd, new, value)
         new = _longer(even, new, value)
     # A function that is zero at zero has no constant: its products of an even number begin with two factors.
+    # With a component of order one, its square is of order one as well.
     if not constant and max(value.values()) < 0:
         even = {tag: p for tag, p in even.items() if p < 0}
     return joined([*([even] if parity != "odd" else []), *([odd] if parity != "even" else [])])

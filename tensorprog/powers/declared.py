@@ -32,11 +32,13 @@ def _declaration(statement: Statement) -> tuple[Cell, Cell] | None:
     match statement:
         case MatStore(cell=cell, terms=(MatrixTerm(coef=None, cell=one, transposed=False),
                                         MatrixTerm(coef=None, cell=two, transposed=True))):
+            # The same span: the hidden matrix is made by the declaration, and the user cannot have used it.
             return (one, cell) if one is two and one.role == "initial" and one.span == cell.span else None
     return None
 
 
 def _symmetric(initial: Initial, cell: Cell) -> Initial:
     mean, half = initial.law.args
+    # G + G.T has twice the variance of G off its diagonal.
     law = Law("normal", (mean, combined("*", half, number(2, (half,)))))
     return replace(initial, cell=cell, law=law, drawn=Law("symmetric_normal", law.args))

@@ -7,10 +7,11 @@ trainable object; the stage of a value is how many updates there have been, with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isfinite
+from typing import TypeAlias, TypeVar
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.constants import constant
@@ -21,6 +22,7 @@ from tensorprog.ir.laws import centre
 from tensorprog.ir.primitives import degree, parity
 from tensorprog.ir.program import (
     Accum,
+    Assignment,
     Cell,
     Const,
     Contract,
@@ -29,6 +31,7 @@ from tensorprog.ir.program import (
     For,
     FromInt,
     FunctionTerm,
+    GradAdd,
     If,
     Initial,
     InputRef,
@@ -47,6 +50,7 @@ from tensorprog.ir.program import (
     Pick,
     Place,
     Program,
+    Range,
     Statement,
     Store,
     SumAxis,
@@ -81,10 +85,19 @@ from tensorprog.powers.components import (
 from tensorprog.powers.matrices import MatrixPowers, outer, total
 from tensorprog.powers.matrix_functions import dot, function
 from tensorprog.powers.refusals import not_covered
-from tensorprog.powers.storage import Elements, mentions
+from tensorprog.powers.storage import Elements, Key, mentions
 
 LATER = 2
+#: The tensors, the matrices and the stage at the end of an iteration.
+Snapshot: TypeAlias = tuple[Mapping[Cell, Mapping[Key, Value]], Mapping[Cell, Mapping[Key, MatrixPowers]], int]
+T = TypeVar("T")
+# What still changes after so many iterations grows in every one.
 MOST_ITERATIONS = 10
+
+
+def place_of(statement: Statement) -> tuple[Cell, Span | None] | None:
+    """The cell that a statement assigns, and where it stands; None for what assigns none."""
+    return (statement.cell, statement.span) if isinstance(statement, Assignment | Zero | GradAdd) else None
 
 
 @dataclass(slots=True)
@@ -97,37 +110,40 @@ class Steps:
     seen: dict[Cell, set[tuple]] = field(default_factory=dict)
 
     def is_update(self, statement: Statement) -> bool:
-        return (getattr(statement, "cell", None), getattr(statement, "span", None)) in self.updates
+        return place_of(statement) in self.updates
 
     def is_decay(self, statement: Statement) -> bool:
-        return (getattr(statement, "cell", None), getattr(statement, "span", None)) in self.decays
+        return place_of(statement) in self.decays
 
     def count(self, statement: Statement, iterations: Mapping[str, int]) -> None:
         """An update with the loops around it in these iterations."""
-        place = (statement.cell, statement.span)
+        place = place_of(statement)
+        assert place is not None, "an update assigns a cell"
+        cell, span = place
         # Iterations over the elements of a family are one update.
         outside = tuple(sorted((v, i) for v, i in iterations.items() if v not in self.updates[place]))
-        self.seen.setdefault(statement.cell, set()).add((statement.span, outside))
+        self.seen.setdefault(cell, set()).add((span, outside))
 
     @property
     def stage(self) -> int:
         return min(LATER, max(map(len, self.seen.values()), default=0))
 
 
-def update_places(updates: Mapping[Cell, tuple[Statement, ...]]) -> dict[tuple[Cell, Span | None], frozenset[str]]:
+def update_places(updates: Mapping[Cell, tuple[Assignment, ...]]) -> dict[tuple[Cell, Span | None], frozenset[str]]:
     """The places of the updates, with the loop variables that choose the element of a family."""
-    return {(cell, s.span): frozenset(v.name for item in s.items if not hasattr(item, "start") for v in symbols(item))
+    return {(cell, s.span): frozenset(v.name for item in s.items if not isinstance(item, Range) for v in symbols(item))
             for cell, statements in updates.items() for s in statements}
 
 
 def decay_places(program: Program,
-                 updates: Mapping[Cell, tuple[Statement, ...]]) -> frozenset[tuple[Cell, Span | None]]:
+                 updates: Mapping[Cell, tuple[Assignment, ...]]) -> frozenset[tuple[Cell, Span | None]]:
     """The places where a training loop changes a trained object by something else than gradients."""
     made_by = {(cell, s.span) for cell, statements in updates.items() for s in statements}
     found = set()
     for loop in (s for s in program.body if isinstance(s, For)):
         writes = {(s.cell, s.span) for s in walk(loop.body) if isinstance(s, Store | Accum | MatStore | MatAccum)}
         trained = {cell for cell, _ in writes & made_by}
+        # =| In the same loop as an update: what is written to an object before training is no decay.
         found |= {(cell, span) for cell, span in writes - made_by if cell in trained}
     return frozenset(found)
 
@@ -158,6 +174,7 @@ class Execution:
         self.numbers = known_numbers(program, env)
         bounds = ProgramBounds(program, env)
         bounds.solved()
+        # For minima: only of values that cannot be negative the smaller power is the minimum.
         self.nonnegative = {var for var, bound in bounds.vars.items() if bound is not None and bound.low >= 0}
         for bit, initial in enumerate(program.initials, FIRST_OBJECT):
             self._declare(initial, bit)
@@ -170,8 +187,9 @@ class Execution:
 
     def _declare(self, initial: Initial, bit: int) -> None:
         cell, power = initial.cell, initial_power(self.program, initial, self.env)
+        # Without a symmetric law there is no flip, and no bit: averages of the object do not vanish.
         value = ZERO if power is None else {1 << bit if self._is_symmetric(initial) else 0: units(power)}
-        items = ("any",) * cell.rank
+        items: Key = ("any",) * cell.rank
         if isinstance(cell.type, MatrixType):
             # The power of a matrix is that of the operator; its entries have 1/2 less.
             self.matrices.put(cell, items, MatrixPowers(scaled(value, -HALF)))
@@ -217,7 +235,7 @@ class Execution:
             case _:
                 not_covered(self.program.source, statement, statement.span)
 
-    def _write(self, statement: Statement, cell: Cell, items: tuple, value: Value, add: bool) -> None:
+    def _write(self, statement: Store | Accum, cell: Cell, items: tuple, value: Value, add: bool) -> None:
         update = self.steps.is_update(statement)
         before = self.tensor(cell, items) if add or update else ZERO
         if update:
@@ -240,6 +258,8 @@ class Execution:
         update, add = self.steps.is_update(statement), isinstance(statement, MatAccum)
         terms = [(t, self._matrix_term(t, statement.span)) for t in statement.terms]
         if update:
+            # `W = W - c*G`: W itself is no change. A multiple of it, as in `W = (1 - eta*decay)*W - c*G`, is W and a
+            # change of that size.
             kept = [not add and isinstance(t, MatrixTerm) and t.cell is cell and t.coef is None for t, _ in terms]
             terms = [(t, m if still else _also_moved(m) if isinstance(t, MatrixTerm) and t.cell is cell
                       else m.flagged(MOVED)) for still, (t, m) in zip(kept, terms)]
@@ -266,6 +286,9 @@ class Execution:
     def _operand(self, arg: Var | MatrixTerm) -> Value | MatrixPowers:
         if isinstance(arg, Var):
             return self.of.get(arg, ZERO)
+        return self._matrix_operand(arg)
+
+    def _matrix_operand(self, arg: MatrixTerm) -> MatrixPowers:
         found = self.matrix(arg.cell, arg.items)
         return found.transposed() if arg.transposed else found
 
@@ -278,6 +301,7 @@ class Execution:
     def _branches(self, then: tuple[Statement, ...], orelse: tuple[Statement, ...]) -> None:
         """Both branches, each from what there was; then what either of them has left."""
         tensors, matrices = self.tensors.copy(), self.matrices.copy()
+        # A condition may be other in another iteration, so that either side may have been taken.
         self._block(then)
         after = self.tensors, self.matrices
         self.tensors, self.matrices = tensors, matrices
@@ -286,21 +310,23 @@ class Execution:
         self.matrices.merge(after[1])
 
     def _loop(self, loop: For) -> None:
-        before = last = None
+        before: Snapshot | None = None
+        last: tuple[Elements[Value], Elements[MatrixPowers]] | None = None
         for iteration in range(MOST_ITERATIONS):
             self.iterations[loop.var] = iteration
             self._block(loop.body)
-            if iteration > LATER:  # what alternates, as the signs of a product of many matrices, is either
+            if last is not None and iteration > LATER:  # what alternates, as the signs of a product of many matrices, is either
                 self.tensors.merge(last[0])
                 self.matrices.merge(last[1])
             last = self.tensors.copy(), self.matrices.copy()
             after = (self.tensors.snapshot(), self.matrices.snapshot(), self.steps.stage)
             if after == before:
                 break
-            if iteration == MOST_ITERATIONS - 1:
+            if before is not None and iteration == MOST_ITERATIONS - 1:
                 # After so many iterations, everything that settles has: a step or two after initialization.
                 self._mark_growing(before, after)
             before = after
+            # What this iteration has stored is an earlier one's from now on.
             self._leave(loop)
         del self.iterations[loop.var]
         self._leave(loop)
@@ -309,14 +335,17 @@ class Execution:
         self.tensors.leave(loop.var)
         self.matrices.leave(loop.var)
 
-    def _mark_growing(self, before: tuple, after: tuple) -> None:
+    def _mark_growing(self, before: Snapshot, after: Snapshot) -> None:
         """What still changes after many iterations grows, and its powers are nothing but bounds."""
-        for store, old, new, weaken in ((self.tensors, before[0], after[0], flagged),
-                                        (self.matrices, before[1], after[1], MatrixPowers.flagged)):
-            for cell in store.cells():
-                if old.get(cell) != new.get(cell):
-                    self.grown.add(cell)
-                    store.change_all(cell, lambda value: weaken(value, UNSURE))
+        self._weaken(self.tensors, before[0], after[0], lambda value: flagged(value, UNSURE))
+        self._weaken(self.matrices, before[1], after[1], lambda value: value.flagged(UNSURE))
+
+    def _weaken(self, store: Elements[T], before: Mapping[Cell, object], after: Mapping[Cell, object],
+                weaken: Callable[[T], T]) -> None:
+        for cell in store.cells():
+            if before.get(cell) != after.get(cell):
+                self.grown.add(cell)
+                store.change_all(cell, weaken)
 
     # --- operations ---
 
@@ -332,16 +361,19 @@ class Execution:
             case Elementwise():
                 return self._elementwise(op, [get(a) for a in op.args])
             case Contract(left=left, right=right):
+                # Its sum is over finite axes: finitely many terms, of which the largest decides.
                 return product(get(left), get(right))
             case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
                 found = self.matrix(matrix, items)
                 return (found.transposed() if transposed else found).applied(get(arg))
             case MatDot(left=left, right=right):
-                return dot(self._operand(left), self._operand(right))
+                return dot(self._matrix_operand(left), self._matrix_operand(right))
             case Moment(arg=arg):
                 return averaged(get(arg))
             case SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg):
+                # Finite axes, all of them: sums over the width are `Moment`.
                 return get(arg)
+            # What data and parameters are, they are at every width.
             case ParamRef() | FromInt() | InputRef():
                 return ONE
             case _:
@@ -359,11 +391,13 @@ class Execution:
             case "mul":
                 return product(*args)
             case "div":
+                # Of a quotient by what is zero nothing is known.
                 inverse = homogeneous(args[1], Fraction(-1), "none")
                 return product(args[0], inverse) if args[1] else flagged(args[0], UNSURE)
             case "pow":
                 return self._power(op, args[0])
             case "square" if op.order < 2:
+                # Its derivative is 2x.
                 return product(args[0], args[0]) if op.order == 0 else args[0]
             case "sqrt" if op.order == 0:
                 return homogeneous(args[0], Fraction(1, 2), "none")
@@ -376,13 +410,13 @@ class Execution:
         if op.fn == "min" and all(a in self.nonnegative for a in op.args):
             if not all(args):
                 return ZERO
-            least = min(map(largest, args))
+            least = min(p for a in args if (p := largest(a)) is not None)
             args = [a for a in args if largest(a) == least]
         return homogeneous(joined(args), Fraction(1), "none")
 
-    def _is_difference(self, op: Elementwise) -> bool:
+    def _is_difference(self, op: Elementwise | FunctionTerm) -> bool:
         """Whether the same name at another step is subtracted, as in `h[t] - h[0]`: what has not moved cancels."""
-        left, right = (self.made.get(a) for a in op.args)
+        left, right = (self.made.get(a) if isinstance(a, Var) else None for a in op.args)
         if op.fn != "sub" or not (isinstance(left, Load) and isinstance(right, Load) and left.cell is right.cell):
             return False
         axes = [k for k, (a, b) in enumerate(zip(left.items, right.items)) if a != b]
@@ -394,19 +428,22 @@ class Execution:
         return {k for s in stores_of(self.program.body, cell) for k, item in enumerate(s.items)
                 if any(mentions(item, var) for var in loops)}
 
-    def _power(self, op: Elementwise, base: Value) -> Value:
-        exponent = self.numbers.get(op.args[1])
+    def _power(self, op: Elementwise | FunctionTerm, base: Value) -> Value:
+        by = op.args[1]
+        exponent = self.numbers.get(by) if isinstance(by, Var) else None
         if exponent is None:
             return flagged(base, UNSURE)
+        # A square by its components: that of something odd is even, and does not vanish on average.
         return product(base, base) if exponent == 2 else homogeneous(base, exponent, "none")
 
     @staticmethod
-    def _nonlinear(op: Elementwise, arg: Value) -> Value:
+    def _nonlinear(op: Elementwise | FunctionTerm, arg: Value) -> Value:
         function = NONLINEARITIES[op.fn]
+        # A derivative is taken to be other than zero at zero; where it is odd, its parity tells.
         constant = op.order > 0 or isfinite(function.at(0.0)) and not function.vanishes_at_zero
         if not arg:
             return ONE if constant else ZERO
-        if largest(arg) <= 0:
+        if max(arg.values()) <= 0:
             return function_of(arg, parity(op.fn, op.order), constant)
         size = function.bound(GAUSSIAN, Problems()).size
         if size == GAUSSIAN.size and op.order == 0:  # as large as its argument where that is large
@@ -427,7 +464,8 @@ def step_loops(body: tuple[Statement, ...], steps: Steps) -> set[str]:
     found: set[str] = set()
     for loop in (s for s in walk(body) if isinstance(s, For)):
         for statement in walk(loop.body):
-            if steps.is_update(statement) and loop.var not in steps.updates[statement.cell, statement.span]:
+            place = place_of(statement)
+            if place is not None and place in steps.updates and loop.var not in steps.updates[place]:
                 found.add(loop.var)
     return found
 

@@ -36,6 +36,7 @@ class MatrixPowers:
     def applied(self, x: Value) -> Value:
         """The matrix times a vector: independent entries sum to n**(1/2) times an entry (TP IV, 7.1), an outer product
         by the inner product of its right vector with x."""
+        # Once for all outer products with the same right vector.
         sums_by = {right: inner(right, x) for right in {o.right for o in self.outers}}
         sums = ({o.left | flags: p + q} for o, p in self.outers.items() for flags, q in sums_by[o.right].items())
         return joined([scaled(product(self.random, x), HALF), *sums])

@@ -20,19 +20,24 @@ def function(term: FunctionTerm, args: list[Value | MatrixPowers], shift: int, e
         shift: a number of bits beyond those of all declared objects.
         entrywise: the rule of the function for values of entries.
     """
+    matrices = [a for a in args if isinstance(a, MatrixPowers)]
     if term.fn == PRODUCT:
-        return _product(*args)
+        left, right = matrices
+        return _product(left, right)
     if term.fn == POLAR:
-        return _of_size(args[0], -UNIT)
-    if not term.entrywise:  # the adjoint of polar: of the size of that of polar, over that of the matrix
+        # Singular values of 1 and finite rank: entries of 1/n, as of u v^T with unit vectors.
+        return _of_size(matrices[0], -UNIT)
+    if not term.entrywise:  # a differential of polar: of the size of the directions, each over that of the matrix
         # As an operator, an outer product is n times its entries: the UNIT goes from one to the other.
-        return _of_size(args[1], _largest(args[1], 0) - _largest(args[0], -UNIT) - UNIT)
+        shares = [_largest(b, 0) - _largest(matrices[0], -UNIT) for b in matrices[1:]]
+        return _of_size(matrices[1], sum(shares) - UNIT)
     values = [_entries(a, shift) if isinstance(a, MatrixPowers) else a for a in args]
     return _matrix(entrywise(values), shift)
 
 
 def dot(left: MatrixPowers, right: MatrixPowers) -> Value:
     """The sum over all entries of the products: of outer(u, x) with M, the sum over coordinates of u and M x."""
+    # Two matrices with independent entries do not meet: the checker refuses them (TP335).
     if left.random:
         left, right = right, left
     sums = []

@@ -17,12 +17,13 @@ import numpy as np
 from tensorprog.files import mistake
 from tensorprog.finite.interpreter import Interpreter
 from tensorprog.finite.tape import plain
-from tensorprog.ir.program import Accum, Cell, For, MatAccum, MatrixType, MatStore, Range, Statement, Store
+from tensorprog.ir.program import Accum, Cell, For, MatAccum, MatrixType, MatStore, Range, Statement, Store, single
 from tensorprog.powers.execution import Steps
 from tensorprog.powers.scale import STAGES, ExecutedProgram, InferredSize, NamedSizes, Scale
 
 # Values of one statement that are looked at in one stage: long runs repeat themselves.
 MOST_VALUES = 64
+# A slope that changes with the width (`_drift`) has three numbers.
 FEWEST_WIDTHS = 3
 # How far from a power the slope at the largest width may be to be called near it, at most.
 ROOM = 0.25
@@ -61,7 +62,7 @@ class Slope:
         """Whether the slope is between two powers within its errors; None for sizes below rounding errors."""
         if self.exponent is None:
             return None if all(map(math.isfinite, self.sizes)) else False
-        room = self.tolerance + 2 * self.error
+        room = self.tolerance + 2 * (self.error or 0.0)
         return float(least) - room <= self.exponent <= float(power) + room
 
     def may_tend_to(self, least: Fraction, power: Fraction) -> bool:
@@ -89,6 +90,7 @@ def measure(prepared: ExecutedProgram, scale: Scale, env: Mapping[str, object], 
     Raises:
         ProgramError: TP724, for too few widths or seeds; whatever running raises.
     """
+    # A parabola takes three widths, and a scatter two seeds.
     if len(set(widths)) < FEWEST_WIDTHS or len(seeds) < 2:
         raise mistake("TP724", "a slope takes three different widths and two networks of each",
                       "write `--widths 64,128,256,512 --seeds 8`")
@@ -154,6 +156,7 @@ def _drift(x: np.ndarray, logs: np.ndarray, errors: np.ndarray) -> tuple[float, 
 def _sizes(prepared: ExecutedProgram, env: Mapping[str, object], width: int, seed: int) -> dict[Key, float]:
     """The sizes of a network's names and of their changes."""
     with np.errstate(all="ignore"):
+        # Of the same seed, and so the same network: values differ by what training has changed.
         frozen = _Recorder(prepared, env, width, seed, frozen=True, still={})
         frozen.run()
         trained = _Recorder(prepared, env, width, seed, frozen=False, still=frozen.values)
@@ -204,9 +207,10 @@ class _Recorder(Interpreter):
         place = (id(statement), stage)
         self.seen[place] += 1
         items = statement.items[:cell.rank]
+        # What stores a slice of a family has no single key.
         if self.seen[place] > MOST_VALUES or any(isinstance(item, Range) for item in items):
             return
-        key = self.indices.integers(items)
+        key = self.indices.integers(single(items))
         value = np.asarray(plain(self.storage.elements(cell)[key]))
         if self.frozen:
             if not isinstance(cell.type, MatrixType):
@@ -218,6 +222,7 @@ class _Recorder(Interpreter):
         before = self.initial.get((cell, key), self._without_training(place))
         if stage and before is not None:
             difference = value - before
+            # Of a vector that has not changed, the difference of the two runs is rounding, and its slope means nothing.
             rounding = ROUNDING * np.max(np.abs(value), initial=0.0)
             self._add(cell, f"change, {STAGES[stage]}", np.where(np.abs(difference) > rounding, difference, 0.0))
 

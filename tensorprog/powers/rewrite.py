@@ -60,11 +60,13 @@ def _law_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
             continue
         law = declared[entry.name].law
         change = entry.spread - power
+        assert law is not None, "what has a spread has a law"
         if not (scales := spread_of(law)):
             raise _refuse(found, f"the entries of `{entry.name}` must be n^({change}) times as large, and `{law.name}` "
                                  "has no scale", law.span, "declare it as `normal(0, variance)`")
-        for k, power in scales.items():
-            yield _edit(law.args[k], change * power, whole=True)
+        # Lengths are multiplied by n**change, variances by its square.
+        for k, times in scales.items():
+            yield _edit(law.args[k], change * times, whole=True)
 
 
 def _declared_spread(found: Mup, initial: Initial) -> Fraction | None:
@@ -74,6 +76,7 @@ def _declared_spread(found: Mup, initial: Initial) -> Fraction | None:
 
 def _multiplier_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
     nodes = list(_nodes(module))
+    # The whole right side of an assignment needs no parentheses.
     alone = {n.value.span for n in nodes if isinstance(n, tree.Assign | tree.Return)}
     expressions = {n.span: n for n in nodes if isinstance(n, tree.Expr)}
     for use in found.uses:
@@ -86,7 +89,7 @@ def _multiplier_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
 
 def _constant_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
     expressions = {n.span: n for n in _nodes(module) if isinstance(n, tree.Expr)}
-    powers: dict[Span, set[Fraction]] = {}
+    powers: dict[Span | None, set[Fraction]] = {}
     for constant in found.constants:
         powers.setdefault(constant.span, set()).add(constant.power)
     for span, (power, *others) in powers.items():
@@ -115,18 +118,19 @@ def _added(node: tree.Assign | None) -> tree.Expr | None:
     match node:
         case tree.Assign(op="-=" | "+=", value=value):
             return value
+        # Compared as trees, so that spaces do not matter.
         case tree.Assign(op="=", value=tree.Binary(op="-" | "+", left=left, right=right)) if left == node.target:
             return right
         case _:
             return None
 
 
-def _nodes(node: object) -> Iterator[tree.Node]:
+def _nodes(node: object) -> Iterator[tree.TreeNode]:
     """A tree's parts."""
     if isinstance(node, tuple):
         for part in node:
             yield from _nodes(part)
-    elif isinstance(node, tree.Node):
+    elif isinstance(node, tree.TreeNode):
         yield node
         for f in fields(node):
             yield from _nodes(getattr(node, f.name))
@@ -138,6 +142,7 @@ def _nodes(node: object) -> Iterator[tree.Node]:
 def _edit(node: tree.Expr, power: Fraction, whole: bool) -> Edit:
     loose = isinstance(node, tree.IfExp) or (isinstance(node, tree.Binary) and node.op in "+-") or \
         isinstance(node, tree.Unary)
+    assert node.span is not None, "what was read has a place"
     return Edit(node.span, power, loose, whole)
 
 
@@ -154,6 +159,7 @@ def _edited(source: Source, edits: list[Edit], width: str) -> str:
         # Of edits inside of each other, the longer one begins first and ends last.
         inserted += [(a, a - b, before), (b, b - a, after)]
     text = source.text
+    # From the end, because an insertion moves what is behind it.
     for place, _, piece in sorted(inserted, reverse=True):
         text = text[:place] + piece + text[place:]
     return text
@@ -165,6 +171,7 @@ def _factor_around(text: str, edit: Edit, width: str) -> tuple[str, str]:
     power = abs(edit.power)
     factor = width if power == 1 else f"{width}**{power}" if power.denominator == 1 else f"{width}**({power})"
     before, after = (f"{factor} * {before}", after) if edit.power > 0 else (before, f"{after} / {factor}")
+    # `n * W @ x` is (n * W) @ x, and a quotient may stand behind another one.
     if edit.whole or (edit.power > 0 and not edit.loose and "@" not in text):
         return before, after
     return f"({before}", f"{after})"
@@ -175,6 +182,7 @@ def _require_done(found: Mup, source: Source) -> None:
     from tensorprog.check import front
     from tensorprog.powers.mup import maximal_update
 
+    # What was found of the old text is not trusted: one expression may be in several calls.
     again = maximal_update(front(source, Reporter(source)), found.optimizer, found.env)
     initials = {i.cell: i for i in again.program.initials}
     for entry in again.entries:

@@ -7,19 +7,21 @@ the loop's current iteration tells this iteration's elements from those of earli
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from tensorprog.ir.integers import symbols
 from tensorprog.ir.program import Cell, Item, Range
 
 PAST = "past"
-Key = tuple[object, ...]
+#: Indices; `PAST` for those of an earlier iteration, and other words that no index is.
+Index: TypeAlias = Item | str
+Key: TypeAlias = tuple[Index, ...]
 T = TypeVar("T")
 
 
-def mentions(item: Item, var: str) -> bool:
+def mentions(item: Index, var: str) -> bool:
     """Whether an index depends on a loop variable."""
-    if isinstance(item, Range) or item == PAST:
+    if isinstance(item, Range | str):
         return False
     return any(s.name == var for s in symbols(item))
 
@@ -47,17 +49,19 @@ class Elements(Generic[T]):
             for key, value in elements.items():
                 mine[key] = self._join([mine[key], value]) if key in mine else value
 
-    def put(self, cell: Cell, items: tuple[Item, ...], value: T) -> None:
+    def put(self, cell: Cell, items: Key, value: T) -> None:
         self._of.setdefault(cell, {})[self._key(cell, items)] = value
 
     def clear(self, cell: Cell) -> None:
         self._of.pop(cell, None)
 
-    def read(self, cell: Cell, items: tuple[Item, ...]) -> list[T]:
+    def read(self, cell: Cell, items: Key) -> list[T]:
         """What may be stored under these indices: of the elements that fit, those whose indices agree most."""
         wanted = self._key(cell, items)
-        best, found = -1, []
+        best = -1
+        found: list[T] = []
         for key, value in self._of.get(cell, {}).items():
+            # An element stored under the very indices hides those that agree in fewer of them.
             agreeing = sum(a == b for a, b in zip(key, wanted))
             if agreeing > best:
                 best, found = agreeing, []
@@ -66,7 +70,7 @@ class Elements(Generic[T]):
         return found
 
     @staticmethod
-    def _key(cell: Cell, items: tuple[Item, ...]) -> Key:
+    def _key(cell: Cell, items: Key) -> Key:
         """The indices of a family's element; those of its finite axes make no difference."""
         return tuple(items[:cell.rank])
 
@@ -75,6 +79,7 @@ class Elements(Generic[T]):
         for cell, elements in self._of.items():
             renamed: dict[Key, T] = {}
             for key, value in elements.items():
+                # Earlier iterations are not told apart: their sizes are joined.
                 new = tuple(PAST if mentions(i, var) else i for i in key)
                 renamed[new] = self._join([renamed[new], value]) if new in renamed else value
             self._of[cell] = renamed

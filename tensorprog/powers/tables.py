@@ -22,6 +22,10 @@ TITLES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "muon": "Muon"}
 Columns = list[tuple[str, list[str]]]
 
 
+def _line(span: Span | None) -> int | None:
+    return None if span is None else span.line
+
+
 def excerpt(source: Source, span: Span | None) -> str:
     """The program's text at a place, in one line."""
     if span is None:
@@ -42,7 +46,12 @@ def table_3(entry: TrainableEntry) -> GaugeRow:
 
 def table_8(entry: TrainableEntry) -> GaugeRow:
     """The gauge in which all but width x width matrices have a spread that does not depend on n."""
+    # The spread becomes the multiplier.
     return entry.plain if entry.axes == 2 else entry.in_gauge(entry.plain.spread)
+
+
+def _minus(power: Fraction | None) -> Fraction | None:
+    return None if power is None else -power
 
 
 def abc(entry: TrainableEntry) -> tuple[Fraction | None, ...]:
@@ -50,9 +59,9 @@ def abc(entry: TrainableEntry) -> tuple[Fraction | None, ...]:
     if entry.rule == "sgd":
         # The multiplier moves the rate by its square (TP IV, Eq. 5): half of the rate's power makes c = 0.
         row = entry.in_gauge((entry.plain.rate or Fraction(0)) / 2)
-        return -row.multiplier, -row.spread, -row.rate if row.rate is not None else None
+        return -row.multiplier, -row.spread, _minus(row.rate)
     row = table_8(entry)
-    return -row.multiplier, -row.spread, -row.rate, None if row.gradient is None else -row.gradient
+    return -row.multiplier, -row.spread, _minus(row.rate), _minus(row.gradient)
 
 
 # --- text ----------------------------------------------------------------------------------------------------
@@ -113,6 +122,7 @@ def _abc_title(found: Mup) -> str:
 def _abc_columns(found: Mup) -> Columns:
     values = [abc(e) for e in found.entries]
     return [("", [e.name for e in found.entries]),
+            # Under SGD there is no d.
             *((name, ["-" if k >= len(v) or v[k] is None else str(v[k]) for v in values])
               for k, name in enumerate("abcd") if any(k < len(v) for v in values))]
 
@@ -131,13 +141,13 @@ def aligned(columns: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
 def _use_lines(found: Mup) -> list[str]:
     lines = []
     for use in found.uses:
-        lines.append(f"line {use.span.line}: `{excerpt(found.source, use.span)}` is multiplied by "
+        lines.append(f"line {_line(use.span)}: `{excerpt(found.source, use.span)}` is multiplied by "
                      f"{power_of('n', use.relative)}{_already(use)}")
     return [*lines, ""] if lines else []
 
 
 def _constant_lines(found: Mup) -> list[str]:
-    lines = [f"line {c.span.line}: `{excerpt(found.source, c.span)}`, which meets gradients, is multiplied by "
+    lines = [f"line {_line(c.span)}: `{excerpt(found.source, c.span)}`, which meets gradients, is multiplied by "
              f"{power_of('n', c.power)}" for c in found.constants]
     return [*lines, ""] if lines else []
 
@@ -161,7 +171,7 @@ def reasons(found: Mup) -> list[str]:
             "its factors are activations of order one, which training correlates"
         what = "a sum of n terms in step is divided by n" if use.relative == -1 else \
             f"{power_of('n', use.relative)} makes it of order one"
-        lines.append(f"line {use.span.line}: {whom}; {what}")
+        lines.append(f"line {_line(use.span)}: {whom}; {what}")
     return lines
 
 
@@ -174,7 +184,7 @@ def _use(found: Mup, why: Reason) -> str:
     """What a use makes of an object, apart from the powers of n that the program writes."""
     own = f" (but for the program's own {power_of('n', why.written)})" if why.written else ""
     text = excerpt(found.source, why.span)
-    return f"`{text}` (line {why.span.line}) is{own} {power_of('n', why.power - why.written)}"
+    return f"`{text}` (line {_line(why.span)}) is{own} {power_of('n', why.power - why.written)}"
 
 
 def _why_rate(found: Mup, entry: TrainableEntry) -> str:
@@ -205,11 +215,11 @@ def to_json(found: Mup) -> str:
     table: dict[str, dict[str, object]] = {e.name: _entry_json(found, e) for e in found.entries}
     for use in (u for u in found.uses if not u.objects):
         table[excerpt(found.source, use.span)] = {
-            "std": None, "multiplier": _exponent(use.relative), "lr": None, "line": use.span.line,
+            "std": None, "multiplier": _exponent(use.relative), "lr": None, "line": _line(use.span),
             "missing": _exponent(use.missing)}
     for constant in found.constants:
-        table[f"{excerpt(found.source, constant.span)} (line {constant.span.line})"] = {
-            "std": None, "multiplier": _exponent(constant.power), "lr": None, "line": constant.span.line}
+        table[f"{excerpt(found.source, constant.span)} (line {_line(constant.span)})"] = {
+            "std": None, "multiplier": _exponent(constant.power), "lr": None, "line": _line(constant.span)}
     table["gradient clipping"] = {"std": None, "multiplier": None, "lr": None,
                                   "threshold": _exponent(found.clipping())}
     return json.dumps(table)
@@ -217,7 +227,7 @@ def to_json(found: Mup) -> str:
 
 def _entry_json(found: Mup, entry: TrainableEntry) -> dict[str, object]:
     row, written = entry.plain, entry.as_written
-    result = {"std": _exponent(row.spread), "multiplier": _exponent(entry.later[0] if entry.later else Fraction(0)),
+    result: dict[str, object] = {"std": _exponent(row.spread), "multiplier": _exponent(entry.later[0] if entry.later else Fraction(0)),
               "lr": _exponent(row.rate), "optimizer": entry.rule, "gradient": _exponent(row.gradient),
               "decay": _exponent(row.decay)}
     if row.epsilon is not None:

@@ -69,12 +69,14 @@ def joined(values: Iterable[Value]) -> Value:
 
 def scaled(value: Value, power: Fraction) -> Value:
     """The value times a number of order n**power, which the program writes down."""
+    # What the program multiplies by itself is noted: a multiplier would stand beside it.
     return {replace(term, written=term.written + power) if term.kind != NUMBER else term: p + power
             for term, p in value.items()}
 
 
 def averaged(value: Value) -> Value:
     """The average over the n coordinates."""
+    # n terms in step, times the 1/n that an average has: the power stays.
     return {replace(term, written=term.written - 1, summed=True) if term.kind != NUMBER else term: p
             for term, p in value.items()}
 
@@ -95,17 +97,19 @@ def is_bare(value: Value) -> bool:
     return kinds == {BARE}
 
 
-def product(left: Value, right: Value, site: Var) -> Value:
+def product(left: Value, right: Value, site: Var | None) -> Value:
     """The terms of a product of two values."""
     return joined({_together(a, b, site): p + q} for a, p in left.items() for b, q in right.items())
 
 
-def _together(a: PowerTerm, b: PowerTerm, site: Var) -> PowerTerm:
+def _together(a: PowerTerm, b: PowerTerm, site: Var | None) -> PowerTerm:
     kinds = {a.kind, b.kind}
     if NUMBER in kinds:
         return b if a.kind == NUMBER else a  # as in (1 + g) * x
+    # An object that is multiplied by data is used: the multiplier of `U @ X[a]` belongs here.
     if DATA in kinds:
         one = b if a.kind == DATA else a
         return one if one.kind != BARE else replace(one, kind=ACTIVE, site=site, named=False)
+    # In an order of their own, so that equal products are one term.
     parts = tuple(sorted((*a.parts, *b.parts), key=lambda u: (u.cell.name, u.part)))
     return PowerTerm(ACTIVE, parts, site, written=a.written + b.written)

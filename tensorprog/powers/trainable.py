@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from tensorprog.ir.constants import is_zero
 from tensorprog.ir.program import (
     Accum,
+    Assignment,
     Cell,
     GradStmt,
     Law,
@@ -45,6 +46,7 @@ class _Flow:
 
     def run(self, program: Program) -> None:
         size = None
+        # Loops hand values on to statements before: rounds, until nothing is added.
         while size != (size := (len(self.gradients), sum(map(len, self.sources.values())))):
             for statement in walk(program.body):
                 self._add(statement)
@@ -54,6 +56,8 @@ class _Flow:
             case Let(var=var):
                 self._flow(var, read_by(statement))
             case Store(cell=cell) | Accum(cell=cell) | MatStore(cell=cell) | MatAccum(cell=cell):
+                # What an object is made of ends there: else everything computed from a trained object would be a
+                # gradient.
                 if cell not in self.objects:
                     self._flow(cell, read_by(statement))
             case GradStmt(target=target):
@@ -92,7 +96,7 @@ def made_of_gradients(program: Program, trainable: Mapping[Cell, object]) -> fro
     return frozenset(flow.gradients)
 
 
-def trainable_objects(program: Program) -> dict[Cell, tuple[Statement, ...]]:
+def trainable_objects(program: Program) -> dict[Cell, tuple[Assignment, ...]]:
     """The trainable objects in the order of their declarations, each with the statements that update it."""
     wanted = [s.wrt for s in walk(program.body) if isinstance(s, GradStmt)]
     # What starts at zero and is never differentiated by is an accumulator, such as a momentum.
@@ -100,7 +104,7 @@ def trainable_objects(program: Program) -> dict[Cell, tuple[Statement, ...]]:
     candidates = list(dict.fromkeys((*declared, *wanted)))
     flow = _Flow(frozenset(candidates), frozenset([*(i.cell for i in program.initials), *wanted]))
     flow.run(program)
-    found: dict[Cell, tuple[Statement, ...]] = {}
+    found: dict[Cell, tuple[Assignment, ...]] = {}
     for cell in candidates:
         updates = _updates(program, flow, cell)
         if updates and (cell in declared or not _is_copy(program, flow, cell)):
@@ -115,12 +119,12 @@ def _is_zero(law: Law) -> bool:
     return is_zero(law.args[0])
 
 
-def _writes(program: Program, cell: Cell) -> list[Statement]:
+def _writes(program: Program, cell: Cell) -> list[Assignment]:
     return [s for s in walk(program.body)
-            if isinstance(s, Store | Accum | MatStore | MatAccum) and s.cell is cell]
+            if isinstance(s, Assignment) and s.cell is cell]
 
 
-def _updates(program: Program, flow: _Flow, cell: Cell) -> tuple[Statement, ...]:
+def _updates(program: Program, flow: _Flow, cell: Cell) -> tuple[Assignment, ...]:
     return tuple(s for s in _writes(program, cell) if any(v in flow.gradients for v in read_by(s)))
 
 

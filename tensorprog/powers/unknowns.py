@@ -24,7 +24,6 @@ from tensorprog.diagnostics import Span
 from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.primitives import degree
 from tensorprog.ir.program import (
-    POLAR,
     PRODUCT,
     Accum,
     Cell,
@@ -147,12 +146,14 @@ class Calculus:
         if power is None:
             return ZERO
         if isinstance(cell.type, MatrixType):
+            # The power of an operator is n**(1/2) times that of its entries.
             return {PowerTerm(ACTIVE, random=True): power - HALF}
         return {PowerTerm(ACTIVE): power}
 
     def run(self) -> None:
         """All statements, until nothing changes; then once more, so that every bound on updates is a final one."""
         statements = list(walk(self.program.body))
+        # A power gets from statement to statement in a round: what changes for longer feeds itself.
         for _ in range(len(statements) + 3):
             before = (dict(self.of), dict(self.solution.spreads), dict(self.solution.multipliers))
             self._round(statements)
@@ -161,6 +162,7 @@ class Calculus:
         else:
             self._undecided("powers of n that grow from iteration to iteration", None)
         if self.solving:
+            # Rounds in which spreads were still open have left bounds that are none.
             self.solution.updates.clear()
             self._round(statements)
 
@@ -190,6 +192,7 @@ class Calculus:
     def _write(self, cell: Cell, value: Value, span: Span | None) -> None:
         """A trainable object is what its unknowns say; what else is written to it are its updates."""
         if cell in self.trainable:
+            # In `W = W - eta*g` the object is no part of its update.
             update = {t: p for t, p in value.items() if all(u.cell is not cell for u in t.parts)}
             self.written[cell, span] = joined((self.written.get((cell, span), ZERO), update))
         else:
@@ -205,37 +208,39 @@ class Calculus:
             return ZERO
         if isinstance(term, MatrixTerm):
             return scaled(self.cell(term.cell, None), power)
-        powers = [self.power(self.of.get(v, ZERO)) for v in (term.left, term.right)]
-        return ZERO if None in powers else {PowerTerm(ACTIVE): power + sum(powers)}
+        left, right = (self.power(self.of.get(v, ZERO)) for v in (term.left, term.right))
+        return ZERO if left is None or right is None else {PowerTerm(ACTIVE): power + left + right}
 
     def _function(self, term: FunctionTerm, span: Span | None) -> Value:
         """A function of matrices that are made by updates, the power that of its entries."""
         args = [self.of.get(a, ZERO) if isinstance(a, Var) else self.cell(a.cell, None) for a in term.args]
         if term.entrywise:
             return self._elementwise(term, args, None, span)
-        powers = [self.used(a, span) for a in args]
-        if None in powers:
+        used = [self.used(a, span) for a in args]
+        powers = [p for p in used if p is not None]
+        if len(powers) < len(used):
             return ZERO
         if term.fn == PRODUCT:
-            return {PowerTerm(ACTIVE): sum(powers) + 1}
+            return {PowerTerm(ACTIVE): sum(powers, Fraction(1))}
         # Of finite rank and with singular values of 1: entries are 1/n, as those of an outer product with operator norm
-        # 1.
-        return {PowerTerm(ACTIVE): Fraction(-1) if term.fn == POLAR else powers[1] - powers[0] - 1}
+        # 1. Each derivative has the directions' power over that of the matrix.
+        return {PowerTerm(ACTIVE): sum(powers[1:], Fraction(-1)) - (len(powers) - 1) * powers[0]}
 
     def _dot(self, left: Value, right: Value, span: Span | None) -> Value:
         """The sum over all n**2 entries: terms in step, but n**(3/2) of the independent ones of a random matrix."""
-        powers = [self.used(v, span) for v in (left, right)]
-        if None in powers:
+        one, other = self.used(left, span), self.used(right, span)
+        if one is None or other is None:
             return ZERO
         random = any(t.random for v in (left, right) for t in v)
         # <outer(u, v), W> = <u, W v>: each coordinate of W v is a sum of independent terms, n**(1/2), and u may be in
         # step with it.
-        return {PowerTerm(NUMBER): sum(powers) + (Fraction(3, 2) if random else 2)}
+        return {PowerTerm(NUMBER): one + other + (Fraction(3, 2) if random else 2)}
 
     def cell(self, cell: Cell, site: Var | None) -> Value:
         """What a cell holds: for a trainable object its unknowns."""
         if cell not in self.trainable:
             return self.of.get(cell, ZERO)
+        # Updates are outer products: only the initial entries are independent.
         matrix = isinstance(cell.type, MatrixType)
         return {PowerTerm(BARE, (Unknown(cell, part),), site, random=matrix and part == INITIAL): Fraction(0)
                 for part in (INITIAL, UPDATE)}
@@ -245,8 +250,8 @@ class Calculus:
     def _op(self, op: Op, var: Var, span: Span | None) -> Value:
         get = lambda v: self.of.get(v, ZERO)
         match op:
-            case Const(value=value):
-                return ZERO if value == 0 else ONE
+            case Const(value=number):
+                return ZERO if number == 0 else ONE
             case WidthConst():
                 return scaled(ONE, Fraction(1))
             case InputRef():
@@ -289,9 +294,11 @@ class Calculus:
             case _ if op.fn in LINEAR:
                 return joined(self._with_constants(op.args, args))
             case "mul":
-                return self._times(*args, var, span)
+                left, right = args
+                return self._times(left, right, var, span)
             case "div":
-                return self._divided(*args, var, span)
+                top, bottom = args
+                return self._divided(top, bottom, var, span)
             case "pow":
                 return self._power_of(args, op, span)
             case "sqrt" if op.order == 0:
@@ -309,15 +316,18 @@ class Calculus:
         """The terms of a sum; a number beside what is made of gradients gets the power of that."""
         made = [(a.cell if isinstance(a, MatrixTerm) else a) in self.gradients for a in operands]
         if sum(made) != 1:
+            # Both or neither: gradients among themselves have their own powers.
             return args
         k = made.index(False)
         number, power = number_power(args[k]), self.power(args[1 - k])
         if number is None or power is None:
             return args if number is None else [ZERO, ZERO]
-        self.constants[operands[k]] = power - number
+        operand = operands[k]
+        assert isinstance(operand, Var), "a matrix is no number"
+        self.constants[operand] = power - number
         return [args[1 - k]]
 
-    def _times(self, left: Value, right: Value, site: Var, span: Span | None) -> Value:
+    def _times(self, left: Value, right: Value, site: Var | None, span: Span | None) -> Value:
         for one, other in ((left, right), (right, left)):
             if (power := number_power(one)) is not None:
                 return scaled(other, power)
@@ -332,13 +342,13 @@ class Calculus:
             named = [all(t.named for t in v if t.kind == BARE) for v in (left, right)]
             bare = [not own for own in named] if named[0] != named[1] else bare
         keep = [bare[k] or plain[k] or plain[1 - k] for k in (0, 1)]
-        return tuple(v if kept else self._as_used(v, span) for v, kept in zip((left, right), keep))
+        return left if keep[0] else self._as_used(left, span), right if keep[1] else self._as_used(right, span)
 
     def _as_used(self, value: Value, span: Span | None) -> Value:
         power = self.used(value, span)
         return ZERO if power is None else {PowerTerm(ACTIVE): power}
 
-    def _divided(self, top: Value, bottom: Value, site: Var, span: Span | None) -> Value:
+    def _divided(self, top: Value, bottom: Value, site: Var | None, span: Span | None) -> Value:
         power = number_power(bottom)
         if power is not None:
             return scaled(top, -power)
@@ -348,8 +358,9 @@ class Calculus:
         above = top if is_bare(top) else self._as_used(top, span)
         return product(above, {PowerTerm(ACTIVE): -below}, site)
 
-    def _power_of(self, args: list[Value], op: Elementwise, span: Span | None) -> Value:
-        exponent = self.numbers.get(op.args[1])
+    def _power_of(self, args: list[Value], op: Elementwise | FunctionTerm, span: Span | None) -> Value:
+        by = op.args[1]
+        exponent = self.numbers.get(by) if isinstance(by, Var) else None
         if exponent is None and number_power(args[0]) == 0:
             return ONE  # a number of order one, to whatever power
         if exponent is None:
@@ -375,8 +386,9 @@ class Calculus:
     def _known(self, term: PowerTerm, power: Fraction) -> Fraction:
         s = self.solution
         for unknown in term.parts:
+            # What is not determined yet counts as of order one.
             power += (s.spreads if unknown.part == INITIAL else s.updates).get(unknown.cell, Fraction(0))
-        return power + s.multipliers.get(term.site, Fraction(0))
+        return power if term.site is None else power + s.multipliers.get(term.site, Fraction(0))
 
     def used(self, value: Value, span: Span | None, exactly: str | None = None) -> Fraction | None:
         """The power of a value where it is used; when solving, what makes it of order one is determined here."""
@@ -387,6 +399,7 @@ class Calculus:
             self._note_uses(value, exactly is not None)
         power = self.power({t: p for t, p in value.items() if not (self.solving and _updates(t))})
         updated = any(_updates(t) for t in value)
+        # An update is as large as its uses allow, with which they are of order one.
         if self.solving and updated:
             power = max(power, Fraction(0)) if power is not None else Fraction(0)
         if self.solving and exactly and power is not None and power < 0:
@@ -398,6 +411,7 @@ class Calculus:
         spreads = self.solution.spreads
         for term, power in value.items():
             open_ = [u.cell for u in term.parts if u.part == INITIAL and u.cell not in spreads]
+            # Initial entries are determined by what there is at initialization.
             if not open_ or _updates(term):
                 continue
             if len(set(open_)) > 1:
@@ -420,6 +434,7 @@ class Calculus:
 
     def _multiply(self, term: PowerTerm, power: Fraction) -> None:
         s = self.solution
+        assert term.site is not None, "a multiplier belongs to an operation"
         s.multipliers[term.site] = s.multipliers.get(term.site, Fraction(0)) + power
 
     def _enlarge(self, value: Value, power: Fraction, what: str, span: Span | None) -> None:
@@ -437,6 +452,7 @@ class Calculus:
                 continue
             rest = replace(term, parts=tuple(u for u in term.parts if u.part == INITIAL))
             before = self._known(rest, power)
+            # The factors that are updates share the room equally.
             bound = -before / len(parts)
             for unknown in parts:
                 if unknown.cell not in updates or bound < updates[unknown.cell]:
@@ -451,7 +467,7 @@ class Calculus:
                 self.solution.products.setdefault(term.site, term.written)
 
     def _place(self, term: PowerTerm, span: Span | None) -> Span | None:
-        return self.spans.get(term.site) or span
+        return (None if term.site is None else self.spans.get(term.site)) or span
 
     def _undecided(self, what: str, span: Span | None) -> NoReturn:
         undecided(self.program.source, what, span)

@@ -19,7 +19,7 @@ from tensorprog.runtime.operators import operator
 from tensorprog.runtime.precision import in_precision
 from tensorprog.runtime.replicates import part_size, run_replicates
 from tensorprog.runtime.sampling import Notes, Space
-from tensorprog.runtime.updates import entrywise, matrix_dot, polar, polar_adjoint, product, update_matrix
+from tensorprog.runtime.updates import entrywise, matrix_dot, polar, polar_differential, product, update_matrix
 
 __all__ = [
     "LEAST_SINGLE",
@@ -51,7 +51,7 @@ __all__ = [
     "operator",
     "part_size",
     "polar",
-    "polar_adjoint",
+    "polar_differential",
     "product",
     "real_vector",
     "relu",

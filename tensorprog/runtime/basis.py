@@ -158,8 +158,8 @@ def run_in_basis(evaluate: Callable[[list[Basis], Tick], Values], dimensions: Se
     samples = max((1, *dimensions))
     samples = 2 * samples + ROOM if grows else samples
 
-    def once(samples: int, counter: Counter, *settings: float) -> dict[str, np.ndarray]:
-        spaces = [Basis(samples, dtype, *settings, jitter=_noise(jitter, k)) for k in range(len(dimensions))]
+    def once(samples: int, counter: Counter, tolerance: float, size: float = 1.0) -> dict[str, np.ndarray]:
+        spaces = [Basis(samples, dtype, tolerance, size, _noise(jitter, k)) for k in range(len(dimensions))]
         return dict(evaluate(spaces, Monitor(counter, checkpoint, watch)))
 
     with np.errstate(all="ignore"), threadpool_limits(threads):

@@ -127,13 +127,15 @@ class Careful:
             near = np.sort(chosen)
         self._recompute(i, j, np.concatenate([np.flatnonzero(~equal & (mark > 1)), near]), outputs, errors, symmetric)
 
-    def _recompute(self, i, j, chosen, outputs, errors, symmetric) -> None:
+    def _recompute(self, i: np.ndarray, j: np.ndarray, chosen: np.ndarray, outputs: Sequence[np.ndarray],
+                   errors: Sequence[PairError], symmetric: bool) -> None:
         for start in range(0, len(chosen), LIST):
             some = chosen[start:start + LIST]
             values, found = self._values(i[some], j[some])
             self._write(i[some], j[some], values, found, outputs, errors, symmetric)
 
-    def _spread(self, i, j, sample, others, outputs, errors, symmetric) -> None:
+    def _spread(self, i: np.ndarray, j: np.ndarray, sample: np.ndarray, others: np.ndarray, outputs: Sequence[np.ndarray],
+                errors: Sequence[PairError], symmetric: bool) -> None:
         """Errors of the others, as large as the largest of a sample relative to the rows."""
         values, found = self._values(i[sample[:LIST]], j[sample[:LIST]])
         for _, error, own in zip(outputs, errors, found):
@@ -142,7 +144,8 @@ class Careful:
             bounds = worst * error.left[i[others]] * error.right[j[others]]
             self._note(error, i[others], j[others], bounds, symmetric)
 
-    def _write(self, i, j, values, found, outputs, errors, symmetric) -> None:
+    def _write(self, i: np.ndarray, j: np.ndarray, values: Sequence[np.ndarray], found: Sequence[np.ndarray],
+               outputs: Sequence[np.ndarray], errors: Sequence[PairError], symmetric: bool) -> None:
         for array, error, value, own in zip(outputs, errors, values, found):
             array[i, j] = value
             if symmetric:
@@ -150,7 +153,7 @@ class Careful:
             self._note(error, i, j, own, symmetric)
 
     @staticmethod
-    def _note(error: PairError, i, j, own, symmetric: bool) -> None:
+    def _note(error: PairError, i: np.ndarray, j: np.ndarray, own: np.ndarray, symmetric: bool) -> None:
         if len(i):
             error.pairs.append((i, j, own))
             if symmetric:

@@ -79,7 +79,7 @@ class Checkpoint:
         temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             with open(temporary, "wb") as file:
-                np.savez(file, identity=self.identity, loop=loop, done=done, **arrays)
+                np.savez(file, identity=self.identity, loop=loop, done=done, **arrays)  # type: ignore[arg-type]  # none is `allow_pickle`
             os.replace(temporary, self.path)
         except OSError as error:
             raise NotWritten(error.strerror or str(error)) from error
@@ -136,7 +136,7 @@ class Finished:
         temporary = self._own / f"{name}.{os.getpid()}.part"
         try:
             with open(temporary, "wb") as file:
-                np.savez(file, **values)
+                np.savez(file, **values)  # type: ignore[arg-type]  # no output is `allow_pickle`
             os.replace(temporary, self._own / f"{name}.npz")
         except OSError as error:
             raise ReplicatesNotWritten(error.strerror or str(error)) from error

@@ -14,10 +14,11 @@ import hashlib
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Protocol, TypedDict
 
 import llvmlite
 import numba
@@ -26,6 +27,7 @@ from numba.core import config
 from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
+from numba.extending import intrinsic as numba_intrinsic
 
 from tensorprog.cache_folder import cache_folder, read_trusted, write_trusted
 
@@ -35,18 +37,60 @@ INLINED = ("nonlinearities.py", "runtime/*.py", "expectations/*.py", "covariance
 
 _NAME_LENGTH = 80
 
+# Numba's overloads do not tell what passes options on.
+_njit: Callable[..., Callable] = numba.njit
+
+
+class KernelOptions(TypedDict, total=False):
+    """What kernels are compiled with."""
+
+    cache: bool
+    nogil: bool
+    error_model: str
+    fastmath: set[str]
+
+
+class _Codegen(Protocol):
+    def magic_tuple(self) -> tuple[object, ...]: ...
+
+
+class _Target(Protocol):
+    def codegen(self) -> _Codegen: ...
+
+    def refresh(self) -> None: ...
+
+
+class _Library(Protocol):
+    has_dynamic_globals: bool
+    codegen: _Codegen
+
+
+class _Lifted(Protocol):
+    can_cache: bool
+
+
+class _Compiled(Protocol):
+    """Numba's `CompileResult`, whose fields it sets by name."""
+
+    library: _Library
+    lifted: Sequence[_Lifted]
+    codegen: _Codegen
+
+    def _reduce(self) -> tuple[object, ...]: ...
+
 
 def njit(*signatures: object, cache: bool = False, **options: object) -> Callable:
     """`numba.njit`, as `@njit`, `@njit(cache=True, ...)` or with a signature."""
     if len(signatures) == 1 and callable(signatures[0]) and not isinstance(signatures[0], numba.types.Type):
-        return numba.njit(signatures[0])
+        return _njit(signatures[0])
     if not cache:
-        return numba.njit(*signatures, **options)
+        return _njit(*signatures, **options)
 
     def decorate(function: Callable) -> Callable:
-        dispatcher = numba.njit(**options)(function)
+        dispatcher = _njit(**options)(function)
         if isinstance(dispatcher, Dispatcher):  # not where NUMBA_DISABLE_JIT is set
-            dispatcher._cache = KernelCache(function, dispatcher.targetoptions)
+            kept = KernelCache(function, dispatcher.targetoptions)
+            dispatcher._cache = kept  # type: ignore[attr-defined]  # where Numba looks for kernels
             for signature in _listed(signatures):
                 dispatcher.compile(signature)
             if signatures:
@@ -72,7 +116,12 @@ def vectorize(signatures: Iterable[str], *, cache: bool = False, **options: obje
     return decorate
 
 
-def _listed(signatures: tuple[object, ...]) -> Iterable[object]:
+def intrinsic(function: Callable) -> Callable:
+    """`numba.extending.intrinsic`: kernels call it without the typing context that its definition takes first."""
+    return numba_intrinsic(function)
+
+
+def _listed(signatures: tuple) -> Iterable:
     return signatures[0] if len(signatures) == 1 and isinstance(signatures[0], list) else signatures
 
 
@@ -91,7 +140,7 @@ class KernelCache:
         folder = _folder(self._function.__code__.co_filename)
         return None if folder is None else str(folder)
 
-    def load_overload(self, sig: object, target_context: object) -> CompileResult | None:
+    def load_overload(self, sig: object, target_context: _Target) -> CompileResult | None:
         """The kernel for a signature, if it was kept; None if it must be compiled."""
         path = self._path(sig, target_context.codegen())
         content = None if path is None else read_trusted(path)
@@ -103,7 +152,7 @@ class KernelCache:
         except Exception:  # the checksum is right, so something else has changed; the kernel is compiled again
             return None
 
-    def save_overload(self, sig: object, data: CompileResult) -> None:
+    def save_overload(self, sig: object, data: _Compiled) -> None:
         """Keep a kernel, if it can be kept."""
         path = self._path(sig, data.codegen)
         if path is None or data.library.has_dynamic_globals or any(not lifted.can_cache for lifted in data.lifted):
@@ -121,7 +170,7 @@ class KernelCache:
     def flush(self) -> None:
         """Nothing: files are named by all that they depend on, so none is out of date."""
 
-    def _path(self, sig: object, codegen: object) -> Path | None:
+    def _path(self, sig: object, codegen: _Codegen) -> Path | None:
         """The file of a kernel, named by a digest of everything that the machine code depends on."""
         file = self._function.__code__.co_filename
         folder = _folder(file) if self._enabled else None
@@ -145,8 +194,9 @@ def _folder(file: str) -> Path | None:
     """Where the kernels of a source file are kept; None if the file is none or nothing can be written."""
     if not os.path.isfile(file):
         return None
-    if config.CACHE_DIR:
-        return Path(config.CACHE_DIR) / _subfolder(file)
+    chosen: str = config.CACHE_DIR  # type: ignore[attr-defined]  # Numba's settings come from the environment
+    if chosen:
+        return Path(chosen) / _subfolder(file)
     beside = Path(file).parent / "__pycache__"
     with suppress(OSError):
         beside.mkdir(exist_ok=True)

@@ -24,18 +24,18 @@ from tensorprog.runtime.compiling import vectorize
 __all__ = ["erf", "function", "gelu", "relu", "sigmoid", "sigmoid_slope", "silu", "softplus", "step", "tanh_slope"]
 
 
-def sigmoid_slope(x):
+def sigmoid_slope(x: np.ndarray) -> np.ndarray:
     """sigmoid'(x), without cancellation in the tails."""
     e = np.exp(-np.abs(x))
     return e / (1.0 + e)**2
 
 
-def tanh_slope(x):
+def tanh_slope(x: np.ndarray) -> np.ndarray:
     """tanh'(x), without cancellation in the tails."""
     return 4.0 * sigmoid_slope(2.0 * np.asarray(x))
 
 
-def function(name: str):
+def function(name: str) -> Callable[..., np.ndarray]:
     """The NumPy form of a function that was registered from outside of tensorprog.
 
     Raises:

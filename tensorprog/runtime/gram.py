@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
-from tensorprog.runtime.compiling import njit
+from tensorprog.runtime.compiling import intrinsic, njit
 from tensorprog.runtime.hermite import OPTIONS
 from tensorprog.runtime.vectors import REGISTERS, VECTOR_BYTES, VectorCode
 

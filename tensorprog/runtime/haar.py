@@ -39,7 +39,7 @@ class Haar:
 
     def apply(self, x: np.ndarray, transposed: bool) -> np.ndarray:
         """W @ x (or W.T @ x) for each row of x: [B, N] -> [B, N]."""
-        return self.fresh_part(x, transposed) + self.known_part(x, transposed)
+        return np.asarray(self.fresh_part(x, transposed) + self.known_part(x, transposed))
 
     def fresh_part(self, x: np.ndarray, transposed: bool) -> np.ndarray | float:
         """W @ x. Of the transpose nothing but the pairs, which it adds to."""

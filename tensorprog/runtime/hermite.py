@@ -20,14 +20,15 @@ import numpy as np
 from tensorprog.runtime import hermite_averages as averages
 from tensorprog.runtime import hermite_hard as hard
 from tensorprog.runtime import hermite_tables as tables
-from tensorprog.runtime.compiling import njit
+from tensorprog.runtime import waves
+from tensorprog.runtime.compiling import KernelOptions, njit
 from tensorprog.runtime.horner import BLOCK, both_sums, largest, one_sum
 
 # Blocks read and write more rows of scratch than LLVM checks for overlap by default before it vectorizes a loop.
 llvmlite.binding.set_option("tensorprog", "-runtime-memory-check-threshold=128")
 
 #: How kernels are compiled: arguments are clamped, so that no infinities or NaN occur.
-OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+OPTIONS: KernelOptions = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 
 #: Terms that are left out, relative to the root mean squares of the functions.
 TOLERANCE = 3e-14
@@ -41,7 +42,7 @@ ROUNDING = 1e-14
 def _relative_size(f: Callable, number: int) -> float:
     """The root mean square of a function over the standard deviation, at the end of a panel."""
     high = np.exp(np.array([(number + 1 - 1e-12) * tables.PANEL]))
-    return float(np.sqrt(np.abs(averages.product(f, f).at(tables.Rows(high)))[0] / high[0]))
+    return float(np.sqrt(np.abs(averages.product(f, f).at(tables.RowTables(high)))[0] / high[0]))
 
 
 class _Side:
@@ -52,7 +53,7 @@ class _Side:
         error: [n], of the coefficients, relative to that.
     """
 
-    def __init__(self, rows: tables.Rows, f: Callable, mean: Callable | None, orders: Sequence[int]) -> None:
+    def __init__(self, rows: tables.RowTables, f: Callable, mean: Callable | None, orders: Sequence[int]) -> None:
         self.rows, self.function, self.mean = rows, tables.of(f), mean
         for order in orders:
             self.panels = [None if k == tables.NONE else self.function.panel(int(k), order) for k in rows.panels]
@@ -60,6 +61,8 @@ class _Side:
                 break
         self.error = np.array([p.error if p is not None else 0.0 for p in self.panels])[rows.where]
         self.order = max((p.order for p in self.panels if p is not None), default=1)
+        #: [n], whether there is no series for a row, but a closed form.
+        self.closed = np.array([isinstance(p, tables.ClosedPanel) for p in self.panels])[rows.where]
         sizes = [self._unit(p) for p in self.panels]
         self.unit = np.array(sizes)[rows.where]
         self._left = np.array([self._bounds(p) / max(u, np.finfo(float).tiny) for p, u in zip(self.panels, sizes)])
@@ -123,15 +126,15 @@ class HermiteSeries:
     def __init__(self, qa: np.ndarray, qb: np.ndarray, f: Callable, g: Callable,
                  means: tuple[Callable, Callable] | None) -> None:
         self.functions, self.means, self.same_variance = (f, g), means, qa is qb
-        rows = tables.Rows(qa)
-        self._sides = self._made(rows, rows if qa is qb else tables.Rows(qb), tables.ORDERS)
+        rows = tables.RowTables(qa)
+        self._sides = self._made(rows, rows if qa is qb else tables.RowTables(qb), tables.ORDERS)
         a, b = self._sides
         self.powers = _powers(a.function.parity, b.function.parity, a.needed(b))
         if means:
             self.mean_a = averages.mean(means[0]).at(a.rows)
             self.mean_b = self.mean_a if a is b else averages.mean(means[1]).at(b.rows)
 
-    def _made(self, left: tables.Rows, right: tables.Rows, orders: Sequence[int]) -> tuple[_Side, _Side]:
+    def _made(self, left: tables.RowTables, right: tables.RowTables, orders: Sequence[int]) -> tuple[_Side, _Side]:
         (f, g), (one, two) = self.functions, self.means or (None, None)
         first = _Side(left, f, one, orders)
         return first, first if left is right and f is g else _Side(right, g, two, orders)
@@ -168,8 +171,8 @@ class HermiteSeries:
         """Both sums for rows i of u and j of v at correlations c, with a bound for the error of either."""
         value, integral = np.empty(len(c)), np.empty(len(c))
         error = np.empty(len(c))
-        left = np.arange(len(c))
-        for orders in (tables.ORDERS, *((order,) for order in tables.LONG)):
+        left = np.flatnonzero(~self._closed(i, j, c, (value, integral, error)))
+        for orders in (tables.ORDERS, *((order,) for order in tables.LONG)) if len(left) else ():
             self._some(orders, i, j, c, left, (value, integral, error))
             left = left[~(error[left] <= self._reached(i[left], j[left]))]
             if not len(left) or not np.isfinite(error[left]).any():
@@ -179,6 +182,28 @@ class HermiteSeries:
         if len(usual):
             self._integrated(i[usual], j[usual], c[usual], usual, (value, integral, error))
         return value, integral, error
+
+    def _closed(self, i: np.ndarray, j: np.ndarray, c: np.ndarray, found: tuple[np.ndarray, ...]) -> np.ndarray:
+        """`at` by the closed form of `waves`, for pairs of which a side has no series: which these are, [pairs]."""
+        one, two = (waves.terms_of(f) for f in self.functions)
+        chosen = (self._sides[0].closed[i] | self._sides[1].closed[j]) & np.isfinite(c)
+        if one is None or two is None or not chosen.any():
+            return np.zeros(len(c), bool)
+        (qa, qb), c = (side.rows.q[own[chosen]] for side, own in zip(self._sides, (i, j))), c[chosen]
+        value, size = waves.expectation(one, two, qa, qb, c)
+        integral, error = value, waves.ROUNDING * size
+        whole = [waves.terms_of(f) for f in self.means or ()]
+        if whole and None not in whole:
+            product, size = waves.expectation(*whole, qa, qb, c)
+            means = [waves.mean(terms, q) for terms, q in zip(whole, (qa, qb))]
+            covariance = c * np.sqrt(qa * qb)
+            with np.errstate(all="ignore"):
+                # E[F G] = E[F] E[G] + covariance * integral, solved for the integral.
+                integral = np.where(covariance == 0, 0.0, (product - means[0] * means[1]) / covariance)
+                error = np.maximum(error, np.where(covariance == 0, 0.0, waves.ROUNDING * size / np.abs(covariance)))
+        for part, new in zip(found, (value, integral, error)):
+            part[chosen] = new
+        return chosen
 
     def _integrated(self, i: np.ndarray, j: np.ndarray, c: np.ndarray, chosen: np.ndarray,
                     found: tuple[np.ndarray, ...]) -> None:
@@ -222,7 +247,8 @@ class HermiteSeries:
         i, j, c = i[chosen], j[chosen], np.ascontiguousarray(c[chosen])
         kept = [np.unique(x, return_inverse=True) for x in (i, j)]
         (rows, i), (columns, j) = kept
-        a, b = self._made(*(tables.Rows(side.rows.q[own]) for side, own in zip(self._sides, (rows, columns))), orders)
+        first, second = (tables.RowTables(side.rows.q[own]) for side, own in zip(self._sides, (rows, columns)))
+        a, b = self._made(first, second, orders)
         powers = _powers(a.function.parity, b.function.parity, a.needed(b))
         last = np.array([powers[-1] + powers[2] - powers[1]])
         value, integral = np.empty(len(c)), np.empty(len(c))
@@ -267,7 +293,7 @@ def _sum_pairs(first, second, powers, i, j, c, value, integral):
         value[k], integral[k] = total, weighted
 
 
-def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+def pack(calls: Sequence[HermiteSeries], rows: slice, columns: slice, dtype: np.dtype) -> tuple[np.ndarray | float, ...]:
     """For `sum_series`, of all calls side by side: coefficients [N1, terms] and, by blocks of columns, [blocks, terms,
     BLOCK], and where each call begins; bounds [N1, chunks] and, largest of a block, [blocks, chunks], where each call
     begins, and what is left after the last terms [calls, N2]; the powers of terms and bounds."""

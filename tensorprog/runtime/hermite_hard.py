@@ -71,4 +71,5 @@ def expectations(f: Callable, g: Callable, qa: np.ndarray, qb: np.ndarray,
     function, left, right, none = _pair(f, g), _features(f), _features(g), np.zeros(0)
     found = [function(a, b, x * math.sqrt(a * b), a * b * ((1 - x) * (1 + x)), left, right, none)
              for a, b, x in zip(qa, qb, np.clip(c, -1.0, 1.0))]
-    return tuple(np.array(found).reshape(-1, 2).T)
+    values, errors = np.array(found).reshape(-1, 2).T
+    return values, errors

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
+from tensorprog.runtime.compiling import intrinsic
 from tensorprog.runtime.vectors import VECTOR_BYTES, VectorCode
 
 #: Vectors whose sums run side by side, so that none has to wait for its own last step, and pairs of a block.

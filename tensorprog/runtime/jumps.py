@@ -19,6 +19,8 @@ AT_JUMP, AT_JUMP_SINGLE = 1e-9, 1e-5
 NEAR_JUMP = 1e-6
 # or if it is within this many errors of 0, in more than this share of its family.
 WITHIN_ERRORS, SHARE = 3.0, 0.01
+# A vector is at its jump if its second moment is this small beside those of its terms: rounding leaves no more.
+SQUARE_AT_JUMP, SQUARE_AT_JUMP_SINGLE = 1e-11, 1e-9
 
 Results = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
@@ -31,11 +33,13 @@ class JumpPlace:
         place: where it is, and what it is.
         outputs: those that depend on it.
         probes: the names of the scalars, each with the names of the terms of which it is a sum.
+        squares: those that are second moments of vectors.
     """
 
     place: str
     outputs: tuple[str, ...]
     probes: Mapping[str, tuple[str, ...]]
+    squares: tuple[str, ...] = ()
 
     @property
     def names(self) -> set[str]:
@@ -46,18 +50,21 @@ class JumpPlace:
         """Whether one of its scalars is at 0."""
         run = max([1.0, *map(largest, values.values())])
         for name, terms in self.probes.items():
-            near = at_jump(values[name], [values[term] for term in terms], run, at)
+            near = at_jump(values[name], [values[term] for term in terms], None if name in self.squares else run, at)
             near &= np.isfinite(np.atleast_1d(values[name]))  # what is not a number is no jump
             if near.any() or hides_jump(near, within_errors(values[name], errors[name])):
                 return True
         return False
 
 
-def at_jump(value: np.ndarray, terms: list[np.ndarray], run: float, at: float) -> np.ndarray:
-    """Which elements of a family are 0 up to rounding, in a run whose largest number is `run`."""
+def at_jump(value: np.ndarray, terms: list[np.ndarray], run: float | None, at: float) -> np.ndarray:
+    """Which elements of a family are 0 up to rounding, in a run whose largest number is `run`; of second moments of
+    vectors (`run` is None), beside those of their terms."""
     size = np.abs(np.atleast_1d(value))
+    if run is None:
+        # So written that NaN counts as 0; whoever asks leaves it out.
+        return ~(size > (SQUARE_AT_JUMP if at == AT_JUMP else SQUARE_AT_JUMP_SINGLE) * max(map(largest, terms), default=0.0))
     scale = max([run, *map(largest, terms)])
-    # So written that NaN counts as 0; whoever asks leaves it out.
     return ~(size > np.maximum(at * scale, NEAR_JUMP * largest(size)))
 
 

@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
-from tensorprog.runtime.compiling import njit
+from tensorprog.runtime.compiling import intrinsic, njit
 
 # Fewer iterations than this run faster than they compile.
 FEW = 200
@@ -104,9 +105,19 @@ def team_sum(counter, slots, threads, rank, phase, value):
 # --- running ---------------------------------------------------------------------------------------------------
 
 
-def real_vector(value: object, samples: int, dtype: np.dtype) -> np.ndarray:
+def real_vector(value: float | np.ndarray, samples: int, dtype: np.dtype) -> np.ndarray:
     """A vector that a compiled loop may change, from an array or a number."""
     return np.array(np.broadcast_to(value, (samples,)), dtype=dtype)
+
+
+class LoopMonitor(Protocol):
+    """What is told of the iterations of a compiled loop (`basis.Monitor`)."""
+
+    def resume(self, state: tuple[np.ndarray, ...]) -> int: ...
+
+    def keep(self, done: int, state: tuple[np.ndarray, ...], *, now: bool = False) -> None: ...
+
+    def advance(self, count: int, outputs: Mapping[str, np.ndarray], interrupted: bool) -> None: ...
 
 
 class LoopRun:
@@ -138,7 +149,7 @@ class LoopRun:
         self._fixed, self._own = tuple(fixed), own
         self._copies: list[tuple[np.ndarray, ...]] = []
 
-    def run(self, monitor: object) -> None:
+    def run(self, monitor: LoopMonitor) -> None:
         """All iterations, in chunks; `monitor` is told of each (`basis.Monitor`)."""
         state = (*self.vectors, *self.scalars)
         done = monitor.resume(state)

@@ -300,6 +300,12 @@ class _Images:
     scale: float
     rows: np.ndarray
 
+    @property
+    def owner(self) -> Operator:
+        """The basis' owner, where `scale` is not zero."""
+        assert self.basis.owner is not None, "a basis without an owner is scaled by zero"
+        return self.basis.owner
+
     def complete(self) -> np.ndarray:
         """The images of all basis vectors: [k, N]."""
         missing = self.basis.inputs.count - len(self.rows)
@@ -328,7 +334,7 @@ class Matrix:
                  roots: tuple[Root, ...] = (), images: _Images | None = None, factors: tuple[_Factor, ...] = (),
                  separate: Updates | None = None):
         self.rows, self.cols, self.tolerance = rows, cols, tolerance
-        self.ratios = tuple(map(float, ratios))
+        self.ratios = float(ratios[0]), float(ratios[1])
         self.roots, self.images, self.factors, self.separate = roots, images, factors, separate
 
     # --- building ---
@@ -379,9 +385,8 @@ class Matrix:
         return self._add_folded(coef, other)
 
     def _add_folded(self, coef: float, other: Matrix) -> Matrix:
-        self._fold()
-        other._fold(self.images.basis)
-        mine, theirs = self.images, other.images
+        mine = self._fold()
+        theirs = other._fold(mine.basis)
         roots = _merged((*self.roots, *((coef * s, r, t) for s, r, t in other.roots)))
         if theirs.basis is mine.basis:
             rows = mine.complete() + coef * theirs.complete()
@@ -402,18 +407,16 @@ class Matrix:
         change = rows - scale * basis.outputs.array if scale else rows
         # Applied to x, outer(change, p) gives ratios[1] <p, x> change.
         factor = _Factor(1.0 / self.ratios[1], change, basis.inputs.array.copy())
-        own: tuple[Root, ...] = ((scale, basis.owner, False),) if scale else ()
+        own: tuple[Root, ...] = ((scale, self.images.owner, False),) if scale else ()
         return (*self.roots, *own), (*self.factors, factor)
 
     def _unfolded(self) -> Matrix:
         roots, factors = self._parts()
         return self._with(roots, None, factors)
 
-    def _fold(self, basis: Side | None = None) -> None:
+    def _fold(self, basis: Side | None = None) -> _Images:
         """Express the outer products in a basis: the initial matrix's own, or else the one given."""
-        if self.images is None:
-            self._choose_basis(basis)
-        images = self.images
+        images = self.images = self._begun(basis) if self.images is None else self.images
         for factor in self.factors:
             coordinates = images.basis.coefficients(factor.right, self.tolerance)
             # outer(u, v) @ p_k = ratios[1] <v, p_k> u, which is added to the image of p_k.
@@ -421,16 +424,16 @@ class Matrix:
             change += images.complete()
             images = _Images(images.basis, images.scale, change)
         self.images, self.factors = images, ()
+        return images
 
-    def _choose_basis(self, basis: Side | None) -> None:
+    def _begun(self, basis: Side | None) -> _Images:
         own = next((r for r in self.roots if not r[2]), None)
         if own is not None:
             scale, root, _ = own
             self.roots = tuple(r for r in self.roots if r is not own)
-            self.images = _Images(root.sides[0], scale, scale * root.sides[0].outputs.array)
-        else:
-            basis = basis or Side(self.cols, self.rows, 0.0, None)
-            self.images = _Images(basis, 0.0, np.zeros((basis.inputs.count, self.rows.samples), self.rows.entry))
+            return _Images(root.sides[0], scale, scale * root.sides[0].outputs.array)
+        basis = basis or Side(self.cols, self.rows, 0.0, None)
+        return _Images(basis, 0.0, np.zeros((basis.inputs.count, self.rows.samples), self.rows.entry))
 
     # --- applying ---
 
@@ -441,7 +444,8 @@ class Matrix:
             self._fold()
         parts = [s * root.apply(block, turned != transposed) for s, root, turned in self.roots]
         if self.images is not None:
-            parts.append(self._apply_back(block) if transposed else self._apply_images(block))
+            apply = self._apply_back if transposed else self._apply_images
+            parts.append(apply(block, self.images))
         if self.separate is not None:
             parts.append(self.separate.apply(block, transposed))
         target = self.cols if transposed else self.rows
@@ -450,19 +454,19 @@ class Matrix:
         out[~np.isfinite(block.sum(axis=1))] = np.nan
         return out.reshape(*x.shape[:-1], out.shape[-1])
 
-    def _apply_images(self, block: np.ndarray) -> np.ndarray:
-        basis, scale = self.images.basis, self.images.scale
+    def _apply_images(self, block: np.ndarray, images: _Images) -> np.ndarray:
+        basis, scale = images.basis, images.scale
         if not scale:
-            known = len(self.images.rows)
-            return (block @ basis.inputs.array[:known].T / block.shape[1]) @ self.images.rows
-        out = basis.coefficients(block, self.tolerance) @ self.images.complete()
-        return out + scale * basis.owner.known_part(block, False)
+            known = len(images.rows)
+            return (block @ basis.inputs.array[:known].T / block.shape[1]) @ images.rows
+        out = basis.coefficients(block, self.tolerance) @ images.complete()
+        return out + scale * images.owner.known_part(block, False)
 
-    def _apply_back(self, block: np.ndarray) -> np.ndarray:
-        basis, scale = self.images.basis, self.images.scale
+    def _apply_back(self, block: np.ndarray, images: _Images) -> np.ndarray:
+        basis, scale = images.basis, images.scale
         # It comes first, because a transposed product may give the basis new directions.
-        fresh = scale * basis.owner.fresh_part(block, True) if scale else 0.0
-        rows = self.images.complete()
+        fresh = scale * images.owner.fresh_part(block, True) if scale else 0.0
+        rows = images.complete()
         # ratios[0] / ratios[1] = rho: p_k <z_k, y> is an average over the other width (TP III, App. F).
         across = (block @ rows.T) * (self.ratios[0] / self.ratios[1] / block.shape[1])
         return across @ basis.inputs.array[: len(rows)] + fresh

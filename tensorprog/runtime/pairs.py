@@ -87,7 +87,7 @@ def inverse_root(q):
 
 def mean(f: Callable, q: np.ndarray) -> np.ndarray:
     """E f(u) for u of variances q."""
-    return averages.mean(f).at(tables.Rows(np.atleast_1d(q)))
+    return averages.mean(f).at(tables.RowTables(np.atleast_1d(q)))
 
 
 def finite(values):
@@ -163,19 +163,19 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
     pairs are computed in a list, by NumPy: compiling tiles for them would take a hundred times as long.
     """
     keep_freed_memory()
-    dtype, params = np.dtype(dtype), params or {}
+    kind, params = np.dtype(dtype), params or {}
     right = first if second is None else second
-    lefts = [_matrix(first[name], dtype) for name, _ in kernel.grams]
-    rights = [_matrix(right[name], dtype) if name != other or second is not None else left
+    lefts = [_matrix(first[name], kind) for name, _ in kernel.grams]
+    rights = [_matrix(right[name], kind) if name != other or second is not None else left
               for left, (other, name) in zip(lefts, kernel.grams)]
     n1, n2 = len(lefts[0]), len(rights[0])
     sizes = tuple(int(params[name]) for name in kernel.sizes)
-    outputs = tuple(np.empty((n1, n2), dtype) if out is None else checked_output(out, name, (n1, n2), dtype)
+    outputs = tuple(np.empty((n1, n2), kind) if out is None else checked_output(out, name, (n1, n2), kind)
                     for name in kernel.outputs)
     symmetric = second is None and kernel.symmetric
     height, width = tile_extent(n1), tile_extent(n2)
-    constants = tuple(map(dtype.type, kernel.constants))
-    numbers = tuple(dtype.type(params[name]) for name in kernel.params)
+    constants = tuple(map(kind.type, kernel.constants))
+    numbers = tuple(kind.type(params[name]) for name in kernel.params)
     diagonals: list[np.ndarray] = []
     doubtful: list[np.ndarray] = []
     records: list[Record] = []
@@ -194,15 +194,15 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
         rows = slice(None) if second is None else slice(n1)
         columns = slice(None) if second is None else slice(n1, None)
         with single_threaded_blas():
-            series = pack(record.calls, rows, columns, dtype)
-        table = np.array(record.values or [np.zeros(record.n)]).astype(dtype)
+            series = pack(record.calls, rows, columns, kind)
+        table = np.array(record.values or [np.zeros(record.n)]).astype(kind)
         return np.ascontiguousarray(table[:, rows]), np.ascontiguousarray(table[:, columns]), series
 
     def worker(todo: Iterable[tuple[int, int]], prepared: Future) -> None:
         doubts = np.zeros((1 + height, width), np.uint8)
-        scratch = np.empty((kernel.scratch_rows(sizes), width), dtype)
-        grams = tuple(gram.buffer(height, width, dtype) for _ in lefts)
-        packed = [gram.panel(x.shape[1], dtype) for x in lefts]
+        scratch = np.empty((kernel.scratch_rows(sizes), width), kind)
+        grams = tuple(gram.buffer(height, width, kind) for _ in lefts)
+        packed = [gram.panel(x.shape[1], kind) for x in lefts]
         for r0, c0 in todo:
             r1, c1 = min(r0 + height, n1), min(c0 + width, n2)
             for arrays in zip(lefts, rights, grams, packed):
@@ -223,7 +223,7 @@ def evaluate_with_error(kernel: PairKernel, first: Mapping[str, np.ndarray],
         for array, values in zip(outputs, diagonals):
             np.einsum("ii->i", array)[:] = values
     record = records[0]
-    relative = SINGLE if dtype == np.float32 else SERIES if record.calls else 0.0
+    relative = SINGLE if kind == np.float32 else SERIES if record.calls else 0.0
     relative += 4 * max((call.error for call in record.calls), default=0.0)
     roots = [np.sqrt(np.abs(np.broadcast_to(values, (record.n,)))) for values in diagonals]
     errors = [PairError(relative, root[:n1], root if second is None else root[n1:]) for root in roots]

@@ -11,7 +11,9 @@ import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
-from numba.extending import intrinsic
+from numpy import intp
+
+from tensorprog.runtime.compiling import intrinsic
 
 _NUMBERS = types.Array(types.float64, 1, "C")
 
@@ -29,7 +31,7 @@ def address_intrinsic(signature):
             found = function.dispatcher.get_compile_result(signature)
             declared = context.declare_function(builder.module, found.fndesc)
             context.active_code_library.add_linking_library(found.library)
-            return builder.ptrtoint(declared, ir.IntType(types.intp.bitwidth))
+            return builder.ptrtoint(declared, ir.IntType(8 * intp(0).itemsize))
 
         return types.intp(function), generate
 

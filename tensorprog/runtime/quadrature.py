@@ -17,7 +17,7 @@ import numpy as np
 from numba import types
 
 from tensorprog.runtime.accurate import minor
-from tensorprog.runtime.compiling import njit
+from tensorprog.runtime.compiling import KernelOptions, njit
 from tensorprog.runtime.pointers import address_intrinsic, call, call_intrinsic, published
 
 # The Gauss-Kronrod pair of 10 and 21 points on [-1, 1]: nodes and weights of one half, of which the odd ones are the 10.
@@ -54,7 +54,7 @@ _INNER, _OUTER = 1e-13, 1e-12
 #: The least relative error that is ever reported, for rounding.
 _ROUNDING = 5e-16
 _ROOT = math.sqrt(2.0 * math.pi)
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS: KernelOptions = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 # What the integrals over all variables share: addresses of the factors and of `_integral`, numbers, the place of the
 # variables among them, the order of the variables, the Cholesky factor, planes, their coefficients, then for each

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -71,8 +72,9 @@ def run_replicates(replicate: Replicate, *, replicates: int, seed: int, steps: i
     seeds = np.random.SeedSequence(seed).spawn(replicates)
     units: dict[str, Unit] = {f"{r}": (seed, WHOLE) for r, seed in enumerate(seeds)}
     units |= {f"{r}-{i}": (_unspawned(seeds[r]), (i, PARTS)) for r in range(divided) for i in range(PARTS)}
-    known = {name: finished.get(name) for name in units} if finished is not None else dict.fromkeys(units)
-    missing = {name: unit for name, unit in units.items() if known[name] is None}
+    known: dict[str, Values] = {name: values for name in units if finished is not None
+                                and (values := finished.get(name)) is not None}
+    missing = {name: unit for name, unit in units.items() if name not in known}
     known |= _run_units(replicate, missing, finished, remote, Counter(len(units), steps, progress), threads)
     results = [known[name] for name in units]
     values, errors = _summary(results[:replicates], results[replicates:], samples, jumps or {},
@@ -91,8 +93,8 @@ def _run_units(replicate: Replicate, units: Mapping[str, Unit], finished: Finish
     def run(name: str, number: int) -> Callable[[Tick], Values]:
         def one(tick: Tick) -> Values:
             seed, part = units[name]
-            part = () if part == WHOLE else (part,)
-            values = replicate(seed, tick, *part) if waiting is None else waiting[number]()
+            parts = () if part == WHOLE else (part,)
+            values = replicate(seed, tick, *parts) if waiting is None else waiting[number]()
             if finished is not None:
                 finished.put(name, values)
             return values
@@ -106,7 +108,7 @@ def run_each(replicate: Replicate, *, replicates: int, seed: int, steps: int = 0
              progress: Progress | None = None) -> list[Values]:
     """The results of `run_replicates`, one by one."""
     seeds = np.random.SeedSequence(seed).spawn(replicates)
-    return _run_all([lambda tick, child=child: replicate(child, tick) for child in seeds],
+    return _run_all([partial(replicate, child) for child in seeds],
                     Counter(len(seeds), steps, progress), threads)
 
 

@@ -49,7 +49,9 @@ def _scrambled(directions: np.ndarray, rng: np.random.Generator) -> tuple[np.nda
 def _directions(dimension: int) -> np.ndarray:
     """Direction numbers [dimension, BITS] as integers of BITS digits (Bratley and Fox 1988, section 2). Kept, because
     they take longer than all that a small replicate draws."""
-    polynomials, initial = _direction_numbers()
+    found_numbers = _direction_numbers()
+    assert found_numbers is not None, "asked only where this SciPy has them"
+    polynomials, initial = found_numbers
     # The first dimension is van der Corput's sequence, all of whose numbers are 1.
     found = np.ones((dimension, BITS), np.uint64)
     degrees = np.array([int(p).bit_length() - 1 for p in polynomials[:dimension]])
@@ -70,7 +72,8 @@ def _directions(dimension: int) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _direction_numbers() -> tuple[np.ndarray, np.ndarray] | None:
     """Polynomials and initial numbers by dimension; None if this SciPy has them elsewhere."""
-    for folder in find_spec("scipy").submodule_search_locations:
+    spec = find_spec("scipy")
+    for folder in (None if spec is None else spec.submodule_search_locations) or ():
         path = Path(folder, "stats", "_sobol_direction_numbers.npz")
         if path.is_file():
             with np.load(path) as data:

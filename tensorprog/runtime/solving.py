@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import dis
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from types import FunctionType, SimpleNamespace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +36,33 @@ _MATH = {"acos": np.arccos, "asin": np.arcsin, "atan": np.arctan, "atan2": np.ar
          "sqrt": lambda x: np.sqrt(np.float64(x)), "tan": np.tan, "tanh": np.tanh}
 
 
+class _Description(Protocol):
+    llvm_func_name: str
+
+
+class _Library(Protocol):
+    def get_pointer_to_function(self, name: str) -> int: ...
+
+
+class _Machine(Protocol):
+    """Numba's `CompileResult`, whose fields it sets by name."""
+
+    library: _Library
+    fndesc: _Description
+
+
+@runtime_checkable
+class _Kernel(Protocol):
+    """A function that Numba compiles: a `Dispatcher`."""
+
+    py_func: FunctionType
+    __module__: str
+
+    def __call__(self, *args: object) -> float: ...
+
+    def get_compile_result(self, signature: object) -> _Machine: ...
+
+
 class _Enough(Exception):
     """So many evaluations that the compiled form is worth its price."""
 
@@ -52,16 +80,17 @@ class Solver:
         self._solve, self._table, self._limit = solve, table, limit
         self._env = tuple(env)
         self._numbers = tuple(np.float64(e) if isinstance(e, float) else e for e in env)
-        self._compute = interpreted(compute) if hasattr(compute, "py_func") else None
+        self._compute = interpreted(compute) if isinstance(compute, _Kernel) else None
         self._left = FEW
 
-    def begin(self, worst: np.ndarray, known: object = None) -> None:
+    def begin(self, worst: np.ndarray, known: MutableMapping[Key, float] | None = None) -> None:
         """Starts with no values, or with a compiled table of some. worst[0] becomes the largest relative error of a
         quadrature, worst[1] 1 if there are too many values; worst[2] is by how many of its errors a quadrature is
         shifted."""
-        self._worst, self._memo = worst, {}
+        self._worst = worst
+        self._memo: dict[Key, np.float64] = {}
         self._stack: list[Key] = []
-        self._compiled = None
+        self._compiled: tuple[MutableMapping[Key, float], object] | None = None
         if known is not None:
             self._compiled = known, self._table()[1]
         elif self._compute is None:
@@ -74,11 +103,13 @@ class Solver:
                 with np.errstate(all="ignore"):
                     return self._interpret(key)
             except (_Enough, ArithmeticError, TypeError, ValueError):
-                self._compile()
-        return self._solve(key, *self._compiled, self._worst, self._limit, *self._env)
+                pass
+        memo, stack = self._compile() if self._compiled is None else self._compiled
+        return self._solve(key, memo, stack, self._worst, self._limit, *self._env)
 
     def _interpret(self, key: Key) -> float:
-        memo, stack = self._memo, self._stack
+        compute, memo, stack = self._compute, self._memo, self._stack
+        assert compute is not None, "the rest of a run is left to the compiled form"
         if key in memo:
             return memo[key]
         stack.append(key)
@@ -91,7 +122,7 @@ class Solver:
                 raise _Enough
             self._left -= 1
             asked = len(stack)
-            value = self._compute(top, memo, stack, self._worst, *self._numbers)
+            value = compute(top, memo, stack, self._worst, *self._numbers)
             # Nothing is missing: the value is final.
             if len(stack) == asked:
                 stack.pop()
@@ -101,15 +132,16 @@ class Solver:
                 return math.nan
         return memo[key]
 
-    def _compile(self) -> None:
+    def _compile(self) -> tuple[MutableMapping[Key, float], object]:
         """Leaves the rest of the run to the compiled form."""
         self._compute = None
-        self._compiled = self._table()
+        memo, stack = self._compiled = self._table()
         for key, value in self._memo.items():
-            self._compiled[0][key] = value
+            memo[key] = value
+        return memo, stack
 
 
-def interpreted(compute: Callable) -> Callable | None:
+def interpreted(compute: _Kernel) -> Callable | None:
     """A compiled function `compute` of an emitted module for the interpreter, with what it calls; None if it has a loop."""
     if _loops(compute):
         return None
@@ -117,7 +149,7 @@ def interpreted(compute: Callable) -> Callable | None:
     scope |= {"math": SimpleNamespace(**vars(math) | _MATH), "get": _get, "address_of": _address, "float": np.float64}
     for name in compute.py_func.__code__.co_names:
         called = scope.get(name)
-        if getattr(called, "__module__", None) == compute.__module__ and hasattr(called, "py_func"):
+        if called is not None and getattr(called, "__module__", None) == compute.__module__ and hasattr(called, "py_func"):
             scope[name] = _numbers(called if _loops(called) else FunctionType(called.py_func.__code__, scope))
     return FunctionType(compute.py_func.__code__, scope)
 
@@ -131,12 +163,12 @@ def _numbers(function: Callable) -> Callable:
     return found
 
 
-def _loops(compiled: Callable) -> bool:
+def _loops(compiled: _Kernel) -> bool:
     return any(i.opname == "FOR_ITER" or i.opname.startswith(("JUMP_BACKWARD", "POP_JUMP_BACKWARD"))
                for i in dis.get_instructions(compiled.py_func))
 
 
-def _get(memo: dict[Key, float], stack: list[Key], key: Key) -> np.float64:
+def _get(memo: dict[Key, np.float64], stack: list[Key], key: Key) -> np.float64:
     """A value that is known, or 0 after asking for it."""
     if key in memo:
         return memo[key]
@@ -144,7 +176,7 @@ def _get(memo: dict[Key, float], stack: list[Key], key: Key) -> np.float64:
     return np.float64(0.0)
 
 
-def _address(function: Callable) -> int:
+def _address(function: _Kernel) -> int:
     """The address of a compiled integrand."""
     found = function.get_compile_result(SIGNATURE)
     return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)

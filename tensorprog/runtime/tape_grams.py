@@ -53,7 +53,7 @@ class Products:
     def __init__(self, grams: Mapping[int, tuple[Factor, Factor]], keys: np.ndarray, env: Sequence, rows: np.ndarray,
                  columns: np.ndarray) -> None:
         self.order: list[int] = []
-        self._groups: list[tuple[np.ndarray, np.ndarray]] = []
+        self._groups: list[tuple[list[np.ndarray], np.ndarray]] = []
         lefts: dict[tuple, np.ndarray] = {}
         for (right, fixed), members in _by_right(grams, keys).items():
             self.order += [number for number, _ in members]

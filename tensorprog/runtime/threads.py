@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 #: Seconds that this thread waits for a helper to wake.
 LONGEST_WAKING = 3e-4
@@ -31,8 +32,12 @@ def single_threaded_blas() -> contextlib.AbstractContextManager:
     return _blas().limit(limits=1, user_api="blas")
 
 
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+
 @lru_cache(maxsize=1)
-def _blas():
+def _blas() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
@@ -43,7 +48,8 @@ def run_shared(worker: Callable, items: Sequence, prepare: Callable, threads: in
 
     `prepared` is a future of what `prepare()` returns, which this thread runs while the others begin.
     """
-    shared, prepared, begun = _Shared(items), Future(), threading.Event()
+    shared, begun = _Shared(items), threading.Event()
+    prepared: Future = Future()
     helpers = max(min(threads, len(items)) - 1, 0)
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     futures = [_helper(number, cpu).submit(_freed, cpu, allowed, begun, worker, shared, prepared)

@@ -10,14 +10,19 @@ Widths of rows and columns over n are `ratios`: applied to x, a kernel gives `ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensorprog.runtime.cross import crossed
+from tensorprog.runtime.polar import polar_differential as polar_differential_of
 from tensorprog.runtime.sampling import Space
+
+if TYPE_CHECKING:  # it imports this module
+    from tensorprog.runtime.matrices import Matrix
 
 #: Arrays are float32: an entry's rounding is far below the error of an average over particles.
 ENTRY = np.float32
@@ -153,7 +158,7 @@ class Updates:
         if entries or any(not isinstance(part, Low) for _, part in self.parts):
             alone = len(self.parts) == 1 and isinstance(self.parts[0][1], Dense)
             return self if alone or not self.parts else self._with(((1.0, Dense(self.array())),))
-        count = sum(len(part.left) for _, part in self.parts)
+        count = sum(len(part.left) for _, part in self.parts if isinstance(part, Low))
         if len(self.parts) > 1 and count > 2 * self._rank + 8:
             return self.compressed(smallest)
         return self
@@ -208,16 +213,18 @@ class Updates:
         if len(lows) < 2:
             return self
         rest = tuple(entry for entry in self.parts if not isinstance(entry[1], Low))
-        return self._with((*rest, (1.0, self._with(tuple(lows)).factors())))
+        return self._with((*rest, (1.0, self._joined(lows))))
 
     def factors(self) -> Low | None:
         """The matrix as outer products; None if it is not made of these alone."""
-        if any(not isinstance(part, Low) for _, part in self.parts):
-            return None
-        if not self.parts:
+        lows = [(coef, part) for coef, part in self.parts if isinstance(part, Low)]
+        return self._joined(lows) if len(lows) == len(self.parts) else None
+
+    def _joined(self, lows: Sequence[tuple[float, Low]]) -> Low:
+        if not lows:
             return Low(np.zeros((0, self.rows.samples)), np.zeros((0, self.cols.samples)))
-        left = np.concatenate([coef * part.left for coef, part in self.parts])
-        return Low(left, np.concatenate([part.right for _, part in self.parts]))
+        left = np.concatenate([coef * part.left for coef, part in lows])
+        return Low(left, np.concatenate([part.right for _, part in lows]))
 
     def _singular(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(left, sizes, right), with sum_k sizes[k] outer(left[k], right[k]) the matrix, rows orthonormal in the mean."""
@@ -255,11 +262,11 @@ def _above(sizes: np.ndarray, smallest: float) -> np.ndarray:
     return sizes > smallest * sizes[0] if len(sizes) and sizes[0] > 0 else np.zeros(len(sizes), bool)
 
 
-def _is_random(matrix) -> bool:
+def _is_random(matrix: Updates | Matrix) -> bool:
     return not isinstance(matrix, Updates) and bool(matrix._parts()[0])
 
 
-def as_updates(matrix) -> Updates:
+def as_updates(matrix: Updates | Matrix) -> Updates:
     """A state of `runtime.matrices` without a random part, as outer products; others as they are."""
     if isinstance(matrix, Updates):
         return matrix
@@ -274,11 +281,12 @@ def as_updates(matrix) -> Updates:
 # --- functions -----------------------------------------------------------------------------------------------
 
 
-def entrywise(function: Callable[..., np.ndarray], *args: float | Updates) -> Updates:
+def entrywise(function: Callable[..., np.ndarray], *args: float | Updates | Matrix) -> Updates:
     """A function of the entries of matrices of one shape, and of numbers."""
-    args = tuple(as_updates(a).gathered() if hasattr(a, "apply") else float(a) for a in args)
-    like = next(a for a in args if isinstance(a, Updates))
-    return Updates(like.rows, like.cols, like.ratios, ((1.0, Entries(function, args)),))
+    operands = tuple(float(a) if isinstance(a, int | float | np.number | np.ndarray) else as_updates(a).gathered()
+                     for a in args)
+    like = next(a for a in operands if isinstance(a, Updates))
+    return Updates(like.rows, like.cols, like.ratios, ((1.0, Entries(function, operands)),))
 
 
 def product(left: Updates, right: Updates) -> Updates:
@@ -287,7 +295,7 @@ def product(left: Updates, right: Updates) -> Updates:
     shape = left.rows, right.cols, (left.ratios[0], right.ratios[1])
     one, other = left.factors(), right.factors()
     if one is not None and (other is None or len(one.left) <= len(other.left)):
-        found = Low(one.left, right.apply(one.right, transposed=True))
+        found: Low | Dense = Low(one.left, right.apply(one.right, transposed=True))
     elif other is not None:
         found = Low(left.apply(other.left), other.right)
     else:
@@ -303,17 +311,20 @@ def polar(matrix: Updates) -> Updates:
     return matrix._with(((1.0, Low(left, right)),), len(sizes))
 
 
-def polar_adjoint(matrix: Updates, bar: Updates) -> Updates:
-    """The adjoint of a matrix if that of its polar factor is `bar` (`finite.operations.polar_adjoint`)."""
+def polar_differential(matrix: Updates, *directions: Updates) -> Updates:
+    """The differential of the polar factor in some directions (`runtime.polar`)."""
     matrix = as_updates(matrix)
     left, sizes, right = _vectors(matrix)
-    ahead, back = bar.apply(right), bar.apply(left, transposed=True)
-    inner = left @ ahead.T * (matrix.ratios[0] / left.shape[1])
-    # Of M = P H with H symmetric, P turns by the antisymmetric part alone, divided by sums of singular values.
-    turning = (inner - inner.T) / (sizes[:, None] + sizes)
-    one = turning.T @ left + (ahead - inner.T @ left) / sizes[:, None]
-    other = (back - inner @ right) / sizes[:, None]
-    return matrix._with(((1.0, Low(np.concatenate([one, left]), np.concatenate([right, other]))),))
+    # Rows of particles times these have sums of products for the inner product of vectors of the limit, n = 1.
+    rows, cols = (np.sqrt(ratio / x.shape[1]) for ratio, x in zip(matrix.ratios, (left, right)))
+
+    def applied(b: Updates, x: np.ndarray, transposed: bool) -> np.ndarray:
+        before, after = (rows, cols) if transposed else (cols, rows)
+        return after * b.apply(x / before, transposed)
+
+    maps = [partial(applied, b) for b in directions]
+    one, other = polar_differential_of(rows * left, sizes, cols * right, maps)
+    return matrix._with(((1.0, Low(one / rows, other / cols)),))
 
 
 def _vectors(matrix: Updates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -337,10 +348,11 @@ def matrix_dot(left: Updates, right: Updates) -> float:
     if not _is_random(right):
         return _dot(as_updates(left), as_updates(right))
     low = as_updates(left).compressed(APPLIED, outer=True).factors()
+    assert low is not None, "compressed to outer products"
     return _applied_dot(low, right)
 
 
-def _applied_dot(low: Low, other) -> float:
+def _applied_dot(low: Low, other: Updates | Matrix) -> float:
     """The inner product of outer products with a matrix of `runtime.matrices`, or with another kernel."""
     applied = other.apply(low.right) / other.ratios[1]
     return other.ratios[0] * other.ratios[1] * float(np.sum(low.left * applied)) / low.left.shape[1]

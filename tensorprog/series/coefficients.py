@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, loop_names
+from tensorprog.ir.places import Placed
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
+    Assignment,
     Cell,
     Contract,
     Elementwise,
@@ -32,7 +34,7 @@ from tensorprog.ir.program import (
     written,
 )
 from tensorprog.passes.rewrite import are_over_elements, in_loops, map_indices, with_own_variables
-from tensorprog.series.linear import NONE, STATE, NotSuperposable, PlacedStatement, StateDependence, has_width
+from tensorprog.series.linear import NONE, STATE, NotSuperposable, StateDependence, has_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,11 @@ class StepSource:
         axes: loops over the entries of the number, if that is an array.
     """
 
-    at: PlacedStatement
+    at: Placed
     term: int | None
     around: tuple[For, ...]
     closure: set[Var | Cell] = field(default_factory=set)
-    landed: dict[Cell, list[PlacedStatement]] = field(default_factory=dict)
+    landed: dict[Cell, list[Placed]] = field(default_factory=dict)
     coefficients: dict[Cell, Cell] = field(default_factory=dict)
     origin: dict[Cell, Cell] = field(default_factory=dict)
     axes: tuple[For, ...] = ()
@@ -95,7 +97,9 @@ class StepSource:
         statement = self.at.statement
         if self.term is not None:
             assert isinstance(statement, MatStore | MatAccum)
-            return NumberProduct().times(statement.terms[self.term].coef)
+            coef = statement.terms[self.term].coef
+            assert coef is not None, "a source has a number"
+            return NumberProduct().times(coef)
         op = self.at.op
         assert isinstance(op, Elementwise | Contract)
         left, right = op.args if isinstance(op, Elementwise) else (op.left, op.right)
@@ -117,20 +121,22 @@ def all_flows(linear: StateDependence) -> dict[int, list[Flow]]:
     """By statement that adds to a sum (its `id`), the names whose sums it adds, with their numbers.
 
     Raises:
-        NotLinear: as `_flows_of`.
+        NotSuperposable: as `_flows_of`.
     """
     return {id(at.statement): _flows_of(linear, at) for at in linear.places if linear.is_landing(at.statement)}
 
 
-def _flows_of(linear: StateDependence, at: PlacedStatement) -> list[Flow]:
+def _flows_of(linear: StateDependence, at: Placed) -> list[Flow]:
     """The names whose sums a statement adds to another, with their numbers.
 
     Raises:
-        NotLinear: sums that are changed by more than a number on their way, or whose elements change places.
+        NotSuperposable: sums that are changed by more than a number on their way, or whose elements change places.
     """
-    statement, found = at.statement, []
+    statement = at.assignment
+    found: list[Flow] = []
 
     def named(number: NumberProduct, cell: Cell, items: tuple, load: Var | None = None) -> None:
+        # `v[k] += c*v[k + 1]` would move numbers from element to element.
         if tuple(items) != tuple(statement.items):
             raise NotSuperposable("elements that change places")
         found.append(Flow(number, cell, load if load is not None and _is_stale(linear, load, cell, at) else None))
@@ -166,8 +172,9 @@ def _flows_of(linear: StateDependence, at: PlacedStatement) -> list[Flow]:
     return found
 
 
-def _is_stale(linear: StateDependence, load: Var, cell: Cell, at: PlacedStatement) -> bool:
+def _is_stale(linear: StateDependence, load: Var, cell: Cell, at: Placed) -> bool:
     """Whether a name changes between a load of it and a statement."""
+    # As in `old = v`, `v -= g`, `m = c*m + old`: the numbers are those of v before the step.
     first, last = linear.position(linear.makers[load].statement), linear.position(at.statement)
     return any(written(p.statement) is cell for p in linear.places[first:last])
 
@@ -176,12 +183,12 @@ def sources_of(linear: StateDependence, flows: Mapping[int, list[Flow]], builder
     """The sources of a program that get to sums, with the families of their numbers.
 
     Raises:
-        NotLinear: for a source whose number is an array.
+        NotSuperposable: for a source whose number is an array.
     """
     found = []
     for at in linear.sources():
         for term in _numbered(linear, at):
-            source = StepSource(at, term, linear.context(at))
+            source = StepSource(at, term, linear.context(at.loops))
             _follow(linear, source)
             number = source.number()
             shape = number.factors[0].type.shape if number.factors else ()
@@ -190,25 +197,29 @@ def sources_of(linear: StateDependence, flows: Mapping[int, list[Flow]], builder
             source.axes = tuple(For(builder.names.fresh("k"), IntLit(0), size, 1, ()) for size in shape)
             if source.landed:
                 found.append(source)
-    added = [(at.statement.cell, {flow.cell for flow in flows[id(at.statement)]}) for at in linear.places
+    added = [(at.assignment.cell, {flow.cell for flow in flows[id(at.statement)]}) for at in linear.places
              if id(at.statement) in flows]
     for source in found:
         for origin in source.landed:
+            # What lands in one sum gets to all that are made of it, as by momentum.
             reached = {origin}
             while more := {cell for cell, others in added if others & reached} - reached:
                 reached |= more
+            # By two ways it would have two numbers for one name.
             if reached & set(source.origin):
                 raise NotSuperposable("a source that gets to a sum in two ways")
             source.origin |= dict.fromkeys(reached, origin)
+        # By name, because the order of a set is another one in every process.
         for cell in sorted(source.origin, key=lambda c: c.name):
             source.coefficients[cell] = builder.cell(f"{cell.display}_moved", SCALAR, len(source.loops))
     return found
 
 
-def _numbered(linear: StateDependence, at: PlacedStatement) -> list[int | None]:
+def _numbered(linear: StateDependence, at: Placed) -> list[int | None]:
     """The terms of a matrix's update that are sources; None for a temporary."""
     if isinstance(at.statement, Let):
         return [None]
+    assert isinstance(at.statement, MatStore | MatAccum)
     return [k for k, term in enumerate(at.statement.terms) if linear.is_source_term(term)]
 
 
@@ -216,9 +227,10 @@ def _follow(linear: StateDependence, source: StepSource) -> None:
     """Find what depends on a source within its loops, and where it lands."""
     at = source.at
     if source.term is not None:
-        source.landed[at.statement.cell] = [at]
+        source.landed[at.assignment.cell] = [at]
         return
     source.closure.add(at.var)
+    # Outside of the source's own loops it would be another iteration's.
     within = [p for p in linear.places if p.loops[: len(at.loops)] == at.loops]
     while True:
         size = len(source.closure)
@@ -231,14 +243,14 @@ def _follow(linear: StateDependence, source: StepSource) -> None:
             break
     for place in within:
         if linear.is_landing(place.statement) and any(v in source.closure for v in reads(place.statement)):
-            source.landed.setdefault(place.statement.cell, []).append(place)
+            source.landed.setdefault(place.assignment.cell, []).append(place)
 
 
 class SumsAsNumbers:
     """Rewrites what depends on states: sums become their numbers, averages sums over numbers times kernels."""
 
     def __init__(self, linear: StateDependence, flows: Mapping[int, list[Flow]], sources: list[StepSource],
-                 readings: Mapping[Var, PlacedStatement],
+                 readings: Mapping[Var, Placed],
                  kernels: Mapping[tuple[Var, StepSource, Cell], Cell], extents: Mapping[Cell, tuple[IntExpr, ...]],
                  builder: Builder):
         self.linear, self.flows, self.sources, self.readings, self.kernels = linear, flows, sources, readings, kernels
@@ -265,6 +277,7 @@ class SumsAsNumbers:
         if isinstance(statement, Let) and statement.var in self.stale:
             self._keep(statement.var)
         if isinstance(statement, Zero):
+            # A sum that is set to zero: so are its numbers.
             for source in self.sources:
                 if statement.cell in source.coefficients:
                     self.builder.append(Zero(source.coefficients[statement.cell], span=statement.span))
@@ -278,7 +291,7 @@ class SumsAsNumbers:
                 self._add_source(source)
 
     def _context(self, loops: tuple[For, ...]) -> tuple[For, ...]:
-        return self.linear.context(PlacedStatement(None, loops))
+        return self.linear.context(loops)
 
     # --- readings ---
 
@@ -319,6 +332,7 @@ class SumsAsNumbers:
         """A source's number goes to the names that it lands in."""
         builder = self.builder
         for cell, places in source.landed.items():
+            # A loop adds up numbers; a store in it would keep the last iteration's alone.
             if any(isinstance(p.statement, Store | MatStore) for p in places):
                 if source.around or source.term is None and len(places) > 1:
                     raise NotSuperposable("a sum that is replaced in a loop")
@@ -347,7 +361,7 @@ class SumsAsNumbers:
     def _coefficients(self, source: StepSource, flow: Flow) -> Cell:
         return source.coefficients[flow.cell] if flow.load is None else self.kept[source, flow.load]
 
-    def _add_flows(self, statement: Statement, flows: list[Flow], again: Mapping[Var, Var]) -> None:
+    def _add_flows(self, statement: Assignment, flows: list[Flow], again: Mapping[Var, Var]) -> None:
         """One sum, or its elements all alike, gets others. `again` are temporaries that are computed anew."""
         builder, replaces = self.builder, isinstance(statement, Store | MatStore)
         for source in self.sources:
@@ -372,6 +386,7 @@ class SumsAsNumbers:
 
     def _elementwise(self, loop: For, loops: tuple[For, ...]) -> None:
         """What a loop over all elements of families adds to them, for all elements at once, in front of it."""
+        # Elements share their numbers, which change once for all of them.
         if self._context((*loops, loop)) != (loop,):
             return
         inside = [p for p in self.linear.places if loop in p.loops]
@@ -389,7 +404,7 @@ class SumsAsNumbers:
             for flow in flows:
                 for var in (*flow.number.factors, *flow.number.divisors):
                     again[var] = self._again(var, place)
-            self._add_flows(place.statement, flows, again)
+            self._add_flows(place.assignment, flows, again)
 
     def _is_elementwise(self, statement: Statement, loops: tuple[For, ...]) -> bool:
         """Whether a statement, with the loops around it, adds to every element of a family once."""
@@ -399,12 +414,13 @@ class SumsAsNumbers:
         extents = self.extents.get(statement.cell)
         return extents is not None and are_over_elements(context, statement.items, extents)
 
-    def _again(self, var: Var, place: PlacedStatement) -> Var:
+    def _again(self, var: Var, place: Placed) -> Var:
         """A number of a loop's body in front of the loop."""
         at = self.linear.makers.get(var)
         context = self._context(place.loops)
         if at is None or not set(context) & set(at.loops):
             return var
+        # What all elements share has no place for a number of each.
         if operands(at.op) or any(
                 loop.var in loop_names(e) for loop in context for e in integers(at.statement)):
             raise NotSuperposable("a number for each element")

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.integers import IntExpr, IntSym, loop_names, substitute
+from tensorprog.ir.integers import IntExpr, IntSym, int_text, loop_names, substitute
+from tensorprog.ir.places import Placed
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
+    Assignment,
     Cell,
     Contract,
     Elementwise,
@@ -34,6 +36,7 @@ from tensorprog.ir.program import (
     integers,
     operands,
     reads,
+    single,
     walk,
     written,
 )
@@ -49,7 +52,7 @@ from tensorprog.passes.rewrite import (
     with_own_variables,
 )
 from tensorprog.series.coefficients import StepSource
-from tensorprog.series.linear import NONE, NotSuperposable, PlacedStatement, StateDependence, has_width
+from tensorprog.series.linear import NONE, NotSuperposable, StateDependence, has_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,10 @@ class Copier:
 
     # --- readings ---
 
-    def needed(self, at: PlacedStatement) -> set[Var | Cell]:
+    def needed(self, at: Placed) -> set[Var | Cell]:
         """What depends on states and is needed of the step for a reading, the states included."""
         region = self.linear.region(at)
+        # A cell may have several writers, as a zero and additions.
         writers: dict[Var | Cell, list[Statement]] = {}
         for statement in walk(region):
             if (value := defined(statement)) is not None:
@@ -84,6 +88,7 @@ class Copier:
         waiting: list[Var | Cell] = [at.var]
         while waiting:
             value = waiting.pop()
+            # What does not depend on states is read as it is.
             if value in found or not self.linear.kinds.get(value, NONE):
                 continue
             found.add(value)
@@ -95,14 +100,15 @@ class Copier:
                 waiting += [*reads(statement), *cells_read(statement)]
         return found
 
-    def states_of(self, at: PlacedStatement) -> list[Cell]:
+    def states_of(self, at: Placed) -> list[Cell]:
         """The states that a reading reads."""
         needed = self.needed(at)
-        found = needed & self.linear.states
+        found = {cell for cell in self.linear.states if cell in needed}
         self._require_unchanged(at, needed, found)
+        # By name, because the order of a set is another one in every process.
         return sorted(found, key=lambda c: c.name)
 
-    def _require_unchanged(self, at: PlacedStatement, needed: set[Var | Cell], states: set[Cell]) -> None:
+    def _require_unchanged(self, at: Placed, needed: set[Var | Cell], states: set[Cell]) -> None:
         """Between a state's load and the reading, nothing may change the state."""
         places, end = self.linear.places, self.linear.position(at.statement)
         loads = [k for k, p in enumerate(places) if isinstance(p.statement, Let) and p.var in needed
@@ -111,7 +117,7 @@ class Copier:
         if any(written(p.statement) in states for p in places[first:end]):
             raise NotSuperposable("a state that changes while it is read")
 
-    def reading(self, at: PlacedStatement, target: Cell) -> tuple[Statement, ...]:
+    def reading(self, at: Placed, target: Cell) -> tuple[Statement, ...]:
         """Statements that compute a reading in its loops and store it."""
         needed = self.needed(at)
 
@@ -121,8 +127,8 @@ class Copier:
                 return
             self._emit(statement, needed)
             if statement is at.statement:
-                items = tuple(self.names[loop.var] for loop in self.linear.context(at))
-                self.builder.append(Store(target, items, self.vars[statement.var], span=statement.span))
+                items = tuple(self.names[loop.var] for loop in self.linear.context(at.loops))
+                self.builder.append(Store(target, items, self.vars[at.var], span=statement.span))
 
         return self._copied(self.linear.region(at), needed, emit)
 
@@ -138,18 +144,22 @@ class Copier:
         landings = {id(p.statement): p for p in source.landed[source.origin[state]]}
         # Where nothing is added up, the number is stored as it is, which makes for simpler equations.
         once = len(landings) == 1 and all(p.loops == at.loops for p in landings.values())
+        # Where all that a source adds has the same array x, vectors come first: sum_k <outer(v_k, x), S> = <sum_k v_k,
+        # S x>.
         common = None if once else self._common_array(source, state)
-        kind = SCALAR if common is None else TensorType(state.type.width)
-        total = None if once else builder.cell(f"{target.name}_sum", kind, home=home)
+        kind = SCALAR if common is None else TensorType(state.tensor.width)
+        total = target if once else builder.cell(f"{target.name}_sum", kind, home=home)
         own = tuple(names.values())
 
         def emit(statement: Statement) -> None:
-            if statement is at.statement and source.term is None:
+            if statement is at.statement and isinstance(statement, Let):
                 self.vars[statement.var] = self._unit(statement, tuple(names[loop.var] for loop in source.axes))
             elif id(statement) in landings and common is not None:
-                vector = self._vector(self._outer(statement.value, source), source)
+                outer = self._outer(_value(statement), source)
+                assert outer is not None, "all that lands has the common array"
+                vector = self._vector(outer, source)
                 builder.append(Accum(total, (), vector, span=statement.span))
-            elif id(statement) in landings:
+            elif id(statement) in landings and isinstance(statement, Assignment):
                 for value in self._landed(statement, source, state):
                     builder.append(Store(target, own, value, span=statement.span) if once else
                                    Accum(total, (), value, span=statement.span))
@@ -177,6 +187,7 @@ class Copier:
             if not entry:
                 return value
             if value.type.shape:
+                # Of a family of vectors, the entry's own is placed where the number would be.
                 value = builder.let(Pick(value, entry), replace(value.type, shape=()))
             return builder.let(Place(value, entry, var.type.shape), var.type)
         assert isinstance(op, Contract)
@@ -196,17 +207,17 @@ class Copier:
             value = builder.let(Place(value, items, var.type.shape), var.type)
         return value
 
-    def _landed(self, statement: Statement, source: StepSource, state: Cell) -> Iterator[Var]:
+    def _landed(self, statement: Assignment, source: StepSource, state: Cell) -> Iterator[Var]:
         """The inner products of what a statement adds to a sum with the state."""
         builder = self.builder
-        items = tuple(substitute(i, self.names) for i in statement.items)
-        if not isinstance(state.type, MatrixType):
+        items = tuple(substitute(i, self.names) for i in single(statement.items))
+        if isinstance(statement, Store | Accum):
             outer = self._outer(statement.value, source)
             if outer is not None:
                 yield self._applied(self._vector(outer, source), outer, state, items)
                 return
             value = self._operand(statement.value, source.closure)
-            letters, with_state = "abcdefgh"[: len(value.type.shape)], builder.load(state, items, state.type)
+            letters, with_state = "abcdefgh"[: len(value.type.shape)], builder.load(state, items, state.tensor)
             yield builder.moment(builder.contract(value, letters, with_state, letters, "") if letters
                                  else builder.mul(value, with_state))
             return
@@ -216,14 +227,14 @@ class Copier:
                 continue
             left, right = self._operand(term.left, source.closure), self._operand(term.right, source.closure)
             # <W, outer(u, x)> = <u, W x>.
-            product = builder.let(MatMul(state, items, False, right), TensorType(state.type.rows), "z")
+            product = builder.let(MatMul(state, items, False, right), TensorType(state.matrix.rows), "z")
             value = builder.moment(builder.mul(left, product))
             yield value if term.coef is None or mine else builder.mul(self._fixed(term.coef), value)
 
     def _applied(self, vector: Var, outer: _Outer, state: Cell, items: tuple) -> Var:
         """The inner product of an outer product with a state: that of the vector with the state applied to the array."""
         builder, array = self.builder, self._fixed(outer.array)
-        applied = builder.contract(builder.load(state, items, state.type), outer.axes, array, outer.axes, "")
+        applied = builder.contract(builder.load(state, items, state.tensor), outer.axes, array, outer.axes, "")
         return builder.moment(builder.mul(vector, applied))
 
     def _outer(self, value: Var, source: StepSource, numbers: tuple[Var, ...] = ()) -> _Outer | None:
@@ -254,11 +265,13 @@ class Copier:
         if isinstance(state.type, MatrixType):
             return None
         places = source.landed[source.origin[state]]
-        outers = [self._outer(p.statement.value, source) for p in places]
-        if None in outers or any(p.statement.items for p in places):
+        outers = [outer for p in places if (outer := self._outer(_value(p.statement), source)) is not None]
+        if len(outers) < len(places) or any(p.assignment.items for p in places):
             return None
         made = [self.linear.makers[o.array].op for o in outers]
         inner = {loop.var for p in places for loop in p.loops} - {loop.var for loop in source.around}
+        # The array must not change from one addition to the next: nothing but indices of the source's own loops is in
+        # it.
         if any(op != made[0] or operands(op) for op in made) or inner & {
                 n for e in integers(Let(outers[0].array, made[0])) for n in loop_names(e)}:
             return None
@@ -292,7 +305,7 @@ class Copier:
         body = block(loop.body)
         self.vars = outer
         if body:
-            made = replace(loop, var=self.names[loop.var].name, start=substitute(loop.start, self.names),
+            made = replace(loop, var=int_text(self.names[loop.var]), start=substitute(loop.start, self.names),
                            stop=substitute(loop.stop, self.names), body=body)
             self._require_no_step(made)
             self.builder.append(made)
@@ -303,9 +316,11 @@ class Copier:
             case Let(var=var, op=op):
                 op = map_op_indices(map_op_vars(op, lambda v: self._operand(v, kept)), self.names)
                 (copy,) = map_cells((Let(var, op),), self.cells)
+                assert isinstance(copy, Let)
                 self.vars[var] = self.builder.let(copy.op, var.type, var.name)
                 self._require_no_step(self.builder.block[-1])
             case Store(value=value) | Accum(value=value):
+                # An addition that other sources make, which have kernels of their own.
                 if isinstance(statement, Accum) and self.linear.kinds.get(value, NONE) and value not in kept:
                     return
                 made = map_indices(replace(statement, value=self._operand(value, kept)), self.names)
@@ -338,5 +353,12 @@ class Copier:
         names = {n for e in integers(statement) for n in loop_names(e)}
         if isinstance(statement, For):
             names = loop_names(statement.start) | loop_names(statement.stop)
+        # Its kernel would have to be taken anew at every step.
         if names & self.linear.steps:
             raise NotSuperposable("vectors that depend on the step")
+
+
+def _value(statement: Statement) -> Var:
+    """What a statement writes to a tensor."""
+    assert isinstance(statement, Store | Accum)
+    return statement.value

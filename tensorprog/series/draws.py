@@ -8,11 +8,13 @@ everything stands that does not depend on a draw.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.integers import BoolExpr, IntExpr, IntLit, IntSym, int_bin, loop_names, substitute, substitute_bool
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, loop_names, substitute, substitute_bool
+from tensorprog.ir.places import Branch, placed
 from tensorprog.ir.program import (
     Cell,
     Fluctuation,
@@ -31,6 +33,7 @@ from tensorprog.ir.program import (
     Statement,
     Store,
     TensorType,
+    Var,
     cells_written,
     walk,
 )
@@ -38,7 +41,7 @@ from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.gaussian import affine_in_inputs
 from tensorprog.passes.hoist import hoisted, spread
-from tensorprog.passes.rewrite import map_blocks, map_cells, over_elements
+from tensorprog.passes.rewrite import CellMap, map_blocks, map_cells, over_elements
 from tensorprog.passes.simplify import remove_unused, simplify, without_idle
 from tensorprog.series.declared_draws import DeclaredDraws, declared_as_inputs, is_finite
 
@@ -58,12 +61,18 @@ class DrawSite:
 
     input: str
     let: Let
-    around: tuple[For | tuple[BoolExpr, bool], ...]
+    around: tuple[For | Branch, ...]
     extents: tuple[IntExpr, ...]
 
     @property
     def loops(self) -> tuple[For, ...]:
         return tuple(a for a in self.around if isinstance(a, For))
+
+    @property
+    def arg(self) -> Var:
+        """What is averaged."""
+        assert isinstance(self.let.op, Fluctuation)
+        return self.let.op.arg
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +118,12 @@ def with_draws(program: Program) -> tuple[Program, Gaussians]:
     """
     builder = Builder(used_names(program))
     size, draw = builder.names.fresh("draws"), builder.names.fresh("draw")
-    sites = list(_sites(program.body, (), builder))
+    sites = list(_sites(program.body, builder))
     program, declared = declared_as_inputs(program, draw, size, builder)
     program = replace(program, sizes=(*program.sizes, Size(size, 1)))
     covariances, pairs = _covariance_program(program, sites, builder)
     given: frozenset[str] = frozenset()
+    # Averages of what reads a declared array's draw differ from draw to draw.
     if any(isinstance(s, Let) and _reads_a_draw(s, declared) for s in walk(covariances.body)):
         covariances, given = _over_draws(covariances, draw, size, builder)
     limit, random = _over_draws(_reading(program, sites, draw, size), draw, size, builder)
@@ -129,24 +139,25 @@ def _reads_a_draw(statement: Let, declared: tuple[DeclaredDraws, ...]) -> bool:
     return isinstance(statement.op, InputRef) and statement.op.name in {d.input for d in declared}
 
 
-def _sites(body: tuple[Statement, ...], around: tuple, builder: Builder) -> Iterator[DrawSite]:
-    for statement in body:
-        match statement:
-            case Let(var=var, op=Fluctuation()):
-                loops = [a for a in around if isinstance(a, For)]
-                extents = tuple(extent(loops[: k + 1]) for k in range(len(loops)))
+def _sites(body: tuple[Statement, ...], builder: Builder) -> Iterator[DrawSite]:
+    for place in placed(body):
+        match place.statement:
+            case Let(var=var, op=Fluctuation()) as let:
+                # Without the numbers that copies of a loop's body have got.
                 name = re.sub(r"(_\d+)+$", "", var.name)
-                yield DrawSite(builder.names.fresh(f"{name}_drawn"), statement, around, (*extents, *var.type.shape))
-            case For(body=block):
-                yield from _sites(block, (*around, statement), builder)
-            case If(condition=condition, then=then, orelse=orelse):
-                yield from _sites(then, (*around, (condition, True)), builder)
-                yield from _sites(orelse, (*around, (condition, False)), builder)
+                extents = (*extents_of(place.loops), *var.type.shape)
+                yield DrawSite(builder.names.fresh(f"{name}_drawn"), let, place.around, extents)
 
 
-def extent(loops: list[For]) -> IntExpr:
+def extents_of(loops: tuple[For, ...]) -> tuple[IntExpr, ...]:
+    """One more than the largest value of each loop's variable."""
+    return tuple(extent(loops[: k + 1]) for k in range(len(loops)))
+
+
+def extent(loops: Sequence[For]) -> IntExpr:
     """One more than the largest value of the last loop's variable; bounds are taken to grow with the outer loops."""
     loop = loops[-1]
+    # Running downwards, the first value is the largest.
     bound = loop.stop if loop.step > 0 else int_bin("+", loop.start, IntLit(1))
     for outer in reversed(loops[:-1]):
         if outer.var in loop_names(bound):
@@ -158,17 +169,18 @@ def extent(loops: list[For]) -> IntExpr:
 
 
 def _covariance_program(program: Program, sites: list[DrawSite], builder: Builder) -> tuple[Program, dict[str, tuple[int, int]]]:
-    kept = [builder.cell(f"{s.input}_from", s.let.op.arg.type, len(s.loops)) for s in sites]
-    cells = dict(zip((s.let.var for s in sites), kept))
+    kept = [builder.cell(f"{s.input}_from", s.arg.type, len(s.loops)) for s in sites]
+    cells = {s.let.var: (cell, s.arg) for s, cell in zip(sites, kept)}
 
     def block(body: tuple[Statement, ...], loops: tuple[str, ...]) -> tuple[Statement, ...]:
         found: list[Statement] = []
         for s in body:
             inner = (*loops, s.var) if isinstance(s, For) else loops
-            found.append(map_blocks(s, lambda b, inner=inner: block(b, inner)))
+            found.append(map_blocks(s, partial(block, loops=inner)))
             if isinstance(s, Let) and s.var in cells:
                 items = tuple(IntSym(v, "loop") for v in loops)
-                found.append(Store(cells[s.var], items, s.op.arg, span=s.span))
+                cell, arg = cells[s.var]
+                found.append(Store(cell, items, arg, span=s.span))
         return tuple(found)
 
     body, outputs, pairs = list(block(program.body, ())), [], {}
@@ -182,6 +194,8 @@ def _covariance_program(program: Program, sites: list[DrawSite], builder: Builde
             outputs.append(Output(name, result, span=one.let.span))
             pairs[name] = i, j
     made = remove_unused(replace(program, body=tuple(body), outputs=tuple(outputs)))
+    # Numbers of numbers, as logits q.k / sqrt(n) of attention: given the first ones, the others have another
+    # covariance.
     nested = next((s for s in walk(made.body) if isinstance(s, Let) and isinstance(s.op, Fluctuation)), None)
     if nested is not None:
         raise NestedDraws(nested)
@@ -194,7 +208,8 @@ def _pair(one: DrawSite, two: DrawSite, first: Cell, second: Cell, result: Cell,
     outer, inner = (_fresh_loops(site, builder) for site in (one, two))
     items = [tuple(IntSym(a.var, "loop") for a in around if isinstance(a, For)) for around in (outer, inner)]
     with builder.nested() as made:
-        x, y = builder.load(first, items[0], first.type), builder.load(second, items[1], second.type)
+        # Stored in the course of the program: at the end, `first` holds every iteration's.
+        x, y = builder.load(first, items[0], first.tensor), builder.load(second, items[1], second.tensor)
         left, right = "abcdefgh"[: len(x.type.shape)], "ijklmnop"[: len(y.type.shape)]
         product = builder.contract(x, left, y, right, left + right) if left or right else builder.mul(x, y)
         builder.append(Store(result, (*items[0], *items[1]), builder.moment(product), span=one.let.span))
@@ -203,15 +218,14 @@ def _pair(one: DrawSite, two: DrawSite, first: Cell, second: Cell, result: Cell,
         if isinstance(wrap, For):
             body = (replace(wrap, body=body),)
         else:
-            condition, holds = wrap
-            body = (If(condition, body if holds else (), () if holds else body, span=one.let.span),)
+            body = (If(wrap.condition, body if wrap.holds else (), () if wrap.holds else body, span=one.let.span),)
     return body
 
 
-def _fresh_loops(site: DrawSite, builder: Builder) -> list:
+def _fresh_loops(site: DrawSite, builder: Builder) -> list[For | Branch]:
     """What is around a site, with loop variables of its own."""
     names: dict[str, IntExpr] = {}
-    found = []
+    found: list[For | Branch] = []
     for wrap in site.around:
         if isinstance(wrap, For):
             new = builder.names.fresh(wrap.var)
@@ -219,7 +233,7 @@ def _fresh_loops(site: DrawSite, builder: Builder) -> list:
                                  body=(), parallel=False))
             names[wrap.var] = IntSym(new, "loop")
         else:
-            found.append((substitute_bool(wrap[0], names), wrap[1]))
+            found.append(Branch(substitute_bool(wrap.condition, names), wrap.holds))
     return found
 
 
@@ -243,6 +257,7 @@ def _reading(program: Program, sites: list[DrawSite], draw: str, size: str) -> P
 
 def _over_draws(program: Program, draw: str, size: str, builder: Builder) -> tuple[Program, frozenset[str]]:
     """The program in a loop over draws, with what all draws share in front of it; and the names of random outputs."""
+    # Training changes declared objects: each draw begins with its own copy.
     program = _with_copies(program, builder)
     loop = For(draw, IntLit(0), IntSym(size, "size"), 1, program.body)
     fixed = {i.cell for i in program.initials}
@@ -266,7 +281,8 @@ def _with_copies(program: Program, builder: Builder) -> Program:
     random = [i for i in program.initials if i.cell in written and i.law.name != "zero"]
     if not random:
         return program
-    changes, copies = {}, []
+    changes: CellMap = {}
+    copies: list[Statement] = []
     for initial in random:
         cell = initial.cell
         copy = builder.cell(f"{cell.name}_run", cell.type, cell.rank, display=cell.display)
@@ -282,5 +298,5 @@ def _copy(initial: Initial, copy: Cell, builder: Builder) -> tuple[Statement, ..
         if isinstance(copy.type, MatrixType):
             builder.append(MatStore(copy, items, (MatrixTerm(None, initial.cell, items),), span=initial.cell.span))
         else:
-            builder.append(Store(copy, items, builder.load(initial.cell, items, copy.type), span=initial.cell.span))
+            builder.append(Store(copy, items, builder.load(initial.cell, items, copy.tensor), span=initial.cell.span))
     return over_elements(names, initial.extents, tuple(made))

@@ -9,18 +9,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
+from tensorprog.ir.places import Placed, leaves
 from tensorprog.ir.program import (
     Accum,
+    Assignment,
     Cell,
     Const,
     Contract,
     Elementwise,
     Expand,
     For,
-    If,
     Let,
     Load,
     MatAccum,
@@ -30,7 +31,6 @@ from tensorprog.ir.program import (
     MatrixType,
     MatStore,
     Moment,
-    Op,
     OuterTerm,
     Pick,
     Place,
@@ -64,26 +64,6 @@ def has_width(value: Var | Cell) -> bool:
     return isinstance(value.type, MatrixType) or value.type.width is not None
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedStatement:
-    """Where a statement stands: the loops around it, outermost first."""
-
-    statement: Statement
-    loops: tuple[For, ...]
-
-    @property
-    def var(self) -> Var:
-        """The temporary that the statement defines."""
-        assert isinstance(self.statement, Let)
-        return self.statement.var
-
-    @property
-    def op(self) -> Op:
-        """What that is."""
-        assert isinstance(self.statement, Let)
-        return self.statement.op
-
-
 @dataclass(slots=True)
 class StateDependence:
     """The analysis of the statements that depend on states.
@@ -97,19 +77,22 @@ class StateDependence:
 
     body: tuple[Statement, ...]
     states: frozenset[Cell]
-    places: list[PlacedStatement] = field(default_factory=list)
+    places: list[Placed] = field(default_factory=list)
     positions: dict[int, int] = field(default_factory=dict)
-    makers: dict[Var, PlacedStatement] = field(default_factory=dict)
+    makers: dict[Var, Placed] = field(default_factory=dict)
     kinds: dict[Var | Cell, Kinds] = field(default_factory=dict)
     steps: set[str] = field(default_factory=set)
     sums: set[Cell] = field(default_factory=set)
     settled: bool = False
 
     def __post_init__(self) -> None:
-        self.places = list(_places(self.body, ()))
+        self.places = list(leaves(self.body))
+        if any(p.guarded for p in self.places):
+            raise NotSuperposable("a condition")
         self.positions = {id(p.statement): k for k, p in enumerate(self.places)}
         self.makers = {p.var: p for p in self.places if isinstance(p.statement, Let)}
         averages = [p for p in self.places if isinstance(p.statement, Let) and isinstance(p.op, Moment)]
+        # A loop with updates of states but no averages goes through elements.
         for loop in (s for s in walk(self.body) if isinstance(s, For)):
             inside = {c for s in walk(loop.body) if (c := written(s)) is not None}
             if inside & self.states and any(loop in p.loops for p in averages):
@@ -123,13 +106,12 @@ class StateDependence:
 
     # --- names ---
 
-    def context(self, place: PlacedStatement) -> tuple[For, ...]:
-        """The loops around a statement inside of the innermost training step."""
-        own = list(place.loops)
+    def context(self, own: tuple[For, ...]) -> tuple[For, ...]:
+        """Of the loops around a statement, those inside of the innermost training step."""
         last = max((k for k, loop in enumerate(own) if loop.var in self.steps), default=-1)
-        return tuple(own[last + 1:])
+        return own[last + 1:]
 
-    def region(self, place: PlacedStatement) -> tuple[Statement, ...]:
+    def region(self, place: Placed) -> tuple[Statement, ...]:
         """The statements of the training step around a statement; all, if there is none."""
         around = [loop for loop in place.loops if loop.var in self.steps]
         return around[-1].body if around else self.body
@@ -174,6 +156,7 @@ class StateDependence:
                 self.kinds[var] = self._of(statement)
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
                 kinds = self.kinds.get(value, NONE)
+                # A number that is kept is a number, linear in states or not.
                 if not has_width(cell):
                     kinds = frozenset({NUMBER}) if kinds else NONE
                 elif not kinds and not self.is_zero(value):
@@ -191,6 +174,7 @@ class StateDependence:
         args = [get(v, NONE) for v in operands(let.op)]
         match let.op:
             case Load(cell=cell):
+                # What a sum holds, whatever numbers got it there, is counted in its coefficients.
                 if cell in self.sums and get(cell, NONE):
                     return frozenset({STATE})
                 return get(cell, NONE)
@@ -218,6 +202,8 @@ class StateDependence:
             case _:
                 if not any(args):
                     return NONE
+                # Its second order in what training adds belongs to the next order of the series, which no output of
+                # order one has.
                 if has_width(let.var):
                     raise NotSuperposable("a nonlinear function of what training adds")
                 return frozenset({NUMBER})
@@ -228,6 +214,7 @@ class StateDependence:
             return known[0][0] if known else NONE
         if not has_width(let.var):
             return frozenset({NUMBER})
+        # Again of second order.
         if all(has_width(f) for _, f in known):
             raise NotSuperposable("a product of two terms that training adds")
         return next(k for k, f in known if has_width(f))
@@ -254,6 +241,7 @@ class StateDependence:
         if not isinstance(term, OuterTerm):
             raise NotSuperposable("a function of a matrix")
         found = [k for k in (coef, *(self.kinds.get(v, NONE) for v in (term.left, term.right))) if k]
+        # In the gradient of a kernel regime both vectors are of order 0 and do not move: only the number does.
         if len(found) > 1 or found and found[0] != {NUMBER}:
             raise NotSuperposable("an outer product of what training adds")
         if not found:
@@ -267,18 +255,19 @@ class StateDependence:
 
     # --- what there is ---
 
-    def readings(self) -> list[PlacedStatement]:
+    def readings(self) -> list[Placed]:
         """The numbers that are linear in states and are used otherwise."""
         linear = {v for v, k in self.kinds.items() if isinstance(v, Var) and not has_width(v) and k == {STATE}}
         used: dict[Var, None] = {}
         for place in self.places:
             s = place.statement
+            # Linear in states still: what uses this is the reading, and not what it is made of.
             if isinstance(s, Let) and self.kinds.get(s.var) == {STATE}:
                 continue
             used |= dict.fromkeys(v for v in reads(s) if v in linear)
         return [self.makers[v] for v in used]
 
-    def sources(self) -> list[PlacedStatement]:
+    def sources(self) -> list[Placed]:
         """The statements that multiply what training does not change by a number that it decides."""
         return [p for p in self.places if self._is_source(p.statement)]
 
@@ -295,17 +284,6 @@ class StateDependence:
     def is_source_term(self, term: Term) -> bool:
         return isinstance(term, OuterTerm) and term.coef is not None and bool(self.kinds.get(term.coef))
 
-    def is_landing(self, statement: Statement) -> bool:
+    def is_landing(self, statement: Statement) -> TypeGuard[Assignment]:
         """Whether a statement writes to a name that holds a sum."""
         return not isinstance(statement, Let | Zero) and written(statement) in self.sums
-
-
-def _places(body: tuple[Statement, ...], loops: tuple[For, ...]) -> Iterator[PlacedStatement]:
-    for statement in body:
-        match statement:
-            case For(body=block):
-                yield from _places(block, (*loops, statement))
-            case If():
-                raise NotSuperposable("a condition")
-            case _:
-                yield PlacedStatement(statement, loops)

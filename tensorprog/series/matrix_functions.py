@@ -14,8 +14,6 @@ from functools import partial
 from tensorprog.ir.primitives import degree as homogeneous_degree
 from tensorprog.ir.primitives import parity
 from tensorprog.ir.program import (
-    POLAR,
-    POLAR_ADJOINT,
     PRODUCT,
     Cell,
     FunctionTerm,
@@ -28,7 +26,7 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.powers import PowerError, mistake_of_entries
 from tensorprog.series.parts import HALF, ONE, SeriesPart, merged, product, through
-from tensorprog.series.term_recipe import FINITE_WIDTH, Node, NoSeries, TermRecipe, Writer, refusal
+from tensorprog.series.term_recipe import FINITE_WIDTH, Node, TermRecipe, Writer, refusal
 
 NEXT_TERMS = "this needs the next terms of a function of a matrix in powers of n, of which only the largest are followed"
 
@@ -46,15 +44,12 @@ class MatrixFunctions:
         """The recipes of a function; what they emit is a matrix of its own.
 
         Raises:
-            NoSeries: a function without rules.
-        PowerError: entries that are not of the orders that it wants.
+            PowerError: entries that are not of the orders that it wants.
         """
-        if term.fn == POLAR_ADJOINT:
-            raise NoSeries("a gradient through a polar factor")
         if term.fn == PRODUCT:
             return list(self._products(term))
         largest = [self._largest(a) for a in term.args]
-        part = self._polar(largest) if term.fn == POLAR else self._entrywise(term, largest)
+        part = self._entrywise(term, largest) if term.entrywise else self._polar(largest)
         if part is None:
             return []
         needs = tuple((_node(a), p) for a, parts in zip(term.args, largest) for p in parts)
@@ -67,8 +62,10 @@ class MatrixFunctions:
         for a in self.parts(left.cell):
             for b in self.parts(right.cell):
                 part = product((a, b))
+                # As any average over pairs of coordinates it fluctuates, by n**(-1/2) of its size.
                 below = SeriesPart(part.power - HALF)
                 if part.vanishes_on_average:
+                    # Its expectation is zero: nothing but the fluctuation is left.
                     yield refusal(below, FINITE_WIDTH)
                     continue
                 yield TermRecipe(SeriesPart(part.power), ((left.cell, a), (right.cell, b)), partial(_inner, op, a, b, type))
@@ -82,13 +79,17 @@ class MatrixFunctions:
 
     def _of_entries(self, arg: Argument, largest: tuple[SeriesPart, ...]) -> SeriesPart:
         """The sum of the largest parts of an argument, of a matrix of its entries; there must be some."""
+        # As an operator a matrix is n times as large as its entries.
         return merged(largest) if isinstance(arg, Var) else merged(largest).scaled(Fraction(-1))
 
     def _polar(self, largest: list[tuple[SeriesPart, ...]]) -> SeriesPart | None:
-        if not largest[0]:
+        """Of the polar factor and its differentials. That is odd and of order one whatever the matrix is, so that each derivative
+        has the inverse power of the matrix, and changes the parity."""
+        if not all(largest):
             return None
-        around = merged(largest[0])
-        return around.scaled(-around.power)
+        matrix, *directions = map(merged, largest)
+        flat = SeriesPart(-matrix.power, matrix.odd, matrix.unsure)
+        return product((matrix, SeriesPart(-matrix.power), *(part for b in directions for part in (flat, b))))
 
     def _entrywise(self, term: FunctionTerm, largest: list[tuple[SeriesPart, ...]]) -> SeriesPart | None:
         """The part of the function as an operator; None if it is zero.
@@ -108,6 +109,7 @@ class MatrixFunctions:
         match term.fn:
             case "add" | "sub" | "max" | "min":
                 whole = merged(known) if known else None
+                # The larger of two is no linear function: which one it is differs from entry to entry.
                 return whole if whole is None or term.fn in ("add", "sub") else through(whole, "none")
             case "mul":
                 return product(known) if len(known) == len(own) else None
@@ -120,6 +122,7 @@ class MatrixFunctions:
         around = own[0]
         degree = Fraction(1, 2) if term.fn == "sqrt" else homogeneous_degree(term.fn)
         even_or_odd = parity(term.fn, term.order)
+        # Of a zero matrix: f(0), which is zero for an odd function, and of x**d with d above the order.
         if around is None:
             return None if even_or_odd == "odd" or degree is not None and degree > term.order else ONE
         power = Fraction(0) if degree is None else (degree - term.order) * around.power
@@ -129,6 +132,7 @@ class MatrixFunctions:
         exponent = term.args[1]
         number = self.number(exponent) if isinstance(exponent, Var) else None
         if base is None:
+            # 0**0 is 1.
             return None if number is None or number > 0 else ONE
         if base.power and number is None:
             raise PowerError("TP503", "a power of n whose exponent is computed by the program",

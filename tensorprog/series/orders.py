@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 
 from tensorprog.ir.program import (
     Accum,
@@ -23,7 +24,7 @@ from tensorprog.passes.powers import PowerError, Powers, initial_power
 from tensorprog.series.declared_draws import is_finite
 from tensorprog.series.parts import Series, SeriesPart
 from tensorprog.series.recipes import Recipes
-from tensorprog.series.term_recipe import Node, NoSeries, TermRecipe
+from tensorprog.series.term_recipe import Node, TermRecipe, of_part
 
 # Powers that grow for so many rounds grow in every iteration of a loop.
 MAX_ROUNDS = 200
@@ -32,7 +33,7 @@ MAX_ROUNDS = 200
 class Unfollowed(Exception):
     """A program whose series is not found: `error` says why, `statement` where."""
 
-    def __init__(self, error: PowerError | NoSeries | None, statement: Statement | None):
+    def __init__(self, error: PowerError | None, statement: Statement | None):
         super().__init__(str(error))
         self.error, self.statement = error, statement
 
@@ -47,8 +48,7 @@ class Orders:
     initial: dict[Cell, SeriesPart] = field(default_factory=dict)
 
     def parts(self, node: Node) -> tuple[SeriesPart, ...]:
-        found = self.series.get(node)
-        return found.parts() if found is not None else ()
+        return _parts_of(self.series, node)
 
     def home(self, node: Node, part: SeriesPart) -> SeriesPart | None:
         """The part of a node that holds a term that was found for it."""
@@ -62,7 +62,7 @@ class Orders:
             case MatStore(terms=terms) | MatAccum(terms=terms):
                 return [self.recipes.of_term(t) for t in terms]
             case Store(value=value) | Accum(value=value):
-                return [[TermRecipe(p, ((value, p),), lambda w, p=p: w.part(value, p)) for p in self.parts(value)]]
+                return [[of_part(p, (value, p), lambda w, p: w.part(value, p)) for p in self.parts(value)]]
             case _:
                 return []
 
@@ -85,15 +85,21 @@ def target(statement: Statement) -> Node | None:
             return None
 
 
+def _parts_of(series: Mapping[Node, Series], node: Node) -> tuple[SeriesPart, ...]:
+    found = series.get(node)
+    return found.parts() if found is not None else ()
+
+
 def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
     """The parts of every value.
 
     Raises:
-        Unfollowed: a nonlinearity of what blows up, an operation without rules, or powers that keep growing.
+        Unfollowed: a nonlinearity of what blows up, or powers that keep growing.
     """
+    # Powers are those of the first width; another one has a ratio to it.
     base = program.widths[0].name if program.widths else None
-    orders = Orders(program, None, {})
-    orders.recipes = Recipes(orders.parts, known_numbers(program, env), base)
+    series: dict[Node, Series] = {}
+    orders = Orders(program, Recipes(partial(_parts_of, series), known_numbers(program, env), base), series)
     bit = 1
     for initial in program.initials:
         power = initial_power(program, initial, env)
@@ -102,6 +108,7 @@ def find_orders(program: Program, env: Mapping[str, object]) -> Orders:
         # A declared array without a width is the same for all coordinates: no average over them makes it vanish.
         symmetric = not is_finite(initial) and centred_variance(initial) is not None
         part = SeriesPart(power, bit if symmetric else 0)
+        # Bits are for objects with symmetric laws alone.
         bit <<= symmetric
         orders.initial[initial.cell] = part
         orders.series.setdefault(initial.cell, Series()).add(part)
@@ -117,10 +124,13 @@ def _grow(orders: Orders, statement: Statement) -> bool:
     node = target(statement)
     if node is None:
         return False
-    series = orders.series.setdefault(node, Series())
+    if node not in orders.series:
+        # What is read as a whole has one part of each power.
+        orders.series[node] = Series(1) if node in orders.program.results else Series()
+    series = orders.series[node]
     try:
         return any(series.add(r.part) for recipes in orders.terms(statement) for r in recipes)
-    except (PowerError, NoSeries) as error:
+    except PowerError as error:
         raise Unfollowed(error, statement) from None
 
 
@@ -144,7 +154,7 @@ def find_needed(orders: Orders) -> NeededParts:
             makers.setdefault(node, []).append(statement)
     needed = NeededParts()
     found = {o.cell: orders.series.get(o.cell, Series()) for o in orders.program.outputs}
-    waiting = [(cell, p) for cell, s in found.items() if s.apart for p in s.at(min(Fraction(0), s.top))]
+    waiting: list[tuple[Node, SeriesPart]] = [(cell, p) for cell, s in found.items() if s.apart for p in s.at(min(Fraction(0), s.top))]
     while waiting:
         node, part = waiting.pop()
         known = needed.parts.setdefault(node, {})
@@ -164,7 +174,7 @@ def recipes_for(orders: Orders, statement: Statement, part: SeriesPart) -> Itera
     node = target(statement)
     for recipes in orders.terms(statement):
         for recipe in recipes:
-            if orders.home(node, recipe.part) == part:
+            if node is not None and orders.home(node, recipe.part) == part:
                 yield recipe
 
 
@@ -173,5 +183,6 @@ def without_effect(orders: Orders, needed: NeededParts) -> Iterator[tuple[Accum 
     for statement in walk(orders.program.body):
         if isinstance(statement, Accum | MatAccum) and statement.cell.role != "hidden" and needed.of(statement.cell):
             parts = [r.part for recipes in orders.terms(statement) for r in recipes]
+            # A part that is too small to be followed has no home: it has no effect either.
             if parts and not any(orders.home(statement.cell, p) in needed.of(statement.cell) for p in parts):
                 yield statement, max(p.power for p in parts)

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 HALF = Fraction(1, 2)
+# A readout's average, which begins at n**(-1/2) of its argument, and one order more to spare: the outputs of
+# examples/kernel_regime.tp ask for parts down to 1/2 below the largest.
 #: Parts smaller than the largest by more than this are not followed.
 DEPTH = Fraction(3, 2)
+# In examples/kernel_regime.tp no value has more than two.
 #: Parts of one power that are kept apart; beyond it, they become one.
 MAX_APART = 4
 
@@ -42,6 +45,7 @@ class SeriesPart:
 
     def covers(self, other: SeriesPart) -> bool:
         """Whether all that is known of this part holds for the other."""
+        # What is not known of this part may be either in the other.
         return (self.power == other.power and not other.unsure & ~self.unsure
                 and self.odd == other.odd & ~self.unsure)
 
@@ -81,12 +85,13 @@ def through(part: SeriesPart, parity: str) -> SeriesPart:
 
 
 class Series:
-    """The parts of one value, as they are found: parts that are alike are one, and many of one power become one."""
+    """The parts of one value, as they are found: parts that are alike are one, and more than `most` of one power become one."""
 
-    __slots__ = ("apart",)
+    __slots__ = ("apart", "most")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_APART) -> None:
         self.apart: dict[Fraction, tuple[SeriesPart, ...]] = {}
+        self.most = most
 
     def add(self, part: SeriesPart) -> bool:
         """Take a part in; whether it is new."""
@@ -94,7 +99,7 @@ class Series:
         if any(p.covers(part) for p in own) or self.apart and part.power < self.top - DEPTH:
             return False
         own = (*(p for p in own if not part.covers(p)), part)
-        self.apart[part.power] = own if len(own) <= MAX_APART else (merged(own),)
+        self.apart[part.power] = own if len(own) <= self.most else (merged(own),)
         for power in [p for p in self.apart if p < self.top - DEPTH]:
             del self.apart[power]
         return True

@@ -40,7 +40,7 @@ from tensorprog.passes.powers import PowerError, reject
 from tensorprog.passes.rewrite import map_op_vars
 from tensorprog.series.matrix_functions import MatrixFunctions
 from tensorprog.series.parts import DEPTH, HALF, ONE, SeriesPart, merged, product, through
-from tensorprog.series.term_recipe import DELTA, FINITE_WIDTH, Need, Node, TermRecipe, Writer, refusal
+from tensorprog.series.term_recipe import DELTA, FINITE_WIDTH, Node, TermRecipe, Writer, of_part, of_parts, refusal
 
 
 class Recipes:
@@ -57,7 +57,6 @@ class Recipes:
 
         Raises:
             PowerError: a nonlinearity of what blows up (TP502), or an exponent that is not a number (TP503).
-            NoSeries: an operation without rules.
         """
         op = let.op
         match op:
@@ -69,18 +68,18 @@ class Recipes:
                 number = Const(Fraction(1)) if width == self.base else op
                 return [TermRecipe(part, (), lambda w: w.builder.let(number, let.var.type))]
             case Load(cell=cell):
-                return [TermRecipe(p, ((cell, p),), lambda w, p=p: w.builder.let(
+                return [of_part(p, (cell, p), lambda w, p: w.builder.let(
                     Load(w.cell(cell, p), op.items), let.var.type, cell.display)) for p in self.parts(cell)]
             case Elementwise():
                 return self._elementwise(op, let.var)
             case Moment(arg=arg):
                 return list(self._moment(arg, let.var))
             case MatMul(matrix=matrix, arg=arg):
-                return [TermRecipe(product((m, a)), ((matrix, m), (arg, a)), lambda w, m=m, a=a: w.builder.let(
+                return [of_parts(product((m, a)), (matrix, m), (arg, a), lambda w, m, a: w.builder.let(
                     MatMul(w.cell(matrix, m), op.items, op.transposed, w.part(arg, a)), let.var.type))
                     for m in self.parts(matrix) for a in self.parts(arg)]
             case Contract(left=left, right=right):
-                return [TermRecipe(product((a, b)), ((left, a), (right, b)), lambda w, a=a, b=b: w.builder.let(
+                return [of_parts(product((a, b)), (left, a), (right, b), lambda w, a, b: w.builder.let(
                     Contract(w.part(left, a), op.left_axes, w.part(right, b), op.right_axes, op.out_axes), let.var.type))
                     for a in self.parts(left) for b in self.parts(right)]
             case MatDot():
@@ -91,16 +90,18 @@ class Recipes:
         return self._linear(op, inputs[0], let.var)
 
     def _linear(self, op: Op, arg: Var, var: Var) -> list[TermRecipe]:
-        return [TermRecipe(p, ((arg, p),), lambda w, p=p: w.builder.let(
+        return [of_part(p, (arg, p), lambda w, p: w.builder.let(
             map_op_vars(op, lambda _: w.part(arg, p)), var.type)) for p in self.parts(arg)]
 
     def _moment(self, arg: Var, var: Var) -> Iterator[TermRecipe]:
         for p in self.parts(arg):
             below = SeriesPart(p.power - HALF)
+            # A mean of n terms of mean zero, independent in the limit: a Gaussian of order n**(-1/2) (TP IV, H.4.1).
             if p.vanishes_on_average:
-                yield TermRecipe(below, ((arg, p),), lambda w, p=p: w.builder.let(Fluctuation(w.part(arg, p)), var.type))
+                yield of_part(below, (arg, p), lambda w, p: w.builder.let(Fluctuation(w.part(arg, p)), var.type))
             else:
-                yield TermRecipe(SeriesPart(p.power), ((arg, p),), lambda w, p=p: w.builder.let(Moment(w.part(arg, p)), var.type))
+                yield of_part(SeriesPart(p.power), (arg, p), lambda w, p: w.builder.let(Moment(w.part(arg, p)), var.type))
+                # The central limit theorem's fluctuation around a mean that is not zero, of the same relative order.
                 yield refusal(below, FINITE_WIDTH)
 
     # --- coordinatewise functions ---
@@ -130,13 +131,17 @@ class Recipes:
     def _sum(self, op: Elementwise, var: Var) -> list[TermRecipe]:
         left, right = op.args
         both = [p for p in self.parts(left) if p in self.parts(right)]
+        # `(h + d) - h` has no part of h's order: one that is zero would pass for the leading term and hide d.
         zero = {p for p in (*self.parts(left), *self.parts(right)) if self._cancels(op, var, p)}
-        found = [TermRecipe(p, ((left, p), (right, p)), lambda w, p=p: w.builder.elementwise(
-            op.fn, w.part(left, p), w.part(right, p))) for p in both if p not in zero]
-        found += [TermRecipe(p, ((left, p),), lambda w, p=p: _as(w, w.part(left, p), var))
+        found = [of_parts(p, (left, p), (right, p), lambda w, a, b: w.builder.elementwise(
+            op.fn, w.part(left, a), w.part(right, b))) for p in both if p not in zero]
+        found += [of_part(p, (left, p), lambda w, p: _as(w, w.part(left, p), var))
                   for p in self.parts(left) if p not in both]
-        sign = (lambda w, x: w.builder.neg(x)) if op.fn == "sub" else (lambda w, x: x)
-        return found + [TermRecipe(p, ((right, p),), lambda w, p=p: _as(w, sign(w, w.part(right, p)), var))
+
+        def signed(w: Writer, x: Var) -> Var:
+            return w.builder.neg(x) if op.fn == "sub" else x
+
+        return found + [of_part(p, (right, p), lambda w, p: _as(w, signed(w, w.part(right, p)), var))
                         for p in self.parts(right) if p not in both]
 
     def _cancels(self, op: Elementwise, var: Var, part: SeriesPart) -> bool:
@@ -147,23 +152,23 @@ class Recipes:
                 continue
             for base, coefficient in self.forms.get((arg, part), {(arg, part): 1}).items():
                 form[base] += sign * coefficient
-        form = {base: c for base, c in form.items() if c}
-        self.forms[var, part] = form
-        return not form
+        left = {base: c for base, c in form.items() if c}
+        self.forms[var, part] = left
+        return not left
 
     def _products(self, left: Var, right: Var) -> list[TermRecipe]:
-        return [TermRecipe(product((a, b)), ((left, a), (right, b)), lambda w, a=a, b=b: w.builder.mul(
+        return [of_parts(product((a, b)), (left, a), (right, b), lambda w, a, b: w.builder.mul(
             w.part(left, a), w.part(right, b))) for a in self.parts(left) for b in self.parts(right)]
 
     def _scaled(self, arg: Var, factor: int) -> list[TermRecipe]:
-        return [TermRecipe(p, ((arg, p),), lambda w, p=p: w.builder.mul(w.builder.const(factor), w.part(arg, p)))
+        return [of_part(p, (arg, p), lambda w, p: w.builder.mul(w.builder.const(factor), w.part(arg, p)))
                 for p in self.parts(arg)]
 
     def _quotients(self, top: Var, bottom: Var) -> Iterator[TermRecipe]:
         """Numerators times the series of the reciprocal, (-1)**m d**m / b**(m+1)."""
         largest, lower = self._split(bottom)
         if not largest:  # a zero denominator is reported when it is met
-            yield from (TermRecipe(p, ((top, p),), lambda w, p=p: w.builder.div(
+            yield from (of_part(p, (top, p), lambda w, p: w.builder.div(
                 w.part(top, p), w.builder.const(0, bottom.type))) for p in self.parts(top))
             return
         around = merged(largest)
@@ -219,6 +224,8 @@ class Recipes:
         known = [*self.parts(left), *self.parts(right)]
         if not known:
             return
+        # With the operands apart by their leading terms, as max(x0 + d, y0) = max(x0, y0) + step(x0 - y0) d.
+        # Of both operands: where only one has the largest power, the other is zero beside it.
         top = max(p.power for p in known)
         first, second = (tuple(p for p in self.parts(v) if p.power == top) for v in op.args)
         around = merged((*first, *second))
@@ -247,6 +254,7 @@ class Recipes:
         largest, lower = self._split(arg)
         if degree is None and largest and largest[0].power > 0:
             reject(op, largest[0].power)
+        # All parts vanish: the value at zero, unless the function or its derivative is zero there.
         if degree is not None and not largest:
             if op.order >= degree:
                 yield TermRecipe(ONE, (), lambda w: w.builder.elementwise(op.fn, w.builder.const(0, arg.type),
@@ -265,6 +273,8 @@ class Recipes:
             power = Fraction(0) if degree is None else (degree - op.order - m) * around.power
             value = through(SeriesPart(Fraction(0), around.odd, around.unsure), own)
             part = product((value, *steps)).scaled(power)
+            # A derivative that the program takes itself is zero almost everywhere beyond the last one; in a series it
+            # would meet a Dirac delta.
             if op.order + m > last_derivative(op.fn):
                 if m:
                     yield refusal(part, DELTA)
@@ -288,26 +298,35 @@ class Recipes:
         if isinstance(term, FunctionTerm):
             return self.functions.of(term)
         coefs: tuple[SeriesPart | None, ...] = self.parts(term.coef) if term.coef is not None else (None,)
-        found = []
+        found: list[TermRecipe] = []
         for c in coefs:
-            factor = () if c is None else ((term.coef, c),)
+            factor: Factor = () if c is None or term.coef is None else ((term.coef, c),)
             found += self._multiples(term, factor) if isinstance(term, MatrixTerm) else self._outers(term, factor)
         return found
 
-    def _multiples(self, term: MatrixTerm, factor: tuple[Need, ...]) -> list[TermRecipe]:
-        return [TermRecipe(product([*(p for _, p in factor), m]), (*factor, (term.cell, m)), lambda w, m=m: MatrixTerm(
-            *_coef(w, factor), w.cell(term.cell, m), term.items, term.transposed)) for m in self.parts(term.cell)]
+    def _multiples(self, term: MatrixTerm, factor: Factor) -> list[TermRecipe]:
+        def made(m: SeriesPart) -> TermRecipe:
+            return TermRecipe(product([*(p for _, p in factor), m]), (*factor, (term.cell, m)), lambda w: MatrixTerm(
+                _coef(w, factor), w.cell(term.cell, m), term.items, term.transposed))
 
-    def _outers(self, term: OuterTerm, factor: tuple[Need, ...]) -> list[TermRecipe]:
-        # As an operator, an outer product is n times as large as its entries.
-        return [TermRecipe(product([*(p for _, p in factor), a, b]).scaled(Fraction(1)),
-                       (*factor, (term.left, a), (term.right, b)), lambda w, a=a, b=b: OuterTerm(
-                           *_coef(w, factor), w.part(term.left, a), w.part(term.right, b)))
-                for a in self.parts(term.left) for b in self.parts(term.right)]
+        return [made(m) for m in self.parts(term.cell)]
+
+    def _outers(self, term: OuterTerm, factor: Factor) -> list[TermRecipe]:
+        def made(a: SeriesPart, b: SeriesPart) -> TermRecipe:
+            # As an operator, an outer product is n times as large as its entries.
+            return TermRecipe(product([*(p for _, p in factor), a, b]).scaled(Fraction(1)),
+                              (*factor, (term.left, a), (term.right, b)), lambda w: OuterTerm(
+                                  _coef(w, factor), w.part(term.left, a), w.part(term.right, b)))
+
+        return [made(a, b) for a in self.parts(term.left) for b in self.parts(term.right)]
 
 
-def _coef(w: Writer, factor: tuple[Need, ...]) -> tuple[Var | None]:
-    return (w.part(*factor[0]) if factor else None,)
+#: The number of a term of a matrix, with the part of it that is meant; nothing where the term has none.
+Factor = tuple[()] | tuple[tuple[Var, SeriesPart]]
+
+
+def _coef(w: Writer, factor: Factor) -> Var | None:
+    return w.part(*factor[0]) if factor else None
 
 
 def _derivative(w: Writer, fn: str, arg: Var, order: int) -> Var:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tensorprog.ir.integers import IntExpr, IntSym
+from tensorprog.ir.places import placed
 from tensorprog.ir.program import (
     Cell,
-    For,
     Input,
     InputRef,
     Let,
@@ -28,12 +28,13 @@ from tensorprog.ir.program import (
     defined,
     reads,
     touched,
+    uses,
     walk,
     written,
 )
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.passes.simplify import remove_unused, simplify, without_idle
-from tensorprog.series.draws import extent
+from tensorprog.series.draws import extents_of
 from tensorprog.series.linear import has_width
 
 
@@ -63,17 +64,20 @@ def split(program: Program, draws: frozenset[str], coefficients: frozenset[str])
         return None
     ends = _ends(program, moving, averaged)
     shapes = _shapes(program.body)
-    if not coefficients or not all(isinstance(c, Cell) and c in shapes for c in ends):
+    cells = [c for c in ends if isinstance(c, Cell) and c in shapes]
+    if not coefficients or len(cells) < len(ends):
         return None
-    names = {cell: f"{cell.name}_known" for cell in sorted(ends, key=lambda c: c.name)}
+    # By name, because the order of a set is another one in every process.
+    names = {cell: f"{cell.name}_known" for cell in sorted(cells, key=lambda c: c.name)}
     direct = {names[o.cell]: o.name for o in program.outputs if o.cell in ends}
     outputs = tuple(Output(name, c, span=c.span) for c, name in names.items())
     averages = without_idle(simplify(remove_unused(replace(program, outputs=outputs))))
-    inputs = tuple(Input(name, (*shapes[c], *c.type.shape), "real") for c, name in names.items())
+    inputs = tuple(Input(name, (*shapes[c], *c.tensor.shape), "real") for c, name in names.items())
     outputs = tuple(o for o in program.outputs if o.cell not in ends)
     body = _reading(program.body, names)
     whole = replace(program, body=body, outputs=outputs, inputs=(*program.inputs, *inputs))
     numbers = without_idle(simplify(remove_unused(whole)))
+    # Vectors that are left would need samples.
     if any(has_width(c) for s in walk(numbers.body) for c in touched(s)) or not outputs:
         return None
     return Split(averages, numbers, tuple(names.values()), direct)
@@ -89,6 +93,7 @@ def _ends(program: Program, moving: set[Var | Cell], averaged: set[Var | Cell]) 
         value = waiting.pop()
         if value in moving or value not in averaged or value in found:
             continue
+        # An average is read where it stands, or through the name that keeps it.
         if isinstance(value, Cell) or isinstance(makers[value].op, Moment):
             found.add(value)
         else:
@@ -98,24 +103,23 @@ def _ends(program: Program, moving: set[Var | Cell], averaged: set[Var | Cell]) 
 
 def _dependent(body: tuple[Statement, ...], begins: Callable[[Statement], bool]) -> set[Var | Cell]:
     """The temporaries and names that depend on what some statements make."""
-    flat = [s for s in walk(body) if defined(s) is not None]
-    found = {defined(s) for s in flat if begins(s)}
+    flat = [(made, s) for s in walk(body) if (made := defined(s)) is not None]
+    found = {made for made, s in flat if begins(s)}
     while True:
-        more = {defined(s) for s in flat if any(v in found for v in (*reads(s), *cells_read(s)))} - found
+        more = {made for made, s in flat if any(v in found for v in uses(s))} - found
         if not more:
             return found
         found |= more
 
 
-def _shapes(body: tuple[Statement, ...], around: tuple[For, ...] = ()) -> dict[Cell, tuple[IntExpr, ...]]:
+def _shapes(body: tuple[Statement, ...]) -> dict[Cell, tuple[IntExpr, ...]]:
     """The extents of the names that are stored in loops over all their indices."""
     found: dict[Cell, tuple[IntExpr, ...]] = {}
-    for statement in body:
-        match statement:
-            case For(body=inner):
-                found |= _shapes(inner, (*around, statement))
-            case Store(cell=cell, items=items) if items == tuple(IntSym(loop.var, "loop") for loop in around):
-                found[cell] = tuple(extent(list(around[: k + 1])) for k in range(len(around)))
+    for place in placed(body):
+        match place.statement:
+            case Store(cell=cell, items=items) if not place.guarded and items == tuple(
+                    IntSym(loop.var, "loop") for loop in place.loops):
+                found[cell] = extents_of(place.loops)
     return found
 
 

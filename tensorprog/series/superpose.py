@@ -17,6 +17,7 @@ from dataclasses import replace
 from tensorprog.diagnostics import ProgramError, Reporter
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, substitute
+from tensorprog.ir.places import Placed
 from tensorprog.ir.program import (
     SCALAR,
     Cell,
@@ -48,22 +49,22 @@ from tensorprog.passes.rewrite import in_loops, map_cells, map_indices, map_vars
 from tensorprog.passes.simplify import remove_unused
 from tensorprog.series.coefficients import StepSource, SumsAsNumbers, all_flows, sources_of
 from tensorprog.series.copies import Copier
-from tensorprog.series.linear import NotSuperposable, PlacedStatement, StateDependence, has_width
+from tensorprog.series.linear import NotSuperposable, StateDependence, has_width
 
 Kernels = dict[tuple[Var, StepSource, Cell], Cell]
 
 
-def superposed(program: Program, env: Mapping[str, object]) -> tuple[Program, frozenset[str]]:
-    """A limit program by series, whose declared objects are of order one, with training as equations between numbers; and
-    the names of the families of these, none if the program stays as it is."""
+def superposed(program: Program, env: Mapping[str, object]) -> tuple[Program, frozenset[str], str]:
+    """A limit program by series, whose declared objects are of order one, with training as equations between numbers; the
+    names of the families of these, none if the program stays as it is; and why it does, if something is trained."""
     changed = cells_written(program.body)
     # The next terms of declared objects: they begin as zero, and training alone fills them.
     states = frozenset(i.cell for i in program.initials
                        if i.law.name == "zero" and i.cell in changed and has_width(i.cell))
     try:
-        return _Superposition(program, states, env).program() if states else (program, frozenset())
-    except NotSuperposable:
-        return program, frozenset()
+        return (*_Superposition(program, states, env).program(), "") if states else (program, frozenset(), "")
+    except NotSuperposable as reason:
+        return program, frozenset(), str(reason)
 
 
 class _Superposition:
@@ -79,6 +80,7 @@ class _Superposition:
 
     def _split(self, states: frozenset[Cell]) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
         """What does not depend on states, and the rest."""
+        # A loop that runs once, for `hoisted` to take apart.
         loop = For(self.builder.names.fresh("once"), IntLit(0), IntLit(1), 1, self.whole.body)
         fixed = {o.cell for o in self.whole.outputs} | {i.cell for i in self.whole.initials}
         before, rest = hoisted(spread(loop, fixed, self.builder), self.builder, lambda cell, _: cell not in states)
@@ -102,15 +104,17 @@ class _Superposition:
         numbers = SumsAsNumbers(self.linear, self.flows, self.sources, self.readings, kernels, extents,
                                 self.builder).block(self.rest)
         numbers = _without_clashes((*zeros, *numbers), self.whole.with_body(made))
-        names = frozenset(s.cell.name for s in numbers[: len(zeros)])
+        names = frozenset(s.cell.name for s in numbers[: len(zeros)] if isinstance(s, Zero))
         found = remove_unused(replace(self.whole, body=(*made, *numbers)))
         own = {s.var for s in walk(numbers) if isinstance(s, Let) and has_width(s.var)}
+        # Something other than an average reads what training adds.
         if any(isinstance(s, Let) and s.var in own for s in walk(found.body)):
             raise NotSuperposable("vectors are left")
         return found, names
 
     def _limit_of(self, body: tuple[Statement, ...], kernels: tuple[Cell, ...]) -> tuple[Statement, ...]:
         """The statements with the kernels taken, as their limit."""
+        # Of its own: what fails here is no mistake of the user's, whose program has another way.
         reporter = Reporter(self.whole.source)
         outputs = tuple(Output(cell.name, cell) for cell in kernels)
         try:
@@ -133,7 +137,7 @@ class _Superposition:
         for var, source, state in kernels:
             if var not in reads:
                 at = self.readings[var]
-                reads[var] = builder.cell(f"{var.name}_read", var.type, len(self.linear.context(at)), role="user")
+                reads[var] = builder.cell(f"{var.name}_read", var.type, len(self.linear.context(at.loops)), role="user")
                 yield from self.copier.reading(at, reads[var])
             if (source, state) not in adds:
                 adds[source, state] = builder.cell(f"{state.name}_added", SCALAR, len(source.loops), role="user")
@@ -142,26 +146,28 @@ class _Superposition:
             yield from self._kernel(self._loops_of(self.readings[var]), reads[var], source, adds[source, state], state,
                                     target)
 
-    def _loops_of(self, at: PlacedStatement) -> tuple[For, ...]:
+    def _loops_of(self, at: Placed) -> tuple[For, ...]:
         """The loops around a reading within a step, and those over its entries."""
         axes = [For(f"{at.var.name}_{k}", IntLit(0), size, 1, ())
                 for k, size in enumerate(at.var.type.shape)]
-        return (*self.linear.context(at), *axes)
+        return (*self.linear.context(at.loops), *axes)
 
     def _kernel(self, loops: tuple[For, ...], read: Cell, source: StepSource, added: Cell, state: Cell,
                 target: Cell) -> tuple[Statement, ...]:
         """n times `ntk` of two numbers, or, with respect to a matrix, as many times as its rows are to n."""
         builder = self.builder
         # Each by itself: a reading and a source may stand in the same loop.
-        (outer, first), (inner, second) = (with_own_variables(around, builder.names) for around in (loops, source.loops))
-        first, second = tuple(first.values()), tuple(second.values())
+        (outer, ours), (inner, theirs) = (with_own_variables(around, builder.names) for around in (loops, source.loops))
+        first, second = tuple(ours.values()), tuple(theirs.values())
         home = tuple(loop.var for loop in (*outer, *inner))
         with builder.nested() as made:
             value = builder.cell("tangent", SCALAR, home=home)
             builder.append(KernelStmt(value, "ntk", read, first, added, second, (Variable(state),)))
             number = builder.load(value, (), SCALAR)
             matrix, base = isinstance(state.type, MatrixType), self.whole.widths[0].name
-            rows = state.type.rows if matrix else state.type.width
+            rows = state.matrix.rows if matrix else state.tensor.of_width
+            # Gradients by a vector have entries of order 1/n and n of them; by a matrix, the inner product over n**2
+            # entries is of order one as it is (TP II, Equation 10).
             if not matrix or rows != base:
                 number = builder.mul(builder.width(rows), number)
             if matrix and rows != base:
@@ -173,6 +179,7 @@ class _Superposition:
 def _without_clashes(body: tuple[Statement, ...], other: Program) -> tuple[Statement, ...]:
     """Statements with other names for temporaries, loops and hidden cells whose names another program has for others."""
     builder = Builder(used_names(other))
+    # Both went through the same passes, which name what they make in the same way.
     taken = names_used(other)
     shared = {c for s in walk(other.body) for c in touched(s)} | {i.cell for i in other.initials}
     cells = {c for s in walk(body) for c in touched(s)} - shared
@@ -180,7 +187,7 @@ def _without_clashes(body: tuple[Statement, ...], other: Program) -> tuple[State
     new_vars: dict[Var, Var] = {}
 
     def block(body: tuple[Statement, ...], loops: dict[str, IntExpr]) -> tuple[Statement, ...]:
-        found = []
+        found: list[Statement] = []
         for statement in body:
             statement = map_vars(statement, lambda v: new_vars.get(v, v))
             if isinstance(statement, For):

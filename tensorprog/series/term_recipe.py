@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tensorprog.ir.build import Builder
-from tensorprog.ir.program import Cell, Var
+from tensorprog.ir.program import Cell, Term, Var
 from tensorprog.series.parts import SeriesPart
 
 Node = Var | Cell
 Need = tuple[Node, SeriesPart]
+#: A temporary, or a term of a matrix.
+Emitted = Var | Term
 
 FINITE_WIDTH = ("this needs the fluctuation of an average that does not vanish: a correction of finite width, which no "
                 "limit has")
@@ -47,13 +49,36 @@ class TermRecipe:
 
     part: SeriesPart
     needs: tuple[Need, ...]
-    emit: Callable[[Writer], object] | None
+    emit: Callable[[Writer], Emitted] | None
     refused: str = ""
+
+    def value(self, writer: Writer) -> Var:
+        """The term, of a temporary or a tensor."""
+        found = self._written(writer)
+        assert isinstance(found, Var), "a term of a matrix"
+        return found
+
+    def term(self, writer: Writer) -> Term:
+        """The term, of a matrix."""
+        found = self._written(writer)
+        assert not isinstance(found, Var), "a term of a tensor"
+        return found
+
+    def _written(self, writer: Writer) -> Emitted:
+        assert self.emit is not None, "what is refused is not written"
+        return self.emit(writer)
+
+
+def of_part(part: SeriesPart, need: Need, emit: Callable[[Writer, SeriesPart], Emitted]) -> TermRecipe:
+    """A term that needs one part of something, which `emit` is given."""
+    return TermRecipe(part, (need,), lambda w: emit(w, need[1]))
+
+
+def of_parts(part: SeriesPart, first: Need, second: Need,
+             emit: Callable[[Writer, SeriesPart, SeriesPart], Emitted]) -> TermRecipe:
+    """A term that needs parts of two things, which `emit` is given."""
+    return TermRecipe(part, (first, second), lambda w: emit(w, first[1], second[1]))
 
 
 def refusal(part: SeriesPart, why: str) -> TermRecipe:
     return TermRecipe(part, (), None, why)
-
-
-class NoSeries(Exception):
-    """An operation whose series is not known here."""

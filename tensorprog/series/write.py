@@ -48,6 +48,7 @@ class _Writer(Writer):
     def _own_cells(self, cell: Cell) -> Iterator[tuple[SeriesPart, Cell]]:
         """A cell for each part of a cell; one keeps its name: a declared object's own, else the largest."""
         parts = sorted(self.needed.of(cell), key=lambda p: -p.power)
+        # Outputs stay the cells that they are, with their largest parts.
         kept = self.orders.initial.get(cell, parts[0])
         number = 0
         for part in parts:
@@ -98,13 +99,15 @@ class _Writer(Writer):
         self.builder.span = statement.span
         match statement:
             case Let(var=var):
+                # So that programs, when they are shown, have the user's names.
                 self.builder.hint = var.name
                 for part in self.needed.of(var):
                     self.made[var, part] = self._sum(statement, part) or self.builder.const(0, var.type)
             case Store(cell=cell):
                 for part in self.needed.of(cell):
-                    value = self._sum(statement, part) or self.builder.const(0, statement.value.type)
-                    self.builder.append(replace(statement, cell=self.cells[cell, part], value=value))
+                    # A store without a term of this part leaves zero, where an addition leaves what there was.
+                    stored = self._sum(statement, part) or self.builder.const(0, statement.value.type)
+                    self.builder.append(replace(statement, cell=self.cells[cell, part], value=stored))
             case Accum(cell=cell):
                 for part in self.needed.of(cell):
                     value = self._sum(statement, part)
@@ -112,7 +115,8 @@ class _Writer(Writer):
                         self.builder.append(replace(statement, cell=self.cells[cell, part], value=value))
             case MatStore(cell=cell) | MatAccum(cell=cell):
                 for part in self.needed.of(cell):
-                    terms = tuple(r.emit(self) for r in recipes_for(self.orders, statement, part))
+                    terms = tuple(r.term(self) for r in recipes_for(self.orders, statement, part))
+                    # As for vectors: a store overwrites.
                     if terms or isinstance(statement, MatStore):
                         self.builder.append(replace(statement, cell=self.cells[cell, part], terms=terms))
             case Zero(cell=cell):
@@ -125,7 +129,7 @@ class _Writer(Writer):
         """The sum of the terms of a part; None if it has none here."""
         whole: Var | None = None
         for recipe in recipes_for(self.orders, statement, part):
-            term = recipe.emit(self)
+            term = recipe.value(self)
             whole = term if whole is None else self.builder.add(whole, term)
         return whole
 

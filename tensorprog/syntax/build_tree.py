@@ -38,7 +38,7 @@ class _Part:
     span: Span
 
 
-Child = Token | tree.Node | _Part
+Child = Token | tree.TreeNode | _Part
 
 
 def _span_of(child: Child) -> Span:
@@ -125,10 +125,10 @@ class TreeBuilder:
         return _Part(_nodes(c), _span(c))
 
     def random_law(self, c: list[Any]) -> _Part:
-        return _Part(tree.Law(spelled(c[1]), _nodes(c[2:]), span=_span(c[1:])), _span(c))
+        return _Part(tree.LawExpr(spelled(c[1]), _nodes(c[2:]), span=_span(c[1:])), _span(c))
 
     def zero_law(self, c: list[Any]) -> _Part:
-        if not isinstance(c[1], tree.Number) or c[1].value != 0:
+        if not isinstance(c[1], tree.NumberExpr) or c[1].value != 0:
             raise Mistake("TP100", "a matrix or vector starts at random or at zero", c[1].span,
                            "write `= 0`, or a law such as `~ normal(0, 1)`")
         return _Part(None, _span(c))
@@ -151,8 +151,8 @@ class TreeBuilder:
     def return_(self, c: list[Any]) -> tree.Return:
         return tree.Return(c[1], span=_span(c))
 
-    def output(self, c: list[Any]) -> tree.Output:
-        return tree.Output(tuple(part.value for part in _nodes(c)), span=_span(c))
+    def output(self, c: list[Any]) -> tree.OutputStmt:
+        return tree.OutputStmt(tuple(part.value for part in _nodes(c)), span=_span(c))
 
     def output_item(self, c: list[Any]) -> _Part:
         return _Part((c[0], c[2] if len(c) == 3 else None), _span(c))
@@ -163,9 +163,9 @@ class TreeBuilder:
     def for_header(self, c: list[Any]) -> _Part:
         return _Part((c[1], _range_arguments(c[3:])), _span(c))
 
-    def for_loop(self, c: list[Any]) -> tree.For:
+    def for_loop(self, c: list[Any]) -> tree.ForStmt:
         variable, arguments = c[0].value
-        return tree.For(spelled(variable), arguments, c[1].value, span=_span(c), var_span=token_span(variable))
+        return tree.ForStmt(spelled(variable), arguments, c[1].value, span=_span(c), var_span=token_span(variable))
 
     def first_branch(self, c: list[Any]) -> _Part:
         return _Part((None, (c[1], c[2].value)), _span(c))
@@ -173,11 +173,11 @@ class TreeBuilder:
     def next_branch(self, c: list[Any]) -> _Part:
         return _Part((c[0].value, (c[2], c[3].value)), _span(c))
 
-    def if_only(self, c: list[Any]) -> tree.If:
-        return tree.If(_statements(c[0].value), (), span=_span(c))
+    def if_only(self, c: list[Any]) -> tree.IfStmt:
+        return tree.IfStmt(_statements(c[0].value), (), span=_span(c))
 
-    def if_else(self, c: list[Any]) -> tree.If:
-        return tree.If(_statements(c[0].value), c[2].value, span=_span(c))
+    def if_else(self, c: list[Any]) -> tree.IfStmt:
+        return tree.IfStmt(_statements(c[0].value), c[2].value, span=_span(c))
 
     def parameters(self, c: list[Any]) -> _Part:
         return _Part(_nodes(c), _span(c))
@@ -211,34 +211,34 @@ class TreeBuilder:
     def unary(self, c: list[Any]) -> tree.Unary:
         return tree.Unary(str(c[0]), c[1], span=_span(c))
 
-    def index(self, c: list[Any]) -> tree.Index:
-        return tree.Index(c[0], _nodes(c[1:]), span=_span(c))
+    def index(self, c: list[Any]) -> tree.IndexExpr:
+        return tree.IndexExpr(c[0], _nodes(c[1:]), span=_span(c))
 
     def slice(self, c: list[Any]) -> tree.Slice:
         colon = _kinds(c).index("COLON")
         return tree.Slice(_only(tuple(c[:colon])), _only(tuple(c[colon + 1:])), span=_span(c))
 
-    def attribute(self, c: list[Any]) -> tree.Transpose:
+    def attribute(self, c: list[Any]) -> tree.TransposeExpr:
         if c[2] != "T":
             raise Mistake("TP100", f"there is no `.{c[2]}`", _span(c[1:]), _attribute_help(c[0], c[2]))
-        if isinstance(c[0], tree.Number):
+        if isinstance(c[0], tree.NumberExpr):
             raise Mistake("TP100", "a number has no transpose", _span(c), "write `W.T` for a matrix `W`")
-        return tree.Transpose(c[0], span=_span(c))
+        return tree.TransposeExpr(c[0], span=_span(c))
 
     def name(self, c: list[Any]) -> tree.Name:
         return tree.Name(spelled(c[0]), span=_span(c))
 
-    def number(self, c: list[Any]) -> tree.Number:
+    def number(self, c: list[Any]) -> tree.NumberExpr:
         value = int(c[0]) if INTEGER.fullmatch(c[0]) else float(c[0])
-        return tree.Number(value, span=_span(c))
+        return tree.NumberExpr(value, span=_span(c))
 
     def parenthesized(self, c: list[Any]) -> tree.Expr:
         return replace(c[1], span=_span(c))
 
-    def call(self, c: list[Any]) -> tree.Call:
+    def call(self, c: list[Any]) -> tree.CallExpr:
         kinds = _kinds(c)
         end = kinds.index("SEMICOLON") if "SEMICOLON" in kinds else len(c)
-        return tree.Call(spelled(c[0]), c[0].count("'"), _nodes(c[:end]), _nodes(c[end:]), span=_span(c),
+        return tree.CallExpr(spelled(c[0]), c[0].count("'"), _nodes(c[:end]), _nodes(c[end:]), span=_span(c),
                          func_span=token_span(c[0]))
 
     def comprehension(self, c: list[Any]) -> tree.Comprehension:
@@ -279,10 +279,10 @@ def _range_arguments(children: Sequence[Child]) -> tuple[Any, ...]:
 def _check_target(target: tree.Expr, op: Token, value: tree.Expr) -> None:
     targets = target.items if isinstance(target, tree.TupleExpr) else (target,)
     for item in targets:
-        if isinstance(item, tree.Call):
+        if isinstance(item, tree.CallExpr):
             raise Mistake("TP111", "a call cannot be assigned to", item.span,
                            f"write `def {item.func}(x) = ...` for a function, `{item.func}[a] = ...` for a family")
-        if not isinstance(item, tree.Name | tree.Index):
+        if not isinstance(item, tree.Name | tree.IndexExpr):
             raise Mistake("TP111", "this cannot be assigned to", item.span,
                            "assign to a name `h`, an element `h[t, a]` or several, `a, b`")
     if op != "=" and isinstance(target, tree.TupleExpr):

@@ -139,7 +139,7 @@ def _missing_colon(f: Failure) -> Diagnostic | None:
                           help=HEADER_HELP[f.first.type])
     if f.first.type in ("INPUT", "MATRIX", "VECTOR", "PARAM") and f.token.type in ("LSQB", "TILDE", "INT", "REAL"):
         # `matrix W [n, n] ~ ...` reads as a family until the `~`.
-        apart = f.token.type == "TILDE" and f.after("RSQB") and f.tokens[1].end_column < f.tokens[2].column
+        apart = f.token.type == "TILDE" and f.after("RSQB") and token_span(f.tokens[1]).end_column < token_span(f.tokens[2]).column
         if f.token.type == "TILDE" and not apart:
             return f.error("TP104", f"the shape of the {f.first} is missing before the `~`",
                            DECLARATION_HELP[f.first.type])
@@ -198,16 +198,16 @@ def _list_display(f: Failure) -> Diagnostic | None:
 
 
 def _method_call(f: Failure) -> Diagnostic | None:
-    if f.token.type != "LPAR" or not f.after("NAME", "RPAR", "RSQB", "NUMBER"):
+    if f.token.type != "LPAR" or f.previous is None or not f.after("NAME", "RPAR", "RSQB", "NUMBER"):
         return None
     if f.index > 1 and f.tokens[f.index - 2].type == "DOT":
-        return f.error("TP100", "there are no modules or methods", _method_help(f), at=f.previous)
+        return f.error("TP100", "there are no modules or methods", _method_help(f, f.previous), at=f.previous)
     return f.error("TP100", "only a name can be called", "write `f(x)`, or `*` for a product")
 
 
-def _method_help(f: Failure) -> str:
+def _method_help(f: Failure, name: Token) -> str:
     """What to write instead of `torch.tanh(h)`, `h.std()`, `nn.ReLU()(h)`, `optimizer.step()`."""
-    name, owner = f.previous, f.tokens[f.index - 3] if f.index > 2 else None
+    owner = f.tokens[f.index - 3] if f.index > 2 else None
     if name == "step" and owner in ("opt", "optim", "optimizer", "optimiser", "scheduler", "solver"):
         return UPDATE
     of_value = f.next is not None and f.next.type == "RPAR" and owner is not None and owner.type == "NAME"

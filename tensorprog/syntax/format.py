@@ -20,6 +20,7 @@ from lark import Token
 from tensorprog.diagnostics import Source
 from tensorprog.syntax.grammar import tokenize
 from tensorprog.syntax.parser import parse
+from tensorprog.syntax.tokens import token_span
 
 INDENT = "    "
 MAX_BLANK_ROWS = 2
@@ -68,7 +69,8 @@ def _rows(tokens: list[Token]) -> list[_Row]:
     for token in tokens:
         if token.type == "NEWLINE":
             continue
-        row = rows.setdefault(token.line, _Row(token.line, [], None))
+        line = token_span(token).line
+        row = rows.setdefault(line, _Row(line, [], None))
         if token.type == "COMMENT":
             row.comment = token
         else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lark import Token
 
-from tensorprog.diagnostics import Diagnostic, Note, Reporter, Source, Span
+from tensorprog.diagnostics import Diagnostic, Note, Source, Span
 from tensorprog.syntax.tokens import CLOSERS, SIGNS, inserted, token_span
 
 ONLY_AT_START = frozenset("WIDTH SIZE PARAM INPUT MATRIX VECTOR DEF RETURN OUTPUT PASS ELIF".split())
@@ -26,16 +26,17 @@ class Line:
         return self.tokens[0]
 
 
-def logical_lines(tokens: Iterable[Token], source: Source, reporter: Reporter) -> Iterator[Line]:
+def logical_lines(tokens: Iterable[Token], source: Source, report: Callable[[Diagnostic], None]) -> Iterator[Line]:
     rows = _rows(tokens)
     texts = source.text.split("\n")
-    indents = [texts[row[0].line - 1][:row[0].column - 1].replace("\ufeff", "") for row in rows]
+    begins = [token_span(row[0]) for row in rows]
+    indents = [texts[place.line - 1][:place.column - 1].replace("\ufeff", "") for place in begins]
     start = 0
     while start < len(rows):
         end, problem = _line_end(rows, indents, start)
         body = [token for row in rows[start:end] for token in row]
         if problem:
-            reporter.add(problem)
+            report(problem)
         yield Line([*body, inserted("NEWLINE", "\n", body[-1])], indents[start], problem is not None)
         start = end
 
@@ -45,7 +46,7 @@ def _rows(tokens: Iterable[Token]) -> list[list[Token]]:
     rows: dict[int, list[Token]] = {}
     for token in tokens:
         if token.type not in ("NEWLINE", "COMMENT"):
-            rows.setdefault(token.line, []).append(token)
+            rows.setdefault(token_span(token).line, []).append(token)
     return list(rows.values())
 
 
@@ -98,7 +99,7 @@ def _unclosed(opener: Token) -> Diagnostic:
 def _guess_end(rows: list[list[Token]], indents: list[str], start: int, opener: Token) -> int:
     """Where a line with an unclosed bracket probably ends: at the next row that is not indented under it."""
     for end in range(start + 1, len(rows)):
-        if rows[end][0].line > opener.line and len(indents[end]) <= len(indents[start]):
+        if token_span(rows[end][0]).line > token_span(opener).line and len(indents[end]) <= len(indents[start]):
             return end
     return len(rows)
 
@@ -121,5 +122,5 @@ def is_consistent(indent: str, other: str) -> bool:
 
 
 def indent_span(line: Line) -> Span:
-    row, column = line.first.line, line.first.column
-    return Span(row, 1, row, column) if column > 1 else token_span(line.first)
+    first = token_span(line.first)
+    return Span(first.line, 1, first.line, first.column) if first.column > 1 else first

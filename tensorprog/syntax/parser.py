@@ -38,7 +38,7 @@ MAX_BLOCKS = 50
 def parse(source: Source) -> tree.Module:
     """The syntax tree of a program; raises `ProgramError` with its syntax errors."""
     reporter = _Reporter(source)
-    lines = list(logical_lines(tokenize(source), source, reporter))
+    lines = list(logical_lines(tokenize(source), source, reporter.add))
     module = _LineParser(reporter).run(lines)
     reporter.raise_errors()
     return module

@@ -113,7 +113,8 @@ def _name_problem(token: Token) -> Diagnostic | None:
     if bad is None and name.isidentifier():
         return None
     at = bad or 0
-    span = Span(token.line, token.column + at, token.line, token.column + at + 1)
+    place = token_span(token)
+    span = Span(place.line, place.column + at, place.line, place.column + at + 1)
     power = unicodedata.normalize("NFKC", token[at])
     help = f"write `**{power}` for a power" if power.isdecimal() else "write names with letters, digits and `_`"
     return Diagnostic("TP103", f"{_shown(token[at])} cannot be part of a name", span, help=help)

@@ -21,12 +21,16 @@ FLOAT = re.compile(rf"(?:{DIGITS}\.(?:{DIGITS})?|\.{DIGITS})(?:[eE][+-]?{DIGITS}
 
 
 def token_span(token: Token) -> Span:
+    """Where a token is; those of this lexer all have a place."""
+    assert token.line is not None and token.column is not None and token.end_line is not None \
+        and token.end_column is not None, f"{token!r} has no place"
     return Span(token.line, token.column, token.end_line, token.end_column)
 
 
 def end_of(token: Token) -> Span:
     """The empty span just after a token, where something is missing."""
-    return Span(token.end_line, token.end_column, token.end_line, token.end_column)
+    span = token_span(token)
+    return Span(span.end_line, span.end_column, span.end_line, span.end_column)
 
 
 def inserted(kind: str, text: str, place: Token) -> Token:

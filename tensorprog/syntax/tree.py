@@ -2,8 +2,8 @@
 
     Module   = Statement*
     Statement = WidthDecl | SizeDecl | ParamDecl | InputDecl | MatrixDecl | VectorDecl
-              | Assign | For | If | FuncDef | Return | Output | Pass
-    Expr     = Number | Name | Index | Slice | Call | Transpose | Unary | Binary | Compare | BoolOp | Not
+              | Assign | ForStmt | IfStmt | FuncDef | Return | OutputStmt | Pass
+    Expr     = NumberExpr | Name | IndexExpr | Slice | CallExpr | TransposeExpr | Unary | Binary | Compare | BoolOp | Not
               | IfExp | Comprehension | TupleExpr
 
 Nodes are immutable. `span` is keyword-only and takes no part in comparison, so `parse(unparse(tree)) == tree`.
@@ -17,7 +17,7 @@ from tensorprog.diagnostics import Span
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class TreeNode:
     span: Span | None = field(default=None, compare=False, kw_only=True, repr=False)
 
 
@@ -25,19 +25,19 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Number(Node):
+class NumberExpr(TreeNode):
     """A literal. `value` is an int for `12`, a float for `0.5`, `1e-3`, `2.`."""
 
     value: int | float
 
 
 @dataclass(frozen=True, slots=True)
-class Name(Node):
+class Name(TreeNode):
     id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Index(Node):
+class IndexExpr(TreeNode):
     """`base[items]`; an item is an expression or a `Slice`."""
 
     base: Expr
@@ -45,7 +45,7 @@ class Index(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Slice(Node):
+class Slice(TreeNode):
     """`start:stop` inside an index, either part may be missing. Steps are not part of the language."""
 
     start: Expr | None
@@ -53,7 +53,7 @@ class Slice(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Node):
+class CallExpr(TreeNode):
     """`func(args)`, `tanh''(h)` (primes = 2), `ntk(f, g; U, W)` (the part after `;` is `wrt`).
 
     `primes_span` and the like are not kept: the span covers the whole call and `func_span` the name with its primes.
@@ -67,14 +67,14 @@ class Call(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Transpose(Node):
+class TransposeExpr(TreeNode):
     """`base.T`"""
 
     base: Expr
 
 
 @dataclass(frozen=True, slots=True)
-class Unary(Node):
+class Unary(TreeNode):
     """`-x` or `+x`"""
 
     op: str
@@ -82,7 +82,7 @@ class Unary(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Binary(Node):
+class Binary(TreeNode):
     """`left op right`, op one of `+ - * / // % ** @`."""
 
     op: str
@@ -91,7 +91,7 @@ class Binary(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Compare(Node):
+class Compare(TreeNode):
     """`a < b <= c`: operands a, b, c and ops `<`, `<=`. Ops: `== != < <= > >=`."""
 
     operands: tuple[Expr, ...]
@@ -99,7 +99,7 @@ class Compare(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class BoolOp(Node):
+class BoolOp(TreeNode):
     """`a and b and c` (op 'and') or `a or b` (op 'or')."""
 
     op: str
@@ -107,12 +107,12 @@ class BoolOp(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Not(Node):
+class Not(TreeNode):
     operand: Expr
 
 
 @dataclass(frozen=True, slots=True)
-class IfExp(Node):
+class IfExp(TreeNode):
     """`then if condition else orelse`"""
 
     condition: Expr
@@ -121,7 +121,7 @@ class IfExp(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Clause(Node):
+class Clause(TreeNode):
     """`for var in range(args) if c1 if c2` inside a comprehension."""
 
     var: str
@@ -131,7 +131,7 @@ class Clause(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Comprehension(Node):
+class Comprehension(TreeNode):
     """`sum(element for a in range(P) if a != b)`; func is the name before the parenthesis."""
 
     func: str
@@ -140,13 +140,13 @@ class Comprehension(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class TupleExpr(Node):
+class TupleExpr(TreeNode):
     """`a, b` where a tuple may stand: `return a, b`, `a, b = f(x)`."""
 
     items: tuple[Expr, ...]
 
 
-Expr = (Number | Name | Index | Call | Transpose | Unary | Binary | Compare | BoolOp | Not | IfExp | Comprehension
+Expr = (NumberExpr | Name | IndexExpr | CallExpr | TransposeExpr | Unary | Binary | Compare | BoolOp | Not | IfExp | Comprehension
         | TupleExpr)
 
 
@@ -154,7 +154,7 @@ Expr = (Number | Name | Index | Call | Transpose | Unary | Binary | Compare | Bo
 
 
 @dataclass(frozen=True, slots=True)
-class Declared(Node):
+class Declared(TreeNode):
     """A declared name; `family` holds the extents of `vector w[L]` (empty for a single object)."""
 
     name: str
@@ -162,7 +162,7 @@ class Declared(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class WidthDecl(Node):
+class WidthDecl(TreeNode):
     """`width n` or `width m = 2*n`"""
 
     name: Declared
@@ -170,7 +170,7 @@ class WidthDecl(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class SizeDecl(Node):
+class SizeDecl(TreeNode):
     """`size P, d` or `size K = 10` (a default belongs to a single name)"""
 
     names: tuple[Declared, ...]
@@ -178,7 +178,7 @@ class SizeDecl(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class ParamDecl(Node):
+class ParamDecl(TreeNode):
     """`param eta = 0.1`, `param T : int = 20`, `param eta`; kind is 'real' or 'int'"""
 
     name: Declared
@@ -187,7 +187,7 @@ class ParamDecl(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class InputDecl(Node):
+class InputDecl(TreeNode):
     """`input X : [P, d]` with an optional `int` or `real` after the shape"""
 
     name: Declared
@@ -196,7 +196,7 @@ class InputDecl(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Law(Node):
+class LawExpr(TreeNode):
     """`normal(0, 1/n)`, `rademacher()`, ..."""
 
     name: str
@@ -204,29 +204,29 @@ class Law(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class MatrixDecl(Node):
+class MatrixDecl(TreeNode):
     """`matrix W[L] : [n, n] ~ normal(0, 2/n)`; law is None for `= 0`"""
 
     name: Declared
     shape: tuple[Expr, ...]
-    law: Law | None
+    law: LawExpr | None
 
 
 @dataclass(frozen=True, slots=True)
-class VectorDecl(Node):
+class VectorDecl(TreeNode):
     """`vector v : [n] ~ normal(0, 1)`; law is None for `= 0`"""
 
     name: Declared
     shape: tuple[Expr, ...]
-    law: Law | None
+    law: LawExpr | None
 
 
 # --- statements ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Assign(Node):
-    """`target op value`, op one of `= += -= *= /=`; target is a Name, an Index or (with `=`) a TupleExpr of them"""
+class Assign(TreeNode):
+    """`target op value`, op one of `= += -= *= /=`; target is a Name, an IndexExpr or (with `=`) a TupleExpr of them"""
 
     target: Expr
     op: str
@@ -234,7 +234,7 @@ class Assign(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class For(Node):
+class ForStmt(TreeNode):
     """`for var in range(args): body`"""
 
     var: str
@@ -244,7 +244,7 @@ class For(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class If(Node):
+class IfStmt(TreeNode):
     """`if c: ... elif d: ... else: ...`: branches (c, body), (d, body) and the body of else (empty if missing)"""
 
     branches: tuple[tuple[Expr, tuple[Statement, ...]], ...]
@@ -252,7 +252,7 @@ class If(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class FuncDef(Node):
+class FuncDef(TreeNode):
     """`def f(a, b): body` or the one-line `def f(u) = expression` (then `expression` is set and body is empty)"""
 
     name: Declared
@@ -262,26 +262,27 @@ class FuncDef(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Return(Node):
+class Return(TreeNode):
     value: Expr
 
 
 @dataclass(frozen=True, slots=True)
-class Output(Node):
+class OutputStmt(TreeNode):
     """`output f, loss` and `output moment(x*y) as c01`: items (expression, alias or None)"""
 
     items: tuple[tuple[Expr, Declared | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Pass(Node):
+class Pass(TreeNode):
     """`pass`"""
 
 
-Statement = (WidthDecl | SizeDecl | ParamDecl | InputDecl | MatrixDecl | VectorDecl | Assign | For | If | FuncDef
-             | Return | Output | Pass)
+Declaration = WidthDecl | SizeDecl | ParamDecl | InputDecl | MatrixDecl | VectorDecl
+Statement = (WidthDecl | SizeDecl | ParamDecl | InputDecl | MatrixDecl | VectorDecl | Assign | ForStmt | IfStmt | FuncDef
+             | Return | OutputStmt | Pass)
 
 
 @dataclass(frozen=True, slots=True)
-class Module(Node):
+class Module(TreeNode):
     statements: tuple[Statement, ...]

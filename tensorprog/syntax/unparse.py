@@ -34,10 +34,10 @@ def _block(statements: Iterable[tree.Statement], indent: str) -> Iterator[str]:
 
 def _statement(statement: tree.Statement, indent: str) -> Iterator[str]:
     match statement:
-        case tree.For(var, arguments, body):
+        case tree.ForStmt(var, arguments, body):
             yield f"{indent}for {var} in range({_list(arguments)}):"
             yield from _block(body, indent + INDENT)
-        case tree.If(branches, orelse):
+        case tree.IfStmt(branches, orelse):
             for word, (condition, body) in zip(_branch_words(), branches):
                 yield f"{indent}{word} {expression(condition)}:"
                 yield from _block(body, indent + INDENT)
@@ -78,11 +78,11 @@ def _line(statement: tree.Statement) -> str:
             return f"def {name.name}({_names(params)}) = {expression(body)}"
         case tree.Return(value):
             return f"return {_value(value)}"
-        case tree.Output(items):
+        case tree.OutputStmt(items):
             return "output " + ", ".join(_output_item(value, alias) for value, alias in items)
         case tree.Pass():
             return "pass"
-        case tree.For() | tree.If():
+        case tree.ForStmt() | tree.IfStmt():
             raise AssertionError("a block is no line")
     assert_never(statement)
 
@@ -99,7 +99,7 @@ def _names(names: Iterable[tree.Declared]) -> str:
     return ", ".join(name.name for name in names)
 
 
-def _law(law: tree.Law | None) -> str:
+def _law(law: tree.LawExpr | None) -> str:
     return "= 0" if law is None else f"~ {law.name}({_list(law.args)})"
 
 
@@ -123,18 +123,18 @@ def expression(node: tree.Expr, place: int = CONDITIONAL) -> str:
 
 def _text_and_level(node: tree.Expr) -> tuple[str, int]:
     match node:
-        case tree.Number(value):
+        case tree.NumberExpr(value):
             return repr(value), PRIMARY
         case tree.Name(name):
             return name, PRIMARY
-        case tree.Index(base, items):
+        case tree.IndexExpr(base, items):
             return f"{expression(base, PRIMARY)}[{', '.join(map(_index_item, items))}]", PRIMARY
-        case tree.Call(func, primes, args, wrt):
+        case tree.CallExpr(func, primes, args, wrt):
             after = f"; {_list(wrt)}" if wrt else ""
             return f"{func}{primes * chr(39)}({_list(args)}{after})", PRIMARY
         case tree.Comprehension(func, element, clauses):
             return f"{func}({expression(element)}{''.join(map(_clause, clauses))})", PRIMARY
-        case tree.Transpose(base):
+        case tree.TransposeExpr(base):
             return f"{expression(base, PRIMARY)}.T", PRIMARY
         case tree.Unary(op, operand):
             return op + expression(operand, FACTOR), FACTOR

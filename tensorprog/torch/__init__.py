@@ -9,6 +9,16 @@ Needs torch (`pip install tensorprog[torch]`); the names below are loaded when t
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tensorprog.torch.command import coordcheck_command as coordcheck_command
+    from tensorprog.torch.command import mup_command as mup_command
+    from tensorprog.torch.coordinates import coordcheck as coordcheck
+    from tensorprog.torch.network import ProgramModule as ProgramModule
+    from tensorprog.torch.parametrize import MuTable as MuTable
+    from tensorprog.torch.tracing import Traced as Traced
+    from tensorprog.torch.tracing import trace as trace
 
 _HOMES = {
     "trace": "tensorprog.torch.tracing",
@@ -26,6 +36,7 @@ __all__ = [*_HOMES]
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Torch first: without it, a name of ours would fail deep inside with an error about another module.
     try:
         import_module("torch")
     except ModuleNotFoundError:

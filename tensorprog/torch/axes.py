@@ -37,6 +37,7 @@ class AxisError(Exception):
 
 def fresh(sizes: Sizes) -> Axis:
     """A new axis; one of size 1 has no factors."""
+    # So that broadcasting along an axis of size 1 has nothing to unify.
     return () if sizes == (1, 1) else (AxisFactor(sizes),)
 
 
@@ -60,6 +61,7 @@ def unify(left: Sequence[AxisFactor], right: Sequence[AxisFactor]) -> None:
         AxisError: if no splitting makes them equal.
     """
     a, b = list(leaves(left)), list(leaves(right))
+    # With equal products both lists come to their ends at once.
     if sizes_of(a) != sizes_of(b):
         raise AxisError(f"an axis of size {describe(a)} meets one of size {describe(b)}")
     while a and b:
@@ -73,12 +75,14 @@ def _unify_first(a: list[AxisFactor], b: list[AxisFactor]) -> None:
     if x.sizes == y.sizes:
         x.bound = (y,)
     elif (rest := quotient(x.sizes, y.sizes)) is not None:
+        # What is left of the longer factor meets the next one of the other axis.
         x.bound = (y, *fresh(rest))
         a[:0] = x.bound[1:]
     elif (rest := quotient(y.sizes, x.sizes)) is not None:
         y.bound = (x, *fresh(rest))
         b[:0] = y.bound[1:]
     else:
+        # As [2, 3] and [3, 2]: neither of the first factors is a multiple of the other.
         raise AxisError(f"the factors of an axis, {describe((x, *a))} and {describe((y, *b))}, cut across one another")
 
 
@@ -95,6 +99,7 @@ def split_blocks(axis: Sequence[AxisFactor], sections: Sequence[Sizes]) -> tuple
 
     A stacked projection of sizes (n, n, n) becomes [3, n], grouped queries of (n, n/4, n/4) become [6, n/4].
     """
+    # A common divisor at both widths at once, as parts must be the same number of blocks at each.
     block = math.gcd(*(s[0] for s in sections)), math.gcd(*(s[1] for s in sections))
     counts = [quotient(section, block) for section in sections]
     if any(count[0] != count[1] for count in counts):

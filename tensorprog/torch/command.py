@@ -96,6 +96,7 @@ def _loaded(path: Path) -> ModuleType:
         raise module_error("TP806", f"there is no file {path}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
+    # Registered before it runs: dataclasses and pickles of the file look their module up by name.
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)

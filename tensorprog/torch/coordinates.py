@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[object, torch.Tensor]
+# Changes that are exactly zero, as of a parameter without influence, have no logarithm.
 TINY = 1e-30
 #: The smallest power that mistakes of a parametrization usually have.
+# Powers of n come in steps of 1/2.
 SMALLEST_MISTAKE = 0.5
 #: So many times as many networks as asked for are taken, where something is not resolved.
 MORE = 4
@@ -195,7 +197,9 @@ def _predicted(table: MuTable, constant: set[str]) -> Iterator[tuple[tuple[str, 
     """The powers that are not 0, by kind and name."""
     for name, exponents in table.exponents().items():
         if "lr" in constant:
+            # What a constant rate lacks is its power of the width.
             yield ("update", name), -float(exponents.lr)
+        # Decay moves weights by lr * decay of themselves.
         rate = exponents.lr * ("lr" not in constant) + exponents.weight_decay * ("weight_decay" not in constant)
         yield ("decay", name), float(rate)
     for v in table.traced.graph.of("softmax") if "multiplier" in constant else ():
@@ -217,10 +221,12 @@ def _behind(softmax: TracedValue) -> Iterator[TracedValue]:
 def _slope(key: tuple[str, str], sizes: list[list[float]], widths: Sequence[int], predicted: float) -> CoordinateSlope:
     """The mean over seeds of every seed's slope; the error is that of the mean, and that of the straight line. One seed at two
     widths tells none."""
+    # A mean of logarithms, so that one network with large updates does not decide.
     logs = np.log(np.maximum(np.array(sizes), TINY))
     x = np.log(np.array(widths, dtype=float))
     x -= x.mean()
     each = logs @ x / (x @ x)
+    # Corrections at finite widths bend the line, chance scatters the seeds: the larger of both is the error.
     residuals = logs.mean(axis=0) - logs.mean() - each.mean() * x
     line = math.sqrt(residuals @ residuals / max(len(x) - 2, 1) / (x @ x))
     scatter = each.std(ddof=1) / math.sqrt(len(each)) if len(each) > 1 else 0.0 if len(x) > 2 else math.nan
@@ -249,6 +255,7 @@ def _measure(
         table.apply(model)
     lr, settings = rates
     chosen = list(optimizers(table, model, lr, settings, _left_constant(constant, lr, settings)))
+    # Of the groups as the optimizers have them, after the table and what is left constant.
     decays = {id(p): g["lr"] * g["weight_decay"] for o in chosen for g in o.param_groups for p in g["params"]}
     watched = _Watched(table, model)
     inputs = batch[0] if isinstance(batch[0], tuple) else (batch[0],)
@@ -269,12 +276,15 @@ def _measure(
                 found.setdefault(("logits", name), []).append(_rms(now - then))
             for name, size in watched.contributions(old):
                 found.setdefault(("update", name), []).append(size)
+            # A step of decay by itself: w (1 - lr*decay) beside w.
             decayed = {name: p.detach() * (1 - decays[id(p)]) for name, p in watched.params.items() if decays[id(p)]}
             for name, size in watched.contributions(decayed):
                 found.setdefault(("decay", name), []).append(size)
+    # Once more, for activations after the last step.
     with torch.no_grad():
         model(*inputs)
     sizes = {("activation", path): _rms(value) for path, value in watched.outputs.items()}
+    # A geometric mean over the steps, since slopes are of logarithms.
     return sizes | {key: math.exp(np.mean(np.log(np.maximum(values, TINY)))) for key, values in found.items()}
 
 
@@ -307,6 +317,7 @@ class _Watched:
         self._owned: dict[str, list[str]] = {}
         for path, module in model.named_modules():
             owned = [names[id(p)] for key, p in module.named_parameters() if id(p) in names and _is_own(module, key)]
+            # Containers without parameters of their own only hand on what is in them.
             if owned or not list(module.children()):
                 self._owned[path] = owned
                 module.register_forward_hook(self._hook(path), with_kwargs=True)
@@ -325,11 +336,13 @@ class _Watched:
         over the modules that use it."""
         found: dict[str, float] = {}
         self._paused = True
+        # Modules run by themselves here, outside of the forward pass that has their multipliers.
         with torch.no_grad(), products_scaled(self.model):
             for path, (args, kwargs) in self._inputs.items():
                 module = self.model.get_submodule(path)
                 new = _first_tensor(module(*args, **kwargs)) if self._owned[path] else None
                 for name in self._owned[path]:
+                    # Parameters without decay have no decayed value.
                     if name not in old:
                         continue
                     with _set_to(self.params[name], old[name]):

@@ -37,6 +37,7 @@ def program_of(traced: Traced, kind: str = "kernels", **options: object) -> Comp
 
 def kernels_of(traced: Traced, ntk_power: int | None = None, **options: object) -> tuple[CompiledProgram, int]:
     """The program of kernels, and the power of n that its tangent kernel is divided by."""
+    # Tangent kernels are of order one in the NTK parametrization, and grow as n in the standard one.
     for power in (0, 1, 2) if ntk_power is None else (ntk_power,):
         try:
             return _compiled(traced, program_text(traced, "kernels", ntk_power=power, **options)), power
@@ -56,6 +57,7 @@ def _compiled(traced: Traced, text: str) -> CompiledProgram:
 
     try:
         program = tensorprog.compile(text)
+        # Asked for, so that its mistakes come out here, where lines of the module are known.
         program.compiled
     except ProgramError as error:
         raise _at_module(traced, error) from error
@@ -78,6 +80,7 @@ def _at_module(traced: Traced, error: ProgramError) -> ProgramError:
         return module_error(
             first.code, said, origin.place, "scale logits by 1/d, not by d^(-1/2), or let the number of heads grow"
         )
+    # What vanishes often does so because an initializer is too small, which lint knows by name.
     small = [line for line in traced.parametrize().lint(constant=()) if "vanishes" in line]
     joined = re.match(r"`choice\w*` holds values of order (\S+) elsewhere, and of order (\S+) here", first.message)
     if joined:
@@ -155,6 +158,7 @@ def _kernels(
     statements = Statements(Reader(traced, names, rows=("a",)), indent=1)
     body = statements.lines(("f[a]", output, where))
     traced.origins = statements.origins
+    # All parameters: the tangent kernel is that of training all of them.
     wanted = ", ".join(names.declared(name) for name in traced.graph.params)
     divided = {0: "", 1: "1/n * "}.get(ntk_power, f"1/n**{ntk_power} * ")
     return "\n".join(

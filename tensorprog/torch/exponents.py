@@ -98,6 +98,7 @@ class Counting:
     _states: dict[TracedValue, ValuePowers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Forward settles powers by first uses, so the order is that of computation.
         for value in self.graph.values:
             self._states[value] = self._forward(value)
         self._settle(self.graph.output)
@@ -132,6 +133,7 @@ class Counting:
             case "param":
                 return ValuePowers((ParameterTerm(v.name, ZERO, ZERO, v),), of_params=True)
             case "number":
+                # d**-0.5 is another number at each of the two widths, which tell its power.
                 return ValuePowers(known=exponent_between(*map(abs, v.pair), self.traced_widths) or ZERO)
             case "buffer":
                 return ValuePowers(known=self._buffer_power(v))
@@ -141,6 +143,7 @@ class Counting:
                 return self._contract(v)
             case "gather":
                 return self._renamed(self._states[v.args[0]], v, of_params=False)
+            # Of terms that may be in step, n for each width.
             case "reduce" if v.fn == "sum" and (count := _reduced(v)):
                 if self._states[v.args[0]].known is None:
                     self._settle(v.args[0])
@@ -197,6 +200,7 @@ class Counting:
         """A sum of terms whose parameters are all free stays free, so that a number behind it still counts."""
         states = [self._states[a] for a in v.args]
         of_params = all(s.of_params for s in states)
+        # With one shift only: behind different numbers, terms of a sum cannot be made of order one together.
         if all(s.terms and not self._pinned(s) for s in states) and len({s.shift for s in states}) == 1:
             terms = tuple(
                 ParameterTerm(t.param, t.start, t.update, v if t.use.op == "param" else t.use) for s in states for t in s.terms
@@ -216,6 +220,7 @@ class Counting:
         sx, sw = self._states[x], self._states[w]
         if sx.of_params and not sw.of_params:
             x, w, sx, sw = w, x, sw, sx
+        # A product of activations, as q.k: training correlates them, and the terms of the sum are in step.
         if not sw.of_params:
             return ValuePowers(known=self._activation(x, v) + self._activation(w, v) + _summed(v))
         if not sw.terms and _summed(v):
@@ -229,7 +234,10 @@ class Counting:
             self._settle(x, v)
         px = self.power(x)
         summed = _summed(v)
+        # With a width of the weight's own the result has many entries, each a sum of independent terms; without, it is
+        # a readout, with which features align.
         start = px + (HALF * summed if _own(v, w, x) else summed)
+        # An update holds x itself, so that its sum with x is n terms in step.
         return ValuePowers(tuple(t.shifted(start, px + summed, v) for t in sw.terms), None, ZERO)
 
     def _activation(self, x: TracedValue, v: TracedValue) -> Fraction:
@@ -249,6 +257,7 @@ class Counting:
         if _is_number(x):
             return
         for term in state.terms:
+            # The first use decides; what a later one lacks is a multiplier.
             self.powers.setdefault(term.param, keep - term.start)
         multiplier = keep - self.power(x)
         if multiplier:
@@ -264,6 +273,7 @@ class Counting:
 
     def _backward(self) -> None:
         """Cotangents, from the output back; once more around loops until nothing grows."""
+        # A loss of order one that reads n outputs averages over them: each has a share of 1/n.
         sent: dict[TracedValue, Fraction] = {self.graph.output: Fraction(-self.graph.output.width_count)}
         before = None
         while before != sent:
@@ -293,17 +303,21 @@ class Counting:
                 a, b = v.args
                 found = [
                     (a, _broadcast(v, a) - self.power(b)),
+                    # d(a/b) = da/b - a db/b**2.
                     (b, _broadcast(v, b) + self.power(a) - 2 * self.power(b)),
                 ]
             case "map":
                 degrees = _degrees(v) or [Fraction(1)] * len(v.args)
                 found = [
+                    # The derivative of a homogeneous function has the degree less one.
                     (a, _broadcast(v, a) + (degree - 1) * self.power(a))
                     for a, degree in zip(v.args, degrees, strict=True)
                 ]
             case "reduce":
+                # A mean gives every entry 1/n of its cotangent, a sum all of it.
                 found = [(v.args[0], Fraction(-_reduced(v) if v.fn == "mean" else 0))]
             case "expand":
+                # An entry that is repeated gets the sum of its copies' cotangents.
                 found = [(v.args[0], Fraction(v.width_count - v.args[0].width_count))]
             case "gather":
                 found = [(v.args[0], ZERO)]
@@ -316,6 +330,8 @@ class Counting:
     def _through(self, v: TracedValue, x: TracedValue, w: TracedValue) -> Fraction:
         """The cotangent of one factor is a sum over the axes of the result that it lacks."""
         own = _own(v, w, x)
+        # Over the axes of a random weight n independent terms add up to n**(1/2); other factors may be in step with the
+        # cotangent.
         random = self._states[w].of_params and _summed(v)
         return self.power(w) + (HALF * own if random else own)
 

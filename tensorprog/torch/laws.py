@@ -87,8 +87,10 @@ class LawWatch(TorchDispatchMode):
     def _after(self, name: str, args: tuple, kwargs: dict) -> EntriesLaw | None:
         """The law of what an operation in place has written."""
         target = args[0]
+        # After a part of it is written to, a storage has no single law.
         if target.numel() * target.element_size() != target.untyped_storage().nbytes():
             return None
+        # Means or deviations in a tensor are other ones for every entry.
         if name in _FILLS and not any(isinstance(a, torch.Tensor) and a.dim() for a in args[1:]):
             return _FILLS[name](*args[1:], **{k: v for k, v in kwargs.items() if k not in ("generator",)})
         if name == "copy_" and args[1].shape == target.shape:
@@ -116,6 +118,7 @@ class LawWatch(TorchDispatchMode):
 
     def _record(self, tensor: torch.Tensor, law: EntriesLaw | None) -> None:
         key = _storage(tensor)
+        # A storage is known by its address, which another one would get if it were freed.
         self._kept.append(tensor.detach())
         if law is None:
             self._laws.pop(key, None)
@@ -144,5 +147,6 @@ def exponent_between(first: float, second: float, widths: tuple[int, int], grain
     power = math.log(second / first) / math.log(widths[1] / widths[0])
     if grain is not None:
         return Fraction(round(power * grain), grain)
+    # Powers as people write them; what is none of these to six digits is no power.
     found = Fraction(power).limit_denominator(12)
     return found if abs(float(found) - power) < 1e-6 else None

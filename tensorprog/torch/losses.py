@@ -41,8 +41,10 @@ LOSSES: dict[str, Loss] = {
     "huber": Loss(
         "huber({f} - {y})",
         F.huber_loss,
+        # With u cut to c in [-1, 1]: c (u - c/2) is u**2/2 inside and abs(u) - 1/2 outside.
         definition="def huber(u) = max(min(u, 1), -1) * (u - max(min(u, 1), -1) / 2)",
     ),
+    # -y log s(f) - (1 - y) log(1 - s(f)) with the logistic function s.
     "bce_with_logits": Loss("softplus({f}) - {y} * {f}", F.binary_cross_entropy_with_logits),
     "cross_entropy": Loss("cross_entropy({f}, {y})", _flat(F.cross_entropy), classes=True),
     "nll": Loss("-{chosen}", _flat(F.nll_loss), classes=True),

@@ -123,6 +123,7 @@ class Lowering:
 
     def emit(self, op: str, args: Sequence[TracedValue], axes: Sequence[Axis], suffix: str = "", **attrs: object) -> TracedValue:
         """Add a value."""
+        # A parameter is declared in `__init__`; the line that says something is that of its first use.
         for arg in args:
             if arg.op == "param" and arg.place is None:
                 arg.place = self.place
@@ -173,6 +174,7 @@ class Lowering:
                 outputs = [
                     a for a in _flat(self._converted(first.args[0], node.second.args[0])) if isinstance(a, TracedValue)
                 ]
+                # Of several outputs the first is the network's: others are caches and attention weights.
                 self.graph.output = outputs[0]
             case "get_attr":
                 pair = tuple(
@@ -187,6 +189,7 @@ class Lowering:
         signature = one.graph_signature
         axes = self.out_axes() if isinstance(_first(first.meta["val"]), torch.Tensor) else ()
         if first.name in signature.inputs_to_parameters:
+            # A parameter that nothing uses has no powers of n to be found.
             if not first.users:
                 return None
             value = TracedValue("param", (), axes, {}, signature.inputs_to_parameters[first.name])
@@ -214,6 +217,7 @@ class Lowering:
                 self._tensors[first.name] = self._tensors[f"{source.name}_{part}"]
             return made[part] if isinstance(made, tuple) else made
         name = _name_of(first.target)
+        # Checks of torch.export's own, which compute nothing.
         if name in ("_assert_tensor_metadata", "_guards_fn", "sym_constrain_range_for_size"):
             return None
         if first.all_input_nodes and all(n.name in self._tensors for n in first.all_input_nodes) or _is_factory(first):
@@ -260,6 +264,7 @@ class Lowering:
         kept, self._constant = self._constant, True
         try:
             found = self._by_rule(node)
+        # A rule may be for activations alone, or refuse: then the table stays one of numbers.
         except (ProgramError, AxisError, TypeError):
             return None
         finally:
@@ -288,6 +293,7 @@ class Lowering:
     def _replayed(self, ends: list[Node], pair: Tensors) -> TracedValue | None:
         """The value of two nodes of the recordings, and all before them, in this graph."""
         orders = [_behind(end) for end in ends]
+        # The recordings of two widths may take other branches.
         if [n.target for n in orders[0]] != [n.target for n in orders[1]]:
             return None
         for first, second in zip(*orders, strict=True):
@@ -296,6 +302,7 @@ class Lowering:
                 return None
             self._lower(self._node)
         end = ends[0].name
+        # A recording whose numbers are not the buffer's has missed something: a seed, a file, a global.
         same = end in self._tensors and all(map(torch.equal, self._tensors[end], pair))
         return self._made[end] if same and self._made[end].op != "buffer" else None
 
@@ -306,6 +313,7 @@ class Lowering:
             case list() | tuple():
                 return [self._converted(x, y) for x, y in zip(a, b, strict=True)]
             case dict():
+                # Where numbers are kept does not matter to a program.
                 return {k: self._converted(a[k], b[k]) for k in a if k not in ("device", "pin_memory", "layout")}
         return a if a == b else Both(a, b)
 
@@ -315,6 +323,7 @@ def broadcast(values: Sequence[TracedValue]) -> tuple[Axis, ...]:
     rank = max((len(v.axes) for v in values), default=0)
     axes: list[Axis] = []
     for position in range(-rank, 0):
+        # An axis of size 1 has no factors, and is repeated.
         present = [v.axes[position] for v in values if len(v.axes) >= -position and v.axes[position]]
         for other in present[1:]:
             unify(present[0], other)

@@ -34,6 +34,7 @@ def insert(table: MuTable, model: nn.Module) -> nn.Module:
     for site in table.sites:
         factor = ratio ** float(site.exponent)
         if _is_product(site):
+            # By identity: the same weight under two names is one parameter with one factor.
             shared[id(model.get_parameter(site.params[0]))] = factor
         elif _is_logits(table, site):
             _wrap(model.get_submodule(site.value.module), _LogitsMode(factor))
@@ -63,6 +64,7 @@ def _is_product(site: MultiplierSite) -> bool:
 def _is_logits(table: MuTable, site: MultiplierSite) -> bool:
     """Whether nothing but masks lies between the value and a softmax."""
     value = site.value
+    # Scales, masks and views may lie between, a few of them.
     for _ in range(4):
         user = next(
             (u for u in table.traced.graph.values if value in u.args and u.op in ("softmax", "map", "view")), None
@@ -95,11 +97,13 @@ class _ProductMode(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if resolve_name(func) in PRODUCTS and len(args) >= 2 and (factor := self._factor(args[1])) is not None:
+            # The input is scaled and not the weight: optimizers and decay see the weight as it is.
             args = (args[0] * factor, *args[1:])
         return func(*args, **kwargs)
 
     def _factor(self, weight: object) -> float | None:
         for key, parameter in self._params.items():
+            # `W.T` is a view whose `_base` is the parameter.
             if weight is parameter or getattr(weight, "_base", None) is parameter:
                 return self._factors[key]
         return None

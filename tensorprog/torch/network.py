@@ -77,8 +77,10 @@ class ProgramModule(nn.Module):
         arrays = {name: x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x for name, x in inputs.items()}
         reporter = Reporter(self.program.source)
         env = bind(self.program, arrays, self.settings, reporter=reporter)
+        # A program without random objects has no parameters.
         like = next(self.parameters(), torch.zeros(()))
         real = {i.name for i in self.program.inputs if i.kind != "int"}
+        # The tensors themselves and not the arrays that were checked: gradients go to inputs, too.
         tensors = {name: torch.as_tensor(inputs[name], dtype=like.dtype, device=like.device) for name in real}
         return _Forward(self, env, tensors, like).run()
 
@@ -108,6 +110,7 @@ class _Forward(Interpreter):
 
     def __init__(self, module: ProgramModule, env: dict, tensors: Mapping[str, torch.Tensor], like: torch.Tensor):
         self._module, self._tensors, self._like = module, tensors, like
+        # Blocks work on NumPy arrays in place, and gradients would be lost.
         super().__init__(module.program, env, module.width, seed=0, blocks=False)
 
     def _storage(self, taped: bool) -> Storage:
@@ -132,6 +135,7 @@ class _Forward(Interpreter):
         elements = self.storage.elements(cell)
         extents = tuple(1 + max((key[axis] for key in elements), default=-1) for axis in range(cell.rank))
         missing = self._like.new_full(self.storage.shape(cell), math.nan)
+        # Elements that the program never assigns are NaN.
         whole = [elements.get(key, missing) for key in np.ndindex(*extents)]
         return torch.stack(whole).reshape(*extents, *missing.shape) if extents else elements.get((), missing)
 

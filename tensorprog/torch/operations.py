@@ -11,12 +11,14 @@ UNARY = {
     "relu": torch.relu,
     "abs": torch.abs,
     "sign": torch.sign,
+    # step(0) = 0. Autograd has no rule for `heaviside`, and none is wanted: a step is flat.
     "step": lambda x: torch.heaviside(x.detach(), torch.zeros_like(x)),
     "tanh": torch.tanh,
     "erf": torch.erf,
     "sigmoid": torch.sigmoid,
     "gelu": torch.nn.functional.gelu,
     "silu": torch.nn.functional.silu,
+    # `F.softplus` is x itself above 20.
     "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
     "exp": torch.exp,
     "log": torch.log,
@@ -90,6 +92,7 @@ def place(x, *, index, shape):
 
 def replace(x, part, *, index):
     """A copy of `x` with `part` at `index`."""
+    # Autograd needs the values of before; writing to `x` itself would change them.
     result = x.clone()
     result[index] = part
     return result

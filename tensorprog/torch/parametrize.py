@@ -121,6 +121,7 @@ class MuTable:
         for name, value in self.traced.graph.params.items():
             shape = self._parameter(model, name).shape
             for axis, size, sizes in zip(value.leaves(), shape, value.sizes, strict=True):
+                # An axis with one factor n tells the width; n^2 would need a root.
                 if widths(axis) == 1:
                     found.add(Fraction(size * self.traced.widths[0], sizes[0]))
         if len(found) != 1 or any(f.denominator != 1 for f in found):
@@ -134,6 +135,7 @@ class MuTable:
     def init_(self, model: nn.Module) -> nn.Module:
         """Rescale the initial parameters in place, so that their spread follows the table from the base width on."""
         ratio = self.width_of(model) / self.base
+        # Rescaled, and not drawn anew: at the base width the module is as it was made.
         with torch.no_grad():
             for name, exponents in self.exponents().items():
                 power = exponents.std - self.traced.laws[name].power
@@ -227,6 +229,7 @@ def _in_order(traced: Traced) -> Iterator[str]:
 def _optimizer_of(traced: Traced, name: str, optimizer: str, adamw: Iterable[str]) -> str:
     if optimizer != "muon":
         return optimizer
+    # Vectors, and arrays of more axes such as convolutions, have no polar factor.
     left = len(traced.graph.params[name].axes) != 2 or any(fnmatch.fnmatch(name, pattern) for pattern in adamw)
     return "adamw" if left else "muon"
 
@@ -241,6 +244,7 @@ def _row(traced: Traced, counting: Counting, name: str, optimizer: str, adjust: 
             lr, eps = -update, gradient
         case _:
             lr, eps = -(update - value.width_count * HALF) - adjustment(value.axes, adjust), None
+    # Of several uses, the multiplier that is farthest from n**0.
     multiplier = min((u.multiplier for u in counting.uses[name]), key=lambda m: -abs(m), default=ZERO)
     shape = "[" + ", ".join(_shown(axis, traced.widths) for axis in value.axes) + "]"
     return ParameterRow(name, shape, optimizer, Exponents(counting.powers[name], multiplier, lr, eps, -lr))

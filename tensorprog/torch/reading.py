@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 Index = list[list[str | None]]
 UNARY = {"neg": "-{1}", "rsqrt": "1 / sqrt({0})", "reciprocal": "1 / {1}", "square": "{1}**2"}
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+# A number, or a name with indices that may have an index inside, as `x[a, i[j]]`.
 ATOMIC = re.compile(r"\d[\d.]*(e-?\d+)?|[\w.]+(\[[^\[\]]*(\[[^\[\]]*\])?[^\[\]]*\])?")
 NUMBER = re.compile(r"-?\d[\d.]*(e-?\d+)?")
+# Without those of rows (a, c), times (t, h) and widths (n).
 LETTERS = "ijklpqrsuvwxyz"
 
 
@@ -84,12 +86,14 @@ class Reader:
     # --- leaves ----------------------------------------------------------------------------------------------
 
     def _input(self, v: TracedValue, index: Index) -> str:
+        # The first axis is that of rows, which `rows` names.
         inner = [joined(i, axis) for i, axis in zip(index[1:], v.axes[1:], strict=True)]
         return f"{self.names.input(v)}[{', '.join((self.rows[-1], *inner))}]"
 
     def _param(self, v: TracedValue, index: Index) -> str:
         own = self.flat(index)
         if not own and not v.width_count and not self.names.numbers:
+            # An array of finite size is declared as a vector, of one entry at least.
             own = ["0"]
         return self.names.declared(v.name) + (f"[{', '.join(own)}]" if own else "")
 
@@ -131,6 +135,7 @@ class Reader:
             for k, axis in enumerate(v.axes):
                 shape = [1] * table.dim()
                 shape[k] = -1
+                # A table of positions holds the index itself.
                 if torch.equal(table, torch.arange(table.shape[k]).view(shape).expand_as(table)):
                     return joined(index[k], axis)
         if v.width_count == 0 and v.axes:
@@ -180,6 +185,7 @@ class Reader:
         for part, count in zip(v.args, v.counts, strict=True):
             own = part.leaves()[v.dim]
             there = split(_sum(at, -start), own[: len(own) - len(rest)])
+            # A fixed place lies in one of the parts.
             inside = at.isdigit() and start <= int(at) < start + count
             if inside or not at.isdigit():
                 texts.append((start + count, self.read(part, [*index[: v.dim], [*there, *rest], *index[v.dim + 1 :]])))
@@ -199,6 +205,7 @@ class Reader:
             at = self._reaching(v, place, tap)
         else:
             at = _sum(_add(_times(place, v.stride), _times(tap, v.dilation)), -v.padding)
+        # Taps outside of the image read zeros: sums leave them out.
         if v.padding and not v.transposed:
             self.conditions += [f"0 <= {at}", f"{at} < {v.size}"]
         return self.read(v.args[0], [*index[: v.dim], split(at, axis), *index[v.dim + 1 : -1]])
@@ -218,6 +225,7 @@ class Reader:
         return self.read(v.args[0], [[at] if time else [], *index])
 
     def _carry(self, v: TracedValue, index: Index) -> str:
+        # Before step t the state has index t, since that before the first step has 0.
         following = v.attrs["next"]
         own = self.flat(index)
         return f"{self.stored[following]}[{', '.join((*self.rows, self.clock(), *own))}]"
@@ -225,7 +233,9 @@ class Reader:
     def _collect(self, v: TracedValue, index: Index) -> str:
         time, inner = joined(index[0], leaves(v.time)) if leaves(v.time) else "0", index[1:]
         own = self.flat(inner)
+        # Read behind its loop: what reads it shares no statement's loop with it.
         self.reads.append((v.args[0], ("another time", *own)))
+        # States are kept from 0 on, where that before the first step is.
         at = _sum(time, 1)
         if v.backwards and leaves(v.time):
             last = leaves(v.time)[0].sizes[0]
@@ -265,6 +275,7 @@ class Reader:
 
     def _kept(self, mask: TracedValue, index: Index, filled: TracedValue) -> str:
         """The condition that an entry is not masked away."""
+        # Numbers as -1e9 are meant as -inf: a softmax makes either 0.
         if filled.attrs["value"] > -1e4:
             raise module_error(
                 "TP807", "a mask that fills in another number than -inf has no place in a program", filled.place
@@ -277,6 +288,7 @@ class Reader:
         if not bool(table.any()):
             return "0 == 0"
         rows, columns = table.shape[-2:]
+        # The causal mask is a comparison of indices, and takes no input.
         if table.numel() == rows * columns and torch.equal(table.view(rows, columns), _upper(rows, columns)):
             query, key = (joined(i, leaves(a)) for i, a in zip(index[-2:], mask.axes[-2:], strict=True))
             return f"{key} <= {query}"
@@ -287,11 +299,13 @@ class Reader:
         x, w = v.args
         x_labels, w_labels, out = v.labels
         at: dict[str, list[str | None]] = dict(zip(out, index, strict=True))
+        # A matrix that is declared [n, d] is applied as a whole, not column by column.
         table = self._applied_table(v, at)
         if table is not None:
             return table
         loops: list[tuple[str, int]] = []
         for label, axis in [*zip(x_labels, x.leaves(), strict=True), *zip(w_labels, w.leaves(), strict=True)]:
+            # A label that the result lacks, or has with size 1, is summed over.
             if label not in at or not at[label] and axis:
                 at[label] = self._looped(axis, loops)
         kept, self.conditions = self.conditions, []
@@ -314,6 +328,7 @@ class Reader:
         if w.op != "param" or not self.names.is_table(w):
             return None
         marked = [[at[k][0]] if at.get(k) else [] for k in v.labels[0][:-1]]
+        # The mark is the last index, which the product runs over and the text leaves out.
         inner = self.read(x, [*marked, ["@"]])
         return f"{self.names.declared(w.name)} @ {inner.replace(', @]', ']')}"
 
@@ -345,6 +360,7 @@ class Reader:
             )
         name = right if matrix is w else left
         last = [k for k, axis in zip(labels, matrix.leaves(), strict=True) if any(a.is_width for a in axis)][-1]
+        # As it is declared, a matrix is summed over its last axis that grows.
         transposed = (last not in (v.labels[0] if other is x else v.labels[1])) != _flipped(matrix)
         return f"{name}{'.T' if transposed else ''} @ {bracketed(vector)}"
 
@@ -379,6 +395,7 @@ class Reader:
         x = v.args[0]
         loops: list[tuple[str, int]] = []
         kept, self.conditions = self.conditions, []
+        # Not shifted by the maximum, as torch does: logits of order one do not overflow.
         other = [*index[: v.dim], self._looped(x.leaves()[v.dim], loops), *index[v.dim + 1 :]]
         total = comprehension("sum", f"exp({stripped(self.read(x, other))})", loops, self.conditions)
         self.conditions = kept
@@ -413,6 +430,7 @@ def comprehension(fn: str, text: str, loops: list[tuple[str, int]], conditions: 
     if not loops:
         return text
     heads = " ".join(f"for {name} in range({size})" for name, size in loops)
+    # Both factors of a product may have the same condition.
     filters = " ".join(f"if {c}" for c in dict.fromkeys(conditions))
     return f"{fn}({text} {heads}{' ' + filters if filters else ''})"
 

@@ -43,6 +43,7 @@ def refuse_mixed_rows(single: Traced, traced: Traced) -> None:
         ProgramError: TP807, at the module's line.
     """
     if len(traced.inputs[0]) == 1:
+        # A single row does not tell an axis of rows from one of size 1.
         several = tuple(torch.cat([x, x]) for x in traced.inputs)
         traced = trace(traced.make, several, traced.widths, traced.train)
     if len(single.graph.values) != len(traced.graph.values):

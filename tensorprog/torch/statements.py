@@ -14,6 +14,7 @@ from tensorprog.torch.graph import MOVES, TracedValue
 from tensorprog.torch.reading import LETTERS, Index, Reader, stripped
 
 Loops = tuple[tuple[str, int], ...]
+# Operations inside of which their operands are written.
 CHEAP = ("add", "sub", "mul", "div", "neg", "masked_fill")
 NEVER = MOVES | {"input", "param", "number", "buffer", "noise", "position", "gather", "carry"}
 
@@ -44,6 +45,8 @@ class Statements:
         flat, index = list(where), []
         for axis in output.leaves():
             index.append([flat.pop(0) for _ in axis])
+        # The loops over the output have their own letters (`training.LETTERS`); sums inside take the last four here,
+        # which are none of these.
         self.reader.restart(len(LETTERS) - 4 if loops else 0)
         text = self.reader.read(output, index)
         self._write(loops, f"{target} = {stripped(_guarded(text, self.reader.conditions))}", False, output)
@@ -65,6 +68,7 @@ class Statements:
     def _cheap(self, v: TracedValue, users: list[TracedValue]) -> bool:
         if v.op == "map" and all(a.op in ("number", "buffer", "position") for a in v.args):
             return True
+        # What is used twice would be computed twice, and what has other loops at every turn of these.
         if len(users) != 1 or users[0].op != "map" or _finite(users[0]) != _finite(v):
             return v.op == "map" and v.fn == "masked_fill"
         return users[0].fn in CHEAP or users[0].fn in ("sqrt", "tanh", "relu") and v.op == "map" and v.fn in CHEAP
@@ -115,6 +119,7 @@ class Statements:
         if v in self.reader.times:
             own = [self.reader.times[v], *own]
         element = f"{self.reader.stored.get(v, name)}[{', '.join((*self.reader.rows, *own))}]"
+        # What the running loop stores is there at the running indices only.
         fuse = loops == self._open and all(self._block.get(r, i) == i for r, i in self.reader.reads)
         self._write(loops, f"{element} = {stripped(text)}", fuse, v)
         self.reader.stored.setdefault(v, name)
@@ -156,6 +161,7 @@ class Statements:
         self.reader.restart(len(loops))
         text = self.reader.read(carry.args[0], index)
         zeros = [self.reader.names.width(atom) for axis in carry.leaves() for atom in axis if atom.is_width]
+        # A number is no vector.
         if text == "0" and zeros:
             text = f"zero_{zeros[0]}"
         own = self.reader.flat(index)
@@ -185,6 +191,7 @@ def _ancestors(output: TracedValue) -> set[TracedValue]:
         v = todo.pop()
         if v not in found:
             found.add(v)
+            # A state is made of what comes behind it in the order of the graph.
             todo += [*v.args, *([v.attrs["next"]] if v.op == "carry" else [])]
     return found
 

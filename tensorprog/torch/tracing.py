@@ -143,6 +143,7 @@ def _require_arguments(make: Make, inputs: tuple[object, ...], widths: Sequence[
 def _made(make: Make, width: int, train: bool) -> tuple[nn.Module, LawWatch]:
     watch = LawWatch()
     try:
+        # Every width from the same state of the generator, which the caller gets back as it was.
         with torch.random.fork_rng(devices=[]), watch:
             module = make(width)
     except Exception as error:
@@ -162,6 +163,7 @@ def _exported(module: nn.Module, inputs: tuple[torch.Tensor, ...], width: int) -
     try:
         with _no_fast_path(), warnings.catch_warnings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
+            # Run before it is exported: a mistake of the module's own is said better by the module.
             module(*inputs)
     except Exception as error:
         raise module_error(
@@ -173,6 +175,7 @@ def _exported(module: nn.Module, inputs: tuple[torch.Tensor, ...], width: int) -
     try:
         with _no_fast_path(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # Not strict: the module runs in Python, so that code which TorchDynamo cannot read is no obstacle.
             return torch.export.export(module, inputs, strict=False)
     except Exception as error:
         raise module_error(
@@ -201,6 +204,7 @@ def _no_fast_path() -> Iterator[None]:
 def _aligned(first: torch.export.ExportedProgram, second: torch.export.ExportedProgram) -> Iterator[TracedNode]:
     """The nodes of both programs, in pairs."""
     left, right = (list(e.graph.nodes) for e in (first, second))
+    # Where they begin to differ says more than that their lengths do.
     for a, b in zip(left, right, strict=False):
         if (a.op, str(a.target)) != (b.op, str(b.target)):
             raise module_error(

@@ -47,6 +47,7 @@ def training_text(
     """
     chosen = settings_of(settings)
     table = parametrize(traced, optimizer, base, adjust=adjust, adamw=adamw)
+    # Muon's iteration is between blocks, so its matrices [n, d] are families of vectors.
     names = ModuleNames(traced, numbers=True, apart={row.name for row in table.rows if row.optimizer == "muon"})
     output, sizes = traced.graph.output, output_sizes(traced.graph.output)
     letters = list(LETTERS[: len(sizes)])
@@ -119,6 +120,7 @@ def _starts(table: MuTable, names: ModuleNames) -> dict[str, torch.Tensor]:
     if not wanted:
         return {}
     with torch.random.fork_rng(devices=[]):
+        # The numbers of one module, the same ones in every process.
         torch.manual_seed(0)
         module = table.init_(traced.make(table.base))
     families = {name: names.family(traced.graph.params[name]) or [1] for name in wanted}

@@ -22,8 +22,10 @@ from tensorprog.torch.reading import split
 if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable, ParameterRow
 
+# Newton-Schulz iterations, as many as torch.optim.Muon takes by default.
 STEPS = 5
 LETTERS = "ijkl"
+# How many axes of a parameter grow with the width.
 HIDDEN, VECTOR, NUMBER = 2, 1, 0
 
 
@@ -223,6 +225,7 @@ class _Muon(_Parameter):
         return self.scaled("eta" if factor == 1 else f"{factor!r}*eta", self.row.exponents.lr + power)
 
     def _norm(self) -> str:
+        # torch bounds the norm from below by 1e-7, which only a gradient that vanishes meets.
         u = self.element("u")
         if self.rank == HIDDEN and not self.family:
             return f"norm({u})"
@@ -255,6 +258,7 @@ class _Muon(_Parameter):
             text = _total(product("k"), ["k"], [other]) if other > 1 else product("0")
             yield from nested(*_unzipped(loops), [f"{target} = {text}"])
             return
+        # `sum` is not for matrices: the first block is stored, and the others are added.
         lines = [f"{target} = {product('0')}"]
         if other > 1:
             lines += [f"for k in range(1, {other}):", f"    {target} += {product('k')}"]

@@ -82,6 +82,7 @@ def verify_traced(
         if "y" not in arrays:
             raise module_error("TP805", "training takes the targets `y`", help='pass them, as in `{"X": x, "y": y}`')
         y = arrays["y"]
+        # Axes of size 1 have no index in the program.
         arrays["y"] = y.reshape(y.shape[:1] + tuple(size for size in y.shape[1:] if size > 1))
         program = program_of(traced, "train", **options)
         networks, settings = _Training(traced, inputs, y, eta, T, **options), {"eta": eta, "T": T}
@@ -95,6 +96,7 @@ def verify_traced(
 def _simulated(networks: Callable[[nn.Module], Arrays], shapes: Mapping, width: int, seeds: int, seed: int) -> Result:
     """As `simulate` gives it, of modules."""
     found: list[Arrays] = []
+    # Networks of different widths are independent, and errors of their means add up as such.
     for drawn in np.random.SeedSequence((seed, width)).generate_state(seeds):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(drawn))
@@ -137,6 +139,7 @@ class _Training:
     def __call__(self, module: nn.Module) -> Arrays:
         table = self._table
         table.init_(module)
+        # Behind the rescaling: these numbers are the same at every width.
         self._start(module)
         table.apply(module)
         chosen = list(optimizers(table, module, self._eta, self._settings))
@@ -191,6 +194,8 @@ class _Kernels:
             found["theta"] += kernel / width**self._power
             if name in self._readouts:
                 law = self.traced.laws[name]
+                # The output is linear in a readout: its covariance is the variance of the readout's entries times the
+                # inner product of its gradients (TP I, Corollary 5.5).
                 found["nngp"] += kernel * law.std(width) ** 2
         return {name: np.asarray(kernel) for name, kernel in found.items()}
 

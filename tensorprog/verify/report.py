@@ -86,7 +86,7 @@ class Verification:
 
     @property
     def widths(self) -> list[int]:
-        return [result.settings["width"] for result in self.networks]
+        return [result.width for result in self.networks]
 
     def __repr__(self) -> str:
         return self.table()
@@ -159,6 +159,7 @@ def _powers(finding: Finding) -> Iterator[str]:
 
 
 def _resolution(finding: Finding) -> str:
+    assert finding.smallest_seen is not None and finding.deviation is not None and finding.allowed is not None
     seen = f"{100 * finding.smallest_seen:.2g} %" if finding.relative else f"{finding.smallest_seen:.2g}"
     if finding.verdict != UNRESOLVED:
         return f"a limit off by {seen} would have been found out"

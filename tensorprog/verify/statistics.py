@@ -91,7 +91,7 @@ def _fit_row(n: np.ndarray, means: np.ndarray, smooth: np.ndarray, variances: np
     fits = [_fit(n, means, smooth, variances, bias) for bias in row]
     value, parts, probability = (np.stack(part) for part in zip(*fits, strict=True))
     describes = probability > DESCRIBES
-    described = describes.any(axis=0)
+    described = np.asarray(describes.any(axis=0))
     pick = (describes.argmax(axis=0), np.arange(means.shape[1]))
     possible = (probability > POSSIBLE) | ~described
     unsure = (possible * (value - value[pick]) ** 2).max(axis=0)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from tensorprog.verify.statistics import (
 
 if TYPE_CHECKING:
     from tensorprog.api import CompiledProgram
+    from tensorprog.compiled import Compiled
 
 FEWEST_WIDTHS = 4
 FEWEST_SEEDS = 3
@@ -57,8 +58,8 @@ Progress = Callable[[int, int], None]
 
 def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None, settings: Mapping[str, object], *,
                    widths: Sequence[int], seeds: int, replicates: int, seed: int = 0,
-                   progress: Progress | None = None, scheduler: Scheduler | None = None,
-                   **limit_options: object) -> Verification:
+                   progress: Progress | bool | None = None, scheduler: Scheduler | None = None,
+                   **limit_options: Any) -> Verification:
     """Run the limit, and `seeds` independent networks of each width; compare them.
 
     Args:
@@ -93,16 +94,16 @@ def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None,
     return judge(limit, networks, _vanishing(compiled, limit.settings))
 
 
-def _vanishing(compiled: CompiledProgram, settings: Mapping[str, object]) -> dict[str, float]:
+def _vanishing(compiled: CompiledProgram, settings: Mapping[str, Any]) -> dict[str, float]:
     """The outputs whose limit is 0 because they carry a negative power of n: that power of 1/n."""
     from tensorprog.pipeline import compile_program
 
-    limit = compiled.compiled
+    limit: Compiled = compiled.compiled
     if limit.powers.fixed:
         chosen = {name: settings[name] for name in limit.powers.fixed}
         limit = compile_program(compiled.program, compiled.settings | chosen, Reporter(compiled.source))
-    return {output.name: -float(limit.powers[output.cell]) for output in limit.differentiated.outputs
-            if output.name in limit.vanishing}
+    return {output.name: -float(power) for output in limit.differentiated.outputs
+            if output.name in limit.vanishing and (power := limit.powers[output.cell]) is not None}
 
 
 def _seed_of(seed: int, width: int) -> int:
@@ -226,9 +227,9 @@ class _Comparison:
             samples = np.concatenate([samples, samples @ along[:, None]], axis=2)
             # Errors of elements may be one and the same: they add up, and not their squares.
             value, error = np.append(value, self.size), np.append(error, np.abs(along) @ error)
-        self.widths = [result.settings["width"] for result in networks]
+        self.widths = [result.width for result in networks]
         self.samples = samples
-        self.limit = Estimate(value, error ** 2, np.full(len(value), limit.settings["replicates"] - 1.0))
+        self.limit = Estimate(value, error ** 2, np.full(len(value), limit.replicates - 1.0))
         self.tends_to = extrapolate(self.widths, samples, power)
 
     def filled(self, numbers: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from places import PROGRAMS, ROOT
 
 import tensorprog
 from tensorprog.derive.derive import written_out
-from tensorprog.derive.symbols import Atom, Cov, E, Hat, NonlinearityBase
+from tensorprog.derive.symbols import Atom, Cov, E, GaussianPart, NonlinearityBase
 
 SAMPLES = 400_000
 
@@ -76,7 +76,7 @@ class Evaluator:
     def new(self, name):
         if name.is_number:
             return float(name)
-        if isinstance(name, Hat):
+        if isinstance(name, GaussianPart):
             return self.draw(name)
         rule, right = self.equation(name)
         return self.law(right) if rule.is_law else self.of(right)

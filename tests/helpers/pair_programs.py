@@ -18,9 +18,9 @@ from tensorprog.pairs.codegen import (
     Gram,
     Number,
     PairLoop,
+    PairProduct,
     PairProgram,
     Power,
-    Product,
     Quotient,
     Ref,
     RowInput,
@@ -58,19 +58,19 @@ def mlp_pair_program(*activations: sympy.Expr) -> PairProgram:
     forward = []
     for position, phi in enumerate(activations):
         layer = int_bin("+", int_bin("*", IntLit(width), block), IntLit(position))
-        forward += [Set(Ref("D", (layer,)), Product((RunParameter("sw2"), dual(derivative(phi), derivative(phi))))),
-                    Set(Ref("k"), Sum((Product((RunParameter("sw2"), dual(phi, phi))), RunParameter("sb2")))),
+        forward += [Set(Ref("D", (layer,)), PairProduct((RunParameter("sw2"), dual(derivative(phi), derivative(phi))))),
+                    Set(Ref("k"), Sum((PairProduct((RunParameter("sw2"), dual(phi, phi))), RunParameter("sb2")))),
                     Set(Ref("K", (int_bin("+", layer, IntLit(1)),)), Ref("k"))]
     layer = IntSym("layer", "loop")
     body = (
-        Set(Ref("k"), Sum((Product((RunParameter("sw2"), RunParameter("scale"), Ref("g"))), RunParameter("sb2")))),
+        Set(Ref("k"), Sum((PairProduct((RunParameter("sw2"), RunParameter("scale"), Ref("g"))), RunParameter("sb2")))),
         Set(Ref("K", (IntLit(0),)), Ref("k")),
         PairLoop("block", IntLit(0), blocks, 1, tuple(forward)),
         Set(Ref("theta"), Ref("k")),
         Set(Ref("back"), Number(1.0)),
         PairLoop("layer", int_bin("-", layers, IntLit(1)), IntLit(-1), -1, (
-            Set(Ref("back"), Product((Ref("back"), Ref("D", (layer,))))),
-            AddTo(Ref("theta"), Product((Ref("back"), Ref("K", (layer,))))))))
+            Set(Ref("back"), PairProduct((Ref("back"), Ref("D", (layer,))))),
+            AddTo(Ref("theta"), PairProduct((Ref("back"), Ref("K", (layer,))))))))
     return PairProgram("mlp", (Gram("g", "X", "X"),), ("sw2", "sb2", "scale"), ("blocks",), body,
                        (("nngp", Ref("k")), ("ntk", Ref("theta"))),
                        (ScratchArray("K", (int_bin("+", layers, IntLit(1)),)), ScratchArray("D", (layers,))))
@@ -158,7 +158,7 @@ def _value(expr, key: str, states: dict, rows: dict, env: dict) -> float:
             return float(np.asarray(rows[key]["ab".index(side)][name])[tuple(evaluate_int(i, env) for i in index)])
         case Sum(args):
             return sum(value(a) for a in args)
-        case Product(args):
+        case PairProduct(args):
             return float(np.prod([value(a) for a in args]))
         case Quotient(numerator, denominator):
             return value(numerator) / value(denominator)

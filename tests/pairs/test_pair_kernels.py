@@ -36,9 +36,9 @@ from tensorprog.pairs.codegen import (
     Gram,
     Number,
     PairLoop,
+    PairProduct,
     PairProgram,
     Power,
-    Product,
     Quotient,
     Ref,
     RowInput,
@@ -51,6 +51,7 @@ from tensorprog.pairs.codegen import (
     restrict,
 )
 from tensorprog.pairs.codegen.arcsine import SERIES
+from tensorprog.pairs.codegen.pieces import Piece, decompose
 from tensorprog.runtime import pairs as runtime_pairs
 
 NTP = {"sw2": 2.0, "sb2": 0.0, "scale": 0.5}
@@ -127,6 +128,14 @@ def test_two_point_functions_agree_with_quadrature(part, tmp_path):
             assert result[f"e{k}"][0, 0] == pytest.approx(two_point(*pair, *covariance), abs=3e-11), pair
 
 
+def test_multiples_of_an_angle_are_pieces():
+    assert decompose(sympy.sin(3 * X)) == {Piece("sin", 3.0): 1.0}
+    assert decompose(sympy.cos(-2 * X)) == {Piece("cos", 2.0): 1.0}
+    shifted = decompose(sympy.cos(2 * X + 1))
+    assert shifted[Piece("cos", 2.0)] == pytest.approx(np.cos(1), rel=1e-15)
+    assert shifted[Piece("sin", 2.0)] == pytest.approx(-np.sin(1), rel=1e-15)
+
+
 def test_zero_inputs_give_the_value_at_zero(tmp_path):
     functions = (RELU, GELU, TANH, SWISH)
     module = load(dual_program(*((phi, phi + 1) for phi in functions)), tmp_path)
@@ -184,15 +193,15 @@ class Generated:
 
     def program(self) -> PairProgram:
         size, start = IntSym("depth", "size"), IntLit(0)
-        biases = Product((RowInput("bias", "a"), RowInput("bias", "b")))
-        body = [Set(Ref("k"), Sum((Product((RunParameter("s"), Ref("g"))), biases))),
-                Set(Ref("h"), Sum((Ref("k"), Product((Number(0.5), Ref("f")))))), Set(Ref("K", (start,)), Ref("k"))]
+        biases = PairProduct((RowInput("bias", "a"), RowInput("bias", "b")))
+        body = [Set(Ref("k"), Sum((PairProduct((RunParameter("s"), Ref("g"))), biases))),
+                Set(Ref("h"), Sum((Ref("k"), PairProduct((Number(0.5), Ref("f")))))), Set(Ref("K", (start,)), Ref("k"))]
         following = int_bin("+", self.layer, IntLit(1))
         inner = [self.statement() for _ in range(self.random.randrange(2, 5))]
-        inner.append(Set(Ref("K", (following,)), Sum((Ref("k"), Product((Number(0.25), Ref("K", (self.layer,))))))))
+        inner.append(Set(Ref("K", (following,)), Sum((Ref("k"), PairProduct((Number(0.25), Ref("K", (self.layer,))))))))
         body += [PairLoop("layer", start, size, 1, tuple(inner)), Set(Ref("out"), Number(0.0)),
                  PairLoop("layer", size, IntLit(-1), -1, (
-                     AddTo(Ref("out"), Product((Ref("K", (self.layer,)), RowInput("gain", "a", (self.layer,)),
+                     AddTo(Ref("out"), PairProduct((Ref("K", (self.layer,)), RowInput("gain", "a", (self.layer,)),
                                                 RowInput("gain", "b", (self.layer,))))),))]
         return PairProgram("random", (Gram("g", "X", "X"), Gram("f", "Y", "Y")), ("s",), ("depth",), tuple(body),
                            (("k", Ref("k")), ("h", Ref("h")), ("out", Ref("out"))),
@@ -201,15 +210,15 @@ class Generated:
     def statement(self):
         target = Ref(self.random.choice("kh"))
         phi, other = self.random.choice(self.functions), self.random.choice("kh")
-        value = Product((RunParameter("s"), dual(phi, phi, other)))
+        value = PairProduct((RunParameter("s"), dual(phi, phi, other)))
         match self.random.randrange(4):
             case 0:
                 return Set(target, Sum((value, Number(0.1))))
             case 1:
-                return Set(target, Sum((Product((Number(0.5), Ref(target.name))), value)))
+                return Set(target, Sum((PairProduct((Number(0.5), Ref(target.name))), value)))
             case 2:
-                cosine = Product(tuple(Power(Diagonal(Ref(other), side), -0.5) for side in "ab"))
-                return Set(target, Sum((Number(0.2), Product((Ref(other), cosine)))))
+                cosine = PairProduct(tuple(Power(Diagonal(Ref(other), side), -0.5) for side in "ab"))
+                return Set(target, Sum((Number(0.2), PairProduct((Ref(other), cosine)))))
             case _:
                 return Set(target, Quotient(Sum((value, Ref("g"))), Number(2.0)))
 

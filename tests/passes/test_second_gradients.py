@@ -128,6 +128,13 @@ CASES = {
         s = mean((net(X[a]) - y[a])**2 for a in range(P))
         g = grad(s, h)
         """,
+    "polar_twice": """
+        B = outer(v + b, tanh(w))/n
+        M = outer(v, tanh(h*w))/n + outer(tanh(W @ v), w + b)/n + h*B
+        q = moment((v + b) * tanh(polar(M) @ (w + b) + b))
+        s = dot(grad(q, M), B) + norm(grad(q, M))
+        g = grad(s, h)
+        """,
     "newton_schulz": """
         loss = mean((net(X[a]) - y[a])**2 for a in range(P)) / 2
         G = grad(loss, W) + h/n*outer(v, w)

@@ -112,7 +112,7 @@ def test_checked_in_programs_round_trip_and_are_formatted(path):
                                          ("1_000", 1000), ("0", 0)])
 def test_numbers(text, value):
     number = expr(text)
-    assert number == tree.Number(value)
+    assert number == tree.NumberExpr(value)
     assert type(number.value) is type(value)
 
 
@@ -132,31 +132,31 @@ def test_comparisons_are_chained_and_kept_apart_by_parentheses():
 
 
 def test_calls():
-    assert expr("tanh''(h)") == tree.Call("tanh", 2, (name("h"),))
-    assert expr("rademacher()") == tree.Call("rademacher", 0, ())
-    assert expr("ntk(f[a], f[b]; U, W)") == tree.Call("ntk", 0, (expr("f[a]"), expr("f[b]")), (name("U"), name("W")))
+    assert expr("tanh''(h)") == tree.CallExpr("tanh", 2, (name("h"),))
+    assert expr("rademacher()") == tree.CallExpr("rademacher", 0, ())
+    assert expr("ntk(f[a], f[b]; U, W)") == tree.CallExpr("ntk", 0, (expr("f[a]"), expr("f[b]")), (name("U"), name("W")))
     loop = tree.Clause("a", (name("P"),), (expr("a != b"), expr("a > 0")))
     assert expr("sum(e for a in range(P) if a != b if a > 0)") == tree.Comprehension("sum", name("e"), (loop,))
 
 
 def test_indices_and_slices():
-    assert expr("X[a, :]") == tree.Index(name("X"), (name("a"), tree.Slice(None, None)))
-    assert expr("y[1:P]") == tree.Index(name("y"), (tree.Slice(tree.Number(1), name("P")),))
-    assert expr("y[:P]") == tree.Index(name("y"), (tree.Slice(None, name("P")),))
-    assert expr("y[1:]") == tree.Index(name("y"), (tree.Slice(tree.Number(1), None),))
+    assert expr("X[a, :]") == tree.IndexExpr(name("X"), (name("a"), tree.Slice(None, None)))
+    assert expr("y[1:P]") == tree.IndexExpr(name("y"), (tree.Slice(tree.NumberExpr(1), name("P")),))
+    assert expr("y[:P]") == tree.IndexExpr(name("y"), (tree.Slice(None, name("P")),))
+    assert expr("y[1:]") == tree.IndexExpr(name("y"), (tree.Slice(tree.NumberExpr(1), None),))
 
 
 def test_statements():
     assert statement("a, b = f(x)") == statement("(a, b) = f(x)")
-    assert statement("output f, g as h") == tree.Output(
+    assert statement("output f, g as h") == tree.OutputStmt(
         ((name("f"), None), (name("g"), tree.Declared("h"))))
     assert statement("def f(x): return x, 1") == tree.FuncDef(
         tree.Declared("f"), (tree.Declared("x"),),
-        (tree.Return(tree.TupleExpr((name("x"), tree.Number(1)))),), None)
+        (tree.Return(tree.TupleExpr((name("x"), tree.NumberExpr(1)))),), None)
     assert statement("def phi(u) = u") == tree.FuncDef(tree.Declared("phi"), (tree.Declared("u"),), (), name("u"))
     assert statement("matrix M[L] : [n, n] = 0").law is None
     assert statement("input order : [T] int").kind == "int"
-    assert statement("param T : int = 20") == tree.ParamDecl(tree.Declared("T"), "int", tree.Number(20))
+    assert statement("param T : int = 20") == tree.ParamDecl(tree.Declared("T"), "int", tree.NumberExpr(20))
 
 
 def test_empty_programs():
@@ -212,7 +212,7 @@ def test_spans_of_loops_and_declarations():
 
 def nodes(node):
     """Every node of a tree."""
-    if isinstance(node, tree.Node):
+    if isinstance(node, tree.TreeNode):
         yield node
         for field in node.__dataclass_fields__:
             yield from nodes(getattr(node, field))
@@ -341,7 +341,7 @@ def test_hopeless_text_is_given_up():
 # --- properties ----------------------------------------------------------------------------------------------
 
 names = st.sampled_from(["a", "b", "f", "x1", "φ", "T", "sum", "λ_2"])
-numbers = st.builds(tree.Number, st.integers(0, 10**30) | st.floats(0, allow_infinity=False, allow_nan=False))
+numbers = st.builds(tree.NumberExpr, st.integers(0, 10**30) | st.floats(0, allow_infinity=False, allow_nan=False))
 
 
 def tuples(strategy, smallest=0, largest=3):
@@ -351,12 +351,12 @@ def tuples(strategy, smallest=0, largest=3):
 def compounds(inner):
     slices = st.builds(tree.Slice, st.none() | inner, st.none() | inner)
     clauses = st.builds(tree.Clause, names, tuples(inner, 1), tuples(inner, 0, 2))
-    primaries = inner.filter(lambda node: not isinstance(node, tree.Number))
+    primaries = inner.filter(lambda node: not isinstance(node, tree.NumberExpr))
     return st.one_of(
-        st.builds(tree.Index, inner, tuples(inner | slices, 1)),
-        st.builds(tree.Call, names, st.integers(0, 2), tuples(inner)),
-        st.builds(tree.Call, names, st.integers(0, 2), tuples(inner, 1), tuples(inner, 1)),
-        st.builds(tree.Transpose, primaries),
+        st.builds(tree.IndexExpr, inner, tuples(inner | slices, 1)),
+        st.builds(tree.CallExpr, names, st.integers(0, 2), tuples(inner)),
+        st.builds(tree.CallExpr, names, st.integers(0, 2), tuples(inner, 1), tuples(inner, 1)),
+        st.builds(tree.TransposeExpr, primaries),
         st.builds(tree.Unary, st.sampled_from("+-"), inner),
         st.builds(tree.Binary, st.sampled_from(["+", "-", "*", "/", "//", "%", "**", "@"]), inner, inner),
         st.lists(st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), min_size=1, max_size=3).flatmap(
@@ -372,9 +372,9 @@ exprs = st.recursive(numbers | st.builds(tree.Name, names), compounds, max_leave
 values = exprs | st.builds(tree.TupleExpr, tuples(exprs, 2))
 declared = st.builds(tree.Declared, names)
 families = st.builds(tree.Declared, names, tuples(exprs, 0, 2))
-laws = st.none() | st.builds(tree.Law, names, tuples(exprs))
+laws = st.none() | st.builds(tree.LawExpr, names, tuples(exprs))
 kinds = st.sampled_from(["int", "real"])
-targets = st.builds(tree.Name, names) | st.builds(tree.Index, st.builds(tree.Name, names), tuples(exprs, 1))
+targets = st.builds(tree.Name, names) | st.builds(tree.IndexExpr, st.builds(tree.Name, names), tuples(exprs, 1))
 lines = st.one_of(
     st.builds(tree.WidthDecl, declared, st.none() | exprs),
     st.builds(tree.SizeDecl, tuples(declared, 1), st.none()),
@@ -387,7 +387,7 @@ lines = st.one_of(
     st.builds(tree.Assign, targets | st.builds(tree.TupleExpr, tuples(targets, 2)), st.just("="), values),
     st.builds(tree.FuncDef, declared, tuples(declared), st.just(()), exprs),
     st.builds(tree.Return, values),
-    st.builds(tree.Output, tuples(st.tuples(exprs, st.none() | declared), 1)),
+    st.builds(tree.OutputStmt, tuples(st.tuples(exprs, st.none() | declared), 1)),
     st.builds(tree.Pass),
 )
 
@@ -395,8 +395,8 @@ lines = st.one_of(
 def blocks(inner):
     body = tuples(inner, 1)
     return st.one_of(
-        st.builds(tree.For, names, tuples(exprs, 1), body),
-        st.builds(tree.If, tuples(st.tuples(exprs, body), 1), tuples(inner)),
+        st.builds(tree.ForStmt, names, tuples(exprs, 1), body),
+        st.builds(tree.IfStmt, tuples(st.tuples(exprs, body), 1), tuples(inner)),
         st.builds(tree.FuncDef, declared, tuples(declared), body, st.none()),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import assert_never
@@ -11,7 +11,7 @@ import sympy
 
 from tensorprog.pairs.codegen.comparison import multiple, slope_of
 from tensorprog.pairs.codegen.duals import NoClosedForm, correlation, expectation, number
-from tensorprog.pairs.codegen.pieces import decompose
+from tensorprog.pairs.codegen.pieces import Piece, decompose
 from tensorprog.pairs.codegen.steps import (
     Block,
     LetLine,
@@ -35,9 +35,9 @@ from tensorprog.pairs.program import (
     Expr,
     Number,
     PairLoop,
+    PairProduct,
     PairProgram,
     Power,
-    Product,
     Quotient,
     Ref,
     RowInput,
@@ -94,6 +94,7 @@ class _Builder:
 
     def _loop(self, loop: PairLoop) -> None:
         self.finish()
+        # What a loop changes are variances: series of before are not those inside, nor the other way round.
         self.series.clear()
         outer, self.steps = self.steps, []
         self.run(loop.body)
@@ -139,6 +140,7 @@ class _Builder:
         if ref not in self.known:
             self.known[ref] = self._fresh()
             self.block.lines.append(LoadLine(self.known[ref], ref, pairs))
+        # Loaded for the diagonal so far, it would be left out of the strip.
         for line in self.block.lines:
             if isinstance(line, LoadLine) and line.name == self.known[ref]:
                 line.pairs |= pairs
@@ -182,7 +184,7 @@ class _Builder:
                 return self.row(side, None, f"{input_name(name)}[{items}]")
             case Sum(args):
                 return f"({' + '.join(self.text(a) for a in args)})"
-            case Product(args):
+            case PairProduct(args):
                 return "*".join(f"({self.text(a)})" if isinstance(a, Quotient) else self.text(a) for a in args)
             case Quotient(numerator, denominator):
                 return f"{self.text(numerator)}/({self.text(denominator)})"
@@ -202,9 +204,11 @@ class _Builder:
         return "*".join([base] * int(whole) + [f"np.sqrt({base})"] * bool(half)) or number(1.0)
 
     def _dual(self, dual: Dual) -> str:
+        # Layers ask for the same functions again: canonical forms and pieces are kept.
         phi, psi = canonical(dual.phi), canonical(dual.psi)
-        if closed(phi, psi):
-            return expectation(_DualScope(self, dual), _decomposed(phi), _decomposed(psi))
+        pieces = closed_pieces(phi, psi)
+        if pieces is not None:
+            return expectation(_DualScope(self, dual), *pieces)
         if not (phi.free_symbols and psi.free_symbols):
             return self._mean(dual)
         pair, factor = self._pair(dual)
@@ -218,7 +222,8 @@ class _Builder:
     def _mean(self, dual: Dual) -> str:
         """E[phi(u) psi(v)] where one of the functions is constant."""
         phi, psi = canonical(dual.phi), canonical(dual.psi)
-        function, ref, side = (phi, dual.kaa, "a") if phi.free_symbols else (psi, dual.kbb, "b")
+        side: Side = "a" if phi.free_symbols else "b"
+        function, ref = (phi, dual.kaa) if side == "a" else (psi, dual.kbb)
         f, factor = self._representative(function)
         factor *= float(psi if function == phi else phi)
         mean = self.row(side, self.read(ref, pairs=False), f"rt.mean(phi{self._function(f)}, q)")
@@ -237,11 +242,15 @@ class _Builder:
         c = correlation(_DualScope(self, dual))
         k, self.calls = self.calls, self.calls + 1
         places = [Ref(f"series{k}_{part}") for part in ("c", "value", "integral")]
+        # A series is summed between blocks: it takes the correlations of the whole strip.
         self.dirty[places[0]] = c
         self.finish()
+        # The series is that of the functions themselves; the numbers by which derivatives are multiples of them come in
+        # where values are read (`_dual`).
         slopes = _slopes(integral, derivative) if integral else (1.0, 1.0)
+        assert slopes is not None, "`_joint` gives an integral only with its derivative"
         f, g = (self._function(p if scale == 1 else scale * p) for scale, p in zip(slopes, derivative))
-        means = tuple(self._function(p) for p in integral) if integral else None
+        means = (self._function(integral[0]), self._function(integral[1])) if integral else None
         call = SeriesCall(k, f, g, means, dual.kaa, dual.kbb, *places)
         self.steps.append(call)
         self.series[_key(derivative, dual)] = call, slopes[0] * slopes[1]
@@ -251,6 +260,7 @@ class _Builder:
     def _joint(self, pair: Pair, dual: Dual, following: Sequence[Statement]) -> tuple[Pair | None, Pair]:
         """(phi, psi) and (phi', psi'): the pair and that of a dual which comes before the variances change."""
         for statement in following:
+            # A loop may change any of the places.
             if isinstance(statement, PairLoop):
                 break
             for node in walk(statement.value):
@@ -260,6 +270,7 @@ class _Builder:
                              if _slopes(whole, derivative) is not None]
                     if found:  # of sines and cosines, the derivative that needs no factor
                         return min(found, key=lambda p: _slopes(*p) != (1.0, 1.0))
+            # Later expectations are of other variances.
             if statement.target.name in {ref.name for ref in _places(dual)}:
                 break
         return None, pair
@@ -302,17 +313,23 @@ def _scaled(factor: float, text: str) -> str:
     return text if factor == 1 else f"{number(factor)}*{text}"
 
 
-@lru_cache(maxsize=1024)
 def closed(phi: sympy.Expr, psi: sympy.Expr) -> bool:
     """Whether E[phi(u) psi(v)] has a closed form; both canonical."""
-    pieces = _decomposed(phi), _decomposed(psi)
-    if None in pieces:
-        return False
+    return closed_pieces(phi, psi) is not None
+
+
+@lru_cache(maxsize=1024)
+def closed_pieces(phi: sympy.Expr, psi: sympy.Expr) -> tuple[Mapping[Piece, float], Mapping[Piece, float]] | None:
+    """The pieces of two functions whose product has an expectation in closed form; None if it has none; both canonical."""
+    # Found by writing it, so that it cannot differ from what `_dual` then writes.
+    left, right = _decomposed(phi), _decomposed(psi)
+    if left is None or right is None:
+        return None
     try:
-        expectation(_NoScope(), *pieces)
+        expectation(_NoScope(), left, right)
     except NoClosedForm:
-        return False
-    return True
+        return None
+    return left, right
 
 
 class _NoScope:
@@ -339,5 +356,7 @@ class _DualScope:
         return self.builder.row(side, self.sources[side], text)
 
     def let(self, text: str, exact: str | None = None, diagonal: str | None = None, near: Near = None) -> str:
+        # u and v are one variable on the diagonal only if all three covariances are one place; elsewhere a = b leaves
+        # two.
         same = self.sources["a"] == self.sources["b"] == self.kab
         return self.builder.let(text, exact if same and exact else diagonal, self.kab, near)

@@ -7,6 +7,8 @@ few values in every interval tell two of them apart. One function comes in many 
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +23,8 @@ TOLERANCE = 1e-12
 MOST_BRANCHES = 64
 #: Kinks and jumps whose places are not looked for.
 _UNPLACED = ("Piecewise", "floor", "ceiling", "DiracDelta")
+# From 6e-8, where functions with equal values at 0 differ by their slopes, to 28, where those that saturate do; not at
+# round numbers, where functions have their zeros and kinks.
 _SCALES = np.outer(2.0 ** np.arange(-24, 5), [1.07, 1.31, 1.73]).ravel()
 _INSIDE = np.array([0.07, 0.21, 0.44, 0.68, 0.91])
 
@@ -43,17 +47,21 @@ def slope_of(whole: sympy.Expr, f: sympy.Expr) -> float | None:
 
 
 def _ratio(f: sympy.Expr, g: sympy.Expr) -> float | None:
-    places = breaks(f), breaks(g)
-    if None in places or f.has(sympy.Derivative, sympy.Subs) or g.has(sympy.Derivative, sympy.Subs):
+    first, second = breaks(f), breaks(g)
+    if first is None or second is None or f.has(sympy.Derivative, sympy.Subs) or g.has(sympy.Derivative, sympy.Subs):
         return None
-    points = _probes(sorted(places[0] | places[1]))
+    points = _probes(sorted(first | second))
     one, two = _values(f, points), _values(g, points)
     usual = np.isfinite(one) & np.isfinite(two)
+    # exp(x**2) is infinite at the outermost points.
     points, one, two = points[usual], one[usual], two[usual]
     if not np.any(one) or not np.any(two):
         return None
+    # The number comes from where the function is large under a Gaussian: the outermost values of exp would dominate,
+    # and those near 0 have rounding errors of their own.
     best = np.argmax(np.abs(two) * np.exp(-points * points / 8))
     ratio = float(one[best] / two[best])
+    # A gap counts relative to values up to there: near 0, one of 1e-14 tells functions apart that are of that size.
     sizes = np.maximum.accumulate(np.maximum(np.abs(one), np.abs(ratio * two))[np.argsort(np.abs(points))])
     gaps = np.abs(one - ratio * two)[np.argsort(np.abs(points))]
     return _rounded(ratio) if ratio and np.all(gaps <= TOLERANCE * sizes) else None
@@ -74,11 +82,12 @@ def _probes(places: list[float]) -> np.ndarray:
     return np.concatenate([-_SCALES, _SCALES, inner])
 
 
-def _continuous(f: sympy.Expr, places: set[float]) -> bool:
+def _continuous(f: sympy.Expr, places: Iterable[float]) -> bool:
     """Whether the function does not jump at places, which are known to rounding."""
     x = np.array(sorted(places))
     if not len(x):
         return True
+    # The places themselves have rounding errors.
     step = 4 * np.spacing(np.abs(x))
     below, above = _values(f, x - step), _values(f, x + step)
     return bool(np.all(np.abs(above - below) <= TOLERANCE * np.abs(_values(f, _probes(list(x)))).max()))
@@ -87,23 +96,25 @@ def _continuous(f: sympy.Expr, places: set[float]) -> bool:
 @lru_cache(maxsize=1024)
 def breaks(f: sympy.Expr) -> frozenset[float] | None:
     """Where a function may have a kink or a jump; None if that is not known."""
-    found = set()
+    found: set[float] = set()
     for node in sympy.preorder_traversal(f):
         if node.func.__name__ in _UNPLACED:
             return None
         if node.func.__name__ in KINKED:
             for switch in _switches(node):
                 branches = _branches(switch)
-                roots = [None] if branches is None else [_root(b) for b in branches]
-                if None in roots:
-                    return None
-                found.update(*roots)
+                for branch in (None,) if branches is None else branches:
+                    roots = None if branch is None else _root(branch)
+                    if roots is None:
+                        return None
+                    found.update(roots)
     return frozenset(found)
 
 
 def _switches(node: sympy.Expr) -> list[sympy.Expr]:
     """What changes its sign where a node has a kink or a jump."""
     if node.func in (sympy.Max, sympy.Min):
+        # Of three and more arguments, any two may be the largest ones.
         return [a - b for a, b in itertools.combinations(node.args, 2)]
     return [node.args[0]]
 
@@ -112,11 +123,16 @@ def _branches(expr: sympy.Expr) -> set[sympy.Expr] | None:
     """The formulas of an expression on the sides of the kinks in it; None if there are other ones, or too many."""
     if not has_kink(expr):
         return {expr}
-    inner = [_branches(a) for a in expr.args]
-    if None in inner or np.prod([len(b) for b in inner]) > MOST_BRANCHES:
+    inner = [b for a in expr.args if (b := _branches(a)) is not None]
+    if len(inner) < len(expr.args) or math.prod(map(len, inner)) > MOST_BRANCHES:
         return None
-    found = [_sides(expr.func, args) for args in itertools.product(*inner)]
-    return None if None in found else set().union(*found)
+    found: set[sympy.Expr] = set()
+    for args in itertools.product(*inner):
+        sides = _sides(expr.func, args)
+        if sides is None:
+            return None
+        found |= sides
+    return found
 
 
 def _sides(function: type, args: tuple) -> set[sympy.Expr] | None:

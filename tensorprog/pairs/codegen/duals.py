@@ -22,9 +22,9 @@ from sympy.printing.numpy import NumPyPrinter
 from tensorprog.pairs.codegen.arcsine import SERIES, SINH, horner
 from tensorprog.pairs.codegen.pieces import Piece
 from tensorprog.pairs.codegen.steps import Near
-from tensorprog.pairs.program import Side
+from tensorprog.pairs.program import SIDES, Side
 
-#: Derivatives at 0 that are looked at.
+#: Derivatives at 0 that are looked at: every piece other than a power is constant, linear or quadratic there.
 MOST_ORDERS = 3
 
 
@@ -62,6 +62,7 @@ def expectation(scope: DualScope, phi: Mapping[Piece, float], psi: Mapping[Piece
 def _cancels(phi: Mapping[Piece, float]) -> bool:
     """Whether the pieces of a function cancel near 0 to leading order, as those of 1 - cos(x): at small variances their
     expectations would leave nothing but rounding errors."""
+    # Nothing that is smooth cancels a jump or a kink at 0.
     if any(piece.kind == "sign" for piece in phi):
         return False
     for order in range(MOST_ORDERS):
@@ -85,6 +86,7 @@ def number(value: float) -> str:
 def correlation(scope: DualScope) -> str:
     """The correlation of u and v, 0 where a variance is 0."""
     a, b = (scope.row(side, "rt.inverse_root(q)") for side in ("a", "b"))
+    # Rounding makes correlations of equal rows 1 + 2e-16, where root and arcsine would be NaN.
     return scope.let(f"clamp({scope.kab}*{a}*{b}, f8(-1.0), f8(1.0))", exact="np.where(q > 0.0, 1.0, 0.0)",
                      near="correlation")
 
@@ -108,9 +110,10 @@ def _pair(scope: DualScope, f: Piece, g: Piece) -> str | None:
 
 def _with_power(scope: DualScope, f: Piece, g: Piece) -> str | None:
     """A monomial and any piece; f is the first argument's."""
-    side, power, other, piece = ("a", int(f.k), "b", g) if f.kind == "power" else ("b", int(g.k), "a", f)
+    (side, other), power, piece = (SIDES, int(f.k), g) if f.kind == "power" else (SIDES[::-1], int(g.k), f)
     terms = []
     for n in range(power + 1):
+        # Odd moments of u, and means of odd derivatives of g.
         rest = power - n
         if rest % 2 or (piece.parity >= 0 and (n - piece.parity) % 2):
             continue
@@ -123,6 +126,7 @@ def _with_power(scope: DualScope, f: Piece, g: Piece) -> str | None:
         if text is None:
             continue
         if text != "1":
+            # The mean of a derivative of a kink is infinite at variance 0, where kab is 0 as well.
             factors.append(scope.row(other, f"rt.finite({text})"))
         terms.append("*".join(factors) or number(1.0))
     return "(" + " + ".join(terms) + ")" if terms else None
@@ -164,9 +168,11 @@ def _smoothed(piece: Piece, m: sympy.Symbol, q: sympy.Symbol) -> sympy.Expr:
 
 def _signs(scope: DualScope, f: Piece, g: Piece) -> str:
     """E[sign sign] = (2/pi) asin(c) and E|u v| = sa sb (2/pi) (sqrt(1 - c**2) + c asin(c))."""
+    # Arc-cosine kernels of higher degree (Cho and Saul 2009, Eq. 6) are not in the table.
     if (f.k, g.k) not in ((0, 0), (1, 1)):
         raise NoClosedForm(f"{f} and {g}")
     c = correlation(scope)
+    # As a product: 1 - c**2 has lost the digits of a small root.
     root = scope.let(f"np.sqrt((f8(1.0) - {c})*(f8(1.0) + {c}))")
     angle = _arcsine(scope, c, root)
     if f.k == 0:
@@ -184,9 +190,11 @@ def _arcsine(scope: DualScope, c: str, root: str) -> str:
     variances; and to a small root."""
     m = scope.let(f"abs({c})")
     low = scope.let(f"{m} < f8(0.5)")
+    # In both halves w is in [0, 1/4], so that they share a polynomial, and a strip needs no branch.
     w = scope.let(f"select({low}, {m}*{m}, f8(0.5) - f8(0.5)*{m})")
     angle = scope.let(f"{_scaled(scope, root)}*(f8(1.0) + {w}*{scope.let(horner(w, SERIES))})")
     text = f"copysign(select({low}, {m}*{angle}, f8(1.0) - {angle}), {c})"
+    # From sine and cosine, the angle has all its digits at both ends.
     return scope.let(text, diagonal=f"np.arctan2({c}, {root})/{math.asin(1.0)!r}")
 
 
@@ -198,15 +206,16 @@ def _error_functions(scope: DualScope, f: Piece, g: Piece) -> str:
     small comes from the determinant qa qb - kab**2: Da Db (1 - t**2) = 1 + 2 a qa + 2 b qb + 4 a b (qa qb - kab**2).
     """
     a, b = f.k, g.k
-    ia, ib = (scope.row(side, f"(1.0/(1.0 + {2 * s!r}*q))") for side, s in (("a", a), ("b", b)))
-    ra, rb = (scope.row(side, f"np.sqrt({2 * s!r}/(1.0 + {2 * s!r}*q))") for side, s in (("a", a), ("b", b)))
+    ia, ib = (scope.row(side, f"(1.0/(1.0 + {2 * s!r}*q))") for side, s in zip(SIDES, (a, b)))
+    ra, rb = (scope.row(side, f"np.sqrt({2 * s!r}/(1.0 + {2 * s!r}*q))") for side, s in zip(SIDES, (a, b)))
     k, kinds = scope.kab, (f.kind, g.kind)
     qa, qb = _own(scope, "a"), _own(scope, "b")
     c = correlation(scope)
     # qa qb - kab**2 by the correlation, whose distance from 1 is known to more digits than the difference.
     gap = scope.let(f"{qa}*{qb}*((f8(1.0) - {c})*(f8(1.0) + {c}))", exact="0.0*q")
     t = scope.let(f"clamp({k}*{ra}*{rb}, f8(-1.0), f8(1.0))")
-    da, db = (scope.row(side, f"({constant!r} + {2 * s!r}*q)") for side, s, constant in (("a", a, 1.0), ("b", b, 0.0)))
+    # Their sum has the 1 of the determinant once.
+    da, db = (scope.row(side, f"({constant!r} + {2 * s!r}*q)") for side, s, constant in zip(SIDES, (a, b), (1.0, 0.0)))
     root = scope.let(f"np.sqrt(({da} + {db} + {number(4 * a * b)}*{gap})*{ia}*{ib})")
     if kinds == ("erf", "erf"):
         return _arcsine(scope, t, root)
@@ -240,8 +249,8 @@ def _own(scope: DualScope, side: Side) -> str:
 
 def _exponentials(scope: DualScope, f: Piece, g: Piece) -> str:
     """E[exp(z u) exp(w v)] = exp((z**2 kaa + 2 z w kab + w**2 kbb)/2), or its parts for imaginary z, w."""
-    half = {"exp": 0.5}
-    ea, eb = (scope.row(s, f"({half.get(p.kind, -0.5) * p.k**2!r}*q)") for s, p in (("a", f), ("b", g)))
+    ea, eb = (scope.row(s, f"({(0.5 if p.kind == 'exp' else -0.5) * p.k**2!r}*q)") for s, p in zip(SIDES, (f, g)))
+    # For what it notes: nearly equal rows are told by their correlation, which the formula itself does not need.
     correlation(scope)
     cross = scope.let(f"{number(f.k * g.k)}*{scope.kab}", near="covariance")
     kinds = {f.kind, g.kind}

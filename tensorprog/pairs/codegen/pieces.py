@@ -5,6 +5,7 @@ entries of their own: relu(x) = (x + |x|)/2, gelu(x) = x/2 + x erf(x/sqrt 2)/2."
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,6 +55,7 @@ def decompose(phi: sympy.Expr) -> dict[Piece, float] | None:
     """The function's coefficients, or None if it is not a combination of pieces."""
     phi = sympy.sympify(phi)
     x = sympy.Dummy("x", real=True)
+    # Which symbol a function is written in does not matter; it has one.
     phi = _expanded(phi.subs(dict.fromkeys(phi.free_symbols, x)))
     pieces: dict[Piece, float] = {}
     for term in sympy.Add.make_args(phi):
@@ -68,7 +70,8 @@ def decompose(phi: sympy.Expr) -> dict[Piece, float] | None:
 def _expanded(phi: sympy.Expr) -> sympy.Expr:
     half = sympy.Rational(1, 2)
     sign, erf, exp = sympy.sign, sympy.erf, sympy.exp
-    rules = {name: function.formula for name, function in NONLINEARITIES.items() if function.formula is not None}
+    rules: dict[str, Callable[..., sympy.Expr]] = {
+        name: function.formula for name, function in NONLINEARITIES.items() if function.formula is not None}
     rules |= {
         "Heaviside": lambda e, *_: (1 + sign(e)) * half,
         "leaky_relu": lambda e, slope: ((1 + slope) * e + (1 - slope) * abs(e)) * half,
@@ -79,7 +82,15 @@ def _expanded(phi: sympy.Expr) -> sympy.Expr:
     }
     phi = phi.replace(lambda e: e.func.__name__ in rules, lambda e: rules[e.func.__name__](*e.args))
     phi = phi.replace(lambda e: e.func in (sympy.Max, sympy.Min) and len(e.args) == 2, _extremum)
-    return sympy.expand(sympy.expand(phi), trig=True) if phi.has(sympy.sin, sympy.cos) else sympy.expand(phi)
+    # Not `expand(trig=True)`: it makes 2 sin(x) cos(x) of sin(2 x), which is a piece as it stands.
+    return sympy.expand(phi.replace(lambda e: e.func in (sympy.sin, sympy.cos), _split_angle))
+
+
+def _split_angle(e: sympy.Expr) -> sympy.Expr:
+    """sin(c + k x) or cos(c + k x) in terms of sin(k x) and cos(k x)."""
+    constant, rest = sympy.expand(e.args[0]).as_independent(*e.free_symbols, as_Add=True)
+    other, sign = (sympy.cos, 1) if e.func is sympy.sin else (sympy.sin, -1)
+    return e.func(rest) * sympy.cos(constant) + sign * other(rest) * sympy.sin(constant)
 
 
 def _extremum(e: sympy.Expr) -> sympy.Expr:
@@ -88,11 +99,15 @@ def _extremum(e: sympy.Expr) -> sympy.Expr:
     return (left + right + sign * abs(left - right)) / 2
 
 
+_SPECIAL: dict[type, Kind] = {sympy.erf: "erf", sympy.sin: "sin", sympy.cos: "cos"}
+
+
 def _piece(term: sympy.Expr, x: sympy.Symbol) -> tuple[Piece, float] | None:
     """One term of an expanded sum, sorted into powers, signs, exponentials and at most one further function."""
     coefficient, rest = term.as_independent(x)
     power = signs = 0
-    exponent, special = sympy.S.Zero, None
+    exponent: sympy.Expr = sympy.S.Zero
+    special: tuple[Kind, sympy.Expr] | None = None
     for factor in sympy.Mul.make_args(rest):
         base, k = factor.as_base_exp()
         if factor.func is sympy.exp:
@@ -103,15 +118,16 @@ def _piece(term: sympy.Expr, x: sympy.Symbol) -> tuple[Piece, float] | None:
             # |x|**k = x**k sign(x)**k.
             signs += int(k)
             power += int(k) if base.func is sympy.Abs else 0
-        elif (base.func in (sympy.erf, sympy.sin, sympy.cos) and k == 1 and special is None
+        elif (base.func in _SPECIAL and k == 1 and special is None
               and (base.args[0] / x).is_number):
-            special = (base.func.__name__, base.args[0] / x)
+            special = (_SPECIAL[base.func], base.args[0] / x)
         elif factor != 1:
             return None
     return _combined(float(coefficient), power, signs, exponent, special, x)
 
 
-def _combined(coefficient, power, signs, exponent, special, x) -> tuple[Piece, float] | None:
+def _combined(coefficient: float, power: int, signs: int, exponent: sympy.Expr, special: tuple[Kind, sympy.Expr] | None,
+              x: sympy.Symbol) -> tuple[Piece, float] | None:
     if special is None and exponent == 0:
         return Piece("sign" if signs % 2 else "power", power), coefficient
     if signs or (special is not None and exponent != 0):

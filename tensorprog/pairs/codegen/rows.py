@@ -81,6 +81,7 @@ def _block(block: Block, assignment: Assignment) -> list[str]:
     """The block's lines, without values that nothing of this form needs."""
     lines, needed = [], set()
     for line in reversed(block.lines):
+        # Never a line of one index: the strip counts slots, so that all are recorded in their order.
         if isinstance(line, (LoadLine, LetLine)) and line.name not in needed:
             continue
         target, value = assignment(line)

@@ -165,6 +165,7 @@ def same_place(left: Ref, right: Ref) -> bool | None:
     if left.name != right.name:
         return False
     gaps = [linear_form(IntBin("-", a, b)) for a, b in zip(left.index, right.index)]
+    # Indices that differ by a number other than 0 in some axis never meet.
     if any(set(gap) == {IntLit(1)} for gap in gaps):
         return False
     return True if not any(gaps) else None

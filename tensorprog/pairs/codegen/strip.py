@@ -69,6 +69,7 @@ def _scalars(program: PairProgram, steps: tuple[Step, ...]) -> list[str]:
         if isinstance(step, SeriesCall):
             names |= {ref.name: None for ref in (step.correlation, step.value, step.integral)}
         else:
+            # What only the diagonal reads needs no row of scratch.
             loads = [line for line in step.lines if isinstance(line, LoadLine) and line.pairs]
             names |= {load.ref.name: None for load in loads if not load.ref.index}
     return [name for name in names if name not in grams]
@@ -104,6 +105,7 @@ class _TileText:
         lines += self._array_rows()
         lines += ["    for i in range(r0, r1):", "        slot = call = 0",
                   "        left = max(c0, i + 1) if mirror else c0", "        width = c1 - left"]
+        # Rows of scratch: scalars first, then `doubt`, then the arrays one after the other.
         lines += [f"        {scalar_name(name)} = scratch[{k}, :width]" for k, name in enumerate(self.scalars)]
         lines += [f"        doubt = scratch[{len(self.scalars)}, :width]", "        doubt[:] = 0"]
         lines += [f"        {scalar_name(name)} = g_{name}[i - r0, left - c0:c1 - c0]" for name in self.grams]
@@ -161,6 +163,7 @@ class _TileText:
                         body.append(f"b{slot} = b{slot}_row[j]")
                 case LetLine(name, text):
                     body.append(f"{name} = {named_literals(text, self.constants)}")
+                    # The largest correlation that a pair meets says whether it has to be computed with more care.
                     if line.near == "correlation":
                         body.append(f"doubt[j] = max(doubt[j], abs({name}))")
                 case StoreLine(ref, name) if ref.index or ref.name in self.scalars:

@@ -63,6 +63,7 @@ def canonical(phi: sympy.Expr) -> sympy.Expr:
     """The function written in `X`, with the slopes of what saturates by their names."""
     phi = sympy.sympify(phi)
     phi = phi.subs(dict.fromkeys(phi.free_symbols, X))
+    # In a fixed order: the text names compiled kernels on disk.
     for call in sorted(phi.atoms(sympy.Function), key=str):
         if call.func.__name__ in _SATURATING:
             phi = _with_slope(phi, call)
@@ -75,6 +76,7 @@ def _with_slope(phi: sympy.Expr, call: sympy.Expr) -> sympy.Expr:
     vanishing, name = _SATURATING[call.func.__name__]
     slope = sympy.Function(name)(call.args[0])
     whole = sympy.expand(phi.subs(call, _T))
+    # A polynomial of the first degree does not vanish at both limits.
     if not whole.is_polynomial(_T) or sympy.degree(whole, _T) < 2:
         return phi
     parts: dict[sympy.Expr, sympy.Expr] = {}
@@ -93,7 +95,9 @@ def _with_slope(phi: sympy.Expr, call: sympy.Expr) -> sympy.Expr:
 
 def numpy_source(phi: sympy.Expr) -> str:
     """Source text of a function of the array x; `np` and `rt` (tensorprog.runtime) are in scope."""
+    # 17 digits are read back as the same double.
     text = _Printer().doprint(_bounded(canonical(phi)).evalf(17)).replace("numpy.", "np.")
+    # A constant has to come out as an array.
     return text if canonical(phi).free_symbols else f"{text} + 0.0*x"
 
 

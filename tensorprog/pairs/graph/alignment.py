@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from sympy import Expr, Integer
 
 from tensorprog.covariance.nodes import flat
-from tensorprog.pairs.graph.graph import Graph, UsedDefinition, references, restricted, shift_of
+from tensorprog.pairs.graph.graph import Graph, UsedDefinition, leveled_references, references, restricted, shift_of
 from tensorprog.pairs.nodes import LEVEL, At, NotPairs, Two
 from tensorprog.pairs.recognise.level_arguments import components
 
+#: Values at higher levels than a loop stops at are written out after it, up to so many levels.
 MOST_AFTER = 4
 
 
@@ -50,7 +50,7 @@ def _delayed(graph: Graph) -> Graph:
 def _delays(graph: Graph) -> dict[int, int]:
     """How much later than its own level a value can be computed, or (negative) how much earlier: as soon as what it
     needs is there. Values of one recursion keep step."""
-    shifts = {k: {(int(r.args[0]), shift_of(r)) for r in references(n.expr) if shift_of(r) is not None}
+    shifts = {k: {(int(r.args[0]), shift) for r, shift in leveled_references(n.expr)}
               for k, n in graph.nodes.items() if n.leveled}
     delays: dict[int, int] = {}
     for part in components({k: {o for o, _ in found} for k, found in shifts.items()}):
@@ -66,6 +66,7 @@ def _keep_means(graph: Graph) -> None:
     made: dict[tuple[Expr, int], Expr] = {}
 
     def kept(mean: Expr, node: UsedDefinition) -> Expr:
+        # A step computes means of present covariances only: those of earlier levels are overwritten by then.
         shifts = {shift_of(r) for r in references(mean)}
         (shift,) = shifts if len(shifts) == 1 else (None,)
         if shift is None or shift >= 0:
@@ -89,6 +90,7 @@ def _keep_means(graph: Graph) -> None:
 def _begin_mean(graph: Graph, node: UsedDefinition) -> None:
     """The values of a mean before its first level, from those of its covariances."""
     covariances = [graph.nodes[int(r.args[0])] for r in references(node.expr)]
+    # A mean has a value where all of its covariances have one.
     for level in set.intersection(*(set(c.bases) for c in covariances)):
         number = max(graph.nodes) + 1
         graph.nodes[number] = UsedDefinition(node.expr.xreplace({
@@ -152,6 +154,7 @@ def _reused(graph: Graph) -> None:
     stops = {group: highest(levels) for group, levels in ends(graph).items()}
     for number, node in graph.nodes.items():
         factor, mean = node.expr.as_coeff_Mul()
+        # Without a value before the loop there is nothing to read if the loop does not run at all.
         if node.leveled and node.group in stops and isinstance(mean, Two) and starts[node.group] - 1 in node.bases:
             stop = stops[node.group]
             known[mean.xreplace({r: At(r.args[0], flat(r.args[1].xreplace({LEVEL: stop})))
@@ -188,7 +191,7 @@ class _Literals:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.bases: dict[int, Mapping[int, int]] = {}
+        self.bases: dict[int, dict[int, int]] = {}
         self._made: dict[tuple[int, int], int] = {}
 
     def number(self, number: int, level: int) -> int:
@@ -198,8 +201,8 @@ class _Literals:
                 raise NotPairs("a recursion has no beginning")
             return node.bases[level]
         if (number, level) not in self._made:
-            expr = node.expr.xreplace({r: At(Integer(self.number(int(r.args[0]), level + shift_of(r))))
-                                       for r in references(node.expr) if shift_of(r) is not None})
+            expr = node.expr.xreplace({r: At(Integer(self.number(int(r.args[0]), level + shift)))
+                                       for r, shift in leveled_references(node.expr)})
             made = max(self.graph.nodes) + 1
             self.graph.nodes[made] = UsedDefinition(expr)
             self._made[number, level] = made

@@ -43,6 +43,7 @@ class _Gathering:
         for term in sympy.Add.make_args(flat(expr)):
             number, factors = term.as_coeff_mul()
             means = {f: m for f in factors if (m := self._mean(f, start, read)) is not None}
+            # Roots and pi are numbers here, which SymPy keeps apart from the rational factor.
             constants = [f for f in factors if not f.free_symbols and not f.atoms(Atom)]
             others = sympy.Mul(*(f for f in factors if f not in constants and f not in means))
             scale = number * sympy.Mul(*constants)
@@ -89,14 +90,15 @@ class _Gathering:
         expression that has `read` anyway."""
         if start is None or shift is None or node.tops or start + shift < node.holds:
             return False
-        return all(shift_of(r) is not None and (start + shift + shift_of(r) >= self.graph.nodes[int(r.args[0])].start
-                                                or At(r.args[0], r.args[1] + shift) in read)
+        return all((own := shift_of(r)) is not None and (start + shift + own >= self.graph.nodes[int(r.args[0])].start
+                                                         or At(r.args[0], r.args[1] + shift) in read)
                    for r in references(node.expr))
 
     def _product(self, found: dict[Pair, Expr], args: tuple) -> tuple[Expr, Expr] | None:
         """A sum as one mean and the constant that this holds besides the sum; None if it is not one."""
         rows = list(dict.fromkeys(f for f, _ in found))
         columns = list(dict.fromkeys(g for _, g in found))
+        # The constant function pairs with anything: only a pair without it fixes both factors.
         pivot = next(((f, g) for f, g in found if f != ONE and g != ONE), None)
         if pivot is None or len(rows) < 2 or len(columns) < 2:
             return None

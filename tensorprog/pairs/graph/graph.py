@@ -6,7 +6,7 @@ later one goes down (a gradient does): it begins with its values at the `tops`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -82,13 +82,22 @@ def shift_of(ref: Expr) -> int | None:
     return int(flat(ref.args[1] - LEVEL))
 
 
+def leveled_references(expr: Expr) -> Iterator[tuple[Expr, int]]:
+    """The references to levels that are not fixed, each with its shift."""
+    for ref in references(expr):
+        shift = shift_of(ref)
+        if shift is not None:
+            yield ref, shift
+
+
 def shifted(expr: Expr, by: int) -> Expr:
     """An expression with its level moved."""
-    return expr.xreplace({r: At(r.args[0], r.args[1] + by) for r in references(expr) if shift_of(r) is not None})
+    return expr.xreplace({r: At(r.args[0], r.args[1] + by) for r, _ in leveled_references(expr)})
 
 
 def summand(number: int, expr: Expr) -> int | None:
     """k if the step is that of a sum over levels of definition k."""
+    # The sum of before, and one other value at the present level.
     refs = {(int(r.args[0]), shift_of(r)) for r in references(expr)}
     others = refs - {(number, -1)}
     if len(refs) != 2 or len(others) != 1 or {s for _, s in others} != {0}:
@@ -103,21 +112,21 @@ def roles(steps: Mapping[int, Expr]) -> Roles:
     Raises:
         NotPairs: if a recursion that goes up needs one that goes down, and is no sum over levels.
     """
-    edges = {k: {int(r.args[0]): shift_of(r) for r in references(e) if shift_of(r) is not None}
-             for k, e in steps.items()}
-    shifts = {k: [(int(r.args[0]), shift_of(r)) for r in references(e) if shift_of(r) is not None]
-              for k, e in steps.items()}
+    shifts = {k: [(int(r.args[0]), shift) for r, shift in leveled_references(e)] for k, e in steps.items()}
     down: set[int] = set()
     sums: set[int] = set()
-    for part in components({k: {o for o in found if o in steps} for k, found in edges.items()}):
+    for part in components({k: {o for o, _ in found if o in steps} for k, found in shifts.items()}):
         inside = [s for k in part for o, s in shifts[k] if o in part]
         below = any(o in down for k in part for o, _ in shifts[k] if o not in part)
+        # A gradient's covariance needs that of the next layer.
         if any(s > 0 for s in inside):
             if any(s < 0 for s in inside):
                 raise NotPairs("a recursion goes through its levels in both directions")
             down |= part
         elif below and not inside:
             down |= part
+        # A tangent kernel adds up, over layers, covariances of gradients: an upward sum of what goes down, which
+        # `transpose` can take over. Other recursions would need all values at once.
         elif below:
             (number, *others) = part
             if others or summand(number, steps[number]) is None:

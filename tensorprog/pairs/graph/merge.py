@@ -20,6 +20,7 @@ def simplified(graph: Graph) -> Graph:
     out."""
     graph = restricted(graph, graph.outputs)
     _unite_names(graph)
+    # What is put in makes other definitions short.
     while True:
         short = {k: n.expr for k, n in graph.nodes.items() if _is_short(n.expr)}
         everywhere = {k for k, e in short.items() if e.is_number and _is_constant(graph, graph.nodes[k])}
@@ -69,6 +70,7 @@ def _is_short(expr: Expr) -> bool:
 
 def _is_constant(graph: Graph, node: UsedDefinition) -> bool:
     """Whether a number is the value at all levels."""
+    # Equal at the first levels too; from its tops on, a recursion that goes down could differ.
     return not node.tops and all(graph.nodes[base].expr == node.expr for base in node.bases.values())
 
 

@@ -55,11 +55,13 @@ def linear(expr: Expr, atoms: list[Expr]) -> LinearInPairs:
     names = {a: Dummy(real=True) for a in atoms}
     expr = expr.xreplace(names)
     used = set(names.values())
+    # Inside of a function or of a variance the value has no coefficient.
     if any(node.free_symbols & used for node in expr.atoms(Atom)):
         raise NotPairs("a function of a value that goes down is needed")
     zero = dict.fromkeys(used, Integer(0))
     form = LinearInPairs(expr.xreplace(zero))
     for atom, name in names.items():
+        # The slopes hold none of the values, so that the form is linear in all of them together.
         slope = expr.diff(name)
         if slope.free_symbols & used:
             raise NotPairs("a product of values that go down is needed")
@@ -102,6 +104,7 @@ class _Transposition:
             return whole
         try:
             return self._summed(linear(whole, self._atoms(whole)))
+        # As a product of two values that go down: each of them alone is linear.
         except NotPairs:
             return expr.xreplace({a: self._alone(a) for a in self._atoms(expr)})
 
@@ -176,7 +179,9 @@ class _Transposition:
         return At(Integer(self.nodes[number].tops[level]))
 
     def _summand(self, atom: Expr) -> int:
-        return summand(_number(atom), self.nodes[_number(atom)].expr)
+        found = summand(_number(atom), self.nodes[_number(atom)].expr)
+        assert found is not None, "asked of sums over levels alone"
+        return found
 
     def _reachable(self, roots: list[int]) -> dict[int, LinearInPairs]:
         found: dict[int, LinearInPairs] = {}

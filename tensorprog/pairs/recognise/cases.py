@@ -10,7 +10,9 @@ from tensorprog.covariance.nodes import AtLeastZero, Call, IsZero, Total, flat
 from tensorprog.covariance.system import System
 from tensorprog.pairs.nodes import NotPairs, RowSymbols, Undecided
 
+#: Equations that a proof of a zero unfolds, one inside of another. Recursions in levels are `vanish`'s.
 MOST_UNFOLDINGS = 8
+# Guards on sizes, as on L - 2, are decided as for sizes like this; what that assumes is checked at every run.
 LARGE = 10**6
 
 
@@ -54,6 +56,7 @@ class DecidedGuards:
     def _of_large_sizes(self, guard: Expr) -> Expr | None:
         """A fact that decides a guard on sizes as it is where they are large."""
         e = guard.args[0]
+        # Rows are dummies: on them, and on levels, cases really differ.
         if not e.free_symbols or not all(s.is_nonnegative and not isinstance(s, sympy.Dummy) for s in e.free_symbols):
             return None
         if any(s.name in self.rows.names for s in e.free_symbols):

@@ -11,10 +11,13 @@ from tensorprog.pairs.graph.graph import MOST_LITERAL, Graph, Roles, UsedDefinit
 from tensorprog.pairs.nodes import At, Inner, Item, NotPairs
 from tensorprog.pairs.recognise.derive import PairDefinitions
 
+#: Values at fixed levels that are written out; the tests' networks have up to 44.
 MOST_LITERALS = 300
+#: Levels after the last step of what goes down, 2 in the tests' networks.
 MOST_TOPS = 4
 #: The lowest level that a value may be needed at: what a loop that runs down to 0 leaves is of level -1.
 LOWEST = -2
+#: Derivations anew with higher levels (`graph_of`), of which the tests' networks need one.
 MOST_ATTEMPTS = 8
 
 
@@ -26,6 +29,8 @@ def graph_of(derivation: PairDefinitions, outputs: list[Expr], inputs: Mapping[i
         NotPairs: if a recursion has no uniform step or no beginning.
     """
     for _ in range(MOST_ATTEMPTS):
+        # That a definition is needed at later levels may show when others are derived: all is collected again with that
+        # known.
         derivation.widened = False
         try:
             graph = _Collector(derivation, inputs).graph(outputs)
@@ -48,6 +53,7 @@ class _Collector:
 
     def graph(self, outputs: list[Expr]) -> Graph:
         graph = Graph(self.nodes, [self._converted(e) for e in outputs])
+        # Groups, starts and values before the first level need each other: until nothing is added.
         while True:
             before = self._size()
             made = roles({k: n.expr for k, n in self.nodes.items() if n.leveled})
@@ -144,6 +150,7 @@ class _Collector:
             if shift is None:
                 continue
             other = int(ref.args[0])
+            # What is read at a level near runs in the same loop.
             self.leader[self._group(other)] = self._group(number)
             if shift < 0:
                 self.shifts[other].add(shift)
@@ -158,6 +165,7 @@ class _Collector:
                 self._add(number)
                 continue
             level = ref.args[1]
+            # Near its beginning a recursion is written out: up from the first levels, down from the last ones.
             literal = level.is_Integer and int(level) <= MOST_LITERAL
             down = self._goes_down(number)
             if literal and not down or down and not literal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 from sympy import Expr, Integer
 
@@ -12,7 +13,10 @@ from tensorprog.pairs.nodes import LEVEL, At, Definition, Key, NotPairs, RowSymb
 from tensorprog.pairs.recognise.terms import Terms
 from tensorprog.pairs.recognise.vanish import Vanishing
 
+#: Equations at arguments that a recursion may need: the largest of the tests' networks has 82, and each is a few lines
+#: of the kernel.
 MOST_DEFINITIONS = 400
+#: Levels at either end at which a recursion may have other steps; the tests' networks have 2.
 MOST_BASES = 4
 #: How many levels at the beginning and at the end a step may leave out, in the order in which they are tried.
 MARGINS = tuple(sorted(itertools.product(range(MOST_BASES + 1), repeat=2), key=lambda m: (sum(m), m[1])))
@@ -79,6 +83,8 @@ class PairDefinitions(Terms):
             try:
                 return Definition(key, self._attempt(facts, top, lambda: self._cases(key)), start, end)
             except Undecided as reason:
+                # A first failure tells at which level a step ends (`layer < L - 1`): with it as the bound, margins at
+                # the end can be tried.
                 if bound is None:
                     self._bounded_by(number, reason.guard)
         raise NotPairs(f"the recursion {self._name(key)} has no uniform step")
@@ -96,9 +102,10 @@ class PairDefinitions(Terms):
         except Undecided as reason:
             raise NotPairs(f"{self._name(key)}: it depends on `{reason}`") from None
 
-    def _attempt(self, facts: tuple[Expr, ...], top: Expr | None, translate) -> Expr:
+    def _attempt(self, facts: tuple[Expr, ...], top: Expr | None, translate: Callable[[], Expr]) -> Expr:
         """A translation under facts, `top` the largest level; what it needs at which levels is noted if it succeeds."""
         self._facts, self._top, self._requests = (*self.rows.facts(), *self.assumed, *facts), top, []
+        # Assumptions on sizes, once made, hold for all definitions of the lowering.
         found = translate()
         for number, bound in self._requests:
             self._widen(number, flat(bound))
@@ -112,6 +119,7 @@ class PairDefinitions(Terms):
             if not gap.is_nonnegative:
                 raise NotPairs("it is needed at several levels")
         self.bounds[number] = bound
+        # Derived for fewer levels, it may have left out a case.
         self.widened |= self.definitions.pop(number, None) is not None
         self.bases = {at: e for at, e in self.bases.items() if at[0] != number}
 
@@ -151,6 +159,7 @@ class PairDefinitions(Terms):
         for a in args:
             if self.rows.sides(a) and a not in self.rows:
                 raise NotPairs(f"a row's number is computed: {a}")
+        # At equal rows, one of two arguments may as well be of the other side: then the definition is of pairs.
         if extend:
             places = [k for k, a in enumerate(args) if a in self.rows]
             if len(places) > 1:
@@ -198,6 +207,7 @@ class PairDefinitions(Terms):
         where it enters."""
         if not any((number, k) in self.kinds.moving for k in range(len(args))):
             return False
+        # Whether it does must not be settled by an assumption that sizes are large.
         facts, self._assuming = self._facts, False
         try:
             self._unfolded(Call(Integer(number), *args))
@@ -209,6 +219,7 @@ class PairDefinitions(Terms):
 
     def _entered(self, number: int, args: tuple[Expr, ...], extend: bool) -> Expr:
         """A recursion's value at fixed levels: that of a definition with levels."""
+        # Of the arguments that are handed on, those that change on the way round are the levels.
         places = [k for k in range(len(args)) if (number, k) in self.kinds.turning] or [
             k for k in range(len(args)) if (number, k) in self.kinds.moving]
         moving = [args[k] for k in places]

@@ -56,6 +56,7 @@ class Levels:
         self.recursive: dict[int, int] = {}
         for k, part in enumerate(components(edges)):
             if len(part) > 1 or any(n in edges[n] for n in part):
+                # A component of one equation is a recursion only if it calls itself.
                 self.recursive |= dict.fromkeys(part, k)
         self.turning = self._turning(system, calls)
         self.moving = _leading_to(self.turning, system, calls)
@@ -76,11 +77,14 @@ class Levels:
             params = system.equations[number].params
             for call in found:
                 callee = int(call.args[0])
+                # Calls out of a recursion move nothing on its way round.
                 if callee not in self.recursive or self.recursive.get(number) != self.recursive[callee]:
                     continue
                 for q, arg in enumerate(call.args[1:]):
                     for p, param in enumerate(params):
                         if arg.has(param):
+                            # Arguments that are handed on to each other form a class, which moves if any call on the
+                            # way changes it.
                             leader[find((callee, q))] = find((number, p))
                             if flat(arg - param) != 0:
                                 marked.append((number, p))

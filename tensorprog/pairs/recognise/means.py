@@ -54,6 +54,7 @@ def products(system: System, number: int, independent: Independence, one_row: bo
 def algebra(system: System, number: int) -> Expr | None:
     """The closed form of a recipe, if it holds nothing but powers."""
     formula = system.recipes[number].formula
+    # Functions in a formula are those of a quadrature or of a table: means, not algebra.
     if formula is None or formula.atoms(sympy.Function, sympy.Piecewise):
         return None
     powers = formula.atoms(sympy.Pow)
@@ -79,6 +80,7 @@ def _product(term: Expr, gaussians: list[Symbol], known: set[Symbol],
              independent: Independence) -> tuple[Expr, list[GaussianPair]]:
     """`known`: Gaussians that may be independent of a single other one; of those of two rows, declared vectors."""
     coefficient, functions = _separated(term, gaussians)
+    # With two Gaussians there is nothing to separate, unless one is a declared vector.
     some = len(functions) >= 3 or not known.isdisjoint(functions)
     groups: list[list[Symbol]] = []
     for z in sorted(functions, key=gaussians.index):
@@ -90,7 +92,8 @@ def _product(term: Expr, gaussians: list[Symbol], known: set[Symbol],
 def _separated(term: Expr, gaussians: list[Symbol]) -> tuple[Expr, dict[Symbol, Expr]]:
     """A product as its coefficient and one function of each Gaussian, without a number that multiplies it: which of
     the functions has the number is an accident of how a mean is written, and (u, v) and (v, u) are to be alike."""
-    coefficient, functions = Integer(1), {}
+    coefficient: Expr = Integer(1)
+    functions: dict[Symbol, Expr] = {}
     for factor in sympy.Mul.make_args(term):
         used = [g for g in gaussians if factor.has(g)]
         if len(used) > 1:

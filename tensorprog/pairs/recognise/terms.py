@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import sympy
 from sympy import Expr, Integer, Symbol
@@ -15,6 +15,7 @@ from tensorprog.pairs.recognise.cases import DecidedGuards
 from tensorprog.pairs.recognise.level_arguments import Levels
 from tensorprog.pairs.recognise.means import GaussianPair, algebra, polynomial, products
 
+#: Sums over so many terms with fixed ends are written out, of which the tests' networks have 2 at most.
 MOST_LITERAL = 8
 
 
@@ -55,6 +56,7 @@ class Terms(DecidedGuards, ABC):
         if isinstance(expr, AtLeastZero | IsZero):
             raise Undecided(expr)
         if isinstance(expr, sympy.Add | sympy.Mul):
+            # A guard that does not hold makes its term zero, even where the rest is not defined.
             if any(a == 0 for a in expr.args):
                 return Integer(0)
             return expr.func(*(self.translated(a, extend) for a in expr.args))
@@ -107,6 +109,7 @@ class Terms(DecidedGuards, ABC):
             return self._over_levels(expr, extend)
         fresh = fresh_index()
         body = body.xreplace({var: fresh})
+        # Inside of the sum its variable is in range.
         outer, self._facts = self._facts, (*self._facts, fresh - start, stop - 1 - fresh)
         try:
             body = flat(self._decided(self._summand(body, fresh, var == self._column)))
@@ -143,13 +146,17 @@ class Terms(DecidedGuards, ABC):
     def _carried_out(self, expr: Expr, extend: bool) -> Expr:
         if isinstance(expr, sympy.Add | sympy.Mul):
             return expr.func(*(self._carried_out(a, extend) for a in expr.args))
-        return self._inner(*expr.args, extend) if isinstance(expr, Total) else self.translated(expr, extend)
+        if not isinstance(expr, Total):
+            return self.translated(expr, extend)
+        body, var, start, stop = expr.args
+        return self._inner(body, var, start, stop, extend)
 
     def _summand(self, body: Expr, var: Symbol, step: bool) -> Expr:
         """A body with the calls unfolded that depend on the index of an input; with `step` once also
         those of recursions."""
         for k in range(20):
             body = self._decided(body)
+            # Calls without recursion end after as many rounds as equations are nested.
             found = [c for c in body.atoms(Call) if c.has(var) and (step and k == 0 or not self._is_recursive(c))]
             if not found and not (step and k == 0):
                 return body
@@ -201,7 +208,8 @@ class Terms(DecidedGuards, ABC):
         covariance = self.system.integrands[number][1]
 
         def value(i: Symbol, j: Symbol) -> Expr:
-            found = covariance.get((i, j), covariance.get((j, i)))
+            # A Gaussian that enters linearly has no variance among the arguments: E[u g(v)] = Cov(u, v) E g'(v).
+            found = covariance[(i, j) if (i, j) in covariance else (j, i)]
             if found.is_Symbol and found not in values:
                 own = self._own_variance(i, covariance, values) if i == j else None
                 if own is not None:
@@ -213,6 +221,7 @@ class Terms(DecidedGuards, ABC):
             found = products(self.system, number, lambda i, j: self._is_zero(value(i, j), self._facts, 0), extend)
             return sympy.Add(*(self.translated(c.xreplace(values), extend) * sympy.Mul(*(
                 self._mean(part, value, extend) for part in parts)) for c, parts in found))
+        # Not a product of two functions, but a formula in covariances may still do.
         except NotPairs:
             if formula is None:
                 raise
@@ -238,7 +247,7 @@ class Terms(DecidedGuards, ABC):
     def _algebra(self, formula: Expr, values: dict, extend: bool) -> Expr:
         return self.translated(flat(formula.xreplace(values)), extend)
 
-    def _mean(self, part: GaussianPair, value, extend: bool) -> Expr:
+    def _mean(self, part: GaussianPair, value: Callable[[Symbol, Symbol], Expr], extend: bool) -> Expr:
         phi, psi = part.phi, part.psi
         if part.is_odd:
             return Integer(0)

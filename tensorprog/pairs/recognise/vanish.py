@@ -7,6 +7,8 @@ assuming the claim for what an equation calls is an induction on the depth of ca
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import sympy
 from sympy import Expr
 
@@ -15,6 +17,7 @@ from tensorprog.covariance.nodes import Call, IsZero, flat
 from tensorprog.covariance.system import System
 from tensorprog.pairs.recognise.level_arguments import Levels
 
+#: Claims that a proof assumes one inside of another: proofs that succeed for the tests' networks have 5 at most.
 MOST_STEPS = 6
 
 Claim = tuple[int, int, int]
@@ -32,7 +35,7 @@ class Vanishing:
         """Whether an equation is zero at arguments, of which two are levels."""
         return any(self._proved(claim, gap) for claim, gap in self._claims(number, args))
 
-    def _claims(self, number: int, args: tuple[Expr, ...]):
+    def _claims(self, number: int, args: tuple[Expr, ...]) -> Iterator[tuple[Claim, int]]:
         places = self._places.get(number, [])
         if len(places) == 2:
             for p, q in (places, places[::-1]):
@@ -46,8 +49,10 @@ class Vanishing:
         return self._known[claim, gap]
 
     def _holds(self, claim: Claim, gap: int, assumed: dict[Claim, int]) -> bool:
+        # The induction hypothesis, which is about all gaps that are at least as large.
         if claim in assumed and gap >= assumed[claim]:
             return True
+        # The same claim with a smaller gap would have to be proved first, and so on.
         if len(assumed) >= MOST_STEPS or claim in assumed:
             return False
         number, p, q = claim
@@ -57,6 +62,7 @@ class Vanishing:
             decided = [simplify_guards(g, (ahead - gap,)) for g in guards]
             if any(g == 0 for g in decided):
                 continue
+            # What the guards of this case say may decide those inside of it.
             facts = (ahead - gap, *(f for g in guards for f in known(g)))
             rest = flat(simplify_guards(expr, facts))
             for term in sympy.Add.make_args(rest):

@@ -49,12 +49,14 @@ def _repeated(low: Lowering, x: TracedValue, heads: tuple[int, int]) -> TracedVa
 
 
 def _triangle(low: Lowering, name: str, rows: int, columns: int) -> TracedValue:
+    # With more keys than queries torch aligns the triangle with the first key.
     kept = torch.ones(rows, columns, dtype=torch.bool).tril()
     return low.buffer(f"{name}_mask", (kept, kept))
 
 
 def _masked(low: Lowering, logits: TracedValue, mask: TracedValue) -> TracedValue:
     if mask.op == "buffer" and mask.pair[0].dtype == torch.bool:
+        # Boolean masks of torch say what is kept, `masked_fill` what is not.
         dropped = tuple(~kept for kept in mask.pair)
         inverse = low.buffer(f"{mask.name}_dropped", dropped)
         return low.map("masked_fill", logits, inverse, suffix="masked", value=float("-inf"))

@@ -16,6 +16,7 @@ def contract(low: Lowering, x: TracedValue, w: TracedValue, x_labels: str, w_lab
     """An einsum of two tensors, one letter an axis; axes of one letter are made the same."""
     axes: dict[str, tuple] = {}
     for label, axis in zip(x_labels + w_labels, (*x.axes, *w.axes), strict=True):
+        # An axis of size 1 is broadcast.
         if axes.get(label) and axis:
             unify(axes[label], axis)
         axes[label] = axes.get(label) or axis
@@ -180,6 +181,7 @@ def _conv_transpose(
 
 def _same(taps: int, dilation: int) -> int:
     """How much padding="same" adds in front."""
+    # Of an odd number, torch adds the larger half behind.
     return dilation * (taps - 1) // 2
 
 

@@ -32,6 +32,7 @@ UNARY = {
     "tanh_": "tanh",
     "sigmoid_": "sigmoid",
 }
+# Operations that give the numbers that they get.
 SAME = (
     "contiguous",
     "clone",
@@ -184,6 +185,7 @@ def _elu(low: Lowering, x: TracedValue, alpha: float = 1.0, *_: object) -> Trace
 def _softplus(low: Lowering, x: TracedValue, beta: float = 1, threshold: float = 20) -> TracedValue:
     if beta != 1:
         raise low.refuse("softplus with a beta other than 1 has no rule")
+    # Above the threshold torch gives x itself: at 20, log(1 + exp(-20)) = 2e-9 less.
     return low.map("softplus", x)
 
 

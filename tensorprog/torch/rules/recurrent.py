@@ -43,6 +43,7 @@ def _gru(low: Lowering, x: TracedValue, state: list[TracedValue], weights: list[
     update = low.map("sigmoid", low.map("add", i_z, h_z, suffix="update_sum"), suffix="update")
     inner = low.map("mul", reset, h_n, suffix="gated")
     new = low.map("tanh", low.map("add", i_n, inner, suffix="new_sum"), suffix="new")
+    # (1 - z) new + z h = new + z (h - new), in the order in which torch computes it.
     difference = low.map("sub", h, new, suffix="difference")
     return [low.map("add", new, low.map("mul", update, difference, suffix="kept"), suffix="state")]
 
@@ -105,6 +106,7 @@ def _layer_rule(name: str) -> None:
             outs = []
             for direction in range(directions):
                 k = layer * directions + direction
+                # Without biases a layer has two weights.
                 chosen = [*weights[each * k : each * k + each], None, None][:4]
                 starts = [select(low, s, 0, k) for s in states]
                 out, final = _loop(low, CELLS[name], sequence, starts, chosen, backwards=direction == 1)
@@ -125,6 +127,7 @@ def _loop(
 ) -> tuple[TracedValue, list[TracedValue]]:
     """One layer: its outputs at all times, and its last states."""
     time = sequence.axes[0]
+    # Values of one loop have this identity in common.
     loop = object()
     carries = [low.emit("carry", (s,), s.axes, "before", loop=loop, time=time) for s in starts]
     x = low.emit("step", (sequence,), sequence.axes[1:], "x", loop=loop, time=time, backwards=backwards)
@@ -136,6 +139,7 @@ def _loop(
     outs = [
         low.emit("collect", (n,), (time, *n.axes), "states", loop=loop, time=time, backwards=backwards) for n in nexts
     ]
+    # Backwards, the last step is that of time 0.
     last = [select(low, out, 0, 0 if backwards else out.sizes[0][0] - 1) for out in outs]
     return outs[0], last
 

@@ -127,6 +127,7 @@ def _layer_norm(
 def _rms_norm(
     low: Lowering, x: TracedValue, shape: list[object], weight: TracedValue | None = None, eps: float | None = None
 ) -> TracedValue:
+    # torch's default for `eps=None`.
     floor = torch.finfo(low.dtype).eps if eps is None else eps
     return _scaled(low, _over_root(low, x, range(-len(shape), 0), floor), weight, None)
 
@@ -186,6 +187,7 @@ def _batch_norm(
         # The statistics of the batch itself: over its rows and all places.
         dims = (0, *range(2, len(x.axes)))
         centered = low.map("sub", x, reduce(low, "mean", x, dims, True, "mean"), suffix="centered")
+        # By the variance with 1/N: only torch's running one has 1/(N - 1).
         normed = _over_root(low, centered, dims, eps)
     else:
         root = low.map("sqrt", low.map("add", _lifted(low, var, rank), eps, suffix="var"), suffix="std")

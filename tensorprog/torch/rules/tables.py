@@ -11,6 +11,7 @@ from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.views import _bounds, cat, select, slice_sections
 
+# Beyond every size: bounds are cut off at the axis' end.
 END = 2**62
 
 
@@ -34,6 +35,7 @@ def _arange(low: Lowering, *limits: float | Both, **_: object) -> TracedValue:
 
 @rule("linspace")
 def _linspace(low: Lowering, start: float | Both, end: float | Both, _steps: object, **__: object) -> TracedValue:
+    # The last point is at position 1 - 1/n here and at 1 in torch: the same in the limit.
     return _positions(low, start, tuple(_number(end, k) - _number(start, k) for k in range(2)))
 
 

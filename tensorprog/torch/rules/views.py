@@ -175,6 +175,7 @@ def _glu(low: Lowering, x: TracedValue, dim: int = -1) -> TracedValue:
 def cat(low: Lowering, parts: list[TracedValue], dim: int = 0) -> TracedValue:
     """Parts one after another along an axis, that are whole numbers of one block if the axis grows with the width."""
     rank = max(len(p.axes) for p in parts)
+    # torch skips empty tensors of one axis, with which lists of parts are begun.
     parts = [p for p in parts if len(p.axes) == rank]
     dim %= rank
     sections = [p.sizes[dim] for p in parts]
@@ -200,6 +201,7 @@ def _stack(low: Lowering, parts: list[TracedValue], dim: int = 0) -> TracedValue
 def _expand(low: Lowering, x: TracedValue, *_: object, **__: object) -> TracedValue:
     axes = list(low.out_axes())
     for k in range(1, len(x.axes) + 1):
+        # An axis that is not repeated stays the same one, with its factors.
         if sizes_of(x.axes[-k]) == sizes_of(axes[-k]):
             axes[-k] = x.axes[-k]
     return low.emit("expand", (x,), axes)

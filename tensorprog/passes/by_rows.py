@@ -58,6 +58,7 @@ class _ByRows:
     def __init__(self, program: Program):
         self.whole, self.builder = program, Builder(used_names(program))
         self.shapes = {i.name: i.shape for i in program.inputs if i.kind == "real"}
+        # Touched as often inside of a loop as everywhere: touched nowhere else.
         self.everywhere = Counter(c for s in walk(program.body) for c in touched(s))
         self.fixed = {o.cell for o in program.outputs} | {i.cell for i in program.initials}
 
@@ -94,6 +95,7 @@ class _ByRows:
         pick = self._pick(tuple(run), steps, set())
         if pick is None:
             return tuple(run)
+        # What comes before the first statement about the row, and after the last one, stays where it is.
         depend = [k for k, yes in enumerate(_depending(run, pick[0])) if yes]
         earlier, later = run[: depend[0]], (*run[depend[-1] + 1:],)
         run = run[depend[0]: depend[-1] + 1]
@@ -114,6 +116,7 @@ class _ByRows:
         found = {(item, self.shapes[op.name][axis]) for op in _inputs(body) if op.name in self.shapes
                  for axis, item in enumerate(op.items)
                  if isinstance(item, IntExpr) and loop_names(item) & steps and not loop_names(item) & inner}
+        # Two indices of rows in one step would ask for all pairs of rows.
         return found.pop() if len({item for item, _ in found}) == 1 else None
 
     def _of_all(self, loop: For, pick: Pick) -> tuple[Statement, ...] | None:
@@ -126,6 +129,7 @@ class _ByRows:
         loop = spread(replace(loop, body=_with_row(loop.body, index, row)), fixed, self.builder)
         before, rest = hoisted(loop, self.builder, lambda c, around: c not in fixed and is_new(c, around))
         of_row = [s for s, yes in zip(before, _depending(before, row)) if yes]
+        # Numbers of rows alone are as cheap to compute again as to keep.
         if rest is None or not any(isinstance(s, Let) and s.var.type.width for s in walk(tuple(of_row))):
             return None
         of_rows = {c: (replace(c, rank=c.rank + 1), lambda items: (row, *items)) for c in cells_written(before)}
@@ -136,6 +140,7 @@ class _ByRows:
 
 def _trains(statement: Statement) -> bool:
     """Whether a statement takes gradients or changes matrices."""
+    # A branch may hold either, and is not looked into.
     return any(isinstance(s, GradStmt | KernelStmt | MatStore | MatAccum) for s in walk((statement,))) or isinstance(statement, If)
 
 
