@@ -30,7 +30,8 @@ class TensorProgramMagics(Magics):
 
     @magic_arguments()
     @argument("name", nargs="?", default="program", help="What the compiled program is called in the notebook.")
-    @argument("--run", action="store_true", help="Compute the limit; so do options that only a run has. Inputs are the notebook's variables of their names.")
+    @argument("--run", action="store_true",
+              help="Compute the limit; so do options that only a run has. Inputs are the notebook's variables of their names.")
     @argument("--width", type=int, help="Run networks of this width instead.")
     @argument("--to", metavar="RESULT", help="What the result is called in the notebook.")
     @argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",

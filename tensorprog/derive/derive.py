@@ -160,8 +160,8 @@ class _Writer:
         rules += [self._rule("matrix", e.left, e.right, e.loops) for e in self.system.matrices]
         rules += [rule for number in range(len(self.system.hats)) for rule in self._covariances(number)]
         families = tuple(sorted({(s.matrix, s.transposed) for s in self.system.hats}))
-        rules = merged(rules, {str(name) for name in self.names.values()})
-        return Derivation(self.limit.source.name, rules, families, steps_of(rules))
+        found = merged(rules, {str(name) for name in self.names.values()})
+        return Derivation(self.limit.source.name, found, families, steps_of(found))
 
     def _step(self, finding: Simplification) -> Step:
         own = tuple(b.symbol for b in finding.loops)
