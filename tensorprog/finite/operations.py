@@ -267,7 +267,8 @@ def _range(m: Value) -> Value:
     combinations of them if the rank is low, as that of gradients is (Halko, Martinsson and Tropp, 2011)."""
     # A seed of its own, always the same: a matrix has one polar factor, whatever was drawn before.
     generator, size, count = np.random.default_rng(0), np.linalg.norm(m), 32
-    # At width 1024 rank 30 takes a tenth of the time of the whole decomposition, rank 120 two thirds; beyond, nothing is saved.
+    # At width 1024, rank 30 takes a tenth of the time of the whole decomposition, rank 120 two thirds; beyond that,
+    # nothing is saved.
     while 4 * count < min(m.shape):
         basis = np.linalg.qr(m @ generator.standard_normal((m.shape[1], count)))[0]
         # `size` is at most sqrt(rank) times the largest singular value, and the rank is at most `count`.

@@ -70,6 +70,7 @@ def _require(condition: bool, message: str) -> None:
 def _verify_names(program: Program) -> None:
     cells = {c for s in walk(program.body) for c in touched(s)}
     cells |= {i.cell for i in program.initials} | program.results
+    # Emitted texts tell cells and temporaries apart by their names alone.
     _unique([c.name for c in cells], "cells")
     statements = list(walk(program.body))
     _unique([s.var.name for s in statements if isinstance(s, Let)], "temporaries")

@@ -202,6 +202,7 @@ class AdjointSweep:
             self._reverse_statements(statements)
         # What the code has not asked for has no adjoint cell, and nothing to clear.
         zeros = [Zero(self.adjoint_cells[v]) for v in self._crossing_of(statements) if v in self.adjoint_cells]
+        # Without code, nothing is cleared either: the block has no part in the gradient.
         return (*start, *zeros, *code) if code else ()
 
     def _reverse_loop(self, loop: For) -> None:
@@ -316,6 +317,7 @@ class AdjointSweep:
         type = self._here(type)
         if value.type.width == type.width and same_shape(value.type.shape, type.shape):
             return value
+        # A constant of the right type, instead of a sum with zeros.
         known = self.builder.constant_value(value)
         if known is not None:
             return self.builder.const(known, type)
@@ -363,6 +365,7 @@ class AdjointSweep:
 
     def _record(self, var: Var, definition: Let) -> Cell:
         loops = self.loops_of[var]
+        # Around the sweep, every iteration has a tape of its own.
         home = tuple(loop.var for loop in loops if loop.var not in self.reversed_loops)
         tape = self.builder.cell(f"{var.name}_tape", var.type, len(self._tape_items(loops, {})), home=home)
         self.tapes[var] = tape

@@ -32,6 +32,7 @@ def widened(before: Bound | None, after: Bound | None) -> Bound | None:
     """`after`, its range without an end that has moved, so that loops come to an end."""
     if before is None or after is None or before == after:
         return after
+    # What has moved may have met 0 on its way.
     return replace(after, low=after.low if after.low == before.low else -inf, zero=True,
                    high=after.high if after.high == before.high else inf)
 

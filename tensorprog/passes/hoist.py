@@ -255,6 +255,7 @@ class _Split:
     def _nested(self, statement: For | If, loops: tuple[str, ...], first: list[Statement], rest: list[Statement]) -> None:
         inner = (*loops, statement.var) if isinstance(statement, For) else loops
         befores, afters = zip(*(self.block(block, inner) for block in blocks(statement)))
+        # Both halves may have the loop, or the branch, whose condition is then asked in each.
         for found, side in ((befores, first), (afters, rest)):
             if any(found):
                 made = _with_blocks(statement, found)

@@ -49,6 +49,7 @@ def input_axes(program: Program) -> dict[Cell, InputAxes]:
     found = {}
     for initial in program.initials:
         cell = initial.cell
+        # Only normal vectors have a law that rotations leave as it is.
         if isinstance(cell.type, MatrixType) or initial.law.name != "normal" or not cell.type.shape:
             continue
         uses, only = _uses(program, cell, references)

@@ -117,6 +117,7 @@ class _Planner:
 
     def planned(self) -> Program:
         body = self._block(self.program.body)
+        # No statement has stored anything at the start.
         zeros = [Zero(mask) for plan in self.plans.values() for mask in plan.masks]
         return self.program.with_body((*zeros, *body))
 

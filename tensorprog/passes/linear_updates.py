@@ -84,6 +84,7 @@ Form = Mapping[Cell | Gradient, Number]
 
 
 def _times(number: Number, form: Form) -> Form:
+    # Ones stay as they are, by which `is_plain` knows a state that is only added to.
     if number == ONE:
         return form
     return {part: number if own == ONE else Number("mul", (own, number)) for part, own in form.items()}
@@ -234,6 +235,7 @@ def groups_of(forms: Mapping[Cell, Form | None], states: Collection[Cell], read:
         NotDescent: if a state, or what it depends on, is not linear, or belongs to two states.
     """
     needed = [*states, *(c for c in forms if c in read and c not in states)]
+    # The list grows on the way: what a form depends on has a form, too.
     for cell in needed:
         form = forms.get(cell, {cell: ONE})
         if form is None:
@@ -258,6 +260,7 @@ def _slots(state: Cell, needed: Collection[Cell], forms: Mapping[Cell, Form | No
     slots: list[Cell] = [state]
     parts: dict[Cell, set[Cell]] = {c: {p if isinstance(p, Cell) else p.state for p in forms.get(c) or {c: ONE}} for c in needed}
     grown = True
+    # In both directions: what moves the state, and what the state moves.
     while grown:
         more = [c for c in needed if c not in slots and (parts[c] & set(slots) or any(c in parts[s] for s in slots))]
         slots += more

@@ -65,6 +65,7 @@ def localize(program: Program) -> Program:
         for cell in touched(statement):
             uses[cell] = uses.get(cell, 0) + 1
     found: dict[Cell, Cell] = {}
+    # Hidden cells have their homes from those who make them, and matrices have no blocks.
     candidates = {c for c in uses if c.role == "user" and c.rank and not isinstance(c.type, MatrixType)} - program.results
     _search(program.body, (), candidates, uses, found)
     return program.with_body(_replace(program.body, found)) if found else program

@@ -172,6 +172,7 @@ def _merged(site: GradientSite, other: GradientSite) -> GradientSite | None:
         return None
     gradients = site.gradients + other.gradients
     statements = [s for p in shorter.parts for s in p.statements]
+    # Anew: with fewer statements, the scalar's elements may not be read any more.
     start = _differentiated(statements, site.scalar, site.anchor)
     active = activity(statements, {g.wrt for g in gradients}, start)
     return GradientSite(gradients, site.anchor, site.scalar, site.scalar_items, shorter.parts, site.ancestors, site.extra,

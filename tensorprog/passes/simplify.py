@@ -132,6 +132,7 @@ class _Forwarder:
             out.append(statement)
             return
         found = known.get(key)
+        # Loads of one element whose lengths are written differently stay two.
         if found is not None and found.type == statement.var.type:
             self.same[statement.var] = found
             return
@@ -156,6 +157,7 @@ class _Forwarder:
         if neutral is None:
             return None
         left, right = op.args
+        # A difference or quotient has its neutral element on the right only.
         for value, other in ((right, left), (left, right))[: 2 if op.fn in ("mul", "add") else 1]:
             if self.numbers.get(value) == neutral and other.type == var.type:
                 return other

@@ -115,6 +115,7 @@ def training_of(program: Program, loop: For, builder: Builder) -> Training:
     Raises:
         NotDescent: with the reason, if it is not of this form.
     """
+    # A window counts its steps by the difference of iterations.
     if loop.step != 1:
         raise NotDescent("it does not count upwards by one")
     return _Finder(program, loop, builder).found()
@@ -153,6 +154,7 @@ class _Finder:
 
     def _scalar(self) -> tuple[Cell, tuple[IntExpr, ...]]:
         scalars = {(g.scalar, g.scalar_items) for g in self.gradients.values()}
+        # Several losses have several slopes, of which each state follows its own.
         if len(scalars) != 1:
             raise NotDescent("it takes gradients of several scalars")
         return next(iter(scalars))

@@ -61,6 +61,7 @@ class Moving:
     def _reached(self, slot: Cell) -> list[Cell]:
         """The slots that one depends on after some steps, itself at the beginning."""
         found = [slot]
+        # The list grows on the way.
         for other in found:
             found += [r for q, r in self.motion.moves if q is other and r not in found]
         return found
@@ -115,6 +116,7 @@ class Moving:
         builder = self.builder
         moves = {key: self._number(cell, cells) for key, cell in self.motion.moves.items()}
         pushes = {key: self._number(cell, cells) for key, cell in self.motion.pushes.items()}
+        # All are read before one is stored anew.
         old = {key: builder.load(cell) for key, cell in self.phi.items()}
         drift = {q: moves[self.state, q] if q is not self.state else
                  builder.sub(moves[q, q], builder.const(1)) if (q, q) in moves else builder.const(-1) for q in self.drifts}
@@ -145,6 +147,7 @@ class Moving:
         slope = builder.load(self.frame.slopes[average], at)
         late = builder.mul(share, slope) if share is not None else builder.const(0)
         for end, families, push in ((0, self.early, builder.sub(slope, late)), (1, self.late, late)):
+            # To predict, the gradients of the beginning stand for all: those of the end have no share.
             if end and share is None:
                 break
             old = {q: builder.load(f[average], at) for q, f in families.items()}

@@ -174,6 +174,7 @@ class _Recorder(Interpreter):
 
     def __init__(self, prepared: ExecutedProgram, env: Mapping[str, object], width: int, seed: int, *, frozen: bool,
                  still: Mapping[Place, list[np.ndarray]]):
+        # Blocks run all iterations at once, and steps are to be told apart.
         super().__init__(prepared.differentiated, env, width, seed, blocks=False)
         self.shown, self.frozen, self.still = prepared.shown, frozen, still
         self.steps = Steps(prepared.updates, prepared.decays)

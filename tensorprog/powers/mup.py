@@ -47,6 +47,7 @@ def maximal_update(program: Program, optimizer: str, settings: Mapping[str, Any]
     plain = program.with_body(without_kernels(program.body))
     trainable = trainable_objects(plain)
     _require_trained(plain, trainable)
+    # Filled by the first pass; the second one only reads it.
     solution = Determined()
     Calculus(plain, env, trainable, solution).run()
     _require_used(plain, trainable, solution)

@@ -106,6 +106,7 @@ def _update_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
         wanted = found[update.name].update
         if update.power is None or update.power == wanted:
             continue
+        # The whole update is scaled, whatever rule of the optimizer is in it.
         value = _added(assignments.get(update.span))
         if value is None:
             raise _refuse(found, f"this update of `{update.name}` must be n^({wanted - update.power}) times as large",

@@ -109,6 +109,7 @@ def _columns(found: Mup, gauge: Callable[[TrainableEntry], GaugeRow]) -> Columns
 
 def _multipliers(entry: TrainableEntry, row: GaugeRow) -> str:
     """The multiplier of the first use, and those of others where they differ."""
+    # Relative to the first use, and so on top of the gauge's own multiplier.
     later = [f"{power_of('r', row.multiplier + other)} in a later use" for other in dict.fromkeys(entry.later)]
     return ", ".join([power_of("r", row.multiplier), *later])
 

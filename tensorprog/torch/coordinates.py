@@ -324,6 +324,7 @@ class _Watched:
 
     def _hook(self, path: str) -> Callable:
         def keep(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+            # Of several outputs, as a recurrent layer has them, the first.
             first = _first_tensor(output)
             if first is not None and not self._paused:
                 self.outputs[path] = first.detach()
@@ -335,6 +336,7 @@ class _Watched:
         """For every parameter that has an old value, the size of the change that its own update makes; the largest
         over the modules that use it."""
         found: dict[str, float] = {}
+        # What is run here is not the network's last pass.
         self._paused = True
         # Modules run by themselves here, outside of the forward pass that has their multipliers.
         with torch.no_grad(), products_scaled(self.model):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable
     from tensorprog.torch.tracing import InitialLaw, Traced
 
+# Words of the language, and the names that programs from here have for something else.
 RESERVED = set(
     """width size param input matrix vector range int real output as pass def in return for if elif else and or not
 relu abs sign step tanh erf sigmoid gelu silu softplus exp log sqrt sin cos square max min clip moment dot sum mean
@@ -184,6 +185,7 @@ def declarations(traced: Traced, names: ModuleNames, laws: str, table: MuTable |
         f"input {name} : {list(table.shape)}{'' if table.is_floating_point() else ' int'}"
         for name, table in names.tables.items()
     ]
+    # Several loops may want zeros of one width.
     return [*names.widths(), "size P", *inputs, *tables, *names.constants(), *dict.fromkeys(found)]
 
 

@@ -135,6 +135,7 @@ def program_text(
             "the output grows with the width: programs are of outputs of a fixed size",
             single.graph.output.place,
         )
+    # Before any text: a program of one row would be that of another network.
     refuse_mixed_rows(single, traced)
     if kind == "kernels":
         names = ModuleNames(single)

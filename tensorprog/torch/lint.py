@@ -41,6 +41,7 @@ def _initial(table: MuTable) -> Iterator[str]:
     for row in table.rows:
         law = table.traced.laws[row.name]
         gap = law.power - row.exponents.std
+        # Zeros are right at any power.
         if law.law.size == 0.0 or gap == 0:
             continue
         effect = "vanishes" if gap < 0 else "grows"

@@ -153,6 +153,7 @@ class Lowering:
 
     def _base(self, suffix: str) -> str:
         node = self._node.first
+        # Values of torch's layers have the names that the user gave these; others those of the operations.
         leaf = self.module if self.module and node.op == "call_function" and self._is_layer() else node.name
         return "_".join(filter(None, (leaf.replace(".", "_"), suffix)))
 
@@ -280,6 +281,7 @@ class Lowering:
         outputs = [next(n for n in g.graph.nodes if n.op == "output").args[0] for g in self._recordings]
         if not all(isinstance(output.get(name), Node) for output in outputs):
             return None
+        # The pass stands still meanwhile: a recording has nodes of its own, by the same names.
         kept = self._node, self._graph_modules, self._made, self._tensors
         self._graph_modules, self._made, self._tensors = self._recordings, {}, {}
         try:
@@ -298,6 +300,7 @@ class Lowering:
             return None
         for first, second in zip(*orders, strict=True):
             self._node = TracedNode(first, second)
+            # Tensors from outside, and draws, are no function of positions.
             if first.op == "get_attr" or first.op == "call_function" and _name_of(first.target) in DRAWN:
                 return None
             self._lower(self._node)

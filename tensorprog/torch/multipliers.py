@@ -27,6 +27,7 @@ PRODUCTS = {"torch.nn.functional.linear", "torch.matmul", "torch.Tensor.matmul",
 
 def insert(table: MuTable, model: nn.Module) -> nn.Module:
     """Wrap the forward passes of a module and of those that own a site. A second call changes nothing."""
+    # Twice inserted, they would multiply twice.
     if getattr(model, "_mu_applied", False) or not table.sites:
         return model
     ratio = table.width_of(model) / table.base

@@ -54,6 +54,7 @@ class ProgramModule(nn.Module):
         super().__init__()
         self.program, self.width, self.settings = program, width, dict(settings)
         _require_a_network(program)
+        # Without data: sizes that only these have are not needed for parameters.
         env = bind_given(program, self.settings, defaults=True)
         self._keys: dict[str, list[Key]] = {}
         for initial in program.initials:

@@ -223,6 +223,7 @@ def parametrize(
 
 
 def _in_order(traced: Traced) -> Iterator[str]:
+    # As the module lists them, shared ones once.
     return (name for name, _ in traced.module.named_parameters() if name in traced.graph.params)
 
 

@@ -168,6 +168,7 @@ class _AdamW(_Parameter):
             f"{gradient} = {self.gradient}",
             f"{first} = beta1*{first} + (1 - beta1)*{gradient}",
             f"{second} = beta2*{second} + (1 - beta2)*{gradient}**2",
+            # Before the step, as in torch.
             *self.decayed(),
             f"{self.element()} -= {rate} * ({first}/c1) / (sqrt({second}/c2) + {eps})",
         )
@@ -196,6 +197,7 @@ class _Muon(_Parameter):
 
     def statements(self) -> Iterator[str]:
         state, update, gradient = self.element("m"), self.element("u"), self.called('g')
+        # torch's `lerp`: an average of gradients, and not their sum as in SGD.
         step = f"muon_momentum*{state} + (1 - muon_momentum)*{gradient}" if self.settings.muon_nesterov else state
         yield from self.looped(
             f"{gradient} = {self.gradient}",

@@ -185,6 +185,7 @@ class _Kernels:
         rows = output.reshape(len(output), -1)[:, self._place(output)]
         found = {"nngp": 0.0, "theta": 0.0}
         wanted = list(parameters.values())
+        # One row after the other, over the same graph; this component may not depend on all parameters.
         gradients = [torch.autograd.grad(f, wanted, retain_graph=True, allow_unused=True) for f in rows]
         for k, name in enumerate(parameters):
             if gradients[0][k] is None:

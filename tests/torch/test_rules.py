@@ -247,6 +247,9 @@ CASES = {
     "normalize": (net(lambda net, h: F.normalize(h, dim=-1) * net.n**0.5), ROWS),
     "variance": (net(lambda net, h: h / (h.var(-1, keepdim=True, unbiased=False) + 0.1).sqrt()), ROWS),
     "deviation over places": (net(lambda net, h: torch.tanh(h).std(1) + h.mean(1)), SEQUENCES),
+    # products with a sum
+    "addmm": (net(lambda net, h: torch.addmm(h, h, net.middle.weight, beta=0.5, alpha=2.0), linear), ROWS),
+    "addmm as a layer": (net(lambda net, h: torch.addmm(net.middle.bias, h, net.middle.weight), linear), ROWS),
     # einsum
     "einsum": (net(lambda net, h: torch.einsum("...n,mn->...m", h, net.middle.weight).relu(), linear), ROWS),
     "einsum of three": (

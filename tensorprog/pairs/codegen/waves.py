@@ -42,6 +42,7 @@ def _terms(phi: sympy.Expr) -> Terms | None:
                 product = _product(product, _terms(arg))
             return product
         case sympy.Pow if phi.exp.is_Integer and 0 < phi.exp <= MOST_POWER:
+            # Unevaluated: SymPy would make the same power of it again, without end.
             return _terms(sympy.Mul(*[phi.base] * int(phi.exp), evaluate=False))
         case sympy.sin | sympy.cos:
             return _wave(phi)
@@ -50,6 +51,7 @@ def _terms(phi: sympy.Expr) -> Terms | None:
 
 def _wave(phi: sympy.Expr) -> Terms | None:
     slope, rest = sympy.diff(phi.args[0], X), phi.args[0].subs(X, 0)
+    # Of sin(x**2), the slope depends on x.
     if not (slope.is_number and slope.is_real and rest.is_real):
         return None
     phase, half = sympy.exp(sympy.I * rest), sympy.Rational(1, 2)

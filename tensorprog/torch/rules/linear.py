@@ -39,11 +39,6 @@ def linear(low: Lowering, x: TracedValue, w: TracedValue, bias: TracedValue | No
     return out if bias is None else low.map("add", out, bias, suffix=suffix)
 
 
-@rule("addmm")
-def _addmm(low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue) -> TracedValue:
-    return low.map("add", matmul(low, x, w), bias)
-
-
 @rule("matmul", "mm", "bmm", "mv", "dot")
 def matmul(low: Lowering, x: TracedValue, w: TracedValue) -> TracedValue:
     """The matrix product, with broadcasting of leading axes."""
@@ -64,8 +59,8 @@ def _outer(low: Lowering, x: TracedValue, y: TracedValue) -> TracedValue:
     return contract(low, x, y, "a", "b", "ab")
 
 
-@rule("baddbmm")
-def _baddbmm(low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue, *, beta: float = 1, alpha: float = 1) -> TracedValue:
+@rule("addmm", "baddbmm")
+def _product_and_bias(low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue, *, beta: float = 1, alpha: float = 1) -> TracedValue:
     product = matmul(low, x, w)
     product = product if alpha == 1 else low.map("mul", product, alpha)
     return added(low, product, bias if beta == 1 else low.map("mul", bias, beta))
@@ -147,6 +142,7 @@ def _conv(
         out = _in_groups(low, windows, w, groups, batch, places, taps)
     if bias is None:
         return out
+    # One number for each channel, at all places.
     lifted = low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias")
     return low.map("add", out, lifted)
 

@@ -58,6 +58,7 @@ def _slice_scatter(
     if step == 1:
         parts = slice_sections(low, x, dim, starts, ends)
         return cat(low, [source if part is None else part for part in parts], dim)
+    # Such as the even and the odd entries of sinusoidal positions, and nothing else that grows.
     if sizes[0] == sizes[1] or starts[0] != starts[1] or starts[0] >= step or ends != sizes:
         raise low.refuse("writing into every so many entries of a part of an axis has no rule")
     rest, inner = fresh(tuple(size // step for size in sizes)), fresh((step, step))

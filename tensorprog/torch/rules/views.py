@@ -158,6 +158,7 @@ def _after_blocks(axis: Axis, blocks: int) -> Axis:
 @rule("split", "split_with_sizes", "chunk", "tensor_split")
 def _split(low: Lowering, x: TracedValue, *args: object, dim: int = 0) -> tuple[TracedValue, ...]:
     dim = (args[1] if len(args) > 1 else dim) % len(x.axes)
+    # From the results: the arguments are a size, a number of parts, or a list of either.
     sections = low.parts(dim)
     return tuple(_section(low, x, dim, sections, k) for k in range(len(sections)))
 
