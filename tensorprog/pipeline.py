@@ -15,6 +15,7 @@ from tensorprog.diagnostics import ProgramError, Reporter
 from tensorprog.ir.constants import constants_env
 from tensorprog.ir.program import Program
 from tensorprog.passes.batch import mark_parallel
+from tensorprog.passes.by_rows import by_rows
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.hypotheses import check_hypotheses
 from tensorprog.passes.kernels import plan_kernels
@@ -24,7 +25,6 @@ from tensorprog.passes.readouts import readouts
 from tensorprog.passes.simplify import remove_dead, simplify, without_unused_gradients
 from tensorprog.passes.without_gradients import without_gradients
 from tensorprog.series.build import SeriesLimit, series_limit, with_declared_draws
-from tensorprog.passes.by_rows import by_rows
 
 
 def differentiated(program: Program, reporter: Reporter) -> Program:

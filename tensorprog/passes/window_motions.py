@@ -14,11 +14,21 @@ second order in what gradients change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import partial
 
 from tensorprog.ir.integers import IntExpr, IntSym
-from tensorprog.ir.program import SCALAR, Accum, Cell, For, GradAdd, GradDot, MatrixTerm, MatrixType, MatStore, Statement, Store, Var
+from tensorprog.ir.program import (
+    SCALAR,
+    Accum,
+    Cell,
+    GradAdd,
+    GradDot,
+    MatrixTerm,
+    MatrixType,
+    MatStore,
+    Store,
+    Var,
+)
 from tensorprog.passes.rewrite import over_elements
 from tensorprog.passes.training import Average, Motion
 from tensorprog.passes.window_frame import Families, Frame, Items, Kernel

@@ -20,8 +20,7 @@ def with_multipliers(program: Program, multipliers: Mapping[Var, Fraction]) -> P
         done: list[Statement] = []
         for statement in body:
             done.append(map_blocks(map_vars(statement, lambda v: renamed.get(v, v)), block))
-            power = multipliers.get(statement.var) if isinstance(statement, Let) else None
-            if power:
+            if isinstance(statement, Let) and (power := multipliers.get(statement.var)):
                 builder = Builder(names)
                 builder.span = statement.span
                 renamed[statement.var] = _times_power(builder, statement.var, program.widths[0].name, power)

@@ -10,8 +10,8 @@ import tensorprog
 from tensorprog.bind import bind
 from tensorprog.diagnostics import Reporter
 from tensorprog.finite.interpreter import simulate
-from tensorprog.pipeline import differentiated
 from tensorprog.passes.by_rows import by_rows
+from tensorprog.pipeline import differentiated
 
 X = np.array([[1, 0, 1.0], [0, 1, 1], [1, 1, 0], [0.5, -1, 1], [2, 0.1, -1]])
 Y = np.array([1, -1, 1, -1.0, 0.5])
