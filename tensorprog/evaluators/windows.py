@@ -19,7 +19,7 @@ import numpy as np
 from tensorprog.diagnostics import ProgramError, Reporter
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.ir.integers import evaluate_int
-from tensorprog.ir.program import For
+from tensorprog.ir.program import For, Program
 from tensorprog.modules import load_module
 
 if TYPE_CHECKING:
@@ -58,16 +58,18 @@ class Windowed:
 
     Attributes:
         original: the analysis of the program as it is.
-        form: what the one with windows is to be given.
+        program: that with windows, before its passes.
+        form: what it is to be given.
     """
 
     original: Analysis
+    program: Program
     form: Windows
 
     @cached_property
     def analysis(self) -> Analysis | str:
         """The analysis of the limit program with windows, or why there is none."""
-        found: Any = self.original.kept("limit with windows", lambda: _limit(self.original))
+        found: Any = self.original.kept("limit with windows", lambda: _limit(self.original, self.program))
         return found if isinstance(found, str) else self.original.by_windows(*found)
 
     def environment(self, env: Mapping[str, Any], bounds: np.ndarray) -> dict[str, Any]:
@@ -106,31 +108,26 @@ class Taken:
 def windowed(analysis: Analysis) -> Windowed | str:
     """The program with windows, or why there is none: '' if nothing is trained."""
     if analysis.made.windowed is None:
-        form: Any = "" if analysis.by_steps else analysis.kept("windows", lambda: _form(analysis))
-        analysis.made.windowed = form if isinstance(form, str) else Windowed(analysis, form)
+        found: Any = "" if analysis.by_steps else analysis.kept("windows", lambda: _made(analysis))
+        analysis.made.windowed = found if isinstance(found, str) else Windowed(analysis, *found)
     made: Windowed | str = analysis.made.windowed
     return made
 
 
-def _form(analysis: Analysis) -> Windows | str:
+def _made(analysis: Analysis) -> tuple[Program, Windows] | str:
     from tensorprog.passes.windows import with_windows  # a planned program does without passes
 
     found = with_windows(analysis.original)
-    if isinstance(found, str):
-        return found
-    return "its limit is by series" if analysis.by_series else found[1]
+    return "its limit is by series" if not isinstance(found, str) and analysis.by_series else found
 
 
-def _limit(analysis: Analysis) -> tuple | str:
+def _limit(analysis: Analysis, program: Program) -> tuple | str:
     """What the passes make of the program with windows: limit, powers, outputs that vanish."""
-    from tensorprog.passes.windows import with_windows
     from tensorprog.pipeline import compile_program
 
-    found = with_windows(analysis.original)
-    assert not isinstance(found, str)
     settings = {name: value for name, value in analysis.env.items() if isinstance(value, int | float)}
     try:
-        compiled = compile_program(found[0], settings, Reporter(analysis.original.source))
+        compiled = compile_program(program, settings, Reporter(analysis.original.source))
     except ProgramError:
         return "a tangent kernel has no limit"
     return "its limit is by series" if compiled.by_series else (compiled.limit, compiled.powers, compiled.vanishing)

@@ -409,7 +409,7 @@ class SumsAsNumbers:
     def _is_elementwise(self, statement: Statement, loops: tuple[For, ...]) -> bool:
         """Whether a statement, with the loops around it, adds to every element of a family once."""
         context = self._context(loops)
-        if not context or not self.linear.is_landing(statement):
+        if not context or not self.linear.is_landing(statement) or not isinstance(statement, Store | Accum | MatStore | MatAccum):
             return False
         extents = self.extents.get(statement.cell)
         return extents is not None and are_over_elements(context, statement.items, extents)
