@@ -18,6 +18,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
+from tensorprog.arguments import (
+    ARRAYS,
+    DATA,
+    FLAG,
+    NUMBERS,
+    PATH,
+    PATH_OR_NONE,
+    REPORT,
+    SECONDS,
+    SETTINGS,
+    WORD,
+    entry_point,
+)
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, near_miss
 from tensorprog.files import meant, mistake, read_program, require_choice, write_text
 from tensorprog.scheduler import connected
@@ -60,6 +73,7 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
+@entry_point(path_or_text=PATH, settings=SETTINGS)
 def compile(path_or_text: str | os.PathLike[str], settings: Mapping[str, object] | None = None) -> CompiledProgram:
     """Check a program and get it ready to run.
 
@@ -176,6 +190,7 @@ class CompiledProgram:
                 raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'", help=(
                     f"did you mean the option `{meant}=...`?"))], self.source)
 
+    @entry_point(stage=WORD)
     def emit(self, stage: str) -> str:
         """The text of one stage: 'ast', 'program', 'limit', 'plan' or 'kernel'; or the limit as formulas: 'text',
         'markdown', 'latex', 'json' or a format that was registered.
@@ -211,10 +226,12 @@ class CompiledProgram:
     def _repr_markdown_(self) -> str:
         return self.limit.markdown()
 
+    @entry_point(path=PATH)
     def write_module(self, path: str | os.PathLike[str]) -> None:
         """Write the limit as a Python module that runs on its own."""
         write_text(path, self.emit("kernel"))
 
+    @entry_point()
     def torch_module(self, width: int, seed: int = 0, **settings: object) -> torch.nn.Module:
         """The program at a finite width as a module of PyTorch, the first network that `simulate` draws for that seed: its random
         objects are the module's parameters. The module is called with the inputs by name, and returns {output: tensor}.
@@ -230,6 +247,7 @@ class CompiledProgram:
         require_positive("width", width)
         return ProgramModule(self.program, width, _seeds(seed, 1)[0], self.settings | settings)
 
+    @entry_point(optimizer=WORD)
     def mup(self, optimizer: str = "adam") -> Mup:
         """The maximal update parametrization: the powers of n of what is trained, with `.to_text()`, `.to_json()`,
         `.to_latex()` and `.rewritten()`.
@@ -245,6 +263,7 @@ class CompiledProgram:
 
         return maximal_update(self.program, optimizer, bind_given(self.program, self.settings))
 
+    @entry_point(data=DATA, measure=FLAG, widths=NUMBERS, progress=REPORT)
     def scale(self, data: Data | None = None, *, measure: bool = False,
               widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 8, seed: int = 0, tolerance: float = 0.15,
               progress: Progress | None = None, **settings: object) -> Scale:
@@ -285,6 +304,7 @@ class CompiledProgram:
             return measured(prepared, found, env, widths=widths, seeds=_seeds(seed, seeds), tolerance=tolerance,
                             progress=report)
 
+    @entry_point(data=DATA, method=WORD, checkpoint=PATH_OR_NONE, progress=REPORT, budget=SECONDS, windows=FLAG)
     def run(self, data: Data | None = None, *, samples: int | None = None, replicates: int = 8, seed: int = 0,
             tolerance: float | None = None, method: str = "auto", threads: int | None = None,
             dtype: str | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
@@ -395,6 +415,7 @@ class CompiledProgram:
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed}
                             | ({"windows": windowing.count} if windowing is not None and windowing.count else {}))
 
+    @entry_point(out=ARRAYS)
     def kernels(self, first: object, second: object = None, *, out: Mapping[str, object] | None = None,
                 threads: int | None = None, dtype: str = "float64", **settings: object) -> Kernels:
         """Every output that is a kernel K[a, b] over rows of inputs, for all pairs of rows: a dictionary of arrays
@@ -425,6 +446,7 @@ class CompiledProgram:
         require_run_options(0, threads)
         return kernels(self, first, second, out=out, threads=threads, dtype=dtype, settings=settings)
 
+    @entry_point(data=DATA, checkpoint=PATH_OR_NONE, progress=REPORT)
     def simulate(self, data: Data | None = None, *, width: int, seeds: int = 8, seed: int = 0,
                  threads: int | None = None, checkpoint: str | os.PathLike[str] | None = None, every: float = 30.0,
                  watch: Watch | None = None, progress: Progress | None = None, limit: Limits | None = None,
@@ -476,6 +498,7 @@ class CompiledProgram:
             raise Interrupted(self._averaged(runs, missing, warnings, described)) from None
         return self._averaged(runs, missing, warnings, described)
 
+    @entry_point(data=DATA, keep=PATH_OR_NONE, progress=REPORT)
     def sweep(self, data: Data | None = None, *, width: int | Sequence[int] | None = None,
               keep: str | os.PathLike[str] | None = None, progress: Progress | None = None,
               scheduler: Scheduler | None = None, **settings: object) -> Result:
@@ -507,6 +530,7 @@ class CompiledProgram:
             return run_sweep(self, data, settings, width=width, keep=keep, progress=report, scheduler=scheduler,
                              **options).result()
 
+    @entry_point(data=DATA, widths=NUMBERS, method=WORD, progress=REPORT)
     def verify(self, data: Data | None = None, *, widths: Sequence[int] = (64, 128, 256, 512, 1024), seeds: int = 32,
                samples: int | None = None, replicates: int = 8, seed: int = 0, tolerance: float | None = None,
                method: str = "auto", threads: int | None = None, progress: Progress | None = None,

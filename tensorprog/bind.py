@@ -23,6 +23,7 @@ from tensorprog.ir.program import Initial, Input, MatrixType, Param, Program, Si
 
 Env = dict[str, Any]  # integers and numbers, and arrays for inputs: what it is tells the declaration
 
+# Of a float beyond this nobody knows which integer was meant: its neighbours are other numbers, all rounded to it.
 LARGEST_EXACT = 2**53
 
 
@@ -46,6 +47,7 @@ def bind(program: Program, data: Mapping[str, object] | None = None,
     binder = _Binder(program, reporter or Reporter(program.source), finite)
     binder.bind_settings(dict(settings or {}))
     binder.bind_inputs(dict(data or {}))
+    # Defaults only now: a shape of the data comes before the default of a size.
     binder.solve_sizes()
     binder.check_shapes()
     binder.reporter.raise_errors()
@@ -108,6 +110,7 @@ def _drawn_mistake(program: Program, initial: Initial, env: Env) -> str | None:
     if law is None:
         return None
     values = [constant(program, a, env)[0] for a in law.args]
+    # `-sqrt(3/n)` and `sqrt(3/n)` need not round to opposite numbers.
     if law.name == "uniform" and abs(values[0] + values[1]) > 1e-12 * abs(values[1]):
         return f"the entries of a matrix have mean 0, and these are from {values[0]:g} to {values[1]:g}"
     return _law_mistake(law.name, values)
@@ -116,6 +119,7 @@ def _drawn_mistake(program: Program, initial: Initial, env: Env) -> str | None:
 def _law_mistake(law: str, values: list[float]) -> str | None:
     """What is wrong with the arguments of a law, if anything is."""
     match law, values:
+        # Negated comparisons, so that NaN is a mistake, too.
         case "normal", [_, variance] if not variance >= 0:
             return f"its variance is {variance:g}"
         case "sparse_normal", [_, variance] if not variance >= 0:
@@ -165,7 +169,7 @@ class _Binder:
             if name in known:
                 continue
             if name in inputs:
-                advice = f"{name} is an input: give it with the data, as in `{name}=file.npy`"
+                advice = f"{name} is an input: give it with the data, as in `{name}=file.npy`; in Python `{{'{name}': array}}`"
             elif name in widths:
                 advice = f"{name} is a width: it tends to infinity, or is given to `simulate` as its width"
             else:
@@ -241,6 +245,7 @@ class _Binder:
     def _as_array(self, declared: Input, given: object) -> np.ndarray | None:
         """The input as a finite, contiguous array of its kind; None after reporting what is wrong with it."""
         raw = self._raw_array(declared, given)
+        # The axes first: a shape is read from the header, entries of a memory map from disk.
         if raw is None or not self._has_axes(declared, raw) or not self.is_finite(declared, raw):
             return None
         if declared.kind != "int":

@@ -27,7 +27,8 @@ class Compiled:
     """Everything between the typed program and the module.
 
     `limit` is that of the outputs, `drawn` that of the samples, if there are any; their parallel loops are marked. If the limit
-    is by series and has training as equations between numbers, `coefficients` names the families of these; if it is
+    is by series and has training as equations between numbers, `coefficients` names the families of these, and else
+    `on_vectors` says why not; if it is
     random, `gaussians` says which inputs of it hold draws, and `Gaussians.covariances` is the program of their covariances.
     """
 
@@ -41,4 +42,5 @@ class Compiled:
     drawn: Drawn | None = None
     by_series: bool = False
     coefficients: frozenset[str] = frozenset()
+    on_vectors: str = ""
     gaussians: Gaussians | None = None

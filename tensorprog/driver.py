@@ -45,6 +45,8 @@ def plan_text(analysis: Analysis) -> str:
     lines += [f"{how}: {c.display}" for c in sorted(analysis.mirrored, key=lambda c: c.name)]
     for loop in (s for s in walk(analysis.limit.body) if isinstance(s, For)):
         lines.append(f"loop {loop.var}: {'one block' if loop.parallel else 'step by step'}")
+    if analysis.on_vectors:
+        lines.append(f"training: moves vectors, and is no kernel gradient descent between numbers ({analysis.on_vectors})")
     return plan_table(plan) + _samples_text(analysis) + "\n".join([*lines, *windows.plan_lines(analysis)]) + "\n"
 
 

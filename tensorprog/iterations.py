@@ -40,6 +40,7 @@ from tensorprog.ir.integers import (
 )
 from tensorprog.ir.program import For, If, Program, Statement
 
+# 8 MB a column of 64-bit integers.
 PIECE = 2**20
 
 Column = np.ndarray | int
@@ -131,6 +132,7 @@ class Walker:
     def __post_init__(self) -> None:
         self.reporter = Reporter(self.program.source)
         self.duration = self._lay_out(self.program.body, ())
+        # Loops get `trips` and `duration` only while the program is laid out: grids of before are void.
         self._cached_frames = None
         self.reporter.raise_errors()
 
@@ -145,6 +147,7 @@ class Walker:
                     self._try_condition(condition, frames, statement.span)
                     for block, taken in ((then, True), (orelse, False)):
                         branch = Branch(condition, taken, clock, statement.span)
+                        # Both sides take time, although one runs: times stay distinct and in the order of the text.
                         clock += 1 + self._lay_out(block, (*frames, branch))
                 case _:
                     self.sites.append(StatementSite(statement, frames, clock))
@@ -155,6 +158,7 @@ class Walker:
         loop = Loop(statement.var, statement.start, statement.stop, statement.step, clock, statement.span)
         self._measure(loop, frames)
         loop.duration = self._lay_out(statement.body, (*frames, loop))
+        # By the most iterations that the loop ever makes, so that shorter runs of it do not reach what comes after.
         return 1 + loop.trips * loop.duration
 
     def _measure(self, loop: Loop, frames: Frames) -> None:
@@ -164,6 +168,7 @@ class Walker:
             used = counts > 0
             if used.any():
                 loop.trips = max(loop.trips, int(counts.max()))
+                # The last value by steps from the start: `stop` itself may be off the grid of steps, or behind it.
                 ends = np.concatenate([start[used], (start + loop.step * (counts - 1))[used]])
                 self._widen(loop.var, int(ends.min()), int(ends.max()))
 
@@ -181,6 +186,7 @@ class Walker:
         evaluate = GridEvaluator(self, grid, loop.span)
         start, stop = grid.full(evaluate.integer(loop.start)), grid.full(evaluate.integer(loop.stop))
         toward = 1 if loop.step > 0 else -1
+        # ceil((stop - start) / step) for steps of either sign, by a floored division.
         return start, np.maximum(0, (stop - start + loop.step - toward) // loop.step)
 
     def relevant(self, frames: Frames, names: set[str]) -> frozenset[str]:
@@ -202,7 +208,10 @@ class Walker:
             yield self._cached[needed]
             return
         pieces = self._extend(IterationGrid(1, {}, np.zeros(1, np.int64)), frames, needed)
+        # A grid of one piece is kept for the next statement in the same frames; the second piece tells whether there is
+        # one only.
         first, second = next(pieces, None), next(pieces, None)
+        # A consumer may have asked for other frames in between.
         if first is not None and second is None and frames == self._cached_frames:
             self._cached[needed] = first
         yield from (piece for piece in (first, second) if piece is not None)
@@ -237,6 +246,7 @@ class Walker:
         begins = ends - counts
         for low in range(0, int(ends[-1]), PIECE):
             high = min(low + PIECE, int(ends[-1]))
+            # Iterations of the loops outside whose runs of this loop meet the piece; those without iterations drop out.
             first, last = np.searchsorted(ends, [low, high - 1], side="right")
             outer = np.arange(first, last + 1)
             outer = np.repeat(outer, np.minimum(ends[outer], high) - np.maximum(begins[outer], low))
@@ -277,6 +287,7 @@ def _combined(op: str, left: Interval | None, right: Interval | None) -> Interva
         return None
     if op == "%":
         return left if 0 <= left[0] and left[1] < right[0] else (0, right[1] - 1)
+    # Monotone in each argument over the intervals: `//` by positive numbers, sums, products, `min` and `max`.
     corners = [OPERATIONS[op](a, b) for a, b in product(left, right)]
     return min(corners), max(corners)
 
@@ -310,6 +321,7 @@ class GridEvaluator:
                 return self._binary(op, self.integer(left), self.integer(right))
             case IntChoice(condition, then, orelse):
                 holds = np.broadcast_to(self.condition(condition), (self.grid.size,))
+                # Each side where it is chosen only: the other may divide by zero or read outside of an array there.
                 return np.where(holds, self._where(holds).integer(then), self._where(~holds).integer(orelse))
             case _:
                 assert_never(expr)
@@ -326,6 +338,7 @@ class GridEvaluator:
         if op == "**":
             right = self._repaired(np.less(right, 0), right, 0, lambda i: "a negative power of an integer")
             with np.errstate(over="ignore"):
+                # In float64, as 64-bit integers wrap around silently.
                 large = np.abs(np.asarray(left, dtype=float)) ** np.asarray(right, dtype=float) >= 2.0**63
             right = self._repaired(large, right, 0, lambda i: "an integer power too large for 64 bits")
         return OPERATIONS[op](left, right)
@@ -344,6 +357,7 @@ class GridEvaluator:
             outside = np.less(item, 0) | np.greater_equal(item, length)
             if np.any(outside):
                 self._report_outside(outside, item, f"{axis_text(axis, len(items))}the input '{name}', {indices_text(length)}")
+                # The report is made; an index inside lets the rest of the expression be evaluated, and reported.
                 item = np.clip(item, 0, max(0, length - 1))
             inside.append(item)
         return array[tuple(inside)].astype(np.int64) if array.size else 0
@@ -381,6 +395,7 @@ class GridEvaluator:
         i = int(np.argmax(bad))
         text = self.walker.program.source.text
         shown = [f"{_written(name, text)} = {at(column, i)}" for name, column in self.grid.columns.items()
+                 # A name with a colon stands for an axis that a slice runs along, and is no loop of the program.
                  if name[0] != ":"]
         where = f" ({', '.join(shown)})" if shown else ""
         self.walker.reporter.error(code, message(i) + where, self.span, help=advice, notes=notes)

@@ -199,7 +199,7 @@ def run_draws(analysis: Analysis, env: Mapping[str, object],
     run = max([1.0, *map(largest, values.values())])
     missing = unassigned_outputs(probes.limit, env)
     near = {name: _at_jump(name, probes, values, run, AT_JUMP)
-            & ~np.atleast_1d(missing.get(name, False)) for name in probes.probes}
+            & ~_whole(np.atleast_1d(missing.get(name, False)), np.atleast_1d(values[name]).shape) for name in probes.probes}
     names = [s.name for s in drawn.limit.samples]
     met = {jump.span: jump for jump in probes.jumps if any(near[name].any() for name in jump.probes)}
     return ({name: values[name] for name in names},
@@ -268,6 +268,13 @@ def _at_jump(name: str, probes: Probed, values: Mapping[str, np.ndarray], run: f
     return at_jump(values[name], terms, None if name in probes.squares else run, at)
 
 
+def _whole(missing: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which elements of a family are never assigned, those beyond the last one that is, as under conditions, included."""
+    found = np.ones(shape, bool)
+    found[tuple(slice(size) for size in missing.shape)] = missing
+    return found
+
+
 def _met(whole: Analysis, probes: Probed, env: Mapping[str, object], values: Mapping, errors: Mapping,
          methods: Mapping[str, str], at: float) -> tuple[list[Jump], bool, dict[str, np.ndarray]]:
     """The jumps whose scalars are at 0 somewhere, whether that is within the noise of samples alone for one of them,
@@ -280,7 +287,9 @@ def _met(whole: Analysis, probes: Probed, env: Mapping[str, object], values: Map
     if any(mask.any() for mask in (*near.values(), *within.values())):
         missing = unassigned_outputs(whole.limit, env)
         for name in set(near) & set(missing):
-            near[name][missing[name]] = within[name][missing[name]] = False
+            assigned = ~_whole(missing[name], near[name].shape)
+            near[name] &= assigned
+            within[name] &= assigned
     noisy = {name for name in near if hides_jump(near[name], within[name])}
     met = [jump for jump in probes.jumps if any(name in noisy or near[name].any() for name in jump.probes)]
     return met, any(noisy.intersection(jump.probes) for jump in met), near

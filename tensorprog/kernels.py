@@ -14,7 +14,7 @@ import os
 import warnings as python_warnings
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -54,7 +54,10 @@ class Kernels(dict):
         self.warnings = tuple(w for o in program.program.outputs if o.name in self
                               for w in (*self._warnings(o.name, o.span), *_jump_warnings(o.name, jumps)))
         for warning in self.warnings:
-            python_warnings.warn(warning.message, RuntimeWarning, stacklevel=4)
+            python_warnings.warn(warning.message, RuntimeWarning, stacklevel=6)
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise KeyError(f"there is no kernel {name!r}; kernels are {', '.join(self)}")
 
     def _repr_html_(self) -> str:
         from tensorprog.results_text import html_row, html_table

@@ -13,8 +13,9 @@ from dataclasses import replace
 from tensorprog.compiled import Compiled, Drawn
 from tensorprog.diagnostics import ProgramError, Reporter
 from tensorprog.ir.constants import constants_env
-from tensorprog.ir.program import Program
+from tensorprog.ir.program import Output, Program
 from tensorprog.passes.batch import mark_parallel
+from tensorprog.passes.by_rows import by_rows
 from tensorprog.passes.contract_cells import contract_cells
 from tensorprog.passes.hypotheses import check_hypotheses
 from tensorprog.passes.kernels import plan_kernels
@@ -24,7 +25,6 @@ from tensorprog.passes.readouts import readouts
 from tensorprog.passes.simplify import remove_dead, simplify, without_unused_gradients
 from tensorprog.passes.without_gradients import without_gradients
 from tensorprog.series.build import SeriesLimit, series_limit, with_declared_draws
-from tensorprog.series.by_rows import by_rows
 
 
 def differentiated(program: Program, reporter: Reporter) -> Program:
@@ -45,8 +45,8 @@ def compile_program(program: Program, settings: Mapping[str, float | int] | None
     check_hypotheses(found.limit, env, reporter)
     reporter.warn_unused_acceptances()
     limit = _contracted(found.limit)
-    return replace(found, limit=mark_parallel(remove_dead(replace(limit, samples=()))),
-                   drawn=_drawn(program, limit, found.powers) if program.samples else None)
+    drawn = found.drawn or (_drawn(program, limit, found.powers) if program.samples else None)
+    return replace(found, limit=mark_parallel(remove_dead(replace(limit, samples=()))), drawn=drawn)
 
 
 #: What is said of programs whose leading terms are not all: an output or argument that seems to blow up, powers that
@@ -73,10 +73,8 @@ def _leading(program: Program, plain: Program, env: Mapping[str, object], report
     reporter.extend(own)
     limit, gaussians = with_declared_draws(limit, powers, env)
     if gaussians is not None and program.samples:
-        sample = program.samples[0]
-        reporter.error("TP521", f"the law of the coordinates in `{sample.name}` is random", sample.span, help=(
-            "random arrays without a width make it so: give their values as an `input`, and sample for one draw"))
-        reporter.raise_errors()
+        _refuse_random_samples(program, "random arrays without a width make it so: give their values as an `input`, and sample for one "
+                               "draw", reporter)
     mirrored = readouts(replace(program, samples=())) if gaussians is None else frozenset()
     return Compiled(program, plain, limit, powers, vanishing, mirrored, env, gaussians=gaussians)
 
@@ -88,17 +86,61 @@ def _by_series(program: Program, plain: Program, env: Mapping[str, object], repo
         ProgramError: through `reporter`; where there is no series either, with what leading terms lack.
     """
     own = Reporter(program.source)
-    # Samples are of leading terms, so that a program with samples has to be of these.
-    found = None if program.samples else series_limit(plain, env, own)
+    found = series_limit(replace(plain, samples=()), env, own)
     if found is None:
         _report_leading(plain, env, own, reporter)
     assert found is not None
     if not found.coefficients:
         found = _of_all_rows(program, env) or found
-    vanishing = check_outputs(plain, found.powers, reporter)
+    drawn = None
+    if program.samples:
+        others = Reporter(program.source)
+        drawn = _drawn_by_series(program, plain, env, others)
+        own = _of_both(own, others)
+    vanishing = check_outputs(replace(plain, samples=()), found.powers, reporter)
     reporter.extend(own)
-    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, by_series=True,
-                    coefficients=found.coefficients, gaussians=found.gaussians)
+    return Compiled(program, plain, found.limit, found.powers, vanishing, frozenset(), env, drawn=drawn, by_series=True,
+                    coefficients=found.coefficients, on_vectors=found.on_vectors, gaussians=found.gaussians)
+
+
+def _drawn_by_series(program: Program, plain: Program, env: Mapping[str, object], reporter: Reporter) -> Drawn:
+    """What the samples of a program need, by series: they are results, as outputs are.
+
+    Raises:
+        ProgramError: through `reporter`, where they have no limit, or one that is random.
+    """
+    columns = [(cell, column) for s in program.samples for cell, column in zip(s.cells, s.columns)]
+    results = tuple(Output(column, cell, span=cell.span) for cell, column in columns)
+    alone = replace(plain, samples=(), outputs=results)
+    found = series_limit(alone, env, reporter)
+    if found is None:
+        _report_leading(alone, env, reporter, reporter)
+    assert found is not None
+    if found.gaussians is not None:
+        _refuse_random_samples(program, "the random outputs at initialization make it so: sample what does not depend on them, as vectors "
+                               "of order one do not in the kernel regime", reporter)
+    check_outputs(replace(plain, outputs=()), found.powers, reporter)
+    return _drawn(program, _contracted(replace(found.limit, outputs=(), samples=plain.samples)), found.powers)
+
+
+def _of_both(outputs: Reporter, samples: Reporter) -> Reporter:
+    """What is said of outputs or of samples; that an update has no effect (TP509), if it has none on both."""
+    both = Reporter(outputs.source)
+    both.extend(outputs)
+    both.extend(samples)
+    both.found[:] = [d for d in both.found if d.code != "TP509" or d in outputs.found and d in samples.found]
+    return both
+
+
+def _refuse_random_samples(program: Program, help: str, reporter: Reporter) -> None:
+    """Report samples whose law depends on draws.
+
+    Raises:
+        ProgramError: always.
+    """
+    sample = program.samples[0]
+    reporter.error("TP521", f"the law of the coordinates in `{sample.name}` is random", sample.span, help=help)
+    reporter.raise_errors()
 
 
 def _of_all_rows(program: Program, env: Mapping[str, object]) -> SeriesLimit | None:

@@ -116,6 +116,8 @@ class Result(Mapping[str, np.ndarray]):
         return {name: spread.draws for name, spread in self.spread.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._values:
+            raise KeyError(f"there is no output {name!r}; outputs are {', '.join(self._values) or 'none'}")
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -18,9 +18,13 @@ from typing import TYPE_CHECKING, Literal
 
 from tensorprog.abc.exponents import HALF, all_of, any_of, at_least, equal, more_than, plus, smallest
 from tensorprog.abc.parametrization import ADAPTIVE_NAMES, SGD_NAMES, Parametrization, named
+from tensorprog.arguments import ArgumentKind, entry_point
 
 if TYPE_CHECKING:
     from tensorprog.abc.exponents import Condition, Exponent
+
+
+PARAMETRIZATION = ArgumentKind("a `Parametrization`", lambda value: isinstance(value, Parametrization), "named('muP', 2)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Classification:
                       *(layer.initialized_maximally for layer in self.layers))
 
 
+@entry_point(p=PARAMETRIZATION)
 def classify(p: Parametrization) -> Classification:
     """The classification of a parametrization of perceptrons with a nonlinearity that is not linear."""
     hidden = tuple(_r(p, layer) for layer in range(1, p.depth + 1))
@@ -109,6 +114,8 @@ def classify(p: Parametrization) -> Classification:
 
 def _r(p: Parametrization, layer: int) -> Exponent:
     """r_l of a hidden layer."""
+    # What an update does is its product with the features that made it: n times an average, and for the input of order
+    # one.
     a, c, first = p.a[layer - 1], p.c[layer - 1], 1 if layer == 1 else 0
     if p.adaptive:
         return plus(c, a, Fraction(first - 1))
@@ -152,6 +159,8 @@ def _faithfulness(p: Parametrization) -> tuple[Requirement, ...]:
     """TP IVb: what the optimizer's function is applied to is of order one. Nothing for SGD."""
     if p.d is None:
         return ()
+    # Gradients of W^l, l <= L, go through the readout's entries, n^-(a + b), and the multiplier n^-a_l; the readout's
+    # own meet features of order one.
     last = p.depth + 1
     wanted = [plus(p.a[k - 1], p.spread(last)) for k in range(1, last)] + [p.a[-1]]
     said = [f"d_{k} = a_{k} + a_{last} + b_{last}" for k in range(1, last)] + [f"d_{last} = a_{last}"]

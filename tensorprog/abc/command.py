@@ -30,6 +30,7 @@ def classification(name: str | None, depth: int, adaptive: bool, exponents: Mapp
         if name is not None:
             return classify(named(name, depth, adaptive))
         lists = {key: text.split(",") for key, text in given.items()}
+        # One exponent of `a` or `b` would leave the depth open.
         single = {key: parts[0] if len(parts) == 1 and key in "cd" else parts for key, parts in lists.items()}
         return classify(Parametrization.of(single["a"], single["b"], single["c"], single.get("d")))
     except ValueError as error:
@@ -69,6 +70,7 @@ def unknowns(p: Parametrization) -> tuple[str, ...]:
     return tuple(sorted({s.name for v in values for s in getattr(v, "free_symbols", ())}))
 
 
+# A name stands for all parametrizations that are equivalent to it, so equations are solved between those with a = 0.
 def _named_points(p: Parametrization, names: tuple[str, str]) -> dict[str, tuple[object, object]]:
     """Where named parametrizations lie in the plane, up to the symmetry."""
     import sympy

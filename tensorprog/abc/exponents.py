@@ -45,6 +45,7 @@ def _from_text(text: str) -> Exponent:
             return Fraction(text.replace(" ", ""))
         except ZeroDivisionError:
             raise ValueError(f"'{text}' divides by zero") from None
+    # No expressions: `sympify` evaluates text as Python.
     if text.isidentifier():
         import sympy
 
@@ -60,6 +61,7 @@ def _exact(value: object) -> Exponent:
         return Fraction(int(expression.p), int(expression.q))
     if not isinstance(expression, sympy.Expr) or expression.is_finite is False:
         raise ValueError(f"an exponent is a number or an expression, not {value!r}")
+    # Floats inside of an expression, too, are meant as the decimals that they were written as.
     return sympy.nsimplify(expression, rational=True)
 
 

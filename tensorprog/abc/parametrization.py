@@ -119,8 +119,10 @@ def named(name: str, depth: int, adaptive: bool = False) -> Parametrization:
 def _sgd(name: str, depth: int) -> Parametrization:
     hidden = depth - 1
     rows: dict[str, tuple[Sequence[object], Sequence[object], object]] = {
+        # c = 1 is the largest stable rate: 2 a + c >= 1 of the readout.
         "SP": ([0] * (depth + 1), [0] + [HALF] * depth, 1),
         "NTP": ([0] + [HALF] * depth, [0] * (depth + 1), 0),
+        # muP of one hidden layer, shifted by 1/2.
         "MFP": ([0, 1], [0, 0], -1),
         "muP": ([-HALF] + [0] * hidden + [HALF], [HALF] * (depth + 1), 0),
     }

@@ -123,6 +123,7 @@ def _half_plane(expression: sympy.Expr, x: sympy.Symbol, y: sympy.Symbol, said: 
 def _cut(polygon: list[Point], plane: HalfPlane) -> list[Point]:
     """The part of a convex polygon in a half plane, with exact corners (Sutherland and Hodgman)."""
     kept: list[Point] = []
+    # A corner on the line belongs to the part that is kept, so only edges that cross it get a new one.
     for p, q in zip(polygon, polygon[1:] + polygon[:1]):
         at_p, at_q = plane.at(p), plane.at(q)
         if at_p >= 0:
@@ -139,6 +140,7 @@ def _edges(corners: tuple[Point, ...], planes: list[HalfPlane]) -> Iterator[tupl
     if len(corners) < 2:
         return
     for p, q in zip(corners, corners[1:] + corners[:1]):
+        # A plane without a direction is the impossible requirement, which has no edge.
         tight = next((plane.said for plane in planes if any(plane.along) and plane.at(p) == plane.at(q) == 0), None)
         if tight is not None:
             yield p, q, tight
@@ -177,6 +179,8 @@ def plot_region(p: Parametrization, names: tuple[str, str], frame: tuple[Sequenc
 
 def _kind(p: Parametrization, region: Region, start: Point, end: Point) -> str:
     """What training does in the middle of an edge."""
+    # What is tight inside of an edge is so all along it, because the region is convex; its ends lie on other edges,
+    # too.
     middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
     found = classify(substituted(p, dict(zip(region.names, middle))))
     if found.feature_learning is True:

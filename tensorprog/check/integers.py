@@ -53,6 +53,10 @@ def _integer_help(ctx: Context, node: tree.Expr, value: Value, what: str) -> str
         return "a sum over all coordinates is `dot(u, v)`, an average `moment(x)`"
     if isinstance(node, tree.Binary) and node.op == "/":
         return "integers are divided by `//`"
+    if isinstance(node, tree.CallExpr) and node.func in ("argmax", "argmin"):
+        sign = "-" * (node.func == "argmin")
+        return (f"`{node.func}` is a number, which indexes nothing; the entry of another array at that place is "
+                f"`sum(c[k]*accuracy({sign}f, k) for k in range(len(f)))`")
     if isinstance(value, Var) and what == "a compared value":
         return ("branches depend on integers alone; on values write `step(x)`, `max(x, 0)` or `clip(x, -1, 1)`, "
                 "which act coordinatewise")

@@ -31,6 +31,14 @@ def softmax(x) = exp(log_softmax(x))
 def cross_entropy(logits, label) = logsumexp(logits) - logits[label]
 def accuracy(logits, label) = prod(step(logits[label] - logits[j]) for j in range(len(logits)) if j != label)
 
+def argmax(x):
+    found = 0.0
+    for i in range(len(x)):
+        found += i * prod(1 - step(x[j] - x[i]) if i < j else step(x[i] - x[j]) for j in range(len(x)) if j != i)
+    return found
+
+def argmin(x) = argmax(-x)
+
 def var(x) = moment((x - moment(x))**2)
 def std(x) = sqrt(var(x))
 def layernorm(x) = (x - moment(x)) / std(x)
@@ -38,7 +46,7 @@ def layernorm(x) = (x - moment(x)) / std(x)
 
 # What each function takes: an `array` with one axis, a `vector`, or an `int`.
 PARAMETERS = {
-    **dict.fromkeys(("logsumexp", "log_softmax", "softmax"), ("array",)),
+    **dict.fromkeys(("logsumexp", "log_softmax", "softmax", "argmax", "argmin"), ("array",)),
     **dict.fromkeys(("cross_entropy", "accuracy"), ("array", "int")),
     **dict.fromkeys(("var", "std", "layernorm"), ("vector",)),
 }

@@ -37,6 +37,7 @@ class Cells:
         free = [a for a in self.state.active if a.var not in lead]
         moving = {n for i in items if not isinstance(i, Range) for n in loop_names(i)} & set(lead)
         if moving:
+            # One index array asks for others on all axes: of mixed indices, NumPy moves axes to the front.
             indexed = self._read_along(items, lead)
             axes = indexed[1]
             index = indexed[0]
@@ -52,6 +53,7 @@ class Cells:
         if not moving and made != axes:
             order = [made.index(a) for a in axes] + list(range(len(made), layout.dims))
             result = f"np.transpose({result}, {tuple_text([str(o) for o in order])})"
+        # A view of a family that changes later on would change with it.
         if copy and layout.dims:
             result = f"{result}.copy()"
         if result == text:
@@ -106,10 +108,11 @@ class Cells:
         name = python_name(cell.name)
         if cell.rank == 0:
             self.state.unzeroed.discard(cell)
-            if storage.full:
+            found = self.fusion.value(value)
+            # Elements of an array are taken from it by indices, and so it has them all, also where they are one number.
+            if storage.full or cell.tensor.shape and not found.layout.finite:
                 text, layout = self._fitted(cell, value)
             else:
-                found = self.fusion.value(value)
                 text, layout = found.text, found.layout
             if cell in self._partly_added and layout.dims:
                 text = f"np.array({text})"  # neither another's memory nor read-only
@@ -153,16 +156,19 @@ class Cells:
         text, layout = self.fusion.reduced(value, summed) if summed else self._plain(value)
         if cell in self.state.unzeroed and cell.rank == 0 and not items:
             self.state.unzeroed.discard(cell)
+            # Zeros are made only where something else than an addition meets them first.
             self.first_accumulation(cell, text, layout)
             return
         self.flush_zeros({cell})
         if cell.rank == 0 and not items:
             lined = self._lined_up(text, layout, self._cell_layout(cell))
+            # Not in place: the array may be the value of a temporary, too.
             self.state.line(f"{name} = {name} + {lined}")
             return
         target = Layout(axes, _finite_left(cell, items), bool(cell.tensor.width))
         lined = self._lined_up(text, layout, target)
         if "_grid" in index and not self._is_apart(items, axes, self.lead(storage)):
+            # `+=` adds once where index arrays name an element twice, as ids do in `u[ids[t]] += g`.
             self.state.line(f"np.add.at({name}, np.s_[{index}], {lined})")
         else:
             self.state.line(f"{name}[{index}] += {lined}")
@@ -243,6 +249,8 @@ class Cells:
             extents = self.state.extents.get(cell, ("0",) * cell.rank)
             shape = tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
             only_added = all(isinstance(s, Accum) for s in walk(self.state.program.body) if written(s) is cell)
+            # Adjoints are read where nothing was added; an element of the user's family that is never assigned stays
+            # NaN.
             zero = only_added and cell.role == "hidden"
             lengths = lengths_text(shape)
             fill = f"np.zeros({lengths}{_type(cell)})" if zero else f"np.full({lengths}, np.nan{_type(cell)})"

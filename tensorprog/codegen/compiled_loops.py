@@ -51,6 +51,7 @@ class CompiledLoops:
                             for group in (kernel.vectors, kernel.scalars))
         self.state.line(f"rt.LoopRun({kernel.name}, {iterations}, samples, dtype, fixed={tuple_text(fixed)},")
         self.state.line(f"           vectors={vectors}, scalars={scalars},")
+        # Progress counts the steps of outermost loops.
         monitor = "tick" if self.state.depth == 2 else "rt.Unwatched()"
         self.state.line(f"           scratch={kernel.scratch}, threads=threads,")
         outputs = ", ".join(f"{o.name!r}: {python_name(o.cell.name)}" for o in self.state.program.outputs

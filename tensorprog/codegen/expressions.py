@@ -62,6 +62,7 @@ class KernelBody:
         if fn in ("max", "min"):
             a, b = args
             first = f"{a} {'>=' if fn == 'max' else '<='} {b}"
+            # As in NumPy, a NaN comes through: that of a by a != a, that of b because it loses every comparison.
             return self._assign(f"{a} if {first} or {a} != {a} else {b}")
         return self._assign(NONLINEARITIES[fn].scalar.format(x=args[0]))
 

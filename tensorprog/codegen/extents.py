@@ -75,6 +75,7 @@ def _extreme(expr: IntExpr, bounds: Bounds, largest: bool) -> IntExpr | str:
         case IntBin("-", left, right):
             return f"({_text(left, bounds, largest)} - {_text(right, bounds, not largest)})"
         case IntBin("*" | "//" as op, left, right):
+            # Operands may have either sign: the extreme lies at one of the corners.
             corners = [f"({_text(left, bounds, a)} {op} {_text(right, bounds, b)})" for a in (True, False)
                        for b in (True, False)]
             return f"{'max' if largest else 'min'}({', '.join(corners)})"

@@ -51,6 +51,7 @@ def find_factored(program: Program, storage: dict[Cell, CellStorage]) -> Factore
     survey = _Survey(program, storage)
     while survey.drop():
         pass
+    # Without an outer product among them, there is nothing to keep apart.
     worthwhile = survey.cells and any(survey.is_outer(op) for op in map(survey.ops.get, survey.vars))
     return FactoredAxes(survey.vars, survey.cells) if worthwhile else FactoredAxes({}, {})
 

@@ -55,6 +55,7 @@ class Fusion:
         leaves: dict[Var, None] = {}
         count = self._collect(op, leaves)
         layout = union([self.state.values[leaf].layout for leaf in leaves], self.state.order)
+        # A single operation is as fast in NumPy; of several, each would go through memory.
         if layout.width and count > 1:
             return self._kernel_call(op, list(leaves), layout), layout
         return self._numpy(op, layout), layout
@@ -152,6 +153,7 @@ class Fusion:
             rest = tuple(label for label in labels if label not in parallel)
             return self._plain_sum(text, layout, rest, mean) if rest else (text, layout)
         layout = self.state.values[arg].layout
+        # A sum over loops alone may become one more summed index of a contraction.
         contractions: list[Contract] | None = [] if set(labels) <= set(self.state.order) else None
         factors, number = self._factors(arg, contractions)
         if contractions:
@@ -161,6 +163,7 @@ class Fusion:
         text, reduced = self._sum_of_product(inner, labels, mean) if inner else ("1.0", Layout())
         for label in labels:
             if label not in _labels(layout) and not (label == "N" and mean):
+                # The same along this axis: its sum is the length times it.
                 text = f"{text} * {self._length(label, arg)}"
         return self._times(text, reduced, outer, number)
 
@@ -242,6 +245,7 @@ class Fusion:
             return text, out
         axis = str(positions[0] - len(own)) if len(positions) == 1 else str(tuple(positions))
         function = "mean" if mean and labels == ("N",) else "sum"
+        # Averages are float64, whatever vectors are.
         double = ", dtype=float" if "N" in labels else ""
         result = f"np.{function}({text}, axis={axis}{double})"
         if mean and "N" in labels and labels != ("N",):

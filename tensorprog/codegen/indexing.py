@@ -40,6 +40,7 @@ def index_text(items: tuple[Item, ...], active: list[Axis], extents: tuple[str, 
             parts.append(int_text(item))
             continue
         axis = _moving_axis(item, used, active)
+        # A sum of two loops' variables, or a diagonal as x[a, a].
         if axis is None or axis.var in axes:
             fancy = True
             break
@@ -75,6 +76,7 @@ def _slice_text(item: IntExpr, axis: Axis, extent: str | None) -> str:
     start, stop = int_bin("+", axis.start, offset), int_bin("+", axis.stop, offset)
     if start == IntLit(0) and int_text(stop) == extent:
         return ":"
+    # A negative end would count from the array's own.
     if not _never_negative(stop):
         stop = int_bin("max", stop, IntLit(0))
     return f"{'' if start == IntLit(0) else int_text(start)}:{int_text(stop)}"

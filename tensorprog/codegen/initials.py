@@ -121,6 +121,7 @@ def _coefficient(expr: ConstExpr, env: Mapping, program: Program) -> tuple[str, 
             return f"(-{_coefficient(expr.args[0], env, program)[0]})", power
     parts = [_coefficient(a, env, program) for a in expr.args]
     if expr.op in ("+", "-") and parts[0][1] != parts[1][1]:
+        # As in `limit/laws.py`: of 1 + 1/n, what has the larger power of n.
         kept = max(range(2), key=lambda i: parts[i][1])
         sign = "-" if expr.op == "-" and kept == 1 else ""
         return f"({sign}{parts[kept][0]})", power

@@ -68,6 +68,7 @@ def aligned(text: str, layout: Layout, target: Layout) -> str:
     parts = [":" if a in layout.axes else "None" for a in target.axes]
     parts += [":" if layout.finite else "None"] * target.finite
     parts += [":" if layout.width else "None"] * target.width
+    # NumPy adds leading axes by itself.
     while parts and parts[0] == "None":
         parts.pop(0)
     return text if all(p == ":" for p in parts) else f"{text}[{', '.join(parts)}]"

@@ -155,6 +155,8 @@ class _Writer:
         fixed: tuple[str | Var, ...] = (*self._names(), *around, *plain)
         params = [f"width_{n[6:]}__" if n.startswith("width:") else python_name(n) for n in (*self._names(), *around)]
         params += [python_name(v.name) for v in (*plain, *outer)] + [python_name(c.name) for c in (*vectors, *scalars)]
+        # Sums may be taken in another order, which lets them run in SIMD lanes; NaN and infinities keep their meaning
+        # (without 'nnan' and 'ninf'), because they tell that a run has diverged.
         head = ["@njit(nogil=True, cache=True, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz', 'arcp'})",
                 f"def {name}({', '.join([_LEADING, *params])}):", "    phase__ = 0"]
         return LoopKernel(name, "\n".join([*head, *self.lines]), fixed, outer, vectors, scalars, len(self.slots))
@@ -257,6 +259,7 @@ class _Writer:
         match statement:
             case Let(var=var, op=Moment(arg=arg)):
                 self.sweep.sums.append((var, self._lane(arg)))
+                # Known once the sweep is through: what reads it begins another one.
                 self.pending.add(var)
             case Let(var=var, op=op):
                 self.sweep.local[var] = self._vector(op)
@@ -299,6 +302,7 @@ class _Writer:
         op = self.ops.get(var)
         if op is None:
             return self._fetch(self._alias(f"{python_name(var.name)}[low__:high__]"))
+        # Loaded again, rather than kept.
         if isinstance(op, Const) or var in self.stable:
             return self._vector(op)
         return self._fetch(self._alias(f"scratch__[{self.slots[var]}, low__:high__]"))
@@ -333,6 +337,7 @@ class _Writer:
                 self.line(f"    sum_{k}__ += {text}")
         for k, (var, _) in enumerate(sweep.sums):
             name = self.text[var] = python_name(var.name)
+            # Threads meet here, and add in a fixed order: a sum does not depend on which of them was first.
             total = f"rt.team_sum(counter__, slots__, threads__, rank__, phase__, float(sum_{k}__))"
             self.line(f"{name} = {total} / samples__")
             self.line("phase__ += 1")

@@ -32,6 +32,7 @@ from tensorprog.ir.program import (
     For,
     FromInt,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -119,7 +120,7 @@ class Emitter:
                 self._for(statement)
             case If():
                 self._if(statement)
-            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd() | GradDot():
                 raise AssertionError("gradients are written out before a program is emitted")
             case _:
                 assert_never(statement)
@@ -139,6 +140,7 @@ class Emitter:
         self.compiled_loops.run(loop, kernel)
         self.state.depth -= 1
         self.state.line("else:")
+        # Both forms begin with the same layouts, and `settle` lets them end with the same.
         self.state.layouts = before
         self.state.depth += 1
         self.compiled_loops.compiles = False
@@ -159,6 +161,7 @@ class Emitter:
         before, outside = len(self.state.lines), set(self.state.unzeroed)
         self.state.depth += 1
         self.block(body)
+        # What was to be zero in this block may be read after it.
         self.cells.flush_zeros(self.state.unzeroed - outside)
         if len(self.state.lines) == before:
             self.state.line("pass")
@@ -203,6 +206,7 @@ class Emitter:
     def _let(self, var: Var, op: Op, body: tuple[Statement, ...]) -> None:
         if self.factored_tensors.let(var, op):
             return
+        # Used once, in this block: it is written where it is used.
         if isinstance(op, Elementwise | Contract) and self.state.uses[var] == 1 and self.state.use_block[var] == {id(body)} \
                 and self._depth(op) <= MOST_NESTED:
             self.state.pending[var] = op

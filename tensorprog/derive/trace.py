@@ -45,6 +45,7 @@ from tensorprog.ir.program import (
     For,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -147,7 +148,7 @@ class Tracer:
                 self.loop(statement)
             case If():
                 self.branches(statement)
-            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd() | GradDot():
                 raise AssertionError("gradients are written out before a program has formulas")
             case _:
                 assert_never(statement)

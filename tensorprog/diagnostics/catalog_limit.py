@@ -199,7 +199,8 @@ _POWERS = {
     "TP521": CatalogEntry(
         "samples whose law is random",
         "`output sample(...)` gives draws of the limit variables of a vector's coordinates, of one law for all networks. Where a "
-        "program declares random arrays without a width, every network has a law of its own.",
+        "program declares random arrays without a width, or where they depend on outputs that are random at initialization, every "
+        "network has a law of its own.",
         "matrix A : [P, d] ~ normal(0, 1)\nx = tanh(A[0, 0] * v)\noutput sample(x) as neurons",
         "input A : [P, d]\nx = tanh(A[0, 0] * v)\noutput sample(x) as neurons"),
     "TP514": CatalogEntry(

@@ -41,6 +41,11 @@ ENTRIES = {
         "ADDRESS` a worker, which needs tensorprog as well.",
         "tpc run model.tp data.npz --scheduler localhost",
         "tpc run model.tp data.npz --scheduler tcp://127.0.0.1:8786"),
+    "TP737": CatalogEntry(
+        "a call that does not fit",
+        "Methods of a program take the data first, a mapping from names of inputs to arrays, and everything else by name.",
+        "program.run(data['X'])",
+        "program.run(data)"),
     "TP732": CatalogEntry(
         "nothing to draw",
         "A picture shows numbers that are finite. Outputs without any, and programs without outputs, have none.",

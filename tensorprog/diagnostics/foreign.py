@@ -38,8 +38,6 @@ _FUNCTIONS = {
     "identity": "remove it",
     "float": "remove it, numbers are real where they meet real ones", "int": "integers are divided by `//`",
     **dict.fromkeys(("gradient", "backward", "jacobian", "diff", "grad", "valueandgrad"), "write `grad(loss, v)`"),
-    **dict.fromkeys(("argmax", "argmin"), "which statements run may not depend on computed numbers; the share of right "
-                    "answers is `accuracy(f[a], y[a])`, a one-hot choice `step(f[0] - f[1])`"),
     **dict.fromkeys(("dropout", "alphadropout"), "multiply by a mask of its own: `vector mask : [n] ~ bernoulli(0.9)`, "
                     "then `mask * h / 0.9`"),
     **dict.fromkeys(("crossentropy", "crossentropyloss", "nllloss", "softmaxcrossentropy"), "write `cross_entropy(f[a], y[a])` with an "

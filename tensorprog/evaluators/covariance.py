@@ -104,6 +104,7 @@ def emit(analysis: Analysis, system: System, tiles: Sequence[PairLowering] = (),
         return emit_module(analysis.limit, analysis.original, system, texts(tiles), varying)
 
     names = [o.name for o in analysis.limit.outputs if o.cell in system.outputs]
+    # Identities hold in this process only, so a module with tiles is not kept on disk.
     key = (system, *map(id, tiles)) if tiles else table_key(names) + "".join(f" for each {v}" for v in varying)
     return analysis.text(key, text)
 
@@ -146,6 +147,7 @@ def run(analysis: Analysis, own: Share, task: Task) -> Evaluated:
         more = _unconditional(analysis, rest, str(reason), task)
         values, errors = values | more[0], errors | more[1]
     for name in set(values) & analysis.vanishing:
+        # Not zeros: elements without a value stay NaN.
         values[name] = 0.0 * values[name]
     return values, errors, dict.fromkeys(values, NAME)
 

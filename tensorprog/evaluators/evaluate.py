@@ -58,5 +58,6 @@ def _planned(analysis: Analysis, task: Task) -> Evaluated:
         wanted = tuple(n for n in share.names if n not in values) if share is not None else ()
         if share is not None and wanted:
             found = evaluator.run(analysis, replace(share, names=wanted), task)
+            # What more exact evaluators have found comes before what the later ones give.
             values, errors, methods = found[0] | values, found[1] | errors, found[2] | methods
     return {n: values[n] for n in names}, {n: errors[n] for n in names}, {n: methods[n] for n in names}

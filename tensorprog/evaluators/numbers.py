@@ -34,6 +34,7 @@ def run(analysis: Analysis, env: Mapping[str, Any], averages: Evaluated, options
     assert analysis.numbers is not None
     parts, _, numbers = analysis.numbers
     values, errors, methods = averages
+    # There are no vectors left to sample: as few as the runtime takes.
     options = {**options, "samples": 2, "replicates": 1}
 
     def rest(known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -53,5 +54,6 @@ def run(analysis: Analysis, env: Mapping[str, Any], averages: Evaluated, options
     named = {own: methods[name] for name, own in parts.direct.items()}
     names = [o.name for o in analysis.limit.outputs]
     for name in set(names) & analysis.vanishing:
+        # Not zeros: elements without a value stay NaN.
         found[name] = 0.0 * found[name]
     return {n: found[n] for n in names}, {n: error[n] for n in names}, {n: named.get(n, by) for n in names}

@@ -45,7 +45,7 @@ def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, opt
     if windowing is not None:
         wanted = [o.name for o in analysis.limit.outputs] if names is None else names
         taken = windows.take(analysis, env, wanted, emit, windowing, samples=given["samples"], replicates=given["replicates"],
-                             seed=given["seed"], tolerance=given["tolerance"])
+                             seed=given["seed"])
     if taken is not None:
         announce(windowing.text)
         text, env = taken.text, taken.env

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Pairs of runs of the pilot, and particles in each. Errors fall with the number of particles about as this power.
 PAIRS, PILOT, POWER = 4, 64, 0.75
+#: The tolerance of matrices in the pilot: whatever few particles resolve is kept, because what is dropped depends on the order in
+#: which vectors come, and with the usual tolerance scatters ten to a hundred times as much as short windows change.
+PILOT_TOLERANCE = 1e-3
 #: The seed of the pilot, beside that of the run.
 STREAM = 17
 #: The share of the wanted error that windows may change outputs by.
@@ -37,6 +40,8 @@ LONGEST, SHRINK, TRIES, SHORTEST = 2.0, 0.8, 4, 3
 #: Windows have to save this share of the work, in a loop of so many steps. Less work in all, in the units of `Notes.work`, takes some
 #: seconds, and is not worth a pilot and another module.
 SAVED, LEAST_STEPS, LEAST_WORK = 0.25, 16, 2e10
+#: What exact steps of all rows, in a pilot, may take of the work of a run.
+PILOT_SHARE = 0.25
 #: Changes smaller than this, relative to an output, are rounding.
 ROUNDING = 1e-9
 #: Of more averages the tangent kernels would take too much memory.
@@ -141,7 +146,7 @@ def plan_lines(analysis: Analysis) -> list[str]:
 
 
 def take(analysis: Analysis, env: Mapping[str, Any], names: Sequence[str], emit: Callable[[Analysis], str],
-         windowing: Windowing, *, samples: int, replicates: int, seed: int, tolerance: float | None) -> Taken | None:
+         windowing: Windowing, *, samples: int, replicates: int, seed: int) -> Taken | None:
     """Windows for the run of some outputs by particles; None if exact steps are as good. `emit` gives the text of the module of
     an analysis."""
     if samples < 2 * PILOT:
@@ -152,10 +157,11 @@ def take(analysis: Analysis, env: Mapping[str, Any], names: Sequence[str], emit:
     steps = range(*(int(evaluate_int(end, env)) for end in (found.form.start, found.form.stop)))
     if len(steps) < LEAST_STEPS or max(found.averages(env)) > MOST_AVERAGES:
         return None
-    pilot = _Pilot(found, emit, emit(analysis), env, seed, tolerance, steps)
+    pilot = _Pilot(found, emit, emit(analysis), env, seed, steps)
     pilot = analysis.made.pilots.setdefault(pilot.key(), pilot)
     growth = samples / PILOT
-    if growth * replicates * pilot.exact_work(growth**RANK) < LEAST_WORK or not pilot.is_finite():
+    work = growth * replicates * pilot.exact_work(growth**RANK)
+    if work < LEAST_WORK or not pilot.is_cheap(work) or not pilot.is_finite():
         return None
     chosen = pilot.longest(_Allowance.of(windowing.wanted, names, pilot, growth**-POWER / replicates**0.5), growth**RANK)
     if chosen is None:
@@ -177,7 +183,7 @@ class _Allowance:
     def of(cls, wanted: float | Mapping[str, float] | None, names: Sequence[str], pilot: _Pilot, scale: float) -> _Allowance:
         """A share of the wanted errors of outputs, or of their deviations in the pilot times `scale`."""
         if wanted is None:
-            found = pilot.values(None)
+            found = pilot.values(pilot.reference)
             return cls({n: ALLOWED * scale * _typical(np.std([v[n] for v in found], axis=0, ddof=1)) for n in names}, True)
         if not isinstance(wanted, Mapping):
             return cls(dict.fromkeys(names, ALLOWED * wanted), False)
@@ -208,7 +214,6 @@ class _Pilot:
     exact_text: str
     env: Mapping[str, Any]
     seed: int
-    tolerance: float | None
     steps: range
     runs: dict[tuple[bytes, int], tuple[Values, float]] = field(default_factory=dict)
 
@@ -216,7 +221,7 @@ class _Pilot:
         """What the runs depend on."""
         from tensorprog.resume import digest_of
 
-        return digest_of(self.env, self.exact_text, self.seed, self.tolerance, self.steps)
+        return digest_of(self.env, self.exact_text, self.seed, self.steps)
 
     @cached_property
     def text(self) -> str:
@@ -236,7 +241,19 @@ class _Pilot:
 
     def is_finite(self) -> bool:
         """Whether exact steps converge with so few particles; else they show nothing."""
-        return all(bool(np.all(np.isfinite(value))) for values in self.values(None) for value in values.values())
+        return all(bool(np.all(np.isfinite(value))) for values in self.values(self.reference) for value in values.values())
+
+    @property
+    def reference(self) -> np.ndarray | None:
+        """What windows are compared with: exact steps, of all rows where windows take all rows, because matrices that meet
+        other rows first draw other samples."""
+        return np.array([self.steps.stop]) if self.windowed.form.by_rows else None
+
+    def is_cheap(self, work: float) -> bool:
+        """Whether all pairs of exact steps that windows are compared with take little of some work."""
+        if not self.windowed.form.by_rows:
+            return True
+        return not isinstance(self.windowed.analysis, str) and PAIRS * self._run(self.reference, 0)[1] < PILOT_SHARE * work
 
     def longest(self, allowed: _Allowance, rank: float) -> tuple[np.ndarray, Values] | None:
         """The longest windows that change outputs by no more than is allowed, if they save work, and what they change. `rank`
@@ -247,7 +264,7 @@ class _Pilot:
             if not self._saves(bounds, rank):
                 return None
             change = self._change(bounds)
-            excess = allowed.excess(change, self.values(None)[0])
+            excess = allowed.excess(change, self.values(self.reference)[0])
             if excess <= 1.0:
                 return bounds, change
             # What windows change is of second order in their length.
@@ -257,7 +274,7 @@ class _Pilot:
     def _saves(self, bounds: np.ndarray, rank: float) -> bool:
         """Whether windows save enough work. What can be told without running them comes first."""
         count, (every, driving) = len(bounds) - 1, self.sizes
-        kernels = 2 * ENTRY * count * every * driving * self.windowed.form.states
+        kernels = ENTRY * count * every * driving * self.windowed.form.families
         vectors = VECTORS * every * (2 * count + bounds[0] - self.steps.start)
         left = (1.0 - SAVED) * self.exact_work(rank) - PILOT * (kernels + vectors)
         return left > 0 and not isinstance(self.windowed.analysis, str) and self._run(bounds, 0)[1] * rank <= left
@@ -265,7 +282,7 @@ class _Pilot:
     def _change(self, bounds: np.ndarray) -> Values:
         """What windows change, element by element: the mean difference over pairs, with its standard error in quadrature, because
         single pairs differ by what few particles scatter as well."""
-        found, exact = self.values(bounds), self.values(None)
+        found, exact = self.values(bounds), self.values(self.reference)
         change = {}
         for name in found[0]:
             differences = [a[name] - b[name] for a, b in zip(found, exact)]
@@ -283,19 +300,18 @@ class _Pilot:
         if key not in self.runs:
             module = load_module(self.exact_text if bounds is None else self.text)
             env = self.env if bounds is None else self.windowed.environment(self.env, bounds)
-            self.runs[key] = _replicate(module, env, np.random.SeedSequence([self.seed, STREAM, pair]), self.tolerance)
+            self.runs[key] = _replicate(module, env, np.random.SeedSequence([self.seed, STREAM, pair]))
         return self.runs[key]
 
 
-def _replicate(module: ModuleType, env: Mapping[str, Any], seed: np.random.SeedSequence,
-               tolerance: float | None) -> tuple[Values, float]:
+def _replicate(module: ModuleType, env: Mapping[str, Any], seed: np.random.SeedSequence) -> tuple[Values, float]:
     from threadpoolctl import threadpool_limits
 
     from tensorprog.runtime import Notes
 
     notes = Notes()
     with threadpool_limits(1), np.errstate(all="ignore"):
-        found = module.replicate(module.bind(env, {}), PILOT, seed, tolerance, lambda: None, notes=notes)
+        found = module.replicate(module.bind(env, {}), PILOT, seed, PILOT_TOLERANCE, lambda: None, notes=notes)
     return {name: np.asarray(value, dtype=float) for name, value in found.items()}, float(notes.work)
 
 

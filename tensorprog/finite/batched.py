@@ -52,6 +52,7 @@ class Batched:
     @property
     def array(self) -> np.ndarray:
         """The array [batch axes, finite axes, width]."""
+        # A single factor may still have its axes in another order, as the result of a contraction has.
         if self.lazy or self._factors[0][1] != self.labels:
             self._factors = ((einsum(self._factors, self.labels), self.labels),)
         return self._factors[0][0]
@@ -82,6 +83,7 @@ class Batched:
         if axes != self.axes:
             labels = axes + self.labels[len(self.axes):]
             result = Batched(((einsum(self._factors, labels), labels),), axes, self.rank, self.wide)
+        # What does not depend on a loop is added once in each of its iterations.
         return result.scaled(float(np.prod(absent))) if absent else result
 
     def scaled(self, factor: float) -> Batched:
@@ -109,11 +111,13 @@ def einsum(factors: tuple[Factor, ...], out: tuple[Label, ...]) -> np.ndarray:
     operands: list = []
     for array, labels in factors:
         operands += [array, [numbers.setdefault(label, len(numbers)) for label in labels]]
+    # `optimize` turns products into BLAS calls; for one factor it would only look for a path.
     return np.einsum(*operands, [numbers[label] for label in out], optimize=len(factors) > 1)
 
 
 def product(left: Batched, right: Batched) -> Batched | None:
     """The product of two values with its factors kept, or None where it is better formed at once."""
+    # Where the labels of one factor are among the other's, the product is no larger than its larger factor.
     small = set(left.labels) <= set(right.labels) or set(right.labels) <= set(left.labels)
     if small and not left.lazy and not right.lazy or len(left.factors) + len(right.factors) > MAX_FACTORS:
         return None

@@ -42,6 +42,7 @@ def blockable(loop: For) -> bool:
     if not loop.parallel:
         return False
     body = tuple(walk(loop.body))
+    # A replaced matrix has another value in each iteration: a block would need [iterations, rows, cols].
     if any(_replaces_matrix(s, loop.var) or isinstance(s, GradStmt) for s in body):
         return False
     fixed = [e for s in body for e in (*_sizes(s), *_matrix_items(s))]
@@ -92,6 +93,7 @@ def _matrix_items(statement: Statement) -> Iterator[IntExpr]:
 
 def _consistent(body: tuple[Statement, ...], var: str) -> bool:
     """Whether each cell that the body may own is indexed by the variable in all its accesses, directly, or in none."""
+    # A variable that is stored or zeroed, or that is new in each iteration, may be private to an iteration.
     own = {cell for s in body if (cell := written(s)) and (isinstance(s, Store | Zero) or var in cell.home)}
     patterns: dict[Cell, set[str]] = defaultdict(set)
     for statement in body:
@@ -106,6 +108,7 @@ def _consistent(body: tuple[Statement, ...], var: str) -> bool:
 def _pattern(items: tuple[Item, ...], var: str) -> str:
     """How items depend on a loop variable: 'none', 'direct', or 'entry' (through an integer input)."""
     used = [item for item in items if not isinstance(item, Range) and var in loop_names(item)]
+    # Through an input, as in `x[batch[i]]`, two iterations may meet in one element, in the order of the loop.
     if any(_through_input(item, var) for item in used):
         return "entry"
     return "direct" if used else "none"

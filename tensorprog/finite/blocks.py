@@ -25,6 +25,7 @@ from tensorprog.ir.program import (
     FromInt,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -52,6 +53,7 @@ from tensorprog.ir.program import (
 if TYPE_CHECKING:
     from tensorprog.finite.interpreter import Interpreter
 
+# 16 MB of float64 an array: enough rows for matrix products to run at full speed, little beside the matrices.
 MAX_ENTRIES = 1 << 21
 
 
@@ -90,6 +92,7 @@ class BlockRunner:
             yield iterations[start:start + length]
 
     def _run_iteration(self, loop: For) -> None:
+        # Both views: what was private to an iteration, and what a sequential iteration before this block has stored.
         for cell in self._host.renewed(loop):
             self._cells.clear(cell, self._grids.named(cell.home))
             self._storage.forget(cell)
@@ -121,7 +124,7 @@ class BlockRunner:
                 self.run_loop(statement)
             case If(condition, then, orelse):
                 self._run_body(then if self._indices.condition(condition) else orelse)
-            case MatStore() | GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+            case MatStore() | GradStmt() | KernelStmt() | GradRecord() | GradAdd() | GradDot():
                 raise AssertionError(f"`blockable` takes no {type(statement).__name__}")
             case _:
                 assert_never(statement)
@@ -137,6 +140,7 @@ class BlockRunner:
                 u, v = self._value(left), self._value(right)
                 factors = u.relabelled({WIDTH: "rows"}) + v.relabelled({WIDTH: "cols"}) + coef.factors
                 used = {*u.axes, *v.axes, *coef.axes}
+                # A loop that no factor depends on adds the same term in each of its iterations.
                 repeats = np.prod([size for axis, size in self._grids.sizes.items() if axis not in used])
                 return repeats * einsum(factors, ("rows", "cols"))
             case FunctionTerm():
@@ -194,11 +198,13 @@ class BlockRunner:
         return dense(np.asarray(picked.array, dtype=float), picked.axes, picked.rank, False)
 
     def _unary(self, fn: str, order: int, x: Batched) -> Batched:
+        # A sign goes into one of the factors; every other function needs the product itself.
         if x.lazy and (fn, order) == ("neg", 0):
             return x.scaled(-1.0)
         return dense(apply_unary(fn, order, x.array), x.axes, x.rank, x.wide)
 
     def _binary(self, fn: str, left: Batched, right: Batched, rank: int, wide: bool) -> Batched:
+        # The reciprocal is taken of the smaller factor, and the product stays unformed.
         if fn == "div" and left.lazy:
             fn, right = "mul", dense(1.0 / right.array, right.axes, right.rank, right.wide)
         if fn == "mul" and (kept := product(left, right)) is not None:
@@ -214,6 +220,7 @@ class BlockRunner:
         factors = (left.relabelled({WIDTH: WIDTH, **{i: names[x] for i, x in enumerate(op.left_axes)}})
                    + right.relabelled({WIDTH: WIDTH, **{i: names[x] for i, x in enumerate(op.right_axes)}}))
         result = Batched(factors, {*left.axes, *right.axes}, rank, wide)
+        # No summed letter, thus as many letters as axes of the result: an outer product, kept as its factors.
         return result if len(names) == rank else _formed(result)
 
 

@@ -33,6 +33,7 @@ def _evaluate(expr: Expr, x: np.ndarray) -> np.ndarray:
     if expr.fn == "x":
         return x
     if expr.fn == "num":
+        # Not a Python number: 1/0 is to be inf, as the arrays have it, and not an exception.
         return np.asarray(expr.value, dtype=np.float64)
     args = [_evaluate(a, x) for a in expr.args]
     return BINARY[expr.fn](*args) if len(args) == 2 else _form(expr.fn)(*args)

@@ -55,6 +55,7 @@ class Grids:
     def index(self, expr: IntExpr) -> int | LoopIndex:
         """The value of an integer expression in all iterations."""
         axes = tuple(sorted(self.named(loop_names(expr))))
+        # `Indices` evaluates with the loop variables bound to arrays, each along an axis of its own.
         for at, (_, name) in enumerate(axes):
             self.indices.values[name] = along(self._positions[name], at, len(axes))
         value = self.indices.integer(expr)
@@ -115,6 +116,7 @@ class Grids:
         """x[index] on the finite axes."""
         rank = x.rank - sum(not isinstance(i, slice) for i in index)
         axes = tuple(sorted({*x.axes, *grid_axes(index)}))
+        # Basic indexing gives a view, advanced indexing a copy.
         if not grid_axes(index):
             plain = tuple(i for i in index if not isinstance(i, LoopIndex))
             return dense(x.array[(slice(None),) * len(x.axes) + plain], x.axes, rank, x.wide)
@@ -139,6 +141,7 @@ class Grids:
         for i, size in zip(index, shape):
             if isinstance(i, slice):
                 arrays.append(along(np.arange(*i.indices(size)), at, total))
+                # Slices become index arrays, too: mixed with them, NumPy would move the advanced axes to the front.
                 at += 1
             elif isinstance(i, LoopIndex):
                 grid = self.spread(i, axes)

@@ -41,6 +41,7 @@ class Indices:
     the same code does both. `values` holds the bound names and the current value of each open loop."""
 
     def __init__(self, env: Mapping[str, object], source: Source):
+        # Integers of NumPy would wrap around at 64 bits; those of Python do not.
         self.values: dict[str, Any] = {name: int(value) if isinstance(value, np.integer) else value for name, value in env.items()}
         self.source = source
         self.span: Span | None = None
@@ -90,6 +91,7 @@ class Indices:
 
     def checked(self, index: Any, size: int, name: str) -> Any:
         """`index`, if it (or each entry of it) is in range."""
+        # NumPy takes negative indices from the end, and here they are errors, as in the language.
         low, high = (index, index) if isinstance(index, int) else (np.min(index), np.max(index))
         if low < 0 or high >= size:
             bad = low if low < 0 else high
@@ -128,6 +130,7 @@ class Indices:
     def _operate(self, op: str, left: Any, right: Any, expr: IntBin) -> Any:
         if op in ("//", "%") and np.any(np.equal(right, 0)) or op == "**" and np.any(np.less(right, 0)):
             raise self.error(f"`{int_text(expr)}` has no integer value")
+        # `min` and `max` of Python compare arrays as a whole.
         if isinstance(left, int) and isinstance(right, int) or op not in ("min", "max"):
             return OPERATIONS[op](left, right)
         return np.minimum(left, right) if op == "min" else np.maximum(left, right)

@@ -30,8 +30,10 @@ def element_shape(kind: Type, widths: Mapping[str, int], env: Mapping[str, objec
 def draw_initial(program: Program, initial: Initial, env: Mapping[str, object], n: int,
                  seed: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """The elements of a declared cell with their indices, from a stream of the seed and the declaration's own."""
+    # The stream belongs to the name, so that another declaration, or another order, leaves the draws as they are.
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, zlib.crc32(initial.cell.name.encode())])))
     shape = element_shape(initial.cell.type, actual_widths(program, env, n), env)
+    # A matrix whose entries are not normal has the law of its limit in `law`, and that of its draws in `drawn`.
     law = initial.drawn or initial.law
     args = [at_width(constant(program, a, env), n) for a in law.args]
     own = ENSEMBLES[law.name].draw if isinstance(initial.cell.type, MatrixType) and law.name in ENSEMBLES else None

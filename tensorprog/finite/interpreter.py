@@ -35,6 +35,7 @@ from tensorprog.ir.program import (
     FromInt,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -88,6 +89,7 @@ def simulate(program: Program, env: Mapping[str, object], *, width: int, seeds: 
     chosen = [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
     runs = []
     for done, seed in enumerate(chosen, 1):
+        # Diverging training is a result, inf or NaN, and no warning.
         with np.errstate(all="ignore"):
             runs.append(Interpreter(program, env, width, int(seed), blocks).run())
         if progress is not None:
@@ -111,6 +113,7 @@ class Interpreter:
         taped = any(isinstance(s, GradStmt | KernelStmt) for s in walk(program.body))
         self.storage = self._storage(taped)
         self.temporaries: dict[Var, Value] = {}
+        # Statements compare by value; two equal loops in different places are told apart by identity.
         self._as_blocks = {id(s) for s in walk(program.body) if isinstance(s, For) and blocks and not taped
                            and blockable(s)}
         self._renewed: dict[str, list[Cell]] = defaultdict(list)
@@ -175,11 +178,12 @@ class Interpreter:
                 self.run_block(then if self.indices.condition(condition) else orelse)
             case KernelStmt():
                 pass  # A covariance over draws has no value in one network.
-            case GradRecord() | GradAdd():
+            case GradRecord() | GradAdd() | GradDot():
                 raise AssertionError(f"{type(statement).__name__} is in no network's program")
             case _:
                 assert_never(statement)
 
+    # A cell is new in each iteration of its home loop: its elements of the iteration before are gone.
     def _run_loop(self, loop: For) -> None:
         if self.as_block(loop):
             BlockRunner(self).run_loop(loop)
@@ -209,6 +213,7 @@ class Interpreter:
 
     def _write_element(self, cell: Cell, key: Key, finite: tuple[Item, ...], value: Value, add: bool) -> None:
         if finite:
+            # `current` and not `borrow`: an accumulation may be the first that the element hears of.
             shape = np.shape(plain(self.storage.current(cell, key)))
             index = self.indices.subscript(finite, shape, cell.display or cell.name)
             (self.storage.add_at if add else self.storage.put_at)(cell, key, index, value)
@@ -245,6 +250,7 @@ class Interpreter:
             case Elementwise(fn, args):
                 return self.ops.binary(*(self._aligned(values[a], a.type, var.type) for a in args), fn=fn)
             case Moment(arg):
+                # The mean over the actual coordinates: `round(ratio * n)` of them, not `ratio * n`.
                 total = self.ops.sum_axis(values[arg], axis=np.ndim(plain(values[arg])) - 1)
                 return self.ops.mul(total, 1.0 / self.widths[arg.type.of_width])
             case Contract():
@@ -342,6 +348,7 @@ class Interpreter:
         total = np.float64(0.0)
         for variable in statement.wrt:
             given = self.indices.integers(variable.items)
+            # A family given without all its indices stands for all its elements, whose kernels add up.
             for key in [k for k in self.storage.elements(variable.cell) if k[:len(given)] == given]:
                 left = self._gradient_at(statement.left, statement.left_items, variable.cell, key)
                 right = self._gradient_at(statement.right, statement.right_items, variable.cell, key)
@@ -353,6 +360,7 @@ class Interpreter:
 
     def _aligned(self, value: Value, kind: TensorType, target: TensorType) -> Value:
         """`value` with its axes where broadcasting to `target` expects them."""
+        # A table without a width meets a vector: its last axis is finite, and NumPy would align it with the width.
         if kind.shape and target.width and not kind.width:
             return self.ops.expand(value, axis=-1, size=1)
         return value

@@ -12,6 +12,7 @@ from tensorprog.finite.tape import TapeNode, Value, plain, primitive
 from tensorprog.runtime.polar import polar_differential as polar_differential_of
 
 #: A singular value that is smaller than this, relative to the largest, is rounding.
+# Zeros of a matrix of low rank come out at about 1e-16, and more where it was summed over many steps.
 SMALLEST = 1e-8
 
 # --- coordinatewise ------------------------------------------------------------------------------------------
@@ -71,6 +72,7 @@ def _binary_cotangent(i: int, g: Value, out: Value, a: Value, b: Value, fn: str)
 
 def _power_cotangent(g: Value, a: Value, b: Value) -> Value:
     """g * d a**b / d a; zero where the exponent is the constant zero, even at a = 0."""
+    # 0 * 0**(-1) would be NaN.
     if not isinstance(b, TapeNode) and not np.any(b):
         return mul(g, np.zeros(np.shape(plain(a))))
     return mul(g, mul(b, binary(a, binary(b, 1.0, fn="sub"), fn="pow")))
@@ -175,6 +177,7 @@ def _contract_vjp(i: int, g: Value, out: Value, a: Value, b: Value, axes: tuple[
     own, other, result = axes[i], axes[1 - i], axes[2]
     known = "".join(letter for letter in own if letter in other or letter in result)
     value = contract(g, (a, b)[1 - i], axes=(result, other, known))
+    # A letter of one operand only was summed out: each entry has the same cotangent.
     for axis, letter in enumerate(own):
         if letter not in known:
             value = expand(value, axis=axis, size=np.shape(plain((a, b)[i]))[axis])
@@ -227,6 +230,7 @@ def _polar_vjp(i: int, g: Value, out: Value, m: Value) -> Value:
 @primitive(_polar_vjp)
 def polar(m: Value) -> Value:
     """The orthogonal polar factor: singular values below `SMALLEST` times the largest become 0, all others 1."""
+    # The singular value decomposition raises an exception at NaN; diverged training goes on with NaN.
     if not np.all(np.isfinite(m)):
         return np.full(m.shape, np.nan)
     u, _, vh = _singular(m)
@@ -261,9 +265,13 @@ def _singular(m: Value) -> Value:
 def _range(m: Value) -> Value:
     """Orthonormal columns whose span holds those of `m`, but for less than a tenth of `SMALLEST`: of few random
     combinations of them if the rank is low, as that of gradients is (Halko, Martinsson and Tropp, 2011)."""
+    # A seed of its own, always the same: a matrix has one polar factor, whatever was drawn before.
     generator, size, count = np.random.default_rng(0), np.linalg.norm(m), 32
+    # At width 1024, rank 30 takes a tenth of the time of the whole decomposition, rank 120 two thirds; beyond that,
+    # nothing is saved.
     while 4 * count < min(m.shape):
         basis = np.linalg.qr(m @ generator.standard_normal((m.shape[1], count)))[0]
+        # `size` is at most sqrt(rank) times the largest singular value, and the rank is at most `count`.
         if np.linalg.norm(m - basis @ (basis.T @ m)) < 0.1 * SMALLEST * size / np.sqrt(count):
             return basis
         count *= 2

@@ -50,6 +50,7 @@ class Overlay:
                 self._private[place] = Private(value, owners)
             else:
                 del self._private[place]
+                # After a loop its variables have the values of the last iteration, as in a sequential run.
                 self._storage.put(*place, value.array)
         self._new = {cell: owners - {axis} for cell, owners in self._new.items()}
 
@@ -114,6 +115,7 @@ class Overlay:
 
     def _owners(self, cell: Cell, keys: list[Key], axes: tuple[Axis, ...], add: bool) -> frozenset[Axis]:
         """The loops each of whose iterations has its own copy of the elements that are written."""
+        # All elements that one statement writes have the same owners: `blockable` lets only consistent cells in.
         first = next((key for some in self._grids.tuples(keys, axes)[:1] for key in each_key(some)), None)
         entry = None if first is None else self._private.get((cell, first))
         before = entry.owners if entry else self._new.get(cell, frozenset()) - set(axes)
@@ -164,9 +166,11 @@ class Overlay:
 
     def _changed(self, cell: Cell, key: ElementKey, index: tuple, value: Batched, add: bool) -> Batched:
         """A private element after element[index] = value, or +=, in each iteration."""
+        # A private element that is accumulated first starts from what the sequential code has left.
         old = self._element(cell, key) if (cell, key) in self._private else dense(
             self._storage.current(cell, key), (), *form(cell.tensor))
         axes = tuple(sorted({*old.axes, *value.axes}))
+        # A copy: `full` is a read-only view where axes are broadcast.
         array = np.array(self._grids.full(old, axes))
         change = value.aligned(axes, old.rank - sum(isinstance(i, int) for i in index), old.wide)
         at = (slice(None),) * len(axes) + index

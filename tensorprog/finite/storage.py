@@ -46,6 +46,7 @@ class Storage:
 
     def read(self, cell: Cell, key: Key) -> Value:
         """An element, which the caller may keep."""
+        # The caller may keep it: from now on additions make a new array.
         self._own.discard((cell, key))
         return self.borrow(cell, key)
 
@@ -54,6 +55,7 @@ class Storage:
         value = self._elements[cell].get(key)
         if value is not None:
             return value
+        # A zeroed family has no extents of its own: every index from 0 on is zero.
         if cell not in self._zeroed or any(i < 0 for i in key):
             raise self._indices.error(self._missing(cell, key))
         return self.zeros(self.shape(cell))
@@ -110,6 +112,7 @@ class Storage:
         return self._elements[cell][key]
 
     def _keep(self, cell: Cell, key: Key) -> None:
+        # The sum of two numbers of NumPy is a scalar, which cannot be changed in place.
         if isinstance(self._elements[cell][key], np.ndarray):
             self._own.add((cell, key))
 
@@ -183,6 +186,7 @@ class TapedStorage(WholeStorage):
         value = self.borrow(scalar, scalar_key)
         seed = operations.place(np.float64(1.0), index=index, shape=np.shape(plain(value)))
         version = self._version_at(wrt, wrt_key, self._stored[scalar, scalar_key])
+        # A version that has vanished has nothing that depends on it: the gradient is zero.
         found = None if version is None else gradient(value, seed, version, operations.add)
         return np.zeros(self.shape(wrt)) if found is None else found
 

@@ -59,6 +59,7 @@ class GradientTape:
         inherited = self._versions((value,))
         args = (value,) if inherited else ()
         node = TapeNode(self, plain(value), _identity_vjp, args, {}, inherited)
+        # A version depends on itself, thus `_depends` holds at the end of the way back.
         node.versions = inherited | {node.serial}
         self._current.add(node.serial)
         return node
@@ -89,6 +90,7 @@ def primitive(vjp: Callable) -> Callable:
     def decorate(forward: Callable) -> Callable:
         @functools.wraps(forward)
         def operation(*args: Value, **static: Value) -> Value:
+            # Any node will do: all nodes of a run share a tape.
             node = next((a for a in args if isinstance(a, TapeNode)), None)
             if node is None:
                 return forward(*args, **static)

@@ -45,6 +45,7 @@ class Names:
         if count is None:
             return hint
         name = f"{hint}_{count + 1}"
+        # The user may have a name with a number at its end.
         return self.fresh(name) if name in self._used else self.reserve(name)
 
     def reserve(self, name: str) -> str:

@@ -113,6 +113,7 @@ def _partial_of_pow(builder: Builder, op: Elementwise, out: Var, position: int, 
     known = builder.constant_value(exponent)
     if known == 2:
         return builder.mul(builder.const(2), base)
+    # An exact exponent stays one: powers of n may depend on it.
     lower = builder.const(known - 1) if isinstance(known, Fraction) else builder.sub(exponent, builder.const(1))
     return builder.mul(exponent, builder.elementwise("pow", base, lower))
 

@@ -91,5 +91,6 @@ class EntryBuilder:
         """The sum over all entries of the products."""
         if isinstance(b, MatrixTerm):
             return self.builder.let(MatDot(a, b), SCALAR)
+        # A number in every entry is its multiple of outer(1, 1).
         ones = [self.builder.const(1, TensorType(width)) for width in (self.type.rows, self.type.cols)]
         return self.builder.let(MatDot(a, self.matrix(OuterTerm(b, *ones))), SCALAR)

@@ -40,6 +40,7 @@ def random_matrices(program: Program) -> dict[Cell, Cell]:
     """The matrices that hold a declared random one, each with that."""
     random = {i.cell: i.cell for i in program.initials if isinstance(i.cell.type, MatrixType) and i.law.name != "zero"}
     while True:
+        # Loops may hand a matrix on to a statement before.
         before = len(random)
         for statement in walk(program.body):
             if isinstance(statement, MatStore | MatAccum):

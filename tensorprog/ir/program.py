@@ -10,7 +10,8 @@
               | GradStmt(target, scalar, wrt)    target = d scalar / d wrt      (gone after `differentiate`)
               | KernelStmt(target, kind, left, right, wrt)  ntk or cov of two scalars     (the same)
               | GradRecord(target, scalar, wrt)  keep d scalar / d wrt for kernels        (from `kernels`; the same)
-              | GradAdd(cell, coef, scalar)      cell += coef * d scalar / d cell         (from `windows`; the same)
+              | GradAdd(cell, coef, scalar, wrt)  cell += coef * d scalar / d wrt          (from `windows`; the same)
+              | GradDot(target, scalar, wrt, cell)  target = <d scalar / d wrt, cell>      (from `windows`; the same)
               | For(var, start, stop, step, body) | If(condition, then, orelse)
     Term      = MatrixTerm(coef, cell, items, transposed) | OuterTerm(coef, left, right)
               | FunctionTerm(fn, args, order)
@@ -426,13 +427,29 @@ class GradRecord:
 
 @dataclass(frozen=True, slots=True)
 class GradAdd:
-    """Add coef times the gradient of scalar[scalar_items] with respect to the whole family `cell`, as that stood when the
-    scalar was computed, to the family. Some kernel is of the scalar with respect to it, so that the gradient is kept."""
+    """Add coef times the gradient of scalar[scalar_items] with respect to the whole family `wrt`, as that stood when the
+    scalar was computed, to the family `cell`, which is that or another one of its form. Some kernel is of the scalar with respect
+    to it, so that the gradient is kept."""
 
     cell: Cell
     coef: Var
     scalar: Cell
     scalar_items: tuple[IntExpr, ...]
+    wrt: Cell
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GradDot:
+    """target = inner product of the gradient of scalar[scalar_items] with respect to the whole family `wrt`, as that stood when
+    the scalar was computed, with the family `cell`, which has the form of that. The gradient is kept as for `GradAdd`; `target` is
+    a fresh scalar cell of rank 0."""
+
+    target: Cell
+    scalar: Cell
+    scalar_items: tuple[IntExpr, ...]
+    wrt: Cell
+    cell: Cell
     span: Span | None = field(default=None, compare=False, kw_only=True)
 
 
@@ -461,7 +478,8 @@ class If:
 
 #: Statements that write an element.
 Assignment: TypeAlias = Store | Accum | MatStore | MatAccum
-Statement = Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | KernelStmt | GradRecord | GradAdd | For | If
+Statement = (Let | Store | Accum | MatStore | MatAccum | Zero | GradStmt | KernelStmt | GradRecord | GradAdd
+             | GradDot | For | If)
 
 
 # --- declarations --------------------------------------------------------------------------------------------
@@ -691,7 +709,7 @@ def written(statement: Statement) -> Cell | None:
         case Store(cell=cell) | Accum(cell=cell) | MatStore(cell=cell) | MatAccum(cell=cell) | Zero(cell=cell) \
                 | GradAdd(cell=cell):
             return cell
-        case GradStmt(target=target) | KernelStmt(target=target) | GradRecord(target=target):
+        case GradStmt(target=target) | KernelStmt(target=target) | GradRecord(target=target) | GradDot(target=target):
             return target
         case _:
             return None
@@ -720,8 +738,8 @@ def cells_read(statement: Statement) -> tuple[Cell, ...]:
             return (scalar, wrt) if mask is None else (scalar, wrt, mask)
         case KernelStmt(left=left, right=right, wrt=wrt):
             return (left, right, *(v.cell for v in wrt))
-        case GradAdd(cell=cell, scalar=scalar):
-            return (scalar, cell)
+        case GradAdd(cell=cell, scalar=scalar, wrt=wrt) | GradDot(cell=cell, scalar=scalar, wrt=wrt):
+            return (scalar, wrt, cell)
         case _:
             return ()
 

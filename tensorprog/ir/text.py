@@ -20,6 +20,7 @@ from tensorprog.ir.program import (
     FromInt,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -136,8 +137,10 @@ def _statement_lines(statement: Statement) -> list[str]:
             return [f"{target.name} := {kind}({_element(l, li)}, {_element(r, ri)}{variables})"]
         case GradRecord(target=target, scalar=s, scalar_items=si, wrt=w):
             return [f"{target.name} := record of grad({_element(s, si)}, {w.name})"]
-        case GradAdd(cell=cell, coef=coef, scalar=s, scalar_items=si):
-            return [f"{cell.name} += {coef.name} * grad({_element(s, si)}, {cell.name})"]
+        case GradAdd(cell=cell, coef=coef, scalar=s, scalar_items=si, wrt=w):
+            return [f"{cell.name} += {coef.name} * grad({_element(s, si)}, {w.name})"]
+        case GradDot(target=target, scalar=s, scalar_items=si, wrt=w, cell=cell):
+            return [f"{target.name} := dot(grad({_element(s, si)}, {w.name}), {cell.name})"]
         case For(var=var, start=start, stop=stop, step=step, body=body, parallel=parallel):
             head = f"for {var} in range({int_text(start)}, {int_text(stop)}, {step}):"
             return [head + ("  # parallel" if parallel else ""), *(block_lines(body, 1) or ["    pass"])]

@@ -20,6 +20,7 @@ from tensorprog.ir.program import (
     For,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -69,6 +70,7 @@ def _require(condition: bool, message: str) -> None:
 def _verify_names(program: Program) -> None:
     cells = {c for s in walk(program.body) for c in touched(s)}
     cells |= {i.cell for i in program.initials} | program.results
+    # Emitted texts tell cells and temporaries apart by their names alone.
     _unique([c.name for c in cells], "cells")
     statements = list(walk(program.body))
     _unique([s.var.name for s in statements if isinstance(s, Let)], "temporaries")
@@ -127,8 +129,13 @@ class _Verifier:
                 fit = target.type == wrt.type and target.rank == scalar.rank + wrt.rank
                 _require(fit and scalar.type == SCALAR, f"a gradient of {scalar.name}")
                 self._element(scalar, si, loops)
-            case GradAdd(coef=coef, scalar=scalar, scalar_items=si):
+            case GradAdd(coef=coef, scalar=scalar, scalar_items=si, wrt=wrt, cell=cell):
                 _require(coef.type == SCALAR and scalar.type == SCALAR, f"a gradient of {scalar.name}")
+                _require(wrt.type == cell.type and wrt.rank == cell.rank, f"a gradient that is added to {cell.name}")
+                self._element(scalar, si, loops)
+            case GradDot(target=target, scalar=scalar, scalar_items=si, wrt=wrt, cell=cell):
+                _require(target.type == SCALAR and scalar.type == SCALAR, f"a gradient of {scalar.name}")
+                _require(wrt.type == cell.type and wrt.rank == cell.rank, f"a gradient beside {cell.name}")
                 self._element(scalar, si, loops)
             case For(var=var, start=start, stop=stop, step=step, body=body):
                 _require(step != 0, "a loop without a step")

@@ -87,6 +87,7 @@ def pairs_of_rows(program: Program, cell: Cell) -> bool:
     """Whether an output's last two indices are rows of inputs: only then can it have a lowering."""
     rows = [CONSTANTS.integer(i.shape[0]) for i in program.inputs if i.shape]
     extents = _extents(program, cell)
+    # Cheap to ask, before any equation is looked for.
     return len(extents) > 1 and all(isinstance(e, Expr) and e in rows for e in extents[-2:])
 
 
@@ -129,6 +130,7 @@ def lower(system: System, program: Program, outputs: list[Output],
 
 def _specialised(system: System, known: Mapping[Expr, int]) -> System:
     """The system's equations with values for some sizes."""
+    # Shallow: everything but the equations is shared.
     special = copy.copy(system)
     special.equations = {
         k: replace(e, cases=tuple((tuple(g.subs(known) for g in guards), expr.subs(known)) for guards, expr in e.cases))

@@ -85,6 +85,7 @@ class RowSymbols:
 
     def symbol(self, side: int, size: Expr) -> Symbol:
         if (side, size) not in self._symbols:
+            # Dummies: no name of the program's can be mistaken for a row.
             made = self._symbols[side, size] = Dummy(f"{'ab'[side]}_{size}", integer=True, nonnegative=True)
             self._known[made] = side, size
         return self._symbols[side, size]

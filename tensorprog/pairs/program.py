@@ -194,6 +194,7 @@ def restrict(program: PairProgram, outputs: tuple[str, ...]) -> PairProgram:
     while True:
         body = _needed(program.body, needed)
         read = needed | {ref.name for statement in _leaves(body) for ref in reads(statement.value)}
+        # What a kept statement reads keeps the statements that make it.
         if read == needed:
             break
         needed = read

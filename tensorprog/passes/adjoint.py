@@ -107,6 +107,7 @@ class AdjointSweep:
         self.reversed_loops = {s.var for s in self.region if isinstance(s, For)}
         self.reversed_loops |= {p.loop.var for p in site.parts if p.loop}
         self.visible = {id(block) for block in site.ancestors}
+        # Around the anchor: a sweep inside of a loop has shadows that are new in each of its iterations.
         self.home = tuple(loop.var for loop in self.loops_at[id(site.anchor)])
         # Read in another block than they are made in, as in a loop: their adjoints come from there.
         self.crossing = {v for s in self.region for v in reads(s)
@@ -199,7 +200,9 @@ class AdjointSweep:
     def _reverse_block(self, statements: tuple[Statement, ...], start: tuple[Statement, ...] = ()) -> tuple:
         with self.builder.nested() as code:
             self._reverse_statements(statements)
+        # What the code has not asked for has no adjoint cell, and nothing to clear.
         zeros = [Zero(self.adjoint_cells[v]) for v in self._crossing_of(statements) if v in self.adjoint_cells]
+        # Without code, nothing is cleared either: the block has no part in the gradient.
         return (*start, *zeros, *code) if code else ()
 
     def _reverse_loop(self, loop: For) -> None:
@@ -314,6 +317,7 @@ class AdjointSweep:
         type = self._here(type)
         if value.type.width == type.width and same_shape(value.type.shape, type.shape):
             return value
+        # A constant of the right type, instead of a sum with zeros.
         known = self.builder.constant_value(value)
         if known is not None:
             return self.builder.const(known, type)
@@ -361,6 +365,7 @@ class AdjointSweep:
 
     def _record(self, var: Var, definition: Let) -> Cell:
         loops = self.loops_of[var]
+        # Around the sweep, every iteration has a tape of its own.
         home = tuple(loop.var for loop in loops if loop.var not in self.reversed_loops)
         tape = self.builder.cell(f"{var.name}_tape", var.type, len(self._tape_items(loops, {})), home=home)
         self.tapes[var] = tape
@@ -459,6 +464,7 @@ class AdjointSweep:
         for position, arg in enumerate(op.args):
             if arg in self.site.active.vars:
                 factor = partial(self.builder, op, var, position, self.fetch)
+                # A derivative that is zero everywhere, as that of `sign`, adds nothing.
                 if factor is not None:
                     self.contribute(arg, self.builder.mul(bar, factor), var.type)
 
@@ -505,6 +511,7 @@ class AdjointSweep:
                     self.builder.append(Store(shadow, items, zero, span=statement.span))
                 self.contribute(value, bar, value.type)
             case Accum(cell=cell, items=items, value=value):
+                # An addition leaves the adjoint of what was there before as it is.
                 bar = self.builder.load(self.shadow(cell), map_items(items, self.indices), self._here(value.type))
                 self.contribute(value, bar, value.type)
             case MatStore(cell=cell, items=items, terms=terms):

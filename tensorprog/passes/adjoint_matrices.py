@@ -120,6 +120,7 @@ class MatrixAdjoints:
         for position, arg in enumerate(term.matrices):
             if not self._is_active(arg):
                 continue
+            # The matrix itself has the position 0: then no direction is taken out.
             others = [b for k, b in enumerate(directions) if k + 1 != position]
             self._add(arg, self._hidden(arg, FunctionTerm(POLAR_DIFFERENTIAL, (matrix, *others, bar))))
 

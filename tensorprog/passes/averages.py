@@ -151,6 +151,7 @@ def _power(op: Op, powers: Mapping[Var, float], cells: Mapping[Cell, float], con
         case Elementwise(fn="square"):
             return 2 * args[0]
         case Elementwise(fn="pow"):
+            # Negative exponents count as bounded: `hypotheses` warns where the base can be zero.
             return args[0] * max(float(constants.get(op.args[1], 1.0)), 0.0)
         case Elementwise(fn="mul"):
             return sum(args)

@@ -73,6 +73,7 @@ def _statement(statement: Statement, uses: _Uses) -> Statement:
 def _last_values_are_safe(loop: For, uses: _Uses) -> bool:
     """Whether names that are read after the loop get their last value from a block too: the loop must run upwards, and
     nothing else may assign them (a block without iterations has no last value)."""
+    # As many reads inside of the loop as everywhere: none outside.
     inside = _uses(loop.body)
     for cell in {s.cell for s in walk(loop.body) if isinstance(s, Store) and not s.cell.rank}:
         read_later = inside.reads[cell] < uses.reads[cell]
@@ -93,6 +94,7 @@ def _ascending(loop: For) -> For:
 
 def is_parallel(loop: For) -> bool:
     """Whether the iterations of a loop may run as one block."""
+    # A block's axis is a range of consecutive values.
     if abs(loop.step) != 1:
         return False
     statements = list(walk(loop.body))

@@ -32,6 +32,7 @@ def widened(before: Bound | None, after: Bound | None) -> Bound | None:
     """`after`, its range without an end that has moved, so that loops come to an end."""
     if before is None or after is None or before == after:
         return after
+    # What has moved may have met 0 on its way.
     return replace(after, low=after.low if after.low == before.low else -inf, zero=True,
                    high=after.high if after.high == before.high else inf)
 
@@ -46,6 +47,7 @@ def mean(a: Bound) -> Bound:
     """The average over coordinates; that of something >= 0 is 0 only if it is 0 everywhere."""
     # Values of both signs may average to 0.
     signed = a.low < 0 < a.high
+    # An average is one number, whatever it is taken of.
     return Bound(a.low, a.high, a.zero and (signed or a.fixed), fixed=True)
 
 
@@ -146,6 +148,7 @@ def _power(a: Bound, b: Bound, problems: Problems) -> Bound:
     k = b.low
     if k < 0:
         problems.division |= a.zero
+        # The base's zero is noted above, and a positive power has no problems of its own.
         return _reciprocal(_power(a, constant(-k), Problems()))
     size = (a.size[0], min(MOST, a.size[1] * k))
     if k % 2 == 0 or a.low >= 0:

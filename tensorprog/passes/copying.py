@@ -28,8 +28,10 @@ class Copy:
 
     def of(self, body: tuple[Statement, ...], own: Collection[Cell] = ()) -> tuple[Statement, ...]:
         """The copy of a block, in which the cells `own` are new ones; `cells` has them afterwards."""
+        # Before the body, because homes of cells name loops as well.
         for loop in (s for s in walk(body) if isinstance(s, For)):
             self._values[loop.var] = IntSym(self.names.fresh(loop.var), "loop")
+        # By name, because the order of a set is another one in every process.
         for cell in sorted(own, key=lambda c: c.name):
             self.cells[cell] = replace(cell, name=self.names.fresh(cell.name), role="hidden" if cell.role == "hidden" else "user",
                                        home=tuple(self._home(name) for name in cell.home))

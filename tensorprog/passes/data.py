@@ -15,6 +15,7 @@ from tensorprog.passes.rewrite import map_blocks
 
 def read_data(program: Program) -> Program:
     """The program without cells of role 'data'."""
+    # The checker stores them at the outermost level.
     made = {s.var: s.op for s in program.body if isinstance(s, Let)}
     sources = {s.cell: made[s.value] for s in program.body if isinstance(s, Store) and s.cell.role == "data"}
     return program.with_body(_without(program.body, sources)) if sources else program

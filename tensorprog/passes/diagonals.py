@@ -80,6 +80,7 @@ def _found(program: Program, reasons: Mapping[Cell, str]) -> DiagonalProgram:
             continue
     spaces = Spaces(found)
     for space in {spaces.of(c) for c in chosen}:
+        # A grid for functions of several vectors is a product: nodes to the power of their number.
         if sum(spaces.of(c) == space for c in chosen) > MOST:
             raise NotLinear(f"more than {MOST} vectors multiply others")
     return DiagonalProgram(found, chosen, reasons)
@@ -95,6 +96,7 @@ def _candidates(program: Program) -> tuple[Cell, ...]:
                 if isinstance(i.cell.type, TensorType) and not i.cell.type.shape and not i.extents and i.law.name in LAWS]
     if len(initials) > CANDIDATES:
         raise NotLinear("there are too many declared vectors to look which of them multiply others")
+    # In this order they are tried to be left out.
     return tuple(i.cell for i in sorted(initials, key=_cost))
 
 

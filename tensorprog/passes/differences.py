@@ -158,6 +158,7 @@ class Differences:
             case Elementwise(fn="add" | "sub", order=0, args=(a, b)):
                 one, two = self._sources(a), self._sources(b)
                 if one is None or two is None:
+                    # One that is not known yet, in the first round through a loop, adds nothing.
                     return one or two
                 return Sources((one.sure - two.may) | (two.sure - one.may), one.may | two.may)
             case Elementwise(fn="neg", order=0, args=(a,)):
@@ -203,6 +204,7 @@ class Differences:
                 if self._cancel(var, a, b):
                     return frozenset((var,))
                 both = self._of(a), self._of(b)
+                # A sum vanishes with its terms only if each of them does.
                 return both[0] | both[1] if all(both) else NONE
             case Elementwise(fn="mul") | Contract():
                 return NONE.union(*map(self._of, operands(op)))

@@ -22,6 +22,7 @@ from tensorprog.ir.program import (
     Cell,
     For,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     KernelStmt,
@@ -40,19 +41,21 @@ from tensorprog.ir.program import (
 from tensorprog.passes.adjoint import AdjointSweep
 from tensorprog.passes.data import read_data
 from tensorprog.passes.factors import GradientRecord
-from tensorprog.passes.kernel_sums import added_gradient, kernel_statements
+from tensorprog.passes.kernel_sums import kernel_statements, used_gradient
 from tensorprog.passes.regions import GradientSite, plan_sweep
 from tensorprog.passes.rewrite import map_blocks, over_elements
 
 
 def differentiate(program: Program, reporter: Reporter) -> Program:
-    """The program without `GradStmt`s, `GradRecord`s, `KernelStmt`s and `GradAdd`s.
+    """The program without `GradStmt`s, `GradRecord`s, `KernelStmt`s, `GradAdd`s and `GradDot`s.
 
     Raises:
         ProgramError: through `reporter`, for a gradient that cannot be taken (TP42x).
     """
     names = used_names(program)
     kernels = _Kernels(program)
+    # Noted before they are replaced: what depends on an object through a gradient alone is no reason to warn
+    # (`regions`).
     targets = frozenset(s.target for s in walk(program.body) if isinstance(s, GradStmt))
     while True:
         # As soon as both of its sides are recorded, a kernel is ordinary statements, over which later sweeps run.
@@ -79,7 +82,7 @@ class _Kernels:
     def _survey(self, body: tuple[Statement, ...], loops: frozenset[str], branches: frozenset[int]) -> None:
         """Of each record and kernel its position in the program, and the loops and branches around it."""
         for statement in body:
-            if isinstance(statement, GradRecord | KernelStmt | GradAdd):
+            if isinstance(statement, GradRecord | KernelStmt | GradAdd | GradDot):
                 self._places[id(statement)] = (len(self._places), loops, branches)
             for block in blocks(statement):
                 if isinstance(statement, For):
@@ -92,18 +95,18 @@ class _Kernels:
         self.ledger[record.statement.scalar, record.statement.wrt].append(record)
 
     def take(self, program: Program, names: Names, reporter: Reporter) -> Program:
-        """Replace the kernels of which both sides are recorded, and what adds recorded gradients."""
+        """Replace the kernels of which both sides are recorded, and what adds recorded gradients or takes their inner products."""
         needed = {(s.scalar, s.wrt) for s in self._missing}
         replaced = {}
         for s in walk(program.body):
-            if isinstance(s, GradAdd) and (s.scalar, s.cell) not in needed:
-                replaced[id(s)] = added_gradient(program, s, self.ledger, self._scope(s), names)
+            if isinstance(s, GradAdd | GradDot) and (s.scalar, s.wrt) not in needed:
+                replaced[id(s)] = used_gradient(program, s, self.ledger, self._scope(s), names)
             if isinstance(s, KernelStmt) and not any((side, v.cell) in needed for side in (s.left, s.right)
                                                      for v in s.wrt):
                 replaced[id(s)] = kernel_statements(program, s, self.ledger, self._scope(s), names, reporter)
         return program.with_body(_rebuild(program.body, {}, replaced)) if replaced else program
 
-    def _scope(self, kernel: KernelStmt | GradAdd) -> dict[int, frozenset[str]]:
+    def _scope(self, kernel: KernelStmt | GradAdd | GradDot) -> dict[int, frozenset[str]]:
         """For each record the loops in which the kernel means the record of the same iteration: those around both, if
         the record comes first, and whenever the kernel comes."""
         position, loops, branches = self._places[id(kernel)]

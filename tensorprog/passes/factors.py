@@ -99,6 +99,7 @@ class Recorder:
 
     def _open(self, gradient: GradRecord, site: GradientSite) -> None:
         wrt = gradient.wrt
+        # Where the plain gradient is asked for as well, it is collected anyway, and kept whole.
         loads = {} if isinstance(wrt.type, MatrixType) or wrt in self._plain else _applied_loads(wrt, site)
         self._loads |= loads or {}
         self.records[wrt] = GradientRecord(gradient, not isinstance(wrt.type, MatrixType) and not loads)

@@ -39,6 +39,7 @@ class _Copy:
 def forward_copies(body: tuple[Statement, ...], fixed: frozenset[Cell]) -> tuple[Statement, ...]:
     """The same statements, as many, with loads of copies replaced. `fixed` are cells with values of their own: declared ones and
     outputs."""
+    # A copy of a copy takes a round more.
     while copies := _copies(body, fixed):
         changed = _forwarded(body, copies)
         if changed == body:

@@ -137,7 +137,9 @@ class _Finder:
 
 def _up_to(body: tuple[Statement, ...], scalars: Iterable[Cell]) -> tuple[Statement, ...]:
     """The statements of the program up to the last one that computes the scalars, loops as a whole."""
+    # What comes later cannot matter to them, and might hide what they are linear in.
     last = max((p for p, s in enumerate(body) if set(scalars) & cells_written((s,))), default=-1)
+    # A loop as a whole, since what its later iterations change, its earlier ones may have read.
     return body[: last + 1]
 
 

@@ -62,20 +62,21 @@ def hoist(program: Program) -> Program:
     fixed = _fixed(program)
     builder = Builder(used_names(program))
 
-    def block(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    def block(body: tuple[Statement, ...], around: tuple[str, ...]) -> tuple[Statement, ...]:
         found: list[Statement] = []
         for statement in body:
             # From the inside outwards: what is moved in front of an inner loop may move on.
-            statement = map_blocks(statement, block)
+            inner = (*around, statement.var) if isinstance(statement, For) else around
+            statement = map_blocks(statement, lambda b, inner=inner: block(b, inner))
             if isinstance(statement, For):
                 before, left = hoisted(spread(statement, fixed, builder), builder,
-                                       lambda c, loop: c not in fixed and is_new(c, loop))
+                                       lambda c, loop: c not in fixed and is_new(c, loop), around)
                 found += before if left is None else (*before, left)
             else:
                 found.append(statement)
         return tuple(found)
 
-    return program.with_body(block(program.body))
+    return program.with_body(block(program.body, ()))
 
 
 def _fixed(program: Program) -> set[Cell]:
@@ -131,11 +132,15 @@ def _without_zeros(body: tuple[Statement, ...], cells: list[Cell], builder: Buil
     return tuple(found)
 
 
-def hoisted(loop: For, builder: Builder, is_new: Callable[[Cell, For], bool]) -> tuple[tuple[Statement, ...], For | None]:
-    """What a loop does in every iteration alike, and the rest of it; None if nothing is left."""
+def hoisted(
+    loop: For, builder: Builder, is_new: Callable[[Cell, For], bool], around: tuple[str, ...] = ()
+) -> tuple[tuple[Statement, ...], For | None]:
+    """What a loop does in every iteration alike, and the rest of it; None if nothing is left. Families that keep numbers are
+    new in every iteration of the loops `around`."""
     same = _same(loop, is_new)
-    split = _Split(same, builder)
+    split = _Split(same, builder, around)
     before, after = split.block(loop.body, ())
+    # A cell whose loop was split lives in the new loop of the first half.
     homes = {c: tuple(split.renamed.get(h, h) for h in c.home if h != loop.var) for c in same.cells}
     changes = {c: (replace(c, home=home), lambda items: items) for c, home in homes.items() if home != c.home}
     before, after = map_cells(before, changes), map_cells(after, changes)
@@ -231,8 +236,8 @@ _Sides = tuple[tuple[Statement, ...], tuple[Statement, ...]]
 class _Split:
     """Splits blocks; temporaries that are needed on both sides are kept in families over the loops around them."""
 
-    def __init__(self, same: _Same, builder: Builder):
-        self.same, self.builder = same, builder
+    def __init__(self, same: _Same, builder: Builder, around: tuple[str, ...]):
+        self.same, self.builder, self.around = same, builder, around
         self.renamed: dict[str, str] = {}
 
     def block(self, body: tuple[Statement, ...], loops: tuple[str, ...]) -> _Sides:
@@ -250,6 +255,7 @@ class _Split:
     def _nested(self, statement: For | If, loops: tuple[str, ...], first: list[Statement], rest: list[Statement]) -> None:
         inner = (*loops, statement.var) if isinstance(statement, For) else loops
         befores, afters = zip(*(self.block(block, inner) for block in blocks(statement)))
+        # Both halves may have the loop, or the branch, whose condition is then asked in each.
         for found, side in ((befores, first), (afters, rest)):
             if any(found):
                 made = _with_blocks(statement, found)
@@ -281,6 +287,7 @@ class _Split:
         if let.var in new:
             return
         var = Var(self.builder.names.fresh(let.var.name), let.var.type)
+        # Operands of what is computed again have to be on the first side, too.
         if self._is_cheap(let) and all(v in made for v in operands(let.op)):
             for v in operands(let.op):
                 self._again(made[v], loops, first, copies, made, new)
@@ -308,7 +315,7 @@ class _Split:
         for s in first:
             if isinstance(s, Store) and s.value is let.var and s.items == items and s.cell not in self.same.often:
                 return s.cell
-        cell = self.builder.cell(f"{let.var.name}_kept", let.var.type, len(items), display=let.var.name)
+        cell = self.builder.cell(f"{let.var.name}_kept", let.var.type, len(items), display=let.var.name, home=self.around)
         first.append(Store(cell, items, let.var, span=let.span))
         return cell
 

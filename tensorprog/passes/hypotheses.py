@@ -136,6 +136,7 @@ class ProgramBounds:
                 return Bound(0.0, 1.0, True)
             case "uniform":
                 return Bound(values[0], values[1], values[0] <= 0 <= values[1])
+        # Among them sparse ones: a product of a Gaussian and a number that is 0 or 1.
         return GAUSSIAN
 
     def _statement(self, statement: Statement) -> None:

@@ -131,6 +131,7 @@ class _Search:
             self.trains = True
             # One iteration alone: after it, all that is trained depends on the readouts.
             first = int_bin("+", loop.start, IntLit(1 if loop.step > 0 else -1))
+            # No iteration at all, if the loop has none.
             return [replace(loop, body=inner, stop=int_bin("min" if loop.step > 0 else "max", loop.stop, first))]
         return [replace(loop, body=inner)]
 

@@ -49,6 +49,7 @@ def input_axes(program: Program) -> dict[Cell, InputAxes]:
     found = {}
     for initial in program.initials:
         cell = initial.cell
+        # Only normal vectors have a law that rotations leave as it is.
         if isinstance(cell.type, MatrixType) or initial.law.name != "normal" or not cell.type.shape:
             continue
         uses, only = _uses(program, cell, references)
@@ -110,6 +111,7 @@ def _meets(op: Contract, whole: set[Var], references: dict[Var, InputRef]) -> tu
         if block in whole and other in references:
             items = references[other].items
             summed = [c for c in block_axes if c in other_axes and c not in op.out_axes]
+            # A slice of an input has other axes than the input.
             if len(summed) == 1 and not any(isinstance(i, Range) for i in items):
                 return block_axes.index(summed[0]), (references[other].name, len(items) + other_axes.index(summed[0]))
     return None

@@ -126,6 +126,7 @@ def probed(limit: Program, found: Iterable[tuple[Let, tuple[Var, ...]]]) -> Prob
     terms = {var: differences.terms(var) if differences is not None and var in vectors else _terms(ops, var)
              for _, vars in found for var in vars}
     cells: dict[Var, Cell] = {}
+    # The terms, too: what a probe is compared with.
     body = _with_probes(limit.body, (), set(terms).union(*terms.values()), cells, names)
     outputs = tuple(Output(cell.name, cell) for cell in cells.values())
     jumps = tuple(_jump(limit, statement, vars, tuple(cells[v].name for v in vars)) for statement, vars in found)

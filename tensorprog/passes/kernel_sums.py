@@ -1,4 +1,5 @@
-"""Kernels and sums of gradients from records: `ntk` and `cov` as sums over pairs of terms of the two gradients, in ordinary statements.
+"""Kernels, sums and inner products of gradients from records: `ntk` and `cov` as sums over pairs of terms of the two gradients, in
+ordinary statements.
 
 <outer(u, x), outer(v, y)> = dot(u, v) * dot(x, y): the inner product of two gradients of a matrix needs only moments.
 Where the two terms come from families (`W[l]`), only equal indices meet; the pairs of loops are reduced to those by
@@ -23,15 +24,18 @@ from tensorprog.ir.program import (
     For,
     FromInt,
     GradAdd,
+    GradDot,
     If,
     KernelStmt,
     MatAccum,
+    MatMul,
     MatrixType,
     OuterTerm,
     ParamRef,
     Program,
     Statement,
     Store,
+    TensorType,
     Var,
     Variable,
 )
@@ -65,14 +69,17 @@ def kernel_statements(program: Program, kernel: KernelStmt, ledger: Ledger, scop
     return [*builder.block, Store(kernel.target, (), total, span=kernel.span)]
 
 
-def added_gradient(program: Program, added: GradAdd, ledger: Ledger, scope: Mapping[int, frozenset[str]],
-                   names: Names) -> list[Statement]:
-    """What replaces a `GradAdd`, with `ledger` and `scope` as above: every term of the gradient is added."""
+def used_gradient(program: Program, user: GradAdd | GradDot, ledger: Ledger, scope: Mapping[int, frozenset[str]],
+                  names: Names) -> list[Statement]:
+    """What replaces a `GradAdd` or a `GradDot`, with `ledger` and `scope` as above: every term of the gradient is added, or its
+    inner product is."""
     builder = Builder(names)
-    builder.span = added.span
-    sums = _Additions(program, scope, builder)
-    for record, outer in _sources(ledger[added.scalar, added.cell]):
-        sums.add(added, record, outer)
+    builder.span = user.span
+    uses = _Uses(program, scope, builder)
+    if isinstance(user, GradDot):
+        builder.append(Store(user.target, (), builder.const(0), span=user.span))
+    for record, outer in _sources(ledger[user.scalar, user.wrt]):
+        uses.use(user, record, outer)
     return builder.block
 
 
@@ -187,46 +194,36 @@ class _Sums(_Terms):
         if isinstance(left, Outer) and isinstance(right, Outer):
             pairs = ((builder.load(left.left, left_place), builder.load(right.left, right_place)),
                      (builder.load(left.right, left_place), builder.load(right.right, right_place)))
-            first, second = (self._dot(*pair) for pair in pairs)
+            first, second = (dot(builder, *pair) for pair in pairs)
             return builder.mul(first, second)
         if isinstance(left, Outer):
             return self._product(right, left, right_place, left_place, cell)
         whole = builder.load(left.statement.target, left_place)
         if isinstance(right, GradientRecord):
-            return self._dot(whole, builder.load(right.statement.target, right_place))
+            return dot(builder, whole, builder.load(right.statement.target, right_place))
         # <G, outer(v, y)> = <G y, v>.
         array = builder.load(right.right, right_place)
         letters = "abcdefgh"[: len(array.type.shape)]
-        return self._dot(builder.contract(whole, letters, array, letters, ""), builder.load(right.left, right_place))
+        return dot(builder, builder.contract(whole, letters, array, letters, ""), builder.load(right.left, right_place))
 
-    def _dot(self, left: Var, right: Var) -> Var:
-        """The sum over all axes of the product."""
+
+class _Uses(_Terms):
+    """Statements that add the terms of gradients, or their inner products."""
+
+    def use(self, user: GradAdd | GradDot, record: GradientRecord, outer: Outer | None) -> None:
         builder = self.builder
-        if left.type.shape and not left.type.width:
-            letters = "abcdefgh"[: len(left.type.shape)]
-            return builder.contract(left, letters, right, letters, "")
-        terms = builder.mul(left, right)
-        # A moment is the average, and the sum is n times it.
-        if left.type.width:
-            terms = builder.mul(builder.width(left.type.width), builder.moment(terms))
-        for axis in reversed(range(len(left.type.shape))):
-            terms = builder.sum_axis(terms, axis)
-        return terms
-
-
-class _Additions(_Terms):
-    """Statements that add the terms of gradients."""
-
-    def add(self, added: GradAdd, record: GradientRecord, outer: Outer | None) -> None:
-        builder = self.builder
-        term = self.term(record, outer, added.scalar_items, Variable(added.cell))
+        term = self.term(record, outer, user.scalar_items, Variable(user.wrt))
         with builder.nested() as body:
-            coef = added.coef if term.mask is None else builder.mul(term.mask, added.coef)
-            self._statement(added, term, coef)
-        for statement in _nested(term.nest, tuple(body), added.span):
+            if isinstance(user, GradDot):
+                value = self._dot(user.cell, term)
+                value = value if term.mask is None else builder.mul(term.mask, value)
+                builder.append(Accum(user.target, (), value, span=user.span))
+            else:
+                self._add(user, term, user.coef if term.mask is None else builder.mul(term.mask, user.coef))
+        for statement in _nested(term.nest, tuple(body), user.span):
             builder.append(statement)
 
-    def _statement(self, added: GradAdd, term: _Term, coef: Var) -> None:
+    def _add(self, added: GradAdd, term: _Term, coef: Var) -> None:
         builder, cell, source = self.builder, added.cell, term.source
         if isinstance(source, GradientRecord):
             value = builder.mul(coef, builder.load(source.statement.target, term.place))
@@ -238,6 +235,33 @@ class _Additions(_Terms):
             letters = "abcdefgh"[: len(right.type.shape)]
             value = builder.contract(builder.mul(coef, left), "", right, letters, letters, cell.type.width_first)
         builder.append(Accum(cell, term.items, value, span=added.span))
+
+    def _dot(self, cell: Cell, term: _Term) -> Var:
+        """The inner product of a term with the element of `cell` that it belongs to: of outer(u, x) it is <u, cell @ x>."""
+        builder, source = self.builder, term.source
+        if isinstance(source, GradientRecord):
+            return dot(builder, builder.load(source.statement.target, term.place), builder.load(cell, term.items))
+        left, right = (builder.load(side, term.place) for side in (source.left, source.right))
+        if isinstance(cell.type, MatrixType):
+            applied = builder.let(MatMul(cell, term.items, False, right), TensorType(cell.type.rows))
+        else:
+            letters = "abcdefgh"[: len(right.type.shape)]
+            applied = builder.contract(builder.load(cell, term.items), letters, right, letters, "")
+        return dot(builder, left, applied)
+
+
+def dot(builder: Builder, left: Var, right: Var) -> Var:
+    """The sum over all axes of the product."""
+    if left.type.shape and not left.type.width:
+        letters = "abcdefgh"[: len(left.type.shape)]
+        return builder.contract(left, letters, right, letters, "")
+    terms = builder.mul(left, right)
+    # A moment is the average, and the sum is n times it.
+    if left.type.width:
+        terms = builder.mul(builder.width(left.type.width), builder.moment(terms))
+    for axis in reversed(range(len(left.type.shape))):
+        terms = builder.sum_axis(terms, axis)
+    return terms
 
 
 def _sources(records: list[GradientRecord]) -> list[tuple[GradientRecord, Outer | None]]:

@@ -55,6 +55,8 @@ class _Copier:
     def __init__(self, program: Program, builder: Builder):
         self.builder = builder
         writers = [(written(s), s) for s in walk(program.body)]
+        # An accumulated scalar has its value only after the last addition, and no statement at which to keep its
+        # gradient.
         self.stored = {c for c, _ in writers} - {c for c, s in writers if not isinstance(s, Store)}
 
     def block(self, body: tuple[Statement, ...], loops: tuple[str, ...] = ()) -> tuple[Statement, ...]:
@@ -115,6 +117,7 @@ class _Planner:
 
     def planned(self) -> Program:
         body = self._block(self.program.body)
+        # No statement has stored anything at the start.
         zeros = [Zero(mask) for plan in self.plans.values() for mask in plan.masks]
         return self.program.with_body((*zeros, *body))
 

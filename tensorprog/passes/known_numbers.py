@@ -26,6 +26,7 @@ def _number(statement: Let, known: Mapping[Var, Fraction], env: Environment) -> 
     match statement.op:
         case Const(value=Fraction() as value):
             return value
+        # A computed constant is a float: short fractions stand for what was meant.
         case Const(value=float(number)) if abs(number) < float("inf"):
             return Fraction(number).limit_denominator(LARGEST_DENOMINATOR)
         case ParamRef(name=name) if name in env:

@@ -161,8 +161,13 @@ class _Leading:
 
     def _terms(self, cell: Cell, terms: tuple[Term, ...], statement: Statement) -> tuple[Term, ...]:
         if isinstance(statement, MatAccum):
-            return tuple(t for t in terms if not isinstance(t, FunctionTerm)
-                         and self._keeps(cell, term_power(self.powers, t), statement))
+            kept = []
+            for term in terms:
+                assert not isinstance(term, FunctionTerm), "functions are alone in their matrix: stored, never added"
+                if self._keeps(cell, term_power(self.powers, term), statement):
+                    kept.append(term)
+            return tuple(kept)
+        # An exact zero: all its terms are.
         if self.powers[cell] is None:
             return ()
         return tuple(t for t in terms if isinstance(t, FunctionTerm)  # alone in its matrix, and so of its power

@@ -86,6 +86,7 @@ class LinearProgram:
 def linear_outputs(program: Program) -> LinearProgram:
     """Find the outputs whose vectors all stay in the span of the initial ones."""
     try:
+        # All outputs at once, which is the rule; where one spoils it, each is tried by itself.
         return LinearProgram(homogeneous(_sliced(program, program.outputs)) if program.outputs else None, {})
     except NotLinear:
         pass
@@ -191,6 +192,7 @@ class _Homogenizer:
                         raise NoCoefficient(cell)
                 elif isinstance(cell.type, TensorType) and cell.type.width:
                     return replace(statement, value=self._raised(value, 1, cell))
+            # Entries of the function of an outer product are no products of coordinates.
             case MatStore(terms=(FunctionTerm(fn=fn),)) if fn not in (PRODUCT, POLAR, POLAR_DIFFERENTIAL):
                 raise NotLinear(f"'{fn}' of a matrix is not linear")
             case MatStore(terms=terms) | MatAccum(terms=terms):
@@ -247,6 +249,7 @@ class _Homogenizer:
                 return degrees[0], op
             case "mul", 0:
                 return self._product(*op.args), op
+            # By a number, or by coefficients.
             case "div", 0 if not degrees[1]:
                 return degrees[0], op
             case "square", 0:

@@ -65,6 +65,7 @@ def localize(program: Program) -> Program:
         for cell in touched(statement):
             uses[cell] = uses.get(cell, 0) + 1
     found: dict[Cell, Cell] = {}
+    # Hidden cells have their homes from those who make them, and matrices have no blocks.
     candidates = {c for c in uses if c.role == "user" and c.rank and not isinstance(c.type, MatrixType)} - program.results
     _search(program.body, (), candidates, uses, found)
     return program.with_body(_replace(program.body, found)) if found else program
@@ -84,6 +85,7 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
             for cell in touched(s):
                 counts[cell] = counts.get(cell, 0) + 1
         for cell, count in counts.items():
+            # The innermost loop that a family is local to says most.
             confined = cell in candidates and count == uses[cell] and len(cell.home) < len(inner)
             if confined and _is_local(cell, statement):
                 found[cell] = replace(found.get(cell, cell), home=inner)
@@ -93,6 +95,7 @@ def _search(body: tuple[Statement, ...], loops: tuple[str, ...], candidates: set
 def _is_local(cell: Cell, loop: For) -> bool:
     """Whether every read in an iteration follows a store of the same iteration."""
     own = [s for s in walk(loop.body) if cell in touched(s)]
+    # Additions read what there was.
     if any(isinstance(s, GradStmt | KernelStmt | GradRecord | Accum) or not _plain(s, cell) for s in own):
         return False
     relevant = _slice(loop.body, cell)

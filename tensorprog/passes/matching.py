@@ -103,8 +103,10 @@ def matched(left: Nest, right: Nest, left_items: tuple[IntExpr, ...], right_item
         if bounds is None:
             return None
         conditions += bounds
+        # What was solved before may name this loop.
         values = {name: substitute(v, {solved.var: value}) for name, v in values.items()} | {solved.var: value}
         steps = [_substituted(s, {solved.var: value}) for s in steps if s is not solved]
+    # Conditions may name loops that were solved for after them.
     conditions = [substitute_bool(c, values) for c in conditions]
     if conditions:
         steps.append(Guard(conditions[0] if len(conditions) == 1 else Logic("and", tuple(conditions))))

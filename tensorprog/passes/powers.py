@@ -125,6 +125,7 @@ def initial_power(program: Program, initial: Initial, env: Mapping[str, object])
         for value, e in scaled:
             power = larger(power, None if value == 0 else e)
         return power
+    # Laws without a scale, as signs.
     return Fraction(0)
 
 
@@ -219,6 +220,7 @@ class _Inference:
             case Const(value=value):
                 if isinstance(value, Fraction):
                     self.values[var] = value
+                # Neither zero nor infinity has an order.
                 return None if value == 0 or value in (float("inf"), float("-inf")) else Fraction(0)
             case ParamRef(name=name):
                 if name in self.env:
@@ -305,6 +307,7 @@ class _Inference:
         if exponent:
             raise PowerError("TP503", "an exponent that grows or shrinks with n", "exponents do not depend on n")
         by = op.args[1]
+        # A base of order one to any power is of order one; zero to a positive one is zero.
         if not base:
             known = self.values.get(by) if isinstance(by, Var) else None
             return base if base is None and (known is None or known > 0) else Fraction(0)
@@ -454,6 +457,7 @@ def _sources(statement: Statement) -> list[Var | Cell]:
             return [cell]
         case Let(op=MatMul(matrix=matrix, arg=arg)):
             return [matrix, arg]
+        # A positive power of a denominator makes the quotient smaller.
         case Let(op=Elementwise(fn="div", args=(numerator, _))):
             return [numerator]
         case Let(op=op):

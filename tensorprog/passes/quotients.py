@@ -41,6 +41,7 @@ class _Reader:
         """The vectors that a value controls, each at the smallest power that is found."""
         controlled = functools.partial(self.controlled, deep=deep - 1)
         match self.ops.get(var) if deep else None:
+            # A sum of what is not negative is at least each of its terms.
             case Elementwise(fn="add" | "max", args=(a, b)) if self._at_least_zero(a) and self._at_least_zero(b):
                 return _smallest(controlled(a), controlled(b))
             case Elementwise(fn="abs" | "neg", order=0, args=(a,)):
@@ -73,6 +74,7 @@ class _Reader:
                 return frozenset(_multiplied(x, y) for x in terms(a) for y in terms(b))
             case Elementwise(fn="div", args=(a, b)) if self._constant(b):
                 return terms(a)
+            # (a + b)**2 has mixed products.
             case Elementwise(fn="square", order=0, args=(a,)):
                 return frozenset(_multiplied(x, y) for x in terms(a) for y in terms(a))
             case Elementwise(fn=fn, order=0, args=(a,)) if _at_most_linear(fn):
@@ -98,6 +100,7 @@ class _Reader:
 
 
 def _smallest(a: Powers, b: Powers) -> Powers:
+    # The smaller power is the stronger control.
     return {x: min(powers[x] for powers in (a, b) if x in powers) for x in a | b}
 
 

@@ -51,6 +51,7 @@ def _symmetric(initial: Initial) -> bool:
     if initial.law.name != "normal":
         return False
     mean = initial.law.args[0]
+    # A mean that is computed may be zero, and is not looked at.
     return mean.op == "num" and mean.leaf == 0
 
 

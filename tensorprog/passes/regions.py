@@ -172,6 +172,7 @@ def _merged(site: GradientSite, other: GradientSite) -> GradientSite | None:
         return None
     gradients = site.gradients + other.gradients
     statements = [s for p in shorter.parts for s in p.statements]
+    # Anew: with fewer statements, the scalar's elements may not be read any more.
     start = _differentiated(statements, site.scalar, site.anchor)
     active = activity(statements, {g.wrt for g in gradients}, start)
     return GradientSite(gradients, site.anchor, site.scalar, site.scalar_items, shorter.parts, site.ancestors, site.extra,
@@ -229,6 +230,7 @@ class _Planner:
     def _distant_anchor(self, gradient: GradStmt | GradRecord, path: Path) -> tuple[Path, tuple, tuple] | None:
         """The one statement that stores the scalar, in other loops: the result is kept for each of its iterations."""
         stores = [s for s in walk(self.program.body) if written(s) is gradient.scalar]
+        # Of several stores, which one wrote the element is not known here.
         if len(stores) != 1 or not isinstance(stores[0], Store) or isinstance(gradient, GradRecord) \
                 or gradient.wrt_items:
             return None

@@ -20,6 +20,7 @@ from tensorprog.ir.program import (
     FromInt,
     FunctionTerm,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -161,7 +162,7 @@ def map_indices(statement: Statement, values: IndexMap) -> Statement:
         case KernelStmt(left_items=li, right_items=ri, wrt=wrt):
             wrt = tuple(replace(v, items=map_items(v.items, values)) for v in wrt)
             return replace(statement, left_items=map_items(li, values), right_items=map_items(ri, values), wrt=wrt)
-        case GradRecord(scalar_items=si) | GradAdd(scalar_items=si):
+        case GradRecord(scalar_items=si) | GradAdd(scalar_items=si) | GradDot(scalar_items=si):
             return replace(statement, scalar_items=map_items(si, values))
         case For(start=start, stop=stop, body=body):
             return replace(statement, start=substitute(start, values), stop=substitute(stop, values),

@@ -75,6 +75,7 @@ def _ordered(body: tuple[Statement, ...], late: set[Var]) -> tuple[Statement, ..
         return body
     after, missing = _dependences(body)
     # Of what is ready, early statements come first, in the order in which they stand.
+    # A heap of pairs: what is not late before what is, and each in the order of the program.
     ready = [(is_late[i], i) for i, count in enumerate(missing) if not count]
     heapify(ready)
     order = []

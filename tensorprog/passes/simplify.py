@@ -18,6 +18,7 @@ from tensorprog.ir.program import (
     Elementwise,
     For,
     GradAdd,
+    GradDot,
     GradRecord,
     GradStmt,
     If,
@@ -131,6 +132,7 @@ class _Forwarder:
             out.append(statement)
             return
         found = known.get(key)
+        # Loads of one element whose lengths are written differently stay two.
         if found is not None and found.type == statement.var.type:
             self.same[statement.var] = found
             return
@@ -155,6 +157,7 @@ class _Forwarder:
         if neutral is None:
             return None
         left, right = op.args
+        # A difference or quotient has its neutral element on the right only.
         for value, other in ((right, left), (left, right))[: 2 if op.fn in ("mul", "add") else 1]:
             if self.numbers.get(value) == neutral and other.type == var.type:
                 return other
@@ -230,7 +233,7 @@ def pruned(body: tuple[Statement, ...], live_vars: Collection[Var | Cell], live_
                 continue
             case For(body=()) | If(then=(), orelse=()):
                 continue
-            case GradStmt() | KernelStmt() | GradRecord() | GradAdd():
+            case GradStmt() | KernelStmt() | GradRecord() | GradAdd() | GradDot():
                 pass
             case _ if (cell := written(statement)) is not None and cell not in live_cells:
                 continue
@@ -248,7 +251,7 @@ def remove_unused(program: Program) -> Program:
 def without_unused_gradients(program: Program) -> Program:
     """If there are gradients that no result depends on, the program without all that none depends on: the reverse sweep
     of such a gradient may go back through a whole training."""
-    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt | GradAdd) for c in touched(s)]
+    kept = [c for s in walk(program.body) if isinstance(s, GradRecord | KernelStmt | GradAdd | GradDot) for c in touched(s)]
     live = reached(program.body, [*program.results, *kept])
     unused = {s.target for s in walk(program.body) if isinstance(s, GradStmt)} - live
     return program.with_body(pruned(program.body, live, live, unused)) if unused else program

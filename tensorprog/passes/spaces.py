@@ -115,6 +115,7 @@ class Spaces:
             self._join(first[1], second[0])
             self._join_sides((rows, cols), (first[0], second[1]))
         else:
+            # Entry by entry: rows meet rows, and columns columns.
             for matrix in term.matrices:
                 self._join_sides((rows, cols), _sides(matrix.cell, matrix.transposed))
 

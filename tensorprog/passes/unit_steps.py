@@ -26,6 +26,7 @@ def _unit(statement: Statement) -> Statement:
         return statement
     step = statement.step
     value = int_bin("+", statement.start, int_bin("*", IntLit(step), IntSym(statement.var, "loop")))
+    # Homes of cells keep the variable, which still counts the iterations.
     body = tuple(map_indices(s, {statement.var: value}) for s in statement.body)
     return replace(statement, start=IntLit(0), stop=_iterations(statement), step=1, body=body)
 

@@ -23,12 +23,11 @@ through the passes that all programs go through, and can be run at finite widths
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
-from tensorprog.diagnostics import Span
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntLit, IntLoad, IntSym, int_bin
 from tensorprog.ir.program import (
@@ -39,20 +38,21 @@ from tensorprog.ir.program import (
     GradAdd,
     GradStmt,
     Input,
-    KernelStmt,
     Program,
     Size,
     Statement,
     Store,
-    Var,
-    Variable,
     cells_written,
     walk,
 )
+from tensorprog.passes.by_rows import by_rows
 from tensorprog.passes.copying import Copy
 from tensorprog.passes.differentiate import used_names
-from tensorprog.passes.rewrite import in_loops, with_own_variables
-from tensorprog.passes.training import Average, NotDescent, Training, training_of
+from tensorprog.passes.linear_updates import NotDescent
+from tensorprog.passes.simplify import simplify
+from tensorprog.passes.training import Average, Training, training_of
+from tensorprog.passes.window_frame import Families, Frame, Items, Kernel
+from tensorprog.passes.window_motions import Moving
 
 ONE = IntLit(1)
 
@@ -66,7 +66,8 @@ class Windows:
         loop, start, stop: the variable of the loop, and its steps.
         averages, driving: the loops over the indices of each family of averages, and of those that the loss reads: tangent
             kernels are of all of the former with the latter.
-        states: how many families of states the loop updates.
+        families: how many families of states tangent kernels are by, in all that a window takes.
+        by_rows: whether steps are given all rows of which the program picks some.
     """
 
     bounds: str
@@ -76,11 +77,25 @@ class Windows:
     stop: IntExpr
     averages: tuple[tuple[For, ...], ...]
     driving: tuple[tuple[For, ...], ...]
-    states: int
+    families: int
+    by_rows: bool = False
 
 
 def with_windows(program: Program) -> tuple[Program, Windows] | str:
-    """The program with windows in its first training loop, or why there are none: '' if nothing is trained."""
+    """The program with windows in its first training loop, or why there are none: '' if nothing is trained. Steps that pick rows of
+    data are given all rows."""
+    found = _with_windows(program)
+    if not isinstance(found, str) or not found:
+        return found
+    # Forwarding shows that what a step stores and reads again depends on the row alone, and may part what is of one row.
+    for plain in (simplify(program), program):
+        rows = by_rows(plain)
+        if rows is not plain and not isinstance(made := _with_windows(rows), str):
+            return made[0], replace(made[1], by_rows=True)
+    return found
+
+
+def _with_windows(program: Program) -> tuple[Program, Windows] | str:
     reason = ""
     for position, loop in enumerate(program.body):
         if not isinstance(loop, For) or not any(isinstance(s, GradStmt) for s in walk(loop.body)):
@@ -101,11 +116,12 @@ class _Writer:
 
     def __init__(self, program: Program, training: Training, builder: Builder):
         self.program, self.training, self.builder = program, training, builder
-        self.rates = {rate.state: self._rate(rate.factors) for rate in training.rates}
+        self.rates = {m.state: m.rate for m in training.motions if m.rate is not None}
         names = builder.names
         self.bounds, self.count, self.window = names.fresh("window"), names.fresh("windows"), names.fresh("w")
-        self.moved = {a.cell: self._family("moved", a) for a in training.averages}
-        self.slopes = {a.cell: self._family("slope", a) for a in training.driving}
+        self.frame = Frame(training, builder)
+        extents = {i.cell: i.extents for i in program.initials}
+        self.moving = [Moving(self.frame, m, extents[m.state]) for m in training.motions if m.rate is None]
 
     def written(self, position: int) -> tuple[Program, Windows]:
         training, program = self.training, self.program
@@ -119,177 +135,145 @@ class _Writer:
         loop = training.loop
         averages, driving = (tuple(tuple(replace(f, body=()) for f in a.loops) for a in part)
                              for part in (training.averages, training.driving))
-        return made, Windows(self.bounds, self.count, loop.var, loop.start, loop.stop, averages, driving, len(self.rates))
-
-    def _rate(self, factors: Sequence[tuple[str, Var | None]]) -> Var:
-        rate = self.builder.const(1)
-        for fn, number in factors:
-            rate = self.builder.neg(rate) if number is None else self.builder.elementwise(fn, rate, number)
-        return rate
+        families = 2 * len(self.rates) + 4 * len(self.moving)
+        return made, Windows(self.bounds, self.count, loop.var, loop.start, loop.stop, averages, driving, families)
 
     def _bound(self, index: IntExpr) -> IntExpr:
         return IntLoad(self.bounds, (index,))
 
-    def _family(self, hint: str, average: Average) -> Cell:
-        return self.builder.cell(hint, SCALAR, len(average.loops))
-
     # --- a window ---
 
     def _body(self) -> tuple[Statement, ...]:
-        training, window = self.training, IntSym(self.window, "loop")
+        training, frame, window = self.training, self.frame, IntSym(self.window, "loop")
         low, high = self._bound(window), self._bound(int_bin("+", window, ONE))
         last = int_bin("-", high, ONE)
-        sums = {a.cell: self._family("early", a) for a in training.driving}
-        late = {a.cell: self._family("late", a) for a in training.driving}
+        sums, late = (frame.families(hint, training.driving) for hint in ("early", "late"))
         with self.builder.nested() as body:
-            first, kernel = self._stage()
+            for moving in self.moving:
+                moving.keep()
+            first, kernel = self._stage([])
             self._begin(training.driving, first, [(sums, 0)])
             # One step less than the window has: g1 and K1 are those of the state before its last step.
-            self._steps(low, last, training.loss, cells_written(training.loss), lambda step: self._predict(sums, kernel))
+            self._steps(low, last, training.loss, cells_written(training.loss),
+                        lambda step, cells: self._predict(cells, sums, kernel))
             self._move_states([(first, sums)])
-            second, other = self._stage()
+            for moving in self.moving:
+                moving.place([moving.state], [first])
+            second, other = self._stage([first])
             # The states hold g0 times the sums of the prediction, which is taken back by beginning at their negative.
             self._begin(training.averages, first, [(sums, -1), (late, 0)])
             # Other numbers may be carried from step to step.
             fresh = {c for c in cells_written(training.scalars) if training.loop.var in c.home}
             self._steps(low, high, training.scalars, fresh,
-                        lambda step: self._correct(step, low, last, sums, late, kernel, other))
+                        lambda step, cells: self._correct(step, cells, low, last, sums, late, kernel, other))
             self._move_states([(first, sums), (second, late)])
+            for moving in self.moving:
+                moving.place(moving.slots, [first, second])
         return tuple(body)
 
-    def _stage(self) -> tuple[dict[Cell, Cell], dict[tuple[Cell, Cell], Cell]]:
-        """The averages at the present state, and their tangent kernels: families by those of `training`."""
+    def _stage(self, before: Sequence[Families]) -> tuple[Families, Kernel]:
+        """The averages at the present state, and what windows need of their gradients: families by those of `training`."""
         training = self.training
         copy = Copy(self.builder.names, {training.loop.var: self._bound(IntSym(self.window, "loop"))}, {})
         for statement in copy.of(training.forward, cells_written(training.forward)):
             self.builder.append(statement)
         averages = {a.cell: copy.cells[a.cell] for a in training.averages}
-        return averages, {(a.cell, b.cell): self._kernel(a, b, averages) for a in training.averages for b in training.driving}
+        for moving in self.moving:
+            moving.stage(len(before), [*before, averages])
+        return averages, self.frame.kernel(averages, averages, self.rates) if self.rates else {}
 
-    def _kernel(self, left: Average, right: Average, averages: Mapping[Cell, Cell]) -> Cell:
-        builder = self.builder
-        kernel = builder.cell("kernel", SCALAR, len(left.loops) + len(right.loops))
-
-        def element(first: tuple[IntExpr, ...], second: tuple[IntExpr, ...]) -> None:
-            total = builder.const(0)
-            for state, rate in self.rates.items():
-                part = builder.cell("tangent", SCALAR)
-                builder.append(KernelStmt(part, "ntk", averages[left.cell], first, averages[right.cell], second,
-                                          (Variable(state),), span=self._span))
-                total = builder.add(total, builder.mul(rate, builder.load(part)))
-            builder.append(Store(kernel, (*first, *second), total))
-
-        self._for_each((left.loops, right.loops), element)
-        return kernel
-
-    def _begin(self, averages: Sequence[Average], values: Mapping[Cell, Cell], sums: list[tuple[dict[Cell, Cell], int]]) -> None:
+    def _begin(self, averages: Sequence[Average], values: Families, sums: list[tuple[Families, int]]) -> None:
         """Numbers at the beginning of a window: averages, and every sum of `sums` times a factor."""
         builder = self.builder
 
-        def element(average: Average, items: tuple[IntExpr, ...]) -> None:
-            builder.append(Store(self.moved[average.cell], items, builder.load(values[average.cell], items)))
+        def element(average: Average, items: Items) -> None:
+            builder.append(Store(self.frame.moved[average.cell], items, builder.load(values[average.cell], items)))
             for families, factor in sums:
-                if (family := families.get(average.cell)) is None:
+                if not self.rates or (family := families.get(average.cell)) is None:
                     continue
                 value = builder.neg(builder.load(family, items)) if factor else builder.const(0)
                 builder.append(Store(family, items, value))
 
         for average in averages:
-            self._for_each((average.loops,), partial(element, average))
+            self.frame.for_each((average.loops,), partial(element, average))
+        for moving in self.moving:
+            moving.begin()
 
     def _steps(self, start: IntExpr, stop: IntExpr, part: tuple[Statement, ...], own: set[Cell],
-               move: Callable[[IntExpr], None]) -> None:
-        """A loop of steps on numbers: a part of the scalars, the slopes of the loss, and `move`."""
+               move: Callable[[IntExpr, dict[Cell, Cell]], None]) -> None:
+        """A loop of steps on numbers: a part of the scalars, the slopes of the loss, and `move`, which is given the step and
+        the cells that stand for those of the scalars."""
         builder, training = self.builder, self.training
         var = builder.names.fresh("s")
         step = IntSym(var, "loop")
-        copy = Copy(builder.names, {training.loop.var: step}, self.moved)
+        copy = Copy(builder.names, {training.loop.var: step}, self.frame.moved)
         with builder.nested() as body:
             for statement in copy.of(part, own):
                 builder.append(statement)
             scalar = copy.cells.get(training.scalar, training.scalar)
             items = tuple(step if item == IntSym(training.loop.var, "loop") else item for item in training.items)
             for average in training.driving:
-                self._for_each((average.loops,), partial(self._slope, scalar, items, average.cell))
-            move(step)
-        builder.append(For(var, start, stop, 1, tuple(body), span=self._span))
+                self.frame.for_each((average.loops,), partial(self._slope, scalar, items, average.cell))
+            move(step, copy.cells)
+        builder.append(For(var, start, stop, 1, tuple(body), span=self.frame.span))
 
-    def _slope(self, scalar: Cell, items: tuple[IntExpr, ...], average: Cell, at: tuple[IntExpr, ...]) -> None:
+    def _slope(self, scalar: Cell, items: Items, average: Cell, at: Items) -> None:
         builder = self.builder
         target = builder.cell("d_average", SCALAR)
-        builder.append(GradStmt(target, scalar, items, self.moved[average], at, span=self._span))
-        builder.append(Store(self.slopes[average], at, builder.load(target)))
+        builder.append(GradStmt(target, scalar, items, self.frame.moved[average], at, span=self.frame.span))
+        builder.append(Store(self.frame.slopes[average], at, builder.load(target)))
 
-    def _predict(self, sums: Mapping[Cell, Cell], kernel: Mapping[tuple[Cell, Cell], Cell]) -> None:
+    def _predict(self, cells: dict[Cell, Cell], sums: Families, kernel: Kernel) -> None:
         builder, driving = self.builder, self.training.driving
 
-        def element(average: Cell, at: tuple[IntExpr, ...]) -> None:
-            builder.append(Accum(sums[average], at, builder.load(self.slopes[average], at)))
+        def element(average: Cell, at: Items) -> None:
+            builder.append(Accum(sums[average], at, builder.load(self.frame.slopes[average], at)))
 
-        for average in driving:
-            self._for_each((average.loops,), partial(element, average.cell))
-        self._move(driving, kernel, self.slopes)
+        if self.rates:
+            for average in driving:
+                self.frame.for_each((average.loops,), partial(element, average.cell))
+            self.frame.move(driving, kernel, self.frame.slopes)
+        for moving in self.moving:
+            moving.step(cells, driving, None, None)
 
-    def _correct(self, step: IntExpr, low: IntExpr, last: IntExpr, early: Mapping[Cell, Cell], late: Mapping[Cell, Cell],
-                 kernel: Mapping[tuple[Cell, Cell], Cell], other: Mapping[tuple[Cell, Cell], Cell]) -> None:
+    def _correct(self, step: IntExpr, cells: dict[Cell, Cell], low: IntExpr, last: IntExpr, early: Families, late: Families,
+                 kernel: Kernel, other: Kernel) -> None:
         builder, training = self.builder, self.training
         # In a window of one step K1 is K0, and all shares of them are exact; the 1 avoids 0/0.
         length = builder.from_int(int_bin("max", int_bin("-", last, low), ONE))
         passed = builder.from_int(int_bin("-", step, low))
         share = builder.div(passed, length)
-        curved = builder.div(builder.add(passed, builder.const(Fraction(1, 4))), length)
-        first, second = ({a.cell: self._family("slope", a) for a in training.driving} for _ in range(2))
-        parts = ((share, early, late, Accum), (curved, first, second, Store))
-        for average in training.driving:
-            self._for_each((average.loops,), partial(self._share_out, average.cell, parts))
-        self._move(training.averages, kernel, first)
-        self._move(training.averages, other, second)
+        if self.rates:
+            curved = builder.div(builder.add(passed, builder.const(Fraction(1, 4))), length)
+            first, second = (self.frame.families("slope", training.driving) for _ in range(2))
+            parts = ((share, early, late, Accum), (curved, first, second, Store))
+            for average in training.driving:
+                self.frame.for_each((average.loops,), partial(self._share_out, average.cell, parts))
+            self.frame.move(training.averages, kernel, first)
+            self.frame.move(training.averages, other, second)
+        for moving in self.moving:
+            middle = builder.div(builder.add(passed, builder.const(Fraction(1, 2))), length)
+            moving.step(cells, training.averages, share, middle)
 
-    def _share_out(self, cell: Cell, parts: Sequence[tuple], at: tuple[IntExpr, ...]) -> None:
+    def _share_out(self, cell: Cell, parts: Sequence[tuple], at: Items) -> None:
         """Parts of a slope by their shares: those of the beginning of the window and of its end."""
         builder = self.builder
-        slope = builder.load(self.slopes[cell], at)
+        slope = builder.load(self.frame.slopes[cell], at)
         for share, early, late, kind in parts:
             end = builder.mul(share, slope)
             builder.append(kind(early[cell], at, builder.sub(slope, end)))
             builder.append(kind(late[cell], at, end))
 
-    def _move(self, averages: Sequence[Average], kernel: Mapping[tuple[Cell, Cell], Cell], slopes: Mapping[Cell, Cell]) -> None:
-        """Add a kernel times slopes to averages."""
-        for left in averages:
-            for right in self.training.driving:
-                self._for_each((left.loops, right.loops), partial(self._move_element, kernel, slopes, left.cell, right.cell))
-
-    def _move_element(self, kernel: Mapping[tuple[Cell, Cell], Cell], slopes: Mapping[Cell, Cell], left: Cell, right: Cell,
-                      at: tuple[IntExpr, ...], of: tuple[IntExpr, ...]) -> None:
-        builder = self.builder
-        step = builder.mul(builder.load(kernel[left, right], (*at, *of)), builder.load(slopes[right], of))
-        builder.append(Accum(self.moved[left], at, step))
-
-    def _move_states(self, sums: list[tuple[Mapping[Cell, Cell], Mapping[Cell, Cell]]]) -> None:
-        """Add gradients of averages, with sums of slopes, to all states. One block has all, because gradients by one
-        state are to see no change of another."""
+    def _move_states(self, sums: list[tuple[Families, Families]]) -> None:
+        """Add gradients of averages, with sums of slopes, to the states with fixed rates. One block has all, because gradients
+        by one state are to see no change of another."""
         builder = self.builder
 
-        def element(average: Average, averages: Mapping[Cell, Cell], slopes: Mapping[Cell, Cell], at: tuple[IntExpr, ...]) -> None:
+        def element(average: Average, averages: Families, slopes: Families, at: Items) -> None:
             slope = builder.load(slopes[average.cell], at)
             for state, rate in self.rates.items():
-                builder.append(GradAdd(state, builder.mul(rate, slope), averages[average.cell], at, span=self._span))
+                builder.append(GradAdd(state, builder.mul(rate, slope), averages[average.cell], at, state, span=self.frame.span))
 
-        for averages, slopes in sums:
+        for averages, slopes in sums if self.rates else ():
             for average in self.training.driving:
-                self._for_each((average.loops,), partial(element, average, averages, slopes))
-
-    # --- loops ---
-
-    @property
-    def _span(self) -> Span | None:
-        return self.training.loop.span
-
-    def _for_each(self, families: Sequence[tuple[For, ...]], element: Callable[..., None]) -> None:
-        """`element`, called with indices of each of some families, in loops over them; `families` are these loops."""
-        own, places = zip(*(with_own_variables(loops, self.builder.names) for loops in families))
-        with self.builder.nested() as body:
-            element(*(tuple(values.values()) for values in places))
-        for statement in in_loops([loop for loops in own for loop in loops], tuple(body)):
-            self.builder.append(statement)
+                self.frame.for_each((average.loops,), partial(element, average, averages, slopes))

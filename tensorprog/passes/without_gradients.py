@@ -13,4 +13,5 @@ from tensorprog.passes.simplify import simplify
 def without_gradients(program: Program, reporter: Reporter) -> Program:
     """Gradients become statements; simplified, parallel loops marked."""
     program = localize(program)
+    # Simplified before as well: every load that is shared is one adjoint less.
     return mark_parallel(simplify(differentiate(simplify(program), reporter)))

@@ -32,6 +32,7 @@ def _declaration(statement: Statement) -> tuple[Cell, Cell] | None:
     match statement:
         case MatStore(cell=cell, terms=(MatrixTerm(coef=None, cell=one, transposed=False),
                                         MatrixTerm(coef=None, cell=two, transposed=True))):
+            # The same span: the hidden matrix is made by the declaration, and the user cannot have used it.
             return (one, cell) if one is two and one.role == "initial" and one.span == cell.span else None
     return None
 

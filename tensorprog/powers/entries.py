@@ -110,6 +110,7 @@ class TrainableEntry:
     def torch_muon(self) -> dict[str, Fraction]:
         """The powers of the rate of torch.optim.Muon, by `adjust_lr_fn`: it multiplies the step by max(1, rows/columns)
         to the 1/2 ("original"), or by the root of the larger dimension ("match_rms_adamw")."""
+        # Only rows that grow alone make rows/columns grow.
         tall = self.axes == 1 and self.cell.tensor.width_first
         rate = self.plain.rate
         assert rate is not None, "Muon's steps are of a size of their own"
@@ -176,6 +177,7 @@ class Mup:
         """The power of a threshold for the norm of the whole gradient. A gradient is of finite rank, so that its norm
         is n**(1/2) times an entry for each width axis."""
         rows = [(e, e.as_written if as_written else e.plain) for e in self.entries]
+        # Norms add as squares, so the largest one decides.
         return max((r.gradient + e.axes * HALF for e, r in rows if r.gradient is not None), default=None)
 
     def to_json(self) -> str:

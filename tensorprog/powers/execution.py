@@ -143,6 +143,7 @@ def decay_places(program: Program,
     for loop in (s for s in program.body if isinstance(s, For)):
         writes = {(s.cell, s.span) for s in walk(loop.body) if isinstance(s, Store | Accum | MatStore | MatAccum)}
         trained = {cell for cell, _ in writes & made_by}
+        # =| In the same loop as an update: what is written to an object before training is no decay.
         found |= {(cell, span) for cell, span in writes - made_by if cell in trained}
     return frozenset(found)
 
@@ -173,6 +174,7 @@ class Execution:
         self.numbers = known_numbers(program, env)
         bounds = ProgramBounds(program, env)
         bounds.solved()
+        # For minima: only of values that cannot be negative the smaller power is the minimum.
         self.nonnegative = {var for var, bound in bounds.vars.items() if bound is not None and bound.low >= 0}
         for bit, initial in enumerate(program.initials, FIRST_OBJECT):
             self._declare(initial, bit)
@@ -299,6 +301,7 @@ class Execution:
     def _branches(self, then: tuple[Statement, ...], orelse: tuple[Statement, ...]) -> None:
         """Both branches, each from what there was; then what either of them has left."""
         tensors, matrices = self.tensors.copy(), self.matrices.copy()
+        # A condition may be other in another iteration, so that either side may have been taken.
         self._block(then)
         after = self.tensors, self.matrices
         self.tensors, self.matrices = tensors, matrices
@@ -358,6 +361,7 @@ class Execution:
             case Elementwise():
                 return self._elementwise(op, [get(a) for a in op.args])
             case Contract(left=left, right=right):
+                # Its sum is over finite axes: finitely many terms, of which the largest decides.
                 return product(get(left), get(right))
             case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
                 found = self.matrix(matrix, items)
@@ -367,6 +371,7 @@ class Execution:
             case Moment(arg=arg):
                 return averaged(get(arg))
             case SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) | Place(arg=arg):
+                # Finite axes, all of them: sums over the width are `Moment`.
                 return get(arg)
             # What data and parameters are, they are at every width.
             case ParamRef() | FromInt() | InputRef():
@@ -392,6 +397,7 @@ class Execution:
             case "pow":
                 return self._power(op, args[0])
             case "square" if op.order < 2:
+                # Its derivative is 2x.
                 return product(args[0], args[0]) if op.order == 0 else args[0]
             case "sqrt" if op.order == 0:
                 return homogeneous(args[0], Fraction(1, 2), "none")

@@ -25,6 +25,7 @@ def function(term: FunctionTerm, args: list[Value | MatrixPowers], shift: int, e
         left, right = matrices
         return _product(left, right)
     if term.fn == POLAR:
+        # Singular values of 1 and finite rank: entries of 1/n, as of u v^T with unit vectors.
         return _of_size(matrices[0], -UNIT)
     if not term.entrywise:  # a differential of polar: of the size of the directions, each over that of the matrix
         # As an operator, an outer product is n times its entries: the UNIT goes from one to the other.
@@ -36,6 +37,7 @@ def function(term: FunctionTerm, args: list[Value | MatrixPowers], shift: int, e
 
 def dot(left: MatrixPowers, right: MatrixPowers) -> Value:
     """The sum over all entries of the products: of outer(u, x) with M, the sum over coordinates of u and M x."""
+    # Two matrices with independent entries do not meet: the checker refuses them (TP335).
     if left.random:
         left, right = right, left
     sums = []

@@ -90,6 +90,7 @@ def measure(prepared: ExecutedProgram, scale: Scale, env: Mapping[str, object], 
     Raises:
         ProgramError: TP724, for too few widths or seeds; whatever running raises.
     """
+    # A parabola takes three widths, and a scatter two seeds.
     if len(set(widths)) < FEWEST_WIDTHS or len(seeds) < 2:
         raise mistake("TP724", "a slope takes three different widths and two networks of each",
                       "write `--widths 64,128,256,512 --seeds 8`")
@@ -173,6 +174,7 @@ class _Recorder(Interpreter):
 
     def __init__(self, prepared: ExecutedProgram, env: Mapping[str, object], width: int, seed: int, *, frozen: bool,
                  still: Mapping[Place, list[np.ndarray]]):
+        # Blocks run all iterations at once, and steps are to be told apart.
         super().__init__(prepared.differentiated, env, width, seed, blocks=False)
         self.shown, self.frozen, self.still = prepared.shown, frozen, still
         self.steps = Steps(prepared.updates, prepared.decays)
@@ -206,6 +208,7 @@ class _Recorder(Interpreter):
         place = (id(statement), stage)
         self.seen[place] += 1
         items = statement.items[:cell.rank]
+        # What stores a slice of a family has no single key.
         if self.seen[place] > MOST_VALUES or any(isinstance(item, Range) for item in items):
             return
         key = self.indices.integers(single(items))
@@ -220,6 +223,7 @@ class _Recorder(Interpreter):
         before = self.initial.get((cell, key), self._without_training(place))
         if stage and before is not None:
             difference = value - before
+            # Of a vector that has not changed, the difference of the two runs is rounding, and its slope means nothing.
             rounding = ROUNDING * np.max(np.abs(value), initial=0.0)
             self._add(cell, f"change, {STAGES[stage]}", np.where(np.abs(difference) > rounding, difference, 0.0))
 

@@ -42,10 +42,12 @@ def maximal_update(program: Program, optimizer: str, settings: Mapping[str, Any]
         raise mistake("TP722", f"there is no optimizer '{optimizer}'",
                       f"did you mean '{meant}'?" if meant else f"there is: {', '.join(OPTIMIZERS)}")
     env = constants_env(program, settings or {})
+    # As declared objects, because the sum G + G.T would determine the spread of a hidden matrix.
     program = with_symmetric_objects(program)
     plain = program.with_body(without_kernels(program.body))
     trainable = trainable_objects(plain)
     _require_trained(plain, trainable)
+    # Filled by the first pass; the second one only reads it.
     solution = Determined()
     Calculus(plain, env, trainable, solution).run()
     _require_used(plain, trainable, solution)
@@ -96,6 +98,7 @@ def _gradient_powers(program: Program, backward: Calculus, trainable: Mapping[Ce
     found: dict[Cell, Fraction] = {}
     for statement in (s for s in walk(program.body) if isinstance(s, GradStmt)):
         power = backward.power(backward.of.get(statement.target, {}))
+        # A gradient with respect to a copy, as an unrolled weight, is one of the object in it.
         held = {u.cell for t in backward.cell(statement.wrt, None) if t.kind == BARE for u in t.parts}
         if power is not None:
             found |= {cell: max(power, found.get(cell, power)) for cell in held & set(trainable)}
@@ -108,11 +111,13 @@ def _constants(program: Program, backward: Calculus) -> tuple[Constant, ...]:
     spans = {s.var: s.span for s in walk(program.body) if isinstance(s, Let)}
     found = [Constant(spans[var], power) for var, power in backward.constants.items() if var in spans]
     changed = {c.span for c in found if c.power}
+    # One function, one place in the text: its number gets one power for all calls, or none.
     return tuple(dict.fromkeys(c for c in found if c.span in changed))
 
 
 def _entry(cell: Cell, optimizer: str, solution: Determined, gradient: Fraction | None, uses: tuple[MultiplierUse, ...]) -> TrainableEntry:
     axes = 2 if isinstance(cell.type, MatrixType) else 1 if cell.type.width else 0
+    # Uses are noted in the order of the program, and the first one has determined the spread.
     first = next(iter(solution.uses[cell].values()))
     later = tuple(u.relative for u in uses if cell.display in u.objects)
     return TrainableEntry(cell, axes, optimizer, first, solution.spreads[cell], solution.updates[cell], gradient,

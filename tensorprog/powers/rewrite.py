@@ -76,6 +76,7 @@ def _declared_spread(found: Mup, initial: Initial) -> Fraction | None:
 
 def _multiplier_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
     nodes = list(_nodes(module))
+    # The whole right side of an assignment needs no parentheses.
     alone = {n.value.span for n in nodes if isinstance(n, tree.Assign | tree.Return)}
     expressions = {n.span: n for n in nodes if isinstance(n, tree.Expr)}
     for use in found.uses:
@@ -105,6 +106,7 @@ def _update_edits(found: Mup, module: tree.Module) -> Iterator[Edit]:
         wanted = found[update.name].update
         if update.power is None or update.power == wanted:
             continue
+        # The whole update is scaled, whatever rule of the optimizer is in it.
         value = _added(assignments.get(update.span))
         if value is None:
             raise _refuse(found, f"this update of `{update.name}` must be n^({wanted - update.power}) times as large",
@@ -117,6 +119,7 @@ def _added(node: tree.Assign | None) -> tree.Expr | None:
     match node:
         case tree.Assign(op="-=" | "+=", value=value):
             return value
+        # Compared as trees, so that spaces do not matter.
         case tree.Assign(op="=", value=tree.Binary(op="-" | "+", left=left, right=right)) if left == node.target:
             return right
         case _:
@@ -157,6 +160,7 @@ def _edited(source: Source, edits: list[Edit], width: str) -> str:
         # Of edits inside of each other, the longer one begins first and ends last.
         inserted += [(a, a - b, before), (b, b - a, after)]
     text = source.text
+    # From the end, because an insertion moves what is behind it.
     for place, _, piece in sorted(inserted, reverse=True):
         text = text[:place] + piece + text[place:]
     return text
@@ -179,6 +183,7 @@ def _require_done(found: Mup, source: Source) -> None:
     from tensorprog.check import front
     from tensorprog.powers.mup import maximal_update
 
+    # What was found of the old text is not trusted: one expression may be in several calls.
     again = maximal_update(front(source, Reporter(source)), found.optimizer, found.env)
     initials = {i.cell: i for i in again.program.initials}
     for entry in again.entries:

@@ -180,6 +180,7 @@ def prepare(program: Program) -> ExecutedProgram:
     reporter = Reporter(program.source)
     written_out = differentiate(plan_kernels(program, reporter), reporter)
     reporter.raise_errors()
+    # Found before gradients are written out, after which they are sums like any others.
     updates = trainable_objects(with_symmetric_objects(plain))
     return ExecutedProgram(program, written_out, update_places(updates), _names_of_cells(plain), decay_places(plain, updates))
 
@@ -190,6 +191,7 @@ def _names_of_cells(program: Program) -> dict[Cell, str]:
 
     found = {o.cell: o.name for o in program.outputs if o.cell.role == "hidden"}
     for cell in [*(i.cell for i in program.initials), *cells_written(program.body)]:
+        # Names that a pass has made point to text that begins otherwise.
         if cell.role != "hidden" and excerpt(program.source, cell.span).startswith(cell.display):
             found[cell] = cell.display
     return found
@@ -207,6 +209,7 @@ def inferred(prepared: ExecutedProgram, settings: Mapping[str, Any] | None = Non
 def _first_record(prepared: ExecutedProgram, execution: Execution) -> Callable[[str], int]:
     """The order in which names get values."""
     first: dict[str, int] = {}
+    # Records are in the order in which they were made.
     for position, (cell, _) in enumerate(execution.records):
         if cell in prepared.shown:
             first.setdefault(prepared.shown[cell], position)
@@ -224,6 +227,7 @@ def _name(name: str, prepared: ExecutedProgram, execution: Execution) -> NamedSi
         if values and stage:
             parts = [_after_one_step(cells, execution, stage), *(largest(execution.gained.get(c, ZERO)) for c in cells)]
             moved = _size(joined(map(change, values)), grows, *parts)
+            # A change that is too small to be kept beside the rest is not zero.
             changes[label] = replace(moved, verdict="negligible") if moved.verdict == "zero" else moved
     return NamedSizes(name, _kind(cells[0].type), sizes, changes)
 

@@ -61,6 +61,7 @@ class Elements(Generic[T]):
         best = -1
         found: list[T] = []
         for key, value in self._of.get(cell, {}).items():
+            # An element stored under the very indices hides those that agree in fewer of them.
             agreeing = sum(a == b for a, b in zip(key, wanted))
             if agreeing > best:
                 best, found = agreeing, []
@@ -78,6 +79,7 @@ class Elements(Generic[T]):
         for cell, elements in self._of.items():
             renamed: dict[Key, T] = {}
             for key, value in elements.items():
+                # Earlier iterations are not told apart: their sizes are joined.
                 new = tuple(PAST if mentions(i, var) else i for i in key)
                 renamed[new] = self._join([renamed[new], value]) if new in renamed else value
             self._of[cell] = renamed

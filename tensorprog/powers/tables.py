@@ -46,6 +46,7 @@ def table_3(entry: TrainableEntry) -> GaugeRow:
 
 def table_8(entry: TrainableEntry) -> GaugeRow:
     """The gauge in which all but width x width matrices have a spread that does not depend on n."""
+    # The spread becomes the multiplier.
     return entry.plain if entry.axes == 2 else entry.in_gauge(entry.plain.spread)
 
 
@@ -108,6 +109,7 @@ def _columns(found: Mup, gauge: Callable[[TrainableEntry], GaugeRow]) -> Columns
 
 def _multipliers(entry: TrainableEntry, row: GaugeRow) -> str:
     """The multiplier of the first use, and those of others where they differ."""
+    # Relative to the first use, and so on top of the gauge's own multiplier.
     later = [f"{power_of('r', row.multiplier + other)} in a later use" for other in dict.fromkeys(entry.later)]
     return ", ".join([power_of("r", row.multiplier), *later])
 
@@ -121,6 +123,7 @@ def _abc_title(found: Mup) -> str:
 def _abc_columns(found: Mup) -> Columns:
     values = [abc(e) for e in found.entries]
     return [("", [e.name for e in found.entries]),
+            # Under SGD there is no d.
             *((name, ["-" if k >= len(v) or v[k] is None else str(v[k]) for v in values])
               for k, name in enumerate("abcd") if any(k < len(v) for v in values))]
 

@@ -110,5 +110,6 @@ def _together(a: PowerTerm, b: PowerTerm, site: Var | None) -> PowerTerm:
     if DATA in kinds:
         one = b if a.kind == DATA else a
         return one if one.kind != BARE else replace(one, kind=ACTIVE, site=site, named=False)
+    # In an order of their own, so that equal products are one term.
     parts = tuple(sorted((*a.parts, *b.parts), key=lambda u: (u.cell.name, u.part)))
     return PowerTerm(ACTIVE, parts, site, written=a.written + b.written)

@@ -46,6 +46,7 @@ class _Flow:
 
     def run(self, program: Program) -> None:
         size = None
+        # Loops hand values on to statements before: rounds, until nothing is added.
         while size != (size := (len(self.gradients), sum(map(len, self.sources.values())))):
             for statement in walk(program.body):
                 self._add(statement)
@@ -55,6 +56,8 @@ class _Flow:
             case Let(var=var):
                 self._flow(var, read_by(statement))
             case Store(cell=cell) | Accum(cell=cell) | MatStore(cell=cell) | MatAccum(cell=cell):
+                # What an object is made of ends there: else everything computed from a trained object would be a
+                # gradient.
                 if cell not in self.objects:
                     self._flow(cell, read_by(statement))
             case GradStmt(target=target):

@@ -162,6 +162,7 @@ class Calculus:
         else:
             self._undecided("powers of n that grow from iteration to iteration", None)
         if self.solving:
+            # Rounds in which spreads were still open have left bounds that are none.
             self.solution.updates.clear()
             self._round(statements)
 
@@ -239,6 +240,7 @@ class Calculus:
         """What a cell holds: for a trainable object its unknowns."""
         if cell not in self.trainable:
             return self.of.get(cell, ZERO)
+        # Updates are outer products: only the initial entries are independent.
         matrix = isinstance(cell.type, MatrixType)
         return {PowerTerm(BARE, (Unknown(cell, part),), site, random=matrix and part == INITIAL): Fraction(0)
                 for part in (INITIAL, UPDATE)}
@@ -314,6 +316,7 @@ class Calculus:
         """The terms of a sum; a number beside what is made of gradients gets the power of that."""
         made = [(a.cell if isinstance(a, MatrixTerm) else a) in self.gradients for a in operands]
         if sum(made) != 1:
+            # Both or neither: gradients among themselves have their own powers.
             return args
         k = made.index(False)
         number, power = number_power(args[k]), self.power(args[1 - k])
@@ -449,6 +452,7 @@ class Calculus:
                 continue
             rest = replace(term, parts=tuple(u for u in term.parts if u.part == INITIAL))
             before = self._known(rest, power)
+            # The factors that are updates share the room equally.
             bound = -before / len(parts)
             for unknown in parts:
                 if unknown.cell not in updates or bound < updates[unknown.cell]:

@@ -20,6 +20,7 @@ import numpy as np
 from tensorprog.runtime import hermite_averages as averages
 from tensorprog.runtime import hermite_hard as hard
 from tensorprog.runtime import hermite_tables as tables
+from tensorprog.runtime import waves
 from tensorprog.runtime.compiling import KernelOptions, njit
 from tensorprog.runtime.horner import BLOCK, both_sums, largest, one_sum
 
@@ -60,11 +61,13 @@ class _Side:
                 break
         self.error = np.array([p.error if p is not None else 0.0 for p in self.panels])[rows.where]
         self.order = max((p.order for p in self.panels if p is not None), default=1)
+        #: [n], whether there is no series for a row, but a closed form.
+        self.closed = np.array([isinstance(p, tables.ClosedPanel) for p in self.panels])[rows.where]
         sizes = [self._unit(p) for p in self.panels]
         self.unit = np.array(sizes)[rows.where]
         self._left = np.array([self._bounds(p) / max(u, np.finfo(float).tiny) for p, u in zip(self.panels, sizes)])
 
-    def _unit(self, panel: tables.Panel | None) -> float:
+    def _unit(self, panel: tables.Panel | tables.ClosedPanel | None) -> float:
         """The root mean square of f or, where E[F G] is also wanted, that of F over the standard deviation that
         multiplies the series in it, if this is less."""
         size = panel.size if panel is not None else self._at_zero()
@@ -76,7 +79,7 @@ class _Side:
     def _at_zero(self) -> float:
         return abs(float(self.function.f(np.zeros(1))[0]))
 
-    def _bounds(self, panel: tables.Panel | None) -> np.ndarray:
+    def _bounds(self, panel: tables.Panel | tables.ClosedPanel | None) -> np.ndarray:
         left = np.zeros(self.order + 1)
         if panel is None:
             left[0] = self._at_zero()
@@ -168,8 +171,8 @@ class HermiteSeries:
         """Both sums for rows i of u and j of v at correlations c, with a bound for the error of either."""
         value, integral = np.empty(len(c)), np.empty(len(c))
         error = np.empty(len(c))
-        left = np.arange(len(c))
-        for orders in (tables.ORDERS, *((order,) for order in tables.LONG)):
+        left = np.flatnonzero(~self._closed(i, j, c, (value, integral, error)))
+        for orders in (tables.ORDERS, *((order,) for order in tables.LONG)) if len(left) else ():
             self._some(orders, i, j, c, left, (value, integral, error))
             left = left[~(error[left] <= self._reached(i[left], j[left]))]
             if not len(left) or not np.isfinite(error[left]).any():
@@ -179,6 +182,28 @@ class HermiteSeries:
         if len(usual):
             self._integrated(i[usual], j[usual], c[usual], usual, (value, integral, error))
         return value, integral, error
+
+    def _closed(self, i: np.ndarray, j: np.ndarray, c: np.ndarray, found: tuple[np.ndarray, ...]) -> np.ndarray:
+        """`at` by the closed form of `waves`, for pairs of which a side has no series: which these are, [pairs]."""
+        one, two = (waves.terms_of(f) for f in self.functions)
+        chosen = (self._sides[0].closed[i] | self._sides[1].closed[j]) & np.isfinite(c)
+        if one is None or two is None or not chosen.any():
+            return np.zeros(len(c), bool)
+        (qa, qb), c = (side.rows.q[own[chosen]] for side, own in zip(self._sides, (i, j))), c[chosen]
+        value, size = waves.expectation(one, two, qa, qb, c)
+        integral, error = value, waves.ROUNDING * size
+        whole = [terms for f in self.means or () if (terms := waves.terms_of(f)) is not None]
+        if len(whole) == 2:
+            product, size = waves.expectation(whole[0], whole[1], qa, qb, c)
+            means = [waves.mean(terms, q) for terms, q in zip(whole, (qa, qb))]
+            covariance = c * np.sqrt(qa * qb)
+            with np.errstate(all="ignore"):
+                # E[F G] = E[F] E[G] + covariance * integral, solved for the integral.
+                integral = np.where(covariance == 0, 0.0, (product - means[0] * means[1]) / covariance)
+                error = np.maximum(error, np.where(covariance == 0, 0.0, waves.ROUNDING * size / np.abs(covariance)))
+        for part, new in zip(found, (value, integral, error)):
+            part[chosen] = new
+        return chosen
 
     def _integrated(self, i: np.ndarray, j: np.ndarray, c: np.ndarray, chosen: np.ndarray,
                     found: tuple[np.ndarray, ...]) -> None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from tensorprog.runtime import hermite_tables as tables
+from tensorprog.runtime import waves
 
 #: What interpolation is to reach, relative to the largest value of a panel.
 INTERPOLATION = 3e-15
@@ -16,10 +17,12 @@ LONGEST = 0.8
 
 
 class Averages:
-    """`average(s)` for functions of a Gaussian variable of standard deviation s, kept by panels of log q."""
+    """`average(s)` of functions of a Gaussian variable of standard deviation s, kept by panels of log q; on panels on which all
+    of the functions have a closed form (`waves`), `closed(q)`."""
 
-    def __init__(self, average: Callable[[float], float]) -> None:
-        self.average = average
+    def __init__(self, average: Callable[[float], float], functions: tuple[Callable, ...] = (),
+                 closed: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self.average, self.functions, self.closed = average, functions, closed
         self._panels: dict[int, np.ndarray] = {}
 
     def at(self, rows: tables.RowTables) -> np.ndarray:
@@ -28,6 +31,8 @@ class Averages:
         for k, (number, own) in enumerate(zip(rows.panels, rows.members)):
             if number == tables.NONE:
                 found[own] = np.where(rows.q[own] == 0, self.average(0.0), np.nan)
+            elif self.closed is not None and all(waves.is_closed(f, *tables.ends(int(number))) for f in self.functions):
+                found[own] = self.closed(rows.q[own])
             else:
                 table = self._panel(int(number))
                 found[own] = rows.interpolation(k, len(table)) @ table
@@ -67,7 +72,7 @@ def mean(f: Callable) -> Averages:
     function = tables.of(f)
     if function.parity == 1:
         return Averages(lambda s: 0.0)
-    return Averages(lambda s: _integral((function,), f, s))
+    return Averages(lambda s: _integral((function,), f, s), (f,), lambda q: waves.mean(waves.terms_of(f) or (), q))
 
 
 @lru_cache(maxsize=512)
@@ -76,8 +81,17 @@ def product(f: Callable, g: Callable) -> Averages:
     functions = tables.of(f), tables.of(g)
     if {functions[0].parity, functions[1].parity} == {0, 1}:
         return Averages(lambda s: 0.0)
-    return Averages(lambda s: _integral(functions, lambda x: f(x) * g(x), s))
+    return Averages(lambda s: _integral(functions, lambda x: f(x) * g(x), s), (f, g), lambda q: _closed(f, g, q))
 
+
+def _closed(f: Callable, g: Callable, q: np.ndarray) -> np.ndarray:
+    """E f(x) g(x) for variances q."""
+    return waves.expectation(waves.terms_of(f) or (), waves.terms_of(g) or (), q, q, np.ones(len(q)))[0]
+
+
+#: Gauss's rule on [0, 1]: functions that are powers near 0, up to the tenth, have their differences exactly.
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
+_FRACTIONS, _PARTS = (1 + _NODES) / 2, _WEIGHTS / 2
 
 #: Standard deviations below which differences of a function's values are had from its derivative.
 SMALL = 1e-7
@@ -85,9 +99,9 @@ SMALL = 1e-7
 
 @lru_cache(maxsize=512)
 def slope(f: Callable, g: Callable, derivatives: tuple[Callable, Callable]) -> Averages:
-    """Cov(f(s z), g(s z)) / s**2; where s is small, with f(x) - f(0) = x f'(x/2), which holds on either side of a kink."""
+    """Cov(f(s z), g(s z)) / s**2; where s is small, with f(x) - f(0) as an integral of f' from 0 to x, on either side of a kink."""
     functions = tables.of(f), tables.of(g)
-    near = tuple((lambda x, d=d: x * d(x / 2)) for d in derivatives)
+    near = tuple((lambda x, d=d: x * sum(w * d(t * x) for t, w in zip(_FRACTIONS, _PARTS))) for d in derivatives)
 
     def average(s: float) -> float:
         if s == 0:
@@ -96,4 +110,8 @@ def slope(f: Callable, g: Callable, derivatives: tuple[Callable, Callable]) -> A
         left, right = (_integral((function,), h, s) for function, h in zip(functions, (one, two)))
         return _integral(functions, lambda x: (one(x) - left) / s * ((two(x) - right) / s), s)
 
-    return Averages(average)
+    def closed(q: np.ndarray) -> np.ndarray:
+        one, two = (waves.mean(waves.terms_of(h) or (), q) for h in (f, g))
+        return (_closed(f, g, q) - one * two) / q
+
+    return Averages(average, (f, g), closed)

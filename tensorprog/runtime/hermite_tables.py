@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from tensorprog.runtime import waves
 from tensorprog.runtime.compiling import njit
 from tensorprog.runtime.partition import Partition
 
@@ -87,6 +88,11 @@ def _project(z, values, out):
             out[n] += total
 
 
+def ends(number: int) -> tuple[float, float]:
+    """The variances between which a panel lies."""
+    return math.exp(number * PANEL), math.exp((number + 1) * PANEL)
+
+
 class Function:
     """A function of arrays with what is known of it; `of` keeps one for each function."""
 
@@ -104,8 +110,11 @@ class Function:
     def parity(self) -> int:
         return self.partition(64.0).parity
 
-    def panel(self, number: int, order: int) -> Panel:
-        """The panel of log q in number + [0, 1] * PANEL, with at least `order` coefficients if it needs these."""
+    def panel(self, number: int, order: int) -> Panel | ClosedPanel:
+        """The panel of log q in number + [0, 1] * PANEL, with at least `order` coefficients if it needs these; without, where
+        expectations have a closed form that is better."""
+        if waves.is_closed(self.f, *ends(number)):
+            return ClosedPanel(number, math.sqrt(waves.mean_square(self.f, ends(number)[0])))
         key = number, order if order in LONG else 0
         found = self.panels.get(key)
         if found is None or found.order < order and not found.enough:
@@ -201,6 +210,21 @@ class Panel:
         if self._columns is None or not np.array_equal(self._columns[0], powers):
             self._columns = powers, np.ascontiguousarray(self.table[:, powers])
         return self._columns[1]
+
+
+class ClosedPanel:
+    """A panel without coefficients, for which pairs are left to the closed form of `waves`; attributes as of `Panel`."""
+
+    order, error, enough = 1, 0.0, True
+
+    def __init__(self, number: int, size: float) -> None:
+        self.number, self.size = number, size
+        self.table = np.zeros((NODES[0], 1))
+        self.left = np.full(2, np.inf)
+
+    def columns(self, powers: np.ndarray) -> np.ndarray:
+        """The table at some powers."""
+        return self.table[:, powers]
 
 
 class RowTables:

@@ -26,12 +26,14 @@ from tensorprog.series.write import write
 @dataclass(frozen=True, slots=True)
 class SeriesLimit:
     """A limit by series: its program, the largest powers of the source's values (of declared objects, as their laws give
-    them), the names of the families of numbers that training changes, and the draws, if it is random."""
+    them), the names of the families of numbers that training changes, the draws, if it is random, and why training moves
+    vectors, if it does."""
 
     limit: Program
     powers: Powers
     coefficients: frozenset[str]
     gaussians: Gaussians | None
+    on_vectors: str
 
 
 def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter) -> SeriesLimit | None:
@@ -50,6 +52,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
         return None
     powers = orders.powers()
     if any((powers[o.cell] or 0) > 0 for o in program.outputs):
+        # It raises what it reports: the limit is given up here, and the message is enough.
         with suppress(ProgramError):
             check_outputs(program, powers, reporter)
         return None
@@ -65,10 +68,11 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
         reporter.warn("TP509", f"this update of `{name}` is of order {power_text(power)}, and `{name}` of order "
                       f"{power_text(own)}: it has no effect in the limit", statement.span,
                       help="no output's first term depends on it: multiply it by a power of n if it should")
+    # In training only numbers change: what they multiply is then computed once, in front of the loop.
     limit = _simplified(pull_numbers(_simplified(write(orders, needed))))
     # What training does not change goes in front of its loop, where `superposed` looks for it.
     limit = _simplified(hoist(mark_parallel(limit)))
-    limit, coefficients = superposed(limit, env)
+    limit, coefficients, on_vectors = superposed(limit, env)
     limit = _simplified(limit)
     gaussians = None
     if is_random(limit):
@@ -82,7 +86,7 @@ def series_limit(program: Program, env: Mapping[str, object], reporter: Reporter
     powers.of |= {i.cell: Fraction(0) if i.cell in orders.initial else None for i in program.initials}
     powers.of |= {i.cell: initial_power(limit, i, env) for i in limit.initials}
     powers.fixed |= declared_names(program) | names_in_exponents(program)
-    return SeriesLimit(without_idle(_simplified(limit)), powers, coefficients, gaussians)
+    return SeriesLimit(without_idle(_simplified(limit)), powers, coefficients, gaussians, on_vectors)
 
 
 def with_declared_draws(limit: Program, powers: Powers, env: Mapping[str, object]) -> tuple[Program, Gaussians | None]:

@@ -209,6 +209,7 @@ def sources_of(linear: StateDependence, flows: Mapping[int, list[Flow]], builder
             if reached & set(source.origin):
                 raise NotSuperposable("a source that gets to a sum in two ways")
             source.origin |= dict.fromkeys(reached, origin)
+        # By name, because the order of a set is another one in every process.
         for cell in sorted(source.origin, key=lambda c: c.name):
             source.coefficients[cell] = builder.cell(f"{cell.display}_moved", SCALAR, len(source.loops))
     return found
@@ -276,6 +277,7 @@ class SumsAsNumbers:
         if isinstance(statement, Let) and statement.var in self.stale:
             self._keep(statement.var)
         if isinstance(statement, Zero):
+            # A sum that is set to zero: so are its numbers.
             for source in self.sources:
                 if statement.cell in source.coefficients:
                     self.builder.append(Zero(source.coefficients[statement.cell], span=statement.span))

@@ -79,6 +79,7 @@ class Copier:
     def needed(self, at: Placed) -> set[Var | Cell]:
         """What depends on states and is needed of the step for a reading, the states included."""
         region = self.linear.region(at)
+        # A cell may have several writers, as a zero and additions.
         writers: dict[Var | Cell, list[Statement]] = {}
         for statement in walk(region):
             if (value := defined(statement)) is not None:
@@ -104,6 +105,7 @@ class Copier:
         needed = self.needed(at)
         found = {cell for cell in self.linear.states if cell in needed}
         self._require_unchanged(at, needed, found)
+        # By name, because the order of a set is another one in every process.
         return sorted(found, key=lambda c: c.name)
 
     def _require_unchanged(self, at: Placed, needed: set[Var | Cell], states: set[Cell]) -> None:
@@ -185,6 +187,7 @@ class Copier:
             if not entry:
                 return value
             if value.type.shape:
+                # Of a family of vectors, the entry's own is placed where the number would be.
                 value = builder.let(Pick(value, entry), replace(value.type, shape=()))
             return builder.let(Place(value, entry, var.type.shape), var.type)
         assert isinstance(op, Contract)

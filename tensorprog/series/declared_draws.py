@@ -55,6 +55,7 @@ def declared_as_inputs(program: Program, draw: str, size: str, builder: Builder)
     inputs: list[Input] = []
     for initial in filter(is_finite, program.initials):
         cell = initial.cell
+        # A zero is stored all the same: elements without a value would be errors where they are read.
         if initial.law.name == "zero":
             body += _stored(initial, None, draw, builder)
             continue

@@ -143,6 +143,7 @@ def _sites(body: tuple[Statement, ...], builder: Builder) -> Iterator[DrawSite]:
     for place in placed(body):
         match place.statement:
             case Let(var=var, op=Fluctuation()) as let:
+                # Without the numbers that copies of a loop's body have got.
                 name = re.sub(r"(_\d+)+$", "", var.name)
                 extents = (*extents_of(place.loops), *var.type.shape)
                 yield DrawSite(builder.names.fresh(f"{name}_drawn"), let, place.around, extents)
@@ -156,6 +157,7 @@ def extents_of(loops: tuple[For, ...]) -> tuple[IntExpr, ...]:
 def extent(loops: Sequence[For]) -> IntExpr:
     """One more than the largest value of the last loop's variable; bounds are taken to grow with the outer loops."""
     loop = loops[-1]
+    # Running downwards, the first value is the largest.
     bound = loop.stop if loop.step > 0 else int_bin("+", loop.start, IntLit(1))
     for outer in reversed(loops[:-1]):
         if outer.var in loop_names(bound):
@@ -206,6 +208,7 @@ def _pair(one: DrawSite, two: DrawSite, first: Cell, second: Cell, result: Cell,
     outer, inner = (_fresh_loops(site, builder) for site in (one, two))
     items = [tuple(IntSym(a.var, "loop") for a in around if isinstance(a, For)) for around in (outer, inner)]
     with builder.nested() as made:
+        # Stored in the course of the program: at the end, `first` holds every iteration's.
         x, y = builder.load(first, items[0], first.tensor), builder.load(second, items[1], second.tensor)
         left, right = "abcdefgh"[: len(x.type.shape)], "ijklmnop"[: len(y.type.shape)]
         product = builder.contract(x, left, y, right, left + right) if left or right else builder.mul(x, y)

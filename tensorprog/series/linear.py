@@ -156,6 +156,7 @@ class StateDependence:
                 self.kinds[var] = self._of(statement)
             case Store(cell=cell, value=value) | Accum(cell=cell, value=value):
                 kinds = self.kinds.get(value, NONE)
+                # A number that is kept is a number, linear in states or not.
                 if not has_width(cell):
                     kinds = frozenset({NUMBER}) if kinds else NONE
                 elif not kinds and not self.is_zero(value):
@@ -260,6 +261,7 @@ class StateDependence:
         used: dict[Var, None] = {}
         for place in self.places:
             s = place.statement
+            # Linear in states still: what uses this is the reading, and not what it is made of.
             if isinstance(s, Let) and self.kinds.get(s.var) == {STATE}:
                 continue
             used |= dict.fromkeys(v for v in reads(s) if v in linear)

@@ -65,6 +65,7 @@ class MatrixFunctions:
                 # As any average over pairs of coordinates it fluctuates, by n**(-1/2) of its size.
                 below = SeriesPart(part.power - HALF)
                 if part.vanishes_on_average:
+                    # Its expectation is zero: nothing but the fluctuation is left.
                     yield refusal(below, FINITE_WIDTH)
                     continue
                 yield TermRecipe(SeriesPart(part.power), ((left.cell, a), (right.cell, b)), partial(_inner, op, a, b, type))
@@ -108,6 +109,7 @@ class MatrixFunctions:
         match term.fn:
             case "add" | "sub" | "max" | "min":
                 whole = merged(known) if known else None
+                # The larger of two is no linear function: which one it is differs from entry to entry.
                 return whole if whole is None or term.fn in ("add", "sub") else through(whole, "none")
             case "mul":
                 return product(known) if len(known) == len(own) else None
@@ -120,6 +122,7 @@ class MatrixFunctions:
         around = own[0]
         degree = Fraction(1, 2) if term.fn == "sqrt" else homogeneous_degree(term.fn)
         even_or_odd = parity(term.fn, term.order)
+        # Of a zero matrix: f(0), which is zero for an odd function, and of x**d with d above the order.
         if around is None:
             return None if even_or_odd == "odd" or degree is not None and degree > term.order else ONE
         power = Fraction(0) if degree is None else (degree - term.order) * around.power
@@ -129,6 +132,7 @@ class MatrixFunctions:
         exponent = term.args[1]
         number = self.number(exponent) if isinstance(exponent, Var) else None
         if base is None:
+            # 0**0 is 1.
             return None if number is None or number > 0 else ONE
         if base.power and number is None:
             raise PowerError("TP503", "a power of n whose exponent is computed by the program",

@@ -124,7 +124,10 @@ def _grow(orders: Orders, statement: Statement) -> bool:
     node = target(statement)
     if node is None:
         return False
-    series = orders.series.setdefault(node, Series())
+    if node not in orders.series:
+        # What is read as a whole has one part of each power.
+        orders.series[node] = Series(1) if node in orders.program.results else Series()
+    series = orders.series[node]
     try:
         return any(series.add(r.part) for recipes in orders.terms(statement) for r in recipes)
     except PowerError as error:
@@ -180,5 +183,6 @@ def without_effect(orders: Orders, needed: NeededParts) -> Iterator[tuple[Accum 
     for statement in walk(orders.program.body):
         if isinstance(statement, Accum | MatAccum) and statement.cell.role != "hidden" and needed.of(statement.cell):
             parts = [r.part for recipes in orders.terms(statement) for r in recipes]
+            # A part that is too small to be followed has no home: it has no effect either.
             if parts and not any(orders.home(statement.cell, p) in needed.of(statement.cell) for p in parts):
                 yield statement, max(p.power for p in parts)

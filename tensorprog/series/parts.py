@@ -85,12 +85,13 @@ def through(part: SeriesPart, parity: str) -> SeriesPart:
 
 
 class Series:
-    """The parts of one value, as they are found: parts that are alike are one, and many of one power become one."""
+    """The parts of one value, as they are found: parts that are alike are one, and more than `most` of one power become one."""
 
-    __slots__ = ("apart",)
+    __slots__ = ("apart", "most")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_APART) -> None:
         self.apart: dict[Fraction, tuple[SeriesPart, ...]] = {}
+        self.most = most
 
     def add(self, part: SeriesPart) -> bool:
         """Take a part in; whether it is new."""
@@ -98,7 +99,7 @@ class Series:
         if any(p.covers(part) for p in own) or self.apart and part.power < self.top - DEPTH:
             return False
         own = (*(p for p in own if not part.covers(p)), part)
-        self.apart[part.power] = own if len(own) <= MAX_APART else (merged(own),)
+        self.apart[part.power] = own if len(own) <= self.most else (merged(own),)
         for power in [p for p in self.apart if p < self.top - DEPTH]:
             del self.apart[power]
         return True

@@ -225,6 +225,7 @@ class Recipes:
         if not known:
             return
         # With the operands apart by their leading terms, as max(x0 + d, y0) = max(x0, y0) + step(x0 - y0) d.
+        # Of both operands: where only one has the largest power, the other is zero beside it.
         top = max(p.power for p in known)
         first, second = (tuple(p for p in self.parts(v) if p.power == top) for v in op.args)
         around = merged((*first, *second))

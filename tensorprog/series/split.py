@@ -67,6 +67,7 @@ def split(program: Program, draws: frozenset[str], coefficients: frozenset[str])
     cells = [c for c in ends if isinstance(c, Cell) and c in shapes]
     if not coefficients or len(cells) < len(ends):
         return None
+    # By name, because the order of a set is another one in every process.
     names = {cell: f"{cell.name}_known" for cell in sorted(cells, key=lambda c: c.name)}
     direct = {names[o.cell]: o.name for o in program.outputs if o.cell in ends}
     outputs = tuple(Output(name, c, span=c.span) for c, name in names.items())
@@ -76,6 +77,7 @@ def split(program: Program, draws: frozenset[str], coefficients: frozenset[str])
     body = _reading(program.body, names)
     whole = replace(program, body=body, outputs=outputs, inputs=(*program.inputs, *inputs))
     numbers = without_idle(simplify(remove_unused(whole)))
+    # Vectors that are left would need samples.
     if any(has_width(c) for s in walk(numbers.body) for c in touched(s)) or not outputs:
         return None
     return Split(averages, numbers, tuple(names.values()), direct)

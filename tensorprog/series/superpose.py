@@ -54,17 +54,17 @@ from tensorprog.series.linear import NotSuperposable, StateDependence, has_width
 Kernels = dict[tuple[Var, StepSource, Cell], Cell]
 
 
-def superposed(program: Program, env: Mapping[str, object]) -> tuple[Program, frozenset[str]]:
-    """A limit program by series, whose declared objects are of order one, with training as equations between numbers; and
-    the names of the families of these, none if the program stays as it is."""
+def superposed(program: Program, env: Mapping[str, object]) -> tuple[Program, frozenset[str], str]:
+    """A limit program by series, whose declared objects are of order one, with training as equations between numbers; the
+    names of the families of these, none if the program stays as it is; and why it does, if something is trained."""
     changed = cells_written(program.body)
     # The next terms of declared objects: they begin as zero, and training alone fills them.
     states = frozenset(i.cell for i in program.initials
                        if i.law.name == "zero" and i.cell in changed and has_width(i.cell))
     try:
-        return _Superposition(program, states, env).program() if states else (program, frozenset())
-    except NotSuperposable:
-        return program, frozenset()
+        return (*_Superposition(program, states, env).program(), "") if states else (program, frozenset(), "")
+    except NotSuperposable as reason:
+        return program, frozenset(), str(reason)
 
 
 class _Superposition:
@@ -114,6 +114,7 @@ class _Superposition:
 
     def _limit_of(self, body: tuple[Statement, ...], kernels: tuple[Cell, ...]) -> tuple[Statement, ...]:
         """The statements with the kernels taken, as their limit."""
+        # Of its own: what fails here is no mistake of the user's, whose program has another way.
         reporter = Reporter(self.whole.source)
         outputs = tuple(Output(cell.name, cell) for cell in kernels)
         try:
@@ -178,6 +179,7 @@ class _Superposition:
 def _without_clashes(body: tuple[Statement, ...], other: Program) -> tuple[Statement, ...]:
     """Statements with other names for temporaries, loops and hidden cells whose names another program has for others."""
     builder = Builder(used_names(other))
+    # Both went through the same passes, which name what they make in the same way.
     taken = names_used(other)
     shared = {c for s in walk(other.body) for c in touched(s)} | {i.cell for i in other.initials}
     cells = {c for s in walk(body) for c in touched(s)} - shared

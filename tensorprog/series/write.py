@@ -99,6 +99,7 @@ class _Writer(Writer):
         self.builder.span = statement.span
         match statement:
             case Let(var=var):
+                # So that programs, when they are shown, have the user's names.
                 self.builder.hint = var.name
                 for part in self.needed.of(var):
                     self.made[var, part] = self._sum(statement, part) or self.builder.const(0, var.type)

@@ -36,6 +36,7 @@ __all__ = [*_HOMES]
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Torch first: without it, a name of ours would fail deep inside with an error about another module.
     try:
         import_module("torch")
     except ModuleNotFoundError:

@@ -43,6 +43,7 @@ def both(sizes: Iterable[int]) -> Sizes:
 
 def fresh(sizes: Sizes) -> Axis:
     """A new axis; one of size 1 has no factors."""
+    # So that broadcasting along an axis of size 1 has nothing to unify.
     return () if sizes == (1, 1) else (AxisFactor(sizes),)
 
 
@@ -66,6 +67,7 @@ def unify(left: Sequence[AxisFactor], right: Sequence[AxisFactor]) -> None:
         AxisError: if no splitting makes them equal.
     """
     a, b = list(leaves(left)), list(leaves(right))
+    # With equal products both lists come to their ends at once.
     if sizes_of(a) != sizes_of(b):
         raise AxisError(f"an axis of size {describe(a)} meets one of size {describe(b)}")
     while a and b:
@@ -103,6 +105,7 @@ def split_blocks(axis: Sequence[AxisFactor], sections: Sequence[Sizes]) -> tuple
 
     A stacked projection of sizes (n, n, n) becomes [3, n], grouped queries of (n, n/4, n/4) become [6, n/4].
     """
+    # A common divisor at both widths at once, as parts must be the same number of blocks at each.
     block = math.gcd(*(s[0] for s in sections)), math.gcd(*(s[1] for s in sections))
     counts = [count for section in sections if (count := quotient(section, block)) is not None]
     if any(count[0] != count[1] for count in counts):

@@ -98,6 +98,7 @@ def _loaded(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise module_error("TP806", f"{path} is no file of Python's")
     module = importlib.util.module_from_spec(spec)
+    # Registered before it runs: dataclasses and pickles of the file look their module up by name.
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)

@@ -24,8 +24,10 @@ def recorded_buffers(make: Callable[[int], nn.Module], width: int) -> GraphModul
         return {name: buffer.clone() for name, buffer in make(width).named_buffers()}
 
     try:
+        # The generator as it was: recording must not change the draws of what is made next.
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
+            # Functionalized: rules are of operations that do not write to their arguments.
             recorded = make_fx(torch.func.functionalize(buffers))()
     except Exception:  # whatever an initializer does that cannot be traced: the table stays one of numbers
         return None

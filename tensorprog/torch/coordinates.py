@@ -35,6 +35,7 @@ Batch = tuple[object, torch.Tensor]
 # Changes that are exactly zero, as of a parameter without influence, have no logarithm.
 TINY = 1e-30
 #: The smallest power that mistakes of a parametrization usually have.
+# Powers of n come in steps of 1/2.
 SMALLEST_MISTAKE = 0.5
 #: So many times as many networks as asked for are taken, where something is not resolved.
 MORE = 4
@@ -198,6 +199,7 @@ def _predicted(table: MuTable, constant: set[str]) -> Iterator[tuple[tuple[str, 
         if "lr" in constant:
             # What a constant rate lacks is its power of the width.
             yield ("update", name), -float(exponents.lr)
+        # Decay moves weights by lr * decay of themselves.
         rate = exponents.lr * ("lr" not in constant) + exponents.weight_decay * ("weight_decay" not in constant)
         yield ("decay", name), float(rate)
     for v in table.traced.graph.of("softmax") if "multiplier" in constant else ():
@@ -219,6 +221,7 @@ def _behind(softmax: TracedValue) -> Iterator[TracedValue]:
 def _slope(key: tuple[str, str], sizes: list[list[float]], widths: Sequence[int], predicted: float) -> CoordinateSlope:
     """The mean over seeds of every seed's slope; the error is that of the mean, and that of the straight line. One seed at two
     widths tells none."""
+    # A mean of logarithms, so that one network with large updates does not decide.
     logs = np.log(np.maximum(np.array(sizes), TINY))
     x = np.log(np.array(widths, dtype=float))
     x -= x.mean()
@@ -252,6 +255,7 @@ def _measure(
         table.apply(model)
     lr, settings = rates
     chosen = list(optimizers(table, model, lr, settings, _left_constant(constant, lr, settings)))
+    # Of the groups as the optimizers have them, after the table and what is left constant.
     decays = {id(p): g["lr"] * g["weight_decay"] for o in chosen for g in o.param_groups for p in g["params"]}
     watched = _Watched(table, model)
     inputs = batch[0] if isinstance(batch[0], tuple) else (batch[0],)
@@ -276,6 +280,7 @@ def _measure(
             decayed = {name: p.detach() * (1 - decays[id(p)]) for name, p in watched.params.items() if decays[id(p)]}
             for name, size in watched.contributions(decayed):
                 found.setdefault(("decay", name), []).append(size)
+    # Once more, for activations after the last step.
     with torch.no_grad():
         model(*inputs)
     sizes = {("activation", path): _rms(value) for path, value in watched.outputs.items()}
@@ -319,6 +324,7 @@ class _Watched:
 
     def _hook(self, path: str) -> Callable:
         def keep(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+            # Of several outputs, as a recurrent layer has them, the first.
             first = _first_tensor(output)
             if first is not None and not self._paused:
                 self.outputs[path] = first.detach()
@@ -330,6 +336,7 @@ class _Watched:
         """For every parameter that has an old value, the size of the change that its own update makes; the largest
         over the modules that use it."""
         found: dict[str, float] = {}
+        # What is run here is not the network's last pass.
         self._paused = True
         # Modules run by themselves here, outside of the forward pass that has their multipliers.
         with torch.no_grad(), products_scaled(self.model):
@@ -337,6 +344,7 @@ class _Watched:
                 module = self.model.get_submodule(path)
                 new = _first_tensor(module(*args, **kwargs)) if self._owned[path] else None
                 for name in self._owned[path]:
+                    # Parameters without decay have no decayed value.
                     if name not in old:
                         continue
                     with _set_to(self.params[name], old[name]):

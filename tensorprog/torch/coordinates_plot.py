@@ -22,6 +22,7 @@ def plot(found: CoordinateCheck, path: str | os.PathLike[str]) -> None:
     figure = Figure(figsize=(11, 5), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2), ("update", "activation"), strict=True):
         for slope in found.slopes:
+            # What is exactly zero was raised to `TINY`, which would stretch the axis.
             if slope.kind == kind and max(slope.sizes) > 1e-20:
                 wrong = slope in found.mistakes
                 axes.loglog(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable
     from tensorprog.torch.tracing import InitialLaw, Traced
 
+# Words of the language, and the names that programs from here have for something else.
 RESERVED = set(
     """width size param input matrix vector range int real output as pass def in return for if elif else and or not
 relu abs sign step tanh erf sigmoid gelu silu softplus exp log sqrt sin cos square max min clip moment dot sum mean
@@ -71,6 +72,7 @@ class ModuleNames:
     def table(self, value: TracedValue) -> str:
         """The input that a table of constants is."""
         table = value.pair[0]
+        # Two buffers with the same entries, as in every layer, are one input.
         known = (name for name, t in self.tables.items() if t.shape == table.shape and torch.equal(t, table))
         name = next(known, None) or self.fresh(value.base)
         self.tables[name] = table
@@ -108,6 +110,7 @@ class ModuleNames:
             atoms = [atom for axis in value.leaves() for atom in axis]
             sizes = [str(atom.sizes[0]) for atom in atoms if not atom.is_width]
             width = next((self.width(atom) for atom in atoms if atom.is_width), None)
+            # A random vector needs an axis of its own: the last finite one, where no width is.
             if width is None:
                 sizes, width = sizes[:-1], sizes[-1] if sizes else "1"
             yield f"vector {name}[{', '.join((*rows, *sizes))}] : [{width}] ~ bernoulli({value.keep!r})"
@@ -129,6 +132,7 @@ class ModuleNames:
         if param.name in self._apart or [len(axis) for axis in param.leaves()] != [1, 1]:
             return False
         rows, columns = (axis[0] for axis in param.leaves())
+        # `U @ x` of a whole input is one matrix; anything else picks columns, which are vectors of a family.
         users = [u for u in self.traced.graph.values if param in u.args]
         return rows.is_width and not columns.is_width and all(map(_applied_to_input, users))
 
@@ -181,6 +185,7 @@ def declarations(traced: Traced, names: ModuleNames, laws: str, table: MuTable |
         f"input {name} : {list(table.shape)}{'' if table.is_floating_point() else ' int'}"
         for name, table in names.tables.items()
     ]
+    # Several loops may want zeros of one width.
     return [*names.widths(), "size P", *inputs, *tables, *names.constants(), *dict.fromkeys(found)]
 
 
@@ -218,6 +223,7 @@ def _declaration(names: ModuleNames, value: TracedValue, law: InitialLaw, power:
 
 def _law(initial: InitialLaw, power: Fraction, base: int, laws: str) -> str:
     law, ratio = initial.law, (base / initial.width) ** float(initial.power)
+    # The module's numbers are those of the width that was traced, and are wanted at the base width.
     mean, std = law.mean * ratio, law.std * ratio
     if law.size == 0.0:
         return "= 0"
@@ -226,6 +232,7 @@ def _law(initial: InitialLaw, power: Fraction, base: int, laws: str) -> str:
     if law.kind == "constant":
         return f"~ constant({power_times(mean * scale, power)})"
     if law.kind == "uniform" and laws == "exact" and mean == 0.0:
+        # A uniform law on (-h, h) has variance h**2/3.
         half = f"sqrt({power_times(3 * (std * scale) ** 2, 2 * power)})"
         return f"~ uniform(-{half}, {half})"
     return f"~ normal({power_times(mean * scale, power) if mean else '0'}, {power_times((std * scale) ** 2, 2 * power)})"
@@ -240,6 +247,7 @@ def power_times(value: float, power: Fraction) -> str:
     """value * n**power as people write it: 1/(3*n)."""
     if value < 0:
         return f"-{power_times(-value, power)}"
+    # Deviations such as sqrt(2)/3 are no fractions; their squares, which laws are written with, are.
     near = Fraction(value).limit_denominator(10000)
     # 1/3 rather than 0.3333333333333333.
     exact = value != 0 and math.isclose(float(near), value, rel_tol=1e-9)

@@ -55,6 +55,7 @@ def _update(use: ParameterUse) -> Iterator[str]:
 
 
 def _distinct(parts: list[GradientPart]) -> list[GradientPart]:
+    # Layers at other lines of the module are told apart, rows and heads at the same line are not.
     found: dict[tuple[Fraction, Fraction, object], GradientPart] = {}
     for part in parts:
         found.setdefault((part.cotangent, part.factor, part.value.place), part)
@@ -79,6 +80,7 @@ def _settings(table: MuTable, row: ParameterRow) -> Iterator[str]:
             yield f"eps: is compared with the gradient, so eps {power(e.eps)}"
         case _:
             value = table.traced.graph.params[row.name]
+            # As u v^T of unit vectors has entries 1/sqrt(rows*columns).
             entries = -value.width_count * HALF
             yield (
                 f"lr: an update of spectral norm 1 and finite rank has entries {power(entries)}; lr * "

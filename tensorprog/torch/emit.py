@@ -56,6 +56,7 @@ def _compiled(traced: Traced, text: str) -> CompiledProgram:
 
     try:
         program = compile_text(text)
+        # Asked for, so that its mistakes come out here, where lines of the module are known.
         program.compiled
     except ProgramError as error:
         raise _at_module(traced, error) from error
@@ -78,6 +79,7 @@ def _at_module(traced: Traced, error: ProgramError) -> ProgramError:
         return module_error(
             first.code, said, origin.place, "scale logits by 1/d, not by d^(-1/2), or let the number of heads grow"
         )
+    # What vanishes often does so because an initializer is too small, which lint knows by name.
     small = [line for line in traced.parametrize().lint(constant=()) if "vanishes" in line]
     if first.code == "TP502" and "vanishes" in first.message and small:
         return module_error(first.code, said, origin.place, "; ".join(small[:3]))
@@ -128,6 +130,7 @@ def program_text(
             "the output grows with the width: programs are of outputs of a fixed size",
             single.graph.output.place,
         )
+    # Before any text: a program of one row would be that of another network.
     refuse_mixed_rows(single, traced)
     if kind == "kernels":
         names = ModuleNames(single)
@@ -151,6 +154,7 @@ def _kernels(
     statements = Statements(Reader(traced, names, rows=("a",)), indent=1)
     body = statements.lines(("f[a]", output, where))
     traced.origins = statements.origins
+    # All parameters: the tangent kernel is that of training all of them.
     wanted = ", ".join(names.declared(name) for name in traced.graph.params)
     divided = {0: "", 1: "1/n * "}.get(ntk_power, f"1/n**{ntk_power} * ")
     return "\n".join(

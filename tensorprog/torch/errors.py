@@ -42,6 +42,7 @@ def place_of_traceback(traceback: TracebackType | None) -> SourceLine | None:
 def _innermost(frames: list[tuple[str, int]]) -> SourceLine | None:
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     library = os.path.dirname(os.path.abspath(sys.modules["torch"].__file__ or ""))
+    # Names in angle brackets, as <string>, are code without a file.
     users = [frame for frame in frames if not frame[0].startswith((own + os.sep, library + os.sep, "<"))]
     return SourceLine(*users[-1]) if users else None
 
@@ -72,8 +73,10 @@ class ProgramWarning:
 def _diagnostic(code: str, message: str, place: SourceLine | None, help: str | None, severity: Severity) -> Diagnostic:
     span = None
     if place is not None:
+        # `linecache` also has the cells of notebooks.
         text = linecache.getline(place.file, place.line).rstrip("\n")
         first = len(text) - len(text.lstrip()) + 1
+        # The whole line but for its indentation: of a trace, lines are all that is read.
         span = Span(place.line, first, place.line, max(first + 1, len(text) + 1))
     return Diagnostic(code, message, span, help=help, severity=severity)
 

@@ -98,6 +98,7 @@ class Counting:
     _states: dict[TracedValue, ValuePowers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Forward settles powers by first uses, so the order is that of computation.
         for value in self.graph.values:
             self._states[value] = self._forward(value)
         self._settle(self.graph.output)
@@ -144,8 +145,9 @@ class Counting:
                 return self._renamed(self._states[v.args[0]], v, of_params=False)
             # Of terms that may be in step, n for each width.
             case "reduce" if v.fn == "sum" and (count := _reduced(v)):
-                self._settle(v.args[0])
-                return ValuePowers(known=Fraction(count))
+                if self._states[v.args[0]].known is None:
+                    self._settle(v.args[0])
+                return ValuePowers(known=self.power(v.args[0]) + count)
             case "reduce" if v.fn == "max":
                 return self._settled(v)
             case op if op in MOVES or op == "reduce":
@@ -198,6 +200,7 @@ class Counting:
         """A sum of terms whose parameters are all free stays free, so that a number behind it still counts."""
         states = [self._states[a] for a in v.args]
         of_params = all(s.of_params for s in states)
+        # With one shift only: behind different numbers, terms of a sum cannot be made of order one together.
         if all(s.terms and not self._pinned(s) for s in states) and len({s.shift for s in states}) == 1:
             terms = tuple(
                 ParameterTerm(t.param, t.start, t.update, v if t.use.op == "param" else t.use) for s in states for t in s.terms

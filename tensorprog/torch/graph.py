@@ -42,7 +42,7 @@ class Details(TypedDict, total=False):
         at: of index.
         blocks, start, step: of slice, how many blocks the axis has, and which are taken.
         counts: of cat, how many blocks each part has.
-        stride, padding, dilation, size: of window.
+        stride, padding, dilation, size, transposed: of window.
         loop, time, backwards, next: of loops: which one, its axis, its direction, and what a carried value is next.
         numbers, pair: the number or the table at the two widths.
         table: it is made of constants alone.
@@ -62,6 +62,7 @@ class Details(TypedDict, total=False):
     padding: int
     dilation: int
     size: int
+    transposed: bool
     time: Axis
     backwards: bool
     next: TracedValue
@@ -157,6 +158,10 @@ class TracedValue:
     @property
     def size(self) -> int:
         return self.attrs["size"]
+
+    @property
+    def transposed(self) -> bool:
+        return self.attrs["transposed"]
 
     @property
     def time(self) -> Axis:

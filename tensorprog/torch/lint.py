@@ -41,6 +41,7 @@ def _initial(table: MuTable) -> Iterator[str]:
     for row in table.rows:
         law = table.traced.laws[row.name]
         gap = law.power - row.exponents.std
+        # Zeros are right at any power.
         if law.law.size == 0.0 or gap == 0:
             continue
         effect = "vanishes" if gap < 0 else "grows"
@@ -71,6 +72,7 @@ def _settings(table: MuTable, constant: set[str]) -> Iterator[str]:
             exponent = getattr(row.exponents, setting)
             if setting in constant and exponent:
                 wrong.setdefault(exponent, []).append(row.name)
+        # The exponents that shrink first: too large a setting at large widths diverges, the others are only slow.
         for exponent, names in sorted(wrong.items()):
             verdict = "is too large at large widths" if exponent < 0 else "has to grow with the width"
             among = [row.name for row in table.rows]

@@ -49,6 +49,7 @@ class SeenLogits(TorchFunctionMode):
             self._inside = self._inside and name != MULTIHEAD
 
     def _keep(self, logits: torch.Tensor) -> None:
+        # A copy, as masks are often filled in place afterwards.
         self.found.append(logits.detach().clone())
 
     def _keeping(self, inner: Callable, name: str) -> Callable:
@@ -65,6 +66,7 @@ def _products(query: torch.Tensor, key: torch.Tensor, *_: object, scale: float |
     # Grouped queries: each head of keys is that of several of queries.
     if key.shape[-3:-2] != query.shape[-3:-2]:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+    # torch's default scale, d**-0.5.
     return query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
 
 

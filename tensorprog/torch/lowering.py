@@ -132,6 +132,7 @@ class Lowering:
     def emit(self, op: str, args: Sequence[TracedValue], axes: Sequence[Axis], suffix: str = "",
              **attrs: Unpack[Attributes]) -> TracedValue:
         """Add a value."""
+        # A parameter is declared in `__init__`; the line that says something is that of its first use.
         for arg in args:
             if arg.op == "param" and arg.place is None:
                 arg.place = self.place
@@ -162,6 +163,7 @@ class Lowering:
 
     def _base(self, suffix: str) -> str:
         node = self._at.first
+        # Values of torch's layers have the names that the user gave these; others those of the operations.
         leaf = self.module if self.module and node.op == "call_function" and self._is_layer() else node.name
         return "_".join(filter(None, (leaf.replace(".", "_"), suffix)))
 
@@ -183,6 +185,7 @@ class Lowering:
                 outputs = [
                     a for a in _flat(self._converted(first.args[0], node.second.args[0])) if isinstance(a, TracedValue)
                 ]
+                # Of several outputs the first is the network's: others are caches and attention weights.
                 self.graph.output = outputs[0]
             case "get_attr":
                 pair = tuple(
@@ -272,6 +275,7 @@ class Lowering:
         kept, self._constant = self._constant, True
         try:
             found = self._by_rule(node)
+        # A rule may be for activations alone, or refuse: then the table stays one of numbers.
         except (ProgramError, AxisError, TypeError):
             return None
         finally:
@@ -288,6 +292,7 @@ class Lowering:
         outputs = [next(n for n in g.graph.nodes if n.op == "output").args[0] for g in recordings]
         if not all(isinstance(output.get(name), Node) for output in outputs):
             return None
+        # The pass stands still meanwhile: a recording has nodes of its own, by the same names.
         kept = self._node, self._graph_modules, self._made, self._tensors
         self._graph_modules, self._made, self._tensors = recordings, {}, {}
         try:
@@ -301,14 +306,17 @@ class Lowering:
     def _replayed(self, ends: list[Node], pair: Tensors) -> TracedValue | None:
         """The value of two nodes of the recordings, and all before them, in this graph."""
         orders = [_behind(end) for end in ends]
+        # The recordings of two widths may take other branches.
         if [n.target for n in orders[0]] != [n.target for n in orders[1]]:
             return None
         for first, second in zip(*orders, strict=True):
             self._node = TracedNode(first, second)
+            # Tensors from outside, and draws, are no function of positions.
             if first.op == "get_attr" or first.op == "call_function" and _name_of(first.target) in DRAWN:
                 return None
             self._lower(self._node)
         end = ends[0].name
+        # A recording whose numbers are not the buffer's has missed something: a seed, a file, a global.
         same = end in self._tensors and all(map(torch.equal, self._tensors[end], pair))
         return self._made[end] if same and self._made[end].op != "buffer" else None
 
@@ -319,6 +327,7 @@ class Lowering:
             case list() | tuple():
                 return [self._converted(x, y) for x, y in zip(a, b, strict=True)]
             case dict():
+                # Where numbers are kept does not matter to a program.
                 return {k: self._converted(a[k], b[k]) for k in a if k not in ("device", "pin_memory", "layout")}
         return a if a == b else Both(a, b)
 

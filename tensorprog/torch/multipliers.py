@@ -27,6 +27,7 @@ PRODUCTS = {"torch.nn.functional.linear", "torch.matmul", "torch.Tensor.matmul",
 
 def insert(table: MuTable, model: nn.Module) -> nn.Module:
     """Wrap the forward passes of a module and of those that own a site. A second call changes nothing."""
+    # Twice inserted, they would multiply twice.
     if getattr(model, "_mu_applied", False) or not table.sites:
         return model
     ratio = table.width_of(model) / table.base
@@ -34,6 +35,7 @@ def insert(table: MuTable, model: nn.Module) -> nn.Module:
     for site in table.sites:
         factor = ratio ** float(site.exponent)
         if _is_product(site):
+            # By identity: the same weight under two names is one parameter with one factor.
             shared[id(model.get_parameter(site.params[0]))] = factor
         elif _is_logits(table, site):
             _wrap(model.get_submodule(site.value.module), _LogitsMode(factor))
@@ -96,11 +98,13 @@ class _ProductMode(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if resolve_name(func) in PRODUCTS and len(args) >= 2 and (factor := self._factor(args[1])) is not None:
+            # The input is scaled and not the weight: optimizers and decay see the weight as it is.
             args = (args[0] * factor, *args[1:])
         return func(*args, **kwargs)
 
     def _factor(self, weight: object) -> float | None:
         for key, parameter in self._params.items():
+            # `W.T` is a view whose `_base` is the parameter.
             if weight is parameter or getattr(weight, "_base", None) is parameter:
                 return self._factors[key]
         return None

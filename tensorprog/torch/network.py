@@ -54,6 +54,7 @@ class ProgramModule(nn.Module):
         super().__init__()
         self.program, self.width, self.settings = program, width, dict(settings)
         _require_a_network(program)
+        # Without data: sizes that only these have are not needed for parameters.
         env = bind_given(program, self.settings, defaults=True)
         self._keys: dict[str, list[Key]] = {}
         for initial in program.initials:
@@ -77,8 +78,10 @@ class ProgramModule(nn.Module):
         arrays = {name: x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x for name, x in inputs.items()}
         reporter = Reporter(self.program.source)
         env = bind(self.program, arrays, self.settings, reporter=reporter)
+        # A program without random objects has no parameters.
         like = next(self.parameters(), torch.zeros(()))
         real = {i.name for i in self.program.inputs if i.kind != "int"}
+        # The tensors themselves and not the arrays that were checked: gradients go to inputs, too.
         tensors = {name: torch.as_tensor(inputs[name], dtype=like.dtype, device=like.device) for name in real}
         return _Forward(self, env, tensors, like).run()
 
@@ -108,6 +111,7 @@ class _Forward(Interpreter):
 
     def __init__(self, module: ProgramModule, env: dict, tensors: Mapping[str, torch.Tensor], like: torch.Tensor):
         self._module, self._tensors, self._like = module, tensors, like
+        # Blocks work on NumPy arrays in place, and gradients would be lost.
         super().__init__(module.program, env, module.width, seed=0, blocks=False)
 
     def _storage(self, taped: bool) -> Storage:

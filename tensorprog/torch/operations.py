@@ -92,6 +92,7 @@ def place(x, *, index, shape):
 
 def replace(x, part, *, index):
     """A copy of `x` with `part` at `index`."""
+    # Autograd needs the values of before; writing to `x` itself would change them.
     result = x.clone()
     result[index] = part
     return result

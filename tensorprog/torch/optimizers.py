@@ -50,6 +50,7 @@ def optimizers(
     table: MuTable, model: nn.Module, lr: float, settings: Settings, change: Callable[[Group], Group] = lambda g: g
 ) -> Iterator[torch.optim.Optimizer]:
     """Those of all parameters; `change` gets every group before it is used."""
+    # In the order of the rows, each once: Muon leaves some parameters to AdamW.
     for part in dict.fromkeys(row.optimizer for row in table.rows):
         groups = table.param_groups(model, lr, settings.weight_decay, settings.eps, part)
         yield _MAKERS[part](table, [change(group) for group in groups], lr, settings)
@@ -77,7 +78,9 @@ def _muon(table: MuTable, groups: list[Group], lr: float, settings: Settings) ->
 def _unadjusted(group: Group, parameter: nn.Parameter) -> Group:
     """A group of one parameter whose learning rate cancels the adjustment that torch makes; decay stays as it was."""
     rows, columns = parameter.shape
+    # What adjust_lr_fn="original" multiplies by.
     factor = max(1.0, rows / columns) ** 0.5
+    # torch decays by lr * decay with the rate before its adjustment: what the rate lost, decay gets.
     decay = group["weight_decay"] * factor
     return group | {"params": [parameter], "lr": group["lr"] / factor, "weight_decay": decay}
 

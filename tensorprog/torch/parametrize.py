@@ -121,6 +121,7 @@ class MuTable:
         for name, value in self.traced.graph.params.items():
             shape = self._parameter(model, name).shape
             for axis, size, sizes in zip(value.leaves(), shape, value.sizes, strict=True):
+                # An axis with one factor n tells the width; n^2 would need a root.
                 if widths(axis) == 1:
                     found.add(Fraction(size * self.traced.widths[0], sizes[0]))
         if len(found) != 1 or any(f.denominator != 1 for f in found):
@@ -134,6 +135,7 @@ class MuTable:
     def init_(self, model: nn.Module) -> nn.Module:
         """Rescale the initial parameters in place, so that their spread follows the table from the base width on."""
         ratio = self.width_of(model) / self.base
+        # Rescaled, and not drawn anew: at the base width the module is as it was made.
         with torch.no_grad():
             for name, exponents in self.exponents().items():
                 power = exponents.std - self.traced.laws[name].power
@@ -221,12 +223,14 @@ def parametrize(
 
 
 def _in_order(traced: Traced) -> Iterator[str]:
+    # As the module lists them, shared ones once.
     return (name for name, _ in traced.module.named_parameters() if name in traced.graph.params)
 
 
 def _optimizer_of(traced: Traced, name: str, optimizer: str, adamw: Iterable[str]) -> str:
     if optimizer != "muon":
         return optimizer
+    # Vectors, and arrays of more axes such as convolutions, have no polar factor.
     left = len(traced.graph.params[name].axes) != 2 or any(fnmatch.fnmatch(name, pattern) for pattern in adamw)
     return "adamw" if left else "muon"
 

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 Index = list[list[str | None]]
 UNARY = {"neg": "-{1}", "rsqrt": "1 / sqrt({0})", "reciprocal": "1 / {1}", "square": "{1}**2"}
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+# A number, or a name with indices that may have an index inside, as `x[a, i[j]]`.
 ATOMIC = re.compile(r"\d[\d.]*(e-?\d+)?|[\w.]+(\[[^\[\]]*(\[[^\[\]]*\])?[^\[\]]*\])?")
 NUMBER = re.compile(r"-?\d[\d.]*(e-?\d+)?")
+# Without those of rows (a, c), times (t, h) and widths (n).
 LETTERS = "ijklpqrsuvwxyz"
 
 
@@ -84,12 +86,14 @@ class Reader:
     # --- leaves ----------------------------------------------------------------------------------------------
 
     def _input(self, v: TracedValue, index: Index) -> str:
+        # The first axis is that of rows, which `rows` names.
         inner = [joined(i, axis) for i, axis in zip(index[1:], v.axes[1:], strict=True)]
         return f"{self.names.input(v)}[{', '.join((self.rows[-1], *inner))}]"
 
     def _param(self, v: TracedValue, index: Index) -> str:
         own = self.flat(index)
         if not own and not v.width_count and not self.names.numbers:
+            # An array of finite size is declared as a vector, of one entry at least.
             own = ["0"]
         return self.names.declared(v.name) + (f"[{', '.join(own)}]" if own else "")
 
@@ -197,11 +201,23 @@ class Reader:
     def _window(self, v: TracedValue, index: Index) -> str:
         axis = v.args[0].leaves()[v.dim]
         place, tap = joined(index[v.dim], v.leaves()[v.dim]), joined(index[-1], v.leaves()[-1])
-        at = _sum(_add(_times(place, v.stride), _times(tap, v.dilation)), -v.padding)
+        if v.transposed:
+            at = self._reaching(v, place, tap)
+        else:
+            at = _sum(_add(_times(place, v.stride), _times(tap, v.dilation)), -v.padding)
         # Taps outside of the image read zeros: sums leave them out.
-        if v.padding:
+        if v.padding and not v.transposed:
             self.conditions += [f"0 <= {at}", f"{at} < {v.size}"]
         return self.read(v.args[0], [*index[: v.dim], [*split(at, axis)], *index[v.dim + 1 : -1]])
+
+    def _reaching(self, v: TracedValue, place: str, tap: str) -> str:
+        """The entry that reaches a place by a tap, if there is one."""
+        steps = f"{_sum(place, v.padding)} - {_times(tap, v.dilation)}"
+        self.conditions += [f"0 <= {steps}", f"{steps} < {v.size * v.stride}"]
+        if v.stride == 1:
+            return steps
+        self.conditions.append(f"({steps}) % {v.stride} == 0")
+        return f"({steps}) // {v.stride}"
 
     def _step(self, v: TracedValue, index: Index) -> str:
         time = leaves(v.time)
@@ -209,6 +225,7 @@ class Reader:
         return self.read(v.args[0], [[at] if time else [], *index])
 
     def _carry(self, v: TracedValue, index: Index) -> str:
+        # Before step t the state has index t, since that before the first step has 0.
         following = v.attrs["next"]
         own = self.flat(index)
         return f"{self.stored[following]}[{', '.join((*self.rows, self.clock(), *own))}]"
@@ -271,6 +288,7 @@ class Reader:
         if not bool(table.any()):
             return "0 == 0"
         rows, columns = table.shape[-2:]
+        # The causal mask is a comparison of indices, and takes no input.
         if table.numel() == rows * columns and torch.equal(table.view(rows, columns), _upper(rows, columns)):
             query, key = (joined(i, leaves(a)) for i, a in zip(index[-2:], mask.axes[-2:], strict=True))
             return f"{key} <= {query}"
@@ -281,6 +299,7 @@ class Reader:
         x, w = v.args
         x_labels, w_labels, out = v.labels
         at: dict[str, list[str | None]] = dict(zip(out, index, strict=True))
+        # A matrix that is declared [n, d] is applied as a whole, not column by column.
         table = self._applied_table(v, at)
         if table is not None:
             return table
@@ -309,6 +328,7 @@ class Reader:
         if w.op != "param" or not self.names.is_table(w):
             return None
         marked = [[at[k][0]] if at.get(k) else [] for k in v.labels[0][:-1]]
+        # The mark is the last index, which the product runs over and the text leaves out.
         inner = self.read(x, [*marked, ["@"]])
         return f"{self.names.declared(w.name)} @ {inner.replace(', @]', ']')}"
 
@@ -373,6 +393,7 @@ class Reader:
         x = v.args[0]
         loops: list[tuple[str, int]] = []
         kept, self.conditions = self.conditions, []
+        # Not shifted by the maximum, as torch does: logits of order one do not overflow.
         other = [*index[: v.dim], self._looped(x.leaves()[v.dim], loops), *index[v.dim + 1 :]]
         total = comprehension("sum", f"exp({stripped(self.read(x, other))})", loops, self.conditions)
         self.conditions = kept
@@ -407,6 +428,7 @@ def comprehension(fn: str, text: str, loops: list[tuple[str, int]], conditions: 
     if not loops:
         return text
     heads = " ".join(f"for {name} in range({size})" for name, size in loops)
+    # Both factors of a product may have the same condition.
     filters = " ".join(f"if {c}" for c in dict.fromkeys(conditions))
     return f"{fn}({text} {heads}{' ' + filters if filters else ''})"
 

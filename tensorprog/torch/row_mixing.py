@@ -46,6 +46,7 @@ def refuse_mixed_rows(single: Traced, traced: Traced) -> None:
         # A single row does not tell an axis of rows from one of size 1.
         several = tuple(torch.cat([x, x]) for x in traced.inputs)
         traced = trace(traced.make, several, traced.widths, traced.train)
+    # As with an `if` on the number of rows.
     if len(single.graph.values) != len(traced.graph.values):
         raise module_error("TP807", "the module does something else for one row than for several")
     for one, many in zip(single.graph.values, traced.graph.values, strict=True):

@@ -69,6 +69,7 @@ class Statements:
     def _cheap(self, v: TracedValue, users: list[TracedValue]) -> bool:
         if v.op == "map" and all(a.op in ("number", "buffer", "position") for a in v.args):
             return True
+        # What is used twice would be computed twice, and what has other loops at every turn of these.
         if len(users) != 1 or users[0].op != "map" or _finite(users[0]) != _finite(v):
             return v.op == "map" and v.fn == "masked_fill"
         return users[0].fn in CHEAP or users[0].fn in ("sqrt", "tanh", "relu") and v.op == "map" and v.fn in CHEAP
@@ -119,6 +120,7 @@ class Statements:
         if v in self.reader.times:
             own = [self.reader.times[v], *own]
         element = f"{self.reader.stored.get(v, name)}[{', '.join((*self.reader.rows, *own))}]"
+        # What the running loop stores is there at the running indices only.
         fuse = loops == self._open and all(self._block.get(r, i) == i for r, i in self.reader.reads)
         self._write(loops, f"{element} = {stripped(text)}", fuse, v)
         self.reader.stored.setdefault(v, name)
@@ -190,6 +192,7 @@ def _ancestors(output: TracedValue) -> set[TracedValue]:
         v = todo.pop()
         if v not in found:
             found.add(v)
+            # A state is made of what comes behind it in the order of the graph.
             todo += [*v.args, *([v.attrs["next"]] if v.op == "carry" else [])]
     return found
 

@@ -41,6 +41,7 @@ def table(found: MuTable, format: str) -> object:
 
 
 def _cells(found: MuTable) -> tuple[list[str], list[list[str]]]:
+    # Muon leaves some parameters to AdamW; otherwise the column would be one word.
     mixed = len({row.optimizer for row in found.rows}) > 1
     with_eps = any(row.exponents.eps is not None for row in found.rows)
     header = [

@@ -143,6 +143,7 @@ def _require_arguments(make: Make, inputs: tuple[object, ...], widths: Sequence[
 def _made(make: Make, width: int, train: bool) -> tuple[nn.Module, LawWatch]:
     watch = LawWatch()
     try:
+        # Every width from the same state of the generator, which the caller gets back as it was.
         with torch.random.fork_rng(devices=[]), watch:
             module = make(width)
     except Exception as error:
@@ -174,6 +175,7 @@ def _exported(module: nn.Module, inputs: tuple[torch.Tensor, ...], width: int) -
     try:
         with _no_fast_path(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # Not strict: the module runs in Python, so that code which TorchDynamo cannot read is no obstacle.
             return torch.export.export(module, inputs, strict=False)
     except Exception as error:
         raise module_error(

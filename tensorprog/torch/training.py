@@ -47,6 +47,7 @@ def training_text(
     """
     chosen = settings_of(settings)
     table = parametrize(traced, optimizer, base, adjust=adjust, adamw=adamw)
+    # Muon's iteration is between blocks, so its matrices [n, d] are families of vectors.
     names = ModuleNames(traced, numbers=True, apart={row.name for row in table.rows if row.optimizer == "muon"})
     output, sizes = traced.graph.output, output_sizes(traced.graph.output)
     letters = list(LETTERS[: len(sizes)])

@@ -172,6 +172,7 @@ class _AdamW(_Parameter):
             f"{gradient} = {self.gradient}",
             f"{first} = beta1*{first} + (1 - beta1)*{gradient}",
             f"{second} = beta2*{second} + (1 - beta2)*{gradient}**2",
+            # Before the step, as in torch.
             *self.decayed(),
             f"{self.element()} -= {rate} * ({first}/c1) / (sqrt({second}/c2) + {eps})",
         )
@@ -200,6 +201,7 @@ class _Muon(_Parameter):
 
     def statements(self) -> Iterator[str]:
         state, update, gradient = self.element("m"), self.element("u"), self.called('g')
+        # torch's `lerp`: an average of gradients, and not their sum as in SGD.
         step = f"muon_momentum*{state} + (1 - muon_momentum)*{gradient}" if self.settings.muon_nesterov else state
         yield from self.looped(
             f"{gradient} = {self.gradient}",
@@ -229,6 +231,7 @@ class _Muon(_Parameter):
         return self.scaled("eta" if factor == 1 else f"{factor!r}*eta", self.row.exponents.lr + power)
 
     def _norm(self) -> str:
+        # torch bounds the norm from below by 1e-7, which only a gradient that vanishes meets.
         u = self.element("u")
         if self.rank == HIDDEN and not self.family:
             return f"norm({u})"

@@ -84,6 +84,7 @@ def verify_traced(
         if "y" not in arrays:
             raise module_error("TP805", "training takes the targets `y`", help='pass them, as in `{"X": x, "y": y}`')
         y = arrays["y"]
+        # Axes of size 1 have no index in the program.
         arrays["y"] = y.reshape(y.shape[:1] + tuple(size for size in y.shape[1:] if size > 1))
         program = program_of(traced, "train", **options)
         networks, settings = _Training(traced, inputs, y, eta, T, **options), {"eta": eta, "T": T}
@@ -97,6 +98,7 @@ def verify_traced(
 def _simulated(networks: _Kernels | _Training, shapes: Mapping, width: int, seeds: int, seed: int) -> Result:
     """As `simulate` gives it, of modules."""
     found: list[Arrays] = []
+    # Networks of different widths are independent, and errors of their means add up as such.
     for drawn in np.random.SeedSequence((seed, width)).generate_state(seeds):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(drawn))
@@ -139,6 +141,7 @@ class _Training:
     def __call__(self, module: nn.Module) -> Arrays:
         table = self._table
         table.init_(module)
+        # Behind the rescaling: these numbers are the same at every width.
         self._start(module)
         table.apply(module)
         chosen = list(optimizers(table, module, self._eta, self._settings))
@@ -184,6 +187,7 @@ class _Kernels:
         rows = output.reshape(len(output), -1)[:, self._place(output)]
         found = {"nngp": 0.0, "theta": 0.0}
         wanted = list(parameters.values())
+        # One row after the other, over the same graph; this component may not depend on all parameters.
         gradients = [torch.autograd.grad(f, wanted, retain_graph=True, allow_unused=True) for f in rows]
         for k, name in enumerate(parameters):
             if gradients[0][k] is None:

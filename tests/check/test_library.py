@@ -107,3 +107,31 @@ output loss
     assert limit["loss"][0] == pytest.approx(np.log(3), abs=1e-9)
     spread = 4 * np.hypot(limit.error["loss"], network.error["loss"]) + 2e-3
     assert np.all(np.abs(limit["loss"] - network["loss"]) < spread)
+
+
+POSITIONS = """
+width n
+size K
+input c : [K]
+vector v : [n] ~ normal(0, 1)
+for k in range(K):
+    f[k] = c[k] * moment(v*v)
+    g[k] = c[k] * moment(v)
+output argmax(f) as largest, argmin(f) as smallest, argmax(g) as random
+"""
+
+
+@pytest.mark.parametrize("c", [[1.0, 3.0, 2.0], [3.0, 3.0, 1.0], [0.0, -1.0, 5.0, 5.0], [1e-6, -1e6, 1e6, 0.0]])
+@pytest.mark.parametrize("method", ["auto", "particles"])
+def test_positions_are_those_of_numpy(c, method):
+    """Ties are the first of them; what the sign of a fluctuation decides has no limit."""
+    program = tensorprog.compile(POSITIONS)
+    found, networks = program.run({"c": c}, method=method, samples=64), program.simulate({"c": c}, width=64)
+    for result in (found, networks):
+        assert (result["largest"], result["smallest"]) == (np.argmax(c), np.argmin(c))
+    assert found.unresolved["random"] and "TP513" in [w.code for w in found.warnings]
+
+
+def test_positions_index_nothing():
+    with pytest.raises(ProgramError, match=r"accuracy\(f, k\)"):
+        tensorprog.compile(POSITIONS.replace("argmax(g)", "c[argmax(f)]"))

@@ -10,8 +10,8 @@ import tensorprog
 from tensorprog.bind import bind
 from tensorprog.diagnostics import Reporter
 from tensorprog.finite.interpreter import simulate
+from tensorprog.passes.by_rows import by_rows
 from tensorprog.pipeline import differentiated
-from tensorprog.series.by_rows import by_rows
 
 X = np.array([[1, 0, 1.0], [0, 1, 1], [1, 1, 0], [0.5, -1, 1], [2, 0.1, -1]])
 Y = np.array([1, -1, 1, -1.0, 0.5])
@@ -184,3 +184,11 @@ def test_networks_compute_the_same_by_rows(name):
     env = bind(program.program, data)
     found = [simulate(differentiated(p, Reporter(program.source)), env, width=16, seeds=2)["f"] for p in (program.program, other)]
     np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("decay, rows, why", [("0.9", "", "vectors that depend on the step"), ("1", " if (a + t) % 2 == 0", "a condition")])
+def test_the_plan_says_why_training_moves_vectors(decay, rows, why):
+    loss = f"    l = mean((f[t, a] - y[a])**2 for a in range(P){rows})\n"
+    text = f"{HEAD.format(inputs='')}for t in range(T):\n{F}{loss}    U *= {decay}\n{STEP}output f\n"
+    plan = tensorprog.compile(text).emit("plan")
+    assert "training: moves vectors" in plan and why in plan

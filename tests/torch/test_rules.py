@@ -23,21 +23,23 @@ WIDTH = 64
 def of_the_program(make, inputs, train=False):
     """The module of width 64, and its first and last output, by torch and by the program."""
     traced = trace(make, inputs, train=train)
-    shape = [size for size in traced.module(inputs).shape[1:] if size > 1]
+    inputs = traced.inputs
+    shape = [size for size in traced.module(*inputs).shape[1:] if size > 1]
     for component in ([0] * len(shape), [size - 1 for size in shape]):
         text = program_text(traced, component=component)
         head = text.split("\nfor a in range(P):\n    for c in range(P):")[0]
         module = tensorprog.compile(head + "\noutput f\n").torch_module(WIDTH)
         own = traced.make(WIDTH).train(train)
         fill(module, own, traced)
-        wanted = own(inputs).reshape(len(inputs), *shape)[(slice(None), *component)]
-        data = {"X": inputs.numpy(), **traced.tables}
+        wanted = own(*inputs).reshape(len(inputs[0]), *shape)[(slice(None), *component)]
+        given = {f"X{k + 1}" if k else "X": x.numpy() for k, x in enumerate(inputs)}
+        data = {**given, **traced.tables}
         yield module(**data)["f"].detach().numpy(), wanted.detach().numpy()
 
 
 def fill(module, own, traced):
     """The program's random objects get the entries of the module's parameters."""
-    single = trace(traced.make, traced.inputs[0][:1], traced.widths, traced.train)
+    single = trace(traced.make, tuple(x[:1] for x in traced.inputs), traced.widths, traced.train)
     names = ModuleNames(single)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -245,6 +247,9 @@ CASES = {
     "normalize": (net(lambda net, h: F.normalize(h, dim=-1) * net.n**0.5), ROWS),
     "variance": (net(lambda net, h: h / (h.var(-1, keepdim=True, unbiased=False) + 0.1).sqrt()), ROWS),
     "deviation over places": (net(lambda net, h: torch.tanh(h).std(1) + h.mean(1)), SEQUENCES),
+    # products with a sum
+    "addmm": (net(lambda net, h: torch.addmm(h, h, net.middle.weight, beta=0.5, alpha=2.0), linear), ROWS),
+    "addmm as a layer": (net(lambda net, h: torch.addmm(net.middle.bias, h, net.middle.weight), linear), ROWS),
     # einsum
     "einsum": (net(lambda net, h: torch.einsum("...n,mn->...m", h, net.middle.weight).relu(), linear), ROWS),
     "einsum of three": (

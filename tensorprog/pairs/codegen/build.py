@@ -120,6 +120,7 @@ class _Builder:
         value = self.text(statement.value)
         if isinstance(statement, AddTo):
             value = f"({self.read(target)} + {value})"
+        # A place may be named in several ways, as x[l + 1] and x[1 + l].
         place = self._place(target)
         self.known[place] = self.dirty[place] = self.let(value)
         # The series of a value that is overwritten is not that of the new one.
@@ -200,6 +201,7 @@ class _Builder:
             return f"(f8(1.0)/({self._power(base, -exponent)}))"
         whole, half = divmod(exponent, 1)
         if half not in (0, 0.5) or whole > 8:
+            # A few products are faster than a call of pow.
             return f"{base}**{number(exponent)}"
         return "*".join([base] * int(whole) + [f"np.sqrt({base})"] * bool(half)) or number(1.0)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sympy
+
 from tensorprog.codegen.quoting import quoted_name
 from tensorprog.pairs.codegen.build import build
 from tensorprog.pairs.codegen.listed import listed_source
 from tensorprog.pairs.codegen.rows import rows_source
 from tensorprog.pairs.codegen.strip import scratch_source, tile_source
 from tensorprog.pairs.codegen.univariate import numpy_source
+from tensorprog.pairs.codegen.waves import waves
 from tensorprog.pairs.program import PairProgram
 
 _HEADER = '''"""Infinite-width kernels of {name} over all pairs of two data sets: {outputs}."""
@@ -47,11 +50,17 @@ def emit_pair_kernel(program: PairProgram) -> str:
     return "\n\n".join(part.rstrip("\n") + "\n" for part in sections)
 
 
+def _function(name: str, phi: sympy.Expr) -> str:
+    """A function of one variable, with its terms if it is a sum of polynomials times waves (`runtime.waves`)."""
+    text, terms = f"def {name}(x):\n    return {numpy_source(phi)}", waves(phi)
+    return text if terms is None else f"{text}\n\n\n{name}.waves = {terms!r}"
+
+
 def pair_kernel_sections(program: PairProgram, suffix: str) -> list[str]:
     """The definitions of such a module; their names end in `suffix`."""
     built = build(program)
     names = tuple(name for name, _ in program.outputs)
-    functions = [f"def phi{k}{suffix}(x):\n    return {numpy_source(phi)}" for k, phi in enumerate(built.functions)]
+    functions = [_function(f"phi{k}{suffix}", phi) for k, phi in enumerate(built.functions)]
     footer = _FOOTER.format(suffix=suffix, grams=tuple((g.left, g.right) for g in program.grams), inputs=program.inputs,
                             params=program.params, sizes=program.sizes, outputs=names, symmetric=program.symmetric)
     return [*functions, rows_source(program, built.steps, suffix), listed_source(program, built.steps, suffix),

@@ -64,6 +64,7 @@ def decompose(phi: sympy.Expr) -> dict[Piece, float] | None:
             return None
         piece, coefficient = found
         pieces[piece] = pieces.get(piece, 0.0) + coefficient
+    # Sorted, because the order of terms is that of the text, which names compiled kernels on disk.
     return {piece: c for piece, c in sorted(pieces.items()) if c}
 
 
@@ -130,6 +131,7 @@ def _combined(coefficient: float, power: int, signs: int, exponent: sympy.Expr, 
               x: sympy.Symbol) -> tuple[Piece, float] | None:
     if special is None and exponent == 0:
         return Piece("sign" if signs % 2 else "power", power), coefficient
+    # A product of two functions has no formula in the table.
     if signs or (special is not None and exponent != 0):
         return None
     if special is not None:

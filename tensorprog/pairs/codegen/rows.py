@@ -41,6 +41,7 @@ def rows_source(program: PairProgram, steps: tuple[Step, ...], suffix: str) -> s
     return function_source(
         f"rows{suffix}", ("record", "grams", "inputs", "params", "sizes"),
         "The recursion for a = b: `record` keeps quantities of one index; returns the outputs.", program,
+        # Functions of several kernels in one module are told apart by the suffix.
         [re.sub(r"\bphi\d+\b", rf"\g<0>{suffix}", line) for line in body])
 
 

@@ -104,6 +104,7 @@ class _TileText:
                 lines += [*most, f"{last} = {group}"]
         lines += self._array_rows()
         lines += ["    for i in range(r0, r1):", "        slot = call = 0",
+                  # Above the diagonal only, in a tile that is on it.
                   "        left = max(c0, i + 1) if mirror else c0", "        width = c1 - left"]
         # Rows of scratch: scalars first, then `doubt`, then the arrays one after the other.
         lines += [f"        {scalar_name(name)} = scratch[{k}, :width]" for k, name in enumerate(self.scalars)]

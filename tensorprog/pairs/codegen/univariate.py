@@ -52,6 +52,7 @@ class _Printer(NumPyPrinter):
         return super()._print_log(expr)
 
     def _print_Max(self, expr: sympy.Expr) -> str:
+        # The printer's own, `amax` of a tuple, does not broadcast a number against an array.
         return reduce(lambda one, two: f"np.maximum({one}, {two})", map(self._print, expr.args))
 
     def _print_Min(self, expr: sympy.Expr) -> str:
@@ -143,4 +144,5 @@ def check_series(phi: sympy.Expr, psi: sympy.Expr) -> None:
     for f in (phi, psi):
         if any(node.func.__name__ in _NO_SERIES for node in sympy.preorder_traversal(f)):
             raise UnsupportedDual(f"E[phi(u) psi(v)] with phi = {phi}, psi = {psi}")
+        # Raises UnsupportedDual where a function has no NumPy form.
         numpy_source(f)

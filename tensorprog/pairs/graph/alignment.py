@@ -57,6 +57,7 @@ def _delays(graph: Graph) -> dict[int, int]:
         needs = [delays[o] + s for k in part for o, s in shifts[k] if o not in part]
         if any(s > 0 for k in part for o, s in shifts[k] if o in part):
             raise NotPairs("a recursion goes through its levels in both directions")
+        # As soon as possible: a value that waits would have to be kept for all levels in between.
         delays |= dict.fromkeys(part, max(needs, default=0))
     return delays
 
@@ -82,6 +83,7 @@ def _keep_means(graph: Graph) -> None:
 
     for node in list(graph.nodes.values()):
         if node.leveled:
+            # The list is taken before: means that are made here are of the present level, and no node to look at.
             node.expr = node.expr.xreplace({m: kept(m, node) for m in node.expr.atoms(Two)})
     for present, group in made:
         _begin_mean(graph, graph.nodes[int(made[present, group])])
@@ -131,6 +133,7 @@ def _finished(graph: Graph) -> None:
         if above > MOST_AFTER:
             raise NotPairs("values at several levels are needed")
         if (int(number), level) not in made:
+            # The number first: a recursion may need itself at another level above the stop.
             made[int(number), level] = new = max(graph.nodes) + 1
             graph.nodes[new] = UsedDefinition(Integer(0))
             graph.nodes[new].expr = replaced(graph.nodes[int(number)].expr, level)

@@ -72,6 +72,7 @@ class Roles:
 @lru_cache(maxsize=4096)
 def references(expr: Expr) -> tuple[Expr, ...]:
     """The At nodes of an expression, in a fixed order."""
+    # Of a set, whose order is another one in every process: texts of kernels are kept on disk by their words.
     return tuple(sorted(expr.atoms(At), key=str))
 
 

@@ -43,6 +43,7 @@ def _unite_names(graph: Graph) -> None:
         if found is None:
             return
         number, other = found
+        # The bases of both have no level in common (`_names_other`).
         graph.nodes[other].bases |= graph.nodes[number].bases
         del graph.nodes[number]
 

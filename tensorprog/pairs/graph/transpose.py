@@ -81,6 +81,7 @@ class _Transposition:
         while True:
             graph = restricted(Graph(self.nodes, outputs), outputs)
             found = [k for k, n in graph.nodes.items() if not n.leveled and self._atoms(n.expr)]
+            # Values that were put in may need what goes down themselves.
             if not found:
                 return graph
             for number in found:

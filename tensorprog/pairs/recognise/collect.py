@@ -189,6 +189,7 @@ class _Collector:
                                 if shift_of(r) is not None and int(r.args[0]) not in steps]
                 self._down[number] = number in roles(steps).down
             except NotPairs:
+                # Reported where the definition is added, if it is.
                 self._down[number] = False
         return self._down[number]
 
@@ -197,6 +198,7 @@ class _Collector:
         if level.is_Integer and level < LOWEST and self.derivation.listed[int(number)].number is not None:
             raise NotPairs("a recursion has no beginning")
         if (number, level) not in self._fixed:
+            # Below 0, where no definition has its number.
             made = -1 - len(self._fixed)
             if len(self._fixed) > MOST_LITERALS:
                 raise NotPairs("the recursion's beginning is too long")

@@ -19,6 +19,7 @@ MOST_DEFINITIONS = 400
 #: Levels at either end at which a recursion may have other steps; the tests' networks have 2.
 MOST_BASES = 4
 #: How many levels at the beginning and at the end a step may leave out, in the order in which they are tried.
+# Fewest first, and those at the beginning before those at the end.
 MARGINS = tuple(sorted(itertools.product(range(MOST_BASES + 1), repeat=2), key=lambda m: (sum(m), m[1])))
 
 
@@ -121,6 +122,7 @@ class PairDefinitions(Terms):
         self.bounds[number] = bound
         # Derived for fewer levels, it may have left out a case.
         self.widened |= self.definitions.pop(number, None) is not None
+        # Values at fixed levels were found under the same bound.
         self.bases = {at: e for at, e in self.bases.items() if at[0] != number}
 
     def _cases(self, key: Key) -> Expr:

@@ -22,6 +22,7 @@ def components(edges: dict[int, set[int]]) -> list[set[int]]:
     def visit(node: int) -> None:
         index[node] = low[node] = len(index)
         stack.append(node)
+        # In order of the numbers, so that lowerings are the same in every process.
         for other in sorted(edges.get(node, ())):
             if other not in index:
                 visit(other)

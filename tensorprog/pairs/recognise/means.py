@@ -47,6 +47,7 @@ def products(system: System, number: int, independent: Independence, one_row: bo
     """
     integrand, covariance = system.integrands[number]
     gaussians = sorted({g for pair in covariance for g in pair}, key=lambda s: int(s.name[1:]))
+    # Of two rows, only a declared vector has one variance for both.
     known = {z for (z, other), value in covariance.items() if z == other and (one_row or value.is_number)}
     return [_product(t, gaussians, known, independent) for t in _terms(integrand, gaussians)]
 

@@ -50,6 +50,7 @@ def _repeated(low: Lowering, x: TracedValue, heads: tuple[int, int]) -> TracedVa
 
 
 def _triangle(low: Lowering, name: str, rows: int, columns: int) -> TracedValue:
+    # With more keys than queries torch aligns the triangle with the first key.
     kept = torch.ones(rows, columns, dtype=torch.bool).tril()
     return low.buffer(f"{name}_mask", (kept, kept))
 

@@ -42,11 +42,6 @@ def linear(low: Lowering, x: TracedValue, w: TracedValue, bias: TracedValue | No
     return out if bias is None else low.map("add", out, bias, suffix=suffix)
 
 
-@rule("addmm")
-def _addmm(low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue) -> TracedValue:
-    return low.map("add", matmul(low, x, w), bias)
-
-
 @rule("matmul", "mm", "bmm", "mv", "dot")
 def matmul(low: Lowering, x: TracedValue, w: TracedValue) -> TracedValue:
     """The matrix product, with broadcasting of leading axes."""
@@ -67,8 +62,10 @@ def _outer(low: Lowering, x: TracedValue, y: TracedValue) -> TracedValue:
     return contract(low, x, y, "a", "b", "ab")
 
 
-@rule("baddbmm")
-def _baddbmm(low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue, *, beta: float = 1, alpha: float = 1) -> TracedValue:
+@rule("addmm", "baddbmm")
+def _product_and_bias(
+    low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue, *, beta: float = 1, alpha: float = 1
+) -> TracedValue:
     product = matmul(low, x, w)
     product = product if alpha == 1 else low.map("mul", product, alpha)
     return added(low, product, bias if beta == 1 else low.map("mul", bias, beta))
@@ -150,12 +147,42 @@ def _conv(
         out = _in_groups(low, windows, w, groups, batch, places, taps)
     if bias is None:
         return out
+    # One number for each channel, at all places.
     lifted = low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias")
     return low.map("add", out, lifted)
 
 
+@rule("conv_transpose1d", "conv_transpose2d")
+def _conv_transpose(
+    low: Lowering,
+    x: TracedValue,
+    w: TracedValue,
+    bias: TracedValue | None = None,
+    stride: PerAxis = 1,
+    padding: PerAxis = 0,
+    _output_padding: PerAxis = 0,
+    groups: int | Both = 1,
+    dilation: PerAxis = 1,
+) -> TracedValue:
+    """The transpose of a convolution: each place gathers from those whose taps reach it."""
+    rank = len(w.axes) - 2
+    if groups != 1:
+        raise low.refuse("a transposed convolution in groups has no rule", "write it as one for each group")
+    windows = x
+    for k in range(rank):
+        windows = window(
+            low, windows, len(x.axes) - rank + k, low.out_sizes[k - rank], w.sizes[2 + k], _nth(stride, k),
+            _nth(padding, k), _nth(dilation, k), transposed=True,
+        )
+    batch = "b" if len(x.axes) == rank + 2 else ""
+    places, taps = letters(rank, "p"), letters(rank, "t")
+    out = contract(low, windows, w, batch + "c" + places + taps, "co" + taps, batch + "o" + places)
+    return out if bias is None else low.map("add", out, low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias"))
+
+
 def _same(taps: int, dilation: int) -> int:
     """How much padding="same" adds in front."""
+    # Of an odd number, torch adds the larger half behind.
     return dilation * (taps - 1) // 2
 
 
@@ -190,13 +217,16 @@ def window(
     stride: int,
     padding: int,
     dilation: int = 1,
+    transposed: bool = False,
 ) -> TracedValue:
-    """An axis as places, and a last axis of taps; outside of it there are zeros."""
+    """An axis as places, and a last axis of taps; outside of it there are zeros. Transposed, a place has the entries that reach
+    it by a tap."""
     if places[0] != places[1] or taps[0] != taps[1]:
         raise low.refuse("a convolution along an axis that grows with the width has no rule")
     axes = (*x.axes[:dim], fresh(places), *x.axes[dim + 1 :], fresh(taps))
     return low.emit(
-        "window", (x,), axes, "window", dim=dim, stride=stride, padding=padding, dilation=dilation, size=x.sizes[dim][0]
+        "window", (x,), axes, "window", dim=dim, stride=stride, padding=padding, dilation=dilation, size=x.sizes[dim][0],
+        transposed=transposed,
     )
 
 

@@ -186,6 +186,7 @@ def _elu(low: Lowering, x: TracedValue, alpha: float = 1.0, *_: object) -> Trace
 def _softplus(low: Lowering, x: TracedValue, beta: float = 1, threshold: float = 20) -> TracedValue:
     if beta != 1:
         raise low.refuse("softplus with a beta other than 1 has no rule")
+    # Above the threshold torch gives x itself: at 20, log(1 + exp(-20)) = 2e-9 less.
     return low.map("softplus", x)
 
 
@@ -208,6 +209,7 @@ def _clamp_max(low: Lowering, x: TracedValue, high_end: float) -> TracedValue:
 
 @rule("masked_fill", "masked_fill_")
 def _masked_fill(low: Lowering, x: TracedValue, mask: TracedValue, value: float) -> TracedValue:
+    # Which keys a query has would be another thing for every row.
     if mask.op != "buffer":
         raise low.refuse("a mask that depends on the input has no rule", "make the mask from constants")
     return low.map("masked_fill", x, mask, value=value)
@@ -224,3 +226,12 @@ def _filled(low: Lowering, x: TracedValue, *args: Any, **options: Any) -> Traced
 @rule("embedding")
 def _embedding(low: Lowering, table: TracedValue, ids: TracedValue, *_: object, **__: object) -> TracedValue:
     return low.emit("gather", (table, ids), (*ids.axes, *table.axes[1:]))
+
+
+@rule("_weight_norm", "_weight_norm_interface")
+def _weight_norm(low: Lowering, *_: object) -> TracedValue:
+    raise low.refuse(
+        "weights that are normalized by row have no rule",
+        "trace the plain layers: their tables and programs are those of the weights that are used "
+        "(`torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')` in the function that makes the module)",
+    )

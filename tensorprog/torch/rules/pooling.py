@@ -29,6 +29,7 @@ def _max_pool(
     dilation: PerAxis = 1,
     ceil_mode: bool = False,
 ) -> TracedValue:
+    # Padding of a maximum is -inf, and that of a window zeros.
     if ceil_mode or set(_numbers(dilation)) != {1} or set(_numbers(padding)) != {0}:
         raise low.refuse("max pooling with padding, dilation or ceil_mode has no rule")
     return _pooled(low, x, "max", kernel, stride, 0, _rank(low))
@@ -45,6 +46,7 @@ def _avg_pool(
     count_include_pad: bool = True,
     divisor: object = None,
 ) -> TracedValue:
+    # Padding and what hangs over count into torch's mean or not, by the options: a mean over taps counts them.
     if ceil_mode or divisor or set(_numbers(padding)) != {0}:
         raise low.refuse("average pooling with padding, ceil_mode or a divisor has no rule")
     return _pooled(low, x, "mean", kernel, stride, 0, _rank(low))

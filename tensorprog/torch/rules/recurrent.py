@@ -43,6 +43,7 @@ def _gru(low: Lowering, x: TracedValue, state: list[TracedValue], weights: Weigh
     h_r, h_z, h_n = _gates(low, h, w_hh, b_hh, 3, "hidden")
     reset = low.map("sigmoid", low.map("add", i_r, h_r, suffix="reset_sum"), suffix="reset")
     update = low.map("sigmoid", low.map("add", i_z, h_z, suffix="update_sum"), suffix="update")
+    # The hidden bias is inside of the reset gate, as in torch.
     inner = low.map("mul", reset, h_n, suffix="gated")
     new = low.map("tanh", low.map("add", i_n, inner, suffix="new_sum"), suffix="new")
     # (1 - z) new + z h = new + z (h - new), in the order in which torch computes it.
@@ -57,6 +58,7 @@ def _lstm(low: Lowering, x: TracedValue, state: list[TracedValue], weights: Weig
         low.map("add", i, r, suffix="gate")
         for i, r in zip(_gates(low, x, w_ih, b_ih, 4, "input"), _gates(low, h, w_hh, b_hh, 4, "hidden"), strict=True)
     ]
+    # torch's order of the gates: in, forget, new, out.
     i, f, o = (low.map("sigmoid", gates[k], suffix=name) for k, name in ((0, "in"), (1, "forget"), (3, "out")))
     g = low.map("tanh", gates[2], suffix="new")
     cell = low.map("add", low.map("mul", f, c, suffix="kept"), low.map("mul", i, g, suffix="added"), suffix="cell")
@@ -108,6 +110,7 @@ def _layer_rule(name: str) -> None:
             outs = []
             for direction in range(directions):
                 k = layer * directions + direction
+                # Without biases a layer has two weights.
                 w_ih, w_hh, *biases = weights[each * k : each * k + each]
                 b_ih, b_hh = biases or (None, None)
                 starts = [select(low, s, 0, k) for s in states]

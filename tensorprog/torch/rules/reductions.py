@@ -84,6 +84,19 @@ def _variance(
     return low.map("mul", found, count / (count - less), suffix="var")
 
 
+@rule("cosine_similarity")
+def _cosine_similarity(low: Lowering, x: TracedValue, y: TracedValue, dim: int = 1, eps: float = 1e-8) -> TracedValue:
+    """The mean of the product, divided by the root mean squares: all of order one."""
+    product = reduce(low, "mean", low.map("mul", x, y, suffix="product"), (dim,), False, "mean")
+    sizes = [_root_mean_square(low, z, dim, eps) for z in (x, y)]
+    return low.map("div", product, low.map("mul", *sizes, suffix="sizes"))
+
+
+def _root_mean_square(low: Lowering, x: TracedValue, dim: int, eps: float) -> TracedValue:
+    squares = reduce(low, "mean", low.map("square", x, suffix="squares"), (dim,), False, "mean")
+    return low.map("clamp", low.map("sqrt", squares, suffix="size"), suffix="size", ends=(eps, None))
+
+
 @rule("amax")
 def _amax(low: Lowering, x: TracedValue, dim: Dims = None, keepdim: bool = False) -> TracedValue:
     return reduce(low, "max", x, _dims(dim), keepdim)
@@ -186,6 +199,7 @@ def _batch_norm(
         # The statistics of the batch itself: over its rows and all places.
         dims = (0, *range(2, len(x.axes)))
         centered = low.map("sub", x, reduce(low, "mean", x, dims, True, "mean"), suffix="centered")
+        # By the variance with 1/N: only torch's running one has 1/(N - 1).
         normed = _over_root(low, centered, dims, eps)
     else:
         root = low.map("sqrt", low.map("add", _lifted(low, var, rank), eps, suffix="var"), suffix="std")

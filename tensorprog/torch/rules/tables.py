@@ -11,6 +11,7 @@ from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.views import Bound, _bounds, cat, select, slice_sections
 
+# Beyond every size: bounds are cut off at the axis' end.
 END = 2**62
 
 
@@ -34,6 +35,7 @@ def _arange(low: Lowering, *limits: float | Both, **_: object) -> TracedValue:
 
 @rule("linspace")
 def _linspace(low: Lowering, start: float | Both, end: float | Both, _steps: object, **__: object) -> TracedValue:
+    # The last point is at position 1 - 1/n here and at 1 in torch: the same in the limit.
     return _positions(low, start, (_number(end, 0) - _number(start, 0), _number(end, 1) - _number(start, 1)))
 
 
@@ -56,6 +58,7 @@ def _slice_scatter(
     if step == 1:
         parts = slice_sections(low, x, dim, starts, ends)
         return cat(low, [source if part is None else part for part in parts], dim)
+    # Such as the even and the odd entries of sinusoidal positions, and nothing else that grows.
     if sizes[0] == sizes[1] or starts[0] != starts[1] or starts[0] >= step or ends != sizes:
         raise low.refuse("writing into every so many entries of a part of an axis has no rule")
     rest, inner = fresh(both(size // step for size in sizes)), fresh((step, step))

@@ -162,6 +162,7 @@ def _after_blocks(axis: Axis, blocks: int) -> Axis:
 @rule("split", "split_with_sizes", "chunk", "tensor_split")
 def _split(low: Lowering, x: TracedValue, *args: Any, dim: int = 0) -> tuple[TracedValue, ...]:
     dim = (args[1] if len(args) > 1 else dim) % len(x.axes)
+    # From the results: the arguments are a size, a number of parts, or a list of either.
     sections = low.parts(dim)
     return tuple(_section(low, x, dim, sections, k) for k in range(len(sections)))
 
@@ -225,6 +226,18 @@ def repeated(low: Lowering, x: TracedValue, dim: int, counts: tuple[int, int]) -
     copies = fresh(counts)
     many = low.emit("expand", (lifted,), (*before, axis, copies, *after), "copies")
     return low.emit("view", (many,), (*before, (*axis, *copies), *after), "repeated")
+
+
+@rule("upsample_nearest1d", "upsample_nearest2d")
+def _upsample(low: Lowering, x: TracedValue, *_: object) -> TracedValue:
+    """Every place several times."""
+    rank = int(low.operation[-2])
+    for dim in range(len(x.axes) - rank, len(x.axes)):
+        old, new = x.sizes[dim][0], low.out_sizes[dim][0]
+        if x.sizes[dim] != (old, old) or new % old:
+            raise low.refuse("upsampling by anything but a whole number has no rule")
+        x = repeated(low, x, dim, (new // old,) * 2)
+    return x
 
 
 @rule("repeat")

@@ -58,6 +58,7 @@ class _ByRows:
     def __init__(self, program: Program):
         self.whole, self.builder = program, Builder(used_names(program))
         self.shapes = {i.name: i.shape for i in program.inputs if i.kind == "real"}
+        # Touched as often inside of a loop as everywhere: touched nowhere else.
         self.everywhere = Counter(c for s in walk(program.body) for c in touched(s))
         self.fixed = {o.cell for o in program.outputs} | {i.cell for i in program.initials}
 
@@ -128,6 +129,7 @@ class _ByRows:
         loop = spread(replace(loop, body=_with_row(loop.body, index, row)), fixed, self.builder)
         before, rest = hoisted(loop, self.builder, lambda c, around: c not in fixed and is_new(c, around))
         of_row = [s for s, yes in zip(before, _depending(before, row)) if yes]
+        # Numbers of rows alone are as cheap to compute again as to keep.
         if rest is None or not any(isinstance(s, Let) and s.var.type.width for s in walk(tuple(of_row))):
             return None
         of_rows = {c: (replace(c, rank=c.rank + 1), lambda items: (row, *items)) for c in cells_written(before)}
