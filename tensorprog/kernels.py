@@ -50,7 +50,8 @@ class Kernels(dict):
                  errors: Mapping[str, list[PairError] | np.ndarray], jumps: Sequence[Jump] = ()) -> None:
         super().__init__(values)
         self._program = program
-        self.error = _Errors(self, errors)
+        # Of the values and not of itself: in a cycle, large arrays would stay until the collector of cycles runs.
+        self.error = _Errors(dict(values), errors)
         self.warnings = tuple(w for o in program.program.outputs if o.name in self
                               for w in (*self._warnings(o.name, o.span), *_jump_warnings(o.name, jumps)))
         for warning in self.warnings:

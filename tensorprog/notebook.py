@@ -30,7 +30,8 @@ class TensorProgramMagics(Magics):
 
     @magic_arguments()
     @argument("name", nargs="?", default="program", help="What the compiled program is called in the notebook.")
-    @argument("--run", action="store_true", help="Compute the limit. Inputs are the notebook's variables of their names.")
+    @argument("--run", action="store_true",
+              help="Compute the limit; so do options that only a run has. Inputs are the notebook's variables of their names.")
     @argument("--width", type=int, help="Run networks of this width instead.")
     @argument("--to", metavar="RESULT", help="What the result is called in the notebook.")
     @argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
@@ -44,11 +45,13 @@ class TensorProgramMagics(Magics):
     def tp(self, line: str, cell: str, local_ns: Mapping[str, object] | None = None) -> CompiledProgram | Result:
         """Compile the cell as a program, and run it if that is asked for."""
         chosen = parse_argstring(self.tp, line)
+        if chosen.seeds and not chosen.width:
+            raise UsageError("`--seeds` counts networks, which have a width: add `--width 256`")
         variables = {**self.shell.user_ns, **(local_ns or {})}
         try:
             program = _compiled(cell)
             self.shell.user_ns[chosen.name] = program
-            if not (chosen.run or chosen.width):
+            if not _is_to_run(chosen):
                 return program
             result = _result(program, chosen, variables)
         except ProgramError as error:
@@ -56,6 +59,12 @@ class TensorProgramMagics(Magics):
         if chosen.to:
             self.shell.user_ns[chosen.to] = result
         return result
+
+
+def _is_to_run(chosen: object) -> bool:
+    """Whether a run is asked for: by `--run`, or by an option that only a run has."""
+    named = ("run", "width", "to", "settings", "samples", "replicates", "seeds")
+    return any(getattr(chosen, name) for name in named)
 
 
 def _compiled(cell: str) -> CompiledProgram:

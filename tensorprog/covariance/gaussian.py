@@ -48,6 +48,7 @@ from tensorprog.covariance.signs import Symmetries
 from tensorprog.covariance.unwound import Unwound
 from tensorprog.covariance.writes import Binding, Site
 from tensorprog.expectations.functions import step, with_slopes
+from tensorprog.expectations.inside import JUMPS, linear_in_jumps
 
 #: Steps of the budget that the derivative of a node takes.
 DERIVATIVE = 4
@@ -183,6 +184,9 @@ class Responses:
             return sympy.Add(*(self.derivative(a, hat, self.program.takes_product(a)) for a in self._derived(expr)))
         if not self.program.is_random_or_hat(expr):
             return Integer(0)
+        apart = self._by_sides(expr)
+        if apart is not None:
+            return self.derivative(apart, hat, summed)
         if isinstance(expr, sympy.Mul):
             return sympy.Add(*(sympy.Mul(*expr.args[:k], self.derivative(a, hat, summed), *expr.args[k + 1:])
                                for k, a in enumerate(expr.args)))
@@ -195,6 +199,14 @@ class Responses:
             if inner != 0:
                 parts.append(_partial(expr, k - 1) * inner)
         return sympy.Add(*parts)
+
+    def _by_sides(self, expr: Expr) -> Expr | None:
+        """What is no linear function of its jumps, as one; None for what is."""
+        whole = self.inlining.inlined(expr)
+        if not whole.has(*JUMPS):
+            return None
+        apart = linear_in_jumps(whole)
+        return None if apart == whole else flat(apart)
 
     def _full_derivative(self, expr: Expr, hat: Expr) -> Expr:
         return self.derivative(self.inlining.inlined(expr), hat)

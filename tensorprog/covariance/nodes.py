@@ -132,17 +132,32 @@ def flat(expr: Expr) -> Expr:
 def _flat(expr: Expr) -> tuple[Expr, int]:
     """`flat`, and the steps that it takes: nodes read and written."""
     steps = require_expandable(expr)
-    # Only products of sums are multiplied out: (a*b)**x, x**(a + b) and log(a*b) stay as they are.
-    result = _denominators_apart(sympy.expand(expr, power_base=False, power_exp=False, log=False))
+    result = _expanded(expr)
     return result, steps + (0 if result is expr else size(result))
 
 
-def _denominators_apart(expr: Expr) -> Expr:
-    """An expression with the common factors of sums in denominators taken out, which `expand` multiplies into them:
-    x/(2*(1 + a)) and 2*x/(4 + 4*a) are the same."""
+def _expanded(expr: Expr) -> Expr:
+    """Products of sums multiplied out, but for sums in denominators, which `expand` would multiply with each other and with
+    numbers: x/(2*(1 + a)) and 2*x/(4 + 4*a) are the same, and x/((1 + a)*(1 + b)) keeps its two factors."""
     if not any(_is_denominator(p) for p in expr.atoms(sympy.Pow)):
-        return expr
-    return expr.replace(_is_denominator, lambda p: sympy.factor_terms(p.base, clear=True) ** p.exp)
+        return _multiplied_out(expr)
+    inverse: dict[Expr, sympy.Dummy] = {}
+
+    def hidden(p: Expr) -> Expr:
+        base = sympy.factor_terms(_multiplied_out(p.base), clear=True)
+        number, rest = base.as_coeff_Mul()
+        return (inverse.setdefault(rest, sympy.Dummy(real=True)) / number)**-p.exp if rest.is_Add else base**p.exp
+
+    found = _multiplied_out(expr.replace(_is_denominator, hidden))
+    # Those inside of others were hidden first.
+    for base, symbol in reversed(inverse.items()):
+        found = found.xreplace({symbol: 1 / base})
+    return found
+
+
+def _multiplied_out(expr: Expr) -> Expr:
+    # Only products of sums are multiplied out: (a*b)**x, x**(a + b) and log(a*b) stay as they are.
+    return sympy.expand(expr, power_base=False, power_exp=False, log=False)
 
 
 def _is_denominator(expr: Expr) -> bool:

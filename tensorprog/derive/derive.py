@@ -19,6 +19,7 @@ from tensorprog.derive.entries import Trace
 from tensorprog.derive.formula import formula
 from tensorprog.derive.indices import Renaming
 from tensorprog.derive.integers import RELATIONS, to_integer
+from tensorprog.derive.merging import merged
 from tensorprog.derive.notes import FUNCTIONS, ORTHOGONAL, STEIN, STEIN_ORTHOGONAL
 from tensorprog.derive.rules import SECTIONS, Derivation, Index, Rule, Step
 from tensorprog.derive.simplify import Simplification, Simplified, Vectors, simplified
@@ -159,7 +160,8 @@ class _Writer:
         rules += [self._rule("matrix", e.left, e.right, e.loops) for e in self.system.matrices]
         rules += [rule for number in range(len(self.system.hats)) for rule in self._covariances(number)]
         families = tuple(sorted({(s.matrix, s.transposed) for s in self.system.hats}))
-        return Derivation(self.limit.source.name, tuple(rules), families, steps_of(rules))
+        found = merged(rules, {str(name) for name in self.names.values()})
+        return Derivation(self.limit.source.name, found, families, steps_of(found))
 
     def _step(self, finding: Simplification) -> Step:
         own = tuple(b.symbol for b in finding.loops)

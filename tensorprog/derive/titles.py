@@ -24,8 +24,9 @@ def placeholder_names(trace: Trace, system: LimitSystem) -> dict[Expr, Expr]:
     names = {}
     for name in trace.placeholders:
         stem = _stem(name, trace, sites, matrices)
-        if stem in trace.labels.taken and "x" not in trace.labels.taken and not _is_backward(name, trace, sites):
-            stem = "x"
+        if stem in trace.labels.taken and not _is_backward(name, trace, sites):
+            # A vector inside of what has the name already.
+            stem = next((free for free in ("x", f"x_{stem}") if free not in trace.labels.taken), stem)
         names[sympy.Symbol(name)] = sympy.Symbol(trace.labels.new(stem))
     return names
 

@@ -18,6 +18,8 @@ from tensorprog.expectations.basis import GaussianBasis, NotClosed
 from tensorprog.expectations.closed import INDEPENDENCE, SYMMETRY
 from tensorprog.expectations.forms import Conditional
 from tensorprog.expectations.guarded import magnitude, plain, sign_of_sum
+from tensorprog.expectations.inside import taken_apart
+from tensorprog.expectations.multiples import multiples_apart
 from tensorprog.expectations.products import Summand, forms_of, is_odd, summands
 from tensorprog.expectations.quadrature import MOST_DIMENSIONS, Integral, integral_of
 from tensorprog.expectations.sifting import sifted
@@ -78,7 +80,7 @@ def plan_expectation(
         NoRecipe: if there is no closed form, and quadrature would need more than three dimensions.
         KeyError: if a covariance is missing.
     """
-    integrand = sifted(sympy.sympify(integrand), gaussians)
+    integrand = sifted(multiples_apart(taken_apart(sympy.sympify(integrand)), gaussians), gaussians)
     used = [g for g in gaussians if g in integrand.free_symbols]
     table = {frozenset(pair): sympy.sympify(value) for pair, value in covariance.items()}
     entries = [table[frozenset((g, h))] for g in used for h in used]

@@ -67,6 +67,12 @@ class expm1(Function):
     nargs = 1
 
 
+class complementary_erf(Function):
+    """1 - erf(x); SymPy's own writes erfc(-x) as 2 - erfc(x)."""
+
+    nargs = 1
+
+
 def log_of_one_more(expr: Expr) -> bool:
     """Whether this is log(1 + x): digits of a small x are kept by log1p."""
     return isinstance(expr, sympy.log) and isinstance(expr.args[0], sympy.Add) and expr.args[0].args[0] == 1
@@ -101,6 +107,9 @@ class ExpectationPrinter(PythonCodePrinter):
 
     def _print_expm1(self, expr: Expr) -> str:
         return f"math.expm1({self._print(expr.args[0])})"
+
+    def _print_complementary_erf(self, expr: Expr) -> str:
+        return f"math.erfc({self._print(expr.args[0])})"
 
     def _print_log(self, expr: Expr) -> str:
         more = expr.args[0] - 1  # of which 1 + more loses the digits
@@ -380,10 +389,18 @@ def _less_one(expr: Expr) -> Expr:
     if isinstance(expr, sympy.Add):
         number, rest = args[0], args[1:]
         for k, term in enumerate(rest if number.is_number else ()):
-            found = less_one(term / -number)
+            found = less_one(term / -number) or _less_one_of_erf(term / -number)
             if found is not None:
                 return sympy.Add(*rest[:k], *rest[k + 1:]) - number * found
     return expr.func(*args)
+
+
+def _less_one_of_erf(function: Expr) -> Expr | None:
+    """erf(x) - 1 and -erf(x) - 1 by erfc, which does not vanish before the Gaussian function does."""
+    for sign in (1, -1):
+        if isinstance(sign * function, sympy.erf):
+            return -complementary_erf(sign * (sign * function).args[0])
+    return None
 
 
 def less_one(function: Expr) -> Expr | None:

@@ -8,6 +8,7 @@ update parametrization.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,10 @@ def _at_module(traced: Traced, error: ProgramError) -> ProgramError:
         )
     # What vanishes often does so because an initializer is too small, which lint knows by name.
     small = [line for line in traced.parametrize().lint(constant=()) if "vanishes" in line]
+    joined = re.match(r"`choice\w*` holds values of order (\S+) elsewhere, and of order (\S+) here", first.message)
+    if joined:
+        said = f"parts of order {joined[1]} and of order {joined[2]} are joined here: one vanishes beside the other"
+        return module_error(first.code, said, origin.place, "; ".join(small[:3]) or "start them with the same power of n")
     if first.code == "TP502" and "vanishes" in first.message and small:
         return module_error(first.code, said, origin.place, "; ".join(small[:3]))
     return module_error(first.code, said, origin.place, first.help)

@@ -353,8 +353,13 @@ class Reader:
             return f"dot({left}, {right})"
         matrix, other, labels, vector = (w, x, v.labels[1], left) if ranks[1] == 2 else (x, w, v.labels[0], right)
         if sorted(ranks) != [1, 2] or not _is_matrix(matrix):
+            grown = next((a for a in (matrix, other) if a.width_count > 1), matrix)
             raise module_error(
-                "TP807", "a product of matrices that depend on the input has no place in a program", v.place
+                "TP807",
+                "a product of matrices that depend on the input has no place in a program",
+                v.place,
+                help=f"`{grown.base}` has two axes that grow: keep one of them at a fixed size, as the hidden size of a layer "
+                "that mixes tokens",
             )
         name = right if matrix is w else left
         last = [k for k, axis in zip(labels, matrix.leaves(), strict=True) if any(a.is_width for a in axis)][-1]

@@ -36,7 +36,14 @@ def test_networks_and_programs(shell):
     assert found.result.settings["width"] == 32 and found.result.samples["loss"].shape == (2, 3)
 
 
-@pytest.mark.parametrize("cell", ["%%tp\nwidth n\noutput q", "%%tp --run\nwidth n\nsize P\ninput y : [P]\nvector v : [n] "
+def test_options_of_a_run_ask_for_one(shell):
+    found = shell.run_cell("%%tp net --samples 64 --replicates 2\n" + PROGRAM)
+    assert set(found.result) == set(shell.run_cell("%%tp --set eta=rate --to limit --samples 64\n" + PROGRAM).result)
+    assert shell.user_ns["limit"].settings["eta"] == 0.25
+
+
+@pytest.mark.parametrize("cell", ["%%tp --seeds 2\nwidth n\nvector v : [n] ~ normal(0, 1)\noutput moment(v*v) as q",
+                                  "%%tp\nwidth n\noutput q", "%%tp --run\nwidth n\nsize P\ninput y : [P]\nvector v : [n] "
                                   "~ normal(0, 1)\noutput moment(v*v)*y[0] as q", "%%tp net --run --set eta\nwidth n",
                                   "%%tp net --run --set eta=nothing\n" + PROGRAM, "%%tp net --width 0x\n" + PROGRAM])
 def test_mistakes_are_messages(shell, capsys, cell):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import tracemalloc
+import weakref
 
 import mpmath
 import numpy as np
@@ -26,6 +28,7 @@ from pair_programs import (
     two_point,
 )
 
+import tensorprog
 from tensorprog.ir.integers import IntLit, IntSym, int_bin
 from tensorprog.pairs.codegen import (
     AddTo,
@@ -432,3 +435,21 @@ def test_an_element_does_not_depend_on_other_rows(tmp_path):
 
 def test_the_text_does_not_depend_on_when_it_is_made():
     assert emit_pair_kernel(mlp_pair_program(GELU, TANH)) == emit_pair_kernel(mlp_pair_program(GELU, TANH))
+
+
+def test_kernels_are_freed_without_the_collector_of_cycles():
+    """Blocks of a large kernel would stay until it runs."""
+    program = tensorprog.compile(
+        "width n\nsize P, d\ninput X : [P, d]\nmatrix U : [n, d] ~ normal(0, 1/d)\nvector v : [n] ~ normal(0, 1/n)\n"
+        "for a in range(P):\n    f[a] = dot(v, relu(U @ X[a]))\n"
+        "for a in range(P):\n    for c in range(P):\n        nngp[a, c] = cov(f[a], f[c])\noutput nngp\n"
+    )
+    gc.disable()
+    try:
+        found = program.kernels(np.random.default_rng(0).standard_normal((5, 3)))
+        assert found.error["nngp"].max() < 1e-12
+        kept = weakref.ref(found["nngp"])
+        del found
+        assert kept() is None
+    finally:
+        gc.enable()

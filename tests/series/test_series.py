@@ -267,7 +267,7 @@ def test_numbers_say_what_vectors_say(name, monkeypatch):
 
     options = {"samples": 64, "replicates": 2, "method": "particles", "T": 3, "eta": 0.5}
     numbers = tensorprog.compile(HEAD + NETWORKS[name]).run(DATA, **options)
-    monkeypatch.setattr(build, "superposed", lambda program, env: (program, frozenset()))
+    monkeypatch.setattr(build, "superposed", lambda program, env: (program, frozenset(), ""))
     monkeypatch.setenv("TENSORPROG_NO_CACHE", "1")
     vectors = tensorprog.compile(HEAD + NETWORKS[name] + "# with vectors\n").run(DATA, **options)
     spread = vectors.spread["f"].deviation.max()

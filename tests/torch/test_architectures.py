@@ -140,3 +140,42 @@ def test_normalized_weights_are_told_what_to_trace():
 
     with pytest.raises(ProgramError, match="TP803.*normalized by row have no rule(.|\n)*remove_parametrizations"):
         trace(make, ROWS)
+
+
+class WideMixer(nn.Module):
+    """A perceptron over tokens whose hidden size grows: a matrix of the input, [n, n]."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.embed, self.up, self.down, self.out = nn.Linear(3, n), nn.Linear(3, n), nn.Linear(n, 3), nn.Linear(n, 2)
+
+    def forward(self, x):
+        return self.out(self.down(torch.relu(self.up(self.embed(x).transpose(1, 2)))).transpose(1, 2).mean(1))
+
+
+class SmallToken(nn.Module):
+    """A token of the class that is smaller than what it is joined to."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.embed, self.out = nn.Linear(3, n), nn.Linear(n, 2)
+        self.token = nn.Parameter(torch.randn(1, 1, n) * n**-0.5)
+
+    def forward(self, x):
+        joined = torch.cat([self.token.expand(len(x), -1, -1), self.embed(x)], 1)
+        return self.out(torch.relu(joined).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (WideMixer, "TP807.*product of matrices that depend on the input(.|\n)*two axes that grow"),
+        (SmallToken, r"TP510.*parts of order .* joined here(.|\n)*token starts with entries n\^\(-1/2\)"),
+    ],
+)
+def test_what_has_no_kernel_is_told_with_its_reason(make, said):
+    traced = trace(make, SHORT)
+    assert traced.parametrize("adamw").exponents()
+    with pytest.raises(ProgramError, match=said) as caught:
+        traced.program()
+    assert caught.value.source.name.endswith("test_architectures.py")
