@@ -61,7 +61,7 @@ PATH_OR_NONE = PATH.or_none()
 WORD = ArgumentKind("a word", lambda value: isinstance(value, str))
 FLAG = ArgumentKind("True or False", lambda value: isinstance(value, bool))
 NUMBERS = ArgumentKind("a list of numbers", _numbers, "[64, 128, 256, 512]")
-SECONDS = ArgumentKind("a positive number of seconds", lambda value: isinstance(value, numbers.Real) and value > 0, "600")
+SECONDS = ArgumentKind("a positive number of seconds", lambda value: isinstance(value, numbers.Real) and float(value) > 0, "600")
 REPORT = ArgumentKind("a function of (steps done, steps in all), or True",
                       lambda value: callable(value) or isinstance(value, bool), "True").or_none()
 ARRAYS = ArgumentKind("a mapping from names of outputs to arrays", lambda value: isinstance(value, Mapping)).or_none()
@@ -107,7 +107,7 @@ def _unbound(call: str, signature: inspect.Signature, args: tuple[object, ...], 
 
 
 def _written(parameter: inspect.Parameter) -> str:
-    star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    star = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**" if parameter.kind is parameter.VAR_KEYWORD else ""
     default = "" if star or parameter.default is parameter.empty else f"={parameter.default!r}"
     return f"{star}{parameter.name}{default}"
 

@@ -110,7 +110,7 @@ class Cells:
             self.state.unzeroed.discard(cell)
             found = self.fusion.value(value)
             # Elements of an array are taken from it by indices, and so it has them all, also where they are one number.
-            if storage.full or cell.type.shape and not found.layout.finite:
+            if storage.full or cell.tensor.shape and not found.layout.finite:
                 text, layout = self._fitted(cell, value)
             else:
                 text, layout = found.text, found.layout

@@ -10,7 +10,7 @@ Dependence is decided on the program: each value has the set of degrees, in the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tensorprog.diagnostics import Note, Reporter
@@ -143,7 +143,7 @@ def _up_to(body: tuple[Statement, ...], scalars: Iterable[Cell]) -> tuple[Statem
     return body[: last + 1]
 
 
-def _groups(usable: list[Cell], linear) -> Iterator[tuple[Cell, ...]]:
+def _groups(usable: list[Cell], linear: Callable[[tuple[Cell, ...]], bool]) -> Iterator[tuple[Cell, ...]]:
     """Largest sets of objects in which the scalars are linear together, vectors and late declarations first."""
     # The sort is stable: of equal kind, late declarations stay in front.
     order = sorted(usable[::-1], key=lambda c: isinstance(c.type, MatrixType))  # noqa: C415

@@ -23,7 +23,7 @@ from tensorprog.diagnostics import Span
 from tensorprog.ir.build import Builder, Names
 from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.functions.bounds import Bound
-from tensorprog.ir.integers import IntLit, IntSym, int_bin, loop_names
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, loop_names
 from tensorprog.ir.primitives import jumps
 from tensorprog.ir.program import (
     Accum,
@@ -240,7 +240,7 @@ def _with_probes(body: tuple[Statement, ...], loops: tuple[For, ...], scalars: s
     return tuple(made)
 
 
-def _iteration(loop: For):
+def _iteration(loop: For) -> IntExpr:
     """The position of an iteration, from 0 on."""
     var = IntSym(loop.var, "loop")
     if loop.start == IntLit(0) and loop.step > 0:

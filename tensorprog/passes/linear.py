@@ -47,6 +47,7 @@ from tensorprog.ir.program import (
     Store,
     SumAxis,
     TensorType,
+    Term,
     Var,
     cells_written,
     names_used,
@@ -199,7 +200,7 @@ class _Homogenizer:
                 return replace(statement, terms=tuple(map(self._term, terms)))
         return statement
 
-    def _term(self, term):
+    def _term(self, term: Term) -> Term:
         if not isinstance(term, OuterTerm):
             return term
         return replace(term, left=self._raised(term.left, 1, term.left), right=self._raised(term.right, 1, term.right))

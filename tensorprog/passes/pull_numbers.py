@@ -5,6 +5,7 @@ In a loop where only the numbers change, what they multiply can then be computed
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from tensorprog.ir.build import Builder
@@ -89,7 +90,7 @@ class _Puller:
             case _:
                 return None
 
-    def _product(self, a: Var, b: Var, multiply) -> tuple[Var, Var] | None:
+    def _product(self, a: Var, b: Var, multiply: Callable[[Var, Var], Var]) -> tuple[Var, Var] | None:
         if _is_number(a) and _is_number(b):
             return None
         for number, other in ((a, b), (b, a)):

@@ -7,7 +7,7 @@ variable does not change, through the loop's earlier iterations and the statemen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tensorprog.diagnostics import Reporter
@@ -96,7 +96,7 @@ def activity(statements: Sequence[Statement], sources: Iterable[Cell], scalar: C
                     {c for c in varied & useful if isinstance(c, Cell)})
 
 
-def _closure(flat: list[Statement], start: set, step) -> set:
+def _closure(flat: list[Statement], start: set, step: Callable[[Statement, set], set]) -> set:
     found = set(start)
     # Until nothing is new: in a loop, a value may be used before the statement that defines it.
     while True:

@@ -165,7 +165,8 @@ class _Finder:
         """The statements that update states: gradients and what is made of them, changes of states, and, behind the first
         of these, changes of other vectors and matrices."""
         body, states = self.loop.body, {g.wrt for g in self.gradients.values()}
-        made, update = self._made_of_gradients(states), set[int]()
+        made = self._made_of_gradients(states)
+        update: set[int] = set()
         for k, statement in enumerate(body):
             inside = list(walk((statement,)))
             wide = [c for s in inside if not isinstance(s, Let) and (c := written(s)) is not None and is_wide(c)]
@@ -230,7 +231,8 @@ class _Finder:
         builder, step = self.builder, Builder(self.builder.names)
         step.span = self.loop.span
         motions = [self._plain(g) or Motion(g.slots, {key: self._left(number, step) for key, number in g.moves.items()},
-                                            {key: self._left(number, step) for key, number in g.pushes.items()}) for g in groups]
+                                            {key: self._left(number, step) for key, number in g.pushes.items()})
+                   for g in groups]
         builder.span = self.loop.span
         return tuple(motions), (*marked, *step.block)
 

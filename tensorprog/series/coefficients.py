@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tensorprog.ir.build import Builder
@@ -318,7 +318,7 @@ class SumsAsNumbers:
                     builder.append(statement)
         builder.append(replace(let, op=Load(total, here)))
 
-    def _for_all(self, source: StepSource, make) -> None:
+    def _for_all(self, source: StepSource, make: Callable[..., object]) -> None:
         """Statements for all numbers of a source, in loops of their own."""
         own, values = with_own_variables(source.loops, self.builder.names)
         with self.builder.nested() as made:

@@ -10,7 +10,7 @@ follow: one pass over the operations reaches the fixpoint.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 Sizes = tuple[int, int]
@@ -33,6 +33,12 @@ Axis = tuple[AxisFactor, ...]
 
 class AxisError(Exception):
     """Two axes that cannot be the same."""
+
+
+def both(sizes: Iterable[int]) -> Sizes:
+    """The sizes at the two widths."""
+    first, second = sizes
+    return first, second
 
 
 def fresh(sizes: Sizes) -> Axis:
@@ -101,7 +107,7 @@ def split_blocks(axis: Sequence[AxisFactor], sections: Sequence[Sizes]) -> tuple
     """
     # A common divisor at both widths at once, as parts must be the same number of blocks at each.
     block = math.gcd(*(s[0] for s in sections)), math.gcd(*(s[1] for s in sections))
-    counts = [quotient(section, block) for section in sections]
+    counts = [count for section in sections if (count := quotient(section, block)) is not None]
     if any(count[0] != count[1] for count in counts):
         raise AxisError("an axis that grows with the width is cut into parts that do not keep their proportions")
     total = sum(count[0] for count in counts)

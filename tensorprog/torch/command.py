@@ -95,6 +95,8 @@ def _loaded(path: Path) -> ModuleType:
     if not path.exists():
         raise module_error("TP806", f"there is no file {path}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise module_error("TP806", f"{path} is no file of Python's")
     module = importlib.util.module_from_spec(spec)
     # Registered before it runs: dataclasses and pickles of the file look their module up by name.
     sys.modules[path.stem] = module

@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -349,6 +349,7 @@ class _Watched:
                         continue
                     with _set_to(self.params[name], old[name]):
                         was = _first_tensor(module(*args, **kwargs))
+                    assert new is not None and was is not None, "kept inputs are those of outputs that have a tensor"
                     found[name] = max(found.get(name, 0.0), _rms(new - was))
         self._paused = False
         yield from found.items()
@@ -377,7 +378,7 @@ def _first_tensor(value: object) -> torch.Tensor | None:
     return value if isinstance(value, torch.Tensor) else None
 
 
-def _detached(value: object) -> object:
+def _detached(value: Any) -> Any:
     match value:
         case torch.Tensor():
             return value.detach()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tensorprog.diagnostics import ProgramError
 from tensorprog.torch.declarations import ModuleNames, declarations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 KINDS = ("kernels", "train")
 
 
-def program_of(traced: Traced, kind: str = "kernels", **options: object) -> CompiledProgram:
+def program_of(traced: Traced, kind: str = "kernels", **options: Any) -> CompiledProgram:
     """The compiled program; its text is `program.source.text`. Options are those of `program_text`."""
     if kind == "kernels":
         return kernels_of(traced, **options)[0]
     return _compiled(traced, program_text(traced, kind, **options))
 
 
-def kernels_of(traced: Traced, ntk_power: int | None = None, **options: object) -> tuple[CompiledProgram, int]:
+def kernels_of(traced: Traced, ntk_power: int | None = None, **options: Any) -> tuple[CompiledProgram, int]:
     """The program of kernels, and the power of n that its tangent kernel is divided by."""
     # Tangent kernels are of order one in the NTK parametrization, and grow as n in the standard one.
     for power in (0, 1, 2) if ntk_power is None else (ntk_power,):
@@ -53,10 +53,10 @@ def _compiled(traced: Traced, text: str) -> CompiledProgram:
     Raises:
         ProgramError: for what has no limit, at the module's line.
     """
-    import tensorprog
+    from tensorprog.api import compile as compile_text
 
     try:
-        program = tensorprog.compile(text)
+        program = compile_text(text)
         # Asked for, so that its mistakes come out here, where lines of the module are known.
         program.compiled
     except ProgramError as error:
@@ -107,7 +107,7 @@ def program_text(
     loss: str = "mse",
     optimizer: str = "sgd",
     base: int = 64,
-    **settings: object,
+    **settings: Any,
 ) -> str:
     """The text.
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from types import TracebackType
 
-from tensorprog.diagnostics import Diagnostic, ProgramError, Source, Span
+from tensorprog.diagnostics import Diagnostic, ProgramError, Severity, Source, Span
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
@@ -41,7 +41,7 @@ def place_of_traceback(traceback: TracebackType | None) -> SourceLine | None:
 
 def _innermost(frames: list[tuple[str, int]]) -> SourceLine | None:
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    library = os.path.dirname(os.path.abspath(sys.modules["torch"].__file__))
+    library = os.path.dirname(os.path.abspath(sys.modules["torch"].__file__ or ""))
     # Names in angle brackets, as <string>, are code without a file.
     users = [frame for frame in frames if not frame[0].startswith((own + os.sep, library + os.sep, "<"))]
     return SourceLine(*users[-1]) if users else None
@@ -70,7 +70,7 @@ class ProgramWarning:
         return render([self.diagnostic], _source(self.place))
 
 
-def _diagnostic(code: str, message: str, place: SourceLine | None, help: str | None, severity: str) -> Diagnostic:
+def _diagnostic(code: str, message: str, place: SourceLine | None, help: str | None, severity: Severity) -> Diagnostic:
     span = None
     if place is not None:
         # `linecache` also has the cells of notebooks.

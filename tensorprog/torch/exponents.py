@@ -134,7 +134,7 @@ class Counting:
                 return ValuePowers((ParameterTerm(v.name, ZERO, ZERO, v),), of_params=True)
             case "number":
                 # d**-0.5 is another number at each of the two widths, which tell its power.
-                return ValuePowers(known=exponent_between(*map(abs, v.pair), self.traced_widths) or ZERO)
+                return ValuePowers(known=exponent_between(abs(v.numbers[0]), abs(v.numbers[1]), self.traced_widths) or ZERO)
             case "buffer":
                 return ValuePowers(known=self._buffer_power(v))
             case "map":
@@ -158,7 +158,7 @@ class Counting:
         """That of a number; tables have entries of order one."""
         if v.axes or v.pair[0].dtype.is_complex:
             return ZERO
-        return exponent_between(*(abs(float(t)) for t in v.pair), self.traced_widths) or ZERO
+        return exponent_between(abs(float(v.pair[0])), abs(float(v.pair[1])), self.traced_widths) or ZERO
 
     def _moved(self, v: TracedValue) -> ValuePowers:
         if len(v.args) == 1:

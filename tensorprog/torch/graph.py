@@ -16,13 +16,72 @@ text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict
 
 from tensorprog.torch.axes import Axis, leaves, sizes_of, widths
 from tensorprog.torch.errors import SourceLine
 
+if TYPE_CHECKING:
+    import torch
+
 # Operations that only move numbers: powers of n go through them unchanged.
 MOVES = frozenset({"view", "permute", "index", "slice", "cat", "expand", "window", "step", "collect"})
+
+
+class Details(TypedDict, total=False):
+    """What an operation says of itself, but for the function of a map or a reduction; which of these it has depends on the operation.
+
+    Attributes:
+        exponent, ends, slope, alpha, value: of functions: of pow, of clamp, of leaky_relu, of elu, what to fill with.
+        labels: the axes of both factors of a contraction and of its result, as letters.
+        dim, dims: the axis of a softmax, an index, a slice, a cat or a window; those of a reduction (`keep`: as axes of size 1).
+        keep: of noise, the probability.
+        order: of permute, where each axis was.
+        at: of index.
+        blocks, start, step: of slice, how many blocks the axis has, and which are taken.
+        counts: of cat, how many blocks each part has.
+        stride, padding, dilation, size, transposed: of window.
+        loop, time, backwards, next: of loops: which one, its axis, its direction, and what a carried value is next.
+        numbers, pair: the number or the table at the two widths.
+        table: it is made of constants alone.
+    """
+
+    labels: tuple[str, str, str]
+    dim: int
+    dims: Sequence[int]
+    keep: float
+    order: tuple[int, ...]
+    at: int
+    blocks: int
+    start: int
+    step: int
+    counts: tuple[int, ...]
+    stride: int
+    padding: int
+    dilation: int
+    size: int
+    transposed: bool
+    time: Axis
+    backwards: bool
+    next: TracedValue
+    loop: object
+    exponent: float
+    ends: tuple[float | None, float | None]
+    slope: float
+    alpha: float
+    double: bool
+    value: float
+    numbers: tuple[float, float]
+    pair: tuple[torch.Tensor, torch.Tensor]
+    table: bool
+
+
+class Attributes(Details, total=False):
+    """What an operation says of itself."""
+
+    fn: str
 
 
 @dataclass(eq=False, slots=True)
@@ -32,17 +91,115 @@ class TracedValue:
     op: str
     args: tuple[TracedValue, ...]
     axes: tuple[Axis, ...]
-    attrs: dict[str, object] = field(default_factory=dict)
+    attrs: Attributes = field(default_factory=Attributes)
     name: str = ""
     base: str = ""
     module: str = ""
     place: SourceLine | None = None
 
-    def __getattr__(self, key: str) -> object:
-        attrs = object.__getattribute__(self, "attrs")
-        if key in attrs:
-            return attrs[key]
-        raise AttributeError(key)
+    # --- what the operation says of itself ---
+
+    @property
+    def fn(self) -> str:
+        return self.attrs["fn"]
+
+    @property
+    def labels(self) -> tuple[str, str, str]:
+        return self.attrs["labels"]
+
+    @property
+    def dim(self) -> int:
+        return self.attrs["dim"]
+
+    @property
+    def dims(self) -> Sequence[int]:
+        return self.attrs["dims"]
+
+    @property
+    def keep(self) -> float:
+        return self.attrs["keep"]
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        return self.attrs["order"]
+
+    @property
+    def at(self) -> int:
+        return self.attrs["at"]
+
+    @property
+    def blocks(self) -> int:
+        return self.attrs["blocks"]
+
+    @property
+    def start(self) -> int:
+        return self.attrs["start"]
+
+    @property
+    def step(self) -> int:
+        return self.attrs["step"]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return self.attrs["counts"]
+
+    @property
+    def stride(self) -> int:
+        return self.attrs["stride"]
+
+    @property
+    def padding(self) -> int:
+        return self.attrs["padding"]
+
+    @property
+    def dilation(self) -> int:
+        return self.attrs["dilation"]
+
+    @property
+    def size(self) -> int:
+        return self.attrs["size"]
+
+    @property
+    def transposed(self) -> bool:
+        return self.attrs["transposed"]
+
+    @property
+    def time(self) -> Axis:
+        return self.attrs["time"]
+
+    @property
+    def backwards(self) -> bool:
+        return self.attrs["backwards"]
+
+    @property
+    def exponent(self) -> float:
+        return self.attrs["exponent"]
+
+    @property
+    def ends(self) -> tuple[float | None, float | None]:
+        return self.attrs["ends"]
+
+    @property
+    def slope(self) -> float:
+        return self.attrs["slope"]
+
+    @property
+    def alpha(self) -> float:
+        return self.attrs["alpha"]
+
+    @property
+    def double(self) -> bool:
+        return self.attrs["double"]
+
+    @property
+    def numbers(self) -> tuple[float, float]:
+        return self.attrs["numbers"]
+
+    @property
+    def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.attrs["pair"]
+
+    # --- axes ---
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -69,7 +226,17 @@ class TracedGraph:
     """A module's values in the order of computation, its output last."""
 
     values: list[TracedValue] = field(default_factory=list)
-    output: TracedValue | None = None
+    _output: TracedValue | None = None
+
+    @property
+    def output(self) -> TracedValue:
+        """What the module gives, once it is traced."""
+        assert self._output is not None, "the module is not traced yet"
+        return self._output
+
+    @output.setter
+    def output(self, value: TracedValue) -> None:
+        self._output = value
 
     @property
     def params(self) -> dict[str, TracedValue]:

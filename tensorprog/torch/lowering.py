@@ -11,6 +11,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar, Unpack
 
 import torch
 from torch.fx import GraphModule, Node
@@ -18,17 +19,18 @@ from torch.fx import GraphModule, Node
 from tensorprog.diagnostics import ProgramError
 from tensorprog.torch.axes import Axis, AxisError, Sizes, fresh, unify
 from tensorprog.torch.errors import SourceLine, module_error, place_of_stack
-from tensorprog.torch.graph import TracedGraph, TracedValue
+from tensorprog.torch.graph import Attributes, Details, TracedGraph, TracedValue
 
 Tensors = tuple[torch.Tensor, torch.Tensor]
 Rule = Callable[..., "TracedValue | tuple[TracedValue, ...]"]
+AnyRule = TypeVar("AnyRule", bound=Rule)
 RULES: dict[str, Rule] = {}
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
+def rule(*names: str) -> Callable[[AnyRule], AnyRule]:
     """Register a function as the rule of operations of torch."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: AnyRule) -> AnyRule:
         RULES.update(dict.fromkeys(names, function))
         return function
 
@@ -47,8 +49,8 @@ class TracedNode:
 class Both:
     """Something that differs between the two widths."""
 
-    first: object
-    second: object
+    first: Any
+    second: Any
 
 
 class Lowering:
@@ -68,7 +70,7 @@ class Lowering:
         self._recordings: tuple[GraphModule | None, ...] | None = None
         self._graph_modules = tuple(e.graph_module for e in exported)
         self._constant = False
-        self._made: dict[str, object] = {}
+        self._made: dict[str, Any] = {}
         self._tensors: dict[str, Tensors] = {}
         self._node: TracedNode | None = None
         self._counts: dict[str, int] = {}
@@ -86,42 +88,49 @@ class Lowering:
     # --- for rules -------------------------------------------------------------------------------------------
 
     @property
+    def _at(self) -> TracedNode:
+        """The node that is lowered."""
+        assert self._node is not None, "nothing is lowered"
+        return self._node
+
+    @property
     def place(self) -> SourceLine | None:
         """The module's line of the operation."""
-        return place_of_stack(self._node.first.meta.get("stack_trace"))
+        return place_of_stack(self._at.first.meta.get("stack_trace"))
 
     @property
     def module(self) -> str:
         """The path of the module that the operation is in."""
-        stack = self._node.first.meta.get("nn_module_stack") or {}
+        stack = self._at.first.meta.get("nn_module_stack") or {}
         return list(stack.values())[-1][0].split("@")[0] if stack else ""
 
     @property
     def dtype(self) -> torch.dtype:
         """That of the operation's (first) result."""
-        return _first(self._node.first.meta["val"]).dtype
+        return _first(self._at.first.meta["val"]).dtype
 
     @property
     def operation(self) -> str:
         """torch's name of the operation."""
-        return _name_of(self._node.first.target)
+        return _name_of(self._at.first.target)
 
     def parts(self, dim: int) -> list[Sizes]:
         """The sizes along an axis of each of an operation's results."""
-        both = [[int(t.shape[dim]) for t in n.meta["val"]] for n in (self._node.first, self._node.second)]
+        both = [[int(t.shape[dim]) for t in n.meta["val"]] for n in (self._at.first, self._at.second)]
         return list(zip(*both, strict=True))
 
     @property
     def out_sizes(self) -> tuple[Sizes, ...]:
         """The sizes of every axis of the operation's (first) result."""
-        values = [_first(n.meta["val"]) for n in (self._node.first, self._node.second)]
+        values = [_first(n.meta["val"]) for n in (self._at.first, self._at.second)]
         return tuple(zip(*(tuple(v.shape) for v in values), strict=True))
 
     def out_axes(self) -> tuple[Axis, ...]:
         """New axes of these sizes."""
         return tuple(fresh(sizes) for sizes in self.out_sizes)
 
-    def emit(self, op: str, args: Sequence[TracedValue], axes: Sequence[Axis], suffix: str = "", **attrs: object) -> TracedValue:
+    def emit(self, op: str, args: Sequence[TracedValue], axes: Sequence[Axis], suffix: str = "",
+             **attrs: Unpack[Attributes]) -> TracedValue:
         """Add a value."""
         # A parameter is declared in `__init__`; the line that says something is that of its first use.
         for arg in args:
@@ -136,10 +145,11 @@ class Lowering:
 
     def number(self, value: float | Both) -> TracedValue:
         """A number as a value."""
-        pair = (value.first, value.second) if isinstance(value, Both) else (value, value)
-        return self.emit("number", (), (), "number", pair=tuple(map(float, pair)))
+        first, second = (value.first, value.second) if isinstance(value, Both) else (value, value)
+        return self.emit("number", (), (), "number", numbers=(float(first), float(second)))
 
-    def map(self, fn: str, *args: TracedValue | float | Both, suffix: str = "", **attrs: object) -> TracedValue:
+    def map(self, fn: str, *args: TracedValue | float | Both, suffix: str = "",
+            **attrs: Unpack[Details]) -> TracedValue:
         """A coordinatewise function, with broadcasting."""
         values = [a if isinstance(a, TracedValue) else self.number(a) for a in args]
         return self.emit("map", values, broadcast(values), suffix, fn=fn, **attrs)
@@ -152,7 +162,7 @@ class Lowering:
     # --- nodes -----------------------------------------------------------------------------------------------
 
     def _base(self, suffix: str) -> str:
-        node = self._node.first
+        node = self._at.first
         # Values of torch's layers have the names that the user gave these; others those of the operations.
         leaf = self.module if self.module and node.op == "call_function" and self._is_layer() else node.name
         return "_".join(filter(None, (leaf.replace(".", "_"), suffix)))
@@ -162,7 +172,7 @@ class Lowering:
         return base if count == 1 else f"{base}_{count}"
 
     def _is_layer(self) -> bool:
-        stack = self._node.first.meta["nn_module_stack"]
+        stack = self._at.first.meta["nn_module_stack"]
         kind = list(stack.values())[-1][1]
         return str(kind).startswith("torch.nn.modules.")
 
@@ -207,7 +217,7 @@ class Lowering:
         """A table of constants, under a key of its own."""
         self._tensors[key] = pair
         axes = tuple(fresh(sizes) for sizes in zip(*(tuple(t.shape) for t in pair), strict=True))
-        return self.emit("buffer", (), axes, pair=tuple(t.detach() for t in pair))
+        return self.emit("buffer", (), axes, pair=(pair[0].detach(), pair[1].detach()))
 
     def _call(self, node: TracedNode) -> object:
         first = node.first
@@ -276,14 +286,15 @@ class Lowering:
         """A buffer as what the module computes when it is made; None, if that gives other numbers."""
         if self._recordings is None:
             self._recordings = tuple(self._recorded(width) for width in self.widths)
-        if None in self._recordings:
+        recordings = tuple(g for g in self._recordings if g is not None)
+        if len(recordings) < len(self._recordings):
             return None
-        outputs = [next(n for n in g.graph.nodes if n.op == "output").args[0] for g in self._recordings]
+        outputs = [next(n for n in g.graph.nodes if n.op == "output").args[0] for g in recordings]
         if not all(isinstance(output.get(name), Node) for output in outputs):
             return None
         # The pass stands still meanwhile: a recording has nodes of its own, by the same names.
         kept = self._node, self._graph_modules, self._made, self._tensors
-        self._graph_modules, self._made, self._tensors = self._recordings, {}, {}
+        self._graph_modules, self._made, self._tensors = recordings, {}, {}
         try:
             found = self._replayed([output[name] for output in outputs], pair)
         finally:
@@ -309,7 +320,7 @@ class Lowering:
         same = end in self._tensors and all(map(torch.equal, self._tensors[end], pair))
         return self._made[end] if same and self._made[end].op != "buffer" else None
 
-    def _converted(self, a: object, b: object) -> object:
+    def _converted(self, a: Any, b: Any) -> Any:
         match a:
             case Node():
                 return self._made[a.name]
@@ -334,11 +345,11 @@ def broadcast(values: Sequence[TracedValue]) -> tuple[Axis, ...]:
     return tuple(axes)
 
 
-def _flat(value: object) -> list[object]:
+def _flat(value: Any) -> list[Any]:
     return [x for item in value for x in _flat(item)] if isinstance(value, list | tuple) else [value]
 
 
-def _first(value: object) -> object:
+def _first(value: Any) -> Any:
     return value[0] if isinstance(value, list | tuple) else value
 
 
@@ -382,7 +393,7 @@ def _stored(exported: torch.export.ExportedProgram, name: str) -> torch.Tensor:
     return exported.constants[name] if name in exported.constants else exported.state_dict[name]
 
 
-def _with(args: object, tensors: dict[str, tuple], index: int) -> object:
+def _with(args: Any, tensors: dict[str, Tensors], index: int) -> Any:
     match args:
         case Node():
             return tensors[args.name][index]

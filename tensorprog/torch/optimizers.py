@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from tensorprog.torch.errors import module_error
 if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable
 
-Group = dict[str, object]
+Group = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Settings:
     muon_nesterov: bool = True
 
 
-def settings_of(given: dict[str, object]) -> Settings:
+def settings_of(given: dict[str, Any]) -> Settings:
     """The settings.
 
     Raises:

@@ -19,7 +19,7 @@ import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -99,14 +99,14 @@ class MuTable:
 
         return why(self, self._known(name))
 
-    def lint(self, **settings: object) -> list[str]:
+    def lint(self, **settings: Any) -> list[str]:
         """What in the module, or in settings that do not change with the width, contradicts the table."""
         from tensorprog.torch.lint import lint
 
         return lint(self, **settings)
 
     def coordcheck(
-        self, loss: Loss, batch: Batch, widths: Sequence[int] = (64, 128, 256, 512), steps: int = 4, **options: object
+        self, loss: Loss, batch: Batch, widths: Sequence[int] = (64, 128, 256, 512), steps: int = 4, **options: Any
     ) -> CoordinateCheck:
         """Predicted and measured powers of activations and updates, see `coordinates.coordcheck`."""
         from tensorprog.torch.coordinates import coordcheck
@@ -157,7 +157,7 @@ class MuTable:
         """
         ratio = self.width_of(model) / self.base
         wanted = part or self.optimizer
-        groups: dict[tuple, dict[str, object]] = {}
+        groups: dict[tuple, dict[str, Any]] = {}
         for row in self.rows:
             if row.optimizer == wanted:
                 e = row.exponents

@@ -98,7 +98,7 @@ class Reader:
         return self.names.declared(v.name) + (f"[{', '.join(own)}]" if own else "")
 
     def _number(self, v: TracedValue, index: Index) -> str:
-        first, second = v.pair
+        first, second = v.numbers
         if first == second:
             return _plain(first)
         power = exponent_between(abs(first), abs(second), self.traced.widths)
@@ -167,7 +167,7 @@ class Reader:
 
     def _index(self, v: TracedValue, index: Index) -> str:
         axis = v.args[0].leaves()[v.dim]
-        return self.read(v.args[0], [*index[: v.dim], split(str(v.at), axis), *index[v.dim :]])
+        return self.read(v.args[0], [*index[: v.dim], [*split(str(v.at), axis)], *index[v.dim :]])
 
     def _slice(self, v: TracedValue, index: Index) -> str:
         axis, inner = v.args[0].leaves()[v.dim], index[v.dim]
@@ -208,7 +208,7 @@ class Reader:
         # Taps outside of the image read zeros: sums leave them out.
         if v.padding and not v.transposed:
             self.conditions += [f"0 <= {at}", f"{at} < {v.size}"]
-        return self.read(v.args[0], [*index[: v.dim], split(at, axis), *index[v.dim + 1 : -1]])
+        return self.read(v.args[0], [*index[: v.dim], [*split(at, axis)], *index[v.dim + 1 : -1]])
 
     def _reaching(self, v: TracedValue, place: str, tap: str) -> str:
         """The entry that reaches a place by a tap, if there is one."""
@@ -292,8 +292,8 @@ class Reader:
         if table.numel() == rows * columns and torch.equal(table.view(rows, columns), _upper(rows, columns)):
             query, key = (joined(i, leaves(a)) for i, a in zip(index[-2:], mask.axes[-2:], strict=True))
             return f"{key} <= {query}"
-        inner = [joined(i, axis) for i, axis in zip(index, mask.axes, strict=True)]
-        return f"{self.names.table(mask)}[{', '.join(inner)}] == 0"
+        indices = [joined(i, axis) for i, axis in zip(index, mask.axes, strict=True)]
+        return f"{self.names.table(mask)}[{', '.join(indices)}] == 0"
 
     def _contract(self, v: TracedValue, index: Index) -> str:
         x, w = v.args
@@ -335,9 +335,12 @@ class Reader:
     def _looped(self, axis: Axis, loops: list[tuple[str, int]]) -> list[str | None]:
         found: list[str | None] = []
         for atom in axis:
-            found.append(None if atom.is_width else self.letter())
-            if not atom.is_width:
-                loops.append((found[-1], atom.sizes[0]))
+            if atom.is_width:
+                found.append(None)
+                continue
+            letter = self.letter()
+            found.append(letter)
+            loops.append((letter, atom.sizes[0]))
         return found
 
     def _product(self, v: TracedValue, left: str, right: str, over_width: bool) -> str:
@@ -468,6 +471,7 @@ def joined(parts: Sequence[str | None], axis: Axis) -> str:
     """One index from those of the factors."""
     text = "0"
     for part, atom in zip(parts, leaves(axis), strict=True):
+        assert part is not None, "an index along the width has no text"
         text = _add(_times(text, atom.sizes[0]), part)
     return text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -61,13 +61,12 @@ def refuse_mixed_rows(single: Traced, traced: Traced) -> None:
 
 def _sizes_gone(v: TracedValue) -> list[int]:
     """The sizes of the axes that an operation runs over."""
-    attrs: dict[str, Any] = v.attrs
     if v.op == "reduce":
-        return [v.args[0].sizes[d][0] for d in attrs["dims"]]
+        return [v.args[0].sizes[d][0] for d in v.dims]
     if v.op == "softmax":
-        return [v.args[0].sizes[attrs["dim"]][0]]
+        return [v.args[0].sizes[v.dim][0]]
     if v.op == "contract":
-        left, right, result = attrs["labels"]
+        left, right, result = v.labels
         first, second = v.args
         axes = [*zip(left, first.sizes, strict=True), *zip(right, second.sizes, strict=True)]
         return [size for label, (size, _) in sorted(axes) if label not in result]

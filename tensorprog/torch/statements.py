@@ -42,7 +42,8 @@ class Statements:
             if v in needed and v.op not in NEVER and v not in inline:
                 self._store(v)
         self._close_region(None)
-        flat, index = list(where), []
+        flat = list(where)
+        index: Index = []
         for axis in output.leaves():
             index.append([flat.pop(0) for _ in axis])
         # The loops over the output have their own letters (`training.LETTERS`); sums inside take the last four here,
@@ -92,7 +93,7 @@ class Statements:
         """The values inside of a loop over time, with the time index of what they are kept at."""
         clock, found = self.reader.clock(), {}
         states = {v.attrs["next"] for v in self._values if v.op == "carry"}
-        self._loops = {}
+        self._loops: dict[TracedValue, object] = {}
         for v in self._values:
             loop = (
                 v.attrs.get("loop")

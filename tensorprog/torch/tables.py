@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tensorprog.torch.errors import module_error
 
 if TYPE_CHECKING:
+    from tensorprog.torch.exponents import MultiplierSite
     from tensorprog.torch.parametrize import MuTable
 
 FORMATS = ("text", "markdown", "pandas")
@@ -89,7 +90,7 @@ def _notes(found: MuTable) -> list[str]:
     return [*notes, f"n stands for width/{found.base}"]
 
 
-def site_text(site: object) -> str:
+def site_text(site: MultiplierSite) -> str:
     """What is to be multiplied, and where."""
     value = site.value
     what = f"the output of {', '.join(site.params)}" if site.params else f"`{value.name}`"

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -75,20 +75,20 @@ class Traced:
     starts: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
     origins: dict[str, TracedValue] = field(default_factory=dict, repr=False)
 
-    def parametrize(self, optimizer: str = "sgd", base: int = 64, **options: object) -> MuTable:
+    def parametrize(self, optimizer: str = "sgd", base: int = 64, **options: Any) -> MuTable:
         """Widths' exponents for every parameter, see `parametrize.parametrize`."""
         from tensorprog.torch.parametrize import parametrize
 
         return parametrize(self, optimizer, base, **options)
 
-    def program(self, kind: str = "kernels", **options: object) -> CompiledProgram:
+    def program(self, kind: str = "kernels", **options: Any) -> CompiledProgram:
         """The module as a Tensor Program, compiled, see `emit.program_of`."""
         from tensorprog.torch.emit import program_of
 
         return program_of(self, kind, **options)
 
     def verify(
-        self, kind: str = "kernels", data: Mapping[str, object] | None = None, **options: object
+        self, kind: str = "kernels", data: Mapping[str, object] | None = None, **options: Any
     ) -> Verification:
         """A limit beside this module at several widths, see `verification.verify_traced`."""
         from tensorprog.torch.verification import verify_traced
@@ -236,9 +236,9 @@ def _laws(
     laws, found = {}, []
     for name in graph.params:
         tensors = [module.get_parameter(name) for module, _ in made]
-        known = [watch.law_of(tensor) for tensor, (_, watch) in zip(tensors, made, strict=True)]
+        known = [law for tensor, (_, watch) in zip(tensors, made, strict=True) if (law := watch.law_of(tensor)) is not None]
         grain = None
-        if None in known:
+        if len(known) < len(tensors):
             known = [sampled(tensor) for tensor in tensors]
             grain = GRAIN
             found.append(

@@ -69,8 +69,6 @@ class UpdateText:
 class _Parameter:
     """One parameter: its name, the finite family that it is, and what an element is."""
 
-    states: tuple[str, ...] = ()
-
     def __init__(self, names: ModuleNames, table: MuTable, settings: Settings, row: ParameterRow) -> None:
         self.value: TracedValue = table.traced.graph.params[row.name]
         self.names, self.table, self.settings, self.row = names, table, settings, row
@@ -107,6 +105,11 @@ class _Parameter:
 
     def _start(self) -> str:
         return f"{self.names.start(self.row.name)}{_bracket(self.letters or ['0'])}"
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """What is kept from step to step."""
+        return ()
 
     @property
     def letters(self) -> list[str]:
@@ -163,6 +166,7 @@ class _AdamW(_Parameter):
 
     def statements(self) -> Iterator[str]:
         first, second, gradient = self.element("m"), self.element("s"), self.called('g')
+        assert self.row.exponents.eps is not None, "AdamW has an eps"
         rate, eps = self.scaled("eta", self.row.exponents.lr), self.scaled("eps", self.row.exponents.eps)
         yield from self.looped(
             f"{gradient} = {self.gradient}",
@@ -179,8 +183,8 @@ class _Muon(_Parameter):
 
     states = ("m", "u")
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
+    def __init__(self, names: ModuleNames, table: MuTable, settings: Settings, row: ParameterRow) -> None:
+        super().__init__(names, table, settings, row)
         rows, columns = self.value.leaves()
         # The Gram matrix is over the columns, or, if these alone grow with the width, over the rows.
         self._flip = self.rank == VECTOR and any(a.is_width for a in columns)

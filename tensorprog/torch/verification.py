@@ -7,8 +7,8 @@ are those of autograd. They are held against the limit as networks of `verify` a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def verify_traced(
     replicates: int = 4,
     eta: float = 0.1,
     T: int = 5,
-    **options: object,
+    **options: Any,
 ) -> Verification:
     """Run the limit, and `seeds` modules of each width; compare them.
 
@@ -74,10 +74,12 @@ def verify_traced(
         for name, x in zip(given, traced.inputs, strict=True)
     )
     arrays |= {name: x.numpy() for name, x in zip(given, inputs, strict=True)}
+    networks: _Kernels | _Training
+    settings: dict[str, object]
     if kind == "kernels":
         program, power = kernels_of(traced, **options)
         networks = _Kernels(traced, inputs, power, options.get("component"))
-        settings: dict[str, object] = {}
+        settings = {}
     else:
         if "y" not in arrays:
             raise module_error("TP805", "training takes the targets `y`", help='pass them, as in `{"X": x, "y": y}`')
@@ -86,14 +88,14 @@ def verify_traced(
         arrays["y"] = y.reshape(y.shape[:1] + tuple(size for size in y.shape[1:] if size > 1))
         program = program_of(traced, "train", **options)
         networks, settings = _Training(traced, inputs, y, eta, T, **options), {"eta": eta, "T": T}
-    limit = program.run(
-        {**traced.tables, **arrays}, samples=samples, replicates=replicates, seed=seed, **settings
+    limit = program.run_with(
+        {**traced.tables, **arrays}, settings, samples=samples, replicates=replicates, seed=seed
     ).numbers()
     shapes = {name: limit[name].shape for name in limit}
     return judge(limit, [_simulated(networks, shapes, width, seeds, seed) for width in widths])
 
 
-def _simulated(networks: Callable[[nn.Module], Arrays], shapes: Mapping, width: int, seeds: int, seed: int) -> Result:
+def _simulated(networks: _Kernels | _Training, shapes: Mapping, width: int, seeds: int, seed: int) -> Result:
     """As `simulate` gives it, of modules."""
     found: list[Arrays] = []
     # Networks of different widths are independent, and errors of their means add up as such.
@@ -126,7 +128,7 @@ class _Training:
         optimizer: str = "sgd",
         base: int = 64,
         laws: str = "exact",
-        **settings: object,
+        **settings: Any,
     ) -> None:
         own = set(inspect.signature(parametrize).parameters)
         table_options = {name: settings.pop(name) for name in list(settings) if name in own}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from tensorprog.torch.axes import both
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.linear import contract, letters
@@ -44,8 +45,8 @@ def _attention(
 
 def _repeated(low: Lowering, x: TracedValue, heads: tuple[int, int]) -> TracedValue:
     """Every head several times, one after another, as there are query heads."""
-    counts = [a // b for a, b in zip(heads, x.sizes[-3], strict=True)]
-    return repeated(low, x, len(x.axes) - 3, tuple(counts))
+    counts = both(a // b for a, b in zip(heads, x.sizes[-3], strict=True))
+    return repeated(low, x, len(x.axes) - 3, counts)
 
 
 def _triangle(low: Lowering, name: str, rows: int, columns: int) -> TracedValue:

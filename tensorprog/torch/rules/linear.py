@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorprog.torch.axes import fresh, unify
+from tensorprog.torch.axes import both, fresh, unify
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
 from tensorprog.torch.rules.pointwise import added
 from tensorprog.torch.rules.reductions import reduce
 from tensorprog.torch.rules.views import permuted
+
+# One number for all axes, or one for each.
+PerAxis = int | Sequence[int]
 
 
 def contract(low: Lowering, x: TracedValue, w: TracedValue, x_labels: str, w_labels: str, out: str, suffix: str = "") -> TracedValue:
@@ -60,8 +63,9 @@ def _outer(low: Lowering, x: TracedValue, y: TracedValue) -> TracedValue:
 
 
 @rule("addmm", "baddbmm")
-def _product_and_bias(low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue, *, beta: float = 1,
-                      alpha: float = 1) -> TracedValue:
+def _product_and_bias(
+    low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue, *, beta: float = 1, alpha: float = 1
+) -> TracedValue:
     product = matmul(low, x, w)
     product = product if alpha == 1 else low.map("mul", product, alpha)
     return added(low, product, bias if beta == 1 else low.map("mul", bias, beta))
@@ -112,9 +116,9 @@ def _conv(
     x: TracedValue,
     w: TracedValue,
     bias: TracedValue | None = None,
-    stride: object = 1,
-    padding: object = 0,
-    dilation: object = 1,
+    stride: PerAxis = 1,
+    padding: str | PerAxis = 0,
+    dilation: PerAxis = 1,
     groups: int | Both = 1,
 ) -> TracedValue:
     """A window for each tap, then a linear layer over the channels of a group and taps."""
@@ -154,11 +158,11 @@ def _conv_transpose(
     x: TracedValue,
     w: TracedValue,
     bias: TracedValue | None = None,
-    stride: object = 1,
-    padding: object = 0,
-    _output_padding: object = 0,
+    stride: PerAxis = 1,
+    padding: PerAxis = 0,
+    _output_padding: PerAxis = 0,
     groups: int | Both = 1,
-    dilation: object = 1,
+    dilation: PerAxis = 1,
 ) -> TracedValue:
     """The transpose of a convolution: each place gathers from those whose taps reach it."""
     rank = len(w.axes) - 2
@@ -188,8 +192,8 @@ def _in_groups(
     """Channels are [groups, channels of a group], on both sides; depthwise, the number of groups is the width."""
     count = (groups.first, groups.second) if isinstance(groups, Both) else (groups, groups)
     channel, group = len(batch), fresh(count)
-    inner = fresh(tuple(w.sizes[1]))
-    outer = fresh(tuple(size // g for size, g in zip(w.sizes[0], count, strict=True)))
+    inner = fresh(w.sizes[1])
+    outer = fresh(both(size // g for size, g in zip(w.sizes[0], count, strict=True)))
     unify(windows.axes[channel], (*group, *inner))
     unify(w.axes[0], (*group, *outer))
     x_axes = (*windows.axes[:channel], group, inner, *windows.axes[channel + 1 :])
@@ -200,7 +204,7 @@ def _in_groups(
     return low.emit("view", (found,), axes, "channels")
 
 
-def _nth(value: object, k: int) -> int:
+def _nth(value: PerAxis, k: int) -> int:
     return value[min(k, len(value) - 1)] if isinstance(value, Sequence) else value
 
 

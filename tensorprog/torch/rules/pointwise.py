@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -215,7 +216,7 @@ def _masked_fill(low: Lowering, x: TracedValue, mask: TracedValue, value: float)
 
 
 @rule("new_zeros", "zeros_like", "new_ones", "ones_like", "new_full", "full_like")
-def _filled(low: Lowering, x: TracedValue, *args: object, **options: object) -> TracedValue:
+def _filled(low: Lowering, x: TracedValue, *args: Any, **options: Any) -> TracedValue:
     name = low.operation
     value = 0.0 if "zeros" in name else 1.0 if "ones" in name else options.get("fill_value", args[-1] if args else 0.0)
     shapes = zip(*low.out_sizes, strict=True) if low.out_sizes else ((), ())

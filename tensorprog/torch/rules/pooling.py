@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Lowering, rule
-from tensorprog.torch.rules.linear import _nth, window
+from tensorprog.torch.rules.linear import PerAxis, _nth, window
 from tensorprog.torch.rules.reductions import reduce
 
 
-def _pooled(low: Lowering, x: TracedValue, fn: str, kernel: object, stride: object, padding: object, rank: int) -> TracedValue:
+def _pooled(low: Lowering, x: TracedValue, fn: str, kernel: PerAxis, stride: PerAxis | None, padding: PerAxis, rank: int) -> TracedValue:
     stride = stride or kernel
     found, sizes = x, low.out_sizes[-rank:]
     for k in range(rank):
@@ -21,10 +23,10 @@ def _pooled(low: Lowering, x: TracedValue, fn: str, kernel: object, stride: obje
 def _max_pool(
     low: Lowering,
     x: TracedValue,
-    kernel: object,
-    stride: object = None,
-    padding: object = 0,
-    dilation: object = 1,
+    kernel: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    dilation: PerAxis = 1,
     ceil_mode: bool = False,
 ) -> TracedValue:
     # Padding of a maximum is -inf, and that of a window zeros.
@@ -37,9 +39,9 @@ def _max_pool(
 def _avg_pool(
     low: Lowering,
     x: TracedValue,
-    kernel: object,
-    stride: object = None,
-    padding: object = 0,
+    kernel: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor: object = None,
@@ -65,5 +67,5 @@ def _rank(low: Lowering) -> int:
     return 1 if low.operation.endswith("1d") else 2
 
 
-def _numbers(value: object) -> list[int]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+def _numbers(value: PerAxis) -> list[int]:
+    return list(value) if isinstance(value, Sequence) else [value]

@@ -5,26 +5,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tensorprog.torch.axes import fresh, leaves, split_blocks, unify
+from tensorprog.torch.axes import both, fresh, leaves, split_blocks, unify
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Lowering, rule
 from tensorprog.torch.rules.linear import linear
 from tensorprog.torch.rules.views import _part, cat, permuted, select
 
-Cell = Callable[[Lowering, TracedValue, list[TracedValue], list[TracedValue | None]], list[TracedValue]]
+# Of the input and of the state; their biases, if there are.
+Weights = tuple[TracedValue, TracedValue, TracedValue | None, TracedValue | None]
+Cell = Callable[[Lowering, TracedValue, list[TracedValue], Weights], list[TracedValue]]
 
 
 def _gates(low: Lowering, x: TracedValue, w: TracedValue, b: TracedValue | None, count: int, suffix: str) -> list[TracedValue]:
     """A linear layer whose outputs are `count` gates, one after another."""
     out = linear(low, x, w, b, suffix)
-    size = tuple(s // count for s in out.sizes[-1])
+    size = both(s // count for s in out.sizes[-1])
     split_blocks(out.axes[-1], [size] * count)
     parts = [_part(low, out, len(out.axes) - 1, k, 1, 1, count) for k in range(count)]
     return parts
 
 
 def _rnn(fn: str) -> Cell:
-    def cell(low: Lowering, x: TracedValue, state: list[TracedValue], weights: list[TracedValue | None]) -> list[TracedValue]:
+    def cell(low: Lowering, x: TracedValue, state: list[TracedValue], weights: Weights) -> list[TracedValue]:
         w_ih, w_hh, b_ih, b_hh = weights
         total = low.map(
             "add", linear(low, x, w_ih, b_ih, "input"), linear(low, state[0], w_hh, b_hh, "hidden"), suffix="sum"
@@ -34,7 +36,7 @@ def _rnn(fn: str) -> Cell:
     return cell
 
 
-def _gru(low: Lowering, x: TracedValue, state: list[TracedValue], weights: list[TracedValue | None]) -> list[TracedValue]:
+def _gru(low: Lowering, x: TracedValue, state: list[TracedValue], weights: Weights) -> list[TracedValue]:
     w_ih, w_hh, b_ih, b_hh = weights
     h = state[0]
     i_r, i_z, i_n = _gates(low, x, w_ih, b_ih, 3, "input")
@@ -49,7 +51,7 @@ def _gru(low: Lowering, x: TracedValue, state: list[TracedValue], weights: list[
     return [low.map("add", new, low.map("mul", update, difference, suffix="kept"), suffix="state")]
 
 
-def _lstm(low: Lowering, x: TracedValue, state: list[TracedValue], weights: list[TracedValue | None]) -> list[TracedValue]:
+def _lstm(low: Lowering, x: TracedValue, state: list[TracedValue], weights: Weights) -> list[TracedValue]:
     w_ih, w_hh, b_ih, b_hh = weights
     h, c = state
     gates = [
@@ -78,7 +80,7 @@ def _cell_rule(name: str) -> None:
         b_hh: TracedValue | None = None,
     ) -> TracedValue | tuple[TracedValue, ...]:
         states = state if isinstance(state, list) else [state]
-        found = CELLS[name](low, x, states, [w_ih, w_hh, b_ih, b_hh])
+        found = CELLS[name](low, x, states, (w_ih, w_hh, b_ih, b_hh))
         return tuple(found) if len(found) > 1 else found[0]
 
 
@@ -109,9 +111,10 @@ def _layer_rule(name: str) -> None:
             for direction in range(directions):
                 k = layer * directions + direction
                 # Without biases a layer has two weights.
-                chosen = [*weights[each * k : each * k + each], None, None][:4]
+                w_ih, w_hh, *biases = weights[each * k : each * k + each]
+                b_ih, b_hh = biases or (None, None)
                 starts = [select(low, s, 0, k) for s in states]
-                out, final = _loop(low, CELLS[name], sequence, starts, chosen, backwards=direction == 1)
+                out, final = _loop(low, CELLS[name], sequence, starts, (w_ih, w_hh, b_ih, b_hh), backwards=direction == 1)
                 outs.append(out)
                 finals.append(final)
             sequence = outs[0] if len(outs) == 1 else cat(low, outs, -1)
@@ -124,7 +127,7 @@ def _loop(
     cell: Cell,
     sequence: TracedValue,
     starts: list[TracedValue],
-    weights: list[TracedValue | None],
+    weights: Weights,
     backwards: bool = False,
 ) -> tuple[TracedValue, list[TracedValue]]:
     """One layer: its outputs at all times, and its last states."""

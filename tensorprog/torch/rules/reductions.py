@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, overload
 
 import torch
 
-from tensorprog.torch.axes import fresh, unify
+from tensorprog.torch.axes import both, fresh, unify
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
+
+Dims = int | list[int] | None
 
 
 def reduce(low: Lowering, fn: str, x: TracedValue, dims: Sequence[int] | None, keep: bool = False, suffix: str = "") -> TracedValue:
@@ -20,39 +23,39 @@ def reduce(low: Lowering, fn: str, x: TracedValue, dims: Sequence[int] | None, k
     return low.emit("reduce", (x,), axes, suffix, fn=fn, dims=chosen, keep=keep)
 
 
-def _dims(dim: object) -> list[int] | None:
+def _dims(dim: Dims) -> list[int] | None:
     return [dim] if isinstance(dim, int) else dim or None
 
 
 @rule("mean")
-def _mean(low: Lowering, x: TracedValue, dim: object = None, keepdim: bool = False, **__: object) -> TracedValue:
+def _mean(low: Lowering, x: TracedValue, dim: Dims = None, keepdim: bool = False, **__: object) -> TracedValue:
     return reduce(low, "mean", x, _dims(dim), keepdim)
 
 
 @rule("sum")
-def _sum(low: Lowering, x: TracedValue, dim: object = None, keepdim: bool = False, **__: object) -> TracedValue:
+def _sum(low: Lowering, x: TracedValue, dim: Dims = None, keepdim: bool = False, **__: object) -> TracedValue:
     return reduce(low, "sum", x, _dims(dim), keepdim)
 
 
 @rule("linalg_vector_norm", "norm", "frobenius_norm")
-def _norm(low: Lowering, x: TracedValue, order: float = 2, dim: object = None, keepdim: bool = False, **__: object) -> TracedValue:
+def _norm(low: Lowering, x: TracedValue, order: float = 2, dim: Dims = None, keepdim: bool = False, **__: object) -> TracedValue:
     if order not in (2, None):
         raise low.refuse(f"a norm of order {order} has no rule", "use the Euclidean norm")
     return low.map("sqrt", reduce(low, "sum", low.map("square", x, suffix="squares"), _dims(dim), keepdim, "total"))
 
 
 @rule("var")
-def _var(low: Lowering, x: TracedValue, *args: object, **options: object) -> TracedValue:
+def _var(low: Lowering, x: TracedValue, *args: Any, **options: Any) -> TracedValue:
     return _variance(low, x, *args, **options)
 
 
 @rule("std")
-def _std(low: Lowering, x: TracedValue, *args: object, **options: object) -> TracedValue:
+def _std(low: Lowering, x: TracedValue, *args: Any, **options: Any) -> TracedValue:
     return low.map("sqrt", _variance(low, x, *args, **options))
 
 
 @rule("var_mean")
-def _var_mean(low: Lowering, x: TracedValue, *args: object, **options: object) -> tuple[TracedValue, TracedValue]:
+def _var_mean(low: Lowering, x: TracedValue, *args: Any, **options: Any) -> tuple[TracedValue, TracedValue]:
     dims, keep = _dims(args[0] if args and not isinstance(args[0], bool) else None), options.get("keepdim", False)
     return _variance(low, x, *args, **options), reduce(low, "mean", x, dims, keep, "mean")
 
@@ -60,7 +63,7 @@ def _var_mean(low: Lowering, x: TracedValue, *args: object, **options: object) -
 def _variance(
     low: Lowering,
     x: TracedValue,
-    dim: object = None,
+    dim: Dims = None,
     unbiased: bool = True,
     keepdim: bool = False,
     *,
@@ -68,8 +71,9 @@ def _variance(
 ) -> TracedValue:
     """torch divides by the number of elements less `correction`; along an axis that grows, this makes no difference."""
     if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    dims = _dims(dim)
+        dims, unbiased = None, dim
+    else:
+        dims = _dims(dim)
     centered = low.map("sub", x, reduce(low, "mean", x, dims, True, "mean"), suffix="centered")
     found = reduce(low, "mean", low.map("square", centered, suffix="squares"), dims, keepdim, "var")
     less = float(unbiased) if correction is None else correction
@@ -94,7 +98,7 @@ def _root_mean_square(low: Lowering, x: TracedValue, dim: int, eps: float) -> Tr
 
 
 @rule("amax")
-def _amax(low: Lowering, x: TracedValue, dim: object = None, keepdim: bool = False) -> TracedValue:
+def _amax(low: Lowering, x: TracedValue, dim: Dims = None, keepdim: bool = False) -> TracedValue:
     return reduce(low, "max", x, _dims(dim), keepdim)
 
 
@@ -154,7 +158,7 @@ def _group_norm(
 ) -> TracedValue:
     """Channels are [groups, channels of a group]; mean and variance are over the latter and all places."""
     count = (groups.first, groups.second) if isinstance(groups, Both) else (groups, groups)
-    group, inner = fresh(count), fresh(tuple(size // g for size, g in zip(x.sizes[1], count, strict=True)))
+    group, inner = fresh(count), fresh(both(size // g for size, g in zip(x.sizes[1], count, strict=True)))
     unify(x.axes[1], (*group, *inner))
     parts = low.emit("view", (x,), (x.axes[0], group, inner, *x.axes[2:]), "groups")
     dims = range(2, len(parts.axes))
@@ -162,6 +166,14 @@ def _group_norm(
     normed = low.emit("view", (_over_root(low, centered, dims, eps),), x.axes, "normed")
     rank = len(x.axes) - 2
     return _scaled(low, normed, _lifted(low, weight, rank), _lifted(low, bias, rank))
+
+
+@overload
+def _lifted(low: Lowering, value: TracedValue, rank: int) -> TracedValue: ...
+
+
+@overload
+def _lifted(low: Lowering, value: TracedValue | None, rank: int) -> TracedValue | None: ...
 
 
 def _lifted(low: Lowering, value: TracedValue | None, rank: int) -> TracedValue | None:

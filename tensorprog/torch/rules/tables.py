@@ -6,10 +6,10 @@ An entry's position is its index divided by the size of the axis. In the limit t
 
 from __future__ import annotations
 
-from tensorprog.torch.axes import fresh, leaves, unify
+from tensorprog.torch.axes import both, fresh, leaves, unify
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
-from tensorprog.torch.rules.views import _bounds, cat, select, slice_sections
+from tensorprog.torch.rules.views import Bound, _bounds, cat, select, slice_sections
 
 # Beyond every size: bounds are cut off at the axis' end.
 END = 2**62
@@ -30,13 +30,13 @@ def _positions(low: Lowering, start: float | Both, length: tuple[float, float]) 
 def _arange(low: Lowering, *limits: float | Both, **_: object) -> TracedValue:
     start, step = (limits[0] if len(limits) > 1 else 0), (limits[2] if len(limits) > 2 else 1)
     sizes = low.out_sizes[0]
-    return _positions(low, start, tuple(_number(step, k) * sizes[k] for k in range(2)))
+    return _positions(low, start, (_number(step, 0) * sizes[0], _number(step, 1) * sizes[1]))
 
 
 @rule("linspace")
 def _linspace(low: Lowering, start: float | Both, end: float | Both, _steps: object, **__: object) -> TracedValue:
     # The last point is at position 1 - 1/n here and at 1 in torch: the same in the limit.
-    return _positions(low, start, tuple(_number(end, k) - _number(start, k) for k in range(2)))
+    return _positions(low, start, (_number(end, 0) - _number(start, 0), _number(end, 1) - _number(start, 1)))
 
 
 @rule("copy")
@@ -49,7 +49,7 @@ def _copy(low: Lowering, x: TracedValue, source: TracedValue, *_: object) -> Tra
 
 @rule("slice_scatter")
 def _slice_scatter(
-    low: Lowering, x: TracedValue, source: TracedValue, dim: int = 0, start: object = 0, end: object = END, step: int = 1
+    low: Lowering, x: TracedValue, source: TracedValue, dim: int = 0, start: Bound = 0, end: Bound = END, step: int = 1
 ) -> TracedValue:
     """A table with other numbers in a slice of it."""
     dim %= len(x.axes)
@@ -61,7 +61,7 @@ def _slice_scatter(
     # Such as the even and the odd entries of sinusoidal positions, and nothing else that grows.
     if sizes[0] == sizes[1] or starts[0] != starts[1] or starts[0] >= step or ends != sizes:
         raise low.refuse("writing into every so many entries of a part of an axis has no rule")
-    rest, inner = fresh(tuple(size // step for size in sizes)), fresh((step, step))
+    rest, inner = fresh(both(size // step for size in sizes)), fresh((step, step))
     unify(x.axes[dim], (*rest, *inner))
     unify(source.axes[dim], rest)
     split = low.emit("view", (x,), (*x.axes[:dim], rest, inner, *x.axes[dim + 1 :]), "turns")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tensorprog.torch.axes import (
     Axis,
     AxisError,
+    both,
     fresh,
     leaves,
     sizes_of,
@@ -13,6 +16,8 @@ from tensorprog.torch.axes import (
 )
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
+
+Bound = int | Both | None
 
 END = 2**62
 
@@ -75,7 +80,7 @@ def _unbind(low: Lowering, x: TracedValue, dim: int = 0) -> tuple[TracedValue, .
 
 
 @rule("slice")
-def _slice(low: Lowering, x: TracedValue, dim: int = 0, start: object = 0, end: object = END, step: int = 1) -> TracedValue:
+def _slice(low: Lowering, x: TracedValue, dim: int = 0, start: Bound = 0, end: Bound = END, step: int = 1) -> TracedValue:
     dim %= len(x.axes)
     sizes = x.sizes[dim]
     starts, ends = _bounds(start, sizes, 0), _bounds(end, sizes, END)
@@ -106,22 +111,21 @@ def _every(low: Lowering, x: TracedValue, dim: int, cut: tuple, step: int) -> Tr
     starts, ends, sizes = cut
     if starts[0] != starts[1] or starts[0] >= step or ends != sizes or any(size % step for size in sizes):
         raise AxisError("an axis that grows with the width is cut with a step that does not divide it")
-    rest = fresh(tuple(size // step for size in sizes))
+    rest = fresh(both(size // step for size in sizes))
     inner = fresh((step, step))
     unify(x.axes[dim], (*rest, *inner))
     split = low.emit("view", (x,), (*x.axes[:dim], rest, inner, *x.axes[dim + 1 :]), "pairs")
     return select(low, split, dim + 1, starts[0])
 
 
-def _bounds(at: object, sizes: tuple[int, int], missing: int) -> tuple[int, int]:
-    pair = (at.first, at.second) if isinstance(at, Both) else (at, at)
+def _bounds(at: Bound, sizes: tuple[int, int], missing: int) -> tuple[int, int]:
+    pair: tuple[int | None, int | None] = (at.first, at.second) if isinstance(at, Both) else (at, at)
     found = [missing if v is None else v for v in pair]
-    return tuple(max(0, min(v + size if v < 0 else v, size)) for v, size in zip(found, sizes, strict=True))
+    return both(max(0, min(v + size if v < 0 else v, size)) for v, size in zip(found, sizes, strict=True))
 
 
 def _section(low: Lowering, x: TracedValue, dim: int, sections: list[tuple[int, int]], which: int) -> TracedValue:
-    counts = split_blocks(x.axes[dim], [s for s in sections if s != (0, 0)])
-    counts = iter(counts)
+    counts = iter(split_blocks(x.axes[dim], [s for s in sections if s != (0, 0)]))
     every = [0 if s == (0, 0) else next(counts) for s in sections]
     return _part(low, x, dim, sum(every[:which]), every[which], 1, sum(every))
 
@@ -156,7 +160,7 @@ def _after_blocks(axis: Axis, blocks: int) -> Axis:
 
 
 @rule("split", "split_with_sizes", "chunk", "tensor_split")
-def _split(low: Lowering, x: TracedValue, *args: object, dim: int = 0) -> tuple[TracedValue, ...]:
+def _split(low: Lowering, x: TracedValue, *args: Any, dim: int = 0) -> tuple[TracedValue, ...]:
     dim = (args[1] if len(args) > 1 else dim) % len(x.axes)
     # From the results: the arguments are a size, a number of parts, or a list of either.
     sections = low.parts(dim)
@@ -167,7 +171,7 @@ def _split(low: Lowering, x: TracedValue, *args: object, dim: int = 0) -> tuple[
 def _glu(low: Lowering, x: TracedValue, dim: int = -1) -> TracedValue:
     """The first half, times the sigmoid of the second."""
     dim %= len(x.axes)
-    half = tuple(size // 2 for size in x.sizes[dim])
+    half = both(size // 2 for size in x.sizes[dim])
     first, second = (_section(low, x, dim, [half, half], k) for k in range(2))
     return low.map("mul", first, low.map("sigmoid", second, suffix="gate"))
 
@@ -229,7 +233,7 @@ def _upsample(low: Lowering, x: TracedValue, *_: object) -> TracedValue:
     """Every place several times."""
     rank = int(low.operation[-2])
     for dim in range(len(x.axes) - rank, len(x.axes)):
-        (old, _), (new, _) = x.sizes[dim], low.out_sizes[dim]
+        old, new = x.sizes[dim][0], low.out_sizes[dim][0]
         if x.sizes[dim] != (old, old) or new % old:
             raise low.refuse("upsampling by anything but a whole number has no rule")
         x = repeated(low, x, dim, (new // old,) * 2)
