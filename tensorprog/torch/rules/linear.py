@@ -60,7 +60,9 @@ def _outer(low: Lowering, x: TracedValue, y: TracedValue) -> TracedValue:
 
 
 @rule("addmm", "baddbmm")
-def _product_and_bias(low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue, *, beta: float = 1, alpha: float = 1) -> TracedValue:
+def _product_and_bias(
+    low: Lowering, bias: TracedValue, x: TracedValue, w: TracedValue, *, beta: float = 1, alpha: float = 1
+) -> TracedValue:
     product = matmul(low, x, w)
     product = product if alpha == 1 else low.map("mul", product, alpha)
     return added(low, product, bias if beta == 1 else low.map("mul", bias, beta))
