@@ -19,7 +19,7 @@ from tensorprog.series.declared_draws import shape_of
 
 
 @dataclass(frozen=True)
-class EntryLaw:
+class ArrayLaw:
     """The law of the entries of an array, of this shape."""
 
     law: str
@@ -50,12 +50,12 @@ class EntryLaw:
         return mean + math.sqrt(variance) * standard
 
 
-def entries_of(program: Program, initial: Initial, env: Mapping[str, object]) -> EntryLaw:
+def entries_of(program: Program, initial: Initial, env: Mapping[str, object]) -> ArrayLaw:
     """The law of a declared array without a width, with the values of sizes and parameters."""
     scaled = [constant(program, a, env) for a in initial.law.args]
     counts = leading_arguments(initial.law, initial_power(program, initial, env), [power for _, power in scaled])
     args = tuple(value if kept else 0.0 for (value, _), kept in zip(scaled, counts))
-    return EntryLaw(initial.law.name, args, tuple(int(evaluate_int(s, env)) for s in shape_of(initial)))
+    return ArrayLaw(initial.law.name, args, tuple(int(evaluate_int(s, env)) for s in shape_of(initial)))
 
 
 class _Scores:

@@ -16,7 +16,7 @@ from typing import Unpack
 
 import numpy as np
 
-from tensorprog.declared_laws import EntryLaw, entries_of
+from tensorprog.declared_laws import ArrayLaw, entries_of
 from tensorprog.diagnostics import Diagnostic, Source
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.options import RunOptions
@@ -202,7 +202,7 @@ class _Numbers:
             arrays, and `covariance` gives it, [draws, R, R], for the inputs of these.
     """
 
-    entries: Mapping[str, EntryLaw]
+    entries: Mapping[str, ArrayLaw]
     shapes: Mapping[str, tuple[int, ...]]
     factor: np.ndarray | None
     covariance: Callable[[Mapping[str, np.ndarray]], np.ndarray]

@@ -9,7 +9,7 @@ from tensorprog.ir.program import Assignment, BoolExpr, For, If, Let, Op, Statem
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class BranchSide:
     """One side of an `if`: its condition, and whether that holds here."""
 
     condition: BoolExpr
@@ -21,7 +21,7 @@ class Placed:
     """A statement with the loops and branches around it, outermost first."""
 
     statement: Statement
-    around: tuple[For | Branch, ...]
+    around: tuple[For | BranchSide, ...]
 
     @property
     def loops(self) -> tuple[For, ...]:
@@ -31,7 +31,7 @@ class Placed:
     @property
     def guarded(self) -> bool:
         """Whether a condition stands around the statement."""
-        return any(isinstance(a, Branch) for a in self.around)
+        return any(isinstance(a, BranchSide) for a in self.around)
 
     @property
     def var(self) -> Var:
@@ -52,7 +52,7 @@ class Placed:
         return self.statement.op
 
 
-def placed(body: tuple[Statement, ...], around: tuple[For | Branch, ...] = ()) -> Iterator[Placed]:
+def placed(body: tuple[Statement, ...], around: tuple[For | BranchSide, ...] = ()) -> Iterator[Placed]:
     """Every statement with what is around it, in program order, a loop before its body."""
     for statement in body:
         yield Placed(statement, around)
@@ -60,8 +60,8 @@ def placed(body: tuple[Statement, ...], around: tuple[For | Branch, ...] = ()) -
             case For(body=block):
                 yield from placed(block, (*around, statement))
             case If(condition=condition, then=then, orelse=orelse):
-                yield from placed(then, (*around, Branch(condition, True)))
-                yield from placed(orelse, (*around, Branch(condition, False)))
+                yield from placed(then, (*around, BranchSide(condition, True)))
+                yield from placed(orelse, (*around, BranchSide(condition, False)))
 
 
 def leaves(body: tuple[Statement, ...]) -> Iterator[Placed]:

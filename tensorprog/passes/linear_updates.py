@@ -46,11 +46,11 @@ class NotDescent(Exception):
 
 
 @dataclass(frozen=True)
-class Number:
+class UpdateNumber:
     """A number of a step: a constant, a temporary of the program, or (`args`) an operation on two numbers."""
 
     value: Fraction | Var | str
-    args: tuple[Number, ...] = ()
+    args: tuple[UpdateNumber, ...] = ()
 
     def written(self, builder: Builder, known: Mapping[Var, Var]) -> Var:
         """The number computed in the builder's block; `known` are the temporaries that it is made of."""
@@ -69,7 +69,7 @@ class Number:
         return own.union(*(a.vars for a in self.args))
 
 
-ONE, MINUS_ONE = Number(Fraction(1)), Number(Fraction(-1))
+ONE, MINUS_ONE = UpdateNumber(Fraction(1)), UpdateNumber(Fraction(-1))
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,19 @@ class Gradient:
 
 
 #: What is computed: the parts, each times a number.
-Form = Mapping[Cell | Gradient, Number]
+Form = Mapping[Cell | Gradient, UpdateNumber]
 
 
-def _times(number: Number, form: Form) -> Form:
+def _times(number: UpdateNumber, form: Form) -> Form:
     # Ones stay as they are, by which `is_plain` knows a state that is only added to.
     if number == ONE:
         return form
-    return {part: number if own == ONE else Number("mul", (own, number)) for part, own in form.items()}
+    return {part: number if own == ONE else UpdateNumber("mul", (own, number)) for part, own in form.items()}
 
 
 def _sum(left: Form, right: Form) -> Form:
     return {part: left[part] if part not in right else right[part] if part not in left
-            else Number("add", (left[part], right[part])) for part in (*left, *(p for p in right if p not in left))}
+            else UpdateNumber("add", (left[part], right[part])) for part in (*left, *(p for p in right if p not in left))}
 
 
 def forms_of(program: Program, update: tuple[Statement, ...], gradients: Mapping[Cell, GradStmt]) -> dict[Cell, Form | None]:
@@ -178,9 +178,9 @@ class _Follower:
             case Elementwise(fn="mul", args=(left, right), order=0):
                 if left.type == SCALAR:
                     left, right = right, left
-                return self._scaled(Number(right), self.vars.get(left)) if right.type == SCALAR else None
+                return self._scaled(UpdateNumber(right), self.vars.get(left)) if right.type == SCALAR else None
             case Elementwise(fn="div", args=(left, right), order=0) if right.type == SCALAR:
-                return self._scaled(Number("div", (ONE, Number(right))), self.vars.get(left))
+                return self._scaled(UpdateNumber("div", (ONE, UpdateNumber(right))), self.vars.get(left))
         return None
 
     def _terms(self, terms: tuple[Term, ...], loops: tuple[For, ...]) -> Form | None:
@@ -189,7 +189,7 @@ class _Follower:
             if not isinstance(term, MatrixTerm) or term.transposed:
                 return None
             form = self._read(term.cell, term.items, loops)
-            found = self._added(found, form if term.coef is None else self._scaled(Number(term.coef), form))
+            found = self._added(found, form if term.coef is None else self._scaled(UpdateNumber(term.coef), form))
         return found
 
     @staticmethod
@@ -197,7 +197,7 @@ class _Follower:
         return None if left is None or right is None else _sum(left, right)
 
     @staticmethod
-    def _scaled(number: Number, form: Form | None) -> Form | None:
+    def _scaled(number: UpdateNumber, form: Form | None) -> Form | None:
         return None if form is None else _times(number, form)
 
 
@@ -211,8 +211,8 @@ class Group:
     """
 
     slots: tuple[Cell, ...]
-    moves: Mapping[tuple[Cell, Cell], Number]
-    pushes: Mapping[Cell, Number]
+    moves: Mapping[tuple[Cell, Cell], UpdateNumber]
+    pushes: Mapping[Cell, UpdateNumber]
 
     @property
     def state(self) -> Cell:
@@ -224,7 +224,7 @@ class Group:
         return dict(self.moves) == {(self.state, self.state): ONE}
 
     @property
-    def numbers(self) -> list[Number]:
+    def numbers(self) -> list[UpdateNumber]:
         return [*self.moves.values(), *self.pushes.values()]
 
 

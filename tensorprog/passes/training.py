@@ -53,7 +53,7 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
-from tensorprog.passes.linear_updates import ONE, Group, NotDescent, Number, forms_of, groups_of, is_wide, writes_numbers
+from tensorprog.passes.linear_updates import ONE, Group, NotDescent, UpdateNumber, forms_of, groups_of, is_wide, writes_numbers
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.passes.simplify import pruned, reached
 
@@ -244,7 +244,7 @@ class _Finder:
         rate = number.written(self.builder, {v: self._number(v, self.builder) for v in number.vars})
         return Motion(group.slots, {}, {}, rate)
 
-    def _left(self, number: Number, step: Builder) -> Cell | None:
+    def _left(self, number: UpdateNumber, step: Builder) -> Cell | None:
         """The cell in which a number of a step is left; None for ONE."""
         if number == ONE:
             return None

@@ -19,7 +19,7 @@ Kernel = Mapping[tuple[Cell, Cell], Cell]
 Items = tuple[IntExpr, ...]
 
 
-class Frame:
+class WindowFrame:
     """Statements on the numbers of a window. `moved` are the averages in a step, `slopes` the derivatives of the loss by them."""
 
     def __init__(self, training: Training, builder: Builder):

@@ -31,7 +31,7 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.rewrite import over_elements
 from tensorprog.passes.training import Average, Motion
-from tensorprog.passes.window_frame import Families, Frame, Items, Kernel
+from tensorprog.passes.window_frame import Families, Items, Kernel, WindowFrame
 
 #: What stands for the cells of a step.
 Cells = dict[Cell, Cell]
@@ -40,7 +40,7 @@ Cells = dict[Cell, Cell]
 class Moving:
     """The statements for one state and its companions. `extents` are those of the state's family."""
 
-    def __init__(self, frame: Frame, motion: Motion, extents: tuple[IntExpr, ...]):
+    def __init__(self, frame: WindowFrame, motion: Motion, extents: tuple[IntExpr, ...]):
         self.frame, self.builder, self.motion, self.extents = frame, frame.builder, motion, extents
         self.slots, self.state = motion.slots, motion.state
         self.reaches = {slot: self._reached(slot) for slot in self.slots}

@@ -51,7 +51,7 @@ from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.linear_updates import NotDescent
 from tensorprog.passes.simplify import simplify
 from tensorprog.passes.training import Average, Training, training_of
-from tensorprog.passes.window_frame import Families, Frame, Items, Kernel
+from tensorprog.passes.window_frame import Families, Items, Kernel, WindowFrame
 from tensorprog.passes.window_motions import Moving
 
 ONE = IntLit(1)
@@ -119,7 +119,7 @@ class _Writer:
         self.rates = {m.state: m.rate for m in training.motions if m.rate is not None}
         names = builder.names
         self.bounds, self.count, self.window = names.fresh("window"), names.fresh("windows"), names.fresh("w")
-        self.frame = Frame(training, builder)
+        self.frame = WindowFrame(training, builder)
         extents = {i.cell: i.extents for i in program.initials}
         self.moving = [Moving(self.frame, m, extents[m.state]) for m in training.motions if m.rate is None]
 

@@ -14,7 +14,7 @@ from functools import partial
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, loop_names, substitute, substitute_bool
-from tensorprog.ir.places import Branch, placed
+from tensorprog.ir.places import BranchSide, placed
 from tensorprog.ir.program import (
     Cell,
     Fluctuation,
@@ -61,7 +61,7 @@ class DrawSite:
 
     input: str
     let: Let
-    around: tuple[For | Branch, ...]
+    around: tuple[For | BranchSide, ...]
     extents: tuple[IntExpr, ...]
 
     @property
@@ -222,10 +222,10 @@ def _pair(one: DrawSite, two: DrawSite, first: Cell, second: Cell, result: Cell,
     return body
 
 
-def _fresh_loops(site: DrawSite, builder: Builder) -> list[For | Branch]:
+def _fresh_loops(site: DrawSite, builder: Builder) -> list[For | BranchSide]:
     """What is around a site, with loop variables of its own."""
     names: dict[str, IntExpr] = {}
-    found: list[For | Branch] = []
+    found: list[For | BranchSide] = []
     for wrap in site.around:
         if isinstance(wrap, For):
             new = builder.names.fresh(wrap.var)
@@ -233,7 +233,7 @@ def _fresh_loops(site: DrawSite, builder: Builder) -> list[For | Branch]:
                                  body=(), parallel=False))
             names[wrap.var] = IntSym(new, "loop")
         else:
-            found.append(Branch(substitute_bool(wrap.condition, names), wrap.holds))
+            found.append(BranchSide(substitute_bool(wrap.condition, names), wrap.holds))
     return found
 
 

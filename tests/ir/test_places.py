@@ -1,7 +1,7 @@
 """What stands around a statement: every statement once, in program order, with its loops and the branches it is in."""
 
 import tensorprog
-from tensorprog.ir.places import Branch, leaves, placed
+from tensorprog.ir.places import BranchSide, leaves, placed
 from tensorprog.ir.program import For, Store, blocks, walk
 
 TEXT = """
@@ -31,8 +31,8 @@ def test_the_loops_and_branches_around_a_store():
         around[p.statement.cell.display or p.statement.cell.name, p.guarded].append(p)
     first, second = around["x", True]
     assert [loop.var for loop in first.loops] == ["t", "a"]
-    assert [b.holds for b in (*first.around, *second.around) if isinstance(b, Branch)] == [True, False]
-    condition = [b.condition for b in (*first.around, *second.around) if isinstance(b, Branch)]
+    assert [b.holds for b in (*first.around, *second.around) if isinstance(b, BranchSide)] == [True, False]
+    condition = [b.condition for b in (*first.around, *second.around) if isinstance(b, BranchSide)]
     assert condition[0] == condition[1]
     (last,) = around["s", False]
     assert [a.var for a in last.around if isinstance(a, For)] == ["t"] and not last.guarded
