@@ -9,7 +9,6 @@ Numbers that are out of range are refused where they are used.
 from __future__ import annotations
 
 import inspect
-import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -61,7 +60,7 @@ PATH_OR_NONE = PATH.or_none()
 WORD = ArgumentKind("a word", lambda value: isinstance(value, str))
 FLAG = ArgumentKind("True or False", lambda value: isinstance(value, bool))
 NUMBERS = ArgumentKind("a list of numbers", _numbers, "[64, 128, 256, 512]")
-SECONDS = ArgumentKind("a positive number of seconds", lambda value: isinstance(value, numbers.Real) and value > 0, "600")
+SECONDS = ArgumentKind("a positive number of seconds", lambda value: isinstance(value, int | float) and value > 0, "600")
 REPORT = ArgumentKind("a function of (steps done, steps in all), or True",
                       lambda value: callable(value) or isinstance(value, bool), "True").or_none()
 ARRAYS = ArgumentKind("a mapping from names of outputs to arrays", lambda value: isinstance(value, Mapping)).or_none()
@@ -107,7 +106,7 @@ def _unbound(call: str, signature: inspect.Signature, args: tuple[object, ...], 
 
 
 def _written(parameter: inspect.Parameter) -> str:
-    star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    star = "*" * ((parameter.kind is parameter.VAR_POSITIONAL) + 2 * (parameter.kind is parameter.VAR_KEYWORD))
     default = "" if star or parameter.default is parameter.empty else f"={parameter.default!r}"
     return f"{star}{parameter.name}{default}"
 

@@ -67,7 +67,7 @@ class _Side:
         self.unit = np.array(sizes)[rows.where]
         self._left = np.array([self._bounds(p) / max(u, np.finfo(float).tiny) for p, u in zip(self.panels, sizes)])
 
-    def _unit(self, panel: tables.Panel | None) -> float:
+    def _unit(self, panel: tables.Panel | tables.ClosedPanel | None) -> float:
         """The root mean square of f or, where E[F G] is also wanted, that of F over the standard deviation that
         multiplies the series in it, if this is less."""
         size = panel.size if panel is not None else self._at_zero()
@@ -79,7 +79,7 @@ class _Side:
     def _at_zero(self) -> float:
         return abs(float(self.function.f(np.zeros(1))[0]))
 
-    def _bounds(self, panel: tables.Panel | None) -> np.ndarray:
+    def _bounds(self, panel: tables.Panel | tables.ClosedPanel | None) -> np.ndarray:
         left = np.zeros(self.order + 1)
         if panel is None:
             left[0] = self._at_zero()
@@ -192,10 +192,10 @@ class HermiteSeries:
         (qa, qb), c = (side.rows.q[own[chosen]] for side, own in zip(self._sides, (i, j))), c[chosen]
         value, size = waves.expectation(one, two, qa, qb, c)
         integral, error = value, waves.ROUNDING * size
-        whole = [waves.terms_of(f) for f in self.means or ()]
-        if whole and None not in whole:
-            product, size = waves.expectation(*whole, qa, qb, c)
-            means = [waves.mean(terms, q) for terms, q in zip(whole, (qa, qb))]
+        first, second = (waves.terms_of(f) for f in self.means) if self.means else (None, None)
+        if first is not None and second is not None:
+            product, size = waves.expectation(first, second, qa, qb, c)
+            means = waves.mean(first, qa), waves.mean(second, qb)
             covariance = c * np.sqrt(qa * qb)
             with np.errstate(all="ignore"):
                 # E[F G] = E[F] E[G] + covariance * integral, solved for the integral.

@@ -21,7 +21,8 @@ def waves(phi: sympy.Expr) -> tuple[tuple[int, float, float, float], ...] | None
     terms = _terms(canonical(phi))
     if terms is None or len(terms) > MOST_TERMS:
         return None
-    found = [(p, float(w), *(float(part) for part in sympy.sympify(c).as_real_imag())) for (p, w), c in terms.items() if c != 0]
+    values = {key: complex(c) for key, c in terms.items() if c != 0}
+    found = [(p, float(w), a.real, a.imag) for (p, w), a in values.items()]
     if not any(w for _, w, _, _ in found) or max(p for p, *_ in found) > MOST_POWER:
         return None
     return tuple(sorted(found))
