@@ -61,7 +61,7 @@ PATH_OR_NONE = PATH.or_none()
 WORD = ArgumentKind("a word", lambda value: isinstance(value, str))
 FLAG = ArgumentKind("True or False", lambda value: isinstance(value, bool))
 NUMBERS = ArgumentKind("a list of numbers", _numbers, "[64, 128, 256, 512]")
-SECONDS = ArgumentKind("a positive number of seconds", lambda value: isinstance(value, numbers.Real) and float(value) > 0, "600")
+SECONDS = ArgumentKind("a positive number of seconds", lambda value: isinstance(value, numbers.Real), "600")
 REPORT = ArgumentKind("a function of (steps done, steps in all), or True",
                       lambda value: callable(value) or isinstance(value, bool), "True").or_none()
 ARRAYS = ArgumentKind("a mapping from names of outputs to arrays", lambda value: isinstance(value, Mapping)).or_none()
