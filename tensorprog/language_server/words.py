@@ -42,6 +42,8 @@ _WORDS = {
     "logsumexp": "the logarithm of the sum of exponentials, stable",
     "cross_entropy": "`cross_entropy(logits, label)`",
     "accuracy": "`accuracy(logits, label)`: 1 if the label has the largest logit, else 0",
+    "argmax": "`argmax(f)`: the place of the largest entry, a number; the first one of equal ones",
+    "argmin": "`argmin(f)`: the place of the smallest entry, a number; the first one of equal ones",
     "var": "the variance over the coordinates of a vector",
     "std": "the standard deviation over the coordinates of a vector",
     "layernorm": "`(x - moment(x)) / std(x)`",
