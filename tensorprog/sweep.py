@@ -78,7 +78,7 @@ class Sweep:
         shape = tuple(np.max([a.shape for a in arrays], axis=0).astype(int)) if arrays[0].ndim else ()
         whole = np.full((math.prod(counts), *shape), np.nan)
         for k, array in enumerate(arrays):
-            whole[(k, *map(slice, array.shape))] = array
+            whole[k, ...][tuple(slice(length) for length in array.shape)] = array
         return whole.reshape(*counts, *shape)
 
 
