@@ -161,14 +161,9 @@ class Differences:
                     # One that is not known yet, in the first round through a loop, adds nothing.
                     return one or two
                 return Sources((one.sure - two.may) | (two.sure - one.may), one.may | two.may)
-            case Elementwise(fn="neg", order=0, args=(a,)):
-                return self._sources(a)
-            case Elementwise(fn="mul" | "div", order=0, args=(a, b)) if b.type.width is None:
-                return self._sources(a)
-            case Elementwise(fn="mul", order=0, args=(a, b)) if a.type.width is None:
-                return self._sources(b)
             case Elementwise(fn=fn, order=order, args=args):
-                return self._nonlinear(fn, order, args)
+                vector = _multiplied(op)
+                return self._sources(vector) if vector is not None else self._nonlinear(fn, order, args)
             case Contract(left=left, right=right):
                 vectors = [v for v in (left, right) if v.type.width is not None]
                 return self._sources(vectors[0]) if len(vectors) == 1 else self._nonlinear("mul", 0, vectors)
@@ -231,16 +226,11 @@ class Differences:
 
     def _root(self, var: Var) -> object:
         """What a vector is a multiple of."""
-        match self.ops[var]:
-            case Elementwise(fn="neg", order=0, args=(a,)):
-                return self._root(a)
-            case Elementwise(fn="mul" | "div", order=0, args=(a, b)) if b.type.width is None:
-                return self._root(a)
-            case Elementwise(fn="mul", order=0, args=(a, b)) if a.type.width is None:
-                return self._root(b)
-            case Load(cell=cell, items=items):
-                return cell, items
-        return var
+        op = self.ops[var]
+        vector = _multiplied(op)
+        if vector is not None:
+            return self._root(vector)
+        return (op.cell, op.items) if isinstance(op, Load) else var
 
     def _accumulates_to_zero(self, cell: Cell, var: Var) -> bool:
         """Whether what is added to a cell may cancel what it held."""
@@ -252,6 +242,18 @@ class Differences:
         parts = [*begun, *added]
         others = [frozenset[Source]().union(*(p.may for p in parts[:k] + parts[k + 1:])) for k in range(len(parts))]
         return bool(begun) and all(part.sure and part.sure <= other for part, other in zip(parts, others, strict=True))
+
+
+def _multiplied(op: Op) -> Var | None:
+    """What an operation multiplies by a number; None if it does something else."""
+    match op:
+        case Elementwise(fn="neg", order=0, args=(a,)):
+            return a
+        case Elementwise(fn="mul" | "div", order=0, args=(a, b)) if b.type.width is None:
+            return a
+        case Elementwise(fn="mul", order=0, args=(a, b)) if a.type.width is None:
+            return b
+    return None
 
 
 def _contributions(statements: Sequence[Statement]) -> tuple[dict[Cell, list[Var]], dict[Cell, list[Var]]]:

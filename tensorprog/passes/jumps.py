@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 from tensorprog.diagnostics import Span
 from tensorprog.ir.build import Builder, Names
@@ -304,7 +304,7 @@ class _Search:
         self.bounds = ProgramBounds(program, env)
         self.statements = self.bounds.solved()
         self.random = _forward(program, _moments(self.statements))
-        self.differences = Differences(program, self.statements, self.random)
+        self.program = program
         self.declared = {i.cell for i in program.initials if i.law.name != "zero"}
         self.factors: dict[Var | Cell, frozenset[Var]] = {}
         before = None
@@ -312,6 +312,11 @@ class _Search:
             before = dict(self.factors)
             for statement in self.statements:
                 self._follow(statement)
+
+    @cached_property
+    def differences(self) -> Differences:
+        """The vectors that may vanish as differences, for programs in which a vector meets a jump."""
+        return Differences(self.program, self.statements, self.random)
 
     def found(self) -> Iterable[tuple[Let, tuple[Var, ...]]]:
         for s in self.statements:

@@ -15,6 +15,7 @@ from fractions import Fraction
 
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntSym
+from tensorprog.ir.places import placed
 from tensorprog.ir.program import (
     SCALAR,
     Accum,
@@ -114,17 +115,12 @@ class _Follower:
         self.wrong: dict[Cell, str] = {}
 
     def followed(self, update: tuple[Statement, ...]) -> dict[Cell, Form | None]:
-        self._block(update, ())
+        for at in placed(update):
+            self._statement(at.statement, at.loops)
         return self.cells
-
-    def _block(self, body: tuple[Statement, ...], loops: tuple[For, ...]) -> None:
-        for statement in body:
-            self._statement(statement, loops)
 
     def _statement(self, statement: Statement, loops: tuple[For, ...]) -> None:
         match statement:
-            case For(body=body):
-                self._block(body, (*loops, statement))
             case If():
                 raise NotDescent("it has branches")
             case Let(var=var, op=op):

@@ -126,30 +126,14 @@ def _conv(
     batched = len(x.axes) == rank + 2
     if isinstance(padding, str):
         padding = [_same(w.sizes[2 + k][0], _nth(dilation, k)) if padding == "same" else 0 for k in range(rank)]
-    spatial = [low.out_sizes[k] for k in range(-rank, 0)]
-    windows = x
-    for k in range(rank):
-        windows = window(
-            low,
-            windows,
-            len(x.axes) - rank + k,
-            spatial[k],
-            w.sizes[2 + k],
-            _nth(stride, k),
-            _nth(padding, k),
-            _nth(dilation, k),
-        )
+    windows = _windows(low, x, w, stride, padding, dilation)
     batch = "b" if batched else ""
     places, taps = letters(rank, "p"), letters(rank, "t")
     if groups == 1:
         out = contract(low, windows, w, batch + "c" + places + taps, "o" + "c" + taps, batch + "o" + places)
     else:
         out = _in_groups(low, windows, w, groups, batch, places, taps)
-    if bias is None:
-        return out
-    # One number for each channel, at all places.
-    lifted = low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias")
-    return low.map("add", out, lifted)
+    return _with_bias(low, out, bias, rank)
 
 
 @rule("conv_transpose1d", "conv_transpose2d")
@@ -168,16 +152,29 @@ def _conv_transpose(
     rank = len(w.axes) - 2
     if groups != 1:
         raise low.refuse("a transposed convolution in groups has no rule", "write it as one for each group")
-    windows = x
-    for k in range(rank):
-        windows = window(
-            low, windows, len(x.axes) - rank + k, low.out_sizes[k - rank], w.sizes[2 + k], _nth(stride, k),
-            _nth(padding, k), _nth(dilation, k), transposed=True,
-        )
+    windows = _windows(low, x, w, stride, padding, dilation, transposed=True)
     batch = "b" if len(x.axes) == rank + 2 else ""
     places, taps = letters(rank, "p"), letters(rank, "t")
     out = contract(low, windows, w, batch + "c" + places + taps, "co" + taps, batch + "o" + places)
-    return out if bias is None else low.map("add", out, low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias"))
+    return _with_bias(low, out, bias, rank)
+
+
+def _windows(low: Lowering, x: TracedValue, w: TracedValue, stride: PerAxis, padding: PerAxis, dilation: PerAxis,
+             transposed: bool = False) -> TracedValue:
+    """A window for each tap of a kernel, with an axis of taps for each axis of places."""
+    rank = len(w.axes) - 2
+    found = x
+    for k in range(rank):
+        found = window(low, found, len(x.axes) - rank + k, low.out_sizes[k - rank], w.sizes[2 + k], _nth(stride, k),
+                       _nth(padding, k), _nth(dilation, k), transposed=transposed)
+    return found
+
+
+def _with_bias(low: Lowering, out: TracedValue, bias: TracedValue | None, rank: int) -> TracedValue:
+    """One number more for each channel, at all places."""
+    if bias is None:
+        return out
+    return low.map("add", out, low.emit("view", (bias,), (*bias.axes, *((),) * rank), "bias"))
 
 
 def _same(taps: int, dilation: int) -> int:
