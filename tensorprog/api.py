@@ -32,8 +32,13 @@ from tensorprog.arguments import (
     entry_point,
 )
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, near_miss
+from tensorprog.diagnostics.acceptances import acceptance_of, unused
+from tensorprog.extensions import load
 from tensorprog.files import meant, mistake, read_program, require_choice, write_text
-from tensorprog.scheduler import connected
+from tensorprog.ir.calculus import may_be_undefined
+from tensorprog.ir.program import For, walk
+from tensorprog.kept import Shelf
+from tensorprog.scheduler import connected, network
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,9 +113,6 @@ def _meant_as_path(text: str) -> bool:
 
 def compile_source(source: Source, settings: Mapping[str, object] | None = None) -> CompiledProgram:
     """`compile` for a text that was read already."""
-    from tensorprog.extensions import load
-    from tensorprog.kept import Shelf
-
     load()
     given = dict(settings or {})
     shelf = Shelf(source, given)
@@ -586,8 +588,6 @@ class CompiledProgram:
     def _simulate_there(self, cluster: Cluster, env: dict[str, object], width: int, seeds: list[int],
                         progress: Steps | None, runs: list[dict[str, np.ndarray]]) -> None:
         """Append one run a seed, by the workers of a cluster."""
-        from tensorprog.scheduler import network
-
         program, shared = cluster.shared(self), cluster.shared(env)
         for done, wait in enumerate([cluster.submit(network, program, shared, width, seed) for seed in seeds], 1):
             runs.append(wait())
@@ -633,7 +633,6 @@ class CompiledProgram:
     def _compiled(self, settings: Mapping[str, Any]) -> tuple[Analysis, tuple[Diagnostic, ...], frozenset[Acceptance]]:
         """The passes' work, the warnings, and what of the source accepted some; kept on disk."""
         from tensorprog.evaluators.analysis import Analysis
-        from tensorprog.kept import Shelf
 
         if self.kept is not None and settings == self.settings:
             shelf, compiled, warnings, accepted = self.kept
@@ -716,8 +715,6 @@ class CompiledProgram:
 
     def _not_accepted(self, found: Sequence[Diagnostic], *, limit: bool) -> tuple[Diagnostic, ...]:
         """The warnings of a run without those that the source accepts, and, of a limit, acceptances of nothing."""
-        from tensorprog.diagnostics.acceptances import acceptance_of, unused
-
         by = {warning: acceptance_of(warning, self.source) for warning in found}
         idle = unused(self.source, {*self._accepted, *(a for a in by.values() if a is not None)}, after_run=True) if limit else ()
         return (*(warning for warning, acceptance in by.items() if acceptance is None), *idle)
@@ -732,7 +729,6 @@ class CompiledProgram:
                              diverged: Mapping[str, int | None]) -> list[Diagnostic]:
         """TP640 for outputs that grow beyond all bounds; TP641 for those that are not a number, though nothing grows,
         in a program that can have such values."""
-        from tensorprog.ir.calculus import may_be_undefined
         from tensorprog.results import grows
 
         growing = (any(grows(values[name], where) for name, where in diverged.items())
@@ -740,8 +736,6 @@ class CompiledProgram:
         return [self._divergence_warning(name, where, growing) for name, where in diverged.items()]
 
     def _divergence_warning(self, name: str, where: int | None, growing: bool) -> Diagnostic:
-        from tensorprog.ir.program import For, walk
-
         results: tuple[Output | Sample, ...] = (*self.program.outputs, *self.program.samples)
         span = next(o.span for o in results if o.name == name)
         place = "" if where is None else f" from {name}[{where}] on"

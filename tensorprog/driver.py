@@ -15,6 +15,8 @@ from tensorprog.evaluators.plan import plan_of, plan_table
 from tensorprog.ir.program import For, walk
 from tensorprog.ir.text import program_text
 from tensorprog.jumps import for_module
+from tensorprog.passes.initial_features import initial_features
+from tensorprog.passes.spaces import Spaces
 
 
 def tree_text(source: Source) -> str:
@@ -32,9 +34,6 @@ def limit_text(analysis: Analysis) -> str:
 
 def plan_text(analysis: Analysis) -> str:
     """The evaluator of each output, and the spaces that the particles live in."""
-    from tensorprog.passes.initial_features import initial_features
-    from tensorprog.passes.spaces import Spaces
-
     plan = plan_of(analysis)
     if not plan.names("particles"):
         return plan_table(plan) + _samples_text(analysis)

@@ -12,6 +12,7 @@ from tensorprog.evaluators import particles
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.plan import plan_of
 from tensorprog.modules import load_module
+from tensorprog.runtime import Notes
 
 #: Particles of a replicate, and those of one that would take more than `MOST` multiplications: some ten seconds of a core.
 USUAL, FEWER = 4096, 1024
@@ -40,7 +41,6 @@ def multiplications(analysis: Analysis, env: Mapping[str, object], tolerance: fl
     """A forecast of the multiplications that eight replicates of `USUAL` particles take."""
     import numpy as np
 
-    from tensorprog.runtime import Notes
 
     module, notes = load_module(particles.emit(analysis)), Notes()
     with np.errstate(all="ignore"):

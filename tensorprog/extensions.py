@@ -16,6 +16,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from tensorprog.ir.functions import NONLINEARITIES, Nonlinearity
 from tensorprog.registry import REGISTERED
 
 GROUP = "tensorprog.extensions"
@@ -61,7 +62,6 @@ def _kind(extension: Any) -> tuple[MutableMapping[str, Any], Callable[[Any], Non
     from tensorprog.evaluators.evaluator import Evaluator
     from tensorprog.evaluators.table import EVALUATORS
     from tensorprog.ir.function_checks import check_function
-    from tensorprog.ir.functions import NONLINEARITIES, Nonlinearity
     from tensorprog.save import WRITERS, ResultFormat
 
     kinds: tuple[tuple[type, MutableMapping[str, Any], Callable[[Any], None]], ...] = (

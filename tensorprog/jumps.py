@@ -42,6 +42,7 @@ from tensorprog.modules import load_module
 from tensorprog.passes.jumps import Jump, Nudged, Probed, always_computed, find_jumps, nudge, place_of, probed
 from tensorprog.progress import announce
 from tensorprog.runtime.jumps import AT_JUMP, AT_JUMP_SINGLE, at_jump, hides_jump, largest, within_errors
+from tensorprog.runtime.replicates import coverage_factor, run_each, standard_error
 
 # Noise on the basis or on moments, its seeds (each is used with both signs), and the ratio of scatters beyond which
 # there is no limit. The signs of two scalars agree for all seeds once in two thousand times. So many runs are not
@@ -195,7 +196,8 @@ def run_draws(analysis: Analysis, env: Mapping[str, object],
         return draw(analysis, env, **options), ()
     probes = probed(drawn.limit, found)
     whole = replace(analysis, drawn=replace(drawn, limit=probes.limit), shelf=None)
-    values = draw(whole, env, **options)
+    # In single precision, whose rounding depends on the machine, a scalar at a jump is not told from one beside it.
+    values = draw(whole, env, **options, dtype="float64")
     run = max([1.0, *map(largest, values.values())])
     missing = unassigned_outputs(probes.limit, env)
     near = {name: _at_jump(name, probes, values, run, AT_JUMP)
@@ -364,8 +366,6 @@ def _by_same_samples(search: _Search, whole: Analysis, environment: Callable[[fl
     """The verdicts of nudged samples: the values are those of a whole run. A scatter between nudges counts if it is
     more than the noise of few samples, on which both sides of a jump differ a little where they are the same in the
     limit."""
-    from tensorprog.runtime.replicates import run_each
-
     module, options = _loaded(particles.emit(whole)), search.options
 
     def run(size: float, seed: int) -> Mapping[str, np.ndarray]:
@@ -460,8 +460,6 @@ def _sharpened(samples: _Verdict, nudged: _Verdict, deviation: np.ndarray | floa
 
 
 def _by_samples(search: _Search, names: list[str]) -> dict[str, _Verdict]:
-    from tensorprog.runtime.replicates import coverage_factor, run_each, standard_error
-
     module, options = _loaded(particles.emit(search.whole)), search.options
     bound, tolerance = module.bind(search.env, {}), options.get("tolerance")
 

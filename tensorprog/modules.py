@@ -11,6 +11,7 @@ from types import ModuleType
 
 from tensorprog.cache_folder import cache_folder
 from tensorprog.diagnostics import ProgramError
+from tensorprog.files import write_text
 from tensorprog.progress import announce
 
 
@@ -42,8 +43,6 @@ def _import(name: str, text: str) -> ModuleType:
 
 def _write_source(path: str, text: str) -> None:
     """Write a module where it is not yet; what cannot be written is done without."""
-    from tensorprog.files import write_text
-
     with suppress(OSError, UnicodeDecodeError, ProgramError):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if not (os.path.exists(path) and Path(path).read_text(encoding="utf-8") == text):

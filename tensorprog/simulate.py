@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tensorprog.codegen.finite import emit_finite_module
 from tensorprog.finite import simulate as interpret
 from tensorprog.finite.initials import actual_widths, draw_initial
 from tensorprog.ir.integers import evaluate_int
 from tensorprog.ir.program import Initial, Program
+from tensorprog.modules import load_module
+from tensorprog.passes.batch import mark_parallel
+from tensorprog.passes.contract_cells import contract_cells
+from tensorprog.passes.simplify import simplify
+from tensorprog.runtime.basis import Monitor
+from tensorprog.runtime.replicates import Counter, coverage_factor, standard_error
 
 if TYPE_CHECKING:
     from tensorprog.runtime.basis import Monitor, Watch
@@ -25,8 +32,6 @@ Arrays = dict[str, np.ndarray]
 def mean_over_networks(runs: Sequence[Arrays]) -> tuple[Arrays, Arrays, Arrays]:
     """The outputs of all networks, [networks, ...], their means, and the errors of these by the same rule as in the limit: two of
     them cover 95 %, and that of a single network is unknown (NaN)."""
-    from tensorprog.runtime.replicates import coverage_factor, standard_error
-
     samples = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
     with np.errstate(all="ignore"):
         values = {name: drawn.mean(axis=0) for name, drawn in samples.items()}
@@ -62,19 +67,11 @@ class Simulator:
         if self._module is None or set(actual_widths(self.program, env, width).values()) != {width}:
             found = interpret(self.program, env, width=width, seeds=[seed])
             return {name: values[0] for name, values in found.items()}
-        from tensorprog.runtime.basis import Monitor
-        from tensorprog.runtime.replicates import Counter
 
         monitor = Monitor(Counter(1, self._module.steps(env), progress), checkpoint, watch)
         return self._run_module(self._module, env, width, seed, threads, monitor)
 
     def _emitted(self) -> ModuleType | None:
-        from tensorprog.codegen.finite import emit_finite_module
-        from tensorprog.modules import load_module
-        from tensorprog.passes.batch import mark_parallel
-        from tensorprog.passes.contract_cells import contract_cells
-        from tensorprog.passes.simplify import simplify
-
         text = emit_finite_module(mark_parallel(simplify(contract_cells(self.program))), self.original)
         return None if text is None else load_module(text)
 

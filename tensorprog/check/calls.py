@@ -8,6 +8,7 @@ from typing import NoReturn
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.declarations import builtin_names
 from tensorprog.check.expressions import arity, as_tensor, reference, tensor_of, value_of
+from tensorprog.check.functions import function_value
 from tensorprog.check.gradients import cov, grad, ntk
 from tensorprog.check.indicators import where
 from tensorprog.check.integers import bool_expr
@@ -26,6 +27,7 @@ from tensorprog.check.scope import (
     counted,
     describe,
 )
+from tensorprog.check.statements import loop_bounds
 from tensorprog.diagnostics import Note, near_miss
 from tensorprog.diagnostics.foreign import instead_of_function
 from tensorprog.ir.build import same_shape
@@ -246,8 +248,6 @@ def comprehension(ctx: Context, node: tree.Comprehension) -> Var:
 
 
 def _comprehension_body(ctx: Context, node: tree.Comprehension) -> tuple[list, Cell | None, Cell]:
-    from tensorprog.check.statements import loop_bounds
-
     saved, depth = dict(ctx.scope.bindings), len(ctx.loops)
     loops = []
     try:
@@ -377,8 +377,6 @@ def _argument(ctx: Context, node: tree.Expr) -> Value | CellName | InputName:
 def _inline(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef, arguments: tuple,
             around: Scope | None = None) -> Value:
     """The body of a function in the place of its call; it sees the names of `around`, the program's if None."""
-    from tensorprog.check.functions import function_value
-
     if not ctx.calls:
         ctx.made_before_call = ctx.builder.made
     elif ctx.builder.made - ctx.made_before_call > MOST_EXPANDED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tensorprog.check.context import Abandon, Context
+from tensorprog.check.declarations import builtin_names
 from tensorprog.check.integers import bool_expr, int_expr
 from tensorprog.check.matrices import add_matrices, matmul, scale_matrix, transpose
 from tensorprog.check.matrix_functions import as_matrix, entrywise
@@ -164,8 +165,6 @@ def _name(ctx: Context, name: str, node: tree.Expr) -> Value:
             ctx.fail("TP218", why, node.span,
                      help="use a condition where it is needed, or start it as a real: `k = 0.0`")
         case _:
-            from tensorprog.check.declarations import builtin_names
-
             if name in builtin_names():
                 ctx.fail("TP312", f"`{name}` is a function", node.span, help=f"call it: `{name}(...)`")
             ctx.unknown_name(name, node.span)

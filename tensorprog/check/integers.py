@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tensorprog.check.context import Context
+from tensorprog.check.context import Abandon, Context
 from tensorprog.check.scope import (
     InputName,
     IntName,
@@ -112,8 +112,6 @@ def _const_name(ctx: Context, name: str, node: tree.Name) -> ConstExpr:
         case None:
             ctx.unknown_name(name, node.span)
         case Poison():
-            from tensorprog.check.context import Abandon
-
             raise Abandon
         case InputName():
             ctx.fail("TP303", f"`{name}` is an input, and a declaration takes a constant here", node.span,

@@ -12,9 +12,9 @@ from functools import cache
 from typing import Any
 
 from tensorprog.check.context import Context
-from tensorprog.check.expressions import tensor_of, value_of
+from tensorprog.check.expressions import arity, reference, tensor_of, value_of
 from tensorprog.check.integers import int_expr
-from tensorprog.check.scope import FunctionName, IntValue, Scope, Value, describe
+from tensorprog.check.scope import FunctionName, InputName, IntValue, Scope, Value, describe
 from tensorprog.diagnostics import Source, Span
 from tensorprog.ir.program import Var
 from tensorprog.syntax import parse, tree
@@ -122,9 +122,6 @@ def _other_kind(kind: str, value: Var, usage: str) -> str:
 
 def length(ctx: Context, node: tree.CallExpr) -> IntValue:
     """len(x): the entries of an array's first axis."""
-    from tensorprog.check.expressions import arity, reference
-    from tensorprog.check.scope import InputName
-
     arity(ctx, node, 1, "len(f[t])")
     found = reference(ctx, node.args[0])
     if isinstance(found, InputName) and len(found.items) < len(found.shape) and not found.items:

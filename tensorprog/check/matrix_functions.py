@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TypeGuard
 
 from tensorprog.check.context import Context
+from tensorprog.check.matrices import total, width_dot
 from tensorprog.check.scope import ChainValue, IntValue, MatrixValue, TupleValue, Value, describe, describe_value
 from tensorprog.ir.program import (
     POLAR,
@@ -117,7 +118,6 @@ def matrix_dot(ctx: Context, left: MatrixValue | ChainValue, right: MatrixValue 
 def norm(ctx: Context, node: tree.CallExpr) -> Var:
     """norm(M): the root of the sum of the squares of the entries; of vectors and arrays as well."""
     from tensorprog.check.expressions import arity, as_tensor, value_of
-    from tensorprog.check.matrices import total, width_dot
 
     arity(ctx, node, 1, "norm(M)")
     value = value_of(ctx, node.args[0])

@@ -12,6 +12,7 @@ from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.nodes import Call, Expectation, Hat, Init, Total, Whole, flat, is_constant
 from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.unwound import Unwound
+from tensorprog.expectations import NoRecipe, plan_expectation
 
 #: Terms of a sum inside of a nonlinear function.
 MOST_WRITTEN = 8
@@ -84,8 +85,6 @@ class Integrands:
         return min(found, key=lambda pair: len(pair[0].gaussians))
 
     def _planned(self, integrand: Expr, builder: _Builder, covariance: dict) -> int:
-        from tensorprog.expectations import NoRecipe, plan_expectation
-
         key = (integrand, tuple(covariance.items()))
         if key not in self._numbers:
             try:

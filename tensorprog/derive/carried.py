@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from sympy import Expr, S
 
-from tensorprog.derive.arrays import Array, ArrayWrite, Binder, Items, Value, lookup, substitute
+from tensorprog.derive.arrays import Array, ArrayWrite, Items, Value, lookup, substitute
+from tensorprog.derive.binders import Binder
 from tensorprog.derive.entries import LimitEquation, MatrixState
 from tensorprog.derive.integers import to_integer
 from tensorprog.derive.matrices import initial

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sympy
 from sympy import Expr, Product, S
 
-from tensorprog.derive.arrays import Binder, IndexScope
+from tensorprog.derive.binders import Binder, IndexScope
 from tensorprog.derive.entries import MatrixState, Trace
 from tensorprog.derive.matrices import Base, MatrixSum, MatrixSummand
 

@@ -15,7 +15,7 @@ from functools import cache
 import sympy
 from sympy import Expr
 
-from tensorprog.derive.arrays import Binder
+from tensorprog.derive.binders import Binder
 from tensorprog.derive.symbols import OPAQUE, Atom, Dot, GaussianPart, Prod, Rest
 from tensorprog.derive.system import HatSite, LimitSystem
 

@@ -12,7 +12,7 @@ import sympy
 from sympy import Expr, Function, S
 
 from tensorprog.compiled import Compiled
-from tensorprog.derive.arrays import Binder
+from tensorprog.derive.binders import Binder
 from tensorprog.derive.common import name_common_expectations
 from tensorprog.derive.draws import DRAW, with_law_of_draws
 from tensorprog.derive.entries import Trace
@@ -27,8 +27,11 @@ from tensorprog.derive.symbols import Atom, Cov, GaussianPart, element, expectat
 from tensorprog.derive.system import HatSite, build_system
 from tensorprog.derive.titles import placeholder_names
 from tensorprog.derive.trace import trace
+from tensorprog.diagnostics import Reporter
 from tensorprog.ir.program import For, Initial, MatrixType, Program, walk
 from tensorprog.limit.laws import DeclaredLaws
+from tensorprog.passes.limit import leading_terms
+from tensorprog.passes.simplify import simplify
 from tensorprog.series.declared_draws import DeclaredDraws, is_finite
 
 
@@ -101,10 +104,6 @@ def steps_of(rules: Iterable[Rule]) -> tuple[Step, ...]:
 
 def uncontracted(compiled: Compiled) -> Program:
     """The limit program before indices that only name the current iteration are dropped."""
-    from tensorprog.diagnostics import Reporter
-    from tensorprog.passes.limit import leading_terms
-    from tensorprog.passes.simplify import simplify
-
     if compiled.by_series:
         return compiled.limit
     # Contraction makes of `h[t]` one cell that every iteration overwrites: formulas would lose the index that was

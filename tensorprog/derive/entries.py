@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import sympy
 from sympy import Expr, S
 
-from tensorprog.derive.arrays import Binder, IndexScope, Items
+from tensorprog.derive.arrays import Items
+from tensorprog.derive.binders import Binder, IndexScope
 from tensorprog.derive.matrices import MatrixSum
 from tensorprog.derive.names import Labels
 

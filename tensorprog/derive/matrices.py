@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import sympy
 from sympy import Expr, S
 
+from tensorprog.derive.binders import Binder, sum_over
 from tensorprog.derive.symbols import OuterProduct, Transpose, expectation
-
-if TYPE_CHECKING:
-    from tensorprog.derive.arrays import Binder
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +116,6 @@ def made(label: Expr) -> MatrixSum:
 
 
 def _term_expression(term: MatrixSummand) -> Expr:
-    from tensorprog.derive.arrays import sum_over
-
     factor = term.factor
     if isinstance(factor, Base):
         value = Transpose(factor.label) if term.transposed else factor.label
@@ -133,8 +128,6 @@ def _term_expression(term: MatrixSummand) -> Expr:
 
 
 def _term_product(term: MatrixSummand, x: Expr, base: Callable[[Base, bool], Expr], ratio: Expr) -> Expr:
-    from tensorprog.derive.arrays import sum_over
-
     if isinstance(term.factor, Base):
         value = term.coefficient * base(term.factor, term.transposed)
     else:

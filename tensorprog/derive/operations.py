@@ -8,7 +8,7 @@ from typing import assert_never
 import sympy
 from sympy import Expr, KroneckerDelta, S
 
-from tensorprog.derive.arrays import Binder, IndexScope, sum_over
+from tensorprog.derive.binders import Binder, IndexScope, sum_over
 from tensorprog.derive.integers import number, to_integer
 from tensorprog.derive.symbols import Cases, apply_primitive, element, expectation, index
 from tensorprog.ir.program import (

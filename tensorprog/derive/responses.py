@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 import sympy
 from sympy import Expr, S
 
-from tensorprog.derive.arrays import Binder, sum_over, where
+from tensorprog.derive.arrays import where
+from tensorprog.derive.binders import Binder, sum_over
 from tensorprog.derive.dependence import Box, Dependence, clipped, same_member, uses
 from tensorprog.derive.symbols import (
     OPAQUE,

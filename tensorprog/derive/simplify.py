@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sympy import Expr, Mul, S
 
 from tensorprog.derive import onsager
-from tensorprog.derive.arrays import Binder
+from tensorprog.derive.binders import Binder
 from tensorprog.derive.dependence import Dependence
 from tensorprog.derive.parity import Flips
 from tensorprog.derive.responses import ResponsePieces

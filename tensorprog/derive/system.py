@@ -10,7 +10,7 @@ from functools import partial
 import sympy
 from sympy import Expr, S
 
-from tensorprog.derive.arrays import Binder, IndexScope
+from tensorprog.derive.binders import Binder, IndexScope
 from tensorprog.derive.closed_forms import ClosedForms
 from tensorprog.derive.entries import LimitEquation, MatrixState, Trace, TracedProduct
 from tensorprog.derive.matrices import Base, initial

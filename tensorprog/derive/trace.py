@@ -15,7 +15,8 @@ from typing import assert_never
 import sympy
 from sympy import Expr, S
 
-from tensorprog.derive.arrays import Array, ArrayWrite, Binder, IndexScope, Items, Value, either, lookup, sum_over, where
+from tensorprog.derive.arrays import Array, ArrayWrite, Items, Value, either, lookup, where
+from tensorprog.derive.binders import Binder, IndexScope, sum_over
 from tensorprog.derive.carried import Head
 from tensorprog.derive.entries import LimitEquation, Trace, TracedProduct
 from tensorprog.derive.integers import to_condition, to_integer

@@ -4,12 +4,12 @@ from tensorprog.diagnostics.report import (
     Diagnostic,
     Note,
     ProgramError,
-    Reporter,
     Severity,
     Source,
     Span,
     near_miss,
     render,
 )
+from tensorprog.diagnostics.reporter import Reporter
 
 __all__ = ["Diagnostic", "Note", "ProgramError", "Reporter", "Severity", "Source", "Span", "near_miss", "render"]

@@ -1,18 +1,15 @@
 """Diagnostics as data, and the one function that turns them into text.
 
 A diagnostic is a stable code, a place in the source, a message, and optionally a note (why) and a help (what to
-write instead). Stages add diagnostics to a `Reporter`; the driver raises them together as one `ProgramError`.
+write instead). Stages add diagnostics to a `Reporter` (reporter.py); the driver raises them together as one `ProgramError`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    from tensorprog.diagnostics.acceptances import Acceptance
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 MAX_ERRORS = 20
 
@@ -80,59 +77,6 @@ class ProgramError(Exception):
         return ProgramError, (self.diagnostics, self.source)
 
 
-@dataclass(slots=True)
-class Reporter:
-    """Collects the diagnostics of one compilation, but for warnings that the source accepts: `accepted` has what
-    accepted some."""
-
-    source: Source
-    found: list[Diagnostic] = field(default_factory=list)
-    accepted: set[Acceptance] = field(default_factory=set)
-
-    def error(self, code: str, message: str, span: Span | None, *, notes: Iterable[Note] = (),
-              help: str | None = None) -> None:
-        self._add(Diagnostic(code, message, span, tuple(notes), help))
-
-    def warn(self, code: str, message: str, span: Span | None, *, notes: Iterable[Note] = (),
-             help: str | None = None) -> None:
-        self._add(Diagnostic(code, message, span, tuple(notes), help, "warning"))
-
-    def _add(self, diagnostic: Diagnostic) -> None:
-        from tensorprog.diagnostics.acceptances import acceptance_of
-
-        acceptance = acceptance_of(diagnostic, self.source)
-        if acceptance is not None:
-            self.accepted.add(acceptance)
-        elif diagnostic not in self.found:
-            self.found.append(diagnostic)
-
-    def warn_unused_acceptances(self) -> None:
-        """TP514, once all warnings are found that do not need a run."""
-        from tensorprog.diagnostics.acceptances import unused
-
-        for diagnostic in unused(self.source, self.accepted, after_run=False):
-            self._add(diagnostic)
-
-    def has(self, code: str) -> bool:
-        return any(d.code == code for d in self.found)
-
-    def extend(self, other: Reporter) -> None:
-        """Take over what another reporter found."""
-        self.accepted |= other.accepted
-        for diagnostic in other.found:
-            self._add(diagnostic)
-
-    @property
-    def warnings(self) -> tuple[Diagnostic, ...]:
-        return tuple(d for d in self.found if d.severity == "warning")
-
-    def raise_errors(self) -> None:
-        """Raise `ProgramError` if an error was reported."""
-        errors = [d for d in self.found if d.severity == "error"]
-        if errors:
-            raise ProgramError(_in_order(errors), self.source)
-
-
 def near_miss(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate a mistyped word was probably meant to be, or None."""
     matches = difflib.get_close_matches(word, sorted(set(candidates)), n=1, cutoff=0.6)
@@ -141,14 +85,15 @@ def near_miss(word: str, candidates: Iterable[str]) -> str | None:
 
 def render(diagnostics: Iterable[Diagnostic], source: Source | None = None) -> str:
     """The diagnostics as the text a terminal shows, at most `MAX_ERRORS` of them, in source order."""
-    ordered = _in_order(diagnostics)
+    ordered = in_order(diagnostics)
     blocks = [_render_one(d, source) for d in ordered[:MAX_ERRORS]]
     if len(ordered) > MAX_ERRORS:
         blocks.append(f"... and {len(ordered) - MAX_ERRORS} more")
     return "\n".join(blocks)
 
 
-def _in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Diagnostics by their places; those without a place first."""
     return sorted(diagnostics, key=lambda d: d.span or Span(0, 0, 0, 0))
 
 

@@ -10,7 +10,7 @@ import sympy
 from tensorprog.derive.rules import Derivation, Rule, Step
 from tensorprog.display import FORMATS
 from tensorprog.display.json import derivation_dict, derivation_json
-from tensorprog.display.latex import derivation_latex
+from tensorprog.display.latex import aligned, derivation_latex
 from tensorprog.display.markdown import derivation_markdown
 from tensorprog.display.text import derivation_text
 from tensorprog.files import require_choice
@@ -81,6 +81,4 @@ class Limit:
         return self.markdown()
 
     def _repr_latex_(self) -> str:
-        from tensorprog.display.latex import aligned
-
         return f"$${aligned(list(self.rules))}$$"

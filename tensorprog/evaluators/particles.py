@@ -80,14 +80,14 @@ def _module_of(analysis: Analysis, part: Analysis | Drawn) -> str:
 
 
 def draw(analysis: Analysis, env: Mapping[str, Any], *, samples: int, seed: int, tolerance: float | None,
-         threads: int | None) -> dict[str, np.ndarray]:
+         threads: int | None, dtype: str | None = None) -> dict[str, np.ndarray]:
     """The samples, [samples, vectors] each, by name: particles of one randomization, shuffled, because every other point
     of a quasi-random sequence is not a sample of the law as any part of independent draws is. And the outputs that
     `analysis.drawn` has, if there are some."""
     assert analysis.drawn is not None
     module = load_module(emit_draws(analysis))
     announce("drawing samples")
-    found = module.run(env, samples=samples, replicates=1, seed=seed, tolerance=tolerance, threads=threads)[0]
+    found = module.run(env, samples=samples, replicates=1, seed=seed, tolerance=tolerance, threads=threads, dtype=dtype)[0]
     drawn = {s.name for s in analysis.drawn.limit.samples}
     return {name: np.random.default_rng(seed).permutation(value) if name in drawn else value for name, value in found.items()}
 

@@ -21,6 +21,7 @@ from tensorprog.evaluators.analysis import Analysis
 from tensorprog.ir.integers import evaluate_int
 from tensorprog.ir.program import For, Program
 from tensorprog.modules import load_module
+from tensorprog.resume import digest_of
 
 if TYPE_CHECKING:
     from tensorprog.passes.windows import Windows
@@ -216,8 +217,6 @@ class _Pilot:
 
     def key(self) -> str:
         """What the runs depend on."""
-        from tensorprog.resume import digest_of
-
         return digest_of(self.env, self.exact_text, self.seed, self.steps)
 
     @cached_property

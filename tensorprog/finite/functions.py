@@ -10,6 +10,7 @@ from tensorprog.ir.functions import NONLINEARITIES
 from tensorprog.ir.functions.expr import Expr
 from tensorprog.ir.functions.forms import numpy_form
 from tensorprog.ir.primitives import derivative
+from tensorprog.runtime.functions import array_form
 
 BINARY = {
     "add": np.add,
@@ -45,6 +46,5 @@ def _form(fn: str) -> Callable:
     known = numpy_form(record)
     if known is not None:
         return known
-    from tensorprog.runtime.functions import array_form  # one from outside, which Numba compiles
 
     return array_form(record)

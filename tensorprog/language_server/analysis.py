@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tensorprog.check import check
 from tensorprog.check.scope import counted, describe
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, Span
 from tensorprog.ir.integers import int_text
 from tensorprog.ir.program import Cell, Input, Param, Program, Size, cells_written
 from tensorprog.language_server.definitions import NameDefinition, definition_of, definitions
 from tensorprog.language_server.words import words
+from tensorprog.syntax import parse
 
 if TYPE_CHECKING:
     from tensorprog.powers.scale import NamedSizes
@@ -60,9 +62,6 @@ class AnalysedText:
         return tuple(reporter.found)
 
     def _front(self, reporter: Reporter) -> Program:
-        from tensorprog.check import check
-        from tensorprog.syntax import parse
-
         return check(parse(self.source), reporter)
 
     @cached_property
@@ -78,8 +77,6 @@ class AnalysedText:
     @cached_property
     def definitions(self) -> tuple[NameDefinition, ...]:
         """Where names are defined; those of the last version that parsed, if this one does not."""
-        from tensorprog.syntax import parse
-
         try:
             return definitions(parse(self.source))
         except ProgramError:

@@ -11,9 +11,11 @@ from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 from pygls.workspace import TextDocument
 
+from tensorprog import __version__
 from tensorprog.diagnostics import Diagnostic, ProgramError, Span
 from tensorprog.language_server.analysis import AnalysedText
 from tensorprog.language_server.words import words
+from tensorprog.syntax import format_text
 
 #: Seconds without a change after which a program is checked.
 PAUSE = 0.2
@@ -76,8 +78,6 @@ def _version() -> str:
     try:
         return version("tensorprog")
     except PackageNotFoundError:
-        from tensorprog import __version__
-
         return __version__
 
 
@@ -128,8 +128,6 @@ def create_server() -> TensorProgramServer:
 
     @server.feature(lsp.TEXT_DOCUMENT_FORMATTING)
     def formatting(ls: TensorProgramServer, params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit]:
-        from tensorprog.syntax import format_text
-
         document, analysis = ls.analysis(params.text_document.uri)
         try:
             text = format_text(analysis.source)

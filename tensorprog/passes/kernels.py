@@ -28,6 +28,7 @@ from tensorprog.ir.program import (
     walk,
     written,
 )
+from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.rewrite import map_blocks, over_elements
 
 
@@ -39,7 +40,6 @@ def plan_kernels(program: Program, reporter: Reporter) -> Program:
     """
     if not any(isinstance(s, KernelStmt) for s in walk(program.body)):
         return program
-    from tensorprog.passes.differentiate import used_names
     from tensorprog.passes.gaussian import with_readouts
 
     program = with_readouts(program, reporter)

@@ -20,6 +20,7 @@ from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, near_miss
 from tensorprog.files import mistake
 from tensorprog.ir.constants import constants_env
 from tensorprog.ir.program import Cell, GradStmt, Let, MatrixType, Program, Statement, walk
+from tensorprog.passes.differentiate import differentiate
 from tensorprog.passes.rewrite import without_kernels
 from tensorprog.powers.declared import with_symmetric_objects
 from tensorprog.powers.entries import Constant, MultiplierUse, Mup, TrainableEntry, Update
@@ -80,8 +81,6 @@ def _require_used(program: Program, trainable: Mapping[Cell, tuple[Statement, ..
 def _with_gradients(program: Program, env: Mapping[str, object], trainable: Mapping[Cell, object],
                     solution: Determined) -> Calculus:
     """The calculus of the differentiated program, every unknown known."""
-    from tensorprog.passes.differentiate import differentiate
-
     reporter = Reporter(program.source)
     written_out = differentiate(with_multipliers(program, solution.multipliers), reporter)
     reporter.raise_errors()

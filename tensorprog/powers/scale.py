@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from tensorprog.diagnostics import Reporter
 from tensorprog.ir.constants import constants_env
-from tensorprog.ir.program import Cell, MatrixType, Program, Type
+from tensorprog.ir.program import Cell, MatrixType, Program, Type, cells_written
+from tensorprog.passes.differentiate import differentiate
+from tensorprog.passes.kernels import plan_kernels
 from tensorprog.passes.rewrite import without_kernels
 from tensorprog.powers.components import ZERO, Value, change, fraction, is_sure, joined, largest, scattered
 from tensorprog.powers.declared import with_symmetric_objects
 from tensorprog.powers.execution import LATER, Execution, decay_places, update_places
-from tensorprog.powers.tables import aligned, excerpt
+from tensorprog.powers.tables import aligned, excerpt, power_of
 from tensorprog.powers.trainable import trainable_objects
 
 if TYPE_CHECKING:
@@ -73,8 +75,6 @@ class InferredSize:
     def text(self) -> str:
         """`n^(-1/2)`, and the slope beside it, with `!` where it disagrees, `?` where it may still become the
         power, and `~` where smaller parts still show."""
-        from tensorprog.powers.tables import power_of
-
         found = power_of("n", self.power) if self.verdict == "inferred" else self.verdict.replace("zero", "0")
         if self.slope is None:
             return found
@@ -173,9 +173,6 @@ class ExecutedProgram:
 
 def prepare(program: Program) -> ExecutedProgram:
     """Differentiate a checked program, leaving every name in place."""
-    from tensorprog.passes.differentiate import differentiate
-    from tensorprog.passes.kernels import plan_kernels
-
     plain = program.with_body(without_kernels(program.body))
     reporter = Reporter(program.source)
     written_out = differentiate(plan_kernels(program, reporter), reporter)
@@ -187,8 +184,6 @@ def prepare(program: Program) -> ExecutedProgram:
 
 def _names_of_cells(program: Program) -> dict[Cell, str]:
     """The cells that stand for a name that the program writes, or for an output."""
-    from tensorprog.ir.program import cells_written
-
     found = {o.cell: o.name for o in program.outputs if o.cell.role == "hidden"}
     for cell in [*(i.cell for i in program.initials), *cells_written(program.body)]:
         # Names that a pass has made point to text that begins otherwise.

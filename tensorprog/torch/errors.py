@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from types import TracebackType
 
-from tensorprog.diagnostics import Diagnostic, ProgramError, Severity, Source, Span
+from tensorprog.diagnostics import Diagnostic, ProgramError, Severity, Source, Span, render
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
@@ -65,8 +65,6 @@ class ProgramWarning:
     place: SourceLine | None
 
     def __str__(self) -> str:
-        from tensorprog.diagnostics import render
-
         return render([self.diagnostic], _source(self.place))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, Unpack
 
@@ -58,13 +58,16 @@ class Lowering:
 
     def __init__(
         self,
+        rules: Mapping[str, Rule],
         widths: Sizes,
         exported: Sequence[torch.export.ExportedProgram],
         recorded: Callable[[int], GraphModule | None] = lambda width: None,
     ) -> None:
-        """`recorded` gives how a module of a width computes its buffers, see `constants.recorded_buffers`."""
+        """`rules` by torch's names of operations; `recorded` gives how a module of a width computes its buffers, see
+        `constants.recorded_buffers`."""
         self.widths = widths
         self.graph = TracedGraph()
+        self._rules = rules
         self._exported = exported
         self._recorded = recorded
         self._recordings: tuple[GraphModule | None, ...] | None = None
@@ -238,13 +241,13 @@ class Lowering:
     def _by_rule(self, node: TracedNode) -> object:
         first, second = node.first, node.second
         name = _name_of(first.target)
-        if name not in RULES:
+        if name not in self._rules:
             raise self.refuse(
                 f"there is no rule for the operation `{name}`",
                 "write it with operations that have one (docs/torch.md lists them)",
             )
         args = self._converted(first.args, second.args)
-        return RULES[name](self, *args, **self._converted(first.kwargs, second.kwargs))
+        return self._rules[name](self, *args, **self._converted(first.kwargs, second.kwargs))
 
     # --- constants -------------------------------------------------------------------------------------------
 
@@ -402,6 +405,3 @@ def _with(args: Any, tensors: dict[str, Tensors], index: int) -> Any:
         case dict():
             return {k: _with(a, tensors, index) for k, a in args.items()}
     return args
-
-
-from tensorprog.torch import rules  # noqa: E402, F401  (fills RULES)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from tensorprog.diagnostics import near_miss
 from tensorprog.torch.axes import Axis, leaves, sizes_of, widths
 from tensorprog.torch.errors import module_error
 from tensorprog.torch.exponents import ZERO, Counting, MultiplierSite
@@ -184,8 +185,6 @@ class MuTable:
     def _known(self, name: str) -> str:
         found = self.traced.aliases.get(name)
         if found is None:
-            from tensorprog.diagnostics import near_miss
-
             meant = near_miss(name, self.traced.aliases)
             raise module_error(
                 "TP805", f"there is no parameter {name}", help=f"did you mean {meant}?" if meant else None

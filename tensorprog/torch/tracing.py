@@ -29,6 +29,7 @@ from tensorprog.torch.errors import (
 from tensorprog.torch.graph import TracedGraph, TracedValue
 from tensorprog.torch.laws import GRAIN, EntriesLaw, LawWatch, exponent_between, sampled
 from tensorprog.torch.lowering import Lowering, TracedNode
+from tensorprog.torch.rules import RULES
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -120,7 +121,7 @@ def trace(
     made = [_made(make, width, train) for width in widths]
     exported = [_exported(module, inputs, width) for (module, _), width in zip(made, widths, strict=True)]
     pairs = list(_aligned(*exported))
-    graph = Lowering(widths, exported, lambda width: recorded_buffers(make, width)).run(pairs)
+    graph = Lowering(RULES, widths, exported, lambda width: recorded_buffers(make, width)).run(pairs)
     _name_params(graph, made[0][0])
     laws, found = _laws(graph, made, widths)
     return Traced(make, inputs, widths, graph, laws, tuple(found), made[0][0], train)

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tensorprog.api import require_positive
 from tensorprog.diagnostics import Reporter
 from tensorprog.files import mistake
+from tensorprog.progress import shown
 from tensorprog.results import Result, first_divergence
 from tensorprog.scheduler import Scheduler, connected
 from tensorprog.verify.report import AGREES, DIFFERS, DIVERGED, NO_LIMIT, UNRESOLVED, Finding, Verification
@@ -70,9 +72,6 @@ def verify_program(compiled: CompiledProgram, data: Mapping[str, object] | None,
     Raises:
         ProgramError: TP710, for too few widths, seeds or replicates; all that running may raise.
     """
-    from tensorprog.api import require_positive
-    from tensorprog.progress import shown
-
     for name, value in (*(("width", width) for width in widths), ("seeds", seeds), ("replicates", replicates)):
         require_positive(name, value)
     widths = sorted({int(width) for width in widths})

@@ -11,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from imports import write_late_list
 from places import GOLDENS, ROOT
 
 import tensorprog
@@ -48,6 +49,7 @@ def header(module: str) -> str:
 
 def main() -> None:
     """Write all files anew."""
+    write_late_list()
     shutil.rmtree(GOLDENS, ignore_errors=True)
     for example in EXAMPLES:
         folder = GOLDENS / name_of(example)

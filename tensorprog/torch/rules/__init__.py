@@ -1,5 +1,6 @@
-"""The rules of torch's operations, one file a family; importing this fills `lowering.RULES`."""
+"""The rules of torch's operations, one file a family; importing this fills `RULES`."""
 
+from tensorprog.torch.lowering import RULES
 from tensorprog.torch.rules import (
     attention,
     linear,
@@ -11,4 +12,4 @@ from tensorprog.torch.rules import (
     views,
 )
 
-__all__ = ["attention", "linear", "pointwise", "pooling", "recurrent", "reductions", "tables", "views"]
+__all__ = ["RULES", "attention", "linear", "pointwise", "pooling", "recurrent", "reductions", "tables", "views"]
