@@ -28,6 +28,11 @@ def joined(a: Bound | None, b: Bound | None) -> Bound | None:
                  a.fixed and b.fixed)
 
 
+def both(a: Bound, b: Bound) -> Bound:
+    """What two bounds of one value say together."""
+    return Bound(max(a.low, b.low), min(a.high, b.high), a.zero and b.zero, min(a.up, b.up), min(a.down, b.down), a.fixed or b.fixed)
+
+
 def widened(before: Bound | None, after: Bound | None) -> Bound | None:
     """`after`, its range without an end that has moved, so that loops come to an end."""
     if before is None or after is None or before == after:
@@ -62,7 +67,13 @@ def product(a: Bound, b: Bound) -> Bound:
 def of_primitive(fn: str, order: int, args: Sequence[Bound], sign: int, problems: Problems) -> Bound:
     """The bound of a primitive, or of its `order`-th derivative. `sign` is that of the second argument over the first
     if it is a multiple of it, else 0."""
-    return _Evaluation(args[0], problems).of(derivative(fn, order)) if order else _apply(fn, list(args), sign, problems)
+    found = _Evaluation(args[0], problems).of(derivative(fn, order)) if order else _apply(fn, list(args), sign, problems)
+    return _settled(found)
+
+
+def _settled(a: Bound) -> Bound:
+    """A bound in which what has an end does not grow towards it."""
+    return replace(a, up=a.up if a.high == inf else BOUNDED, down=a.down if a.low == -inf else BOUNDED)
 
 
 @dataclass(slots=True)

@@ -52,6 +52,7 @@ from tensorprog.ir.program import (
 )
 from tensorprog.passes.bounds import (
     ANY_NUMBER,
+    both,
     constant,
     joined,
     mean,
@@ -61,6 +62,7 @@ from tensorprog.passes.bounds import (
     widened,
 )
 from tensorprog.passes.quotients import is_bounded
+from tensorprog.passes.ratios import bounded_by_parts
 
 ROUNDS = 4  # before ranges that still move are given up
 
@@ -85,6 +87,7 @@ class ProgramBounds:
         self.written = cells_written(program.body)
         self.loops = {s.var: s for s in walk(program.body) if isinstance(s, For)}
         self.ops = {s.var: s.op for s in walk(program.body) if isinstance(s, Let)}
+        self.ratios = bounded_by_parts(program, env)
         self.added: dict[Cell, Bound | None] = {}
         self.set: set[Cell] = set()
         self.cells: dict[Cell, Bound | None] = {i.cell: self._declared(i) for i in program.initials}
@@ -142,7 +145,7 @@ class ProgramBounds:
     def _statement(self, statement: Statement) -> None:
         match statement:
             case Let(var=var, op=op):
-                self.vars[var] = self._op(op)
+                self.vars[var] = self._narrowed(var, self._op(op))
                 self.multiples[var] = self._multiple(var, op)
             case Store(cell=cell, value=value):
                 stored = self.vars.get(value)
@@ -153,10 +156,15 @@ class ProgramBounds:
             case Accum(cell=cell, value=value):
                 old, new = self.cells.get(cell), self.vars.get(value)
                 self.added[cell] = joined(self.added.get(cell), new)
-                both = None if old is None or new is None else of_primitive("add", 0, [old, new], 0, Problems())
-                self.cells[cell] = joined(old, both)
+                total = None if old is None or new is None else of_primitive("add", 0, [old, new], 0, Problems())
+                self.cells[cell] = joined(old, total)
             case Zero(cell=cell):
                 self.cells[cell] = joined(self.cells.get(cell), constant(0.0))
+
+    def _narrowed(self, var: Var, bound: Bound | None) -> Bound | None:
+        """A bound, and what quotients say beside it whose parts grow together."""
+        other = self.ratios.bound(var, self.vars) if self.ratios is not None and bound is not None else None
+        return bound if bound is None or other is None else both(bound, other)
 
     def _ends(self, expr: IntExpr) -> tuple[float, float]:
         """The smallest and the largest value of an integer: sizes are positive, loop variables within their range."""
