@@ -21,6 +21,7 @@ def family_extents(program: Program) -> dict[Cell, tuple[str, ...]]:
 
 def _maximum(candidates: list[str]) -> str:
     distinct = list(dict.fromkeys(candidates))
+    # Texts that differ may still be equal numbers; `max` finds out in the run.
     return distinct[0] if len(distinct) == 1 else f"max({', '.join(distinct)})"
 
 
@@ -35,6 +36,7 @@ def _collect(body: tuple[Statement, ...], bounds: Bounds, found: dict) -> None:
                     _note(cell, items, bounds, found, isinstance(statement, Let))
             case For(var=var, start=start, stop=stop, step=step, body=inner):
                 one = IntLit(1)
+                # With a larger step the last value is less, and the family a little larger than it need be.
                 low, high = (start, int_bin("-", stop, one)) if step > 0 else (int_bin("+", stop, one), start)
                 _collect(inner, {**bounds, var: (low, high)}, found)
             case If(then=then, orelse=orelse):
@@ -65,10 +67,13 @@ def upper(expr: IntExpr, bounds: Bounds) -> IntExpr | str:
 
 def _extreme(expr: IntExpr, bounds: Bounds, largest: bool) -> IntExpr | str:
     form = linear_form(expr)
+    # Sums of multiples of symbols are bounded exactly, term by term. Elsewhere bounds of the parts are combined, which may be too
+    # generous: i % 2 - i is bounded by 1.
     if all(not isinstance(atom, IntBin | IntLoad | IntChoice) for atom in form):
         return _linear_extreme(form, bounds, largest)
     match expr:
         case IntLoad(name, _):
+            # Of all entries: which ones are read is not looked into.
             return f"int(np.{'max' if largest else 'min'}({name}))"
         case IntBin("+", left, right):
             return f"({_text(left, bounds, largest)} + {_text(right, bounds, largest)})"
@@ -96,6 +101,7 @@ def _linear_extreme(form: Mapping[IntExpr, int], bounds: Bounds, largest: bool) 
     for atom, c in form.items():
         value: IntExpr | str = atom
         if isinstance(atom, IntSym) and atom.name in bounds:
+            # The bound of a loop may hold variables of loops around it, which are bounded in turn.
             take_high = largest == (c > 0)
             value = _extreme(bounds[atom.name][take_high], bounds, take_high)
         if isinstance(value, str):
