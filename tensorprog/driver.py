@@ -81,5 +81,3 @@ def kernel_text(analysis: Analysis) -> str:
 
 
 EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}
-
-
