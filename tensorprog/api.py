@@ -111,6 +111,7 @@ def compile_source(source: Source, settings: Mapping[str, object] | None = None)
     from tensorprog.extensions import load
     from tensorprog.kept import Shelf
 
+    # Functions and laws from outside have to be there before the text is read.
     load()
     given = dict(settings or {})
     shelf = Shelf(source, given)
@@ -118,6 +119,7 @@ def compile_source(source: Source, settings: Mapping[str, object] | None = None)
     if kept is not None:
         program, warnings, accepted, *found = kept
         compiled = CompiledProgram(source, program, given, warnings, accepted)
+        # (Not in the constructor: a pickle is made anew from the program alone.)
         compiled.kept = (shelf, *found)
     else:
         from tensorprog.check import front
@@ -186,6 +188,7 @@ class CompiledProgram:
         options = [name for name, p in inspect.signature(method).parameters.items() if p.kind == p.KEYWORD_ONLY]
         for name in settings:
             meant = near_miss(name, options)
+            # Nearer to a parameter of the program, it is reported as that, with the other unknown names.
             if name not in known and meant and not near_miss(name, known):
                 raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'", help=(
                     f"did you mean the option `{meant}=...`?"))], self.source)
@@ -369,6 +372,7 @@ class CompiledProgram:
         if error is not None:
             from tensorprog.accuracy import PILOT, reach
 
+            # Attempts share a connection, and the replicates that are finished: a larger number begins with those of a smaller one.
             with connected(scheduler) as cluster, TemporaryDirectory() as folder:
                 return reach(lambda samples, replicates: self.run_with(
                     data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance, method=method,
@@ -394,6 +398,7 @@ class CompiledProgram:
             compiled, notes = self.compiled_for(env), Notes()
             biased: set[str] = set()
             windowing = Windowing(aim) if windows else None
+            # Draws of samples are as many as were asked for, and not fewer where a run would be long.
             given, samples = samples or USUAL, samples or usual_samples(compiled, env, method, tolerance)
             options: RunOptions = {
                 "samples": samples, "replicates": replicates, "seed": seed, "tolerance": tolerance, "threads": threads, "dtype": dtype,
@@ -408,6 +413,7 @@ class CompiledProgram:
                 found = run_random(compiled, env, method, self.source, draws=draws, **options)
                 reached, spread = found.limit, found.spread
             drawn, said = run_draws(compiled, env, samples=given, seed=seed, tolerance=tolerance, threads=threads)
+        # After the run: what it shows of its own errors.
         doubts = (*_tail_warnings(compiled, reached.values, reached.errors, reached.methods),
                   *self._bias_warnings(biased, reached.methods), *_crowded_warnings(notes.crowded))
         return self._result(reached.values | drawn, reached.errors, reached.methods | dict.fromkeys(drawn, "particles"), missing,
@@ -495,6 +501,7 @@ class CompiledProgram:
         except KeyboardInterrupt:
             if not runs:
                 raise
+            # Networks that are finished are not lost.
             raise Interrupted(self._averaged(runs, missing, warnings, described)) from None
         return self._averaged(runs, missing, warnings, described)
 
@@ -524,6 +531,7 @@ class CompiledProgram:
         method = CompiledProgram.run if width is None else CompiledProgram.simulate
         names = {d.name for d in self._settable}
         known = {name for name, p in inspect.signature(method).parameters.items() if p.kind == p.KEYWORD_ONLY}
+        # A program's parameter may be called as an option is, `seed` say: then it is the parameter.
         options = {name: settings.pop(name) for name in set(settings) & known - names}
         self._refuse_misspelt_options(settings, method)
         with shown(progress) as report:
@@ -560,6 +568,8 @@ class CompiledProgram:
 
         found = second_limit(self.program, limit, self.settings | dict(settings))
         count = len(found.values)
+        # Runs at different values of the size share no random numbers: their errors are independent, as the extrapolation takes
+        # them.
         seeds = _seeds(seed, count)
         with shown(progress) as report:
             result = at_infinity(self.program, found, lambda i, value: run(
@@ -614,6 +624,7 @@ class CompiledProgram:
         Raises:
             ProgramError: for a program without a limit.
         """
+        # Warnings of passes come when the limit is first asked for; simulating a program that has none says nothing of it.
         analysis, warnings, accepted = self._compiled(self.settings)
         self._accepted |= accepted
         self.warnings = (*self.warnings, *warnings)
@@ -650,6 +661,7 @@ class CompiledProgram:
     def compiled_for(self, env: Mapping[str, object]) -> Analysis:
         """`compiled`; made anew if `env` changes a parameter that powers of n depend on."""
         limit = self.compiled
+        # All other parameters are arguments of the limit program.
         if any(env[name] != limit.env[name] for name in limit.powers.fixed):
             limit, *_ = self._compiled({**self.settings, **{name: env[name] for name in limit.powers.fixed}})
         return limit
@@ -662,6 +674,7 @@ class CompiledProgram:
         self.check_fixed(settings)
         reporter = Reporter(self.source)
         env = bind(self.program, data, self.settings | dict(settings), reporter=reporter)
+        # Before anything is compiled: a wrong index would be a wrong number, or a crash, in emitted code.
         audit_indices(self.program, env)
         return Prepared(env, unassigned_outputs(self.program, env), reporter.warnings)
 
@@ -697,6 +710,7 @@ class CompiledProgram:
         from tensorprog.results import Result, first_divergence
 
         columns = {s.name: s.columns for s in self.program.samples}
+        # Draws have no error.
         errors = {**errors, **dict.fromkeys(columns, np.array(np.nan))}
         values = {name: _writable(value) for name, value in values.items()}
         unresolved = {name: np.array(mask) for name, mask in (unresolved or {}).items()}
@@ -706,6 +720,7 @@ class CompiledProgram:
                 value[missing[name]] = np.nan
                 if name in unresolved:
                     unresolved[name][missing[name]] = False
+            # NaN is expected of elements that are never assigned, or have no limit.
             found = first_divergence(value, missing.get(name), unresolved.get(name))
             if found is not None:
                 diverged[name] = found[0]
@@ -735,6 +750,7 @@ class CompiledProgram:
         from tensorprog.ir.calculus import may_be_undefined
         from tensorprog.results import grows
 
+        # What grows makes NaN of other outputs as well: then all are said to have diverged, 0/0 of inf - inf included.
         growing = (any(grows(values[name], where) for name, where in diverged.items())
                    or bool(diverged) and not may_be_undefined(self.program.body))
         return [self._divergence_warning(name, where, growing) for name, where in diverged.items()]
@@ -759,6 +775,7 @@ class CompiledProgram:
 
 
 # Relative errors of particles from which the tails of averages are looked at.
+# More precise averages hang on many particles.
 COARSE = 1e-3
 
 
