@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from tensorprog.audit import OutputElements
     from tensorprog.diagnostics.acceptances import Acceptance
     from tensorprog.display.limit import Limit
     from tensorprog.evaluators.analysis import Analysis
@@ -132,10 +133,10 @@ def compile_source(source: Source, settings: Mapping[str, object] | None = None)
 
 
 class Prepared(NamedTuple):
-    """A run's environment, the elements of outputs that are never assigned, and what there is to warn of."""
+    """A run's environment, the elements that outputs have, and what there is to warn of."""
 
     env: dict[str, object]
-    missing: dict
+    elements: OutputElements
     warnings: tuple[Diagnostic, ...]
 
 
@@ -385,7 +386,7 @@ class CompiledProgram:
                 self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,
                 threads=threads, dtype=dtype, every=every, watch=watch, draws=draws, scheduler=scheduler, windows=windows,
                 aim=aim))
-        env, missing, warnings = self._prepare(data, settings)
+        env, elements, warnings = self._prepare(data, settings)
         from tensorprog.effort import USUAL, usual_samples
         from tensorprog.evaluators.windows import Windowing
         from tensorprog.jumps import run_draws, run_limit
@@ -416,7 +417,7 @@ class CompiledProgram:
         # After the run: what it shows of its own errors.
         doubts = (*_tail_warnings(compiled, reached.values, reached.errors, reached.methods),
                   *self._bias_warnings(biased, reached.methods), *_crowded_warnings(notes.crowded))
-        return self._result(reached.values | drawn, reached.errors, reached.methods | dict.fromkeys(drawn, "particles"), missing,
+        return self._result(reached.values | drawn, reached.errors, reached.methods | dict.fromkeys(drawn, "particles"), elements,
                             (*warnings, *reached.warnings, *said, *doubts), unresolved=reached.unresolved, spread=spread,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed}
                             | ({"windows": windowing.count} if windowing is not None and windowing.count else {}))
@@ -487,7 +488,7 @@ class CompiledProgram:
             return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
                 self.simulate_with, data, width=width, seeds=seeds, threads=threads, every=every, watch=watch,
                 scheduler=scheduler))
-        env, missing, warnings = self._prepare(data, settings)
+        env, elements, warnings = self._prepare(data, settings)
         from tensorprog.progress import shown
 
         runs: list[dict[str, np.ndarray]] = []
@@ -502,8 +503,8 @@ class CompiledProgram:
             if not runs:
                 raise
             # Networks that are finished are not lost.
-            raise Interrupted(self._averaged(runs, missing, warnings, described)) from None
-        return self._averaged(runs, missing, warnings, described)
+            raise Interrupted(self._averaged(runs, elements, warnings, described)) from None
+        return self._averaged(runs, elements, warnings, described)
 
     @entry_point(data=DATA, keep=PATH_OR_NONE, progress=REPORT)
     def sweep(self, data: Data | None = None, *, width: int | Sequence[int] | None = None,
@@ -668,7 +669,7 @@ class CompiledProgram:
 
     def _prepare(self, data: Data | None, settings: Mapping[str, object]) -> Prepared:
         """The environment of a run, audited."""
-        from tensorprog.audit import audit_indices, unassigned_outputs
+        from tensorprog.audit import audit_indices, output_elements
         from tensorprog.bind import bind
 
         self.check_fixed(settings)
@@ -676,7 +677,7 @@ class CompiledProgram:
         env = bind(self.program, data, self.settings | dict(settings), reporter=reporter)
         # Before anything is compiled: a wrong index would be a wrong number, or a crash, in emitted code.
         audit_indices(self.program, env)
-        return Prepared(env, unassigned_outputs(self.program, env), reporter.warnings)
+        return Prepared(env, output_elements(self.program, env), reporter.warnings)
 
     def check_fixed(self, settings: Mapping[str, object]) -> None:
         """Refuse to change what was fixed when the program was compiled."""
@@ -687,7 +688,7 @@ class CompiledProgram:
                 "TP632", f"'{name}' was fixed to {self.settings[name]} when the program was compiled",
                 help="compile it again without that setting, or with the new value") for name in changed], self.source)
 
-    def _averaged(self, runs: list[dict[str, np.ndarray]], missing: dict, warnings: tuple[Diagnostic, ...],
+    def _averaged(self, runs: list[dict[str, np.ndarray]], elements: OutputElements, warnings: tuple[Diagnostic, ...],
                   settings: dict[str, object]) -> Result:
         import numpy as np
 
@@ -695,15 +696,16 @@ class CompiledProgram:
 
         samples, values, errors = mean_over_networks(runs)
         values |= {s.name: np.concatenate(samples[s.name]) for s in self.program.samples}
-        return self._result(values, errors, dict.fromkeys(values, "finite"), missing, warnings,
+        return self._result(values, errors, dict.fromkeys(values, "finite"), elements, warnings,
                             samples=samples, settings=settings | {"seeds": len(runs)})
 
     def _result(self, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray], methods: dict[str, str],
-                missing: dict, warnings: tuple[Diagnostic, ...], *, settings: dict[str, object],
+                elements: OutputElements, warnings: tuple[Diagnostic, ...], *, settings: dict[str, object],
                 samples: dict[str, np.ndarray] | None = None,
                 unresolved: Mapping[str, np.ndarray] | None = None,
                 spread: Mapping[str, Spread] | None = None) -> Result:
-        """The result with elements that are never assigned as NaN, and a warning for each output that diverged."""
+        """The result with the elements that outputs have, those that are never assigned as NaN, and a warning for each output that
+        diverged."""
         import numpy as np
 
         from tensorprog.axes import axes_of_outputs
@@ -712,8 +714,12 @@ class CompiledProgram:
         columns = {s.name: s.columns for s in self.program.samples}
         # Draws have no error.
         errors = {**errors, **dict.fromkeys(columns, np.array(np.nan))}
-        values = {name: _writable(value) for name, value in values.items()}
-        unresolved = {name: np.array(mask) for name, mask in (unresolved or {}).items()}
+        values = {name: _writable(elements.cut(name, np.asarray(value))) for name, value in values.items()}
+        errors = {name: elements.cut(name, np.asarray(error)) for name, error in errors.items()}
+        unresolved = {name: np.array(elements.cut(name, mask)) for name, mask in (unresolved or {}).items()}
+        samples = samples and {name: drawn[:, *elements.index(name)] for name, drawn in samples.items()}
+        spread = {name: found.part(elements.index(name)) for name, found in (spread or {}).items()}
+        missing = elements.unassigned
         diverged = {}
         for name, value in values.items():
             if name in missing:

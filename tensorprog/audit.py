@@ -2,7 +2,7 @@
 
     audit_indices(program, env)       raises ProgramError (TP601 range, TP602 order, TP603 integer arithmetic)
     family_extents(program, env)      one more than the largest index stored, for every cell
-    unassigned_outputs(program, env)  the elements of output families that are never assigned
+    output_elements(program, env)     the extents of output families, and their elements that are never assigned
 
 How: `iterations.Walker` enumerates the loops around a statement as arrays, one column a loop variable, and evaluates
 indices on whole columns. An interval analysis proves most ranges without that. For the order test, the time of each
@@ -114,8 +114,31 @@ def family_extents(program: Program, env: Environment) -> Extents:
     return _stored_extents(Walker(program, env))
 
 
-def unassigned_outputs(program: Program, env: Environment) -> dict[str, np.ndarray]:
-    """For each output family with elements that are never assigned, the mask of those elements."""
+@dataclass(frozen=True, slots=True)
+class OutputElements:
+    """Which elements outputs have.
+
+    Attributes:
+        extents: of every output, by name; none of one that is no family.
+        unassigned: for each output with elements that are never assigned, the mask of those elements.
+    """
+
+    extents: dict[str, tuple[int, ...]]
+    unassigned: dict[str, np.ndarray]
+
+    def index(self, name: str) -> tuple[slice, ...]:
+        """The elements that an output has, of an array that may have more."""
+        return tuple(slice(extent) for extent in self.extents.get(name, ()))
+
+    def cut(self, name: str, array: np.ndarray) -> np.ndarray:
+        """An array of an output without what is beyond its extents. Emitted modules make room for bounds of indices, which may
+        be larger than the largest index that is stored, as where a condition excludes that. A number for all elements stays."""
+        extents = self.extents.get(name, ())
+        return array if not array.ndim or array.shape[:len(extents)] == extents else array[self.index(name)]
+
+
+def output_elements(program: Program, env: Environment) -> OutputElements:
+    """The elements that the outputs of a bound program have."""
     walker = Walker(program, env)
     extents = _stored_extents(walker)
     lives = _lives(walker)
@@ -124,7 +147,12 @@ def unassigned_outputs(program: Program, env: Environment) -> dict[str, np.ndarr
         first = _first_stores(walker, lives[output.cell], extents[output.cell]) if output.cell in lives else None
         if first is not None and (first == NEVER).any():
             found[output.name] = (first == NEVER).reshape(extents[output.cell])
-    return found
+    return OutputElements({o.name: extents[o.cell] for o in program.outputs}, found)
+
+
+def unassigned_outputs(program: Program, env: Environment) -> dict[str, np.ndarray]:
+    """For each output family with elements that are never assigned, the mask of those elements."""
+    return output_elements(program, env).unassigned
 
 
 # --- what a statement touches --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tensorprog.codegen.names import int_text
-from tensorprog.ir.integers import IntBin, IntChoice, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form
+from tensorprog.ir.integers import IntBin, IntChoice, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form, loop_names
 from tensorprog.ir.program import Accum, Cell, For, If, Let, Load, Program, Statement, Store
 
 
@@ -79,6 +79,9 @@ def _extreme(expr: IntExpr, bounds: Bounds, largest: bool) -> IntExpr | str:
             return f"({_text(left, bounds, largest)} + {_text(right, bounds, largest)})"
         case IntBin("-", left, right):
             return f"({_text(left, bounds, largest)} - {_text(right, bounds, not largest)})"
+        case IntBin("//", left, right) if loop_names(right):
+            # A divisor that a loop moves may be 0 where a condition excludes it. Of whole numbers |a // b| <= |a|.
+            return f"{'' if largest else '-'}{_size(left, bounds)}"
         case IntBin("*" | "//" as op, left, right):
             # Operands may have either sign: the extreme lies at one of the corners.
             corners = [f"({_text(left, bounds, a)} {op} {_text(right, bounds, b)})" for a in (True, False)
@@ -90,8 +93,11 @@ def _extreme(expr: IntExpr, bounds: Bounds, largest: bool) -> IntExpr | str:
             return f"{op}({_text(left, bounds, largest)}, {_text(right, bounds, largest)})"
         case IntChoice(_, left, right):
             return f"{'max' if largest else 'min'}({_text(left, bounds, largest)}, {_text(right, bounds, largest)})"
+        case IntBin("**", IntLit(base), right) if base > 0:
+            return f"({base} ** {_text(right, bounds, largest)})"
         case IntBin("**", left, right):
-            return f"({_text(left, bounds, largest)} ** {_text(right, bounds, largest)})"
+            # 0**0 is 1.
+            return f"{'' if largest else '-'}max(1, {_size(left, bounds)}) ** {_text(right, bounds, True)}"
     return expr
 
 
@@ -111,6 +117,11 @@ def _linear_extreme(form: Mapping[IntExpr, int], bounds: Bounds, largest: bool) 
     if not text:
         return total
     return f"({' + '.join([int_text(total), *text])})"
+
+
+def _size(expr: IntExpr, bounds: Bounds) -> str:
+    """The largest absolute value, or a bound of it."""
+    return f"max(abs({_text(expr, bounds, True)}), abs({_text(expr, bounds, False)}))"
 
 
 def _text(expr: IntExpr, bounds: Bounds, largest: bool) -> str:
