@@ -167,7 +167,7 @@ class Emission:
     def _grid(self, text: str) -> str:
         """`text`, with the index grids that it names defined before it."""
         for axis in self.active:
-            # Once, before the first line that uses it; parallel loops have no blocks of their own, so that later lines see it too.
+            # Once in a block, before the first line that uses it.
             if f"{axis.var}_grid" in text and axis.var not in self.gridded:
                 self.gridded.add(axis.var)
                 self.line(f"{axis.var}_grid = np.arange({int_text(axis.start)}, {int_text(axis.stop)})")

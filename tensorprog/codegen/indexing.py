@@ -133,4 +133,5 @@ def grid_text(expr: IntExpr, axes: Sequence[str]) -> str:
         case IntLoad(name, items):
             return f"{python_name(name)}[{', '.join(grid_text(i, axes) for i in items)}]"
         case _:
+            # A choice has no array form: loops whose variable decides one are not parallel (`passes.batch`).
             return int_text(expr)

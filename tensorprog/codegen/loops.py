@@ -257,6 +257,8 @@ class _Writer:
                 value = body.emit(fn, [self.text[a] for a in args], order)
                 for line in body.lines:
                     self.line(line)
+            case _:
+                raise AssertionError(f"{op} among the numbers of a compiled loop")
         self.line(f"{name} = {value}")
         self.text[var] = name
 

@@ -161,7 +161,7 @@ class Emitter:
             self.state.lines.append("    " * (self.state.depth + 1) + "tick()")
 
     def _indented(self, body: tuple[Statement, ...]) -> None:
-        before, outside = len(self.state.lines), set(self.state.unzeroed)
+        before, outside, grids = len(self.state.lines), set(self.state.unzeroed), set(self.state.gridded)
         self.state.depth += 1
         self.block(body)
         # What was to be zero in this block may be read after it.
@@ -169,6 +169,8 @@ class Emitter:
         if len(self.state.lines) == before:
             self.state.line("pass")
         self.state.depth -= 1
+        # An index grid that was made in this block is not there after it if the branch was not taken, or the loop was empty.
+        self.state.gridded = grids
 
     def _parallel(self, loop: For) -> None:
         axis = Axis(loop.var, loop.start, loop.stop)

@@ -284,6 +284,7 @@ class Store:
 @dataclass(frozen=True, slots=True)
 class Accum:
     cell: Cell
+    # Other than in a store, slices: adjoints of parts are added to parts.
     items: tuple[Item, ...]
     value: Var
     span: Span | None = field(default=None, compare=False, kw_only=True)
@@ -783,6 +784,7 @@ def access_indices(statement: Statement, cell: Cell) -> list[tuple[Item, ...]]:
         case Let(op=MatDot()):
             return [m.items for m in matrices_read(statement) if m.cell is cell]
         case MatStore(cell=c, items=items) | MatAccum(cell=c, items=items):
+            # A matrix may be read and written by one statement, as W in `W = W - M`.
             return [*(m.items for m in matrices_read(statement) if m.cell is cell), *([items] if c is cell else [])]
         case _:
             return [()] if written(statement) is cell else []
