@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tensorprog.codegen.names import int_text
+from tensorprog.codegen.names import int_text, python_name
 from tensorprog.ir.integers import IntBin, IntChoice, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form, loop_names
 from tensorprog.ir.program import Accum, Cell, For, If, Let, Load, Program, Statement, Store
 
@@ -73,8 +73,9 @@ def _extreme(expr: IntExpr, bounds: Bounds, largest: bool) -> IntExpr | str:
         return _linear_extreme(form, bounds, largest)
     match expr:
         case IntLoad(name, _):
-            # Of all entries: which ones are read is not looked into.
-            return f"int(np.{'max' if largest else 'min'}({name}))"
+            # Of all entries: which ones are read is not looked into. An array without entries is read in no iteration.
+            array = python_name(name)
+            return f"(int(np.{'max' if largest else 'min'}({array})) if {array}.size else 0)"
         case IntBin("+", left, right):
             return f"({_text(left, bounds, largest)} + {_text(right, bounds, largest)})"
         case IntBin("-", left, right):

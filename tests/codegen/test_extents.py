@@ -40,3 +40,23 @@ def test_outputs_have_the_elements_that_are_stored(case):
         assert result.error["f"].shape == (len(wanted),)
         assert not result.warnings and not result.diverged
     assert found[-1].samples["f"].shape == (2, len(wanted))
+
+
+# `steps` and `low` have other names in modules.
+@pytest.mark.parametrize("name", ["ids", "steps", "low"])
+@pytest.mark.parametrize("entries, wanted", [((), [1]), ((0, 3), [2, NAN, NAN, 2])])
+def test_entries_of_inputs_as_indices(name, entries, wanted):
+    program = tensorprog.compile(f"""
+width n
+size P
+input {name} : [P - 1] int
+input y : [P]
+vector v : [n] ~ normal(0, 1)
+f[0] = moment(v*v)
+for i in range(P - 1):
+    f[{name}[i]] = 2*moment(v*v)
+output f
+""")
+    data = {name: np.array(entries, int), "y": np.zeros(len(entries) + 1)}
+    for method in ("span", "covariance"):
+        np.testing.assert_allclose(program.run(data, method=method)["f"], wanted, rtol=1e-9)
