@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from tensorprog.audit import OutputElements
     from tensorprog.diagnostics.acceptances import Acceptance
     from tensorprog.display.limit import Limit
     from tensorprog.evaluators.analysis import Analysis
@@ -113,6 +114,7 @@ def _meant_as_path(text: str) -> bool:
 
 def compile_source(source: Source, settings: Mapping[str, object] | None = None) -> CompiledProgram:
     """`compile` for a text that was read already."""
+    # Functions and laws from outside have to be there before the text is read.
     load()
     given = dict(settings or {})
     shelf = Shelf(source, given)
@@ -120,6 +122,7 @@ def compile_source(source: Source, settings: Mapping[str, object] | None = None)
     if kept is not None:
         program, warnings, accepted, *found = kept
         compiled = CompiledProgram(source, program, given, warnings, accepted)
+        # (Not in the constructor: a pickle is made anew from the program alone.)
         compiled.kept = (shelf, *found)
     else:
         from tensorprog.check import front
@@ -132,10 +135,10 @@ def compile_source(source: Source, settings: Mapping[str, object] | None = None)
 
 
 class Prepared(NamedTuple):
-    """A run's environment, the elements of outputs that are never assigned, and what there is to warn of."""
+    """A run's environment, the elements that outputs have, and what there is to warn of."""
 
     env: dict[str, object]
-    missing: dict
+    elements: OutputElements
     warnings: tuple[Diagnostic, ...]
 
 
@@ -188,6 +191,7 @@ class CompiledProgram:
         options = [name for name, p in inspect.signature(method).parameters.items() if p.kind == p.KEYWORD_ONLY]
         for name in settings:
             meant = near_miss(name, options)
+            # Nearer to a parameter of the program, it is reported as that, with the other unknown names.
             if name not in known and meant and not near_miss(name, known):
                 raise ProgramError([Diagnostic("TP631", f"the program has no parameter or size '{name}'", help=(
                     f"did you mean the option `{meant}=...`?"))], self.source)
@@ -371,6 +375,7 @@ class CompiledProgram:
         if error is not None:
             from tensorprog.accuracy import PILOT, reach
 
+            # Attempts share a connection, and the replicates that are finished: a larger number begins with those of a smaller one.
             with connected(scheduler) as cluster, TemporaryDirectory() as folder:
                 return reach(lambda samples, replicates: self.run_with(
                     data, settings, samples=samples, replicates=replicates, seed=seed, tolerance=tolerance, method=method,
@@ -383,7 +388,7 @@ class CompiledProgram:
                 self.run_with, data, samples=samples, replicates=replicates, tolerance=tolerance, method=method,
                 threads=threads, dtype=dtype, every=every, watch=watch, draws=draws, scheduler=scheduler, windows=windows,
                 aim=aim))
-        env, missing, warnings = self._prepare(data, settings)
+        env, elements, warnings = self._prepare(data, settings)
         from tensorprog.effort import USUAL, usual_samples
         from tensorprog.evaluators.windows import Windowing
         from tensorprog.jumps import run_draws, run_limit
@@ -396,6 +401,7 @@ class CompiledProgram:
             compiled, notes = self.compiled_for(env), Notes()
             biased: set[str] = set()
             windowing = Windowing(aim) if windows else None
+            # Draws of samples are as many as were asked for, and not fewer where a run would be long.
             given, samples = samples or USUAL, samples or usual_samples(compiled, env, method, tolerance)
             options: RunOptions = {
                 "samples": samples, "replicates": replicates, "seed": seed, "tolerance": tolerance, "threads": threads, "dtype": dtype,
@@ -410,9 +416,10 @@ class CompiledProgram:
                 found = run_random(compiled, env, method, self.source, draws=draws, **options)
                 reached, spread = found.limit, found.spread
             drawn, said = run_draws(compiled, env, samples=given, seed=seed, tolerance=tolerance, threads=threads)
+        # After the run: what it shows of its own errors.
         doubts = (*_tail_warnings(compiled, reached.values, reached.errors, reached.methods),
                   *self._bias_warnings(biased, reached.methods), *_crowded_warnings(notes.crowded))
-        return self._result(reached.values | drawn, reached.errors, reached.methods | dict.fromkeys(drawn, "particles"), missing,
+        return self._result(reached.values | drawn, reached.errors, reached.methods | dict.fromkeys(drawn, "particles"), elements,
                             (*warnings, *reached.warnings, *said, *doubts), unresolved=reached.unresolved, spread=spread,
                             settings=_scalars(env) | {"samples": samples, "replicates": replicates, "seed": seed}
                             | ({"windows": windowing.count} if windowing is not None and windowing.count else {}))
@@ -483,7 +490,7 @@ class CompiledProgram:
             return self._at_infinity(limit, settings, seed, checkpoint, progress, partial(
                 self.simulate_with, data, width=width, seeds=seeds, threads=threads, every=every, watch=watch,
                 scheduler=scheduler))
-        env, missing, warnings = self._prepare(data, settings)
+        env, elements, warnings = self._prepare(data, settings)
         from tensorprog.progress import shown
 
         runs: list[dict[str, np.ndarray]] = []
@@ -497,8 +504,9 @@ class CompiledProgram:
         except KeyboardInterrupt:
             if not runs:
                 raise
-            raise Interrupted(self._averaged(runs, missing, warnings, described)) from None
-        return self._averaged(runs, missing, warnings, described)
+            # Networks that are finished are not lost.
+            raise Interrupted(self._averaged(runs, elements, warnings, described)) from None
+        return self._averaged(runs, elements, warnings, described)
 
     @entry_point(data=DATA, keep=PATH_OR_NONE, progress=REPORT)
     def sweep(self, data: Data | None = None, *, width: int | Sequence[int] | None = None,
@@ -526,6 +534,7 @@ class CompiledProgram:
         method = CompiledProgram.run if width is None else CompiledProgram.simulate
         names = {d.name for d in self._settable}
         known = {name for name, p in inspect.signature(method).parameters.items() if p.kind == p.KEYWORD_ONLY}
+        # A program's parameter may be called as an option is, `seed` say: then it is the parameter.
         options = {name: settings.pop(name) for name in set(settings) & known - names}
         self._refuse_misspelt_options(settings, method)
         with shown(progress) as report:
@@ -562,6 +571,8 @@ class CompiledProgram:
 
         found = second_limit(self.program, limit, self.settings | dict(settings))
         count = len(found.values)
+        # Runs at different values of the size share no random numbers: their errors are independent, as the extrapolation takes
+        # them.
         seeds = _seeds(seed, count)
         with shown(progress) as report:
             result = at_infinity(self.program, found, lambda i, value: run(
@@ -614,6 +625,7 @@ class CompiledProgram:
         Raises:
             ProgramError: for a program without a limit.
         """
+        # Warnings of passes come when the limit is first asked for; simulating a program that has none says nothing of it.
         analysis, warnings, accepted = self._compiled(self.settings)
         self._accepted |= accepted
         self.warnings = (*self.warnings, *warnings)
@@ -649,20 +661,22 @@ class CompiledProgram:
     def compiled_for(self, env: Mapping[str, object]) -> Analysis:
         """`compiled`; made anew if `env` changes a parameter that powers of n depend on."""
         limit = self.compiled
+        # All other parameters are arguments of the limit program.
         if any(env[name] != limit.env[name] for name in limit.powers.fixed):
             limit, *_ = self._compiled({**self.settings, **{name: env[name] for name in limit.powers.fixed}})
         return limit
 
     def _prepare(self, data: Data | None, settings: Mapping[str, object]) -> Prepared:
         """The environment of a run, audited."""
-        from tensorprog.audit import audit_indices, unassigned_outputs
+        from tensorprog.audit import audit_indices, output_elements
         from tensorprog.bind import bind
 
         self.check_fixed(settings)
         reporter = Reporter(self.source)
         env = bind(self.program, data, self.settings | dict(settings), reporter=reporter)
+        # Before anything is compiled: a wrong index would be a wrong number, or a crash, in emitted code.
         audit_indices(self.program, env)
-        return Prepared(env, unassigned_outputs(self.program, env), reporter.warnings)
+        return Prepared(env, output_elements(self.program, env), reporter.warnings)
 
     def check_fixed(self, settings: Mapping[str, object]) -> None:
         """Refuse to change what was fixed when the program was compiled."""
@@ -673,7 +687,7 @@ class CompiledProgram:
                 "TP632", f"'{name}' was fixed to {self.settings[name]} when the program was compiled",
                 help="compile it again without that setting, or with the new value") for name in changed], self.source)
 
-    def _averaged(self, runs: list[dict[str, np.ndarray]], missing: dict, warnings: tuple[Diagnostic, ...],
+    def _averaged(self, runs: list[dict[str, np.ndarray]], elements: OutputElements, warnings: tuple[Diagnostic, ...],
                   settings: dict[str, object]) -> Result:
         import numpy as np
 
@@ -681,30 +695,37 @@ class CompiledProgram:
 
         samples, values, errors = mean_over_networks(runs)
         values |= {s.name: np.concatenate(samples[s.name]) for s in self.program.samples}
-        return self._result(values, errors, dict.fromkeys(values, "finite"), missing, warnings,
+        return self._result(values, errors, dict.fromkeys(values, "finite"), elements, warnings,
                             samples=samples, settings=settings | {"seeds": len(runs)})
 
     def _result(self, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray], methods: dict[str, str],
-                missing: dict, warnings: tuple[Diagnostic, ...], *, settings: dict[str, object],
+                elements: OutputElements, warnings: tuple[Diagnostic, ...], *, settings: dict[str, object],
                 samples: dict[str, np.ndarray] | None = None,
                 unresolved: Mapping[str, np.ndarray] | None = None,
                 spread: Mapping[str, Spread] | None = None) -> Result:
-        """The result with elements that are never assigned as NaN, and a warning for each output that diverged."""
+        """The result with the elements that outputs have, those that are never assigned as NaN, and a warning for each output that
+        diverged."""
         import numpy as np
 
         from tensorprog.axes import axes_of_outputs
         from tensorprog.results import Result, first_divergence
 
         columns = {s.name: s.columns for s in self.program.samples}
+        # Draws have no error.
         errors = {**errors, **dict.fromkeys(columns, np.array(np.nan))}
-        values = {name: _writable(value) for name, value in values.items()}
-        unresolved = {name: np.array(mask) for name, mask in (unresolved or {}).items()}
+        values = {name: _writable(elements.cut(name, np.asarray(value))) for name, value in values.items()}
+        errors = {name: elements.cut(name, np.asarray(error)) for name, error in errors.items()}
+        unresolved = {name: np.array(elements.cut(name, mask)) for name, mask in (unresolved or {}).items()}
+        samples = samples and {name: drawn[:, *elements.index(name)] for name, drawn in samples.items()}
+        spread = {name: found.part(elements.index(name)) for name, found in (spread or {}).items()}
+        missing = elements.unassigned
         diverged = {}
         for name, value in values.items():
             if name in missing:
                 value[missing[name]] = np.nan
                 if name in unresolved:
                     unresolved[name][missing[name]] = False
+            # NaN is expected of elements that are never assigned, or have no limit.
             found = first_divergence(value, missing.get(name), unresolved.get(name))
             if found is not None:
                 diverged[name] = found[0]
@@ -731,6 +752,7 @@ class CompiledProgram:
         in a program that can have such values."""
         from tensorprog.results import grows
 
+        # What grows makes NaN of other outputs as well: then all are said to have diverged, 0/0 of inf - inf included.
         growing = (any(grows(values[name], where) for name, where in diverged.items())
                    or bool(diverged) and not may_be_undefined(self.program.body))
         return [self._divergence_warning(name, where, growing) for name, where in diverged.items()]
@@ -753,6 +775,7 @@ class CompiledProgram:
 
 
 # Relative errors of particles from which the tails of averages are looked at.
+# More precise averages hang on many particles.
 COARSE = 1e-3
 
 

@@ -2,7 +2,7 @@
 
     audit_indices(program, env)       raises ProgramError (TP601 range, TP602 order, TP603 integer arithmetic)
     family_extents(program, env)      one more than the largest index stored, for every cell
-    unassigned_outputs(program, env)  the elements of output families that are never assigned
+    output_elements(program, env)     the extents of output families, and their elements that are never assigned
 
 How: `iterations.Walker` enumerates the loops around a statement as arrays, one column a loop variable, and evaluates
 indices on whole columns. An interval analysis proves most ranges without that. For the order test, the time of each
@@ -18,6 +18,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import assert_never
 
 import numpy as np
 
@@ -26,8 +27,18 @@ from tensorprog.ir.integers import Environment, IntExpr, IntLit, IntSym, loop_na
 from tensorprog.ir.program import (
     Accum,
     Cell,
+    Const,
+    Contract,
+    Elementwise,
+    Expand,
+    Fluctuation,
+    For,
     FromInt,
+    GradAdd,
+    GradDot,
+    GradRecord,
     GradStmt,
+    If,
     InputRef,
     Item,
     KernelStmt,
@@ -38,15 +49,20 @@ from tensorprog.ir.program import (
     MatMul,
     MatrixType,
     MatStore,
+    Moment,
     Op,
     Output,
+    ParamRef,
     Pick,
     Place,
     Program,
     Range,
     Statement,
     Store,
+    SumAxis,
     Term,
+    WidthConst,
+    Zero,
     matrix_terms,
     single,
 )
@@ -63,9 +79,11 @@ from tensorprog.iterations import (
     indices_text,
 )
 
+# A column of so many 64-bit integers takes 160 MB.
 ORDER_LIMIT = 2 * 10**7
 ELEMENT_LIMIT = 2 * 10**7
 NEVER = np.iinfo(np.int64).max
+# Beyond this a time would not fit into 64 bits, with which it is compared.
 LONGEST = 2**62
 
 Extents = dict[Cell, tuple[int, ...]]
@@ -96,8 +114,31 @@ def family_extents(program: Program, env: Environment) -> Extents:
     return _stored_extents(Walker(program, env))
 
 
-def unassigned_outputs(program: Program, env: Environment) -> dict[str, np.ndarray]:
-    """For each output family with elements that are never assigned, the mask of those elements."""
+@dataclass(frozen=True, slots=True)
+class OutputElements:
+    """Which elements outputs have.
+
+    Attributes:
+        extents: of every output, by name; none of one that is no family.
+        unassigned: for each output with elements that are never assigned, the mask of those elements.
+    """
+
+    extents: dict[str, tuple[int, ...]]
+    unassigned: dict[str, np.ndarray]
+
+    def index(self, name: str) -> tuple[slice, ...]:
+        """The elements that an output has, of an array that may have more."""
+        return tuple(slice(extent) for extent in self.extents.get(name, ()))
+
+    def cut(self, name: str, array: np.ndarray) -> np.ndarray:
+        """An array of an output without what is beyond its extents. Emitted modules make room for bounds of indices, which may
+        be larger than the largest index that is stored, as where a condition excludes that. A number for all elements stays."""
+        extents = self.extents.get(name, ())
+        return array if not array.ndim or array.shape[:len(extents)] == extents else array[self.index(name)]
+
+
+def output_elements(program: Program, env: Environment) -> OutputElements:
+    """The elements that the outputs of a bound program have."""
     walker = Walker(program, env)
     extents = _stored_extents(walker)
     lives = _lives(walker)
@@ -106,7 +147,12 @@ def unassigned_outputs(program: Program, env: Environment) -> dict[str, np.ndarr
         first = _first_stores(walker, lives[output.cell], extents[output.cell]) if output.cell in lives else None
         if first is not None and (first == NEVER).any():
             found[output.name] = (first == NEVER).reshape(extents[output.cell])
-    return found
+    return OutputElements({o.name: extents[o.cell] for o in program.outputs}, found)
+
+
+def unassigned_outputs(program: Program, env: Environment) -> dict[str, np.ndarray]:
+    """For each output family with elements that are never assigned, the mask of those elements."""
+    return output_elements(program, env).unassigned
 
 
 # --- what a statement touches --------------------------------------------------------------------------------
@@ -138,6 +184,7 @@ def _accesses(statement: Statement, env: Environment) -> list[_Access]:
         case Store(cell, items):
             found = [_cell_access("write", cell, items)]
         case Accum(cell, items) | MatAccum(cell, items):
+            # An update reads what it adds to: the element has to be assigned before.
             found = [_cell_access("read", cell, items)]
         case MatStore(cell, items):
             found = [_cell_access("write", cell, items)]
@@ -147,8 +194,11 @@ def _accesses(statement: Statement, env: Environment) -> list[_Access]:
         case KernelStmt(left=left, left_items=left_items, right=right, right_items=right_items, wrt=wrt):
             found = [_cell_access("read", left, left_items), _cell_access("read", right, right_items),
                      *(_cell_access("read", v.cell, v.items) for v in wrt if len(v.items) == v.cell.rank)]
-        case _:
+        case Zero() | GradRecord() | GradAdd() | GradDot() | For() | If():
+            # Blocks have no indices of their own; the others are made by passes, and audited are programs as they are written.
             found = []
+        case _:
+            assert_never(statement)
     if isinstance(statement, MatStore | MatAccum):
         found += _term_accesses(statement.terms)
     return [access for access in found if access.cell is None or access.cell.role != "hidden"]
@@ -166,8 +216,11 @@ def _op_accesses(op: Op, env: Environment) -> list[_Access]:
             return [_Access("entry", "the array", items, arg.type.shape)]
         case Place(arg, items, shape):
             return [_Access("entry", "the array", items, shape)]
-        case _:
+        case Const() | WidthConst() | FromInt() | ParamRef() | Elementwise() | Moment() | Fluctuation() | Contract() | SumAxis() \
+                | Expand():
             return []
+        case _:
+            assert_never(op)
 
 
 def _term_accesses(terms: Iterable[Term]) -> list[_Access]:
@@ -265,10 +318,12 @@ def _check_ranges(walker: Walker, site: StatementSite, extents: Extents) -> None
         family = tuple(IntLit(extent) for extent in extents[access.cell]) if access.cell else ()
         for axis, (item, length) in enumerate(zip(access.items, family + access.shape, strict=False)):
             if not _proved(walker, item, length):
+                # An element beyond all that are stored is one that is never assigned, which is said better.
                 open_ended = axis < access.rank and access.cell is not None and access.cell.role != "initial"
                 _check_item(walker, site, access, axis, item, None if open_ended else length)
     if isinstance(site.statement, Let) and isinstance(site.statement.op, FromInt):
         expr = site.statement.op.expr
+        # Evaluated for its mistakes alone, as a division by zero.
         if walker.interval(expr) is None:
             for grid in walker.grids(site.frames, loop_names(expr)):
                 GridEvaluator(walker, grid, site.statement.span).integer(expr)
@@ -316,6 +371,7 @@ def _check_index(evaluate: GridEvaluator, access: _Access, axis: int, index: Col
 
 def _check_slice(evaluate: GridEvaluator, access: _Access, axis: int, item: Range, limit: Column | None) -> None:
     start = 0 if item.start is None else evaluate.integer(item.start)
+    # Of a family that grows with its stores the end is not known here; the order test reads each of its elements.
     default = start if limit is None else limit
     stop = default if item.stop is None else evaluate.integer(item.stop)
     bad = np.less(start, 0) | np.less(stop, start)
@@ -392,6 +448,7 @@ def _first_stores(walker: Walker, life: _Life, extents: tuple[int, ...]) -> np.n
             return None
         for grid in walker.grids(site.frames, _names(items)):
             indices = _indices(walker, grid, site, items)
+            # `first[...] = np.minimum(...)` would keep the last of several stores to an element.
             np.minimum.at(first, _flat(indices, extents, grid), grid.time + site.offset)
     return first
 
@@ -427,6 +484,7 @@ def _check_read(walker: Walker, site: StatementSite, access: _Access, extents: t
             missing |= index >= extent
         stored = np.full(grid.size, NEVER)
         stored[~missing] = first[_flat(indices, extents, grid)[~missing]]
+        # An element that is never stored has the time NEVER, after everything.
         bad = stored >= grid.time + site.offset
         if bad.any():
             _report_read(GridEvaluator(walker, grid, site.statement.span), access, indices, stored, bad, life)
@@ -441,6 +499,7 @@ def _unsliced(walker: Walker, access: _Access, extents: tuple[int, ...]) -> tupl
         if isinstance(item, Range):
             stop = IntLit(extents[axis]) if item.stop is None else item.stop
             loop = Loop(f":{axis}", item.start or IntLit(0), stop, 1)
+            # Every element that the slice reads has to be there: a loop along it, in no time.
             loop.trips = extents[axis]
             loops.append(loop)
             item = IntSym(loop.var, "loop")

@@ -46,6 +46,7 @@ def bind(program: Program, data: Mapping[str, object] | None = None,
     """
     binder = _Binder(program, reporter or Reporter(program.source), finite)
     binder.bind_settings(dict(settings or {}))
+    # Settings of sizes come before shapes, so that a shape that does not fit is reported as such.
     binder.bind_inputs(dict(data or {}))
     # Defaults only now: a shape of the data comes before the default of a size.
     binder.solve_sizes()
@@ -223,6 +224,7 @@ class _Binder:
 
     def _unknown_inputs(self, data: Mapping[str, object]) -> None:
         known = [i.name for i in self.program.inputs]
+        # With every input there, another array is one too many; else it may be a misspelt one.
         report = self.reporter.warn if all(name in data for name in known) else self.reporter.error
         adjustable = {p.name for p in self.program.params} | {s.name for s in self.program.sizes}
         for name in data:
@@ -250,12 +252,14 @@ class _Binder:
             return None
         if declared.kind != "int":
             array = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
+            # A long double may be infinite as a float64.
             return array if array.dtype == raw.dtype or self.is_finite(declared, array) else None
         if not self._is_integral(declared, raw):
             return None
         return np.ascontiguousarray(raw, dtype=_integer_type(raw)).reshape(raw.shape)
 
     def _raw_array(self, declared: Input, given: object) -> np.ndarray | None:
+        # `asarray` would take what lies under the mask.
         if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
             return self._bad_kind(declared, "has masked entries", "fill them in: `.filled(value)`")
         try:
@@ -426,6 +430,7 @@ def _scalar(value: object) -> object:
 
 def _as_int(value: object) -> int | None:
     value = _scalar(value)
+    # True is an integer of Python's, and none that anyone means.
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         return None
     whole = int(math.trunc(value))

@@ -73,6 +73,7 @@ class Tpc(click.Group):
             code = _guarded(lambda: super(Tpc, self).main(
                 args=arguments, prog_name=prog_name, complete_var=complete_var, standalone_mode=False,
                 windows_expand_args=windows_expand_args, **extra), arguments)
+            # A disk that is full is noticed now, and not when Python ends.
             sys.stdout.flush()
         except LostOutput as error:
             code = _report_lost_output(error)
@@ -101,6 +102,7 @@ class Tpc(click.Group):
 
 def _guarded(command: Callable[[], int | None], arguments: list[str]) -> int:
     """The exit code of a command, after a message for whatever it raised."""
+    # Read from the command line itself: a mistake may come before click has parsed it.
     as_json = "--json" in arguments
     try:
         return command() or 0
@@ -110,6 +112,7 @@ def _guarded(command: Callable[[], int | None], arguments: list[str]) -> int:
     except click.ClickException as error:
         _report_usage(error, as_json)
         return MISTAKE
+    # Before `Exception`: click raises its own on Ctrl-C.
     except (click.Abort, KeyboardInterrupt, _Pressed):
         click.echo("tpc: interrupted", err=True)
         return INTERRUPTED
@@ -120,6 +123,7 @@ def _guarded(command: Callable[[], int | None], arguments: list[str]) -> int:
             "use fewer --samples or --replicates, a smaller --width, or smaller data"))]), as_json)
         return MISTAKE
     except Exception as error:
+        # An exception that Ctrl-C made on its way through C code.
         if prepared().happened:
             click.echo("tpc: interrupted", err=True)
             return INTERRUPTED
@@ -298,9 +302,11 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: 
       tpc run deep.tp data.npz --limit L=8,16,32,64
       tpc run kernel_regime.tp data.npz --draws 100 -o draws.npz
     """
+    # A name that cannot be written is told before an hour of work.
     _check_targets(output, plot)
     if beside and plot is None:
         raise click.UsageError("--beside is about the picture: give --plot FILE.png as well")
+    # Without settings, which are those of a run: a sweep has several of them.
     compiled = _compile(program, (), show_warnings=not as_json)
     settings = _as_settings(assignments)
     arrays = _load(compiled, data + more_data, settings, limit)
@@ -318,6 +324,7 @@ def run(program: str, data: tuple[str, ...], more_data: tuple[str, ...], draws: 
                                    dtype=dtype, threads=threads, checkpoint=checkpoint, every=every,
                                    progress=bar, limit=limit, error=wanted, budget=budget, draws=draws, scheduler=scheduler,
                                    windows=windows)
+    # 0, 1, or 130: the worst of what happened.
     code = max(_finish(compiled, result, output, as_json, shown=shown),
                _say_accuracy(result, time.monotonic() - begin, as_json))
     if plot is not None:
@@ -350,9 +357,11 @@ def simulate(program: str, data: tuple[str, ...], more_data: tuple[str, ...], wi
       tpc simulate model.tp data.npz --width 64,256 --set eta=0.1,0.5 --keep points -o sweep.csv
     """
     _check_targets(output, plot)
+    # Networks need no limit: programs that have none can be simulated.
     compiled = _compile(program, (), show_warnings=not as_json, limit=False)
     settings = _as_settings(assignments)
     arrays = _load(compiled, data + more_data, settings, limit)
+    # `--width 64,256 --width 64`: each once.
     chosen = list(dict.fromkeys(width for group in widths for width in group))
     if _is_sweep(settings, keep):
         width = chosen if len(chosen) > 1 else chosen[0]
@@ -802,6 +811,7 @@ def _load(compiled: CompiledProgram, data: tuple[str, ...], settings: dict[str, 
 
     program = compiled.program
     given = compiled.settings | settings | {name: values[0] for name, values in (limit or {}).items()}
+    # Sizes may vary in a sweep; the data fit one of them at least.
     given = {name: value[0] if isinstance(value, list) else value for name, value in given.items()}
     return load_data(data, lambda headers: check_headers(program, headers, given),
                      [declared.name for declared in program.inputs])
@@ -877,6 +887,7 @@ def _finish(compiled: CompiledProgram, result: Result, output: Path | None, as_j
         printed = _shown(result, shown)
         click.echo(printed.to_json() if as_json else printed.table())
     if not as_json:
+        # Those of the program were shown when it was compiled.
         _show_warnings(compiled, result.warnings[len(compiled.warnings):])
     return DIVERGED if result.diverged else 0
 

@@ -80,5 +80,3 @@ def kernel_text(analysis: Analysis) -> str:
 
 
 EMITTERS = {"limit": limit_text, "plan": plan_text, "kernel": kernel_text}
-
-

@@ -163,9 +163,11 @@ def run_limit(analysis: Analysis, env: Mapping[str, object], method: str, source
         return JudgedLimit({}, {}, {})
     found = _places(analysis, env)
     with_probes = _with_probes(analysis, found) if found else None
+    # Asked for by name, an evaluator that has no value of a probe is not refused for the probe: the run goes without.
     if with_probes is None or _refused(*with_probes, method):
         return JudgedLimit(*evaluate(analysis, env, method, source, **options))
     whole, probes = with_probes
+    # Whether a scalar is at its jump is told in its last digits.
     options["dtype"] = options.get("dtype") or "float64"
     values, errors, methods = evaluate(whole, env, method, source, **_without_probes(options, probes))
     at = AT_JUMP if options.get("dtype") != "float32" else AT_JUMP_SINGLE
@@ -200,6 +202,7 @@ def run_draws(analysis: Analysis, env: Mapping[str, object],
     values = draw(whole, env, **options, dtype="float64")
     run = max([1.0, *map(largest, values.values())])
     missing = unassigned_outputs(probes.limit, env)
+    # A number that no iteration computes is 0 in the array of all of them, and at no jump.
     near = {name: _at_jump(name, probes, values, run, AT_JUMP)
             & ~_whole(np.atleast_1d(missing.get(name, False)), np.atleast_1d(values[name]).shape) for name in probes.probes}
     names = [s.name for s in drawn.limit.samples]
@@ -340,6 +343,7 @@ def _by_nudges(search: _Search, names: list[str]) -> dict[str, _Verdict]:
     rest = [n for n in names if n not in covered]
 
     def environment(size: float, seed: int) -> dict[str, object]:
+        # Phases that no two seeds have in common, and no multiples of each other: a nudge is `size` times a wave of it.
         return {**search.env, nudged.size: size, nudged.phase: 1.0 + 1.618 * seed + 0.3719 * seed**2}
 
     found = {}
@@ -404,6 +408,7 @@ def _by_noise(run: Run, names: list[str], scalars: Mapping[str, np.ndarray]) -> 
         fine += _noisy(run, FINE, [seed])
         verdicts = {name: _judged(_stacked(coarse, name), _stacked(fine, name), ((_range, SETTLES),), _range_of_pairs,
                                   FINE) for name in names}
+        # Of one or two seeds the range says little.
         enough = scalars and _all_sides(fine, scalars) or all(v.none.all() for v in verdicts.values())
         if enough and seed + 1 >= FEWEST:
             break

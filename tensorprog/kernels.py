@@ -54,6 +54,7 @@ class Kernels(dict):
         self.error = _Errors(dict(values), errors)
         self.warnings = tuple(w for o in program.program.outputs if o.name in self
                               for w in (*self._warnings(o.name, o.span), *_jump_warnings(o.name, jumps)))
+        # At the line that called `CompiledProgram.kernels`: through its wrapper, `kernels_with`, `kernels` and this constructor.
         for warning in self.warnings:
             python_warnings.warn(warning.message, RuntimeWarning, stacklevel=6)
 
@@ -89,6 +90,7 @@ class Kernels(dict):
 
     def _warnings(self, name: str, span: Span | None) -> Iterator[Diagnostic]:
         worst = self.error.worst(name)
+        # (In float32 arithmetic has errors of 1e-7 and more, which is what was asked for.)
         if math.isfinite(worst) and worst <= WORTH_A_WARNING or self[name].dtype == np.float32 and worst < 1e-4:
             return
         infinite = np.argwhere(~np.isfinite(self[name]))
@@ -145,6 +147,7 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
 
     env = _bound(program, first, settings, finite=False)
     analysis = program.compiled_for(env)
+    # Its values are draws, and no function of two rows.
     if analysis.gaussians is not None:
         raise _no_kernel(program, {o.name: "its limit is random" for o in program.program.outputs})
     system = analysis.covered.system
@@ -167,6 +170,7 @@ def kernels(program: CompiledProgram, first: object, second: object = None, *, o
         names = [name for name, _ in module.lowering.program.outputs]
         other = _second(program, module.lowering, env, second, settings)
         given = None if out is None else _given(out, names)
+        # Only values that are not finite make one look through the inputs.
         found, error = module.values(env, env, other, out=given, threads=threads, dtype=dtype,
                                      suspect=lambda: check_finite(program.program, env, env))
         results |= found
@@ -179,6 +183,7 @@ def _by_tapes(program: CompiledProgram, analysis: Analysis, system: System, env:
               dtype: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The outputs `taped`, with the size that both of their rows run over, and their errors, for rows of one data set
     with itself or with those of another."""
+    # Rows of two data sets are rows of one, of which pairs from one part to the other are taken.
     between = None
     if second is not None:
         rows, *others = set(taped.values())

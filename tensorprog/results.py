@@ -76,12 +76,14 @@ class Result(Mapping[str, np.ndarray]):
                  coordinates: Mapping[str, Sequence[float]] | None = None,
                  spread: Mapping[str, Spread] | None = None):
         self._values = {name: np.asarray(value) for name, value in values.items()}
+        # An error may be one number for all elements.
         self.error = {name: np.broadcast_to(error[name], v.shape) for name, v in self._values.items()}
         self.method = dict(method)
         self.settings = dict(settings or {})
         self.warnings = tuple(warnings)
         self.diverged = dict(diverged or {})
         self.samples = dict(samples or {})
+        # Only outputs that have such an element.
         self.unresolved = {name: mask for name, mask in (unresolved or {}).items() if mask.any()}
         self.approach = approach
         self.spread = dict(spread or {})
@@ -267,6 +269,7 @@ def _axes(names: tuple[str, ...], count: int) -> tuple[str, ...]:
     return names if len(names) == count else tuple(f"dim_{i}" for i in range(count))
 
 
+# Of a quantity of order one: far beyond any that converges, and far from the end of float32.
 RUNAWAY = 1e12
 
 
@@ -274,6 +277,7 @@ def first_divergence(values: np.ndarray, *expected: np.ndarray | None) -> tuple[
     """Where an output stops being finite, or grows beyond `RUNAWAY`, which a quantity of order one does only on its way
     there: None if it never does, else (the first index on the leading axis,), with None for a scalar. Elements marked
     in one of `expected`, masks on the leading axes, may be anything."""
+    # Without an array of flags, for kernels are large; NaN fails both comparisons.
     if values.size and values.min() > -RUNAWAY and values.max() < RUNAWAY:
         return None
     bad = np.array(~(np.abs(values) < RUNAWAY))
@@ -301,6 +305,7 @@ def _plain(array: np.ndarray) -> object:
     """Nested lists of numbers, with None for those that are not finite."""
     if np.isfinite(array).all():
         return array.tolist()
+    # JSON has no NaN and no infinities.
     numbers = array.astype(object)
     numbers[~np.isfinite(array)] = None
     return numbers.tolist()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tensorprog.diagnostics import ProgramError, Source
 from tensorprog.files import mistake
+from tensorprog.registry import digest
 
 if TYPE_CHECKING:
     from tensorprog.runtime.checkpoints import Checkpoint, Finished
@@ -75,8 +76,9 @@ def numbered(path: str | os.PathLike[str] | None, number: int, count: int) -> Pa
 
 
 def _identity(source: Source, env: Mapping[str, object], kind: tuple) -> str:
-    """A digest of the program's text, its data and settings."""
-    return digest_of(env, source.text, kind)
+    """A digest of the program's text, its data and settings, and of what was registered, which decides what the text means."""
+    extensions = digest()
+    return digest_of(env, source.text, kind, *([extensions] if extensions else []))
 
 
 def digest_of(env: Mapping[str, object], *described: object) -> str:

@@ -25,6 +25,7 @@ import numpy as np
 from tensorprog import __version__
 from tensorprog.diagnostics import ProgramError
 from tensorprog.files import mistake
+from tensorprog.registry import digest as digest_of_extensions
 from tensorprog.results import Result
 from tensorprog.save import load_result, save_results
 from tensorprog.scheduler import Cluster, Scheduler, connected
@@ -66,6 +67,7 @@ class Sweep:
         values, errors = ({name: self._stacked([_array(part(r), name) for r in chosen]) for name in names}
                           for part in (lambda r: r, lambda r: r.error))
         diverged = {name: None for r in chosen for name in r.diverged}
+        # What is the same at every point is a setting of the whole; the rest are coordinates.
         common = {k: v for k, v in chosen[0].settings.items() if all(r.settings.get(k) == v for r in chosen)}
         said = dict.fromkeys(w for r in chosen for w in r.warnings)
         return Result(values, errors, {n: ", ".join(dict.fromkeys(r.method[n] for r in chosen)) for n in names},
@@ -76,6 +78,7 @@ class Sweep:
     def _stacked(self, arrays: list[np.ndarray]) -> np.ndarray:
         counts = tuple(map(len, self.varying.values()))
         shape = tuple(np.max([a.shape for a in arrays], axis=0).astype(int)) if arrays[0].ndim else ()
+        # NaN for what a shorter family has not, and for points after an interruption.
         whole = np.full((math.prod(counts), *shape), np.nan)
         for k, array in enumerate(arrays):
             whole[k, ...][tuple(slice(length) for length in array.shape)] = array
@@ -155,6 +158,7 @@ def _points(program: CompiledProgram, data: Mapping[str, object] | None, points:
     def prepared(point: Point) -> Callable[[], Result]:
         path = None if keep is None else Path(keep) / f"point-{_digest(program, data, point, finite, options)}.npz"
         if path is not None:
+            # A point that is damaged, or was not written whole, is computed again.
             with suppress(ProgramError, OSError):
                 result = load_result(path)
                 return lambda: result
@@ -165,6 +169,7 @@ def _points(program: CompiledProgram, data: Mapping[str, object] | None, points:
             run = partial(run_point, program, data, settings, width, options)
         else:
             run = cluster.submit(run_point, *shared, settings, width, options)
+        # Kept here and not by a worker, which may have no such folder.
         return lambda: _kept(run(), path)
 
     return [prepared(point) for point in points]
@@ -188,9 +193,12 @@ def _digest(program: CompiledProgram, data: Mapping[str, object] | None, point: 
             options: Mapping[str, object]) -> str:
     """What a point's result depends on."""
     digest = hashlib.sha256()
+    # Results do not depend on the number of threads.
     counted = {name: value for name, value in options.items() if name != "threads"}
     described = [__version__, program.source.text, sorted(program.settings.items()), sorted(point.items()), finite,
                  sorted(counted.items())]
+    # What was registered decides what the text means; without it the names of points stay what they were.
+    described += [extensions] if (extensions := digest_of_extensions()) else []
     digest.update(json.dumps(described, default=_number).encode())
     for name, value in sorted((data or {}).items()):
         array = np.asarray(value)

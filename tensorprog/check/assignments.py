@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.declarations import builtin_names
-from tensorprog.check.expressions import as_tensor, read, tensor_of, value_of
+from tensorprog.check.expressions import as_tensor, read, require_divisor, tensor_of, value_of
 from tensorprog.check.integers import int_expr
 from tensorprog.check.matrices import scale_matrix
 from tensorprog.check.matrix_functions import as_matrix, entrywise, is_matrix
@@ -22,6 +22,7 @@ from tensorprog.check.scope import (
     TupleValue,
     Value,
     ValueName,
+    WidthName,
     counted,
     describe,
     describe_value,
@@ -101,14 +102,13 @@ def _target(ctx: Context, node: tree.Expr) -> tuple[str, tuple[IntExpr, ...] | N
 
 def _check_assignable(ctx: Context, name: str, span: Span | None) -> None:
     binding = ctx.scope.lookup(name)
+    # (It is copied: the caller's input stays.)
     if isinstance(binding, InputName) and ctx.scope is not ctx.globals and name in ctx.scope.bindings:
         return  # a function's own parameter
-    what = {InputName: "an input", ParamName: "a parameter", FunctionName: "a function"}.get(type(binding))
+    what = {InputName: "an input", ParamName: "a parameter", FunctionName: "a function", WidthName: "a width"}.get(type(binding))
     if isinstance(binding, IntName) and binding.fixed:
         kinds = {"size": "a size", "param": "a parameter", "loop": "a loop variable"}
         what = kinds[binding.expr.kind] if isinstance(binding.expr, IntSym) else "an integer"
-    if type(binding).__name__ == "WidthName":
-        what = "a width"
     if name in builtin_names():
         what = "a function of the language"
     if what:
@@ -123,6 +123,7 @@ def _store(ctx: Context, name: str, items: tuple[IntExpr, ...] | None, value: Va
                  help="write one name for each value, as in `a, b = ...`")
     if isinstance(value, ChainValue):
         value = as_matrix(ctx, value, node.value)
+    # `k = a + 1` names an integer, which can index and bound loops; no statement is made of it.
     if items is None and isinstance(value, IntValue) and _is_int_name(ctx, name, node):
         ctx.scope.bind(name, IntName(value.expr), node.target.span)
         return
@@ -149,6 +150,7 @@ def store_value(ctx: Context, cell: Cell, items: tuple[IntExpr, ...], value: Var
     else:
         store = Store(cell, items, fit(ctx, value, cell.tensor), span=node.span)
         ctx.builder.append(store)
+        # The 0 of `acc = 0` may turn out to be that of a vector (`_widen_zero`).
         if cell.type == SCALAR and not items and ctx.builder.constant_value(value) == 0:
             ctx.zeros[cell] = (ctx.builder.block, store)
 
@@ -160,6 +162,7 @@ def fit(ctx: Context, value: Var, type: TensorType) -> Var:
     constant = ctx.builder.constant_value(value)
     if constant is not None:
         return ctx.builder.const(constant, type)
+    # Zeros of the type give the number its width and its axes.
     return ctx.builder.add(ctx.builder.const(0, type), value)
 
 
@@ -171,11 +174,13 @@ def _cell_for_store(ctx: Context, name: str, items: tuple | None, type: Type, no
         raise Abandon
     if items is not None and binding is not None and not isinstance(binding, CellName | Pending):
         ctx.fail("TP226", f"`{name}` is not a family", node.target.span, help="choose another name for the family")
+    # In a function, `x = ...` is a name of its own, and `f[t] = ...` an element of the program's family.
     if isinstance(binding, CellName) and (local or items is not None):
         existing = _existing_cell(ctx, name, binding, items, type, node)
         if existing is not None:
             return existing
     block = binding.block if isinstance(binding, Pending) else ctx.block_path
+    # Elements are assigned anywhere: a family belongs to no block.
     if items is not None:
         block = ()
     cell = ctx.builder.cell(name, type, len(items or ()), role="user", display=name, span=node.target.span,
@@ -195,9 +200,12 @@ def _existing_cell(ctx: Context, name: str, binding: CellName, items: tuple | No
                    node: tree.Assign) -> Cell | None:
     """The cell to write again; None when a new one takes over the name."""
     cell = binding.cell
+    # The caller's storage is not written to.
     if binding.block == PARAMETER and items is None:
         return None
     rank = len(items or ())
+    # A plain name that is assigned again in the same block, or after the block, can be another kind of thing: `x = W @ x; x =
+    # moment(x)`. Not where a gradient is taken with respect to the name, which asks for the value of one cell.
     if items is None and cell.role != "initial" and name not in ctx.differentiated and cell.rank == 0:
         left = binding.block != ctx.block_path[: len(binding.block)]
         if (binding.block == ctx.block_path or left) and not _may_be_carried(ctx, binding, left, type):
@@ -226,6 +234,7 @@ def _existing_cell(ctx: Context, name: str, binding: CellName, items: tuple | No
 def storable(new: Type, old: Type) -> bool:
     if isinstance(new, MatrixType) or isinstance(old, MatrixType):
         return new == old
+    # A number may be stored where a vector stands: it is repeated.
     return (new.width == old.width and same_shape(new.shape, old.shape)) or new == SCALAR
 
 
@@ -273,6 +282,7 @@ def _wrong_rank(ctx: Context, name: str, cell: Cell, given: int, node: tree.Assi
 def _copy_parameter(ctx: Context, name: str, binding: CellName | InputName | ValueName, node: tree.Assign) -> CellName:
     """A function's parameter is updated in a copy of its own; the caller's value stays."""
     value = binding.value if isinstance(binding, ValueName) else read(ctx, binding, (), node.target)
+    # A parameter that is updated is no longer the integer that the caller gave.
     if isinstance(value, IntValue | TupleValue):
         value = as_tensor(ctx, value, node.target)
     if isinstance(value, ChainValue):
@@ -320,6 +330,7 @@ def _update_matrix(ctx: Context, name: str, cell: Cell, items: tuple[IntExpr, ..
         ctx.fail("TP309", f"a matrix's factor must be a single number, and this is {describe(factor.type)}",
                  node.value.span, help="apply a matrix to a vector with `@`")
     if node.op == "/=":
+        require_divisor(ctx, factor, node)
         factor = ctx.builder.div(ctx.builder.const(1), factor)
     ctx.builder.append(MatStore(cell, items, (MatrixTerm(factor, cell, items),), span=node.span))
 
@@ -332,6 +343,7 @@ def _update_tensor(ctx: Context, name: str, binding: CellName, items: tuple | No
     except TypeMismatch as error:
         ctx.fail("TP306", f"the operands do not fit: {error}", node.span,
                  help="coordinatewise operations take vectors of one width, and arrays of one shape or numbers")
+    # x += vector makes a vector of a number; only the zero of `_widen_zero` may become one.
     if not storable(fits, cell.type) or fits == SCALAR != cell.type:
         ctx.scope.bind(name, Poison())
         ctx.fail("TP227", f"`{name}` holds {describe(cell.type)}, and this update makes {describe(fits)}", node.span,
@@ -341,6 +353,8 @@ def _update_tensor(ctx: Context, name: str, binding: CellName, items: tuple | No
         value = ctx.builder.neg(value) if node.op == "-=" else value
         ctx.builder.append(Accum(cell, items or (), fit(ctx, value, cell.tensor), span=node.span))
         return
+    if node.op == "/=":
+        require_divisor(ctx, value, node)
     loaded = ctx.builder.load(cell, items or ())
     result = ctx.builder.elementwise("mul" if node.op == "*=" else "div", loaded, value)
     ctx.builder.append(Store(cell, items or (), result, span=node.span))
@@ -354,6 +368,7 @@ def _widen_zero(ctx: Context, name: str, binding: CellName, type: TensorType, no
     block, zero = started
     cell = ctx.builder.cell(name, type, role="user", display=name, span=binding.cell.span, home=binding.cell.home)
     var = Var(ctx.builder.names.fresh("c"), type)
+    # Right after the number's zero, which stays for whoever has read it as such.
     position = next(i for i, s in enumerate(block) if s is zero) + 1
     block[position:position] = [Let(var, Const(0), span=zero.span), Store(cell, (), var, span=zero.span)]
     ctx.scope.bind(name, CellName(cell, (), binding.block))

@@ -57,6 +57,7 @@ def call(ctx: Context, node: tree.CallExpr) -> Value:
         return _call_user(ctx, node, binding.definition)
     if node.func in nonlinearity_names():
         return _nonlinearity(ctx, node)
+    # A program's function may have the name of a library function, and then wins wherever the program defines it.
     own = node.func not in builtin_names() and (binding is not None or _defined_later(ctx, node))
     handler = None if own else _SPECIAL.get(node.func)
     if handler is None and not own and node.func in PARAMETERS:
@@ -115,6 +116,7 @@ def _extremum(ctx: Context, node: tree.CallExpr) -> Value:
     integers = [v.expr for v in values if isinstance(v, IntValue)]
     if len(integers) == len(values):
         return IntValue(reduce(partial(int_bin, node.func), integers))
+    # From the left: max(a, b, c) = max(max(a, b), c).
     result, *others = (v if is_matrix(v) else as_tensor(ctx, v, a) for v, a in zip(values, node.args))
     for other in others:
         result = coordinatewise(ctx, node.func, result, other, node=node)
@@ -150,6 +152,7 @@ def user_derivative(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef)
         ctx.fail("TP401", f"`{node.func}` {what}", node.func_span or node.span,
                  help="primes go on coordinatewise functions: tanh'(h)")
     first = as_tensor(ctx, value_of(ctx, node.args[0]), node.args[0])
+    # As values and not as names: a derivative is not taken with respect to storage.
     rest = tuple(value_of(ctx, a) for a in node.args[1:])
     body = ctx.builder.block
     start = len(body)
@@ -162,6 +165,7 @@ def user_derivative(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef)
                  help="primes go on coordinatewise functions: tanh'(h)")
     for _ in range(node.primes):
         try:
+            # What the first derivative was computed by is part of `body`, so that the second one goes through it as well.
             value = forward_derivative(ctx.builder, list(body[start:]), first, value)
         except ValueError:
             ctx.fail("TP401", f"`{node.func}` has no derivative: it is not a coordinatewise function", node.span,
@@ -190,6 +194,7 @@ def _dot(ctx: Context, node: tree.CallExpr) -> Var:
     if is_matrix(one) and is_matrix(other):
         return matrix_dot(ctx, one, other, node)
     left, right = (as_tensor(ctx, v, a, "an argument of dot") for v, a in zip(values, node.args))
+    # (U : [n, d] and V : [d, n] hold the same numbers in another order of axes, which the user has to say by `.T`.)
     if left.type.width and left.type.width == right.type.width and same_shape(left.type.shape, right.type.shape) \
             and (not left.type.shape or left.type.width_first == right.type.width_first):
         return total(ctx, width_dot(ctx, left, right))
@@ -211,6 +216,7 @@ def _array_sum(ctx: Context, node: tree.CallExpr) -> Var:
     """sum(x) and mean(x) of a finite array, over all its axes; mean(h) of a vector is its moment."""
     arity(ctx, node, 1, f"{node.func}(... for a in range(P))")
     array = tensor_of(ctx, node.args[0])
+    # The average over coordinates, as it is for any array in NumPy.
     if node.func == "mean" and array.type.width and not array.type.shape:
         return ctx.builder.moment(array)
     if not array.type.shape:
@@ -248,6 +254,7 @@ def comprehension(ctx: Context, node: tree.Comprehension) -> Var:
 
 
 def _comprehension_body(ctx: Context, node: tree.Comprehension) -> tuple[list, Cell | None, Cell]:
+    # The variable of a comprehension is not known after it, as in Python; that of a loop is.
     saved, depth = dict(ctx.scope.bindings), len(ctx.loops)
     loops = []
     try:
@@ -271,11 +278,13 @@ def _comprehension_body(ctx: Context, node: tree.Comprehension) -> tuple[list, C
 
 def _needs_counting(loops: list) -> bool:
     own = {var for var, *_ in loops}
+    # Else the number of terms is a product of lengths, which needs no statements.
     return any(filters or step != 1 or (loop_names(start) | loop_names(stop)) & own
                for _, start, stop, step, filters in loops)
 
 
 def _fold_step(ctx: Context, func: str, element: Var) -> Cell:
+    # Its home is no loop: the fold stores the neutral element before.
     cell = ctx.builder.cell(func, element.type, home=())
     if func in ("sum", "mean"):
         ctx.builder.append(Accum(cell, (), element, span=ctx.builder.span))
@@ -336,6 +345,7 @@ def _call_user(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef) -> V
         return _inline(ctx, node, definition, arguments)
     if key not in ctx.expanded:
         value, block = _inline(ctx, node, definition, arguments), ctx.builder.block
+        # The body stored something itself (in a `sum`, say): another call may see other values.
         if key[-1] == ctx.builder.stored:
             ctx.expanded[key] = value, block, arguments
         return value
@@ -379,6 +389,7 @@ def _inline(ctx: Context, node: tree.CallExpr, definition: tree.FuncDef, argumen
     """The body of a function in the place of its call; it sees the names of `around`, the program's if None."""
     if not ctx.calls:
         ctx.made_before_call = ctx.builder.made
+    # Counted from the outermost call: f that calls g twice, which calls h twice, ... doubles at each level.
     elif ctx.builder.made - ctx.made_before_call > MOST_EXPANDED:
         ctx.fail("TP430", f"`{ctx.calls[0]}` expands to more than {MOST_EXPANDED:,} operations", ctx.call_spans[0],
                  help="functions are expanded where they are called: use a loop, or call fewer of them in one another")

@@ -41,6 +41,7 @@ def check(module: tree.Module, reporter: Reporter) -> Program:
     program = Program(reporter.source, tuple(ctx.widths), tuple(ctx.sizes), tuple(ctx.params), tuple(ctx.inputs),
                       tuple(ctx.initials), tuple(ctx.builder.block), tuple(ctx.outputs),
                       tuple(ctx.samples))
+    # Of a program without other mistakes: what a wrong statement would have assigned must not be called never assigned.
     report_never_assigned(program, reporter)
     check_functions(program, reporter)
     reporter.raise_errors()
@@ -51,6 +52,7 @@ def differentiated_names(module: tree.Module) -> frozenset[str]:
     """Names that a gradient is taken with respect to, through the parameters of functions."""
     functions = {s.name.name: s for s in module.statements if isinstance(s, tree.FuncDef)}
     calls = [n for n in _nodes(module) if isinstance(n, tree.CallExpr)]
+    # By name, before anything is checked: such names keep one cell, and inputs and parameters are stored.
     names = {_base(a) for c in calls if c.func in ("grad", "ntk") for a in (c.wrt or c.args[1:])}
     while True:
         more = {_base(a) for c in calls if c.func in functions
@@ -82,6 +84,7 @@ def _base(node: tree.Expr) -> str | None:
 
 
 def _nodes(value: object) -> Iterator[tree.TreeNode]:
+    # Not by recursion: a sum of a thousand terms is a thousand deep.
     stack = [value]
     while stack:
         item = stack.pop()
@@ -90,4 +93,3 @@ def _nodes(value: object) -> Iterator[tree.TreeNode]:
         elif isinstance(item, tree.TreeNode):
             yield item
             stack.extend(getattr(item, f) for f in item.__dataclass_fields__ if f != "span")
-

@@ -9,7 +9,7 @@ from typing import NoReturn
 from tensorprog.check.scope import Scope
 from tensorprog.diagnostics import Note, Reporter, Span, near_miss
 from tensorprog.ir.build import Builder
-from tensorprog.ir.integers import IntBin, IntChoice, IntExpr, IntLit, IntLoad, IntSym, int_bin, linear_form, loop_names
+from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, linear_form, loop_names
 from tensorprog.ir.program import Cell, Initial, Input, Output, Param, Sample, Size, Store, Width
 
 
@@ -56,6 +56,7 @@ class Context:
               help: str | None = None) -> None:
         if any((d.code, d.message, d.span) == (code, message, span) for d in self.reporter.found):
             return  # a function's mistake, met again in another call
+        # A name that is not there is a matter of the body, whoever calls it.
         if code not in ("TP201", "TP404"):
             places = [(name, place) for name, place in zip(self.calls, self.call_spans) if place]
             notes += tuple(Note(f"in this call of `{name}`", place) for name, place in reversed(places[-2:]))
@@ -74,6 +75,7 @@ class Context:
                       notes=(Note("it is assigned only here", later),), help="move the assignment above its first use")
         guess = near_miss(name, [*self.scope.names(), *others])
         help = f"did you mean `{guess}`?" if guess else "declare it, or assign it before this line"
+        # There is no such constant, and what was meant is plain.
         if name == "pi":
             help = "write `3.141592653589793`"
         self.fail("TP201", f"`{name}` is not defined here", span, help=help)
@@ -106,6 +108,7 @@ class Context:
 
     def _largest(self, item: IntExpr) -> IntExpr | None:
         """The largest value of an index over the loops around it; None when it depends on data."""
+        # From the innermost loop outwards, because its bounds may hold variables of those around it.
         for name, start, stop, step in reversed(self.loops):
             coefficient = _coefficient(item, name)
             if coefficient is None:
@@ -131,23 +134,9 @@ def _coefficient(item: IntExpr, name: str) -> int | None:
     for atom, c in linear_form(item).items():
         if atom == IntSym(name, "loop"):
             total += c
-        elif _mentions(atom, name):
+        elif name in loop_names(atom):
             return None
     return total
-
-
-def _mentions(expr: IntExpr, name: str) -> bool:
-    match expr:
-        case IntSym(other, _):
-            return other == name
-        case IntBin(_, left, right):
-            return _mentions(left, name) or _mentions(right, name)
-        case IntLoad(_, items):
-            return any(_mentions(i, name) for i in items)
-        case IntChoice():
-            return name in loop_names(expr)
-        case _:
-            return False
 
 
 def _replace_linear(item: IntExpr, name: str, value: IntExpr) -> IntExpr:
@@ -162,8 +151,10 @@ def _larger(known: IntExpr | None, new: IntExpr | None) -> IntExpr | None:
     if known is None or new is None:
         return None
     difference = linear_form(int_bin("-", new, known))
+    # Equal, or less by a number.
     if not difference or set(difference) == {IntLit(1)} and difference[IntLit(1)] < 0:
         return known
+    # (0 is the extent of a family before its first store.)
     if set(difference) == {IntLit(1)} or known == IntLit(0):
         return new
     return int_bin("max", known, new)

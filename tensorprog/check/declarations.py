@@ -61,6 +61,7 @@ def declare(ctx: Context, node: tree.Statement) -> bool:
                      help="move it above, out of the loop or function")
         for name in names:
             _check_new(ctx, name)
+        # Cells take names as they are made; other declarations have to, so that no temporary gets theirs.
         if not isinstance(node, tree.MatrixDecl | tree.VectorDecl):
             for name in names:
                 ctx.builder.names.fresh(name.name)
@@ -100,6 +101,7 @@ def _width(ctx: Context, node: tree.WidthDecl) -> None:
 def _ratio(ctx: Context, node: tree.Expr, base: str) -> ConstExpr:
     """The coefficient of the base width in `node`, which must be a multiple of a width."""
     expr = const_expr(ctx, node)
+    # m = sqrt(n) or n**2 would be of another order, of which no limit theorem says anything.
     if _power_of_width(expr) != 1:
         ctx.fail("TP206", "a width is a multiple of another width", node.span,
                  help=f"write it as a number times `{base}`, as in `0.5*{base}`")
@@ -143,6 +145,7 @@ def _power_of_width(expr: ConstExpr) -> float | None:
         case "+" | "-":
             return powers[0] if powers[0] == powers[1] else None
         case _:
+            # sqrt(n), n**2, max(n, 1): not a multiple of n as far as this looks.
             return 0 if not any(powers) else None
 
 
@@ -170,6 +173,7 @@ def _param(ctx: Context, node: tree.ParamDecl) -> None:
 def _literal(ctx: Context, node: tree.Expr, kind: str, what: str) -> float | int:
     expr = const_expr(ctx, node)
     try:
+        # Defaults are known when the program is compiled: powers of n may depend on them.
         value = math.nan if holds_name(expr) else literal_value(expr)
     except (ConstantError, ArithmeticError, ValueError):
         value = math.nan
@@ -246,6 +250,8 @@ def _declare_random(ctx: Context, node: tree.MatrixDecl | tree.VectorDecl, type:
         return
     cell = Cell(ctx.builder.names.fresh(name), type, len(extents), name, "initial", node.name.span)
     initial = Initial(cell, law, extents)
+    # Universality (Golikov and Yang, 2022): of iid entries only the variance matters to a product with a vector. Of vectors, as
+    # U, every coordinate has the law itself.
     ctx.initials.append(normal_of_same_variance(initial) if isinstance(type, MatrixType) else initial)
     ctx.scope.bind(name, CellName(cell), node.name.span)
 
@@ -266,6 +272,7 @@ def _law(ctx: Context, node: tree.LawExpr, of_matrix: bool) -> Law:
         ctx.fail("TP215", f"`{name}` takes {takes}, this has {len(node.args)}", node.span,
                  help=f"write `{name}({', '.join(parameters)})`")
     args = tuple(const_expr(ctx, a) for a in node.args)
+    # (Of parameters the sign is known in a run.)
     if "variance" in parameters and args[variance := parameters.index("variance")].op == "neg":
         ctx.fail("TP216", "a variance is not negative", node.args[variance].span,
                  help="the second argument is the variance, sigma**2")
@@ -296,5 +303,3 @@ def _declare(ctx: Context, node: tree.Declaration) -> None:
             _vector(ctx, node)
         case _:
             assert_never(node)
-
-

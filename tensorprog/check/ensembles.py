@@ -40,6 +40,7 @@ def require_ensemble(ctx: Context, node: tree.MatrixDecl, type: MatrixType) -> N
                  law.span, help="by universality only the variance matters: write `normal(0, variance)`")
     if law.name in ENSEMBLES and ENSEMBLES[law.name].square and type.rows != type.cols:
         ctx.fail("TP211", "a symmetric matrix is square", law.span, help=f"write `[{type.rows}, {type.rows}]`")
+    # Written out: whether c/n vanishes in the limit is not asked, because the entries' mean 0 is a hypothesis (TP IV, Setup 7.2).
     zeros = (tree.NumberExpr(0), tree.NumberExpr(0.0))
     if law.name in ("normal", SYMMETRIC) and len(law.args) == 2 and law.args[0] not in zeros:
         ctx.fail("TP212", "the entries of a width x width matrix have mean 0", law.args[0].span,
@@ -58,10 +59,13 @@ def declare_symmetric(ctx: Context, node: tree.MatrixDecl, type: MatrixType, law
                       extents: tuple[IntExpr, ...]) -> None:
     """`A = G + G.T` for every matrix of the family."""
     name, span = node.name.name, node.name.span
+    # Off the diagonal G + G.T has twice the variance of G, on it four times: the diagonal's is twice that of the others, as of
+    # the GOE.
     half = ConstExpr("/", (law.args[1], number(2, law.args[1:])), span=law.args[1].span)
     half_name = ctx.builder.names.fresh(f"{name}_half")
     iid = Cell(half_name, type, len(extents), half_name, "initial", span)
     ctx.initials.append(Initial(iid, Law("normal", (law.args[0], half)), extents))
+    # The name is assigned, and not declared: its law follows from that of G.
     cell = Cell(ctx.builder.names.fresh(name), type, len(extents), name, "user", span)
     ctx.scope.bind(name, CellName(cell), span)
     loops = [ctx.builder.names.fresh("i") for _ in extents]

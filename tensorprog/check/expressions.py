@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import assert_never
 
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.declarations import builtin_names
@@ -109,6 +110,7 @@ def _value(ctx: Context, node: tree.Expr) -> Value:
 
     match node:
         case tree.NumberExpr(value=value):
+            # By its digits: 0.1 is 1/10.
             return IntValue(IntLit(value)) if isinstance(value, int) else ctx.builder.const(Fraction(str(value)))
         case tree.Name(id=name):
             return _name(ctx, name, node)
@@ -134,7 +136,7 @@ def _value(ctx: Context, node: tree.Expr) -> Value:
             ctx.fail("TP310", "a comparison stands only in a condition", node.span,
                      help="coordinatewise comparisons are written `step(x - y)`")
         case _:
-            raise AssertionError(node)
+            assert_never(node)
 
 
 # --- names and indices ---------------------------------------------------------------------------------------
@@ -201,6 +203,7 @@ def reference(ctx: Context, node: tree.Expr) -> CellName | InputName | None:
             inner = reference(ctx, base)
             if inner is None:
                 return None
+            # x[1:][0] counts from where the slice begins: the second index is one of a value, and not of storage.
             if any(isinstance(i, Range) for i in inner.items):
                 return None
             added = inner.items + _items(ctx, items)
@@ -264,6 +267,7 @@ def _remaining_shape(extents: tuple[IntExpr, ...], items: tuple[Item, ...]) -> t
     for position, extent in enumerate(extents):
         item = items[position] if position < len(items) else Range()
         if isinstance(item, Range):
+            # (What lies beyond the end is found by the audit: slices are not shortened as in Python.)
             start = item.start or IntLit(0)
             shape.append(int_bin("-", item.stop or extent, start))
     return tuple(shape)
@@ -347,6 +351,7 @@ def _unary(ctx: Context, op: str, value: Value, node: tree.Unary) -> Value:
 def _binary(ctx: Context, node: tree.Binary) -> Value:
     left, right = value_of(ctx, node.left), value_of(ctx, node.right)
     if isinstance(left, IntValue) and isinstance(right, IntValue) and node.op in _INT_OPERATORS:
+        # 2**-1 is a real number.
         if node.op != "**" or not (isinstance(right.expr, IntLit) and right.expr.value < 0):
             return _int_binary(ctx, node, left.expr, right.expr)
     if isinstance(left, MatrixValue | ChainValue) or isinstance(right, MatrixValue | ChainValue):
@@ -374,18 +379,26 @@ def _int_binary(ctx: Context, node: tree.Binary, left: IntExpr, right: IntExpr) 
     return IntValue(result)
 
 
+def require_divisor(ctx: Context, divisor: Var, node: tree.TreeNode) -> None:
+    """Refuse a division by a number that is known to be 0."""
+    if ctx.builder.constant_value(divisor) == 0:
+        ctx.fail("TP322", "division by zero", node.span, help="write another divisor")
+
+
 def arithmetic(ctx: Context, op: str, left: Var, right: Var, node: tree.Expr) -> Var:
     """`left op right` on tensors; a power with a literal exponent is exact."""
-    if op == "/" and ctx.builder.constant_value(right) == 0:
-        ctx.fail("TP322", "division by zero", node.span, help="write another divisor")
+    if op == "/":
+        require_divisor(ctx, right, node)
     if op == "**":
         exponent = ctx.builder.constant_value(right)
+        # Exponents that are known give way to what every later stage knows best.
         if exponent == 2:
             return ctx.builder.elementwise("square", left)
         if exponent == 1:
             return left
         if exponent == 0:
             return ctx.builder.const(1)
+    # Emitted text could not hold it, nor could a float.
     if is_too_large(_ARITHMETIC[op], [ctx.builder.constant_value(left), ctx.builder.constant_value(right)]):
         ctx.fail("TP106", "this number is too large", node.span, help="numbers go up to 1.8e308: scale the program")
     return ctx.builder.elementwise(_ARITHMETIC[op], left, right)
@@ -406,8 +419,9 @@ def _matrix_binary(ctx: Context, node: tree.Binary, left: Value, right: Value) -
         case "*", Var() | IntValue(), MatrixValue():
             return scale_matrix(ctx, _factor(ctx, left, node.left), right)
         case "/", MatrixValue(), IntValue() | Var():
-            inverse = ctx.builder.div(ctx.builder.const(1), _factor(ctx, right, node.right))
-            return scale_matrix(ctx, inverse, left)
+            divisor = _factor(ctx, right, node.right)
+            require_divisor(ctx, divisor, node)
+            return scale_matrix(ctx, ctx.builder.div(ctx.builder.const(1), divisor), left)
         case "**", MatrixValue(), IntValue(expr=IntLit(value=(1 | 2) as power)):
             return left if power == 1 else entrywise(ctx, "square", (left,), node)
         case "+" | "-" | "*" | "/" | "**", _, _:
@@ -439,6 +453,7 @@ def _if_expression(ctx: Context, node: tree.IfExp) -> Value:
     left, right = (_conditional_value(ctx, *side) for side in ((left, node.then, then), (right, node.orelse, orelse)))
     type = _common_type(ctx, left.type, right.type, node)
     cell = ctx.builder.cell("choice", type, home=ctx.loop_names)
+    # A cell with one store in each branch is what a choice between values is; integers are chosen within expressions.
     then.append(Store(cell, (), left, span=node.span))
     orelse.append(Store(cell, (), right, span=node.span))
     ctx.builder.append(If(condition, tuple(then), tuple(orelse), span=node.span))

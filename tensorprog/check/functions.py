@@ -32,6 +32,7 @@ def define(ctx: Context, node: tree.FuncDef) -> None:
     if node.name.name in builtin_names():
         ctx.fail("TP203", f"`{node.name.name}` is a function of the language and cannot be defined again",
                  node.name.span, help="choose another name")
+    # (Functions of the library are in no scope of the program: they may be defined again.)
     if ctx.scope.lookup(node.name.name) is not None:
         ctx.fail("TP204", f"`{node.name.name}` is already defined", node.name.span,
                  notes=(Note("the first definition is here", ctx.scope.place(node.name.name)),),
@@ -55,6 +56,7 @@ def _returns(body: tuple[tree.Statement, ...]) -> bool:
 
 def function_value(ctx: Context, definition: tree.FuncDef, arguments: tuple, around: Scope) -> Value:
     """Expand a function where it is called: its body over a new scope inside of `around`, the value of its `return`."""
+    # Names are looked up where the function is defined: at the top, whatever the caller's names are.
     outer, reassigned, hint = ctx.scope, ctx.reassigned, ctx.builder.hint
     ctx.scope = Scope(around)
     ctx.reassigned = reassigned_names(definition.body)
@@ -73,6 +75,7 @@ def _parameter(argument: Value | CellName | InputName) -> Binding:
         case IntValue(expr=expr):
             return IntName(expr)
         case CellName(cell=cell, items=items):
+            # Not its value: a gradient may be taken with respect to it.
             return CellName(cell, items, PARAMETER)
         case InputName():
             return argument

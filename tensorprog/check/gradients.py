@@ -45,6 +45,7 @@ def grad(ctx: Context, node: tree.CallExpr) -> Value:
     scalar, items = _scalar_place(ctx, node.args[0], "what is differentiated")
     wrt = reference(ctx, node.args[1])
     if isinstance(wrt, InputName) and wrt.name in ctx.data:
+        # An input is one cell: its gradient as a whole, of which the entries asked for are picked.
         whole = _gradient(ctx, node, scalar, items, CellName(ctx.data[wrt.name]))
         assert isinstance(whole, Var), "an input is no matrix"
         return pick(ctx, whole, wrt.items, node.args[1])
@@ -133,6 +134,7 @@ def ntk(ctx: Context, node: tree.CallExpr) -> Var:
     wrt: list[Variable] = []
     for part in node.wrt:
         variable = _variable(ctx, part)
+        # Its part of the sum would count twice.
         if variable in wrt:
             ctx.fail("TP412", f"`{variable.cell.display}` is listed twice", part.span, help="list each of them once")
         wrt.append(variable)
@@ -166,11 +168,13 @@ def _variable(ctx: Context, node: tree.Expr) -> Variable:
 def _kernel(ctx: Context, node: tree.CallExpr, kind: str, wrt: tuple[Variable, ...]) -> Var:
     """A number; for arrays or families of numbers the array of all pairs, made in loops over their entries."""
     builder, what = ctx.builder, f"an argument of {kind}"
+    # Kernels are of numbers that are stored: their gradients are recorded where that is (`passes.kernels`).
     (left, left_items), (right, right_items) = (_numbers_place(ctx, a, what) for a in node.args)
     left_axes, right_axes = (_missing_axes(ctx, *place, a)
                              for place, a in zip(((left, left_items), (right, right_items)), node.args))
     loops = [(builder.names.fresh("i"), size) for size in (*left_axes, *right_axes)]
     entries = tuple(IntSym(var, "loop") for var, _ in loops)
+    # A new number for every pair: the loops over pairs are independent.
     home = (*ctx.loop_names, *(var for var, _ in loops))
     target = builder.cell(kind, SCALAR, span=node.span, home=home)
     left_items, right_items = left_items + entries[:len(left_axes)], right_items + entries[len(left_axes):]

@@ -27,6 +27,7 @@ def where(ctx: Context, node: tree.CallExpr) -> Value:
         return value_of(ctx, tree.IfExp(condition, then, orelse, span=node.span))
     holds = _indicator(ctx, condition)
     left, right = matrix_or_tensor(ctx, then, "a value of where"), matrix_or_tensor(ctx, orelse, "a value of where")
+    # (Both sides are computed everywhere, and must be finite where they do not count: 0 * inf is NaN.)
     sides = [coordinatewise(ctx, "mul", *pair, node=node)
              for pair in ((holds, left), (_complement(ctx, holds, node), right))]
     return coordinatewise(ctx, "add", *sides, node=node)
@@ -55,6 +56,7 @@ def _indicator(ctx: Context, node: tree.Expr) -> Value:
         case tree.BoolOp(op="and", operands=operands):
             return _product(ctx, node, [_indicator(ctx, o) for o in operands])
         case tree.BoolOp(operands=operands):
+            # a or b = not (not a and not b).
             negated = [_complement(ctx, _indicator(ctx, o), node) for o in operands]
             return _complement(ctx, _product(ctx, node, negated), node)
         case tree.Not(operand=operand):
@@ -67,6 +69,7 @@ def _comparison(ctx: Context, op: str, left: Value, right: Value, node: tree.Exp
     if op in ("==", "!="):
         ctx.fail("TP302", f"`{op}` of real numbers has no limit", node.span,
                  help="compare by `<`, `>`, `<=` or `>=`")
+    # a > b is step(a - b), and a <= b what is left of it: also on ties, step(0) = 0.
     above, below = (left, right) if op in (">", "<=") else (right, left)
     indicator = coordinatewise(ctx, "step", coordinatewise(ctx, "sub", above, below, node=node), node=node)
     return indicator if op in (">", "<") else _complement(ctx, indicator, node)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.scope import (
     InputName,
@@ -68,6 +66,7 @@ def bool_expr(ctx: Context, node: tree.Expr) -> BoolExpr:
     """`node` as a condition on integers."""
     match node:
         case tree.Compare(operands=operands, ops=ops):
+            # a < b < c, as in Python.
             values = [int_expr(ctx, o, "a compared value") for o in operands]
             parts = tuple(Comparison(op, a, b) for op, a, b in zip(ops, values, values[1:]))
             return parts[0] if len(parts) == 1 else Logic("and", parts)
@@ -119,23 +118,6 @@ def _const_name(ctx: Context, name: str, node: tree.Name) -> ConstExpr:
         case _:
             ctx.fail("TP303", f"`{name}` is computed by the program, and a declaration takes a constant here",
                      node.span, help="constants are numbers, sizes, parameters and widths")
-
-
-def rational(node: tree.Expr) -> Fraction | None:
-    """The exact value of a literal constant expression, None when it is not one."""
-    match node:
-        case tree.NumberExpr(value=value):
-            return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
-        case tree.Unary(op=op, operand=operand):
-            inner = rational(operand)
-            return None if inner is None else (-inner if op == "-" else inner)
-        case tree.Binary(op="+" | "-" | "*" | "/" as op, left=left, right=right):
-            a, b = rational(left), rational(right)
-            if a is None or b is None or (op == "/" and b == 0):
-                return None
-            return {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else None}[op]
-        case _:
-            return None
 
 
 def extent_expr(ctx: Context, node: tree.Expr, what: str) -> IntExpr:

@@ -89,6 +89,7 @@ def _placed(node: object, span: Span | None) -> object:
 
 def library_arguments(ctx: Context, node: tree.CallExpr) -> tuple[Value, ...]:
     """The arguments of a call of a library function, checked for what it takes."""
+    # Checked here, because a mistake in a body that the user did not write says nothing to them.
     kinds = PARAMETERS[node.func]
     usage = f"{node.func}({', '.join({'array': 'f[t]', 'int': 'label', 'vector': 'h'}[k] for k in kinds)})"
     if len(node.args) != len(kinds):

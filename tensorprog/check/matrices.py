@@ -91,6 +91,7 @@ def apply_matrix(ctx: Context, matrix: MatrixValue, x: Var, node: tree.Expr) -> 
             help = "numbers are multiplied by `*`"
         ctx.fail("TP329", f"a [{matrix.rows}, {matrix.cols}] matrix is applied to a vector of width {matrix.cols}, "
                           f"and this is {describe(x.type)}", node.span, help=help)
+    # (W - c*outer(u, x)) @ z = W @ z - c <x, z> u: no matrix is formed.
     return reduce(ctx.builder.add, (_apply_term(ctx, matrix, t, x) for t in matrix.terms))
 
 
@@ -134,6 +135,7 @@ def _matrix_times(ctx: Context, left: MatrixValue | ChainValue, right: MatrixVal
     factors = left.factors if isinstance(left, ChainValue) else (left,)
     if isinstance(right, MatrixValue | ChainValue):
         more = right.factors if isinstance(right, ChainValue) else (right,)
+        # Not multiplied out: A @ (B @ x) is two products with vectors, whatever the brackets are.
         return ChainValue(factors + more)
     result = right
     for factor in reversed(factors):
@@ -151,9 +153,11 @@ def _tensor_times(ctx: Context, left: Var, right: Var, node: tree.Binary) -> Var
             return width_dot(ctx, left, right)
         case ((str(), ()), (str(), (_,))) if a.width == b.width and b.width_first:
             return width_dot(ctx, left, right)
+        # U @ X[a] of U : [n, d].
         case ((str(), (k,)), (None, (m, *_))) if a.width_first and same_shape((k,), (m,)):
             letters = "abc"[: len(b.shape)]
             return ctx.builder.contract(left, "a", right, letters, letters[1:], width_first=len(b.shape) > 1)
+        # X[a] @ V of V : [K, n].
         case ((None, (*_, k)), (str(), (m,))) if not b.width_first and same_shape((k,), (m,)):
             letters = "cba"[-len(a.shape):]
             return ctx.builder.contract(left, letters, right, "a", letters[:-1])

@@ -123,6 +123,7 @@ def norm(ctx: Context, node: tree.CallExpr) -> Var:
     value = value_of(ctx, node.args[0])
     if is_matrix(value):
         matrix = as_matrix(ctx, value, node)
+        # Once, though it is both sides of the inner product.
         matrix = MatrixValue(matrix.rows, matrix.cols, (operand(ctx, matrix, node),))
         return ctx.builder.elementwise("sqrt", matrix_dot(ctx, matrix, matrix, node))
     tensor = as_tensor(ctx, value, node.args[0])
@@ -134,6 +135,7 @@ def operand(ctx: Context, matrix: MatrixValue, node: tree.TreeNode) -> MatrixTer
     """A linear combination as one matrix: itself, or a hidden one that holds it."""
     if len(matrix.terms) == 1 and isinstance(matrix.terms[0], MatrixTerm) and matrix.terms[0].coef is None:
         return matrix.terms[0]
+    # Functions take whole matrices: a sum, or a multiple, is stored first.
     cell = _hidden(ctx, matrix.rows, matrix.cols, node)
     ctx.builder.append(MatStore(cell, (), matrix.terms, span=node.span))
     return MatrixTerm(None, cell, ())

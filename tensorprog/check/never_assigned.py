@@ -68,11 +68,13 @@ def report_never_assigned(program: Program, reporter: Reporter) -> None:
             stores[cell].append(_Place(items, loops, guarded, statement.span))
         whole = written(statement)
         if whole is not None and not _stored(statement):
+            # What gradients and zeros write has no indices to go by.
             opaque.add(whole)
         for cell, items in _read(statement):
             if cell.rank and cell.role == "user" and cell not in declared:
                 reads.append((cell, _Place(items, loops, guarded, statement.span)))
     for cell, place in reads:
+        # (Of a family without any store the checker knows no name.)
         if cell not in opaque and stores[cell]:
             _check(cell, place, stores[cell], reporter)
 
@@ -97,6 +99,7 @@ def _read(statement: Statement) -> Iterator[tuple[Cell, tuple[Item, ...]]]:
 def _check(cell: Cell, read: _Place, stores: list[_Place], reporter: Reporter) -> None:
     for position in range(cell.rank):
         boxes = [box for store in stores if (box := store.box(position)) is not None]
+        # A store that might be anywhere.
         if len(boxes) < len(stores):
             continue
         # Under an `if` it may be any of the indices that is read, else it is the largest one among others.
@@ -155,4 +158,5 @@ def _is_less(left: IntExpr, right: IntExpr) -> bool:
     form = linear_form(int_bin("-", right, left))
     constant = form.pop(IntLit(1), 0)
     sizes = all(isinstance(atom, IntSym) and atom.kind == "size" and c > 0 for atom, c in form.items())
+    # At the smallest sizes, 1 each, the difference is least.
     return sizes and constant + sum(form.values()) >= 1

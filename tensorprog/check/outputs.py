@@ -28,6 +28,7 @@ def _output_item(ctx: Context, expression: tree.Expr, alias: tree.Declared | Non
         _require_new_name(ctx, name, alias.span if alias else expression.span)
         ctx.samples.append(sample)
         return
+    # A name is output as it is at the end, not as it is here: later statements may still assign elements.
     cell = _whole_cell(ctx, expression)
     if cell is None:
         value = tensor_of(ctx, expression, "an output")
@@ -105,4 +106,3 @@ def _name(expression: tree.Expr) -> str:
     if isinstance(expression, tree.Name):
         return expression.id
     return expression_text(expression)
-

@@ -169,6 +169,7 @@ class Scope:
     def place(self, name: str) -> Span | None:
         if name in self.bindings:
             return self.places.get(name)
+        # (That of the outer name, where the inner one hides none.)
         return self.parent.place(name) if self.parent else None
 
     def bind(self, name: str, binding: Binding, span: Span | None = None) -> None:

@@ -30,6 +30,7 @@ def check_block(ctx: Context, statements: tuple[tree.Statement, ...]) -> None:
 def _poison(ctx: Context, statement: tree.Statement) -> None:
     """Names that a wrong statement would have assigned raise no further errors."""
     for name, _ in assigned_places(statement):
+        # A name that had a meaning before keeps it.
         if ctx.scope.lookup(name) is None or isinstance(ctx.scope.lookup(name), Pending):
             ctx.scope.bind(name, Poison())
 
@@ -80,6 +81,7 @@ def loop_bounds(ctx: Context, args: tuple[tree.Expr, ...], span: Span | None) ->
 
 def _for(ctx: Context, node: tree.ForStmt) -> None:
     start, stop, step = loop_bounds(ctx, node.range_args, node.span)
+    # A loop may use the variable of an earlier one, which is an integer by now.
     binding = ctx.scope.bindings.get(node.var)
     if binding is not None and not (isinstance(binding, IntName) and not binding.fixed) \
             and not isinstance(binding, Poison):
@@ -115,6 +117,7 @@ def _leave_loop(ctx: Context, name: str, var: str, last: IntExpr) -> None:
 def _if(ctx: Context, node: tree.IfStmt) -> None:
     for name in assigned_names((node,)):
         if ctx.scope.lookup(name) is None:
+            # The branches share a cell, made by the first assignment, in the block around them.
             ctx.scope.bind(name, Pending(ctx.block_path))
     branches = []
     for condition, body in node.branches:
@@ -131,6 +134,7 @@ def _branch(ctx: Context, body: tuple[tree.Statement, ...]) -> tuple[Statement, 
     with ctx.block() as statements:
         check_block(ctx, body)
     for name, binding in ctx.scope.bindings.items():
+        # Integers are expressions and no storage: which branch ran cannot be remembered.
         if isinstance(binding, IntName) and before.get(name) != binding:
             why = f"`{name}` is an integer that depends on which branch ran"
             ctx.scope.bindings[name] = Poison(why)
@@ -161,8 +165,11 @@ def assigned_places(statement: tree.Statement) -> Iterator[tuple[str, Span | Non
             yield from ((n.name, n.span) for n in names)
         case tree.OutputStmt() | tree.Return() | tree.Pass():
             pass
+        case tree.WidthDecl(name=named) | tree.ParamDecl(name=named) | tree.InputDecl(name=named) | tree.MatrixDecl(name=named) \
+                | tree.VectorDecl(name=named) | tree.FuncDef(name=named):
+            yield named.name, named.span
         case _:
-            yield statement.name.name, statement.name.span
+            assert_never(statement)
 
 
 def _assignments(statements: tuple[tree.Statement, ...]) -> Iterator[tuple[str, str]]:

@@ -14,10 +14,13 @@ def bind_text(program: Program, integers: str = "rt.integers") -> str:
     known = set()
     for declared in program.inputs:
         entry = f"env[{declared.name!r}]"
+        # Vectors may be float32, data are not: particles narrow numbers where they meet a vector.
         real = f"np.ascontiguousarray({entry}, dtype=np.float64)"
         array = f"{integers}({entry})" if declared.kind == "int" else real
         lines.append(f"    {entry} = {array}")
         for axis, size in enumerate(declared.shape):
+            # The first input with a size gives it; that others agree is checked where data are bound (`bind.py`), or is the
+            # caller's affair.
             if isinstance(size, IntSym) and size.kind == "size" and size.name not in known:
                 known.add(size.name)
                 lines.append(f"    env[{size.name!r}] = env[{declared.name!r}].shape[{axis}]")

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from tensorprog.codegen.emission import Emission, Value
 from tensorprog.codegen.fusion import Fusion
-from tensorprog.codegen.indexing import grid_text, index_text
+from tensorprog.codegen.indexing import Indexed, grids_text, index_text
 from tensorprog.codegen.layout import Axis, CellStorage, Layout, aligned, lengths_text, shape_parts, tuple_text
 from tensorprog.codegen.matrix_states import MatrixStates
 from tensorprog.codegen.names import int_text, python_name
@@ -34,24 +34,26 @@ class Cells:
     def read(self, var: Var, text: str, items: tuple, lead: tuple[str, ...], extents: tuple, *, copy: bool,
              width: bool = False) -> None:
         """`text[items]`, an array whose leading axes are the parallel axes `lead`."""
+        # Axes that the array has of its own run along with it; the others are what indices are made into.
         free = [a for a in self.state.active if a.var not in lead]
         moving = {n for i in items if not isinstance(i, Range) for n in loop_names(i)} & set(lead)
         if moving:
             # One index array asks for others on all axes: of mixed indices, NumPy moves axes to the front.
-            indexed = self._read_along(items, lead)
-            axes = indexed[1]
-            index = indexed[0]
+            index, axes = self._read_along(items, lead)
+            order = list(range(len(axes)))
         else:
             found = index_text(items, free, extents)
             axes = self.in_order((*lead, *found.axes))
             index = ", ".join([*([":"] * len(lead)), *([found.text] if found.text else [])])
-            made = (*lead, *found.axes)
-            if set(index.replace(" ", "").split(",")) <= {":"} and made == axes:
+            order = _transposition(lead, found, axes)
+            if set(index.replace(" ", "").split(",")) <= {":"} and order == sorted(order):
+                # The whole array in the order in which it lies: no view, and no line of its own.
                 index = ""
         result = f"{text}[{index}]" if index else text
         layout = Layout(axes, len(var.type.shape), width or bool(var.type.width))
-        if not moving and made != axes:
-            order = [made.index(a) for a in axes] + list(range(len(made), layout.dims))
+        # Slices leave axes in the order of the indices, as x[b, a] or X[:, a] do; a value has those of loops first, in their order.
+        if order != sorted(order):
+            order += range(len(order), layout.dims)
             result = f"np.transpose({result}, {tuple_text([str(o) for o in order])})"
         # A view of a family that changes later on would change with it.
         if copy and layout.dims:
@@ -65,9 +67,10 @@ class Cells:
         """An index that moves with an axis that the array itself has: index arrays for all."""
         named = {n for i in items if not isinstance(i, Range) for n in loop_names(i)}
         axes = self.in_order({*lead, *named})
+        # Position 0 of an axis is the iteration at which its loop starts.
         grids = [f"{a}_grid[:{', None' * (len(axes) - 1 - axes.index(a))}] - {int_text(self.state.every_axis[a].start)}"
                  for a in lead]
-        return ", ".join([*grids, *(grid_text(i, axes) for i in items)]), axes
+        return ", ".join([*grids, *([grids_text(items, axes)] if items else [])]), axes
 
     def in_order(self, axes: Iterable[str]) -> tuple[str, ...]:
         wanted = set(axes)
@@ -78,14 +81,18 @@ class Cells:
         storage = self.state.storage[cell]
         name = python_name(cell.name)
         lead = self.lead(storage)
+        # A name: what it holds now has the layout of the last store, which may have fewer axes than the cell can have.
         if cell.rank == 0 and not items:
             layout = self.state.layouts.get(cell) or self._cell_layout(cell)
+            # A name of its own, for an assignment would make the cell's mean another array; declared vectors that no one
+            # assigns keep theirs.
             if self._rebound(cell):
                 self.state.assign(var, name, layout)
             else:
                 self.state.values[var] = Value(name, layout)
             return
         extents = (*self.state.extents.get(cell, ()), *map(int_text, cell.tensor.shape))
+        # Of an array that changes in place, now or in a later iteration, a temporary has to keep what it was.
         self.read(var, name, items, lead, extents, copy=storage.full and cell in self.state.changing,
                    width=bool(cell.tensor.width))
 
@@ -120,9 +127,10 @@ class Cells:
             self.state.layouts[cell] = layout
             return
         self.flush_zeros({cell})
-        index, axes = self._write_index(cell, items)
+        index, axes, _ = self._write_index(cell, items)
         text, layout = self.fusion.full(value, width=bool(cell.tensor.width), axes=self.in_order(axes))
         text = self._lined_up(text, layout, Layout(axes, layout.finite, layout.width))
+        # A family that is stored as a whole needs no memory of its own beside what is stored.
         self.state.line(f"{name} = {text}" if storage.named else f"{name}[{index}] = {text}")
 
     def _fitted(self, cell: Cell, value: Var) -> tuple[str, Layout]:
@@ -135,25 +143,31 @@ class Cells:
         shape = tuple_text(shape_parts(target, self.state.every_axis, cell.tensor.shape, "samples"))
         if shape == "()":
             return found.text, target
+        # No copy: a number beside a vector of its values takes no memory. It may not be written to, which `store` sees to.
         return f"np.broadcast_to({aligned(found.text, found.layout, target)}, {shape})", target
 
-    def _write_index(self, cell: Cell, items: tuple) -> tuple[str, tuple[str, ...]]:
-        """The index of a family's element, and the axes, in order, of what is written there."""
+    def _write_index(self, cell: Cell, items: tuple) -> tuple[str, tuple[str, ...], list[int]]:
+        """The index of a family's element, the parallel axes, in order, of what is written there, and where NumPy has these and
+        the finite ones behind them."""
         lead = self.lead(self.state.storage[cell])
         free = [a for a in self.state.active if a.var not in lead]
         moving = {n for i in items if not isinstance(i, Range) for n in loop_names(i)} & set(lead)
         if moving:
-            return self._read_along(items, lead)
+            index, axes = self._read_along(items, lead)
+            return index, axes, list(range(len(axes)))
         found = index_text(items, free, self.state.extents.get(cell))
         axes = (*lead, *found.axes)
-        return ", ".join([*([":"] * len(lead)), *([found.text] if found.text else [])]), axes
+        index = ", ".join([*([":"] * len(lead)), *([found.text] if found.text else [])])
+        return index, axes, _transposition(lead, found, axes)
 
     def accumulate(self, cell: Cell, items: tuple, value: Var) -> None:
         storage = self.state.storage[cell]
         name = python_name(cell.name)
-        index, axes = self._write_index(cell, items) if cell.rank or items else ("", self.lead(storage))
+        index, axes, order = self._write_index(cell, items) if cell.rank or items else ("", self.lead(storage), [])
+        # Iterations add to one element along each axis that the target has not: their sum is added, at once.
         summed = tuple(a for a in self.state.order if a not in axes)
         text, layout = self.fusion.reduced(value, summed) if summed else self._plain(value)
+        # (An addition to a part of the array, by `items`, needs the array.)
         if cell in self.state.unzeroed and cell.rank == 0 and not items:
             self.state.unzeroed.discard(cell)
             # Zeros are made only where something else than an addition meets them first.
@@ -170,6 +184,10 @@ class Cells:
         if "_grid" in index and not self._is_apart(items, axes, self.lead(storage)):
             # `+=` adds once where index arrays name an element twice, as ids do in `u[ids[t]] += g`.
             self.state.line(f"np.add.at({name}, np.s_[{index}], {lined})")
+        elif order != sorted(order):
+            # Of u[:, a], whose axes NumPy has the other way round, a view.
+            order += range(len(order), target.dims)
+            self.state.line(f"np.transpose({name}[{index}], {tuple_text([str(o) for o in order])})[...] += {lined}")
         else:
             self.state.line(f"{name}[{index}] += {lined}")
 
@@ -209,10 +227,12 @@ class Cells:
             zero = self.matrices.matrix_family(cell) if cell.rank else self.matrices.zero_matrix(cell)
             self.state.line(f"{python_name(cell.name)} = {zero}")
         else:
+            # Not written yet: most are added to next, and begin with that.
             self.state.unzeroed.add(cell)
 
     def flush_zeros(self, cells: set[Cell]) -> None:
         """Make the zeros of cells that are about to be used in a way that needs them."""
+        # Sorted, because emitted text is the same in every process: compiled kernels are kept by it.
         for cell in sorted(cells & self.state.unzeroed, key=lambda c: c.name):
             self.state.unzeroed.discard(cell)
             self.state.line(f"{python_name(cell.name)} = {self.zeros(cell)}")
@@ -236,6 +256,7 @@ class Cells:
         """Storage of the families that the program assigns, not a number anywhere yet."""
         zeroed = {written(s) for s in walk(self.state.program.body) if isinstance(s, Zero)}
         for cell in sorted(self.state.storage, key=lambda c: c.name):
+            # Single names come into being by assignment, declared and zeroed families where they are drawn and zeroed.
             if not cell.rank or cell in self.state.initials or cell in zeroed or self.state.storage[cell].named:
                 continue
             if isinstance(cell.type, MatrixType):
@@ -246,6 +267,7 @@ class Cells:
                 self.state.every_axis.setdefault(loop, Axis(loop, statement.start, statement.stop))
             lead = [int_text(self.state.every_axis[a].length) for a in self.state.storage[cell].axes]
             finite = [int_text(s) for s in cell.type.shape]
+            # A family that nothing is stored to has no elements.
             extents = self.state.extents.get(cell, ("0",) * cell.rank)
             shape = tuple_text([*lead, *extents, *finite, *(["samples"] if cell.type.width else [])])
             only_added = all(isinstance(s, Accum) for s in walk(self.state.program.body) if written(s) is cell)
@@ -257,6 +279,12 @@ class Cells:
             self.state.line(f"{python_name(cell.name)} = {fill}")
 
 
+def _transposition(lead: tuple[str, ...], found: Indexed, axes: tuple[str, ...]) -> list[int]:
+    """Where NumPy has the parallel axes `axes`, and then the slices, of an array with leading axes `lead` that is indexed."""
+    made = (*found.axes, *lead, *(None for a in found.order if a is None)) if found.moved else (*lead, *found.order)
+    return [made.index(a) for a in axes] + [k for k, a in enumerate(made) if a is None]
+
+
 def _type(cell: Cell) -> str:
     """The argument that says of what type the entries of an array are: vectors may be float32, numbers are float64."""
     return ", dtype" if cell.tensor.width else ""
@@ -266,4 +294,3 @@ def _finite_left(cell: Cell, items: tuple) -> int:
     """The number of finite axes that `cell[items]` has left."""
     given = items[cell.rank:]
     return len(cell.tensor.shape) - sum(not isinstance(i, Range) for i in given)
-

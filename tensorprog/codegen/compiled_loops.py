@@ -19,12 +19,15 @@ class CompiledLoops:
 
     def kernel_of(self, loop: For) -> LoopKernel | None:
         """The kernel of a loop, if it is to have one."""
+        # Within a parallel loop a cell has an axis more, and the work is a block for BLAS.
         if not self.compiles or self.state.active or not compilable(loop):
             return None
         inside = {id(s) for s in walk((loop,))}
         outside = {c for s in walk(self.state.program.body) if id(s) not in inside for c in touched(s)}
         outside |= self.state.program.results
         kernel = loop_kernel(self._unused(f"loop_{len(self.state.loop_kernels)}"), loop, self.state.program)
+        # The kernel has one of what every iteration of a parallel loop has of its own, and leaves the last; what stands outside
+        # would read all of them.
         if any(self._private(c) and c in outside for c in (*kernel.vectors, *kernel.scalars)):
             return None
         self.state.loop_kernels.append(kernel)
@@ -59,6 +62,7 @@ class CompiledLoops:
         self.state.line(f"           outputs={{{outputs}}}).run({monitor})")
         for cell in kernel.scalars:
             if not cell.rank and not cell.tensor.shape:
+                # Within the kernel a number is an array of one, which it can change.
                 self.state.line(f"{python_name(cell.name)} = {python_name(cell.name)}[0]")
 
     def _fixed(self, item: str | Var) -> str:
@@ -81,6 +85,7 @@ class CompiledLoops:
         name = python_name(cell.name)
         if self._private(cell):
             return
+        # A name that is first set in the loop: the kernel is called with it all the same.
         if cell not in set_before and not self._allocated(cell):
             self._declare(cell)
         if cell.rank:
@@ -97,6 +102,7 @@ class CompiledLoops:
 
     def _set_before(self, loop: For) -> set[Cell]:
         """Cells that have a value whenever the loop begins, whatever branches were taken before."""
+        # Only what stands at the outermost level counts: a branch, or a loop without iterations, may set nothing.
         found = set(self.state.initials)
         for statement in self.state.program.body:
             if any(s is loop for s in walk((statement,))):
@@ -108,6 +114,7 @@ class CompiledLoops:
     def _declare(self, cell: Cell) -> None:
         """Give a cell an array without values at the beginning of the module's function."""
         line = f"    {python_name(cell.name)} = {self._blank(cell)}"
+        # At the top, where it has a value whichever branch is taken.
         if line not in self.state.lines:
             self.state.lines.insert(0, line)
 
@@ -117,6 +124,7 @@ class CompiledLoops:
             target = Layout((), len(cell.tensor.shape), bool(cell.tensor.width))
             if cell.rank or cell not in self.state.layouts:
                 continue
+            # The step-by-step form leaves out axes on which a value does not depend; what follows was written once, for both forms.
             if self.state.layouts[cell] != target:
                 shape = tuple_text([*map(int_text, cell.tensor.shape), *(["samples"] if cell.tensor.width else [])])
                 self.state.line(f"    {python_name(cell.name)} = np.broadcast_to({python_name(cell.name)}, {shape})")

@@ -44,7 +44,6 @@ def local_names(program: Program) -> set[str]:
     return {python_name(n) for n in names_used(program)}
 
 
-
 @dataclass(slots=True)
 class Value:
     """What a temporary is in the module: source text and the axes of the array that it names."""
@@ -87,6 +86,7 @@ class Emission:
         self.use_block: dict[Var, set[int]] = {}
         self.storage: dict[Cell, CellStorage] = {}
         self.touched: dict[int, set[Cell]] = {}
+        # Cells that each iteration of a parallel loop has of its own, with these loops, outermost first.
         private: dict[Cell, list[str]] = {}
         writes: Counter[Cell] = Counter()
         accumulated: set[Cell] = set()
@@ -109,6 +109,7 @@ class Emission:
         for cell, position in last.items():
             self.unchanged_after.setdefault(position, set()).add(cell)
         for cell in cells | set(self.initials):
+            # With a single store the layout is that of what is stored; two may differ in the axes that they depend on.
             once = writes[cell] <= 1 and cell not in accumulated and cell not in self.initials
             axes = tuple(private.get(cell, ()))
             self.storage[cell] = CellStorage(axes, not once, once and cell in whole)
@@ -139,6 +140,7 @@ class Emission:
         """Families that a statement under parallel loops stores completely, in the order of the loops."""
         found: set[Cell] = set()
         for statement in body:
+            # (A cell that is local to a loop has that loop's axis besides.)
             if isinstance(statement, Store) and statement.cell.rank and not {a.var for a in active} & set(statement.cell.home):
                 indexed = index_text(statement.items, active, self.extents.get(statement.cell))
                 if indexed.whole and list(indexed.axes) == [a.var for a in active]:
@@ -151,6 +153,8 @@ class Emission:
         return found
 
     def _note_private(self, loop: For, cells: set[Cell], private: dict) -> None:
+        # Local to the loop's body, or written before it is read in every iteration: then no value goes from one to the next.
+        # Inner loops come first, so that each is put in front.
         for cell in sorted(cells & cells_written(loop.body), key=lambda c: c.name):
             if not isinstance(cell.type, MatrixType) and (loop.var in cell.home or written_first(loop.body, cell)):
                 private.setdefault(cell, []).insert(0, loop.var)
@@ -163,6 +167,7 @@ class Emission:
     def _grid(self, text: str) -> str:
         """`text`, with the index grids that it names defined before it."""
         for axis in self.active:
+            # Once in a block, before the first line that uses it.
             if f"{axis.var}_grid" in text and axis.var not in self.gridded:
                 self.gridded.add(axis.var)
                 self.line(f"{axis.var}_grid = np.arange({int_text(axis.start)}, {int_text(axis.stop)})")
@@ -175,6 +180,7 @@ class Emission:
 
     def scratch(self) -> str:
         """A name that the program does not use."""
+        # The number of lines grows with every use of the name.
         name = f"product_{len(self.lines)}"
         while name in self.taken:
             name = f"_{name}"

@@ -17,6 +17,7 @@ def number_text(value: Fraction | float) -> str:
     number = float(value)
     if number in (float("inf"), float("-inf")):
         return "np.inf" if number > 0 else "-np.inf"
+    # The shortest text that reads back as the same number.
     return repr(number)
 
 
@@ -51,6 +52,7 @@ class KernelBody:
     def __init__(self, prefix: str = "t") -> None:
         self.prefix = prefix
         self.lines: list[str] = []
+        # By their text: each name is assigned once, so that equal texts are equal values.
         self._known: dict[str, str] = {}
 
     def emit(self, fn: str, args: list[str], order: int = 0) -> str:
@@ -95,6 +97,7 @@ class KernelPool:
 
     def name(self, params: tuple[bool, ...], body: KernelBody, result: str) -> str:
         """The kernel with a body; `params` tell which arguments are vectors, and not numbers."""
+        # Bodies use names of arguments and not of the program: equal functions of different vectors are one kernel.
         key = (str(params), *body.lines, result)
         if key not in self._names:
             name = self._names[key] = self._fresh()
@@ -110,6 +113,7 @@ class KernelPool:
 
 def _kernel_source(name: str, params: tuple[bool, ...], body: KernelBody, result: str, single: bool) -> str:
     args = ", ".join(f"a{i}" for i in range(len(params)))
+    # Types are given: kernels are compiled when the module is imported, and kept with it, and not at the first call of a thread.
     types = [f"float64({', '.join(['float64'] * len(params))})"]
     if single:  # first, because double precision takes float32, too
         types.insert(0, f"float32({', '.join('float32' if wide else 'float64' for wide in params)})")

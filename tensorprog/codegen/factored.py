@@ -63,6 +63,7 @@ class _Survey:
         self.loops: dict[int, Axes] = {}
         self.users: dict[Var | Cell, list[Statement]] = defaultdict(list)
         self._walk(program.body, ())
+        # Results are wanted as arrays, and declared tensors are arrays already.
         fixed = program.results | {i.cell for i in program.initials}
         self.cells = {c: s.axes for c, s in storage.items() if s.axes and _is_tensor(c.type) and not c.rank
                       and c not in fixed}
@@ -98,6 +99,7 @@ class _Survey:
             case Elementwise(fn="mul", args=args, order=0):
                 tensors = [a for a in args if a in self.vars]
                 plain = all(a in self.vars or _is_number(a.type) for a in args)
+                # A number times a tensor; the product of two tensors, entry by entry, is no short sum of outer products.
                 return self._common(tensors, tensors) if len(tensors) == 1 and plain else ()
             case Elementwise(fn="div", args=(top, bottom), order=0) if top in self.vars and _is_number(bottom.type):
                 return self.vars[top]
@@ -113,6 +115,7 @@ class _Survey:
             return False
         left, right = (op.left, op.left_axes), (op.right, op.right_axes)
         vector, array = (left, right) if not op.left_axes else (right, left)
+        # One side without finite axes, and no axis summed: sum_i u x_i e_i.
         return (not vector[1] and bool(vector[0].type.width) and not array[0].type.width and bool(array[1])
                 and array[1] == op.out_axes)
 
@@ -120,6 +123,7 @@ class _Survey:
 
     def drop(self) -> bool:
         """Take out what breaks a rule; whether there was any."""
+        # Against the set as it is now: what is dropped spoils what was made of it, until nothing more is.
         bad_vars = [v for v, axes in self.vars.items()
                     if self._axes(v, self.ops[v]) != axes or not all(self._may_use(v, s) for s in self.users[v])]
         bad_cells = [c for c in self.cells if not all(self._may_touch(c, s) for s in self.users[c])]
@@ -140,6 +144,8 @@ class _Survey:
                 return self.cells.get(cell) == axes
             case Accum(cell=cell, items=()):
                 target = self.cells.get(cell)
+                # To a plain tensor it adds its sum over iterations; to a factored one, whose loops are the outer ones of its
+                # own, a few factors.
                 return target is None or axes[:len(target)] == target
         return False
 
@@ -149,6 +155,7 @@ class _Survey:
     def _is_application(self, var: Var, op: Contract) -> bool:
         own, other = ((op.left_axes, (op.right, op.right_axes)) if op.left is var else
                       (op.right_axes, (op.left, op.left_axes)))
+        # All finite axes against those of an array of numbers: U @ x. Anything else, as a transposed product, would need the array.
         return (op.left is not op.right and not other[0].type.width and own == other[1] and not op.out_axes)
 
     def _may_touch(self, cell: Cell, statement: Statement) -> bool:

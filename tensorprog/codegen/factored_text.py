@@ -48,6 +48,7 @@ class FactoredTensors:
         for arg in op.args:
             value = self.fusion.value(arg)
             plain = arg in self.state.factored.vars or arg.type.shape
+            # A number that differs from iteration to iteration has their axes, and length-1 axes for the rest of the tensor's.
             parts.append(value.text if plain else aligned(value.text, value.layout, layout))
         return f"-{parts[0]}" if op.fn == "neg" else f"{parts[0]} {_SIGNS[op.fn]} ({parts[1]})"
 
@@ -89,6 +90,7 @@ class FactoredTensors:
             return
         kept = self.cells.lead(self.state.storage[cell])
         dense = Var(f"{value.name}_sum", value.type)
+        # What does not depend on a loop is added as often as it runs.
         repeats = [f" * float({int_text(a.length)})" for a in self.state.active if a.var not in (*axes, *kept)]
         text = f"{self._folded(value, kept)}.dense(){''.join(repeats)}"
         self.state.assign(dense, text, Layout(kept, len(cell.tensor.shape), True))

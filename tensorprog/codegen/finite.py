@@ -56,6 +56,8 @@ def _initials(program: Program) -> list[str]:
 
 
 def _evaluate(program: Program, body: list[str]) -> str:
+    # At a finite width `WidthConst` is the width itself. The module is run only where all widths are the base width
+    # (`simulate.Simulator`).
     ratios = ", ".join(f"{w.name!r}: float(samples)" for w in program.widths)
     lines = ["def evaluate(env, initial, samples, threads, tick):",
              '    """Output name -> array, at width `samples`; `initial` holds the drawn vectors. Calls `tick` after',

@@ -27,6 +27,7 @@ class Fusion:
 
     def value(self, var: Var) -> Value:
         """The named array of a temporary; a fused one is computed now."""
+        # Asked for by name: it cannot be fused any more.
         op = self.state.pending.pop(var, None)
         if op is not None:
             text, layout = self.expression(var, op) if isinstance(op, Elementwise) else self.contraction(op, ())
@@ -45,6 +46,7 @@ class Fusion:
         if shape == "()":
             return value.text, target
         if target.width and not value.layout.width:
+            # A float64 array beside float32 vectors would make everything that follows float64.
             text = f"rt.narrow({text}, dtype)"
         return f"np.broadcast_to({aligned(text, value.layout, target)}, {shape})", target
 
@@ -68,12 +70,14 @@ class Fusion:
             if isinstance(inner, Elementwise):
                 count += self._collect(inner, leaves)
             else:
+                # Leaves are computed before the line that uses them, which is written when all are there.
                 self.value(arg)
                 leaves.setdefault(arg)
         return count
 
     def _kernel_call(self, op: Elementwise, leaves: list[Var], layout: Layout) -> str:
         body = KernelBody()
+        # Numbers that are written down are part of the kernel, and no arguments.
         params = [leaf for leaf in leaves if not _is_literal(self.state.values[leaf].text)]
         names = {leaf: self.state.values[leaf].text for leaf in leaves} | {leaf: f"a{i}" for i, leaf in enumerate(params)}
         result = self._kernel_expression(op, body, names)
@@ -87,6 +91,7 @@ class Fusion:
             inner = self.state.pending.get(arg)
             if isinstance(inner, Elementwise) and arg not in names:
                 args.append(self._kernel_expression(inner, body, names))
+                # It is part of this kernel now; it had one use.
                 del self.state.pending[arg]
             else:
                 args.append(_kernel_literal(names[arg]))
@@ -118,6 +123,7 @@ class Fusion:
         """A fused product as factors and a number. The first contraction among the factors goes, not yet computed, to
         `contractions` if that is given."""
         op = self.state.pending.get(var)
+        # One at the most: an einsum takes two operands.
         if isinstance(op, Contract) and contractions == []:
             del self.state.pending[var]
             contractions.append(op)
@@ -132,6 +138,7 @@ class Fusion:
         if isinstance(op, Elementwise) and op.fn == "square" and not op.order:
             del self.state.pending[var]
             factors, number = self._factors(op.args[0])
+            # x**2 is x * x: then it is a matrix product as others are.
             return factors * 2, number * number
         value = self.value(var)
         if _is_literal(value.text) and not value.layout.dims:
@@ -158,6 +165,7 @@ class Fusion:
         factors, number = self._factors(arg, contractions)
         if contractions:
             return self._reduced_contraction(contractions[0], factors, number, labels)
+        # Factors that do not depend on what is summed over multiply the sum: they are of fewer numbers than what is summed.
         inner = [f for f in factors if set(self._labels(f)) & set(labels)]
         outer = [f for f in factors if f not in inner]
         text, reduced = self._sum_of_product(inner, labels, mean) if inner else ("1.0", Layout())
@@ -202,6 +210,8 @@ class Fusion:
 
     def _sum_of_product(self, factors: list[Var], labels: tuple[str, ...], mean: bool) -> tuple[str, Layout]:
         every = {label for f in factors for label in self._labels(f)}
+        # Two groups make a matrix product: those with the most axes on one side, all others on the other. Within a group, factors
+        # are multiplied entry by entry.
         largest = max((self._labels(f) for f in factors), key=len)
         first = [f for f in factors if self._labels(f) == largest]
         second = [f for f in factors if f not in first]
@@ -220,6 +230,7 @@ class Fusion:
                              mean: bool) -> tuple[str, Layout]:
         (left, left_layout), (right, right_layout) = self._product(first), self._product(second)
         both = set(_labels(left_layout)) & set(_labels(right_layout))
+        # A matrix product sums over axes of both sides; one of a single side is summed before.
         for label in [r for r in reduced if r not in both]:
             if label in _labels(left_layout):
                 left, left_layout = self._plain_sum(left, left_layout, (label,), False)
@@ -264,8 +275,10 @@ class Fusion:
     def contraction(self, op: Contract, summed: tuple[str, ...], scale: Sequence[Var] = ()) -> tuple[str, Layout]:
         """An einsum over finite axes, times factors `scale` that vary along parallel axes alone, also summed over the
         parallel axes `summed`."""
+        # Finite axes are named c*, which parallel loops and f* are not, for letters of an einsum are local to it.
         sides: list[tuple[str, list[str]]] = []
         for arg, letters in ((op.left, op.left_axes), (op.right, op.right_axes)):
+            # The factors once, on the left: of x . x both operands are the same temporary.
             text, layout = self._scaled(arg, scale if arg is op.left and not sides else ())
             labels = [*layout.axes, *(f"c{c}" for c in letters), *(["N"] if layout.width else [])]
             sides.append((text, labels))
@@ -278,6 +291,7 @@ class Fusion:
         right, right_labels = _summed_away(right, right_labels, [*left_labels, *out])
         text = contract_text(left, tuple(left_labels), right, tuple(right_labels), tuple(out))
         for axis in summed:
+            # (As in `reduced`: what is the same in every iteration.)
             if axis not in axes:
                 text = f"{text} * float({int_text(self.state.every_axis[axis].length)})"
         return text, Layout(tuple(kept), len(op.out_axes), width)
@@ -311,8 +325,6 @@ def contract_text(left: str, left_labels: tuple[str, ...], right: str, right_lab
     return f'rt.contract("{spec[0]},{spec[1]}->{spec[2]}", {left}, {right})'
 
 
-
-
 def _is_literal(text: str) -> bool:
     try:
         float(text.replace("np.inf", "inf"))
@@ -323,5 +335,3 @@ def _is_literal(text: str) -> bool:
 
 def _kernel_literal(text: str) -> str:
     return f"({text})" if text.startswith("-") else text.replace("np.inf", "inf")
-
-

@@ -22,6 +22,7 @@ def initial_lines(program: Program, spaces: Spaces, powers: Powers, env: Mapping
     lines, functional = ratio_lines(program, env), MatrixKinds(program).functional
     for initial in program.initials:
         if isinstance(initial.cell.type, MatrixType):
+            # A matrix that functions are taken of never holds a random one, and needs no lists of directions.
             zero = "update_matrix" if initial.cell in functional else "zero_matrix"
             lines += _matrix(initial, program, spaces, env, zero)
         elif initial.cell in draws:
@@ -86,6 +87,7 @@ def _matrix(initial: Initial, program: Program, spaces: Spaces, env: Mapping, ze
     else:
         variance = _coefficient(initial.law.args[1], env, program)[0]
         made = f"{_operator(ensemble_of(initial))}({sides}, {variance}, {ratios}, tolerance)"
+    # A family of matrices is a dictionary: its elements are objects, and no rows of an array.
     if not extents:
         return [f"    {name} = {made}"]
     indices = [f"i{k}" for k in range(len(extents))]
@@ -107,6 +109,7 @@ def _law_arguments(initial: Initial, program: Program, powers: Powers, env: Mapp
 
 def _coefficient(expr: ConstExpr, env: Mapping, program: Program) -> tuple[str, Fraction]:
     """A constant's coefficient as source text, and its power of n."""
+    # Powers of n are numbers when the module is written; coefficients may depend on parameters of the run.
     power = constant(program, expr, env)[1]
     match expr.op:
         case "num":
@@ -128,5 +131,6 @@ def _coefficient(expr: ConstExpr, env: Mapping, program: Program) -> tuple[str, 
     if expr.op in ("+", "-", "*", "/", "**"):
         return f"({parts[0][0]} {expr.op} {parts[1][0]})", power
     if expr.op == "max":
+        # Only those of the largest power of n count.
         return f"max({', '.join(text for text, own in parts if own == power)})", power
     return f"np.{expr.op}({parts[0][0]})", power

@@ -22,6 +22,7 @@ class Axis:
     @property
     def length(self) -> IntExpr:
         """The number of iterations, 0 for an empty range."""
+        # A size is not negative, and its name alone is what people read.
         if self.start == IntLit(0) and isinstance(self.stop, IntSym) and self.stop.kind == "size":
             return self.stop  # a parameter may be below zero
         return int_bin("max", int_bin("-", self.stop, self.start), IntLit(0))
@@ -57,6 +58,7 @@ class CellStorage:
 def union(layouts: list[Layout], order: list[str]) -> Layout:
     """The layout of a coordinatewise operation; `order` lists the active parallel axes, outermost first."""
     named = {a for layout in layouts for a in layout.axes}
+    # Axes of loops are told apart by their names, finite ones by their number alone: operands have the same or none.
     return Layout(tuple(a for a in order if a in named), max((p.finite for p in layouts), default=0),
                   any(p.width for p in layouts))
 
@@ -66,6 +68,7 @@ def aligned(text: str, layout: Layout, target: Layout) -> str:
     if layout.dims == 0:
         return text
     parts = [":" if a in layout.axes else "None" for a in target.axes]
+    # A value has all of the finite axes of its type or, as a number that is the same in all entries, none.
     parts += [":" if layout.finite else "None"] * target.finite
     parts += [":" if layout.width else "None"] * target.width
     # NumPy adds leading axes by itself.

@@ -44,11 +44,14 @@ from tensorprog.ir.program import (
     written,
 )
 
+# The range of iterations; the coordinates of this thread, of all `samples__`; a zero of the vectors' type; where threads meet;
+# room.
 _LEADING = "start__, stop__, step__, low__, high__, samples__, zero__, counter__, slots__, threads__, rank__, scratch__"
 
 
 def compilable(loop: For) -> bool:
     """Whether a sequential loop can be compiled, and gains by it."""
+    # Without vectors there is nothing to gain: numbers are computed as soon.
     return (not loop.parallel and _work_depth(loop.body) <= 1 and all(map(_plain, walk(loop.body)))
             and any(isinstance(s, Let) and s.var.type.width for s in walk(loop.body)))
 
@@ -57,6 +60,7 @@ def _plain(statement: Statement) -> bool:
     """Whether a statement handles single numbers and vectors only."""
     match statement:
         case Let(var=var, op=Const() | FromInt() | ParamRef() | WidthConst() | Elementwise() | Moment()):
+            # An array of numbers would have to be allocated in every step.
             return not var.type.shape
         case Let(var=var, op=InputRef(items=items) | Load(items=items)):
             return not var.type.shape and all(isinstance(i, IntExpr) for i in items)
@@ -75,6 +79,7 @@ def _work_depth(body: tuple[Statement, ...]) -> int:
     deepest = 0
     for s in body:
         for block in blocks(s):
+            # A single parallel loop around vectors, as over negative samples in word2vec, is a loop of the kernel.
             inner = _work_depth(block)
             vectors = any(isinstance(n, Let) and n.var.type.width for n in walk(block))
             deepest = max(deepest, inner + (isinstance(s, For) and s.parallel and vectors))
@@ -134,6 +139,7 @@ class _Writer:
         for s in self.statements:
             for var in reads(s):
                 self.users.setdefault(var, []).append(s)
+        # Vectors that a load gives again later, and need no room.
         self.stable = _stable_loads(loop.body)
         self.pending: set[Var] = set()
 
@@ -147,6 +153,7 @@ class _Writer:
         for var in plain:
             self.text[var] = python_name(var.name)
         around = sorted(_loop_variables(self.loop))
+        # By name: the text is the same in every process.
         cells = sorted({c for s in self.statements for c in touched(s)}, key=lambda c: c.name)
         vectors = tuple(c for c in cells if c.tensor.width)
         scalars = tuple(c for c in cells if not c.tensor.width)
@@ -187,6 +194,8 @@ class _Writer:
         elif self._on_vectors(statement):
             self._join(statement)
         else:
+            # A number that this sweep sums is known after it. Other numbers may be computed before the sweep is written:
+            # temporaries are assigned once, and numbers change cells of their own.
             if self.pending & set(reads(statement)):
                 self._flush()
             self._scalar(statement)
@@ -195,9 +204,11 @@ class _Writer:
         if isinstance(statement, Let):
             return bool(statement.var.type.width) or isinstance(statement.op, Moment)
         cell = written(statement)
+        # Zeros of a whole family of vectors are no coordinatewise statement of one row.
         return cell is not None and bool(cell.tensor.width) and not (isinstance(statement, Zero) and (cell.rank or cell.tensor.shape))
 
     def _nested(self, statement: For | If) -> None:
+        # Sweeps do not go round loops, or into branches.
         self._flush()
         if isinstance(statement, For):
             bounds = ", ".join([int_text(statement.start), int_text(statement.stop), str(statement.step)])
@@ -246,6 +257,8 @@ class _Writer:
                 value = body.emit(fn, [self.text[a] for a in args], order)
                 for line in body.lines:
                     self.line(line)
+            case _:
+                raise AssertionError(f"{op} among the numbers of a compiled loop")
         self.line(f"{name} = {value}")
         self.text[var] = name
 
@@ -255,6 +268,8 @@ class _Writer:
         """Make a statement part of the open sweep."""
         if self.pending & set(reads(statement)):
             self._flush()
+        # Statements of a sweep run one after the other for each coordinate. Rows may be one and the same, as x[i] and x[j] with
+        # i = j: a coordinate meets itself alone, so that this is as good as one pass for each.
         self.sweep.statements.add(id(statement))
         match statement:
             case Let(var=var, op=Moment(arg=arg)):
@@ -284,6 +299,7 @@ class _Writer:
 
     def _fetch(self, row: str) -> str:
         """A coordinate of a row now: a later store to the row does not change it."""
+        # Not by `KernelBody.emit`, which takes equal texts for equal values: a row may have been stored to in between.
         body = self.sweep.body
         name = f"{body.prefix}{len(body.lines)}"
         body.lines.append(f"{name} = {row}[i__]")
@@ -326,6 +342,7 @@ class _Writer:
         for text, name in sweep.rows.items():
             self.line(f"{name} = {text}")
         for text, name in sweep.casts.items():
+            # Float32 vectors times float64 numbers would be float64.
             self.line(f"{name} = rt.cast({text}, zero__)")
         for k, _ in enumerate(sweep.sums):
             self.line(f"sum_{k}__ = zero__")
@@ -347,6 +364,7 @@ class _Writer:
         """Store the sweep's vectors that later statements read and cannot load again."""
         sweep = self.sweep
         for var in [v for v in sweep.local if v in self.ops and v not in self.slots]:
+            # (What a sweep computes for itself stays in registers.)
             again = isinstance(self.ops[var], Const) or var in self.stable
             if not again and any(id(s) not in sweep.statements for s in self.users.get(var, [])):
                 self.slots[var] = len(self.slots)
@@ -381,6 +399,7 @@ def _stable_loads(body: tuple[Statement, ...]) -> set[Var]:
     found: set[Var] = set()
     for position, s in enumerate(body):
         if isinstance(s, Let) and isinstance(s.op, Load) and s.var.type.width:
+            # A loop or branch that reads it and writes the cell may do the latter first.
             last = max((p for p, t in enumerate(body) if any(s.var in reads(n) for n in walk((t,)))), default=position)
             between = list(walk(body[position + 1:last])) + (list(walk((body[last],))) if blocks(body[last]) else [])
             if not any(written(n) is s.op.cell for n in between):

@@ -19,10 +19,13 @@ class MatrixKinds:
         random = set(random_matrices(program))
         functions = [(s.cell, t) for s in writes for t in s.terms if isinstance(t, FunctionTerm)]
         combined = [(s.cell, t.cell) for s in writes for t in s.terms if isinstance(t, MatrixTerm)]
+        # Backwards along sums: if the entries of A + B are asked for, those of A and B are. `made` goes forwards.
         entries = _reached({m.cell for _, t in functions if t.entrywise for m in t.matrices}, combined)
         factors = _reached({m.cell for _, t in functions if not t.entrywise for m in t.matrices}, combined)
         made = _reached({cell for cell, _ in functions}, [(source, target) for target, source in combined])
+        # A sum with a random matrix is an operator, to which functions are added; the checker refuses functions of it.
         self.functional: frozenset[Cell] = frozenset((entries | factors | made) - random)
+        # Polar factors and products are computed from outer products.
         self.entries: frozenset[Cell] = frozenset(entries - factors)
 
 

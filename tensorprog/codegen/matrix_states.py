@@ -49,6 +49,7 @@ class MatrixStates:
         if len(terms) == 1 and isinstance(terms[0], FunctionTerm):
             return self._function_text(terms[0])
         text = self._matrix_text(start, terms)
+        # (Those are made anew in every step, and cannot grow.)
         if cell not in self.state.kinds.functional or cell.role == "hidden":
             return text
         whole = cell in self.state.kinds.entries and not all(isinstance(t, OuterTerm) for t in terms)
@@ -90,6 +91,7 @@ class MatrixStates:
         value = Value("1.0", Layout()) if coef is None else self.fusion.value(coef)
         text, axes = value.text, value.layout.axes
         if axes:
+            # A parallel loop has no iterations here: the sum over all is added.
             text = f"np.sum({text})"
         for axis in self.state.active:
             if axis.var not in axes:
@@ -103,6 +105,7 @@ class MatrixStates:
         left_text, left_layout = self.fusion.full(term.left, axes=axes)
         right_text, _ = self.fusion.full(term.right, axes=axes)
         factor = coef.text
+        # A factor that differs from one iteration to the next goes into the rows of `left`; a single number stays a factor.
         if coef.layout.dims:
             numbers = f"rt.narrow({coef.text}, dtype)" if not coef.layout.width else coef.text
             left_text = f"{aligned(numbers, coef.layout, left_layout)} * {left_text}"
@@ -111,5 +114,3 @@ class MatrixStates:
             if axis.var not in axes:
                 factor = f"{factor} * float({int_text(axis.length)})"
         return f".add_outer({factor}, {left_text}, {right_text})"
-
-

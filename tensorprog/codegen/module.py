@@ -65,6 +65,7 @@ def emit_module(program: Program, original: Program, powers: Powers, vanishing: 
         mirrored: readout vectors, sampled so that outputs at initialization are zero.
         env: values that the powers of declared constants depend on.
     """
+    # What speaks against float32, by the operations; whether it is as good is tried in a run.
     refused = not_single(program)
     spaces, pool = Spaces(program), KernelPool(local_names(program), single=refused is None)
     sampling = Sampling(program, spaces, mirrored)
@@ -92,6 +93,7 @@ def _indented(text: str) -> str:
 
 def steps_text(program: Program) -> str:
     """The number of iterations of the outermost loops that run step by step."""
+    # As `Emitter._step_by_step` ticks: in the outermost loops, once an iteration.
     loops = [s for s in program.body if isinstance(s, For) and not s.parallel]
     used = sorted({name for loop in loops for e in (loop.start, loop.stop)
                    for name in (*(sym.name for sym in symbols(e)), *arrays(e))})
@@ -162,7 +164,10 @@ def result_lines(program: Program, vanishing: Collection[str | Cell]) -> list[st
 
 
 def _draws(cells: Sequence[Cell], vanishing: Collection[str | Cell]) -> str:
+    # 0 times the vector: a NaN, as where a matrix diverged, stays one.
     columns = ", ".join(f"0.0 * {python_name(c.name)}" if c in vanishing else python_name(c.name) for c in cells)
+    # Constant vectors are plain numbers in the module; an array of `samples` entries beside them gives each a row for every
+    # particle.
     return f"np.stack(np.broadcast_arrays({columns}, np.empty(samples))[:-1], axis=-1)"
 
 
@@ -172,6 +177,7 @@ def _result(cell: Cell, vanishes: bool) -> str:
 
 
 def _sampled_spaces(spaces: Spaces, flips: set[int]) -> list[str]:
+    # Each space has a seed of its own, so that what one draws does not depend on how much another has drawn.
     made = [f"rt.Space(samples, seeds[{i}]{', mirrored=True' if i in flips else ''}, plain=plain, part=part, dtype=dtype)"
             for i in range(len(spaces.widths))]
     return ["    dtype = np.dtype(dtype)", f"    seeds = seed.spawn({len(spaces.widths)})", f"    spaces = [{', '.join(made)}]"]

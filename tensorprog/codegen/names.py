@@ -23,6 +23,7 @@ def python_name(name: str) -> str:
     two anywhere gets another at its end.
     """
     base = name.rstrip("_")
+    # `lambda` is `lambda_`, and `lambda_` is `lambda__`. (`a_grid` is the index grid of a parallel loop over a.)
     if keyword.iskeyword(base) or base in RESERVED or base.endswith("_grid"):
         return f"{name}_" if name == base else f"{name}__"
     return f"{name}_" if "__" in name else name

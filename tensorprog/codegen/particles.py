@@ -16,7 +16,7 @@ from tensorprog.codegen.emission import Emission, Value, local_names
 from tensorprog.codegen.expressions import KernelPool, number_text
 from tensorprog.codegen.factored_text import FactoredTensors
 from tensorprog.codegen.fusion import Fusion
-from tensorprog.codegen.indexing import grid_text, index_text
+from tensorprog.codegen.indexing import grid_text, grids_text, index_text
 from tensorprog.codegen.layout import Axis, Layout, shape_parts, tuple_text, union
 from tensorprog.codegen.matrix_states import MatrixStates
 from tensorprog.codegen.names import bool_text, int_text, python_name
@@ -71,6 +71,7 @@ class Emitter:
     """Emits the body of one replicate: statements, loops and temporaries. With `ticks` every step of an outermost loop is
     reported."""
 
+    # Programs that draw readouts have none: what they do is no step of the run.
     ticks = True
 
     def __init__(self, program: Program, spaces: Spaces, pool: KernelPool):
@@ -96,6 +97,7 @@ class Emitter:
 
     def block(self, body: tuple[Statement, ...]) -> None:
         for position, statement in enumerate(body):
+            # From here on loads of such cells are views, and no copies.
             if body is self.state.program.body and position - 1 in self.state.unchanged_after:
                 self.state.changing = self.state.changing - self.state.unchanged_after[position - 1]
             self._statement(statement, body)
@@ -129,6 +131,7 @@ class Emitter:
         if loop.parallel:
             self._parallel(loop)
             return
+        # What is zero before a loop may be added to in its second iteration: it has to be there in the first.
         self.cells.flush_zeros(self.state.touched[id(loop)])
         kernel = self.compiled_loops.kernel_of(loop)
         if kernel is None:
@@ -158,7 +161,7 @@ class Emitter:
             self.state.lines.append("    " * (self.state.depth + 1) + "tick()")
 
     def _indented(self, body: tuple[Statement, ...]) -> None:
-        before, outside = len(self.state.lines), set(self.state.unzeroed)
+        before, outside, grids = len(self.state.lines), set(self.state.unzeroed), set(self.state.gridded)
         self.state.depth += 1
         self.block(body)
         # What was to be zero in this block may be read after it.
@@ -166,6 +169,8 @@ class Emitter:
         if len(self.state.lines) == before:
             self.state.line("pass")
         self.state.depth -= 1
+        # An index grid that was made in this block is not there after it if the branch was not taken, or the loop was empty.
+        self.state.gridded = grids
 
     def _parallel(self, loop: For) -> None:
         axis = Axis(loop.var, loop.start, loop.stop)
@@ -183,6 +188,7 @@ class Emitter:
         for cell in sorted(self.state.touched[id(loop)], key=lambda c: c.name):
             if loop.var not in self.state.storage[cell].axes or cell.rank:
                 continue
+            # An array over all iterations is left as it is if no one asks for the last.
             later = any(cell in cells_read(s) for s in walk(self.state.program.body) if id(s) not in inside)
             layout = self.state.layouts.get(cell)
             if layout is None or loop.var not in layout.axes:
@@ -206,7 +212,8 @@ class Emitter:
     def _let(self, var: Var, op: Op, body: tuple[Statement, ...]) -> None:
         if self.factored_tensors.let(var, op):
             return
-        # Used once, in this block: it is written where it is used.
+        # Used once, in this block: it is written where it is used. (There its operands are what they are here: a temporary is
+        # assigned once, and what reads a cell is not fused.)
         if isinstance(op, Elementwise | Contract) and self.state.uses[var] == 1 and self.state.use_block[var] == {id(body)} \
                 and self._depth(op) <= MOST_NESTED:
             self.state.pending[var] = op
@@ -270,6 +277,7 @@ class Emitter:
     def _from_int(self, var: Var, expr: IntExpr) -> None:
         axes = [a for a in self.state.order if a in loop_names(expr)]
         if axes:
+            # Numbers of loop variables are arrays along their axes.
             self.state.assign(var, f"({grid_text(expr, axes)}).astype(float)", Layout(tuple(axes)))
         else:
             self.state.values[var] = Value(f"float({int_text(expr)})", Layout())
@@ -279,6 +287,7 @@ class Emitter:
 
     def _expand(self, var: Var, arg: Var, axis: int, size: IntExpr) -> None:
         text, layout = self.fusion.full(arg)
+        # The new axis stands behind the parallel ones, among the finite ones.
         parts = [":"] * len(layout.axes) + [":"] * axis + ["None"]
         spread = f"{text}[{', '.join(parts)}]" if layout.dims else text
         target = Layout(layout.axes, len(var.type.shape), layout.width)
@@ -305,7 +314,7 @@ class Emitter:
             # One position per iteration: the axis' own index travels along.
             grids = [f"{a}_grid[:{', None' * (len(axes) - 1 - k)}] - {int_text(self.state.every_axis[a].start)}"
                      for k, a in enumerate(axes)]
-            index = ", ".join([*grids, *(grid_text(i, axes) for i in items)])
+            index = ", ".join([*grids, grids_text(items, axes)])
         else:
             index = ", ".join([*([":"] * len(axes)), index_text(items, [], None).text])
         self.state.line(f"{self.state.values[var].text}[{index}] = {text}")

@@ -37,6 +37,7 @@ def features_function(found: InitialFeatures, spaces: Spaces, pool: KernelPool, 
     allocations, lines = emitter.whole()
     changed = cells_written(found.program.body)
     names = [python_name(i.cell.name) for i in found.program.initials]
+    # The program of the features changes some of what is declared; the run begins with it as it was drawn.
     copies = [f"    {python_name(i.cell.name)} = rt.copied({python_name(i.cell.name)})"
               for i in found.program.initials if i.cell in changed]
     head = [f"def initial_features({', '.join(['env', 'spaces', 'samples', 'tolerance', *names])}):",

@@ -133,6 +133,7 @@ def _evaluate(program: Program, body: list[str], vanishing: frozenset[str]) -> s
 
 
 def _run(program: Program) -> str:
+    # Without random matrices the initial vectors span all there will be, and the basis need not grow.
     grows = any(isinstance(i.cell.type, MatrixType) and i.law.name != "zero" for i in program.initials)
     return f'''def run(data, *, dtype="float64", threads=None, progress=None, checkpoint=None, watch=None,
         jitter=None, **settings):

@@ -23,6 +23,7 @@ class Sampling:
     def __init__(self, program: Program, spaces: Spaces, readouts: frozenset[Cell]):
         self.program, self.spaces = program, spaces
         own = frozenset(i.cell for i in program.initials) & readouts
+        # Orthogonal to their features, if the program of these is found; else mirrored, which costs half of the distinct particles.
         self.features = initial_features(program, own)
         self.orthogonal = [i for i in program.initials if i.cell in own] if self.features is not None else []
         self.mirrored = own if self.features is None else frozenset()

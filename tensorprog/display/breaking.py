@@ -64,6 +64,7 @@ def _read(text: str) -> tuple[list[_Place], list[_Bracket]]:
         elif token.startswith(r"\right") and token[6:7] and not token[6:7].isalpha():
             begin, _ = opened.pop()
             brackets.append(_Bracket(begin, found.start()))
+        # In a group, as a fraction or an exponent, a line break is an error of LaTeX.
         elif token in (" + ", " - ") and groups == 0:
             places.append(_Place(found.start() + 1, len(opened)))
     return places, brackets
@@ -74,6 +75,7 @@ def _starts(text: str, places: list[_Place], begin: int, end: int, first: int, w
     inside = [p for p in places if begin < p.position < end]
     if seen(text[begin:end]) <= first or not inside:
         return []
+    # Outside of as many brackets as can be.
     depth = min(p.depth for p in inside)
     starts, line, room = [], begin, first
     edges = [*(p.position for p in inside if p.depth == depth), end]

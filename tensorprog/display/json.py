@@ -51,5 +51,6 @@ def _step(step: Step) -> dict[str, str]:
     return {"name": step.name, "text": step.text}
 
 
+# (It has the steps whether they are asked for or not: a schema without options.)
 JSON = DerivationFormat("json", "for other programs, always with the simplifications",
                         lambda derivation, steps: derivation_json(derivation))

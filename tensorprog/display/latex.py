@@ -33,6 +33,7 @@ SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "#": r"\#", "&": r"\&", "$": r"
 class FormulaPrinter(LatexPrinter):
     """Formulas as LaTeX; inside a superscript `label` the limit variables drop their Z."""
 
+    # Not SymPy's "_latex": methods of the objects in formulas for that would be used here.
     printmethod = "_tensorprog_latex"
 
     def __init__(self, label: bool = False):
@@ -54,6 +55,7 @@ class FormulaPrinter(LatexPrinter):
         matrix, transposed, arg = expr.args
         inner = FormulaPrinter(label=True)
         text = inner._print(arg)
+        # W (x + y), and W (V x).
         if arg.is_Add or arg.is_Mul or arg.func.__name__ == "Prod":
             text = rf"\left({text}\right)"
         top = f"{{{inner._print(matrix)}}}^{{\\top}}" if transposed == 1 else inner._print(matrix)
@@ -107,6 +109,7 @@ class FormulaPrinter(LatexPrinter):
         return rf"\mathrm{{{expr.fn}}}{chr(39) * expr.order}\left({args}\right){power}"
 
     def _print_KroneckerDelta(self, expr: Any, exp: str | None = None) -> str:
+        # t = 0, and not 0 = t.
         left, right = sorted(expr.args, key=lambda a: a.is_number)
         return rf"\mathbf{{1}}\left[{self._print(left)} = {self._print(right)}\right]"
 
@@ -133,15 +136,11 @@ class FormulaPrinter(LatexPrinter):
 
     def _print_Sum(self, expr: Any) -> str:
         heads = " ".join(f"\\sum_{{{self._range(*limit)}}}" for limit in reversed(expr.limits))
-        return f"{heads} {self._body(expr.function)}"
+        return f"{heads} {self._factor(expr.function)}"
 
     def _print_Product(self, expr: Any) -> str:
         heads = " ".join(f"\\prod_{{{self._range(*limit)}}}" for limit in reversed(expr.limits))
-        return f"{heads} {self._body(expr.function)}"
-
-    def _body(self, expr: Expr) -> str:
-        text = self._print(expr)
-        return rf"\left({text}\right)" if expr.is_Add else text
+        return f"{heads} {self._factor(expr.function)}"
 
     def _range(self, symbol: Expr, low: Expr, high: Expr) -> str:
         if low == 0:
@@ -159,6 +158,7 @@ class FormulaPrinter(LatexPrinter):
     def _print_Mul(self, expr: Any) -> str:
         if expr.could_extract_minus_sign():
             return f"-{self._factor(-expr)}"
+        # Sums stand beside a fraction, because they are too tall for its top.
         top, bottom = sympy.fraction(expr)
         if bottom != 1:
             sums = [f for f in sympy.Mul.make_args(top) if f.has(sympy.Sum)]
@@ -182,10 +182,12 @@ def name_latex(name: str) -> str:
 
 
 def _stem_latex(stem: str) -> str:
+    # What is a word, perhaps with a number; other names, with underscores in them, are set as words.
     match = re.fullmatch(r"([A-Za-z]+)(?:_(\d+)|(\d*))", stem)
     if match is None:
         return rf"\mathit{{{name_text(stem)}}}"
     letters, number, digits = match.groups(default="")
+    # Programs write `lam`, as in Python, where `lambda` is a keyword.
     letters = {"lam": "lambda"}.get(letters, letters)
     if letters in GREEK:
         core = f"\\{letters}" + (rf"\mathit{{{digits}}}" if digits else "")

@@ -42,6 +42,7 @@ def _code(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
+    # Formulas in words, as h[t]*x_1, are full of what Markdown takes for markup.
     return "".join(f"\\{c}" if c in "*_[]<>`{}" else c for c in text)
 
 

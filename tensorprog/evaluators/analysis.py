@@ -46,6 +46,7 @@ class Made:
     pilots: dict[str, Any] = field(default_factory=dict)
 
 
+# Compared by identity: what is cached belongs to one program as it was compiled.
 @dataclass(frozen=True, eq=False)
 class Analysis(Compiled):
     """A compiled program with what is found out about it.
@@ -65,6 +66,7 @@ class Analysis(Compiled):
 
     def changed(self, limit: Program) -> Analysis:
         """The analysis with another limit program, of which nothing is kept."""
+        # The shelf is that of the program: what is found out of another limit must not come back for this one.
         return replace(self, limit=limit, shelf=None, by_steps=True)
 
     def by_windows(self, limit: Program, powers: Powers, vanishing: frozenset[str]) -> Analysis:
@@ -74,6 +76,7 @@ class Analysis(Compiled):
 
     def kept(self, part: str, make: Callable[[], Part]) -> Part:
         """Something that was found out about the program: from the disk, if it was kept there."""
+        # None is nothing that was kept: parts that are nothing are found out again.
         found: Any = self.shelf.recall(part) if self.shelf is not None else None
         if found is None:
             found = make()
@@ -112,6 +115,7 @@ class Analysis(Compiled):
     @property
     def _results(self) -> list[Cell]:
         """The cells of the outputs, each once."""
+        # Two outputs may name one family.
         return list(dict.fromkeys(o.cell for o in self.limit.outputs))
 
     @cached_property
@@ -132,6 +136,7 @@ class Analysis(Compiled):
 
     def _made(self, part: str, limit: Program) -> Analysis:
         """A limit program that was made of this one, with a shelf of its own; `part` names it."""
+        # By steps: windows would be made of `original`, which is another program than this limit's.
         return replace(self, limit=mark_parallel(limit), vanishing=frozenset(), gaussians=None, coefficients=frozenset(),
                        by_steps=True, shelf=self.shelf.part(part) if self.shelf is not None else None)
 

@@ -43,6 +43,7 @@ def share(analysis: Analysis, outputs: Sequence[Output], asked: bool) -> Share:
     if not outputs:
         return Share((), {})
     cells = list(dict.fromkeys(o.cell for o in outputs))
+    # Equations of all outputs are those that other commands ask for as well (`tpc derive`, `kernels`): they are kept once.
     whole = len(outputs) == len(analysis.limit.outputs)
     found = analysis.covered if whole else _of_the_rest(analysis, cells)
     covered = found.system.outputs if found.system is not None else {}
@@ -76,6 +77,7 @@ def choice(analysis: Analysis, output: Output, shares: Mapping[str, Share]) -> C
     from tensorprog.covariance.rows import find_rows
 
     system = _found(lambda: system_of(analysis, shares[NAME]))
+    # All outputs share a system; said of one is what that one needs.
     needed = system.needed(output.cell)
     quadratures = [r for r in needed.recipes if r.kind == "quadrature"]
     if not quadratures:
@@ -136,10 +138,12 @@ def run(analysis: Analysis, own: Share, task: Task) -> Evaluated:
     try:
         if rest:
             module = load_module(analysis.text(table_key(names), lambda: emit(analysis, _found(system))))
+            # Its share may be of few outputs: `only` leaves other equations alone.
             announce("evaluating equations")
             more = module.run(env, only=rest, threads=threads)
             values, errors = values | more[0], errors | more[1]
     except TooLarge:
+        # Else the particles have the others (`evaluate._planned`).
         if task.asked:
             raise ProgramError([Diagnostic("TP713", "the covariances of this run are too many to keep", help=(
                 "use the method 'particles', or smaller data"))], task.source) from None
@@ -181,6 +185,7 @@ def evaluated_often(analysis: Analysis, names: list[str], threads: int | None,
     differ in some parameters alone: what does not depend on these is computed once."""
     from tensorprog.runtime.table import forget
 
+    # Values are functions of the equations' indices; those that do not depend on a varying parameter stay in `known`.
     module = load_module(emit(analysis, _found(lambda: analysis.covered.system), varying=varying))
     known, _ = module.table()
 

@@ -18,6 +18,7 @@ NAME = "diagonal"
 
 def share(analysis: Analysis, outputs: Sequence[Output], asked: bool) -> Share:
     """The outputs whose vectors are linear with such coefficients."""
+    # Of what vanishes the plan says so, at no cost.
     wanted = outputs if asked else [o for o in outputs if o.name not in analysis.vanishing]
     found = diagonal_outputs(analysis.limit, wanted)
     names = tuple(o.name for o in found.program.outputs) if found.program is not None else ()

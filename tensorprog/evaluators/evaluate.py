@@ -30,12 +30,14 @@ def evaluate(analysis: Analysis, env: Mapping[str, Any], method: str, source: So
     Raises:
         ProgramError: TP712, if an evaluator is asked for and does not cover an output.
     """
+    # Whoever asks for particles or coefficients wants vectors: the limit program as it is.
     if method not in (particles.NAME, span.NAME) and _is_by_numbers(analysis, method):
         assert analysis.numbers is not None
         return numbers.run(analysis, env, evaluate(analysis.numbers[1], env, method, source, **options), options)
     task = Task(env, source, options, asked=method != "auto")
     if not task.asked:
         return _planned(analysis, task)
+    # Asked for: all outputs or none.
     evaluator = EVALUATORS[method]
     share = evaluator.share(analysis, analysis.limit.outputs, True)
     require(analysis, method, share.reasons, source)

@@ -74,5 +74,6 @@ class Evaluator:
         """Raises:
             ValueError: the name is not one that a command line could hold.
         """
+        # `auto` is the plan's choice, `zero` what it says of outputs that vanish.
         if not self.name.isidentifier() or self.name in ("auto", "zero"):
             raise ValueError(f"`{self.name}` is no name of an evaluator")

@@ -39,6 +39,8 @@ def emit(analysis: Analysis) -> str:
 
 def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, options: Mapping[str, Any]) -> Evaluated:
     """Some outputs (None: all), by the module of all."""
+    # The module of all outputs, because another one would draw other numbers: outputs that are evaluated together have joint
+    # errors.
     text, taken = emit(analysis), None
     given = {name: value for name, value in options.items() if name not in STATES}
     windowing = given.pop("windows", None)
@@ -51,13 +53,16 @@ def run(analysis: Analysis, env: Mapping[str, Any], names: list[str] | None, opt
         text, env = taken.text, taken.env
     cluster = given.pop("cluster", None)
     if cluster is not None:
+        # As the module's `run` does: the particles of a mirrored space come in pairs.
         samples = given["samples"] + given["samples"] % 2
         given["remote"] = cluster.replicates(text, env, samples, given["tolerance"], given.get("notes"))
     if given.get("finished") is not None:
+        # What a replicate's values depend on: not how many there are, nor on which threads they run.
         described = (text, *(given.get(name) for name in ("samples", "seed", "tolerance", "dtype")))
         given["finished"] = given["finished"].of(digest_of(env, *described))
     values, errors = load_module(text).run(env, **given)
     if taken is not None:
+        # Windows move values by less than they scatter; the errors have both.
         errors = taken.with_change(errors)
     kept = list(values) if names is None else names
     return {n: values[n] for n in kept}, {n: errors[n] for n in kept}, dict.fromkeys(kept, NAME)

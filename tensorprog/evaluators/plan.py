@@ -45,6 +45,7 @@ class Plan:
         there are no outputs, but draws alone."""
         names = {o.name for o in self.analysis.limit.outputs}
         covering = (e for e in in_order() if e.total and e.name in self.shares and names <= set(self.shares[e.name].names))
+        # Particles cover every output: there is always one.
         return next(covering) if names else EVALUATORS[particles.NAME]
 
 
@@ -56,6 +57,7 @@ def plan_of(analysis: Analysis) -> Plan:
 
 
 def _kept(analysis: Analysis) -> Plan:
+    # Without the analysis, which holds the program.
     kept: Any = analysis.shelf.recall("plan") if analysis.shelf is not None else None
     if kept is not None:
         choices, shares = kept
@@ -77,6 +79,7 @@ def averages_of(analysis: Analysis) -> Plan | None:
 def _made(analysis: Analysis) -> Plan:
     """Choose an evaluator for every output of the limit program."""
     outputs = analysis.limit.outputs
+    # Equations between numbers are exact as far as averages are; by particles, averages would be worse than the vectors themselves.
     if (averages := averages_of(analysis)) is not None:
         choices = tuple(numbers.choice(o, analysis, averages.choices) for o in outputs)
         return Plan(choices, {particles.NAME: particles.share(analysis, outputs, False)}, analysis)

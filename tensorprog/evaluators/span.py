@@ -17,6 +17,7 @@ NAME = "span"
 def share(analysis: Analysis, outputs: Sequence[Output], asked: bool) -> Share:
     """The outputs that are linear; none if all of those are kernels over pairs of rows, which tiles compute without a
     direction for every row and layer."""
+    # Linear outputs have no reason.
     reasons = analysis.linear.reasons
     linear = [o for o in outputs if o.cell not in reasons]
     if linear and not asked and _by_tiles(analysis, linear):
@@ -27,6 +28,7 @@ def share(analysis: Analysis, outputs: Sequence[Output], asked: bool) -> Share:
 def _by_tiles(analysis: Analysis, outputs: Sequence[Output]) -> bool:
     from tensorprog.pairs.lower import pairs_of_rows  # a planned program does without SymPy
 
+    # The indices tell first, and equations are looked for only of what may be a kernel.
     if not all(pairs_of_rows(analysis.limit, o.cell) for o in outputs):
         return False
     system = analysis.covered.system

@@ -57,6 +57,7 @@ class PairModule:
 
     def applies(self, env: Mapping[str, Any]) -> bool:
         """Whether the sizes are such that the recursion has begun."""
+        # Requirements are linear in the leading indices, so that the ends of these decide.
         corners = itertools.product(*(((name, 0), (name, int(_number(extent, env)) - 1))
                                       for name, extent in self.lowering.leading))
         return all(_number(e, {**env, **dict(corner)}) >= 0 for corner in corners for e in self.lowering.required)
@@ -73,7 +74,9 @@ class PairModule:
         params = {name: float(_number(e, env)) for name, e in lowering.parameters.items()}
         params |= {name: env[name] for name in lowering.program.sizes if name in env}
         shape = tuple(int(_number(extent, env)) for _, extent in lowering.leading)
+        # Of so few pairs a list is computed in NumPy, before a tile is compiled.
         options["few"] = pairs.FEW_PAIRS
+        # One kernel of [N1, N2]; with leading indices (layers, times) one for each of their values.
         if not shape:
             found, single = pairs.evaluate_with_error(kernel, left, right, params, **options)
             return found, {name: [error] for name, error in single.items()}
@@ -113,6 +116,7 @@ class Tiles:
 
         limit = self.analysis.limit
         outputs = [o for o in limit.outputs if o.cell in self.system.outputs and o.name not in self.analysis.vanishing]
+        # What has to cancel is computed at the indices that a table meets; a kernel of tiles meets none.
         if self.system.conditions:
             return {o.name: "its equations have conditions, which tiles do not check" for o in outputs}
         return pair_kernels(self.system, limit, outputs)
@@ -130,6 +134,7 @@ class Tiles:
         """The kernels of the outputs that are recursions over pairs, and why the others are not."""
         reasons = {name: value for name, value in self.lowerings.items() if isinstance(value, str)}
         modules = []
+        # Outputs of one recursion share a lowering, and a kernel.
         for lowering in {id(v): v for v in self.lowerings.values() if not isinstance(v, str)}.values():
             made = self._module(lowering)
             if isinstance(made, str):
@@ -180,6 +185,7 @@ class Tiles:
         for module in self.applicable(env)[0]:
             found, error = module.values(env, env, None if module.lowering.one_set else env, threads=threads)
             small = sum(value.size for value in found.values()) <= MOST_BY_QUADRATURE
+            # Closed forms are as exact as they get. Of many values a quadrature each would take too long: they keep their errors.
             if module.series and small and max(worst_error(error[n], v) for n, v in found.items()) > WORTH_A_WARNING:
                 continue
             values |= found
@@ -200,6 +206,7 @@ class Tiles:
         from tensorprog.pairs.lower import NotPairs, lower
 
         known = {s: int(env[s.name]) for s in _level_sizes(lowering) if s.name in env}
+        # The lowering lives as long as this does, so that no other one gets its identity.
         key = id(lowering), *known.items()
         if key not in self._short:
             names = {name for name, _ in lowering.program.outputs}

@@ -126,6 +126,7 @@ def _limit(analysis: Analysis, program: Program) -> tuple | str:
     """What the passes make of the program with windows: limit, powers, outputs that vanish."""
     from tensorprog.pipeline import compile_program
 
+    # As for the program itself: powers of n may depend on them.
     settings = {name: value for name, value in analysis.env.items() if isinstance(value, int | float)}
     try:
         compiled = compile_program(program, settings, Reporter(analysis.original.source))
@@ -147,6 +148,7 @@ def take(analysis: Analysis, env: Mapping[str, Any], names: Sequence[str], emit:
          windowing: Windowing, *, samples: int, replicates: int, seed: int) -> Taken | None:
     """Windows for the run of some outputs by particles; None if exact steps are as good. `emit` gives the text of the module of
     an analysis."""
+    # A pilot of as many particles as the run would cost what it saves.
     if samples < 2 * PILOT:
         return None
     found = windowed(analysis)
@@ -156,11 +158,13 @@ def take(analysis: Analysis, env: Mapping[str, Any], names: Sequence[str], emit:
     if len(steps) < LEAST_STEPS or max(found.averages(env)) > MOST_AVERAGES:
         return None
     pilot = _Pilot(found, emit, emit(analysis), env, seed, steps)
+    # The runs of an earlier pilot of the same data: `accuracy` asks again with more samples.
     pilot = analysis.made.pilots.setdefault(pilot.key(), pilot)
     growth = samples / PILOT
     work = growth * replicates * pilot.exact_work(growth**RANK)
     if work < LEAST_WORK or not pilot.is_cheap(work) or not pilot.is_finite():
         return None
+    # Errors of the run: those of the pilot times (samples/PILOT)**-POWER, and over replicates as independent ones.
     chosen = pilot.longest(_Allowance.of(windowing.wanted, names, pilot, growth**-POWER / replicates**0.5), growth**RANK)
     if chosen is None:
         return None
@@ -182,9 +186,11 @@ class _Allowance:
         """A share of the wanted errors of outputs, or of their deviations in the pilot times `scale`."""
         if wanted is None:
             found = pilot.values(pilot.reference)
+            # In the root mean square, as scatter is; a largest element of few pairs would be that of chance.
             return cls({n: ALLOWED * scale * _typical(np.std([v[n] for v in found], axis=0, ddof=1)) for n in names}, True)
         if not isinstance(wanted, Mapping):
             return cls(dict.fromkeys(names, ALLOWED * wanted), False)
+        # Errors may be wanted of single elements, as `f[3]`: the least one holds of the output.
         named = [(text.partition("[")[0], error) for text, error in wanted.items()]
         return cls({name: ALLOWED * min(e for n, e in named if n == name) for name, _ in named if name in names}, False)
 
@@ -194,7 +200,9 @@ class _Allowance:
         found = [0.0]
         for name, limit in self.limits.items():
             size = measure(change[name])
+            # A change that is rounding is none, and allowed where nothing else would be (an output without scatter).
             if size > ROUNDING * measure(values[name]):
+                # Without scatter in the pilot nothing is allowed.
                 found.append(size / limit if limit > 0 else np.inf)
         return max(found)
 
@@ -283,6 +291,7 @@ class _Pilot:
         for name in found[0]:
             differences = [a[name] - b[name] for a, b in zip(found, exact)]
             size = np.hypot(np.mean(differences, axis=0), np.std(differences, axis=0, ddof=1) / PAIRS**0.5)
+            # Windows that diverge are too long.
             change[name] = np.where(np.isfinite(size), size, np.inf)
         return change
 
@@ -306,6 +315,7 @@ def _replicate(module: ModuleType, env: Mapping[str, Any], seed: np.random.SeedS
     from tensorprog.runtime import Notes
 
     notes = Notes()
+    # Matrices of 64 particles are too small for threads, and a run that diverges is told by its values.
     with threadpool_limits(1), np.errstate(all="ignore"):
         found = module.replicate(module.bind(env, {}), PILOT, seed, PILOT_TOLERANCE, lambda: None, notes=notes)
     return {name: np.asarray(value, dtype=float) for name, value in found.items()}, float(notes.work)
@@ -314,6 +324,7 @@ def _replicate(module: ModuleType, env: Mapping[str, Any], seed: np.random.SeedS
 def geometric(steps: range, ratio: float) -> np.ndarray:
     """The beginnings of windows, and the end. Each is `ratio` times as long as what is behind it, as training slows down; none
     is of fewer than `SHORTEST` steps, which would save nothing, but for the last."""
+    # Exact steps until a window of `SHORTEST` steps is `ratio` times what is behind it.
     bounds = [min(steps.start + int(np.ceil(SHORTEST / ratio)), steps.stop)]
     while bounds[-1] < steps.stop:
         length = max(SHORTEST, int(ratio * (bounds[-1] - steps.start)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sympy import Add, Expr, Mul, S, Symbol, expand
+from sympy import Add, Expr, Mul, S, Symbol, cancel, expand
 
 Covariance = Callable[[Symbol, Symbol], Expr]
 
@@ -19,6 +19,7 @@ class Affine:
 
     @staticmethod
     def of(coefficients: dict[Symbol, Expr], constant: Expr = S.Zero) -> Affine:
+        # Forms are keys, of integrals and of variables: equal ones have to have their variables in the same order.
         kept = [(g, c) for g, c in coefficients.items() if c != 0]
         return Affine(tuple(sorted(kept, key=lambda item: item[0].sort_key())), constant)
 
@@ -52,14 +53,21 @@ def affine(expr: Expr, gaussians: frozenset[Symbol]) -> Affine | None:
         return total
     if isinstance(expr, Mul):
         inner = [arg for arg in expr.args if arg.free_symbols & gaussians]
+        # A product of two Gaussians is not affine, and neither is a function of one.
         if len(inner) == 1:
             part = affine(inner[0], gaussians)
             return part and part.scaled(Mul(*(arg for arg in expr.args if arg is not inner[0])))
     return None
 
 
+def lowest_terms(value: Expr) -> Expr:
+    """A coefficient in the form in which 0 is seen to be 0, though it hold symbols."""
+    return value if value.is_number else cancel(value)
+
+
 def covariance_of(a: Affine, b: Affine, covariance: Covariance) -> Expr:
     """Cov(a, b), as an expanded sum."""
+    # Expanded, so that a covariance that vanishes is 0: independence is told by that.
     products = (ca * cb * covariance(g, h) for g, ca in a.linear for h, cb in b.linear)
     return _sum(products)
 

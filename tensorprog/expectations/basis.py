@@ -19,6 +19,7 @@ from tensorprog.expectations.affine import Affine, Covariance, affine, covarianc
 from tensorprog.expectations.functions import gelu, normal_cdf, relu, step
 from tensorprog.expectations.guarded import nonzero
 
+# A product with more terms is left to quadrature: closed forms grow with the number of terms, and their terms cancel.
 MOST_TERMS = 400
 
 
@@ -64,6 +65,7 @@ class GaussianBasis:
             return [term for arg in expr.args for term in self.terms(arg)]
         if isinstance(expr, Mul):
             return self._product([self.terms(arg) for arg in expr.args])
+        # (A higher power is left to quadrature.)
         if isinstance(expr, Pow) and expr.exp.is_Integer and 0 < expr.exp <= 12:
             return self._power(expr.base, int(expr.exp))
         rule = _RULES.get(expr.func)
@@ -77,7 +79,9 @@ class GaussianBasis:
         if isinstance(base, sympy.Abs) and exponent % 2 == 0:
             return self.terms(base.args[0]**exponent)
         if isinstance(base, step):
+            # 0 and 1 are their own powers.
             return self.terms(base)
+        # relu(x)**k = x**(k-1) relu(x), of which the product of k sums of two terms would have 2**k.
         if isinstance(base, relu):
             return self._product([self.terms(base.args[0]**(exponent - 1)), self.terms(base)])
         # Every factor erf needs a variable of its own: erf(x)**2 = E sign(x sqrt(2) + w) sign(x sqrt(2) + w').
@@ -99,6 +103,7 @@ class GaussianBasis:
         return self.step(x) + self.step(-x) if form is None else [self._nonzero(form)]
 
     def _nonzero(self, form: Affine) -> Term:
+        # Of a form whose variance is 0 in the limit, as W @ x for x = 0, the sign is 0 and so is its square.
         return Term(coefficient=nonzero(form.constant, covariance_of(form, form, self.covariance)))
 
     def _added(self) -> Affine:
@@ -115,6 +120,7 @@ class GaussianBasis:
     def relu(self, x: Expr) -> list[Term]:
         form = affine(x, self.gaussians)
         if form is None:
+            # relu of a maximum or of an absolute value: x step(x), with the step taken apart.
             return self._product([self.terms(x), self.step(x)])
         if not form.linear:
             return [Term(relu(x))]
@@ -139,6 +145,7 @@ class GaussianBasis:
     def abs(self, x: Expr) -> list[Term]:
         if affine(x, self.gaussians) is not None:
             return self._product([self.terms(x), self.sign(x)])
+        # |x| = x (2 step(x) - 1): at x = 0 the first factor is 0.
         return self._product([self.terms(x), _scaled(self.step(x), 2 * S.One) + [Term(-S.One)]])
 
     def _step_of_pieces(self, x: Expr) -> list[Term]:
@@ -161,10 +168,12 @@ class GaussianBasis:
 
     def max(self, *args: Expr) -> list[Term]:
         rest = Max(*args[1:])
+        # max(a, b) = b + relu(a - b).
         return self.terms(rest) + self.relu(args[0] - rest)
 
     def min(self, *args: Expr) -> list[Term]:
         rest = Min(*args[1:])
+        # min(a, b) = b - relu(b - a).
         return self.terms(rest) + _scaled(self.relu(rest - args[0]), -S.One)
 
     def erf(self, x: Expr) -> list[Term]:
@@ -174,6 +183,7 @@ class GaussianBasis:
         return self.terms(x * normal_cdf(x))
 
     def delta(self, x: Expr, order: Expr = S.Zero) -> list[Term]:
+        # Its mean would have a derivative of the density, which no rule of `closed.py` has.
         if order != 0:
             raise NotClosed("the derivative of a Dirac delta")
         form = affine(x, self.gaussians)
@@ -249,6 +259,7 @@ def _many(terms: list[Term], exponent: int) -> bool:
 
 def _multiply(a: Term, b: Term) -> list[Term]:
     product = Term(a.coefficient * b.coefficient, a.powers + b.powers, a.signs + b.signs, a.deltas + b.deltas,
+                   # exp(a) exp(b) = exp(a + b): a term has one exponent, as it has one wave.
                    a.exponent.plus(b.exponent), a.wave or b.wave)
     if a.wave is None or b.wave is None:
         return [product]

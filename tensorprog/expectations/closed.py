@@ -42,9 +42,11 @@ class FactorProduct:
     def odd(self) -> bool:
         """Whether y -> -y changes the sign, as far as it shows."""
         waves = (self.wave[1:],) if self.wave is not None else ()
+        # With a mean or an exponent, y -> -y makes another product of it.
         if self.exponent is not None or any(m != 0 for _, m in (*self.powers, *self.signs, *self.deltas, *waves)):
             return False
         sine = self.wave is not None and self.wave[0] == "sin"
+        # (A delta and a cosine are even.)
         return (len(self.powers) + len(self.signs) + sine) % 2 == 1
 
     def moved(self, by: list[Expr]) -> FactorProduct:
@@ -107,6 +109,9 @@ class FamilyMeans:
         return deviations * self.family.loading(i, k)
 
     def _value(self, product: FactorProduct) -> Expr:
+        # In this order each rule leaves less for the next. Stein's lemma then meets no exponents, no deltas, and no two signs of
+        # one variable, of which the product rule does not hold: by it, the jump of sign(y)**3 would be 3 sign(0)**2 2 delta(y) = 0
+        # in the place of 2 delta(y).
         if product.odd:
             self.log.add(SYMMETRY)
             return S.Zero
@@ -134,6 +139,7 @@ class FamilyMeans:
     def _stein(self, product: FactorProduct) -> Expr:
         (i, m), rest = product.powers[0], product.powers[1:]
         without = replace(product, powers=rest)
+        # E[y F] = sum_j Cov(y, y_j) E[dF/dy_j] (Stein), where F is the rest; TP I and II derive their V-transforms so.
         total = [m * self.value(without)] if m != 0 else []
         cov = self.family.cov[i]
         for at, (j, _) in enumerate(rest):
@@ -170,12 +176,15 @@ class FamilyMeans:
         self.log.add(CONDITIONING)
         k, m = jump
         sd = self.family.sd[k]
+        # Held at a first jump, the same variable is a number: delta(0) has no value.
         if sd == 0:
             raise NotClosed("a product of Dirac deltas of one variable")
+        # E[delta(y + m) F] is the density of y at -m times E[F | y = -m].
         given, factor, product = self.given(k, -ratio(m, sd), product)
         return factor * density(m, sd) / sqrt(2 * pi) * given.value(product)
 
     def _wave(self, product: FactorProduct, kind: str, i: int, phase: Expr) -> Expr:
+        # E sin(y) sign(z) of correlated y and z is an error function of an imaginary argument.
         if any(self.family.cov[i][j] != 0 for j, _ in product.signs):
             raise NotClosed("a wave times a jump")
         wave = sympy.sin(phase) if kind == "sin" else sympy.cos(phase)
@@ -196,6 +205,7 @@ class FamilyMeans:
             case [(i, m)]:
                 if sd[i] == 0:
                     return sympy.sign(m)
+                # A mean that is a sum may be zero but for rounding, which decides where the deviation is about zero, too.
                 return sign_of_sum(*m.as_two_terms(), sd[i]) if m.is_Add else sign_mean(m, sd[i])
             case [(i, a), (j, b)]:
                 if a == b == 0:
@@ -205,11 +215,13 @@ class FamilyMeans:
         if len(signs) % 2 and all(m == 0 for _, m in signs):
             self.log.add(SYMMETRY)
             return S.Zero
+        # Orthant probabilities of dimension three have a formula for mean 0 alone, of four and more none (Sheppard's is of two).
         raise NotClosed("a product of more than two dependent jumps")
 
     def _independent(self, signs: list[Shifted]) -> list[list[Shifted]]:
         groups: list[list[Shifted]] = []
         for sign in signs:
+            # Uncorrelated Gaussians are independent; groups are the connected components of what is correlated.
             joined = [g for g in groups if any(self.family.cov[sign[0]][j] != 0 for j, _ in g)]
             groups = [g for g in groups if g not in joined] + [[sign, *(s for g in joined for s in g)]]
         if len(groups) > 1:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sympy import Expr, S, Symbol, cancel
+from sympy import Expr, S, Symbol
 
-from tensorprog.expectations.affine import Affine, Covariance, covariance_of
+from tensorprog.expectations.affine import Affine, Covariance, covariance_of, lowest_terms
 from tensorprog.expectations.guarded import ratio, root, sine
 
 Linear = dict[Symbol, Expr]
@@ -51,6 +51,7 @@ class Family:
         moves = [self.loading(i, k) for i in range(size)]
         cov, sd = _zeros(size), [S.Zero] * size
         for i in range(size):
+            # Var(y_i | y_k) = Var y_i - Cov(y_i, y_k)**2 / Var y_k, and the covariances likewise; means are `FamilyMeans.given`'s.
             # Nothing is left of the form, so that the variable is known exactly; its variance by rounded numbers need
             # not be 0.
             if not linear[i]:
@@ -72,16 +73,13 @@ def _eliminated(form: Linear, other: Linear) -> Linear:
     """The form less the multiple of `other` that takes the first variable of `other` out."""
     if not other:
         return form
+    # Only what is left besides a multiple of `other` matters: a conditioned variable is known up to numbers and this multiple.
     pivot, scale = next(iter(other.items()))
     if pivot not in form:
         return form
     factor = form[pivot] / scale
-    rest = {g: _reduced(form.get(g, S.Zero) - factor * other.get(g, S.Zero)) for g in {**form, **other} if g != pivot}
+    rest = {g: lowest_terms(form.get(g, S.Zero) - factor * other.get(g, S.Zero)) for g in {**form, **other} if g != pivot}
     return {g: c for g, c in rest.items() if c != 0}
-
-
-def _reduced(value: Expr) -> Expr:
-    return value if value.is_number else cancel(value)
 
 
 def _multiples(linear: list[Linear]) -> dict[int, tuple[int, Expr]]:
@@ -89,6 +87,7 @@ def _multiples(linear: list[Linear]) -> dict[int, tuple[int, Expr]]:
     found: dict[int, tuple[int, Expr]] = {}
     for i, form in enumerate(linear):
         for j in range(i):
+            # The first of several multiples stands for all.
             factor = _factor(form, linear[j]) if j not in found else None
             if factor is not None:
                 found[i] = j, factor
@@ -100,7 +99,8 @@ def _factor(form: Linear, other: Linear) -> Expr | None:
     if not form or form.keys() != other.keys():
         return None
     pivot = next(iter(form))
-    factor = _reduced(form[pivot] / other[pivot])
+    factor = lowest_terms(form[pivot] / other[pivot])
+    # sign(c y) = sign(c) sign(y) takes the sign of c, and a parameter may have either.
     if not (factor.is_positive or factor.is_negative):
         return None
-    return factor if all(_reduced(form[g] - factor * c) == 0 for g, c in other.items()) else None
+    return factor if all(lowest_terms(form[g] - factor * c) == 0 for g, c in other.items()) else None

@@ -29,15 +29,16 @@ def features(expr: Expr, variables: frozenset[Symbol]) -> list[Feature]:
 def _of(node: Expr, variables: frozenset[Symbol]) -> list[Feature]:
     if isinstance(node, _ROUNDED):
         return [(form, width) for mean, width in _means(node) if (form := affine(mean, variables)) is not None]
+    # Their places are `kinks`; what they are made of is met on its own.
     if isinstance(node, KINKED):
         return []
     # Polynomials look the same on every scale.
-    smooth = isinstance(node, sympy.Function) or isinstance(node, Pow) and not _polynomial(node, variables)
+    smooth = isinstance(node, sympy.Function) or isinstance(node, Pow) and not _polynomial(node)
     arguments = (node.base,) if isinstance(node, Pow) else node.args
     return [feature for argument in arguments for feature in _inside(argument, variables)] if smooth else []
 
 
-def _polynomial(power: Pow, variables: frozenset[Symbol]) -> bool:
+def _polynomial(power: Pow) -> bool:
     return bool(power.exp.is_Integer and power.exp > 0)
 
 
@@ -66,5 +67,7 @@ def _inside(argument: Expr, variables: frozenset[Symbol]) -> list[Feature]:
 
 def _turning_points(polynomial: Expr, x: Symbol) -> list[Expr]:
     parts = [p for p in (polynomial, polynomial.diff(x)) if p.has(x)]
+    # As many digits as a double has.
     roots = {root for part in parts for root in sympy.Poly(part, x).nroots(n=17, maxsteps=200)}
+    # A double root may come out as two with small imaginary parts. 0 is the zero of x itself, which `_inside` has found.
     return sorted(sympy.Float(sympy.re(r)) for r in roots if abs(sympy.im(r)) <= 1e-9 * (1 + abs(r)) and sympy.re(r) != 0)

@@ -23,6 +23,7 @@ class Forms:
     def exact(self, form: Affine) -> Shifted:
         """(i, m) with form = y_i + m."""
         if form.linear not in self._numbers:
+            # The constant is no part of a variable: L and L + 1 are one, at two means.
             self._numbers[form.linear] = len(self.variables)
             self.variables.append(Affine(form.linear))
         return self._numbers[form.linear], form.constant
@@ -56,6 +57,7 @@ class Conditional:
         """E[expr | fixed]. Raises NotClosed."""
         forms = Forms()
         for form in self.fixed:
+            # First, so that the numbers of the fixed forms are 0, 1, ..., by which `_given` conditions on them.
             forms.exact(form)
         products = [_numbered(term, forms) for term in self.basis.terms(expr) if term.coefficient != 0]
         start = FamilyMeans(Family.of(forms.variables, self.basis.covariance), self.log)
@@ -65,6 +67,7 @@ class Conditional:
         """The fixed forms as functions of `xi`: the Cholesky factor of their covariance times xi."""
         family, values = Family.of(list(self.fixed), self.basis.covariance), [S.Zero] * len(self.fixed)
         for k, xi in enumerate(self.xi):
+            # Column k of the factor: what is left of each form after the ones before, by its loading on the k-th.
             values = [value + xi * family.loading(i, k) for i, value in enumerate(values)]
             family = family.given(k)
         return values
@@ -82,6 +85,7 @@ class Conditional:
 
 
 def _numbered(term: Term, forms: Forms) -> tuple[Expr, FactorProduct]:
+    # exp(L + m) = exp(m) exp(L). Exponents and waves keep their scales: they are no homogeneous functions.
     coefficient = term.coefficient * sympy.exp(term.exponent.constant)
     powers, signs, deltas = [], [], []
     for form in term.powers:

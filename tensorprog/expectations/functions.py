@@ -30,6 +30,7 @@ class _Homogeneous(Function):
             return S.Zero
         if x.is_extended_positive:
             return cls.at_one * x**cls.degree
+        # Only numbers: of a parameter the sign is not known. What is left has the factor 1 or -1.
         scale, rest = x.as_coeff_Mul()
         if abs(scale) != 1:
             return abs(scale)**cls.degree * cls(rest * sympy.sign(scale))
@@ -69,6 +70,7 @@ class _OfRecord(Function):
         # Values that are multiples of 1/2 are exact, as sigmoid(0).
         if x.is_zero and (value := 2 * cls.record.at(0.0)).is_integer():
             return sympy.Rational(int(value), 2)
+        # f(-x) in one form only, so that f(x) + f(-x) of an odd f is seen to be 0.
         if cls.record.parity != "none" and x.could_extract_minus_sign():
             return cls(-x) if cls.record.parity == "even" else -cls(-x)
         return None
@@ -79,6 +81,7 @@ class _OfRecord(Function):
     def _eval_evalf(self, prec: int) -> Expr | None:
         if self.record.formula is not None:
             return self.record.formula(self.args[0])._eval_evalf(prec)
+        # Without a formula it has the digits of a float, whatever is asked for.
         x = self.args[0].evalf(prec)
         return sympy.Float(self.record.at(float(x))) if x.is_number and x.is_real else None
 
@@ -140,6 +143,7 @@ def unary(name: str) -> Callable[..., Expr]:
 
 @cache
 def _unary(record: Nonlinearity) -> Callable[..., Expr]:
+    # A kink has to be seen where it is: a function with one is written by its formula.
     known = _OWN.get(record.name) or record.sympy or (record.formula if record.kink else None)
     return known or type(record.name, (_OfRecord,), {"record": record, "__module__": __name__, "nargs": 1})
 
@@ -159,6 +163,7 @@ def expression(expr: derivatives.Expr, x: Expr) -> Expr:
     if expr.fn == "x":
         return x
     if expr.fn == "num":
+        # 0.5 is 1/2: with floats in them, terms that cancel would leave 1e-17.
         return sympy.nsimplify(expr.value, rational=True)
     args = [expression(a, x) for a in expr.args]
     return unary(expr.fn)(*args) if len(args) == 1 else BINARY[expr.fn](*args)
@@ -179,6 +184,7 @@ def parity_of(function: type) -> str:
 @cache
 def _parities(names: tuple[str, ...]) -> dict[type, str]:
     x = Dummy("x", real=True)
+    # A formula is no function of its own, and its parity is that of its parts.
     found = {type(value): NONLINEARITIES[name].parity for name in names
              if isinstance(value := unary(name)(x), Function) and value.args == (x,)}
     return found | dict.fromkeys((sympy.sinh, sympy.atan), "odd") | dict.fromkeys((sympy.cosh, DiracDelta), "even")
@@ -194,6 +200,7 @@ def with_slopes(expr: Expr) -> Expr:
     """The expression with 1 - tanh(x)**2 and sigmoid(x) (1 - sigmoid(x)) as one function each."""
     if not expr.has(sympy.tanh, sigmoid):
         return expr
+    # SymPy differentiates tanh to 1 - tanh**2; see `_Slope`.
     expr = expr.replace(lambda e: _complement(e, 2, sympy.tanh) is not None,
                         lambda e: tanh_slope(_complement(e, 2, sympy.tanh)))
     return expr.replace(lambda e: e.is_Mul and _complementary(e) is not None, _sigmoid_product)
@@ -230,6 +237,7 @@ def from_primitive(name: str, order: int, args: tuple[Expr, ...]) -> Expr:
         if order == 0:
             return unary(name)(args[0])
         x = Dummy("x", real=True)
+        # At a symbol of its own first: by the chain rule, the derivative of f at 2*z would have another factor of 2.
         return with_slopes(unary(name)(x).diff(x, order)).xreplace({x: args[0]})
     if name in BINARY and len(args) == 2 and order == 0:
         return BINARY[name](*args)

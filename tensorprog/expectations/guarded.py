@@ -39,6 +39,7 @@ class ratio(Function):
             return k / s
         # Where k cancels all of s, the quotient is not singular.
         quotient = k / s
+        # (As of sqrt(k)*c over sqrt(k); s alone in a denominator keeps its guard.)
         return None if quotient.as_numer_denom()[1].has(*_bases(s)) else quotient
 
     @staticmethod
@@ -59,6 +60,7 @@ class cosine(Function):
     def eval(cls, k12: Expr, k11: Expr, k22: Expr) -> Expr | None:
         if k12.is_zero:
             return S.Zero
+        # One expression for all three: the two variables are the same, whatever its value is, and rounding is out of it.
         if k12 == k11 == k22:
             return S.One
         return cls.formula(k12, k11, k22) if _regular(k12, k11, k22) else None
@@ -106,6 +108,7 @@ class arcsine(Function):
 def _regular(k12: Expr, k11: Expr, k22: Expr) -> bool:
     if not (k12.is_number and k11.is_number and k22.is_number and k11.is_positive and k22.is_positive):
         return False
+    # Numbers that are no covariances, by rounding, are left to the runtime, which clamps them.
     return bool(k12**2 <= k11 * k22)
 
 
@@ -116,6 +119,7 @@ class nonzero(Function):
 
     @classmethod
     def eval(cls, m: Expr, k: Expr) -> Expr | None:
+        # A variance that is only known to be nonnegative, as one with parameters in it, is looked at in the run.
         if k.is_positive or (m.is_number and m.is_nonzero):
             return S.One
         return S.Zero if k.is_zero and m.is_zero else None
@@ -136,6 +140,7 @@ class density(Function):
 
     @staticmethod
     def formula(m: Expr, s: Expr) -> Expr:
+        # Without the factor 1/(s sqrt(2 pi)), which is singular at s = 0 and cancels in most uses.
         return exp(-(m / s)**2 / 2)
 
 
@@ -340,6 +345,7 @@ def accurate(expr: Expr) -> Expr:
     if not expr.args:
         return expr
     args = [accurate(arg) for arg in expr.args]
+    # An absolute error of the exponent is a relative one of the value: the sum of covariances is rounded once.
     if isinstance(expr, decay | growth):
         return expr.func(_summed_once(args[0]))
     if isinstance(expr, sine_pair):

@@ -32,9 +32,10 @@ def linear_in_jumps(expr: Expr) -> Expr:
     if not expr.has(*JUMPS) or isinstance(expr, JUMPS):
         return expr
     if len(_innermost(expr)) > 1:
-        # step(z) and sign(z) jump together.
+        # step(z) and sign(z) jump together: as two variables they would be taken apart twice, with cases that cannot be.
         expr = expr.replace(step, lambda z: (1 + sympy.sign(z)) / 2)
     found = [jump for jump in _innermost(expr) if not _is_linear(expr, jump)]
+    # Each doubles the terms: eight of three signs.
     if len(found) > MOST:
         return expr
     for jump in found:
@@ -51,6 +52,7 @@ def _innermost(expr: Expr) -> list[Expr]:
 
 
 def _is_linear(expr: Expr, jump: Expr) -> bool:
+    # The jump as a variable: what is of first degree in it holds of any two values, and so of the jump's.
     height = Dummy(real=True)
     rest = expr.xreplace({jump: height})
     return sympy.Add.make_args(rest.diff(height, 2)) == (0,)

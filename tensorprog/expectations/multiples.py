@@ -20,6 +20,7 @@ def multiples_apart(integrand: Expr, gaussians: Sequence[Symbol]) -> Expr:
     """The integrand with numbers taken out of signs and kinks, of Gaussians of which it has several such functions."""
     calls = integrand.atoms(*_KINKED)
     for z in gaussians:
+        # One alone is beside no other with which its correlation is 1.
         own = [call for call in calls if call.args[0].free_symbols & set(gaussians) == {z}]
         if len(own) > 1:
             integrand = integrand.xreplace({call: _apart(call, z) for call in own})
@@ -27,6 +28,7 @@ def multiples_apart(integrand: Expr, gaussians: Sequence[Symbol]) -> Expr:
 
 
 def _apart(call: Expr, z: Symbol) -> Expr:
+    # With a constant beside it, as in relu(c*z + b), the kink moves with c, and nothing can be taken out.
     factor = sympy.factor_terms(sympy.collect(sympy.expand(call.args[0]), z)).coeff(z)
     if factor.is_number or sympy.expand(call.args[0] - factor * z) != 0:
         return call

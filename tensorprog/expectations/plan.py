@@ -80,6 +80,7 @@ def plan_expectation(
         NoRecipe: if there is no closed form, and quadrature would need more than three dimensions.
         KeyError: if a covariance is missing.
     """
+    # In this order: what is taken apart leaves signs of multiples, and then deltas stand beside fewer functions.
     integrand = sifted(multiples_apart(taken_apart(sympy.sympify(integrand)), gaussians), gaussians)
     used = [g for g in gaussians if g in integrand.free_symbols]
     table = {frozenset(pair): sympy.sympify(value) for pair, value in covariance.items()}
@@ -144,6 +145,7 @@ class Planner:
         found = [attempt for way in (Planner._as_it_stands, Planner._expanded) if (attempt := self._attempt(way, integrand))]
         if not found:
             return self._expanded(integrand)
+        # On a tie the first one, the product as it stands: expanded, terms of opposite sign may each be large.
         value, planner = min(found, key=lambda attempt: attempt[1].dimension)
         self.log |= planner.log
         self._integrals |= planner._integrals
@@ -178,6 +180,7 @@ class Planner:
         rest: list[Summand] = []
         parts = summands(integrand, self.gaussians)
         for coefficient, factors in parts:
+            # Rows of users come before the calculus, so that they can stand in for what it would do.
             row = self._row(factors)
             if row is None:
                 rest.append((coefficient, factors))
@@ -201,6 +204,7 @@ class Planner:
     def instead(self, value: Expr, integrand: Expr) -> Instead | None:
         """A quadrature for where a closed form loses digits, because its terms cancel or variances are large."""
         used = [g for g in self.gaussians if g in integrand.free_symbols]
+        # Without a sum nothing cancels. (Of three variables, the closed form stands as it is.)
         if len(used) > 2 or not (self.smoothed or any(isinstance(e, Add) for e in sympy.preorder_traversal(value))):
             return None
         integral = integral_of((integrand,), GaussianBasis(self.gaussians, self.covariance), set())
@@ -220,6 +224,7 @@ class Planner:
         return value
 
     def _closed(self, expr: Expr) -> Expr:
+        # Rules that led nowhere are not said to have been used.
         tried: set[str] = set()
         basis = GaussianBasis(self.gaussians, self.covariance)
         value = Conditional(basis, tried).expectation(expr)
@@ -247,6 +252,7 @@ class Planner:
         return closed * Mul(*(self._single(self._integral(group)) for group in open_groups))
 
     def _group_closed(self, factors: tuple[Expr, ...]) -> Expr | None:
+        # E of what changes its sign with all Gaussians: they are centred, and means are in the expressions.
         if is_odd(factors, self.gaussians):
             self.log.add(SYMMETRY)
             return S.Zero
@@ -267,6 +273,7 @@ class Planner:
         return integral
 
     def _shared(self, integral: Integral) -> Expr:
+        # By their variables: integrals over the same ones are computed together, panels and all.
         symbol, parts = self._integrals.setdefault(integral.fixed, (Dummy("q", real=True), []))
         parts.append(integral)
         # The symbol stands for the sum of all integrals over these variables, and is counted once.

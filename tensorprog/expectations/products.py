@@ -10,13 +10,14 @@ from sympy import Add, Expr, Max, Min, Mul, Pow, S, Symbol, expand, tanh
 from tensorprog.expectations.affine import Affine, affine
 from tensorprog.expectations.basis import MOST_TERMS, pieces
 from tensorprog.expectations.functions import relu, sigmoid, silu, step
+from tensorprog.expectations.inside import JUMPS
 
 Summand = tuple[Expr, tuple[Expr, ...]]  # a coefficient without Gaussians and the factors
 
 KINKED = (relu, step, sympy.sign, sympy.Abs, Max, Min)
-JUMPS = (step, sympy.sign)
 
 # Products of two functions of one argument.
+# step(x)**2 = step(x), relu(x) step(x) = relu(x), and so on, also at 0 where each is 0. (Not sign(x)**2, which is not 1 there.)
 _MERGED = {
     (step, step): step, (relu, step): relu, (sympy.sign, step): step, (sympy.Abs, step): relu, (relu, sympy.sign): relu,
 }
@@ -46,6 +47,7 @@ def _multiplied(expr: Expr, gaussians: frozenset[Symbol]) -> list[Summand]:
         return [(S.One, (expr,))]
     result: list[Summand] = [(S.One, ())]
     for part in parts:
+        # As it is, as one factor: a quadrature does not mind.
         if len(result) * len(part) > MOST_TERMS:
             return [(S.One, (expr,))]
         result = [(a * b, f + g) for a, f in result for b, g in part]
@@ -57,6 +59,7 @@ def _merge(factors: tuple[Expr, ...]) -> tuple[Expr, ...]:
     for i, a in enumerate(rest):
         for j in range(i):
             b = rest[j]
+            # Functions of one argument alike; the pair is replaced, and the rest is looked through again.
             if a.args and a.args == b.args:
                 merged = _MERGED.get((a.func, b.func)) or _MERGED.get((b.func, a.func))
                 if merged is not None:
@@ -85,6 +88,7 @@ def replaced(expr: Expr, gaussians: frozenset[Symbol], change: Callable[[Expr], 
         return expr
     if affine(expr, gaussians) is not None:
         return change(expr)
+    # From the top: of tanh(x + y) the affine part is x + y, and neither x nor y.
     return expr.func(*(replaced(arg, gaussians, change) for arg in expr.args))
 
 
@@ -93,6 +97,7 @@ def is_odd(factors: tuple[Expr, ...], gaussians: frozenset[Symbol]) -> bool:
     flip = {g: -g for g in gaussians}
     result = 1
     for factor in factors:
+        # SymPy takes minus signs out of odd functions and drops them in even ones when it makes an expression.
         flipped = factor.xreplace(flip)
         if flipped != factor:
             if flipped != -factor:
@@ -124,6 +129,7 @@ def _zeros(expr: Expr, variables: frozenset[Symbol]) -> list[Affine]:
         return [form] if form.linear else []
     if isinstance(expr, Mul):
         return [form for arg in expr.args for form in _zeros(arg, variables)]
+    # |x| - 1 is zero where x - 1 is, or -x - 1: by the pieces of what is kinked itself.
     for node in sympy.preorder_traversal(expr) if isinstance(expr, Add) else ():
         if isinstance(node, KINKED) and node.free_symbols & variables:
             return [form for piece in _values(node) for form in _zeros(expand(expr.xreplace({node: piece})), variables)]

@@ -64,6 +64,7 @@ def shape_of(factors: tuple[Expr, ...]) -> tuple:
     """What equal products have in common whatever the arguments are: the functions and their powers."""
     names: Counter[tuple[str, str]] = Counter()
     for factor in factors:
+        # SymPy takes exp(x) for E**x; its argument is no power here.
         base, power = factor.as_base_exp() if not isinstance(factor, exp) else (factor, S.One)
         names[base.func.__name__, str(power)] += 1
     return tuple(sorted(names.items()))
@@ -115,6 +116,7 @@ _registered: list[TableRow] = []
 def rows() -> tuple[TableRow, ...]:
     """All rows, the registered ones first, the last of them before the others; those of functions last."""
     own = (row for f in NONLINEARITIES.values() if f.closed_forms is not None for row in f.closed_forms())
+    # Those of users before all: they may correct a row.
     return (*reversed(_registered), *BUILT_IN, *own)
 
 
@@ -163,6 +165,7 @@ def unregister(row: TableRow) -> None:
 
 def look_up(factors: tuple[Expr, ...], forms: list[Affine], covariance: Covariance) -> tuple[TableRow, Expr] | None:
     """The row for a product of functions of the one or two linear `forms`, and its formula with their covariances."""
+    # Rows are of centred variables: relu(x + 1) is left to the calculus, which has means.
     if not 1 <= len(forms) <= 2 or any(form.constant != 0 for form in forms):
         return None
     shape, product = shape_of(factors), Mul(*factors)

@@ -40,6 +40,7 @@ class Names:
         self._used: dict[str, int] = {}
 
     def fresh(self, hint: str) -> str:
+        # The number of names that were made of the hint; 0 for one that was only taken.
         count = self._used.get(hint)
         self._used[hint] = 0 if count is None else count + 1
         if count is None:
@@ -64,6 +65,7 @@ class Builder:
         self.stored = 0
         self.hint = "e"
         self.span: Span | None = None
+        # Of scalars alone: 1 * x is x for a number 1, but not for a vector of ones, which may give x its width.
         self._constants: dict[Var, Fraction | float] = {}
 
     @contextmanager
@@ -93,6 +95,7 @@ class Builder:
     # --- operations ---
 
     def const(self, value: Fraction | float | int, type: TensorType = SCALAR) -> Var:
+        # Exact, as literals are: exponents of n are fractions.
         value = Fraction(value) if isinstance(value, int) else value
         var = self.let(Const(value), type, "c")
         if type == SCALAR:
@@ -104,6 +107,7 @@ class Builder:
         return self._constants.get(var)
 
     def from_int(self, expr: IntExpr) -> Var:
+        # A literal is a constant, with which the builder calculates.
         return self.const(expr.value) if isinstance(expr, IntLit) else self.let(FromInt(expr))
 
     def width(self, width: str) -> Var:
@@ -114,6 +118,7 @@ class Builder:
 
     def elementwise(self, fn: str, *args: Var, order: int = 0) -> Var:
         """Raises TypeMismatch when shapes or widths differ."""
+        # Only functions are folded; a derivative of order 1 or more has the same name and another value.
         folded = self._fold(fn, args) if order == 0 else None
         if folded is not None:
             return folded
@@ -123,6 +128,7 @@ class Builder:
         values = [self.constant_value(a) for a in args]
         if fn == "mul":
             for value, other in ((values[0], args[1]), (values[1], args[0])):
+                # 0 * x is not 0 here: what it is has the width and the axes of x, which a number has not.
                 if value == 1:
                     return other
         if fn == "div" and values[1] == 1 or fn in ("add", "sub") and values[1] == 0:
@@ -156,6 +162,7 @@ class Builder:
 
     def contract(self, left: Var, left_axes: str, right: Var, right_axes: str, out_axes: str,
                  width_first: bool = False) -> Var:
+        # An axis of both operands has one length, written in two ways perhaps; the right operand's stands in the type.
         sizes = dict(zip(left_axes, left.type.shape)) | dict(zip(right_axes, right.type.shape))
         shape = tuple(sizes[letter] for letter in out_axes)
         type = TensorType(left.type.width or right.type.width, shape, width_first)
@@ -164,6 +171,7 @@ class Builder:
 
 def broadcast(types: list[TensorType]) -> TensorType:
     """The type of a coordinatewise operation on operands of these types."""
+    # A number beside a vector stands in every coordinate, and beside an array in every entry.
     widths = {t.width for t in types if t.width}
     if len(widths) > 1:
         raise TypeMismatch(f"vectors of different widths, {' and '.join(sorted(widths))}")

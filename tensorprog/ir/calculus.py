@@ -74,8 +74,12 @@ def _partial_of_function(builder: Builder, op: Elementwise, out: Var, fetch: Fet
     if slope is not None and (op.order == 0 or slope == X):  # exp is all of its derivatives
         # Through the value, as 1 - tanh**2: the forward pass has it, and its argument need not be kept.
         return _at(builder, slope, lambda: fetch(out))
+    # Past its jump a function has a delta there, and 0 elsewhere. At finite width it is 0; in the limit Stein's lemma counts it
+    # (TP IV, Remark F.2), by regression on the Zhats and with no derivative.
     if op.order >= last_derivative(op.fn) or derivative(op.fn, op.order + 1) == num(0):
         return None
+    # relu' is written as step: of that, closed forms, signs and bounds know more than of a derivative of relu. The order is
+    # 0 here, since a kink has but one derivative.
     known = slope_of_kink(op.fn)
     if known is not None:
         return builder.elementwise(known, fetch(op.args[0]))
@@ -92,8 +96,10 @@ def _at(builder: Builder, expr: Expr, x: Callable[[], Var]) -> Var:
 
 
 def _partial_of_square(builder: Builder, op: Elementwise, fetch: Fetch) -> Var | None:
+    # The product 2 x, which every pass knows, and not a primitive of order 1.
     if op.order == 0:
         return builder.mul(builder.const(2), fetch(op.args[0]))
+    # The derivatives of the derivatives of x**2: 2 of 2 x, and none of 2.
     return builder.const(2) if op.order == 1 else None
 
 
@@ -110,6 +116,7 @@ def _partial_of_pow(builder: Builder, op: Elementwise, out: Var, position: int, 
     if position == 1:
         # d(a**b)/db = a**b log(a).
         return builder.mul(fetch(out), builder.elementwise("log", base))
+    # Without a power of exponent 1, which nothing takes for the base itself.
     known = builder.constant_value(exponent)
     if known == 2:
         return builder.mul(builder.const(2), base)
@@ -122,6 +129,8 @@ def _partial_of_extremum(builder: Builder, op: Elementwise, position: int, fetch
     """The larger (smaller) operand takes the derivative; on a tie the second one does."""
     left, right = (fetch(a) for a in op.args)
     difference = builder.sub(left, right) if op.fn == "max" else builder.sub(right, left)
+    # step(0) is 0, so that a tie goes to the second operand, and all of it: step of the opposite difference for that one
+    # would leave max(x, x) without a derivative.
     first = builder.elementwise("step", difference)
     return first if position == 0 else builder.sub(builder.const(1), first)
 
@@ -129,6 +138,7 @@ def _partial_of_extremum(builder: Builder, op: Elementwise, position: int, fetch
 def may_be_undefined(body: tuple[Statement, ...]) -> bool:
     """Whether statements divide by something that they compute, or take a root, a logarithm or a power."""
     lets = [s for s in walk(body) if isinstance(s, Let)]
+    # Divisors that are written down, given or widths are not 0 by what the statements compute.
     given = {s.var for s in lets if isinstance(s.op, Const | FromInt | ParamRef | InputRef | WidthConst)}
     return any(isinstance(s.op, Elementwise) and (s.op.fn in ("log", "sqrt", "pow")
                or s.op.fn == "div" and s.op.args[1] not in given) for s in lets)
@@ -140,6 +150,7 @@ def forward_derivative(builder: Builder, body: list[Statement], seed: Var, value
     Raises:
         ValueError: `value` depends on `seed` through something that is not coordinatewise.
     """
+    # What is not in it does not depend on the seed; None is a tangent that vanishes identically, as of step(seed).
     tangents: dict[Var, Var | None] = {seed: builder.const(1)}
     for statement in body:
         if not isinstance(statement, Let):
@@ -148,11 +159,13 @@ def forward_derivative(builder: Builder, body: list[Statement], seed: Var, value
             tangents[statement.var] = _tangent(builder, statement.op, statement.var, tangents)
         elif any(v in tangents for v in operands(statement.op)):
             raise ValueError("not a coordinatewise function")
+    # A constant function has no tangent and a derivative all the same: zero, with the seed's width.
     tangent = tangents.get(value)
     return tangent if tangent is not None else builder.const(0, seed.type)
 
 
 def _tangent(builder: Builder, op: Elementwise, out: Var, tangents: dict[Var, Var | None]) -> Var | None:
+    # The chain rule in forward mode: a nonlinearity has one argument that is differentiated, and a short body.
     total: Var | None = None
     for position, arg in enumerate(op.args):
         inner = tangents.get(arg)

@@ -70,6 +70,7 @@ def _evaluate(program: Program | None, expr: ConstExpr, env: Environment) -> Sca
         case "num":
             return float(expr.number), Fraction(0)
         case "param":
+            # Numbers that users set are of order one, however large: only the names of widths carry powers of n.
             return float(env[expr.name]), Fraction(0)
         case "int":
             return float(evaluate_int(expr.integer, env)), Fraction(0)
@@ -81,6 +82,7 @@ def _evaluate(program: Program | None, expr: ConstExpr, env: Environment) -> Sca
         case "neg":
             return -args[0][0], args[0][1]
         case "+" | "-":
+            # (A difference that cancels has the coefficient 0, with the power of what cancelled.)
             return _sum(args[0], args[1] if expr.op == "+" else (-args[1][0], args[1][1]))
         case "*":
             return args[0][0] * args[1][0], args[0][1] + args[1][1]
@@ -93,22 +95,26 @@ def _evaluate(program: Program | None, expr: ConstExpr, env: Environment) -> Sca
             return max(args, key=lambda scaled: scaled[::-1])
         case "sqrt":
             return math.sqrt(args[0][0]), args[0][1] / 2
+    # What is left are exp and log, and exp(n) has no power of n.
     if args[0][1]:
         raise ConstantError(f"{expr.op} of a power of n", expr)
     return getattr(math, expr.op)(args[0][0]), Fraction(0)
 
 
 def _sum(left: Scaled, right: Scaled) -> Scaled:
+    # 0 has no power of n: 0*n + 1 is of the order of 1, although n has the larger power.
     if left[0] == 0 or right[0] == 0:
         return right if left[0] == 0 else left
     if left[1] == right[1]:
         return left[0] + right[0], left[1]
+    # 1 + 1/n is 1 in the limit.
     return max(left, right, key=lambda term: term[1])
 
 
 def _power(base: Scaled, exponent: Scaled, expr: ConstExpr) -> Scaled:
     if exponent[1]:
         raise ConstantError("an exponent that depends on n", expr)
+    # Python makes a root of a negative number complex, and raises nothing.
     value = base[0] ** exponent[0]
     if isinstance(value, complex):
         raise ConstantError("a fractional power of a negative number", expr)
@@ -141,11 +147,13 @@ def is_zero(expr: ConstExpr) -> bool:
     """Whether a constant is zero whatever its names are: as far as rounding shows it at three settings of them."""
     try:
         return all(_rounds_to_zero(expr, start) for start in SETTINGS)
+    # No value at one setting, as log(a - b) has none, does not tell of others: not known to be zero.
     except (ConstantError, ArithmeticError, ValueError, TypeError):
         return False
 
 
 def _rounds_to_zero(expr: ConstExpr, start: float) -> bool:
+    # The last operation is left to the comparison, which judges its rounding by the operands: 0.3 - (0.1 + 0.2) is 0.
     values: dict[object, float] = {}
     number = _settled(expr, values, start)
     if number.op in ("+", "-"):

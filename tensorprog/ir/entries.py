@@ -62,6 +62,7 @@ class EntryBuilder:
         return self._sum(a, b, -1)
 
     def _sum(self, a: Operand, b: Operand, sign: int) -> Operand:
+        # Matrices are added as terms, which keeps outer products outer products; a number is added to every entry, by a function.
         if isinstance(a, MatrixTerm) and isinstance(b, MatrixTerm):
             return self.matrix(a, self.scaled(b, self.const(sign)) if sign < 0 else b)
         return self.elementwise("add" if sign > 0 else "sub", a, b)
@@ -72,6 +73,7 @@ class EntryBuilder:
 
     def mul(self, a: Operand, b: Operand) -> Operand:
         """The product of the entries."""
+        # A number times a matrix is a multiple, which stays linear; two matrices have a function of their entries.
         number, matrix = (a, b) if isinstance(a, Var) else (b, a)
         if not isinstance(number, Var) or not isinstance(matrix, MatrixTerm):
             return self.elementwise("mul", a, b)
@@ -80,6 +82,7 @@ class EntryBuilder:
     def div(self, a: Operand, b: Operand) -> Operand:
         """The quotient of the entries."""
         if isinstance(a, MatrixTerm) and isinstance(b, Var):
+            # Divided by a number: a multiple, too. A number over a matrix is not linear, and goes below.
             return self.mul(self.builder.div(self.const(1), b), a)
         return self.elementwise("div", a, b)
 

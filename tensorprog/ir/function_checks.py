@@ -9,6 +9,8 @@ from typing import Any
 from tensorprog.ir.functions import Nonlinearity
 from tensorprog.ir.primitives import value_at
 
+# Of both signs, near 0 and away from it, and none the negative of another one: a function that is odd by accident at one point
+# and its mirror image would be called odd. 0 is where kinks are.
 _POINTS = (-2.3, -1.1, -0.4, -0.07, 0.0, 0.06, 0.3, 0.9, 1.7, 2.6)
 
 
@@ -24,6 +26,7 @@ def check_function(function: Nonlinearity) -> None:
         sign = 1 if function.parity == "even" else -1
         _require(function, f"is {function.parity}", points, lambda x: sign * function.at(-x))
     if (degree := function.degree) is not None:
+        # One factor is enough: f(3 x) = 3**d f(x) at ten points is no accident.
         _require(function, f"has the degree {degree}", points, lambda x: function.at(3 * x) / 3.0**degree)
     for what, form in (("sympy", function.sympy), ("formula", function.formula)):
         if form is not None:
@@ -51,6 +54,7 @@ def _check_slope(function: Nonlinearity, points: Sequence[float]) -> None:
         if x == 0.0 or not all(map(math.isfinite, around)):
             continue
         slope, measured = value_at(function.derivative, x, known), (around[1] - around[0]) / (2 * step)
+        # 1e-5 is far above that error and far below what a wrong derivative would be off by.
         if math.isfinite(slope) and not math.isclose(slope, measured, rel_tol=1e-5, abs_tol=1e-6):
             raise ValueError(f"`derivative` of `{function.name}` is {slope:.6g} at {x:g}, where its values rise by {measured:.6g}")
 

@@ -78,6 +78,7 @@ class Logic:
 
 BoolExpr = Comparison | Logic
 
+# A thousand times what an array holds, and written down at once.
 _MOST_BITS = 1 << 16
 
 
@@ -94,6 +95,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
+    # Rounded down, as in Python: -1 // 2 is -1, and -1 % 2 is 1. Emitted modules are Python, and agree.
     "//": lambda a, b: a // b,
     "%": lambda a, b: a % b,
     "**": lambda a, b: _power(a, b),
@@ -118,6 +120,7 @@ def int_bin(op: str, left: IntExpr, right: IntExpr) -> IntExpr:
     # By linear forms, t + 1 - 1 is t, and equal indices are seen to be equal.
     if op in "+-":
         return _from_linear(linear_form(IntBin(op, left, right)))
+    # Only the factor 1: a multiple is folded by `linear_form` where it stands in a sum, and keeps the user's spelling elsewhere.
     if op == "*" and IntLit(1) in (left, right):
         return right if left == IntLit(1) else left
     return IntBin(op, left, right)
@@ -125,6 +128,7 @@ def int_bin(op: str, left: IntExpr, right: IntExpr) -> IntExpr:
 
 def int_choice(condition: BoolExpr, then: IntExpr, orelse: IntExpr) -> IntExpr:
     """`then if condition else orelse`, folded where both are the same or the condition compares literals."""
+    # The condition need not be decided; it may read an input.
     if same_int(then, orelse):
         return then
     if isinstance(condition, Comparison) and isinstance(condition.left, IntLit) and isinstance(condition.right, IntLit):
@@ -176,6 +180,7 @@ def _negated(term: IntExpr) -> IntExpr:
 
 def same_int(left: IntExpr, right: IntExpr) -> bool:
     """Whether two integer expressions are provably equal."""
+    # True is proved, False is not: a product of two symbols is an atom, so that (i + 1)*j is not seen to be i*j + j.
     return linear_form(left) == linear_form(right)
 
 
@@ -193,6 +198,10 @@ def symbols(expr: IntExpr | BoolExpr) -> Iterator[IntSym]:
         case IntChoice(condition, then, orelse):
             for part in (condition, then, orelse):
                 yield from symbols(part)
+        case IntLit():
+            pass
+        case _:
+            assert_never(expr)
 
 
 def arrays(expr: IntExpr | BoolExpr) -> Iterator[str]:
@@ -211,6 +220,10 @@ def arrays(expr: IntExpr | BoolExpr) -> Iterator[str]:
         case IntChoice(condition, then, orelse):
             for part in (condition, then, orelse):
                 yield from arrays(part)
+        case IntLit() | IntSym():
+            pass
+        case _:
+            assert_never(expr)
 
 
 def chooses(expr: IntExpr | BoolExpr, name: str) -> bool:
@@ -222,8 +235,10 @@ def chooses(expr: IntExpr | BoolExpr, name: str) -> bool:
             return chooses(left, name) or chooses(right, name)
         case IntLoad(_, items) | Logic(_, items):
             return any(chooses(item, name) for item in items)
-        case _:
+        case IntLit() | IntSym():
             return False
+        case _:
+            assert_never(expr)
 
 
 def loop_names(expr: IntExpr | BoolExpr) -> set[str]:
@@ -242,8 +257,10 @@ def substitute(expr: IntExpr, values: Mapping[str, IntExpr]) -> IntExpr:
             return IntLoad(name, tuple(substitute(item, values) for item in items))
         case IntChoice(condition, then, orelse):
             return int_choice(substitute_bool(condition, values), substitute(then, values), substitute(orelse, values))
-        case _:
+        case IntLit() | IntSym():
             return expr
+        case _:
+            assert_never(expr)
 
 
 def substitute_bool(expr: BoolExpr, values: Mapping[str, IntExpr]) -> BoolExpr:
@@ -259,6 +276,7 @@ def substitute_bool(expr: BoolExpr, values: Mapping[str, IntExpr]) -> BoolExpr:
 
 def last_value(start: IntExpr, stop: IntExpr, step: int) -> IntExpr:
     """The last value of a loop's variable, for a loop that runs at all."""
+    # The general formula would leave a division by 1 in every bound that is printed.
     if abs(step) == 1:
         return int_bin("-", stop, IntLit(step))
     toward = IntLit(1 if step > 0 else -1)
@@ -287,6 +305,7 @@ def int_text(expr: IntExpr, outer: int = 0, name: Callable[[str], str] = str,
             return operand(entry) if outer else entry
         case IntBin("min" | "max" as op, left, right):
             return f"{op}({text(left)}, {text(right)})"
+        # A choice binds weaker than every operator, and has its parentheses in any place.
         case IntChoice(condition, then, orelse):
             return f"({text(then)} if {bool_text(condition, name)} else {text(orelse)})"
         case IntBin(op, left, right):
@@ -322,7 +341,9 @@ def evaluate_int(expr: IntExpr, env: Environment) -> int:
         case IntBin(op, left, right):
             return OPERATIONS[op](evaluate_int(left, env), evaluate_int(right, env))
         case IntLoad(name, items):
+            # An index below zero would count from the end: `audit` refuses it before a run.
             return int(env[name][tuple(evaluate_int(i, env) for i in items)])
+        # Only the chosen one is evaluated: `x[t - 1] if t > 0 else 0` has no x[-1].
         case IntChoice(condition, then, orelse):
             return evaluate_int(then if evaluate_bool(condition, env) else orelse, env)
         case _:

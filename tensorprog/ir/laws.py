@@ -40,7 +40,9 @@ def _zero(args: Arguments) -> ConstExpr:
 LAWS: dict[str, EntryLaw] = {law.name: law for law in (
     EntryLaw("normal", ("mean", "variance"), lambda args: args[0], spread={1: 2}, size={0: 1, 1: 2}),
     EntryLaw("rademacher", (), _zero, atoms=True),
+    # Only whether the centre vanishes is asked, so that lo + hi serves as well as its half.
     EntryLaw("uniform", ("lo", "hi"), lambda args: ConstExpr("+", args), spread={0: 1, 1: 1}, size={0: 1, 1: 1}),
+    # 0 or 1, whatever p is: neither its spread nor its size is a multiple of an argument.
     EntryLaw("bernoulli", ("p",), atoms=True),
     EntryLaw("sparse_normal", ("rho", "variance"), _zero, atoms=True, spread={1: 2}, size={1: 2}),
     EntryLaw("constant", ("c",), spread={0: 1}, size={0: 1}))}
@@ -54,6 +56,7 @@ def leading_arguments(law: Law, own: Fraction | None, powers: Sequence[Fraction]
         own: the power of the object; None: it is zero.
         powers: those of the arguments.
     """
+    # What is no size, as the p of `bernoulli`, always counts.
     size = LAWS[law.name].size if law.name in LAWS else {}
     return tuple(own is None or k not in size or power == size[k] * own for k, power in enumerate(powers))
 

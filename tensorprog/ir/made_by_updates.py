@@ -38,12 +38,14 @@ def check_functions(program: Program, reporter: Reporter) -> None:
 
 def random_matrices(program: Program) -> dict[Cell, Cell]:
     """The matrices that hold a declared random one, each with that."""
+    # A matrix that is declared `= 0` is an accumulator, and made by updates.
     random = {i.cell: i.cell for i in program.initials if isinstance(i.cell.type, MatrixType) and i.law.name != "zero"}
     while True:
         # Loops may hand a matrix on to a statement before.
         before = len(random)
         for statement in walk(program.body):
             if isinstance(statement, MatStore | MatAccum):
+                # Only terms hand a random matrix on. The arguments of a `FunctionTerm` do not: that is what is refused.
                 held = [random[t.cell] for t in statement.terms if isinstance(t, MatrixTerm) and t.cell in random]
                 if held:
                     random.setdefault(statement.cell, held[0])
@@ -56,6 +58,7 @@ def _function(statement: Statement) -> str | None:
     match statement:
         case Let(op=MatDot()):
             return "dot"
+        # The checker gives each function a matrix of its own, as its only term.
         case MatStore(terms=(FunctionTerm(fn=fn),)):
             return fn
         case _:

@@ -55,6 +55,7 @@ class Placed:
 def placed(body: tuple[Statement, ...], around: tuple[For | BranchSide, ...] = ()) -> Iterator[Placed]:
     """Every statement with what is around it, in program order, a loop before its body."""
     for statement in body:
+        # The head of a loop or a branch is outside of it: its bounds and its condition are evaluated there.
         yield Placed(statement, around)
         match statement:
             case For(body=block):

@@ -59,6 +59,7 @@ def derivative(fn: str, order: int) -> Expr:
     return _derivative(NONLINEARITIES[fn], order)
 
 
+# By the record and not by its name: a name may be registered anew, with another function.
 @cache
 def _derivative(function: Nonlinearity, order: int) -> Expr:
     expr = call(function.name, X)
@@ -80,6 +81,7 @@ def differentiate_expr(expr: Expr) -> Expr:
         case "mul":
             a, b = expr.args
             return add(mul(differentiate_expr(a), b), mul(a, differentiate_expr(b)))
+        # (a' b - a b') / b**2.
         case "div":
             a, b = expr.args
             return div(sub(mul(differentiate_expr(a), b), mul(a, differentiate_expr(b))), call("square", b))
@@ -96,6 +98,7 @@ def value_at(expr: Expr, x: float, known: Callable[[str], Nonlinearity | None] =
         return float(expr.value)
     args = [value_at(a, x, known) for a in expr.args]
     if len(args) == 1:
+        # A function that is being checked is not registered yet, and its derivative may be written in itself, as exp' = exp.
         return (known(expr.fn) or NONLINEARITIES[expr.fn]).at(args[0])
     try:
         return float(_OF_TWO[expr.fn](*args))
@@ -133,6 +136,7 @@ def is_too_large(fn: str, values: Sequence[Fraction | float | None]) -> bool:
 
 
 def _fractions(values: Sequence[Fraction | float | None]) -> list[Fraction] | None:
+    # A float is not exact: 0.1 as a float is another number than the 1/10 of a literal.
     exactly = [v for v in values if isinstance(v, Fraction)]
     return exactly if len(exactly) == len(values) else None
 
@@ -151,6 +155,7 @@ def _rational(fn: str, values: list[Fraction]) -> Fraction | None:
             return a - b
         case "mul", [a, b]:
             return a * b
+        # A division by 0 has no exact value: it is left to be reported, or to be infinite, where it is evaluated.
         case "div", [a, b] if b:
             return a / b
         case "square", [a]:

@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from tensorprog.diagnostics import Source, Span
 from tensorprog.ir.integers import BoolExpr, IntExpr
@@ -47,6 +47,7 @@ class TensorType:
 
     width: str | None = None
     shape: tuple[IntExpr, ...] = ()
+    # Not compared: `U : [n, d]` and `V : [d, n]` are stored alike, and fit wherever the other does.
     width_first: bool = field(default=False, compare=False)
 
     @property
@@ -73,6 +74,7 @@ Type = TensorType | MatrixType
 # --- storage -------------------------------------------------------------------------------------------------
 
 
+# Equal by identity: names and types may agree in two programs, and comparing trees of types would be slow.
 @dataclass(frozen=True, slots=True, eq=False)
 class Var:
     """A temporary. Identity is the object; `name` is unique within the program."""
@@ -267,6 +269,7 @@ Op = (Const | WidthConst | FromInt | ParamRef | InputRef | Load | Elementwise | 
 class Let:
     var: Var
     op: Op
+    # Where a statement came from is not what it says: equal statements of two lines are equal.
     span: Span | None = field(default=None, compare=False, kw_only=True)
 
 
@@ -281,6 +284,7 @@ class Store:
 @dataclass(frozen=True, slots=True)
 class Accum:
     cell: Cell
+    # Other than in a store, slices: adjoints of parts are added to parts.
     items: tuple[Item, ...]
     value: Var
     span: Span | None = field(default=None, compare=False, kw_only=True)
@@ -647,8 +651,11 @@ def operands(op: Op) -> tuple[Var, ...]:
         case Moment(arg=arg) | Fluctuation(arg=arg) | SumAxis(arg=arg) | Expand(arg=arg) | Pick(arg=arg) \
                 | Place(arg=arg) | MatMul(arg=arg):
             return (arg,)
-        case _:
+        case Const() | WidthConst() | FromInt() | ParamRef() | InputRef() | Load() | MatDot():
             return ()
+        case _:
+            # Named one by one: of a new operation, a pass would else drop what it is made of.
+            assert_never(op)
 
 
 def term_operands(terms: tuple[Term, ...]) -> tuple[Var, ...]:
@@ -657,20 +664,30 @@ def term_operands(terms: tuple[Term, ...]) -> tuple[Var, ...]:
     for term in terms:
         if term.coef is not None:
             found.append(term.coef)
-        if isinstance(term, OuterTerm):
-            found += [term.left, term.right]
-        elif isinstance(term, FunctionTerm):
-            found += [a for a in term.args if isinstance(a, Var)]
+        match term:
+            case MatrixTerm():
+                pass
+            case OuterTerm(left=left, right=right):
+                found += [left, right]
+            case FunctionTerm(args=args):
+                found += [a for a in args if isinstance(a, Var)]
+            case _:
+                assert_never(term)
     return tuple(found)
 
 
 def matrix_terms(terms: tuple[Term, ...]) -> Iterator[MatrixTerm]:
     """The matrices that the terms of a matrix read."""
     for term in terms:
-        if isinstance(term, MatrixTerm):
-            yield term
-        elif isinstance(term, FunctionTerm):
-            yield from term.matrices
+        match term:
+            case MatrixTerm():
+                yield term
+            case OuterTerm():
+                pass
+            case FunctionTerm():
+                yield from term.matrices
+            case _:
+                assert_never(term)
 
 
 def matrices_read(statement: Statement) -> tuple[MatrixTerm, ...]:
@@ -687,6 +704,7 @@ def matrices_read(statement: Statement) -> tuple[MatrixTerm, ...]:
 def integers(statement: Statement) -> Iterator[IntExpr]:
     """The integers that a `Let`, `Store` or `Accum` of tensors holds: indices, ends of slices, numbers."""
     match statement:
+        # (Indices of matrices are not among them: they are those of whole matrices, of which no slices are taken.)
         case Let(op=FromInt(expr)):
             yield expr
         case Let(op=InputRef(items=items) | Load(items=items) | Pick(items=items) | Place(items=items)) \
@@ -711,8 +729,10 @@ def written(statement: Statement) -> Cell | None:
             return cell
         case GradStmt(target=target) | KernelStmt(target=target) | GradRecord(target=target) | GradDot(target=target):
             return target
-        case _:
+        case Let() | For() | If():
             return None
+        case _:
+            assert_never(statement)
 
 
 def defined(statement: Statement) -> Var | Cell | None:
@@ -734,14 +754,18 @@ def cells_read(statement: Statement) -> tuple[Cell, ...]:
             return tuple(m.cell for m in matrices_read(statement))
         case GradStmt(scalar=scalar, wrt=wrt):
             return (scalar, wrt)
+        # A gradient reads the variable too: it is taken at what that was, and an assignment to it may not move past.
         case GradRecord(scalar=scalar, wrt=wrt, mask=mask):
             return (scalar, wrt) if mask is None else (scalar, wrt, mask)
         case KernelStmt(left=left, right=right, wrt=wrt):
             return (left, right, *(v.cell for v in wrt))
+        # `GradAdd` reads what it adds to.
         case GradAdd(cell=cell, scalar=scalar, wrt=wrt) | GradDot(cell=cell, scalar=scalar, wrt=wrt):
             return (scalar, wrt, cell)
-        case _:
+        case Let() | Store() | Accum() | Zero() | For() | If():
             return ()
+        case _:
+            assert_never(statement)
 
 
 def touched(statement: Statement) -> tuple[Cell, ...]:
@@ -760,6 +784,7 @@ def access_indices(statement: Statement, cell: Cell) -> list[tuple[Item, ...]]:
         case Let(op=MatDot()):
             return [m.items for m in matrices_read(statement) if m.cell is cell]
         case MatStore(cell=c, items=items) | MatAccum(cell=c, items=items):
+            # A matrix may be read and written by one statement, as W in `W = W - M`.
             return [*(m.items for m in matrices_read(statement) if m.cell is cell), *([items] if c is cell else [])]
         case _:
             return [()] if written(statement) is cell else []
@@ -776,8 +801,10 @@ def reads(statement: Statement) -> tuple[Var, ...]:
             return term_operands(terms)
         case GradAdd(coef=coef):
             return (coef,)
-        case _:
+        case Zero() | GradStmt() | KernelStmt() | GradRecord() | GradDot() | For() | If():
             return ()
+        case _:
+            assert_never(statement)
 
 
 def uses(statement: Statement) -> tuple[Var | Cell, ...]:

@@ -39,6 +39,7 @@ from tensorprog.ir.program import (
     MatStore,
     Moment,
     Op,
+    OuterTerm,
     ParamRef,
     Pick,
     Place,
@@ -55,6 +56,7 @@ from tensorprog.ir.program import (
 )
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
+_PRIME = "'"
 
 
 def program_text(program: Program) -> str:
@@ -173,12 +175,15 @@ def _terms_text(terms: tuple[Term, ...]) -> str:
 
 def _term_text(term: Term) -> str:
     factor = f"{term.coef.name} * " if term.coef is not None else ""
-    if isinstance(term, MatrixTerm):
-        return factor + _element(term.cell, term.items) + (".T" if term.transposed else "")
-    if isinstance(term, FunctionTerm):
-        args = ", ".join(a.name if isinstance(a, Var) else _term_text(a) for a in term.args)
-        return f"{term.fn}{chr(39) * term.order}({args})"
-    return f"{factor}outer({term.left.name}, {term.right.name})"
+    match term:
+        case MatrixTerm(cell=cell, items=items, transposed=transposed):
+            return factor + _element(cell, items) + (".T" if transposed else "")
+        case OuterTerm(left=left, right=right):
+            return f"{factor}outer({left.name}, {right.name})"
+        case FunctionTerm(fn=fn, args=args, order=order):
+            return f"{fn}{_PRIME * order}({', '.join(a.name if isinstance(a, Var) else _term_text(a) for a in args)})"
+        case _:
+            assert_never(term)
 
 
 def op_text(op: Op) -> str:
@@ -195,10 +200,11 @@ def op_text(op: Op) -> str:
             return name + _items_text(items)
         case Load(cell=cell, items=items):
             return _element(cell, items)
+        # No derivative: those of operators are written out by `ir.calculus`.
         case Elementwise(fn=fn, args=(a, b)) if fn in _INFIX:
             return f"{a.name} {_INFIX[fn]} {b.name}"
         case Elementwise(fn=fn, args=args, order=order):
-            return f"{fn}{chr(39) * order}({', '.join(a.name for a in args)})"
+            return f"{fn}{_PRIME * order}({', '.join(a.name for a in args)})"
         case Moment(arg=arg):
             return f"moment({arg.name})"
         case Fluctuation(arg=arg):

@@ -5,6 +5,7 @@ A violation is a bug of the compiler, never a user's mistake.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import assert_never
 
 from tensorprog.ir.build import TypeMismatch, broadcast, same_shape
@@ -14,16 +15,20 @@ from tensorprog.ir.program import (
     SCALAR,
     Accum,
     Cell,
+    Const,
     Contract,
     Elementwise,
+    Expand,
     Fluctuation,
     For,
+    FromInt,
     FunctionTerm,
     GradAdd,
     GradDot,
     GradRecord,
     GradStmt,
     If,
+    InputRef,
     KernelStmt,
     Let,
     Load,
@@ -34,13 +39,20 @@ from tensorprog.ir.program import (
     MatrixType,
     MatStore,
     Moment,
+    Op,
+    OuterTerm,
+    ParamRef,
+    Pick,
+    Place,
     Program,
     Range,
     Statement,
     Store,
+    SumAxis,
     TensorType,
     Term,
     Var,
+    WidthConst,
     Zero,
     reads,
     touched,
@@ -77,6 +89,7 @@ def _verify_names(program: Program) -> None:
     _unique([s.var for s in statements if isinstance(s, For)], "loop variables")
     for output in program.outputs:
         type = output.cell.type
+        # A vector has no limit but a law: that is what samples are for.
         _require(isinstance(type, TensorType) and not type.width, f"output {output.name} is wide")
     for sample in program.samples:
         widths = {c.type.width for c in sample.cells if isinstance(c.type, TensorType) and not c.rank and not c.type.shape}
@@ -84,7 +97,7 @@ def _verify_names(program: Program) -> None:
 
 
 def _unique(names: list[str], what: str) -> None:
-    double = sorted({n for n in names if names.count(n) > 1})
+    double = sorted(n for n, count in Counter(names).items() if count > 1)
     _require(not double, f"{what} share the names {double}")
 
 
@@ -95,6 +108,7 @@ class _Verifier:
                 _require(var in known, f"{var.name} is used where it is not defined")
             self._statement(statement, known, loops)
             if isinstance(statement, Let):
+                # A new set: what a nested block defines is not known after it.
                 known |= {statement.var}
 
     def _statement(self, statement: Statement, known: frozenset[Var], loops: frozenset[str]) -> None:
@@ -107,18 +121,21 @@ class _Verifier:
                 _require(_fits(value.type, cell.type), f"{value.name} does not fit {cell.name}")
             case Accum(cell=cell, items=items, value=value):
                 self._indices(items, loops)
+                # Its shape is that of a slice perhaps, or a number that is added to each entry.
                 _require(value.type.width == cell.tensor.width, f"{value.name} does not fit {cell.name}")
             case MatStore(cell=cell, items=items, terms=terms) | MatAccum(cell=cell, items=items, terms=terms):
                 self._element(cell, items, loops)
                 for term in terms:
                     self._term(cell, term, loops)
             case GradStmt(target=target, scalar=scalar, scalar_items=si, wrt=wrt, wrt_items=wi):
+                # A gradient has the type of what it is taken with respect to: a matrix for a matrix.
                 _require(target.type == wrt.type and scalar.type == SCALAR, f"a gradient of {scalar.name}")
                 self._element(scalar, si, loops)
                 self._element(wrt, wi, loops)
             case KernelStmt(target=target, left=left, left_items=li, right=right, right_items=ri, wrt=wrt):
                 _require(target.type == SCALAR and not target.rank, f"the kernel {target.name} is no scalar")
                 for scalar, items in ((left, li), (right, ri)):
+                    # One number: an entry of an array is named by the indices of the family and by those of the entry.
                     rank = scalar.rank + len(scalar.tensor.shape)
                     _require(scalar.tensor.width is None and len(items) == rank, f"a kernel of {scalar.name}")
                     self._indices(items, loops)
@@ -146,11 +163,12 @@ class _Verifier:
                 self.block(then, known, loops)
                 self.block(orelse, known, loops)
             case Zero(cell=cell):
+                # An element of the user's that was never assigned is an error, which zeros would hide.
                 _require(cell.role == "hidden", f"{cell.name} is zeroed, and is the user's")
             case _:
                 assert_never(statement)
 
-    def _operation(self, var: Var, op: object, loops: frozenset[str]) -> None:
+    def _operation(self, var: Var, op: Op, loops: frozenset[str]) -> None:
         match op:
             case Elementwise(args=args):
                 try:
@@ -166,6 +184,7 @@ class _Verifier:
             case MatMul(matrix=matrix, items=items, transposed=transposed, arg=arg):
                 rows, cols = matrix.matrix.rows, matrix.matrix.cols
                 _require(len(items) == matrix.rank, f"the indices of {matrix.name}")
+                # A number stands for the vector of which it is every coordinate.
                 _require(arg.type.width in (None, rows if transposed else cols), f"{matrix.name} applied to {arg.name}")
                 _require(var.type.width == (cols if transposed else rows), f"the width of {var.name}")
             case MatDot(left=left, right=right):
@@ -173,8 +192,14 @@ class _Verifier:
                     self._element(term.cell, term.items, loops)
                 _require(left.shape == right.shape and var.type == SCALAR, f"the matrices of {var.name}")
             case Load(cell=cell):
+                # The shape is left to the indices, which may be slices.
                 fit = isinstance(cell.type, TensorType) and cell.type.width == var.type.width
                 _require(fit, f"the type of {var.name}")
+            case Const() | WidthConst() | FromInt() | ParamRef() | InputRef() | SumAxis() | Expand() | Pick() | Place():
+                # Their types follow from what they are: passes have no choice to make a mistake in.
+                pass
+            case _:
+                assert_never(op)
 
     def _element(self, cell: Cell, items: tuple, loops: frozenset[str]) -> None:
         _require(len(items) == cell.rank, f"{cell.name} has rank {cell.rank} and {len(items)} indices")
@@ -191,6 +216,7 @@ class _Verifier:
             _require(matrix.coef is None, f"a factor of an argument of {term.fn}")
             self._element(matrix.cell, matrix.items, loops)
         shapes = [m.shape for m in term.matrices]
+        # The only function whose matrices differ in shape: [n, m] times [m, k] is [n, k].
         if term.fn == PRODUCT:
             fit = len(shapes) == 2 and shapes[0][1] == shapes[1][0]
             shapes = [(shapes[0][0], shapes[1][1])] if fit else []
@@ -200,14 +226,18 @@ class _Verifier:
 
     def _term(self, cell: Cell, term: Term, loops: frozenset[str]) -> None:
         sides = (cell.matrix.rows, cell.matrix.cols)
-        if isinstance(term, MatrixTerm):
-            self._element(term.cell, term.items, loops)
-            _require(sides == term.shape, f"{term.cell.name} added to {cell.name}")
-        elif isinstance(term, FunctionTerm):
-            self._function(cell, term, loops)
-        else:
-            _require((term.left.type.width or sides[0], term.right.type.width or sides[1]) == sides,
-                     f"an outer product added to {cell.name}")
+        match term:
+            case MatrixTerm():
+                self._element(term.cell, term.items, loops)
+                _require(sides == term.shape, f"{term.cell.name} added to {cell.name}")
+            case FunctionTerm():
+                self._function(cell, term, loops)
+            case OuterTerm(left=left, right=right):
+                # As for products: a number is a constant vector of the width that is wanted.
+                shape = (left.type.width or sides[0], right.type.width or sides[1])
+                _require(shape == sides, f"an outer product added to {cell.name}")
+            case _:
+                assert_never(term)
         _require(term.coef is None or term.coef.type == SCALAR, f"a factor of a term of {cell.name}")
 
 

@@ -12,7 +12,7 @@ from tensorprog.check import check
 from tensorprog.check.scope import counted, describe
 from tensorprog.diagnostics import Diagnostic, ProgramError, Reporter, Source, Span
 from tensorprog.ir.integers import int_text
-from tensorprog.ir.program import Cell, Input, Param, Program, Size, cells_written
+from tensorprog.ir.program import Cell, Input, Param, Program, Size, walk, written
 from tensorprog.language_server.definitions import NameDefinition, definition_of, definitions
 from tensorprog.language_server.words import words
 from tensorprog.syntax import parse
@@ -56,6 +56,7 @@ class AnalysedText:
         try:
             from tensorprog.pipeline import compile_program
 
+            # All the way to the limit: powers of n and hypotheses have diagnostics as well.
             compile_program(self._front(reporter), None, reporter)
         except ProgramError as error:
             return error.diagnostics
@@ -80,6 +81,7 @@ class AnalysedText:
         try:
             return definitions(parse(self.source))
         except ProgramError:
+            # While a line is being typed the text hardly ever parses; places of the version before are nearly right.
             return self._known
 
     def word(self, line: int, column: int) -> Word | None:
@@ -142,7 +144,9 @@ class AnalysedText:
         """Declared objects and names that the program assigns, by what the user wrote."""
         if self.program is None:
             return {}
-        cells = (*(i.cell for i in self.program.initials), *cells_written(self.program.body))
+        assigned = (cell for s in walk(self.program.body) if (cell := written(s)) is not None)
+        cells = (*(i.cell for i in self.program.initials), *assigned)
+        # A name that was assigned anew in another kind has several cells; the last one is shown.
         return {cell.display: cell for cell in cells if cell.role != "hidden"}
 
     def _power(self, name: str) -> str | None:
@@ -168,6 +172,7 @@ class AnalysedText:
 
     def _equations(self, name: str) -> list[str]:
         """The equations of the limit whose left side is of this name."""
+        # Z^{h[t, a]}, and f[t]: not h1 for h.
         left = re.compile(rf"(?:Z\^\{{)?{re.escape(name)}(?![\w'])")
         return [text for text in self._limit if left.match(text)]
 

@@ -34,6 +34,7 @@ def definition_of(found: tuple[NameDefinition, ...], name: str, line: int, colum
     around = [d for d in found if d.name == name and (d.region is None or covers(d.region, line, column))]
     if not around:
         return None
+    # Regions are nested, so that the one that begins last is the innermost.
     innermost = max((d.region.line, d.region.column) if d.region else (0, 0) for d in around)
     return next(d for d in around if ((d.region.line, d.region.column) if d.region else (0, 0)) == innermost)
 

@@ -59,6 +59,7 @@ class TensorProgramServer(LanguageServer):
         if uri not in self.workspace.text_documents:
             return
         document, analysis = self.analysis(uri)
+        # Analyses run in threads; one that a newer text has overtaken is not published.
         number = document.version
         found = await asyncio.get_running_loop().run_in_executor(None, lambda: analysis.diagnostics)
         if uri in self.workspace.text_documents and self.workspace.get_text_document(uri).version == number:
@@ -143,6 +144,7 @@ def create_server() -> TensorProgramServer:
 def serve() -> None:
     """Serve on standard input and output until the editor ends it. What else is printed goes to standard error, where it does
     no harm to the protocol."""
+    # At the level of files, so that what C libraries print goes away from the protocol as well.
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     create_server().start_io(sys.stdin.buffer, channel)

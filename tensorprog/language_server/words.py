@@ -25,6 +25,7 @@ _WORDS = {
     "max": "the largest of several, coordinatewise, or over an index",
     "min": "the smallest of several, coordinatewise, or over an index",
     "clip": "`clip(x, lo, hi)`, coordinatewise",
+    "where": "`where(a > b, x, y)`: x where the condition holds, else y, in every coordinate",
     "range": "`range(stop)`, `range(start, stop)`, `range(start, stop, step)`: integers, `stop` excluded",
     "for": "`for t in range(T):`; names set inside keep their last values",
     "if": "the condition compares integers",
@@ -48,7 +49,7 @@ _WORDS = {
     "std": "the standard deviation over the coordinates of a vector",
     "layernorm": "`(x - moment(x)) / std(x)`",
     "len": "the length of an array, an integer",
-    "norm": "the Frobenius norm of a matrix that is made by updates",
+    "norm": "the root of the sum of squares: of a vector, an array, or the entries of a matrix that is made by updates",
     "polar": "the orthogonal polar factor of a matrix that is made by updates (Muon)",
 }
 

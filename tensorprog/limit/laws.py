@@ -40,12 +40,15 @@ class DeclaredLaws:
         """The variance of an entry of `W @ x` (or `W.T @ x`), for a matrix whose entries have the law `initial`, over the second
         moment of x: the entries' variance times the width that is summed over."""
         rows, cols = self._widths(initial.cell)
+        # TP III, appendix F: for W : [m, n] of variance s/n, Var (W @ x) = s E x**2 and Var (W.T @ y) = s (m/n) E y**2. The
+        # declared variance is a coefficient over the base width here, and what is summed over is that width times `cols` or `rows`.
         return self.coefficient(initial.law.args[1]) * (rows if transposed else cols)
 
     def share(self, cell: Cell, transposed: bool) -> Expr:
         """The share of a vector that a product with an orthogonal matrix and one with its transpose leave of it: the vector's
         width over the larger one of the two widths."""
         rows, cols = self._widths(cell)
+        # With m rows and n < m columns, O.T O = 1, and O O.T projects on n of m dimensions: of a vector it leaves n/m.
         return (rows if transposed else cols) / sympy.Max(rows, cols)
 
     def _widths(self, cell: Cell) -> tuple[Expr, Expr]:
@@ -64,6 +67,7 @@ class DeclaredLaws:
         about = centre(initial.law)
         if about is None:
             return False
+        # What it is symmetric about may be of a lower power than the entries: `normal(1/n, 1)` is centred in the limit.
         own = self.powers[initial.cell]
         return (own is not None and self._value(about)[1] < own) or sympy.expand(self.coefficient(about)) == 0
 
@@ -82,6 +86,7 @@ class DeclaredLaws:
                 return self.notation.parameter(expr.name)
             case "width":
                 return self.ratio(expr.name)
+            # Of these alone the leading term is not made of the leading terms of the operands.
             case "+" | "-" | "max":
                 return self._leading(expr)
         parts = [self.coefficient(a) for a in expr.args]
@@ -100,6 +105,7 @@ class DeclaredLaws:
         """A sum, a difference or the larger one of two constants of perhaps different powers of n."""
         left, right = (self.coefficient(a) for a in expr.args)
         right = -right if expr.op == "-" else right
+        # Values decide what is larger; symbols of the same powers stay symbols.
         one, two = map(self._value, expr.args)
         if one[1] == two[1]:
             return sympy.Max(left, right) if expr.op == "max" else left + right

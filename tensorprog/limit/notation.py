@@ -32,6 +32,7 @@ class Notation(ABC):
                 return self.variable(name) if kind == "loop" else self.size(name)
             case IntLoad(name, items):
                 return self.entry(name, tuple(map(self.integer, items)))
+            # Not among the operations: a subclass may know of the remainder whether it is 0, which is all that conditions ask.
             case IntBin("%", left, right):
                 return self.remainder(self.integer(left), self.integer(right))
             case IntBin(op, left, right):
@@ -59,6 +60,7 @@ class Notation(ABC):
     def number(self, value: object) -> Expr:
         """A number as it was written: decimals of few digits are rationals."""
         if isinstance(value, float):
+            # A default or a literal like 1e999; `Rational` would raise.
             if value in (float("inf"), float("-inf")):
                 return sympy.oo if value > 0 else -sympy.oo
             # `str` is the shortest decimal: 0.1 is 1/10, and not the dyadic fraction that a double holds.

@@ -39,9 +39,11 @@ class Parities(ABC):
             case sympy.Pow() if expr.exp.is_Integer:
                 return self.power(expr.base, int(expr.exp))
         # 0 changes its sign with everything, and keeps its value.
+        # Without parts, as a number or a parameter, an expression is even.
         inner = [self.parity(a) for a in expr.args if isinstance(a, Expr)]
         return ZERO if expr == 0 else of_function(inner, self.of_kind(expr))
 
     def power(self, base: Expr, exponent: int) -> str:
         """The parity of an integer power; 1/x has that of x."""
+        # As a product of one or two: Python's remainder is 1 for odd exponents below zero as well.
         return of_product([self.parity(base)] * (2 - exponent % 2))

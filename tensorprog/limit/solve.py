@@ -41,6 +41,7 @@ def solve_indices(unknown: Collection[Symbol], stored: Sequence[Expr], wanted: S
     """
     values: dict[Symbol, Expr] = {}
     divisible = []
+    # Substitution as in a triangular system, in whatever order the indices stand: x[i + j, j] gives j and then i.
     left, pending = set(unknown), list(zip(stored, wanted, strict=True))
     progress = True
     while progress:
@@ -51,13 +52,16 @@ def solve_indices(unknown: Collection[Symbol], stored: Sequence[Expr], wanted: S
                 continue
             symbol, multiple, slope = found
             if abs(slope) == 1:
+                # 1/slope is slope.
                 values[symbol] = expanded(multiple * slope)
             else:
+                # The floor is the quotient itself where the iteration exists, and an integer even where it does not.
                 values[symbol] = expanded(sympy.floor(multiple / slope))
                 divisible.append((multiple, abs(slope)))
             left.discard(symbol)
             pending.remove(pair)
             progress = True
+    # An index without unknowns, as the 0 of x[i, 0], is a condition on what is wanted.
     return Solution(values, tuple(divisible), tuple((p.subs(values), target) for p, target in pending))
 
 
@@ -68,6 +72,7 @@ def _solved(pattern: Expr, target: Expr, unknown: set[Symbol],
     if len(inside) != 1:
         return None
     (symbol,) = inside
+    # Products of two unknowns, or an unknown inside of a floor or an input's entry, leave a rest that holds it.
     slope = pattern.coeff(symbol, 1)
     rest = expanded(pattern - slope * symbol)
     if not slope.is_Integer or slope == 0 or symbol in rest.free_symbols:

@@ -85,6 +85,7 @@ class TreeBuilder:
         return _Part((c[1],), c[1].span)
 
     def block_suite(self, c: list[Any]) -> _Part:
+        # Statements come as nested pairs: a tuple that grows by one at each line would be copied as often.
         body = _statements(c[3])
         return _Part(body, body[0].span.to(body[-1].span))
 
@@ -141,6 +142,7 @@ class TreeBuilder:
         return tree.Assign(target, str(op), value, span=_span(c))
 
     def bare_value(self, c: list[Any]) -> tree.Statement:
+        # The grammar takes any value for a statement, so that what was meant can be said.
         if isinstance(c[0], tree.Compare) and c[0].ops == ("==",):
             raise Mistake("TP105", "`==` compares, it does not assign", c[0].span, "write `=` to assign")
         if isinstance(c[0], tree.Name) and c[0].id in FOREIGN_STATEMENTS:
@@ -229,10 +231,12 @@ class TreeBuilder:
         return tree.Name(spelled(c[0]), span=_span(c))
 
     def number(self, c: list[Any]) -> tree.NumberExpr:
+        # `2` may be an index, `2.` is a number: they are different in the tree.
         value = int(c[0]) if INTEGER.fullmatch(c[0]) else float(c[0])
         return tree.NumberExpr(value, span=_span(c))
 
     def parenthesized(self, c: list[Any]) -> tree.Expr:
+        # No node: `unparse` puts parentheses where they are needed. The span has them, for carets.
         return replace(c[1], span=_span(c))
 
     def call(self, c: list[Any]) -> tree.CallExpr:

@@ -58,6 +58,7 @@ def explain(failure: Failure) -> Diagnostic:
     foreign = foreign_statement(failure.tokens)
     if foreign:
         return foreign
+    # In the order of the list, from the particular to the general; the last one explains anything.
     return next(problem for rule in _EXPLANATIONS if (problem := rule(failure)))
 
 
@@ -71,6 +72,7 @@ def _else_without_if(f: Failure) -> Diagnostic | None:
 
 
 def _loop_over_range(f: Failure) -> Diagnostic | None:
+    # The parser's state tells what stands here: after `for a in` nothing but `range` is taken.
     if f.expected == {"RANGE"}:
         variable = f.tokens[f.index - 2]
         return f.error("TP110", "a loop runs over a `range` only",
@@ -86,11 +88,13 @@ def _equality(f: Failure) -> Diagnostic | None:
         return None
     if f.first.type == "DEF" and f.bracket:
         return f.error("TP100", "a parameter cannot have a default", "pass the value in every call")
+    # f(x, width=3).
     if f.after("NAME") and f.bracket and f.tokens[f.index - 2].type in ("LPAR", "COMMA", "SEMICOLON"):
         return f.error("TP100", "arguments are given by position, not by name",
                        f"remove `{f.previous} =`")
     if f.first.type in ("IF", "ELIF") or f.bracket:
         return f.error("TP105", "`=` assigns, it does not compare", "write `==` to compare")
+    # a = b = c.
     if "NEWLINE" in f.expected and f.first.type != "DEF":
         return f.error("TP100", "only one assignment can stand on a line", "write each assignment on a line of its own")
     return None
@@ -104,6 +108,7 @@ def _reserved_word(f: Failure) -> Diagnostic | None:
     reserved = None
     if "NAME" in f.expected and f.token in KEYWORDS and (f.token.type in NAME_LIKE or f.after(*NAMING)):
         reserved = f.token
+    # `size = 3` reads as a declaration up to the `=`, which is what does not fit.
     elif f.index == 1 and f.first.type in NAME_LIKE and f.token.type in ("EQUAL", "AUGMENTED", "LSQB"):
         reserved = f.first
     if reserved is None:
@@ -185,6 +190,7 @@ def _slice_step(f: Failure) -> Diagnostic | None:
 
 
 def _tuple_inside(f: Failure) -> Diagnostic | None:
+    # Where a name may follow, the comma itself stands in a wrong place, and this is no tuple.
     if f.token.type != "COMMA" or f.bracket is None or f.bracket.type != "LPAR" or "NAME" in f.expected:
         return None
     return f.error("TP100", "a tuple cannot be part of an expression",

@@ -83,6 +83,7 @@ def _rows(tokens: list[Token]) -> list[_Row]:
 
 def _indent(rows: list[_Row], source: Source) -> None:
     """Find the depth of each row."""
+    # Not `splitlines`, which breaks at more characters than the lexer counts rows by.
     texts = source.text.split("\n")
     widths = [_indent_width(texts[row.number - 1]) for row in rows]
     _indent_brackets(rows)
@@ -108,6 +109,7 @@ def _indent_brackets(rows: list[_Row]) -> None:
             elif token.type in CLOSERS:
                 opened.pop()
             leading = leading and token.type in CLOSERS
+            # Closing brackets at the beginning of a row stand as far out as the row that opened them.
             if leading:
                 row.depth = len(set(opened))
 
@@ -116,6 +118,7 @@ def _indent_blocks(rows: list[_Row], widths: list[int]) -> None:
     levels = [0]
     for row, width in zip(rows, widths, strict=True):
         if row.tokens and not row.continues:
+            # By the user's own widths, whatever they are: only which rows belong together matters.
             while levels[-1] > width:
                 levels.pop()
             if width > levels[-1]:
@@ -193,9 +196,11 @@ class _Spacer:
             return True, True
         if token.type == "COLON":
             return self.colon()
+        # A sign, and no difference: after an operator, an opening bracket, a comma, or a word.
         if token.type in SIGNS and (before is None or before.type not in OPERAND_ENDS):
             return False, True
         if token.type in PRODUCTS or (token.type in SIGNS and self.depth):
+            # As the user wrote it, so that eta/n * outer(u, v) keeps its grouping; on one side only it is spaced.
             return (_touches(before, token) and _touches(token, follower),) * 2
         return False, False
 
@@ -232,6 +237,7 @@ def _comment_groups(rows: list[_Row]) -> Iterator[list[_Row]]:
     group: list[_Row] = []
     column = None
     for row in rows:
+        # Comments that did not stand in one column were not meant to.
         moved = None not in (column, row.column) and row.column != column
         if group and (moved or row.number != group[-1].number + 1):
             yield group

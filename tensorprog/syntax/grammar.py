@@ -31,6 +31,7 @@ class _KeepTerminals(PostLex):
 
 @cache
 def lark_parser() -> Lark:
+    # The name of the kept table holds all that it depends on: lark, Python's pickles, and the grammar.
     grammar = _grammar_text()
     name = f"grammar-{hashlib.sha256(f'{lark_version} {sys.version} {grammar}'.encode()).hexdigest()[:16]}.table"
     return _kept_parser(name) or _new_parser(grammar, name)
@@ -69,5 +70,6 @@ def _grammar_text() -> str:
 
 def tokenize(source: Source) -> list[Token]:
     """Every token of the text with the comments and the ends of rows, in order."""
+    # The lexer alone, without the parser, which is fed line by line.
     session = lark_parser().parse_interactive(source.text)
     return list(session.lexer_thread.lex(session.parser_state))

@@ -30,6 +30,7 @@ def logical_lines(tokens: Iterable[Token], source: Source, report: Callable[[Dia
     rows = _rows(tokens)
     texts = source.text.split("\n")
     begins = [token_span(row[0]) for row in rows]
+    # (An editor's byte order mark is no indentation.)
     indents = [texts[place.line - 1][:place.column - 1].replace("\ufeff", "") for place in begins]
     start = 0
     while start < len(rows):
@@ -55,10 +56,12 @@ def _line_end(rows: list[list[Token]], indents: list[str], start: int) -> tuple[
     opened: list[Token] = []
     problem = None
     for end in range(start, len(rows)):
+        # A bracket that is never closed would swallow the rest of the program, and every mistake in it.
         if opened and _starts_statement(rows[end], indented=len(indents[end]) > len(indents[start])):
             return _guess_end(rows[:end], indents, start, opened[-1]), problem or _unclosed(opened[-1])
         for token in rows[end]:
             problem = track_bracket(opened, token) or problem
+        # A backslash joins rows, too, and is reported as foreign to the language.
         if not opened and rows[end][-1] != "\\":
             return end + 1, problem
     if not opened:
@@ -68,6 +71,7 @@ def _line_end(rows: list[list[Token]], indents: list[str], start: int) -> tuple[
 
 def _starts_statement(row: list[Token], indented: bool) -> bool:
     """Whether a row inside brackets is a new statement, so that a bracket was not closed."""
+    # In brackets nothing is assigned; but `f(x, eta=3)` may be, further in, by mistake.
     assigns = any(token.type in ("EQUAL", "AUGMENTED") for token in row)
     return row[0].type in ONLY_AT_START or (assigns and not indented)
 
@@ -117,6 +121,7 @@ def is_deeper(indent: str, other: str) -> bool:
 
 def is_consistent(indent: str, other: str) -> bool:
     """Whether two indentations compare the same way for every width of a tab."""
+    # Tabs of eight columns, and of one.
     wide, narrow = _width(indent) - _width(other), len(indent) - len(other)
     return (wide > 0) == (narrow > 0) and (wide < 0) == (narrow < 0)
 

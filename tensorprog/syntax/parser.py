@@ -32,6 +32,7 @@ from tensorprog.syntax.lines import Line, indent_span, is_consistent, is_deeper,
 from tensorprog.syntax.problems import bad_token, foreign_statement, too_deep
 from tensorprog.syntax.tokens import end_of, inserted, token_span
 
+# Later stages go into blocks by recursion; see `problems.MAX_DEPTH` for expressions.
 MAX_BLOCKS = 50
 
 
@@ -134,6 +135,7 @@ class _LineParser:
             self.parser.feed_token(inserted("DEDENT", "", place))
 
     def wants_block(self) -> bool:
+        # By the state of the parser: after the end of a header it takes nothing else.
         return "INDENT" in self.parser.choices()
 
     def missing_block(self, header: Line, span: Span) -> None:
@@ -148,6 +150,7 @@ class _LineParser:
     def statement(self, line: Line, opens: bool) -> None:
         """Feed one line; report what is wrong with it and feed a harmless line instead."""
         state = self.parser.parser_state
+        # To go back to: a line that fails has been parsed in part.
         start = state.state_stack.copy(), state.value_stack.copy()
         problem = None if line.broken else self.try_line(line)
         if problem or line.broken:
@@ -156,6 +159,7 @@ class _LineParser:
             self.replace_line(line, opens, start)
 
     def try_line(self, line: Line) -> Diagnostic | None:
+        # What is wrong with a line by itself comes before what does not fit where it stands.
         problem = bad_token(line.tokens) or too_deep(line.tokens)
         if problem:
             return foreign_statement(line.tokens) or problem
@@ -170,6 +174,7 @@ class _LineParser:
 
     def replace_line(self, line: Line, opens: bool, start: tuple[list[Any], list[Any]]) -> None:
         """Feed a line that does nothing, with a header if a block follows and a branch if the line is one."""
+        # Which of them fits depends on what stands before: an `elif` may be without its `if`.
         for header in _harmless_lines(line.first.type, opens):
             self.restore(start)
             try:

@@ -13,7 +13,9 @@ from tensorprog.diagnostics import Diagnostic, Span
 from tensorprog.diagnostics.foreign import PRODUCTS
 from tensorprog.syntax.tokens import CLOSERS, DIGITS, FLOAT, INTEGER, KEYWORDS, spelled, token_span
 
+# Far below Python's limit of recursion, of which a level of the tree takes several frames in the checker.
 MAX_DEPTH = 100
+# Integers have no largest one in Python; floats end at 1.8e308.
 MAX_DIGITS = 300
 
 WRITE_INSTEAD = {
@@ -52,6 +54,7 @@ def _quoted(token: Token, rest: Callable[[], Sequence[Token]]) -> Diagnostic | N
     """A string in single quotes, which are primes to the lexer."""
     if token != "'":
         return None
+    # A prime at the end of a later token of the row, which the lexer takes for one of a function.
     end = next((t for t in rest() if t.endswith("'")), None)
     if end is None or end.line != token.line:
         return None
@@ -109,6 +112,7 @@ def _name_problem(token: Token) -> Diagnostic | None:
     name = spelled(token)
     if name in KEYWORDS:
         return Diagnostic("TP107", f"`{name}` is a reserved word", token_span(token), help=f"write `{name}_`, say")
+    # By characters: a name as a whole may be none because of a single superscript, which is then shown.
     bad = next((i for i in range(len(token)) if not ("a" + token[i]).isidentifier() and token[i] != "'"), None)
     if bad is None and name.isidentifier():
         return None
@@ -145,6 +149,7 @@ def foreign_statement(tokens: Sequence[Token]) -> Diagnostic | None:
     word = tokens[0]
     if word.type != "NAME" or word not in FOREIGN_STATEMENTS:
         return None
+    # `match = 3` is an assignment: such words may be names.
     if tokens[1].type in ("EQUAL", "AUGMENTED", "LSQB", "COMMA", "DOT"):
         return None
     return Diagnostic("TP108", f"there is no `{word}` statement", token_span(word), help=FOREIGN_STATEMENTS[word])
@@ -172,6 +177,7 @@ class _Depth:
 
     def take(self, kind: str, inner: int = 0) -> None:
         if kind in ADDING:
+            # a + b + c is a tree as deep as it has signs; products are inside of sums, and begin anew.
             self.sums, self.products = self.sums + 1, 0
         elif kind in MULTIPLYING:
             self.products += 1

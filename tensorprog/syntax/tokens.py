@@ -16,6 +16,7 @@ CLOSERS = {"LPAR": "RPAR", "LSQB": "RSQB"}
 SIGNS = {"LPAR": "(", "RPAR": ")", "LSQB": "[", "RSQB": "]"}
 
 DIGITS = "[0-9](?:_?[0-9])*"
+# As in Python: underscores between digits, and no zeros in front.
 INTEGER = re.compile(r"0+|[1-9](?:_?[0-9])*")
 FLOAT = re.compile(rf"(?:{DIGITS}\.(?:{DIGITS})?|\.{DIGITS})(?:[eE][+-]?{DIGITS})?|{DIGITS}[eE][+-]?{DIGITS}")
 

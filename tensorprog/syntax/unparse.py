@@ -137,6 +137,7 @@ def _text_and_level(node: tree.Expr) -> tuple[str, int]:
         case tree.TransposeExpr(base):
             return f"{expression(base, PRIMARY)}.T", PRIMARY
         case tree.Unary(op, operand):
+            # -x**2 is -(x**2), as in Python.
             return op + expression(operand, FACTOR), FACTOR
         case tree.Binary(op, left, right):
             return _binary(op, left, right), BINARY_LEVEL[op]
@@ -148,6 +149,7 @@ def _text_and_level(node: tree.Expr) -> tuple[str, int]:
         case tree.Not(operand):
             return f"not {expression(operand, NOT)}", NOT
         case tree.IfExp(condition, then, orelse):
+            # Only the last part may be conditional without parentheses.
             return f"{expression(then, OR)} if {expression(condition, OR)} else {expression(orelse)}", CONDITIONAL
         case tree.TupleExpr(items):
             return f"({_list(items)})", PRIMARY
@@ -156,8 +158,10 @@ def _text_and_level(node: tree.Expr) -> tuple[str, int]:
 
 def _binary(op: str, left: tree.Expr, right: tree.Expr) -> str:
     if op == "**":
+        # Powers bind to the right, and a sign may stand in the exponent: a**-b.
         return f"{expression(left, PRIMARY)}**{expression(right, FACTOR)}"
     level = BINARY_LEVEL[op]
+    # From the left: a - (b - c) needs its parentheses.
     return f"{expression(left, level)} {op} {expression(right, level + 1)}"
 
 

@@ -50,6 +50,7 @@ def _panel(axes: Axes, verification: Verification, name: str) -> None:
     means = np.array([_size(r[name] - limit[name]) for r in verification.networks])
     noise = np.array([_size(r.samples[name].std(axis=0, ddof=1)) / math.sqrt(len(r.samples[name]))
                       for r in verification.networks])
+    # Rounding on a logarithmic scale would look like a trend.
     if networks.max() <= ROUNDING[0] * max(1.0, _size(limit[name])):
         axes.set_axis_off()
         axes.text(0.5, 0.5, "equal at every width", transform=axes.transAxes, ha="center")

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from tensorprog.api import CompiledProgram
     from tensorprog.compiled import Compiled
 
+# Two for a bias, one for the limit, and one left to see whether they describe the means; three networks give a variance of
+# which something is known.
 FEWEST_WIDTHS = 4
 FEWEST_SEEDS = 3
 FEWEST_REPLICATES = 2
@@ -136,6 +138,7 @@ def judge(limit: Result, networks: Sequence[Result], vanishing: Mapping[str, flo
                        if name in result.diverged and _diverged(name, limit, result)} for name in limit}
     compared = {name: _Comparison(name, limit, networks, powers.get(name), name in random) for name in limit
                 if not diverged[name] and np.isfinite(limit[name]).any()}
+    # All tests of all outputs: elements and projections.
     count = sum(len(comparison.limit.value) for comparison in compared.values())
     # Bonferroni: all numbers together fail with the probability `level` at most.
     findings = {name: compared[name].finding(level / count) if name in compared else
@@ -175,6 +178,7 @@ def _with_products(networks: Result, names: Mapping[str, str]) -> Result:
     for name, title in names.items():
         drawn = networks.samples[name]
         count = len(drawn)
+        # With the factor count/(count - 1), the mean of products is the covariance without bias.
         centred = (drawn - drawn.mean(axis=0)).reshape(count, -1) * math.sqrt(count / (count - 1))
         paired = centred.shape[1] <= MOST_PAIRED
         products = centred[:, :, None] * centred[:, None, :] if paired else centred ** 2
@@ -240,6 +244,7 @@ class _Comparison:
     def finding(self, level: float) -> Finding:
         """The verdict at a significance level for a single number."""
         deviation, allowed, error = significance(self.tends_to, self.limit, level)
+        # Where networks do not concentrate, means over few of them say little, however small their errors seem.
         concentrated = concentrates(self.widths, self.samples) | self.random
         smallest, relative = self._smallest_seen((allowed + MARGIN) * error)
         scattering = keeps_scattering(self.widths, self.samples, level) & (not self.random)
@@ -265,6 +270,7 @@ class _Comparison:
         Args:
             seen: the smallest error of each number that would have been found, [J].
         """
+        # A limit that is not told from zero has no relative errors.
         if self.size <= 3 * math.sqrt(self.limit.variance[:self.elements].sum()):
             return float(np.median(seen)), False
         return float(seen[-1]) / self.size, True

@@ -8,10 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+import sympy
 from scipy.integrate import quad
 
 import tensorprog
-from tensorprog import DerivationFormat, Ensemble, Nonlinearity, ResultFormat
+from tensorprog import DerivationFormat, Ensemble, Nonlinearity, ResultFormat, resume
 from tensorprog.ensembles.ensemble import number
 from tensorprog.evaluators.choice import Choice
 from tensorprog.evaluators.evaluator import Share
@@ -137,6 +138,26 @@ def test_the_diagnostics_know_a_new_function(registered):
     registered(gudermann())
     with pytest.raises(tensorprog.ProgramError, match="function of the language"):
         tensorprog.compile("width n\nvector gudermann : [n] ~ normal(0, 1)\noutput moment(gudermann**2) as q\n")
+
+
+def test_kept_points_and_checkpoints_are_those_of_the_same_function(tmp_path):
+    source = "width n\nparam s\nvector u : [n] ~ normal(0, 1)\noutput moment(bent(s*u)) as q\n"
+    found, identities = [], []
+    for slope in (0.5, 2.0):
+        extension = leaky(name="bent", scalar=f"{{x}} if {{x}} > 0.0 else {slope} * {{x}}",
+                          formula=lambda x, c=sympy.Rational(slope): ((1 + c) * x + (1 - c) * abs(x)) / 2,
+                          derivative=add(num(slope), mul(num(1 - slope), call("step"))))
+        tensorprog.register(extension)
+        try:
+            program = tensorprog.compile(source)
+            found.append(program.sweep(s=[3.0], keep=tmp_path)["q"])
+            identities.append(resume._identity(program.source, {"s": 1.0}, ()))
+        finally:
+            tensorprog.unregister(extension)
+    # E of x above 0 and c x below is (1 - c)/sqrt(2 pi) times the spread.
+    assert found[0] == pytest.approx(0.5 / np.sqrt(2 * np.pi) * np.array([3.0]))
+    assert found[1] == pytest.approx(-1.0 / np.sqrt(2 * np.pi) * np.array([3.0]))
+    assert identities[0] != identities[1]
 
 
 @pytest.mark.parametrize("make, said", [

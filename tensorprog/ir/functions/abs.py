@@ -8,6 +8,8 @@ from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
 def _bound(a: Bound, problems: Problems) -> Bound:
+    # The least value: `low` of what is positive, -`high` of what is negative, and 0 where both signs occur. It grows as the faster
+    # side, upwards.
     return Bound(max(a.low, -a.high, 0.0), max(abs(a.low), abs(a.high)), a.zero, a.size)
 
 

@@ -9,7 +9,10 @@ from math import inf
 
 # (p, d): at most exp(c |x|**p) |x|**d. What is beyond exp(c x**2), or a power beyond the square, counts as that.
 Growth = tuple[float, float]
+# Pairs are compared from the left, as growth is: any exponential is beyond any power.
 BOUNDED: Growth = (0.0, 0.0)
+# E exp(c x**2) is infinite from c = 1/(2 variance) on, and c is not kept. "Controlled" functions, for which the Master Theorem of
+# TP I holds, grow as exp(c |x|**p) with p < 2.
 MOST = 2.0
 
 
@@ -50,6 +53,7 @@ GAUSSIAN = Bound(-inf, inf, True, (0.0, 1.0), (0.0, 1.0))
 
 def grown(a: Growth, b: Growth) -> Growth:
     """The growth of a product."""
+    # exp(c |x|**p) exp(c' |x|**q) is of the larger order, whatever c and c' are; powers multiply.
     return max(a[0], b[0]), min(MOST, a[1] + b[1])
 
 
@@ -61,4 +65,5 @@ def between(low: float, high: float, *, zero_at_zero: bool = False) -> BoundOf:
 
 def rectified(low: float, slope: float) -> BoundOf:
     """A function like relu, which falls to `low`, and of a positive x is between slope * x and x."""
+    # Only an argument that is positive throughout keeps it away from 0. It grows as the positive part of the argument.
     return lambda a, problems: Bound(slope * a.low if a.low > 0 else low, max(a.high, 0.0), a.low <= 0, a.up)

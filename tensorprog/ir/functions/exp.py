@@ -9,7 +9,9 @@ from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
 def _bound(a: Bound, problems: Problems) -> Bound:
+    # exp of |x|**d is of the order d, of an exponential the most there is. Only what is large and positive makes it large.
     order = MOST if a.up[0] > 0 else a.up[1]
+    # exp(x**2) of a Gaussian x: whether its expectation exists hangs on the variance (TP I wants less than this order).
     problems.growth |= order >= MOST
     return Bound(_exp(a.low), _exp(a.high), False, (order, 0.0))
 

@@ -39,6 +39,7 @@ def sub(a: Expr, b: Expr) -> Expr:
 
 def mul(a: Expr, b: Expr) -> Expr:
     """a * b."""
+    # Zero by the product rule, whatever the other factor does: such terms must not be printed as 0*log(x).
     if is_number(a, 0) or is_number(b, 0):
         return num(0)
     if is_number(a, 1):

@@ -16,4 +16,5 @@ def numpy_form(record: Nonlinearity) -> Callable[[Any], Any] | None:
     """A function of arrays or numbers; None where a record has its value at a number alone."""
     if record.array is not None or record.numpy is None:
         return record.array
+    # The text of a record in this package, or of an extension, which is code as well: nothing of a program gets in.
     return eval(f"lambda x: {record.numpy.format(x='x')}", {"np": np})

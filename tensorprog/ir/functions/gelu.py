@@ -27,4 +27,5 @@ GELU = Nonlinearity(
     name="gelu", description="x Phi(x), with the normal distribution function Phi",
     # erfc keeps the digits of the tail, where 1 + erf would cancel.
     scalar="0.5 * {x} * erfc(-0.7071067811865476 * {x})", array=gelu, derivative=add(_DISTRIBUTION, mul(X, _DENSITY)),
+    # Its least value is -0.16997, at -0.7518; and x/2 <= gelu(x) <= x for x > 0.
     bound=rectified(-0.17, 0.5), formula=_formula, lipschitz=True)

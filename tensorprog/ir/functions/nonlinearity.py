@@ -66,6 +66,7 @@ class Nonlinearity:
     def at(self, x: float) -> float:
         """Its value at a number; NaN or infinite where it has none."""
         try:
+            # Python raises where compiled code has infinities and NaN: log(0), 1/0, exp(1000).
             return float(_at_number(self.scalar)(x))
         except (ValueError, ZeroDivisionError, OverflowError):
             return math.nan

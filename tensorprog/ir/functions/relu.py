@@ -14,5 +14,6 @@ def relu(x: Any) -> Any:
 
 
 RELU = Nonlinearity(
+    # Compared the other way round, a NaN would become 0.
     name="relu", description="max(x, 0)", scalar="0.0 if {x} <= 0.0 else {x}", array=relu, derivative=call("step"),
     bound=rectified(0.0, 1.0), formula=lambda x: (x + abs(x)) / 2, degree=1, kink="kink", lipschitz=True)

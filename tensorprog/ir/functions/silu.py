@@ -20,4 +20,5 @@ def _formula(x: Any) -> Any:
 
 SILU = Nonlinearity(
     name="silu", description="x sigmoid(x)", scalar="{x} / (1.0 + exp(-{x}))", array=silu,
+    # Its least value is -0.27847, at -1.2785; and x/2 <= silu(x) <= x for x > 0.
     derivative=add(call("sigmoid"), mul(X, SIGMOID.derivative)), bound=rectified(-0.28, 0.5), formula=_formula, lipschitz=True)

@@ -15,6 +15,7 @@ def softplus(x: Any) -> Any:
 
 
 def _bound(a: Bound, problems: Problems) -> Bound:
+    # Between max(x, 0) and max(x, 0) + log(2), and never 0.
     return Bound(0.0, inf, False, a.up)
 
 

@@ -8,6 +8,7 @@ from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
 def _bound(a: Bound, problems: Problems) -> Bound:
+    # The root of exp(c |x|**p) is exp(c/2 |x|**p), of the same order; only powers are halved.
     return Bound(max(a.low, 0.0)**0.5, max(a.high, 0.0)**0.5, a.zero, (a.up[0], a.up[1] / 2))
 
 

@@ -6,6 +6,7 @@ from tensorprog.ir.functions.nonlinearity import Nonlinearity
 
 
 def _bound(a: Bound, problems: Problems) -> Bound:
+    # The least value is at the end nearer to 0, unless 0 lies between them.
     ends = [a.low * a.low, a.high * a.high]
     return Bound(0.0 if a.low <= 0 <= a.high else min(ends), max(ends), a.zero, grown(a.size, a.size))
 
