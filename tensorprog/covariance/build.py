@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tensorprog.compiled import Compiled
 from tensorprog.covariance.budget import Budget, Unsupported, limited, shared
+from tensorprog.covariance.covered import Covered
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.system import System
 from tensorprog.covariance.unwind import unwind
@@ -18,19 +17,6 @@ Expressions = tuple[Unwound, Laws]
 
 #: Steps that may be taken to find equations (see `budget`); some fifteen seconds.
 MOST_STEPS = 500_000
-
-
-@dataclass(frozen=True, slots=True)
-class Covered:
-    """The system of the covered outputs (None if there are none), and why the others are not."""
-
-    system: System | None
-    reasons: dict[Cell, str]
-
-    @property
-    def count(self) -> int:
-        """How many outputs are covered."""
-        return len(self.system.outputs) if self.system is not None else 0
 
 
 def covered(compiled: Compiled, cells: list[Cell], conditional: bool = True) -> Covered:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import sympy
 from sympy import Expr, Integer, Symbol
 
+from tensorprog.covariance.directions import Directions, multiples_of
 from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.nodes import Call, Expectation, Hat, Init, Total, Whole, flat, is_constant
@@ -34,6 +35,7 @@ class Integrands:
         self.unwound, self.linear, self.parts, self.covariance = unwound, linear, parts, covariance
         self.recipes: list = []
         self.integrands: list[tuple[Expr, dict]] = []
+        self._directions = Directions(unwound, linear.responses.inlining)
         self._numbers: dict[tuple, int] = {}
 
     def expectation(self, expr: Expr) -> Expr:
@@ -42,7 +44,7 @@ class Integrands:
         Raises:
             Unsupported: if it depends on too many Gaussians.
         """
-        builder, integrand = self._fewest(expr)
+        builder, integrand = self._fewest(self._directions.aligned(expr))
         integrand, scales = _rescaled(integrand, builder.gaussians, set(builder.parameters))
         scales = {z: c.xreplace(builder.parameters) for z, c in scales.items()}
         covariance, values = builder.covariances(scales)
@@ -155,8 +157,11 @@ class _Builder:
             else:
                 others.append(term)
         parts = [self.abstract(t) for t in others]
-        if len(linear) == 1:
-            parts.append(self.abstract(linear[0]))
+        multiples = multiples_of(sympy.Add(*linear), self.owner.unwound) if linear else {}
+        if len(multiples) == 1:
+            # Also a difference of multiples of one vector: its correlation with others would have lost digits.
+            ((vector, factor),) = multiples.items()
+            parts.append(self.abstract(factor) * self.abstract(vector))
         elif linear:
             parts.append(self._gaussian(self.owner.linear.one_gaussian(sympy.Add(*linear))))
         if fixed:

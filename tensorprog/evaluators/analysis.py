@@ -8,15 +8,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tensorprog.compiled import Compiled
+from tensorprog.covariance.covered import Covered
 from tensorprog.ir.program import Cell, Program
 from tensorprog.passes.batch import mark_parallel
+from tensorprog.passes.changing_matrices import changing_matrix
 from tensorprog.passes.linear import LinearProgram, linear_outputs
 from tensorprog.progress import announce
 from tensorprog.registry import digest
 from tensorprog.series.split import Split, split
 
 if TYPE_CHECKING:
-    from tensorprog.covariance.build import Covered
     from tensorprog.covariance.system import System
     from tensorprog.evaluators.plan import Plan
     from tensorprog.evaluators.tiles import Tiles
@@ -103,6 +104,9 @@ class Analysis(Compiled):
 
     def equations(self, cells: list[Cell], conditional: bool = True) -> Covered:
         """Those of the outputs `cells` that have equations (`covariance.build.covered`)."""
+        matrix = changing_matrix(self.limit)
+        if matrix is not None:
+            return Covered(None, dict.fromkeys(cells, f"the matrix `{matrix.display}` changes from one iteration to the next"))
         from tensorprog.covariance.build import covered  # a planned program does without SymPy
 
         return covered(self, cells, conditional)

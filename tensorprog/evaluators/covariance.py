@@ -18,7 +18,7 @@ from tensorprog.modules import load_module
 from tensorprog.progress import announce
 
 if TYPE_CHECKING:
-    from tensorprog.covariance.build import Covered
+    from tensorprog.covariance.covered import Covered
     from tensorprog.covariance.system import System
     from tensorprog.pairs.lower import PairLowering
 

@@ -328,6 +328,9 @@ class noisy_arcsine(Function):
 GUARDED = (root, ratio, cosine, sine, arcsine, nonzero, density, sign_mean, sign_of_sum, sign_pair, arc0, arc1, arc2,
            arc_mixed, arc_mixed2, determinant, decay, growth, growth_less_one, sine_pair, exact_sum, noisy_determinant, noisy_arcsine)
 
+#: Of two variables, and steep where their correlation is 1 or -1, or vanishing there: the last digit of a covariance shows.
+STEEP = (sine, arcsine, sign_pair, arc0, arc1, arc2, arc_mixed, arc_mixed2, determinant, decay, growth, sine_pair)
+
 
 def plain(expr: Expr) -> Expr:
     """The expression with every guarded function written out, as for regular covariances."""

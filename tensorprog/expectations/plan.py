@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import sympy
 from sympy import Add, Dummy, Expr, Mul, S, Symbol
@@ -17,13 +18,13 @@ from tensorprog.expectations.affine import Affine, Covariance, covariance_of
 from tensorprog.expectations.basis import GaussianBasis, NotClosed
 from tensorprog.expectations.closed import INDEPENDENCE, SYMMETRY
 from tensorprog.expectations.forms import Conditional
-from tensorprog.expectations.guarded import magnitude, plain, sign_of_sum
+from tensorprog.expectations.guarded import STEEP, magnitude, plain, sign_of_sum
 from tensorprog.expectations.inside import taken_apart
 from tensorprog.expectations.multiples import multiples_apart
 from tensorprog.expectations.products import Summand, forms_of, is_odd, summands
 from tensorprog.expectations.quadrature import MOST_DIMENSIONS, Integral, integral_of
 from tensorprog.expectations.sifting import sifted
-from tensorprog.expectations.source import Instead, function_source, printable
+from tensorprog.expectations.source import Instead, Pair, function_source, printable
 from tensorprog.expectations.table import look_up
 
 
@@ -40,7 +41,8 @@ class Recipe:
         dimension: the number of Gaussian dimensions of the quadrature, 0 if closed.
         formula: the closed form in the covariances and parameters, for printing; None for a quadrature.
         inexact: whether `expectation` also returns an error: that of a quadrature, which computes what has a closed form too
-            where that would lose digits.
+            where that would lose digits, or that of the last digits of covariances where two variables are all but multiples
+            of each other.
         steps: the names of the rules that were used.
         source: the source of the function `expectation`, with the imports and integrands that it needs.
         arguments: the symbols of its arguments, in their order.
@@ -107,10 +109,11 @@ def _recipe(value: Expr, integrand: Expr, planner: Planner, outside: dict[Symbol
     free = value.free_symbols.union(*(i.integrand.free_symbols for i in used),
                                     *(e.free_symbols for i in used for row in i.covariance for e in row))
     arguments = tuple(sorted((s for s in free if s in outside), key=lambda s: (s.name, s.sort_key())))
-    source = function_source(value, integrals, arguments, instead)
+    pairs = planner.steep_pairs(value) if closed and not instead else []
+    source = function_source(value, integrals, arguments, instead, pairs)
     formula = plain(value).xreplace(outside) if closed else None
     dimension = max((i.dimension for i in integrals.values()), default=0)
-    return Recipe("closed" if closed else "quadrature", dimension, formula, instead is not None or not closed,
+    return Recipe("closed" if closed else "quadrature", dimension, formula, not closed or instead is not None or bool(pairs),
                   tuple(sorted(planner.log)), source, tuple(outside[a] for a in arguments))
 
 
@@ -213,6 +216,15 @@ class Planner:
         signs = sorted(value.atoms(sign_of_sum), key=sympy.default_sort_key)
         return Instead(integral, magnitude(value), tuple(map(self.covariance, used, used)) if self.smoothed else (),
                        tuple(signs))
+
+    def steep_pairs(self, value: Expr) -> list[Pair]:
+        """The pairs of variables near whose correlations 1 and -1 a closed form hangs on the last digits of covariances."""
+        if not value.has(*STEEP):
+            return []
+        pairs = [(self.covariance(g, g), self.covariance(g, h), self.covariance(h, h))
+                 for g, h in combinations(sorted(self.gaussians, key=str), 2)]
+        return [pair for pair in pairs if pair[1] != 0 and all(e.is_Symbol or e.is_number for e in pair)
+                and any(e.is_Symbol for e in pair) and value.free_symbols.issuperset(e for e in pair if e.is_Symbol)]
 
     def _row(self, factors: tuple[Expr, ...]) -> Expr | None:
         forms = list({form: None for factor in factors for form in forms_of(factor, self.gaussians)})

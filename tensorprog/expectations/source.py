@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from keyword import iskeyword
@@ -25,16 +26,20 @@ CANCELLED, LARGE = 1e-5, 100.0
 #: if the sum is so many deviations and another share of the means.
 SINGULAR, CERTAIN, UNCERTAIN = 1e-4, 10.0, 1e-9
 #: Beyond this squared correlation an expectation may hang on the last digits of the covariance, which are moved so far to
-#: see it; but if two variables are the same, their covariance is exact. The number of the function that is called twice.
-NEAR, MOVED, INNER = 1 - 2e-5, 1 - 4 * 2.0**-52, 9
+#: see it; but if two variables are the same, their covariance is exact. Of what this changes, rounding is left out. The
+#: number of the function that is called twice.
+NEAR, MOVED, SEEN, INNER = 1 - 2e-5, 1 - 4 * 2.0**-52, 1e-14, 9
 # Each halves the spacing in every dimension: 2**4 = 16 times as fine in two, 4 times in three.
 LEVELS = {2: 5, 3: 3}  # halvings of the spacing that are affordable in each dimension
 NUMERIC = ("sign", "kink_points", "refinement_error", "trapezoid_points")
 DRIVERS = {"address_of": "tensorprog.runtime.pointers", "gaussian_expectation": "tensorprog.runtime.quadrature"}
 
+#: The variance of one variable, the covariance, and the variance of the other.
+Pair = tuple[Expr, Expr, Expr]
+
 # Names that the emitted function has another use for.
 _RESERVED = re.compile("|".join([
-    r"[xuw]i?\d", r"[qe]\d*_", r"s\d+_\d+", r"[cnkfvr]\d*_\d*", r"expectation\w*",
+    r"[xuw]i?\d", r"[qem]\d*_", r"s\d+_\d+", r"[cnkfvr]\d*_\d*", r"expectation\w*",
     "level|points|weights|planes|covariance|numbers|total|size|before|difference|p|y|z|_",
     "math|numpy|njit|range|abs|max|min|float", *(f.__name__ for f in GUARDED), *NUMERIC, *DRIVERS]))
 
@@ -156,12 +161,12 @@ def identifiers(arguments: tuple[Symbol, ...]) -> dict[Symbol, Symbol]:
 
 
 def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: tuple[Symbol, ...],
-                    instead: Instead | None = None) -> str:
+                    instead: Instead | None = None, pairs: Sequence[Pair] = ()) -> str:
     """The source of `def expectation(arguments)`, with its imports and its integrands.
 
     It returns `value`, in which each symbol of `integrals` stands for that integral; with integrals, the pair of
     `value` and its error, to first order in theirs. `instead` is for a value without integrals, which then has an error,
-    too.
+    too, as one has with `pairs` of variables, of which the covariance may be known too badly.
     """
     names = identifiers(arguments) | {x: Symbol(x.name, real=True) for x in (*XI, *NATURAL)}
     printer = ExpectationPrinter()
@@ -182,12 +187,14 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
         lines += [f"q0_ = {printer.doprint(result)}", f"if {sound}:", "    return float(q0_), 0.0", *text.lines(),
                   "return q0_, e0_"]
         functions += text.functions
-        return _joined(lines, functions, names, arguments, _pair([instead.integral], arguments))
+        return _joined(lines, functions, names, arguments, _pairs([instead.integral], arguments))
     # By how much the value moves with each integral.
     errors = [_error(value.diff(symbol).xreplace(names), number, printer) for number, symbol in enumerate(integrals)]
     returned = f"float({printer.doprint(result)})"
+    if pairs:
+        errors.append("0.0")
     lines.append(f"return {returned}, {' + '.join(errors)}" if errors else f"return {returned}")
-    return _joined(lines, functions, names, arguments, _pair(list(integrals.values()), arguments))
+    return _joined(lines, functions, names, arguments, [*_pairs(list(integrals.values()), arguments), *pairs])
 
 
 def _sound(limits: list[Expr], variances: int, printer: ExpectationPrinter) -> str:
@@ -200,33 +207,40 @@ def _sound(limits: list[Expr], variances: int, printer: ExpectationPrinter) -> s
           for total, whole, s in zip(signs[::3], signs[1::3], signs[2::3]))])
 
 
-def _pair(integrals: list[Integral], arguments: tuple[Symbol, ...]) -> tuple[Expr, Expr, Expr] | None:
-    """The variances and the covariance of the two variables of an integral, if they are arguments."""
+def _pairs(integrals: list[Integral], arguments: tuple[Symbol, ...]) -> list[Pair]:
+    """The pair of the first integral over two variables, if its covariances are arguments."""
     for integral in integrals:
         if integral.dimension == 2:
             (one, joint), (_, two) = integral.covariance
-            return (one, joint, two) if {one, joint, two} <= set(arguments) else None
-    return None
+            return [(one, joint, two)] if {one, joint, two} <= set(arguments) else []
+    return []
 
 
 def _joined(lines: list[str], functions: list[str], names: dict[Symbol, Symbol], arguments: tuple[Symbol, ...],
-            pair: tuple[Expr, Expr, Expr] | None) -> str:
-    """The module's text. With a `pair`, whose variables may be nearly equal, the error has that of its covariance in it."""
+            pairs: Sequence[Pair]) -> str:
+    """The module's text. With `pairs`, whose variables may be nearly equal, the error has that of their covariances in it."""
     given = [names[a].name for a in arguments]
     blocks = [*functions]
-    if pair is not None:
-        one, joint, two = (names[e].name for e in pair)
+    if pairs:
         inner = f"expectation_{INNER}"
         blocks.append('@njit(error_model="numpy")\n' + _function_text(inner, given, lines))
-        moved = ", ".join(f"{MOVED!r} * {name}" if name == joint else name for name in given)
-        # The covariance of two nearly equal variables is known to some units in the last place. Functions with kinks depend on
-        # sqrt(1 - c) of the correlation c, where 1e-16 is 1e-8.
         lines = [f"q_, e_ = {inner}({', '.join(given)})",
-                 f"if {joint} * {joint} >= {NEAR!r} * {one} * {two} and not {joint} == {one} == {two}:",
-                 f"    e_ += 2.0 * abs({inner}({moved})[0] - q_)",
+                 *(line for pair in pairs for line in _uncertainty(inner, given, [str(e.xreplace(names)) for e in pair])),
                  "return q_, e_"]
     body = "\n\n\n".join([*blocks, _function_text("expectation", given, lines)])
     return _imports(body) + "\n\n" + body + "\n"
+
+
+def _uncertainty(inner: str, given: list[str], pair: list[str]) -> list[str]:
+    """Statements that add to the error what the last digits of a covariance change."""
+    one, joint, two = pair
+    # A covariance that is a number is exact, but a variance beside it is not.
+    steep = next(e for e in (joint, one, two) if e in given)
+    moved = ", ".join(f"{MOVED!r} * {name}" if name == steep else name for name in given)
+    return [f"if {joint} * {joint} >= {NEAR!r} * {one} * {two} and not {joint} == {one} == {two}:",
+            f"    m_ = 2.0 * abs({inner}({moved})[0] - q_)",
+            f"    if m_ > {SEEN!r} * abs(q_):",
+            "        e_ += m_"]
 
 
 def _function_text(name: str, arguments: list[str], lines: list[str]) -> str:

@@ -23,6 +23,8 @@ MOST_FEATURES = 10
 MOST, SHORTEST = 1500, 1e-14
 #: Last Chebyshev coefficients of a smooth function, relative to its size, and rounding errors, to that nearer to 0.
 RESOLVED, ROUNDING = 2e-14, 3e-16
+#: How far a function is looked at beside the ends of intervals, relative to the distance from 0.
+ACROSS = 1e-6
 #: The intervals that are looked at first end at powers of 2 from here on.
 FIRST = -24
 _CHEBYSHEV = np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)
@@ -78,7 +80,26 @@ class Partition:
             if len(own) > 1:
                 k = own[np.argmin(lengths[own])]
                 found.append((middles[k], 0.0 if lengths[k] < 1e-9 * abs(middles[k]) else lengths[k]))
+        found += [(edge, 0.0) for edge in self._kinks(lengths)]
         return np.array(sorted(found, key=lambda feature: feature[1])[:MOST_FEATURES])
+
+    def _kinks(self, lengths: np.ndarray) -> np.ndarray:
+        """The ends of intervals at which the function is not smooth, though it is on both sides: bisection does not see a kink
+        at a binary fraction."""
+        edges, room = self.edges[1:-1], np.minimum(lengths[:-1], lengths[1:])
+        # Next to shorter intervals, bisection has seen it.
+        chosen = (room > 1e-8 * np.abs(edges)) & (edges != 0)
+        edges, room = edges[chosen], room[chosen]
+        # Near by a jump of the slope shows best, farther away one of the curvature.
+        rough = [self._rough(edges, reach) for reach in (np.minimum(ACROSS * np.abs(edges), room / 4), room / 4)]
+        return edges[np.any(rough, axis=0)]
+
+    def _rough(self, middles: np.ndarray, reach: np.ndarray) -> np.ndarray:
+        """Whether the function is not smooth up to some distance on both sides of points, [points]."""
+        values = _values(self._f, middles - reach, middles + reach)
+        tails = np.abs(np.where(np.isfinite(values), values, 0.0) @ _TRANSFORM[-_TAIL:].T).max(axis=1)
+        rounding = ROUNDING * self._sizes[np.searchsorted(self._powers, np.abs(middles))] + 4 * self.noise(middles)
+        return tails > 10 * (RESOLVED * _sizes(values) + rounding)
 
     def _scale(self, side: float, widths: np.ndarray) -> float | None:
         """On which scale the function varies beside 0 on one side of it; None if it does not."""

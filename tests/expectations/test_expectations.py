@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -358,7 +359,7 @@ def test_module_with_cache(tmp_path):
     sources = [planned(relu(z1) * relu(z2)).emit("kernel"), planned(tanh(z1) * tanh(z2)).emit("smooth")]
     text = "from numba import njit\n" + "\n".join(sources)
     text += "\nkernel, smooth = njit(cache=True)(kernel), njit(cache=True)(smooth)\n"
-    text += "@njit(cache=True)\ndef both(x, y, z):\n    return kernel(x, y, z) + smooth(x, y, z)[0]\n"
+    text += "@njit(cache=True)\ndef both(x, y, z):\n    return kernel(x, y, z)[0] + smooth(x, y, z)[0]\n"
     path = tmp_path / "emitted_expectations.py"
     path.write_text(text)
     spec = importlib.util.spec_from_file_location("emitted_expectations", path)
@@ -484,3 +485,37 @@ def test_shifted_kinks_of_nearly_equal_variables(gap, shifts):
                                / deviation, sorted(points))
     found = value(relu(z1 + a) * relu(z2 + b), a=shifts[0], b=shifts[1], **pair((one, joint, two)))
     assert found == pytest.approx(float(expected), rel=1e-11)
+
+
+NEARLY_PARALLEL = {
+    "signs": (sign(z1) * sign(z2), lambda c, s: 1 - 2*s.angle/s.pi),
+    "steps": (step(z1) * step(z2), lambda c, s: (s.pi - s.angle)/(2*s.pi)),
+    "half": (relu(z1)**2 * step(z2), lambda c, s: s.one*(s.pi - s.angle + c*s.sin(s.angle))/(2*s.pi)),
+    "mixed": (relu(z1) * step(z2), lambda c, s: s.sqrt(s.one)*(1 + c)/(2*s.sqrt(2*s.pi))),
+    "ramps": (relu(z1) * relu(z2),
+              lambda c, s: s.sqrt(s.one*s.two)*(s.sin(s.angle) + (s.pi - s.angle)*c)/(2*s.pi)),
+    "slopes": (exp(-z1**2) * exp(-z2**2),
+               lambda c, s: 1/s.sqrt((1 + 2*s.one)*(1 + 2*s.two) - 4*c**2*s.one*s.two))}
+
+
+@pytest.mark.parametrize("name", NEARLY_PARALLEL)
+def test_errors_where_variables_are_nearly_multiples(name):
+    """Of (r, 0) and q (cos a, sin a), whose Gram matrix is rounded: what that changes is within the error, and the error is
+    no more than some last digits make."""
+    import mpmath
+    integrand, formula = NEARLY_PARALLEL[name]
+    recipe = planned(integrand)
+    with mpmath.workdps(40):
+        for r, q, angle in [(r, q, a) for r in (1.0, 3e8) for q in (0.7, 1e-7)
+                            for a in (0.0, 1e-9, 1e-8, 3e-8, 1e-6, 1e-3, 0.5, 3.0, math.pi - 1e-6, math.pi - 1e-8)]:
+            x, y = mpmath.mpf(q)*mpmath.cos(angle), mpmath.mpf(q)*mpmath.sin(angle)
+            covariance = (r*r, r*float(x), float(x)**2 + float(y)**2)
+            scope = SimpleNamespace(one=mpmath.mpf(r)**2, two=mpmath.mpf(q)**2, angle=mpmath.mpf(angle), pi=mpmath.pi,
+                                    sin=mpmath.sin, sqrt=mpmath.sqrt)
+            expected = formula(mpmath.cos(angle), scope)
+            found, error = evaluate(recipe, **pair(covariance))
+            assert abs(found - expected) <= error + 1e-12*abs(expected), (r, q, angle)
+            turned = formula(mpmath.cos(scope.angle) - 3e-15*mpmath.sign(mpmath.cos(scope.angle)),
+                             SimpleNamespace(**vars(scope) | {"angle": mpmath.acos(
+                                 mpmath.cos(scope.angle) - 3e-15*mpmath.sign(mpmath.cos(scope.angle)))}))
+            assert error <= 2*abs(turned - expected) + 1e-13*abs(expected), (r, q, angle)

@@ -97,3 +97,27 @@ def test_kinks_are_no_rounding_errors():
     found = Partition(lambda x: np.clip(x, -1.0, 1.0), 64.0)
     assert np.abs(found.edges - 1).min() < 1e-12
     assert found.noise(np.array([0.9, 1.1])).max() < 1e-15
+
+
+@pytest.mark.parametrize("f, kinks", [
+    (lambda x: (x < 1) * 1.0, [1]), (lambda x: np.clip(x, -1, 2), [-1, 2]), (lambda x: np.maximum(np.abs(x) - 0.75, 0), [-0.75, 0.75]),
+    (lambda x: x + np.maximum(x - 1, 0)**2, [1]), (np.tanh, []), (lambda x: x / (1 + np.exp(-1.702 * x)), [])])
+def test_kinks_at_binary_fractions_are_features(f, kinks):
+    """Where bisection cuts anyway."""
+    features = Partition(f, 64.0).features()
+    assert sorted(features[features[:, 1] == 0, 0]) == kinks
+
+
+@pytest.mark.parametrize("gap", [1e-4, 1e-6, 1e-8])
+def test_jumps_of_the_derivative_at_one(gap):
+    """E step(1 - u) step(1 - v) = integral up to 1 of the density times Phi((1 - c u)/sqrt(1 - c**2))."""
+    import mpmath
+    c = 1 - gap
+    s = math.sqrt(1 - c * c)
+    text = ONE_LAYER.format(phi="min(x, 1)").replace("cov(f[a], f[c])", "ntk(f[a], f[c]; U)")
+    found = tensorprog.compile(text).kernels({"X": np.array([[1.0, 0], [c, s]])})
+    with mpmath.workdps(25):
+        expected = c * mpmath.quad(lambda u: mpmath.npdf(u) * mpmath.ncdf((1 - c * u) / mpmath.mpf(s)),
+                                   [-12, -2, 0, 1 - 100 * s, 1 - 10 * s, 1 - s, 1])
+    assert found["nngp"][0, 1] == pytest.approx(float(expected), rel=1e-11)
+    assert found.error["nngp"][0, 1] < 1e-10
