@@ -12,6 +12,7 @@ from tensorprog.expectations.affine import Affine, affine
 from tensorprog.expectations.basis import GaussianBasis, NotClosed
 from tensorprog.expectations.features import Feature, features
 from tensorprog.expectations.forms import Conditional
+from tensorprog.expectations.inside import is_distribution
 from tensorprog.expectations.products import forms_of, kinks, replaced
 
 MOST_DIMENSIONS = 3
@@ -67,6 +68,7 @@ class Integral:
         variables = {*XI, *NATURAL}
         return self.dimension > 1 and any(
             not (p.exp.is_Integer and p.exp > 0) and p.base.free_symbols & variables and not p.base.is_positive
+            and not is_distribution(p.base)
             for p in self.integrand.atoms(Pow))
 
 
