@@ -15,8 +15,8 @@ from tensorprog.passes.unit_steps import unit_steps
 #: A program as expressions.
 Expressions = tuple[Unwound, Laws]
 
-#: Steps that may be taken to find equations (see `budget`); some fifteen seconds.
-MOST_STEPS = 500_000
+#: Steps that may be taken to find equations (see `budget`); some twenty seconds.
+MOST_STEPS = 700_000
 
 
 def covered(compiled: Compiled, cells: list[Cell], conditional: bool = True) -> Covered:
@@ -60,7 +60,7 @@ def _together(compiled: Compiled, cells: list[Cell], cancelling: bool) -> Covere
     for position, cell in enumerate(cells):
         # Equal parts of the budget, the last of which is left for the common system.
         with shared(1 / (len(cells) + 1 - position)):
-            alone[cell] = _judged(compiled, [cell], cancelling, _unwound(compiled, cancelling))
+            alone[cell] = _alone(compiled, cell, cancelling)
     reasons = {cell: found.reasons[cell] for cell, found in alone.items() if found.reasons}
     rest = [cell for cell in cells if cell not in reasons]
     while len(rest) > 1:
@@ -70,6 +70,14 @@ def _together(compiled: Compiled, cells: list[Cell], cancelling: bool) -> Covere
         except Unsupported as reason:
             reasons[rest.pop()] = f"in a system with the other outputs, {reason}"
     return Covered(alone[rest[0]].system if rest else None, reasons)
+
+
+def _alone(compiled: Compiled, cell: Cell, cancelling: bool) -> Covered:
+    """What is covered of one output, whose program is unwound for it."""
+    try:
+        return _judged(compiled, [cell], cancelling, _unwound(compiled, cancelling))
+    except Unsupported as reason:  # the budget may end where it is unwound
+        return Covered(None, {cell: str(reason)})
 
 
 def _unwound(compiled: Compiled, cancelling: bool) -> Expressions:

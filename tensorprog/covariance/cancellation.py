@@ -161,13 +161,16 @@ class Cancellation:
         are followed back to what they were made of."""
         left, rest = self._by_vector(difference)
         pairs = {vector: (c.coeff(ANSWER, 0), c.coeff(ANSWER, 1)) for vector, c in left.items()}
-        # With every vector on both sides, what must cancel is numbers; a vector on one side only is something that
-        # another iteration has made, and is followed back.
-        if all(carried != 0 and answered != 0 for carried, answered in pairs.values()):
-            self.conditions |= {place.condition(given, *pair, _summed(vector)): None for vector, pair in pairs.items()}
-            return [((), rest.xreplace({ANSWER: Integer(1)}))]
         alone = [vector for vector, pair in pairs.items() if 0 in pair]
         calls = [c for vector in alone for c in self.unwound.random_calls(vector) if _linear_in(vector, c)]
+        # A vector on one side only is something that another iteration has made, and is followed back; if it is not, it goes
+        # where its multiples cancel among themselves, as the response of a denoiser that is free of divergence does.
+        if not calls:
+            pairs |= {vector: _by_sign(sum(pairs[vector])) for vector in alone}
+        # With every vector on both sides, what must cancel is numbers.
+        if all(one != 0 and other != 0 for one, other in pairs.values()):
+            self.conditions |= {place.condition(given, *pair, _summed(vector)): None for vector, pair in pairs.items()}
+            return [((), rest.xreplace({ANSWER: Integer(1)}))]
         if depth > MOST_ITERATIONS or not calls:
             raise Unsupported("responses do not cancel")
         sums = set(self.unwound.sums.values())
@@ -199,7 +202,8 @@ class Cancellation:
                 rest += term
         # With ANSWER = 1, coefficients that are seen to cancel vanish.
         zero = {ANSWER: Integer(1)}
-        return {v: c for v, c in ((v, flat(c)) for v, c in found.items()) if flat(c.xreplace(zero)) != 0}, rest
+        is_zero = self.responses.inlining.is_zero
+        return {v: c for v, c in ((v, flat(c)) for v, c in found.items()) if not is_zero(c.xreplace(zero))}, rest
 
     def _opened(self, vector: Expr, coefficient: Expr) -> tuple[Expr, Expr]:
         """A sum of multiples of vectors as the sum of these vectors, and as what each is multiplied with."""
@@ -209,6 +213,13 @@ class Cancellation:
         factors = sympy.Mul.make_args(body.xreplace({index: SUMMED}))
         random = sympy.Mul(*(f for f in factors if self.unwound.is_random_or_hat(f)))
         return Total(random, SUMMED, start, stop), coefficient * sympy.Mul(*factors) / random
+
+
+def _by_sign(coefficient: Expr) -> tuple[Expr, Expr]:
+    """The terms of a number that are written with a minus, and the others."""
+    terms = sympy.Add.make_args(flat(coefficient))
+    negative = sympy.Add(*(t for t in terms if t.as_coeff_Mul()[0].is_negative))
+    return negative, flat(coefficient - negative)
 
 
 def _summed(vector: Expr) -> tuple[Binding, ...]:

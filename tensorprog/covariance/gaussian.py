@@ -139,9 +139,13 @@ class Responses:
             derivative = self._without_zeros(self.derivative(argument, Hat(Integer(other.number), *indices)))
             if derivative == 0:
                 continue
+            expected = self.program.mean(derivative)
+            # A denoiser that is free of divergence, f(r) - E[f'(r)] r, has no response.
+            if self.inlining.is_zero(expected):
+                continue
             # Elements of a family W[l] are independent matrices, of which only the same one responds.
             same = equal_indices(site.items, (other.at(b, indices) for b in other.items))
-            amount = factor * same * self.program.mean(derivative)
+            amount = factor * same * expected
             # Where the other product is not computed, there is nothing that it could have told.
             amount *= sympy.Mul(*(other.at(g, indices) for g in other.guards))
             part = flat(amount * other.at(vector, indices))

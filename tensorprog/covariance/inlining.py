@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sympy
-from sympy import Expr, Integer, Symbol
+from sympy import Dummy, Expr, Integer, Symbol
 
 from tensorprog.covariance.cases import Case, cases_at
 from tensorprog.covariance.guards import Unsupported
-from tensorprog.covariance.nodes import Call, flat, ordered
+from tensorprog.covariance.nodes import Call, Mean, Node, Whole, flat, ordered
 from tensorprog.covariance.unwound import Unwound
 
 MAX_TERMS = 400
 MOST_INLINED = 4  # terms of a number
+MOST_TOGETHER = 24  # terms over a common denominator
+MOST_COMPUTED = 8  # numbers computed from each other
 
 
 class Inlining:
@@ -41,6 +43,57 @@ class Inlining:
         """The cases of a random function at the indices of a call."""
         function, cases = self.program.functions[int(call.args[0])], self.program.unfolding(int(call.args[0]))
         return cases_at(function, [(guards, self.inlined(expr)) for guards, expr in cases], call.args[1:])
+
+    def is_zero(self, number: Expr) -> bool:
+        """Whether a sum of numbers is seen to be zero with the program's own numbers and all expectations written out, as that
+        of E f'(r) and of minus a slope that the program has computed."""
+        number = flat(number)
+        if not isinstance(number, sympy.Add):
+            return number == 0
+        written = flat(self._computed(number))
+        means: dict[Expr, Dummy] = {}
+        apart = written.replace(Mean, lambda *args: means.setdefault(self._integrand(*args), Dummy(real=True)))
+        return flat(apart) == 0 or self._is_zero_together(written)
+
+    def _is_zero_together(self, number: Expr) -> bool:
+        """Whether a sum with means of fractions is the mean of zero, over a common denominator: 1 - E[1/(1 + x)] - E[x/(1 + x)]."""
+        together = Integer(0)
+        for term in sympy.Add.make_args(number):
+            fractions = [m for m in sympy.Mul.make_args(term) if isinstance(m, Mean) and self._is_of_fraction(m)]
+            if len(fractions) > 1:
+                return False
+            together += term / fractions[0] * self._integrand(*fractions[0].args) if fractions else term
+        if together == number or len(sympy.Add.make_args(together)) > MOST_TOGETHER:
+            return False
+        together = together.replace(Whole, lambda x, k: x**k)
+        hidden = together.xreplace({node: Dummy(real=True) for node in ordered(together.atoms(Node))})
+        return flat(sympy.fraction(sympy.together(hidden))[0]) == 0
+
+    def _is_of_fraction(self, mean: Expr) -> bool:
+        return any(p.exp.is_negative and self.program.is_random_or_hat(p.base) for p in self._integrand(*mean.args).atoms(sympy.Pow))
+
+    def _computed(self, number: Expr) -> Expr:
+        """A number with the program's own numbers replaced by what they are computed from, as far as it is one case."""
+        for _ in range(MOST_COMPUTED):
+            mapping = {call: found for call in ordered(number.atoms(Call)) if (found := self._only_case(call)) is not None}
+            if not mapping:
+                break
+            number = number.xreplace(mapping)
+        return number
+
+    def _only_case(self, call: Expr) -> Expr | None:
+        """What the program has computed a number from; None if there are several cases, or it is not the program's."""
+        number = int(call.args[0])
+        function = self.program.functions[number]
+        if function.random or not (function.named or function.family):
+            return None
+        cases = self.program.unfolding(number)
+        return function.at(cases[0][1], call.args[1:]) if len(cases) == 1 else None
+
+    def _integrand(self, number: Expr, *indices: Expr) -> Expr:
+        """What a mean is the mean of, at its indices."""
+        params, integrand = self.program.means[int(number)]
+        return self.program.laws.reduced(flat(self.inlined(integrand.xreplace(dict(zip(params, indices))))))
 
     def _inline(self, call: Expr) -> Expr | None:
         """A function's only case at the given indices; None if there are several, or for a number if it is long."""

@@ -188,9 +188,9 @@ class System:
     def _close(self) -> None:
         """Write what the outputs need, all together; if that is too much, what one after the other needs, with an equal
         share of the budget."""
-        # Half of the budget is kept for trying outputs one by one, if together they are too much.
+        # A third of the budget is kept for trying outputs one by one, if together they are too much.
         try:
-            with shared(1 / 2 if len(self.outputs) > 1 else 1):
+            with shared(2 / 3 if len(self.outputs) > 1 else 1):
                 self._write(list(self.outputs.values()))
         except TooMuch as reason:
             cells = list(self.outputs)

@@ -18,9 +18,34 @@ MOST = 3
 
 
 def taken_apart(expr: Expr) -> Expr:
-    """The expression with no sign or step inside of another function, but for functions of many, and for quotients: y*pdf(w)/cdf(y*w)
-    is huge where its sign is the other one, and the two cases would cancel."""
-    return expr.replace(_holds_jumps, linear_in_jumps) if expr.has(*JUMPS) else expr
+    """The expression with no sign or step inside of another function, but for functions of many, and for quotients, which may be
+    huge where their sign is the other one, so that the two cases would cancel. Products with y*pdf(w)/cdf(y*w), which is not, are
+    written as one case for each sign."""
+    if not expr.has(*JUMPS):
+        return expr
+    by_sign = expr.replace(_is_over_distribution, _by_cases) if expr.has(sympy.erf) else expr
+    return by_sign.replace(_holds_jumps, linear_in_jumps)
+
+
+def _is_over_distribution(expr: Expr) -> bool:
+    """Whether a product has normal distribution functions of something with jumps below."""
+    return bool(expr.is_Mul or expr.is_Pow) and any(
+        is_distribution(base) and base.has(*JUMPS) and power.is_negative
+        for base, power in (f.as_base_exp() for f in sympy.Mul.make_args(expr)))
+
+
+def is_distribution(expr: Expr) -> bool:
+    """Whether this is 1 + erf(x) or 1 - erf(x), which are positive."""
+    return isinstance(expr - 1, sympy.erf) or isinstance(1 - expr, sympy.erf)
+
+
+def _by_cases(expr: Expr) -> Expr:
+    """The sum over the signs of jumps of the expression with their values."""
+    expr = expr.replace(step, lambda z: (1 + sympy.sign(z)) / 2)
+    for jump in _innermost(expr)[:MOST]:
+        (z,) = jump.args
+        expr = step(z) * expr.xreplace({jump: sympy.S.One}) + step(-z) * expr.xreplace({jump: sympy.Integer(-1)})
+    return expr
 
 
 def _holds_jumps(expr: Expr) -> bool:

@@ -12,6 +12,7 @@ from tensorprog.expectations.affine import Affine, affine, lowest_terms
 from tensorprog.expectations.basis import GaussianBasis, NotClosed
 from tensorprog.expectations.features import Feature, features
 from tensorprog.expectations.forms import Conditional
+from tensorprog.expectations.inside import is_distribution
 from tensorprog.expectations.products import forms_of, kinks, replaced
 
 # In four, a single panel of the rule of 21 nodes would take 190,000 values of the integrand.
@@ -69,6 +70,7 @@ class Integral:
         return self.dimension > 1 and any(
             # In one dimension panels end at the singular point; in several they would have to surround it.
             not (p.exp.is_Integer and p.exp > 0) and p.base.free_symbols & variables and not p.base.is_positive
+            and not is_distribution(p.base)
             for p in self.integrand.atoms(Pow))
 
 

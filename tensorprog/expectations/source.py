@@ -31,7 +31,7 @@ SINGULAR, CERTAIN, UNCERTAIN = 1e-4, 10.0, 1e-9
 NEAR, MOVED, SEEN, INNER = 1 - 2e-5, 1 - 4 * 2.0**-52, 1e-14, 9
 # Each halves the spacing in every dimension: 2**4 = 16 times as fine in two, 4 times in three.
 LEVELS = {2: 5, 3: 3}  # halvings of the spacing that are affordable in each dimension
-NUMERIC = ("sign", "kink_points", "refinement_error", "trapezoid_points")
+NUMERIC = ("sign", "kink_points", "log_erfc", "over_erfc", "refinement_error", "trapezoid_points")
 DRIVERS = {"address_of": "tensorprog.runtime.pointers", "gaussian_expectation": "tensorprog.runtime.quadrature"}
 
 #: The variance of one variable, the covariance, and the variance of the other.
@@ -79,6 +79,18 @@ class complementary_erf(Function):
     nargs = 1
 
 
+class over_erfc(Function):
+    """exp(u) / erfc(x)**k, of which both parts vanish in floating point numbers where their quotient does not."""
+
+    nargs = 3
+
+
+class log_erfc(Function):
+    """log(1 - erf(x))."""
+
+    nargs = 1
+
+
 def log_of_one_more(expr: Expr) -> bool:
     """Whether this is log(1 + x): digits of a small x are kept by log1p."""
     return isinstance(expr, sympy.log) and isinstance(expr.args[0], sympy.Add) and expr.args[0].args[0] == 1
@@ -117,6 +129,12 @@ class ExpectationPrinter(PythonCodePrinter):
 
     def _print_complementary_erf(self, expr: Expr) -> str:
         return f"math.erfc({self._print(expr.args[0])})"
+
+    def _print_over_erfc(self, expr: Expr) -> str:
+        return f"over_erfc({', '.join(map(self._print, expr.args))})"
+
+    def _print_log_erfc(self, expr: Expr) -> str:
+        return f"log_erfc({self._print(expr.args[0])})"
 
     def _print_log(self, expr: Expr) -> str:
         more = expr.args[0] - 1  # of which 1 + more loses the digits
@@ -285,7 +303,8 @@ class _Integral:
 
     def _adaptive(self) -> list[str]:
         k, size = self.number, self.integral.dimension
-        constants, integrand = _hoisted(_less_one(_masked(self.integral.integrand)), frozenset((*XI, *NATURAL)), f"n{k}_")
+        written = _kept_in_range(_less_one(_masked(self.integral.integrand)))
+        constants, integrand = _hoisted(written, frozenset((*XI, *NATURAL)), f"n{k}_")
         self.functions.append(self._function(list(constants), integrand))
         planes = self.integral.features
         entries = [(i, j, e) for i, row in enumerate(self.integral.covariance) for j, e in enumerate(row)]
@@ -436,3 +455,29 @@ def less_one(function: Expr) -> Expr | None:
         # sqrt(1 + x) - 1 = x / (1 + sqrt(1 + x)).
         return (function.base - 1) / (1 + function)
     return None
+
+
+def _kept_in_range(expr: Expr) -> Expr:
+    """The expression with exponential functions over powers of erfc as `over_erfc`, as in the density of a normal variable over
+    its distribution function."""
+    if not expr.has(complementary_erf):
+        return expr
+    return _factored(expr).replace(lambda e: isinstance(e, Mul), _over_erfc)
+
+
+def _factored(expr: Expr) -> Expr:
+    """The expression with what the terms of a denominator have in common as factors: 1/(a e + b e) is 1/(e (a + b))."""
+    return expr.replace(lambda e: e.is_Pow and e.exp.is_negative and e.base.is_Add, lambda e: sympy.factor_terms(e.base)**e.exp)
+
+
+def _over_erfc(product: Expr) -> Expr:
+    powers = [(factor, *factor.as_base_exp()) for factor in product.args]
+    below = [(base.args[0], -k) for _, base, k in powers if isinstance(base, complementary_erf) and k.is_negative]
+    if not below:
+        return product
+    exponents = [factor for factor in product.args if isinstance(factor, sympy.exp)]
+    others = [factor for factor, base, k in powers
+              if factor not in exponents and not (isinstance(base, complementary_erf) and k.is_negative)]
+    (x, k), *more = below
+    exponent = sympy.Add(*(e.args[0] for e in exponents), *(-power * log_erfc(argument) for argument, power in more))
+    return Mul(*others, over_erfc(exponent, x, k))

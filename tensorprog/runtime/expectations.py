@@ -15,8 +15,8 @@ from tensorprog.runtime.functions import function
 from tensorprog.runtime.nodes import kink_points, refinement_error, trapezoid_points
 
 __all__ = ["arc0", "arc1", "arc2", "arc_mixed", "arc_mixed2", "arcsine", "cosine", "decay", "density", "determinant",
-           "exact_sum", "gelu", "growth", "growth_less_one", "kink_points", "noisy_arcsine", "noisy_determinant",
-           "nonzero", "ratio", "refinement_error", "relu", "root", "sigmoid", "sigmoid_slope", "sign", "sign_mean",
+           "exact_sum", "gelu", "growth", "growth_less_one", "kink_points", "log_erfc", "noisy_arcsine", "noisy_determinant",
+           "nonzero", "over_erfc", "ratio", "refinement_error", "relu", "root", "sigmoid", "sigmoid_slope", "sign", "sign_mean",
            "sign_of_sum", "sign_pair", "silu", "sine", "sine_pair", "softplus", "step", "tanh_slope",
            "trapezoid_points"]
 
@@ -113,6 +113,28 @@ def growth(k):
 @njit(cache=True)
 def growth_less_one(k):
     return math.expm1(k)
+
+
+#: From here on erfc is a series in 1/x**2, whose terms fall below the last digit before they grow.
+_TAIL, _TERMS = 8.0, 20
+
+
+@njit(cache=True)
+def log_erfc(x):
+    """log(erfc(x)), also where erfc(x) is no floating point number (Abramowitz and Stegun, 7.1.23)."""
+    if x < _TAIL:
+        return math.log(math.erfc(x))
+    series, term = 1.0, 1.0
+    for m in range(1, _TERMS):
+        term *= -(2 * m - 1) / (2.0 * x * x)
+        series += term
+    return math.log(series / (x * math.sqrt(math.pi))) - x * x
+
+
+@njit(cache=True)
+def over_erfc(u, x, k):
+    """exp(u) / erfc(x)**k."""
+    return math.exp(u) / math.erfc(x)**k if x < _TAIL else math.exp(u - k * log_erfc(x))
 
 
 @njit(cache=True)

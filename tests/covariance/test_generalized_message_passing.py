@@ -54,6 +54,9 @@ output q, s
 CHANNELS = {
     "y*sigmoid(-y*p/sqrt(v))/sqrt(v)": lambda p, y, v: y * expit(-y * p / np.sqrt(v)) / np.sqrt(v),
     "(y - tanh(p))/(1 + v)": lambda p, y, v: (y - np.tanh(p)) / (1 + v),
+    # The posterior mean: the density of a normal variable over its distribution function.
+    "y*exp(-p**2/(2*v))/(sqrt(3.141592653589793*v/2)*(1 + erf(y*p/sqrt(2*v))))": lambda p, y, v: y * np.exp(
+        norm.logpdf(p / np.sqrt(v)) - norm.logcdf(y * p / np.sqrt(v))) / np.sqrt(v),
     "softplus(-y*p)*y": lambda p, y, v: np.logaddexp(0.0, -y * p) * y}
 
 
