@@ -71,7 +71,7 @@ class Statements:
             return True
         # What is used twice would be computed twice, and what has other loops at every turn of these.
         if len(users) != 1 or users[0].op != "map" or _finite(users[0]) != _finite(v):
-            return v.op == "map" and v.fn == "masked_fill"
+            return v.is_masked or v.is_truth and v.is_of_integers
         return users[0].fn in CHEAP or users[0].fn in ("sqrt", "tanh", "relu") and v.op == "map" and v.fn in CHEAP
 
     def _tail(self, output: TracedValue, users: dict[TracedValue, list[TracedValue]], stay: set[TracedValue]) -> set[TracedValue]:

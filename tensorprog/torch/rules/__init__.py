@@ -2,7 +2,9 @@
 
 from tensorprog.torch.rules import (
     attention,
+    comparisons,
     linear,
+    picking,
     pointwise,
     pooling,
     recurrent,
@@ -11,4 +13,6 @@ from tensorprog.torch.rules import (
     views,
 )
 
-__all__ = ["attention", "linear", "pointwise", "pooling", "recurrent", "reductions", "tables", "views"]
+__all__ = [
+    "attention", "comparisons", "linear", "picking", "pointwise", "pooling", "recurrent", "reductions", "tables", "views"
+]

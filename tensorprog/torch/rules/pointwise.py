@@ -209,10 +209,8 @@ def _clamp_max(low: Lowering, x: TracedValue, high_end: float) -> TracedValue:
 
 @rule("masked_fill", "masked_fill_")
 def _masked_fill(low: Lowering, x: TracedValue, mask: TracedValue, value: float) -> TracedValue:
-    # Which keys a query has would be another thing for every row.
-    if mask.op != "buffer":
-        raise low.refuse("a mask that depends on the input has no rule", "make the mask from constants")
-    return low.map("masked_fill", x, mask, value=value)
+    # Numbers as -1e9 are meant as -inf: a softmax makes either 0.
+    return low.map("masked_fill", x, mask, value=value) if value < -1e4 else low.map("where", mask, value, x)
 
 
 @rule("new_zeros", "zeros_like", "new_ones", "ones_like", "new_full", "full_like")
