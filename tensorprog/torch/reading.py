@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Index = list[list[str | None]]
 UNARY = {"neg": "-{1}", "rsqrt": "1 / sqrt({0})", "reciprocal": "1 / {1}", "square": "{1}**2"}
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+# Of integers, what holds where a comparison does not.
+OPPOSITE = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
 # A number, or a name with indices that may have an index inside, as `x[a, i[j]]`.
 ATOMIC = re.compile(r"\d[\d.]*(e-?\d+)?|[\w.]+(\[[^\[\]]*(\[[^\[\]]*\])?[^\[\]]*\])?")
 NUMBER = re.compile(r"-?\d[\d.]*(e-?\d+)?")
@@ -257,6 +259,8 @@ class Reader:
             case "gelu_tanh":
                 x = args[0]
                 return f"({x}) * (1 + tanh({math.sqrt(2 / math.pi)!r} * (({x}) + 0.044715 * ({x})**3))) / 2"
+        if v.fn == "add" and args[1] == "0" and v.args[1].is_masked:
+            return args[0]
         if v.fn in SIGNS:
             left, right = (bracketed(a) for a in args)
             return f"{args[0] if v.fn in ('add', 'sub') else left} {SIGNS[v.fn]} {right}"
@@ -282,6 +286,14 @@ class Reader:
                 return f"not {parts[0]}" if v.fn == "not" else f" {v.fn} ".join(parts)
         return f"{bracketed(self.read(v, index))} {'!= 0' if v.is_of_integers else '> 0.5'}"
 
+    def _negated(self, v: TracedValue, index: Index) -> str:
+        if v.op == "map" and v.fn == "not":
+            return self._truth(v.args[0], aligned(v.args[0], index))
+        if v.op == "map" and v.fn in OPPOSITE:
+            left, right = (bracketed(self.read(a, aligned(a, index))) for a in v.args)
+            return f"{left} {COMPARED[OPPOSITE[v.fn]]} {right}"
+        return f"not ({self._truth(v, index)})"
+
     def _choice(self, v: TracedValue, index: Index) -> str:
         raise module_error(
             "TP807",
@@ -302,7 +314,7 @@ class Reader:
                     mask.place,
                     help="multiply the softmax by the truth values, and divide by the sum",
                 )
-            return f"not ({self._truth(mask, index)})"
+            return self._negated(mask, index)
         table = mask.pair[0]
         if not bool(table.any()):
             return "0 == 0"
@@ -346,7 +358,7 @@ class Reader:
         x, w = v.args
         if w.op != "param" or not self.names.is_table(w):
             return None
-        marked = [[at[k][0]] if at.get(k) else [] for k in v.labels[0][:-1]]
+        marked = [at.get(k, []) for k in v.labels[0][:-1]]
         # The mark is the last index, which the product runs over and the text leaves out.
         inner = self.read(x, [*marked, ["@"]])
         return f"{self.names.declared(w.name)} @ {inner.replace(', @]', ']')}"

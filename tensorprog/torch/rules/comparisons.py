@@ -24,9 +24,9 @@ def _compared(low: Lowering, x: TracedValue, y: TracedValue | float | Both) -> T
     return low.map(low.operation, x, y)
 
 
-@rule("logical_not", "bitwise_not", "logical_and", "bitwise_and", "logical_or", "bitwise_or")
+@rule("logical_not", "bitwise_not", "logical_and", "bitwise_and", "__and__", "logical_or", "bitwise_or", "__or__")
 def _logical(low: Lowering, *args: TracedValue) -> TracedValue:
-    return low.map(low.operation.partition("_")[2], *args)
+    return low.map(low.operation.strip("_").split("_")[-1], *args)
 
 
 @rule("where")

@@ -19,22 +19,12 @@ def _index(low: Lowering, x: TracedValue, indices: Sequence[TracedValue | None])
         raise low.refuse("indices along more than one axis at once have no rule", "take one axis after the other")
     index = indices[given[0]]
     assert index is not None
-    return picked(low, x, given[0], _numbers(low, index))
+    return picked(low, x, given[0], index)
 
 
 @rule("index_select")
 def _index_select(low: Lowering, x: TracedValue, dim: int, index: TracedValue) -> TracedValue:
     return picked(low, x, dim % len(x.axes), index)
-
-
-def _numbers(low: Lowering, index: TracedValue) -> TracedValue:
-    """Of a constant mask, where it holds."""
-    if index.op != "buffer" or index.pair[0].dtype != torch.bool:
-        return index
-    if index.pair[0].dim() != 1 or index.width_count:
-        raise low.refuse("a mask as an index has a rule along one axis of fixed size alone")
-    first, second = (mask.nonzero().flatten() for mask in index.pair)
-    return low.buffer(f"{index.name}_places", (first, second))
 
 
 def picked(low: Lowering, x: TracedValue, dim: int, index: TracedValue) -> TracedValue:

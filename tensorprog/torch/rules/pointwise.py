@@ -95,10 +95,16 @@ def _add(low: Lowering, x: TracedValue, y: TracedValue | float | Both, *, alpha:
 
 def added(low: Lowering, x: TracedValue, y: TracedValue | float | Both, suffix: str = "") -> TracedValue:
     """A sum; a table of 0 and -inf is a mask."""
-    if isinstance(y, TracedValue) and y.op == "buffer" and bool(y.pair[0].isinf().any()):
+    if isinstance(y, TracedValue) and _is_mask(x):
+        x, y = y, x
+    if isinstance(y, TracedValue) and _is_mask(y):
         dropped = tuple(table.isinf() for table in y.pair)
         return low.map("masked_fill", x, low.buffer(f"{y.name}_dropped", dropped), suffix=suffix, value=float("-inf"))
     return low.map("add", x, y, suffix=suffix)
+
+
+def _is_mask(x: TracedValue) -> bool:
+    return x.op == "buffer" and bool(x.pair[0].isinf().any())
 
 
 @rule("sub", "sub_")
@@ -224,12 +230,3 @@ def _filled(low: Lowering, x: TracedValue, *args: Any, **options: Any) -> Traced
 @rule("embedding")
 def _embedding(low: Lowering, table: TracedValue, ids: TracedValue, *_: object, **__: object) -> TracedValue:
     return low.emit("gather", (table, ids), (*ids.axes, *table.axes[1:]))
-
-
-@rule("_weight_norm", "_weight_norm_interface")
-def _weight_norm(low: Lowering, *_: object) -> TracedValue:
-    raise low.refuse(
-        "weights that are normalized by row have no rule",
-        "trace the plain layers: their tables and programs are those of the weights that are used "
-        "(`torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')` in the function that makes the module)",
-    )
