@@ -8,7 +8,7 @@ import torch
 from test_rules import net, of_the_program
 from torch import nn
 from torch.nn import functional as F
-from torch_networks import IMAGES, ROWS, SEQUENCES, TOKENS
+from torch_networks import IMAGES, ROWS, SEQUENCES
 
 from tensorprog import ProgramError
 from tensorprog.torch import trace

@@ -80,9 +80,11 @@ def _topk(
     last = len(x.axes) - 1
     if dim % len(x.axes) != last or not largest:
         raise low.refuse("`topk` of anything but the largest along the last axis has no rule")
-    rest, tops, masks = x, [], []
-    for _ in range(count):
-        tops.append(reduce(low, "max", rest, (last,), True, "top"))
+    rest = x
+    tops: list[TracedValue] = []
+    masks: list[TracedValue] = []
+    for place in range(count):
+        tops.append(reduce(low, "max", rest, (last,), True, f"top_{place + 1}"))
         masks.append(low.map("ge", rest, tops[-1], suffix="chosen"))
         rest = low.map("where", masks[-1], LOWEST, rest, suffix="rest")
     # As rows before the axis that is chosen from: [..., count, entries].
@@ -129,5 +131,6 @@ def _scatter(low: Lowering, x: TracedValue, dim: int, index: TracedValue, source
 @rule("gather", "take_along_dim")
 def _gather(low: Lowering, *_: object, **__: object) -> TracedValue:
     raise low.refuse(
-        f"`{low.operation}` along an axis has no rule", "sum over all entries, times `one_hot` of the index; of a constant index, use `x[:, index]`"
+        f"`{low.operation}` along an axis has no rule",
+        "sum over all entries, times `one_hot` of the index; of a constant index, use `x[:, index]`",
     )

@@ -58,12 +58,11 @@ def _pad(
     low: Lowering, x: TracedValue, pads: Sequence[int], mode: str | float = "constant", value: float | None = None
 ) -> TracedValue:
     """From the last axis on, how many entries are added before and behind; fewer than none are cut off."""
-    if not isinstance(mode, str):
-        mode, value = "constant", mode
+    kind, fill = (mode, value or 0.0) if isinstance(mode, str) else ("constant", float(mode))
     for k in range(len(pads) // 2):
         dim, before, behind = len(x.axes) - 1 - k, pads[2 * k], pads[2 * k + 1]
         if before or behind:
-            x = _padded(low, x, dim, before, behind, mode, value or 0.0)
+            x = _padded(low, x, dim, before, behind, kind, fill)
     return x
 
 

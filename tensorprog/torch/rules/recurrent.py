@@ -9,7 +9,7 @@ from tensorprog.torch.axes import both, fresh, leaves, split_blocks, unify
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Lowering, rule
 from tensorprog.torch.rules.linear import linear
-from tensorprog.torch.rules.views import part, cat, permuted, select
+from tensorprog.torch.rules.views import cat, part, permuted, select
 
 # Of the input and of the state; their biases, if there are.
 Weights = tuple[TracedValue, TracedValue, TracedValue | None, TracedValue | None]
