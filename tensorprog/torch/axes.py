@@ -109,7 +109,10 @@ def split_blocks(axis: Sequence[AxisFactor], sections: Sequence[Sizes]) -> tuple
     block = math.gcd(*(s[0] for s in sections)), math.gcd(*(s[1] for s in sections))
     counts = [count for section in sections if (count := quotient(section, block)) is not None]
     if any(count[0] != count[1] for count in counts):
-        raise AxisError("an axis that grows with the width is cut into parts that do not keep their proportions")
+        raise AxisError(
+            "an axis that grows with the width is cut into parts that do not keep their proportions; a layer for each part "
+            "would have a rule"
+        )
     total = sum(count[0] for count in counts)
     unify(axis, (*fresh((total, total)), *fresh(block)))
     return tuple(count[0] for count in counts)

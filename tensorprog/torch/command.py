@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tensorprog.torch.errors import module_error, place_of_traceback
+from tensorprog.torch.parametrize import Exponents
 from tensorprog.torch.tracing import trace
 
 INPUTS, TARGETS, LOSS = "example_inputs", "example_targets", "loss"
@@ -38,11 +39,17 @@ def mup_command(
         return table.why(why)
     found = table.lint() if lint else []
     if format == "json":
-        rows = {name: {kind: None if power is None else str(power) for kind, power in asdict(row).items()}
-                for name, row in table.exponents().items()}
+        rows = {row.name: _json_row(row.exponents, row in table.trained) for row in table.rows}
         return json.dumps({**rows, **({"lint": found} if lint else {})})
     text = str(table.table(format))
     return "\n".join([text, *(["", "What contradicts it:"] if found else []), *(f"- {line}" for line in found)])
+
+
+def _json_row(exponents: Exponents, trained: bool) -> dict[str, str | None]:
+    """Powers as text; a frozen parameter has no rates."""
+    rates = ("lr", "weight_decay")
+    return {kind: None if power is None or not trained and kind in rates else str(power)
+            for kind, power in asdict(exponents).items()}
 
 
 def coordcheck_command(

@@ -195,7 +195,7 @@ def _check(
 
 def _predicted(table: MuTable, constant: set[str]) -> Iterator[tuple[tuple[str, str], float]]:
     """The powers that are not 0, by kind and name."""
-    for name, exponents in table.exponents().items():
+    for name, exponents in ((row.name, row.exponents) for row in table.trained):
         if "lr" in constant:
             # What a constant rate lacks is its power of the width.
             yield ("update", name), -float(exponents.lr)
@@ -309,7 +309,7 @@ class _Watched:
 
     def __init__(self, table: MuTable, model: nn.Module) -> None:
         self.model = model
-        self.params = {name: model.get_parameter(name) for name in table.exponents()}
+        self.params = {row.name: model.get_parameter(row.name) for row in table.trained}
         names = {id(p): name for name, p in self.params.items()}
         self.outputs: dict[str, torch.Tensor] = {}
         self._inputs: dict[str, tuple[tuple, dict]] = {}

@@ -25,7 +25,7 @@ def why(table: MuTable, name: str) -> str:
     for use in counting.uses[name]:
         lines += _update(use)
     lines += [_gradient(part) for part in _distinct(counting.gradients.get(name, []))]
-    lines += _settings(table, row)
+    lines += _settings(table, row) if row in table.trained else ["lr: none, as its requires_grad is False"]
     return "\n  ".join(lines)
 
 

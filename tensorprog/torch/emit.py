@@ -159,8 +159,10 @@ def _kernels(
     statements = Statements(Reader(traced, names, rows=("a",)), indent=1)
     body = statements.lines(("f[a]", output, where))
     traced.origins = statements.origins
-    # All parameters: the tangent kernel is that of training all of them.
-    wanted = ", ".join(names.declared(name) for name in traced.graph.params)
+    # The tangent kernel is that of training all parameters that are trained.
+    wanted = ", ".join(names.declared(name) for name in traced.graph.params if name not in traced.frozen)
+    if not wanted:
+        raise module_error("TP805", "no parameter of the module is trained, so there is no tangent kernel")
     divided = {0: "", 1: "1/n * "}.get(ntk_power, f"1/n**{ntk_power} * ")
     return "\n".join(
         [

@@ -148,7 +148,7 @@ class Counting:
                 if self._states[v.args[0]].known is None:
                     self._settle(v.args[0])
                 return ValuePowers(known=self.power(v.args[0]) + count)
-            case "reduce" if v.fn == "max":
+            case "reduce" if v.fn in ("max", "min"):
                 return self._settled(v)
             case op if op in MOVES or op == "reduce":
                 return self._moved(v)
@@ -296,6 +296,8 @@ class Counting:
             case "contract":
                 x, w = v.args
                 return [(x, self._through(v, x, w)), (w, self._through(v, w, x))]
+            case "map" | "choice" if v.op == "choice" or v.is_truth:
+                found = []  # a comparison has no gradient
             case "map" if v.fn == "mul":
                 a, b = v.args
                 found = [(a, self.power(b) + _broadcast(v, a)), (b, self.power(a) + _broadcast(v, b))]

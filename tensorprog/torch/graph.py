@@ -6,6 +6,7 @@
     contract (x, w) labels                                     a sum over the axes whose label the result lacks
     reduce fn (x) dims | softmax (x) dim                       over axes
     gather (table, ids)                                        rows of a table
+    choice (mask)                                              an index that is computed: where, along an axis, the mask is 1
     view | permute | index | slice | cat | expand | window     the same numbers at other places
     carry (init) | step (x) | collect (x)                      a loop over a time axis: state, input and output of a
     step
@@ -26,7 +27,11 @@ from tensorprog.torch.errors import SourceLine
 if TYPE_CHECKING:
     import torch
 
+# Comparisons, as programs write them, and what joins truth values.
+COMPARED = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+LOGIC = frozenset({"and", "or", "not"})
 # Operations that only move numbers: powers of n go through them unchanged.
+VIEWS = frozenset({"view", "permute", "index", "expand"})
 MOVES = frozenset({"view", "permute", "index", "slice", "cat", "expand", "window", "step", "collect"})
 
 
@@ -46,6 +51,7 @@ class Details(TypedDict, total=False):
         loop, time, backwards, next: of loops: which one, its axis, its direction, and what a carried value is next.
         numbers, pair: the number or the table at the two widths.
         table: it is made of constants alone.
+        dtype: torch's, of an input.
     """
 
     labels: tuple[str, str, str]
@@ -76,6 +82,7 @@ class Details(TypedDict, total=False):
     numbers: tuple[float, float]
     pair: tuple[torch.Tensor, torch.Tensor]
     table: bool
+    dtype: torch.dtype
 
 
 class Attributes(Details, total=False):
@@ -215,6 +222,46 @@ class TracedValue:
     def is_constant(self) -> bool:
         """Whether it depends on no input, parameter or draw: a number, or a table of numbers."""
         return self.op in ("number", "buffer", "position") or bool(self.attrs.get("table"))
+
+    @property
+    def moved(self) -> TracedValue:
+        """What it is before views of it."""
+        value = self
+        while value.op in VIEWS:
+            value = value.args[0]
+        return value
+
+    @property
+    def is_truth(self) -> bool:
+        """Whether its entries are truth values."""
+        value = self.moved
+        if value.op in ("input", "buffer"):
+            dtype = value.attrs["dtype"] if value.op == "input" else value.pair[0].dtype
+            return str(dtype) == "torch.bool"
+        return value.op == "map" and (value.fn in COMPARED or value.fn in LOGIC)
+
+    @property
+    def is_of_integers(self) -> bool:
+        """Whether it is made of integers and truth values of the input and of tables alone."""
+        value = self.moved
+        match value.op:
+            case "input":
+                return not value.attrs["dtype"].is_floating_point
+            case "buffer":
+                return not value.pair[0].is_floating_point()
+            case "number":
+                return value.numbers[0] == value.numbers[1] and value.numbers[0].is_integer()
+            case "map":
+                return (value.fn in COMPARED or value.fn in LOGIC) and all(a.is_of_integers for a in value.args)
+        return False
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether entries of it are minus infinity: where a mask holds, or a sum has such a term."""
+        value = self.moved
+        if value.op != "map":
+            return False
+        return value.fn == "masked_fill" or value.fn == "add" and any(a.is_masked for a in value.args)
 
     def leaves(self) -> tuple[Axis, ...]:
         """The factors of every axis."""

@@ -59,16 +59,17 @@ def _sites(table: MuTable) -> Iterator[str]:
                 f"needs a multiplier {power(site.exponent)} here"
             )
         else:
+            scaled = "not scaled" if site.exponent == -1 else "scaled by d^(-1/2)"
             yield (
-                f"{site_text(site)} grows as {power(-site.exponent)} once queries and keys align: what is scaled by "
-                f"d^(-1/2) needs 1/d, that is, {power(site.exponent)} more"
+                f"{site_text(site)} grows as {power(-site.exponent)} once queries and keys align: what is {scaled} "
+                f"needs 1/d, that is, {power(site.exponent)} more"
             )
 
 
 def _settings(table: MuTable, constant: set[str]) -> Iterator[str]:
     for setting, words in (("lr", "learning rate"), ("eps", "eps"), ("weight_decay", "weight decay")):
         wrong: dict[Fraction, list[str]] = {}
-        for row in table.rows:
+        for row in table.trained:
             exponent = getattr(row.exponents, setting)
             if setting in constant and exponent:
                 wrong.setdefault(exponent, []).append(row.name)

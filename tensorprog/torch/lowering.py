@@ -214,7 +214,7 @@ class Lowering:
             pair = tuple(_stored(e, buffers[first.name]) for e in (one, two))
             computed = self._computed_buffer(buffers[first.name], first.name, pair) if _is_table(pair) else None
             return computed or self.buffer(first.name, pair)
-        return self.emit("input", (), axes)
+        return self.emit("input", (), axes, dtype=first.meta["val"].dtype)
 
     def buffer(self, key: str, pair: tuple[torch.Tensor, torch.Tensor]) -> TracedValue:
         """A table of constants, under a key of its own."""

@@ -51,7 +51,7 @@ def optimizers(
 ) -> Iterator[torch.optim.Optimizer]:
     """Those of all parameters; `change` gets every group before it is used."""
     # In the order of the rows, each once: Muon leaves some parameters to AdamW.
-    for part in dict.fromkeys(row.optimizer for row in table.rows):
+    for part in dict.fromkeys(row.optimizer for row in table.trained):
         groups = table.param_groups(model, lr, settings.weight_decay, settings.eps, part)
         yield _MAKERS[part](table, [change(group) for group in groups], lr, settings)
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 HALF = Fraction(1, 2)
 OPTIMIZERS = ("sgd", "adamw", "muon")
 ADJUSTMENTS = ("original", "match_rms_adamw", "none")
+#: Of parameters that no optimizer gets, as they have no gradient.
+FROZEN = "frozen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Exponents:
 
 @dataclass(frozen=True, slots=True)
 class ParameterRow:
-    """A line of the table."""
+    """A line of the table; `optimizer` is "frozen" for a parameter whose `requires_grad` is False, and its rates are 0 then."""
 
     name: str
     shape: str
@@ -76,9 +78,14 @@ class MuTable:
         return tuple(self.counting.sites.values())
 
     @property
+    def trained(self) -> tuple[ParameterRow, ...]:
+        """The rows of what training changes."""
+        return tuple(row for row in self.rows if row.optimizer != FROZEN)
+
+    @property
     def clipping(self) -> Fraction:
         """The power of the norm of the whole gradient, which a clipping threshold has to follow."""
-        return max((self.gradient_norm(name) for name in self.exponents()), default=ZERO)
+        return max((self.gradient_norm(row.name) for row in self.trained), default=ZERO)
 
     def gradient_norm(self, name: str) -> Fraction:
         """The power of the Frobenius norm of a parameter's gradient."""
@@ -227,6 +234,8 @@ def _in_order(traced: Traced) -> Iterator[str]:
 
 
 def _optimizer_of(traced: Traced, name: str, optimizer: str, adamw: Iterable[str]) -> str:
+    if name in traced.frozen:
+        return FROZEN
     if optimizer != "muon":
         return optimizer
     # Vectors, and arrays of more axes such as convolutions, have no polar factor.
@@ -242,6 +251,8 @@ def _row(traced: Traced, counting: Counting, name: str, optimizer: str, adjust: 
             lr, eps = -(gradient + update), None
         case "adamw":
             lr, eps = -update, gradient
+        case "frozen":
+            lr, eps = ZERO, None
         case _:
             lr, eps = -(update - value.width_count * HALF) - adjustment(value.axes, adjust), None
     # Of several uses, the multiplier that is farthest from n**0.

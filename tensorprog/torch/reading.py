@@ -17,7 +17,7 @@ import torch
 from tensorprog.torch.axes import Axis, leaves, sizes_of
 from tensorprog.torch.declarations import ModuleNames, power_times, scale_text, uniform_value
 from tensorprog.torch.errors import module_error
-from tensorprog.torch.graph import TracedValue
+from tensorprog.torch.graph import COMPARED, LOGIC, VIEWS, TracedValue
 from tensorprog.torch.laws import exponent_between
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Index = list[list[str | None]]
 UNARY = {"neg": "-{1}", "rsqrt": "1 / sqrt({0})", "reciprocal": "1 / {1}", "square": "{1}**2"}
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+# Of integers, what holds where a comparison does not.
+OPPOSITE = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
 # A number, or a name with indices that may have an index inside, as `x[a, i[j]]`.
 ATOMIC = re.compile(r"\d[\d.]*(e-?\d+)?|[\w.]+(\[[^\[\]]*(\[[^\[\]]*\])?[^\[\]]*\])?")
 NUMBER = re.compile(r"-?\d[\d.]*(e-?\d+)?")
@@ -151,23 +153,10 @@ class Reader:
 
     # --- moves -----------------------------------------------------------------------------------------------
 
-    def _view(self, v: TracedValue, index: Index) -> str:
-        flat = [i for axis in index for i in axis]
-        inner: Index = []
-        for axis in v.args[0].leaves():
-            inner.append(flat[: len(axis)])
-            flat = flat[len(axis) :]
-        return self.read(v.args[0], inner)
+    def _viewed(self, v: TracedValue, index: Index) -> str:
+        return self.read(v.args[0], inner_index(v, index))
 
-    def _permute(self, v: TracedValue, index: Index) -> str:
-        inner: Index = [[] for _ in index]
-        for position, source in enumerate(v.order):
-            inner[source] = index[position]
-        return self.read(v.args[0], inner)
-
-    def _index(self, v: TracedValue, index: Index) -> str:
-        axis = v.args[0].leaves()[v.dim]
-        return self.read(v.args[0], [*index[: v.dim], [*split(str(v.at), axis)], *index[v.dim :]])
+    _view = _permute = _index = _expand = _viewed
 
     def _slice(self, v: TracedValue, index: Index) -> str:
         axis, inner = v.args[0].leaves()[v.dim], index[v.dim]
@@ -194,9 +183,6 @@ class Reader:
         for end, earlier in reversed(texts[:-1]):
             text = f"({earlier} if {at} < {end} else {text})"
         return text
-
-    def _expand(self, v: TracedValue, index: Index) -> str:
-        return self.read(v.args[0], aligned(v.args[0], index))
 
     def _window(self, v: TracedValue, index: Index) -> str:
         axis = v.args[0].leaves()[v.dim]
@@ -249,11 +235,15 @@ class Reader:
     # --- arithmetic ------------------------------------------------------------------------------------------
 
     def _map(self, v: TracedValue, index: Index) -> str:
-        args = [self.read(a, aligned(a, index)) for a in v.args[: 1 if v.fn == "masked_fill" else None]]
+        if v.fn == "masked_fill":
+            self.conditions.append(self._kept(v.args[1], aligned(v.args[1], index)))
+            return self.read(v.args[0], aligned(v.args[0], index))
+        if v.fn == "where":
+            return self._chosen(v.args[0], aligned(v.args[0], index), [self.read(a, aligned(a, index)) for a in v.args[1:]])
+        if v.fn in COMPARED or v.fn in LOGIC:
+            return self._chosen(v, index, ["1", "0"])
+        args = [self.read(a, aligned(a, index)) for a in v.args]
         match v.fn:
-            case "masked_fill":
-                self.conditions.append(self._kept(v.args[1], aligned(v.args[1], index), v))
-                return args[0]
             case "pow":
                 return f"{bracketed(args[0])}**{bracketed(_plain(v.exponent))}"
             case "leaky_relu":
@@ -264,26 +254,67 @@ class Reader:
                 low, high = (_plain(e) if e is not None else None for e in v.ends)
                 text = args[0] if low is None else f"max({args[0]}, {low})"
                 return text if high is None else f"min({text}, {high})"
+            case "max" | "min":
+                return f"{v.fn}({args[0]}, {args[1]})"
             case "gelu_tanh":
                 x = args[0]
                 return f"({x}) * (1 + tanh({math.sqrt(2 / math.pi)!r} * (({x}) + 0.044715 * ({x})**3))) / 2"
+        if v.fn == "add" and args[1] == "0" and v.args[1].is_masked:
+            return args[0]
         if v.fn in SIGNS:
             left, right = (bracketed(a) for a in args)
             return f"{args[0] if v.fn in ('add', 'sub') else left} {SIGNS[v.fn]} {right}"
         inner = stripped(args[0])
         return UNARY[v.fn].format(inner, bracketed(args[0])) if v.fn in UNARY else f"{v.fn}({inner})"
 
-    def _kept(self, mask: TracedValue, index: Index, filled: TracedValue) -> str:
+    def _chosen(self, mask: TracedValue, index: Index, values: list[str]) -> str:
+        """One of two values, as truth values decide: integers of the input when the program runs, or computed numbers."""
+        if mask.is_of_integers:
+            return f"({values[0]} if {self._truth(mask, index)} else {values[1]})"
+        return f"where({self._truth(mask, index)}, {values[0]}, {values[1]})"
+
+    def _truth(self, v: TracedValue, index: Index) -> str:
+        """The condition that an entry is true."""
+        while v.op in VIEWS and v not in self.stored:
+            v, index = v.args[0], inner_index(v, index)
+        if v.op == "map" and v not in self.stored:
+            if v.fn in COMPARED:
+                left, right = (bracketed(self.read(a, aligned(a, index))) for a in v.args)
+                return f"{left} {COMPARED[v.fn]} {right}"
+            if v.fn in LOGIC:
+                parts = [f"({self._truth(a, aligned(a, index))})" for a in v.args]
+                return f"not {parts[0]}" if v.fn == "not" else f" {v.fn} ".join(parts)
+        return f"{bracketed(self.read(v, index))} {'!= 0' if v.is_of_integers else '> 0.5'}"
+
+    def _negated(self, v: TracedValue, index: Index) -> str:
+        if v.op == "map" and v.fn == "not":
+            return self._truth(v.args[0], aligned(v.args[0], index))
+        if v.op == "map" and v.fn in OPPOSITE:
+            left, right = (bracketed(self.read(a, aligned(a, index))) for a in v.args)
+            return f"{left} {COMPARED[OPPOSITE[v.fn]]} {right}"
+        return f"not ({self._truth(v, index)})"
+
+    def _choice(self, v: TracedValue, index: Index) -> str:
+        raise module_error(
+            "TP807",
+            "what is read may not depend on computed numbers: this index has no place in a program",
+            next((u.place for u in self.traced.graph.values if v in u.args), v.place),
+            help="sum over all entries, times `one_hot` of the index",
+        )
+
+    def _kept(self, mask: TracedValue, index: Index) -> str:
         """The condition that an entry is not masked away."""
-        # Numbers as -1e9 are meant as -inf: a softmax makes either 0.
-        if filled.attrs["value"] > -1e4:
-            raise module_error(
-                "TP807", "a mask that fills in another number than -inf has no place in a program", filled.place
-            )
-        while mask.op in ("view", "expand"):
-            inner = [i for axis in index for i in axis] if mask.op == "view" else None
-            index = _regrouped(inner, mask.args[0]) if inner is not None else aligned(mask.args[0], index)
-            mask = mask.args[0]
+        while mask.op in VIEWS:
+            mask, index = mask.args[0], inner_index(mask, index)
+        if mask.op != "buffer":
+            if not mask.is_of_integers:
+                raise module_error(
+                    "TP807",
+                    "a mask of minus infinities that depends on computed numbers has no place in a program",
+                    mask.place,
+                    help="multiply the softmax by the truth values, and divide by the sum",
+                )
+            return self._negated(mask, index)
         table = mask.pair[0]
         if not bool(table.any()):
             return "0 == 0"
@@ -327,7 +358,7 @@ class Reader:
         x, w = v.args
         if w.op != "param" or not self.names.is_table(w):
             return None
-        marked = [[at[k][0]] if at.get(k) else [] for k in v.labels[0][:-1]]
+        marked = [at.get(k, []) for k in v.labels[0][:-1]]
         # The mark is the last index, which the product runs over and the text leaves out.
         inner = self.read(x, [*marked, ["@"]])
         return f"{self.names.declared(w.name)} @ {inner.replace(', @]', ']')}"
@@ -387,8 +418,8 @@ class Reader:
         kept, self.conditions = self.conditions, []
         text = self.read(x, inner)
         if any(atom.is_width for k in v.dims for atom in x.leaves()[k]):
-            if v.fn == "max":
-                raise module_error("TP807", "a maximum over the width has no limit", v.place)
+            if v.fn in ("max", "min"):
+                raise module_error("TP807", "an extremum over the width has no limit", v.place)
             text = f"moment({text})" if v.fn == "mean" else f"n * moment({text})"
         text = comprehension(v.fn, text, loops, self.conditions)
         self.conditions = kept
@@ -408,7 +439,7 @@ class Reader:
         table, ids = v.args
         count = len(ids.axes)
         row = self.read(ids, index[:count])
-        return self.read(table, [[row], *index[count:]])
+        return self.read(table, [[*split(row, table.leaves()[0])], *index[count:]])
 
 
 def _is_matrix(value: TracedValue) -> bool:
@@ -467,6 +498,20 @@ def aligned(arg: TracedValue, index: Index) -> Index:
     return [i if axis else [] for i, axis in zip(index[len(index) - count :], arg.leaves(), strict=True)]
 
 
+def inner_index(v: TracedValue, index: Index) -> Index:
+    """The index of the argument of a view, permutation, index or repetition."""
+    arg = v.args[0]
+    match v.op:
+        case "view":
+            flat = iter([i for axis in index for i in axis])
+            return [[next(flat) for _ in axis] for axis in arg.leaves()]
+        case "permute":
+            return [index[v.order.index(k)] for k in range(len(index))]
+        case "index":
+            return [*index[: v.dim], [*split(str(v.at), arg.leaves()[v.dim])], *index[v.dim :]]
+    return aligned(arg, index)
+
+
 def joined(parts: Sequence[str | None], axis: Axis) -> str:
     """One index from those of the factors."""
     text = "0"
@@ -507,14 +552,6 @@ def leading(axis: Axis, blocks: int | None) -> int:
 def _count(v: TracedValue, blocks: int, axis: Axis) -> int:
     """How many blocks a slice takes."""
     return sizes_of(v.leaves()[v.dim])[0] // sizes_of(axis[blocks:])[0]
-
-
-def _regrouped(flat: list[str | None], arg: TracedValue) -> Index:
-    found: Index = []
-    for axis in arg.leaves():
-        found.append(flat[: len(axis)])
-        flat = flat[len(axis) :]
-    return found
 
 
 def _upper(rows: int, columns: int) -> torch.Tensor:

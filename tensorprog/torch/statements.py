@@ -69,9 +69,12 @@ class Statements:
     def _cheap(self, v: TracedValue, users: list[TracedValue]) -> bool:
         if v.op == "map" and all(a.op in ("number", "buffer", "position") for a in v.args):
             return True
+        # Branches depend on integers of the input, and not on numbers that were computed from these.
+        if v.is_truth and v.is_of_integers:
+            return True
         # What is used twice would be computed twice, and what has other loops at every turn of these.
         if len(users) != 1 or users[0].op != "map" or _finite(users[0]) != _finite(v):
-            return v.op == "map" and v.fn == "masked_fill"
+            return v.is_masked
         return users[0].fn in CHEAP or users[0].fn in ("sqrt", "tanh", "relu") and v.op == "map" and v.fn in CHEAP
 
     def _tail(self, output: TracedValue, users: dict[TracedValue, list[TracedValue]], stay: set[TracedValue]) -> set[TracedValue]:

@@ -64,9 +64,7 @@ def _cells(found: MuTable) -> tuple[list[str], list[list[str]]]:
                 *([row.optimizer] if mixed else []),
                 power(e.std),
                 power(e.multiplier),
-                power(e.lr),
-                *([power(e.eps)] if with_eps else []),
-                power(e.weight_decay),
+                *(power(p if row in found.trained else None) for p in (e.lr, *([e.eps] if with_eps else []), e.weight_decay)),
             ]
         )
     return header, lines

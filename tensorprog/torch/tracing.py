@@ -8,11 +8,13 @@ d**-0.5.
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -29,6 +31,7 @@ from tensorprog.torch.errors import (
 from tensorprog.torch.graph import TracedGraph, TracedValue
 from tensorprog.torch.laws import GRAIN, EntriesLaw, LawWatch, exponent_between, sampled
 from tensorprog.torch.lowering import Lowering, TracedNode
+from tensorprog.torch.normalized import require_plain_weights
 from tensorprog.torch.rules import RULES
 
 if TYPE_CHECKING:
@@ -97,6 +100,11 @@ class Traced:
         return verify_traced(self, kind, data, **options)
 
     @cached_property
+    def frozen(self) -> frozenset[str]:
+        """The parameters that have no gradient."""
+        return frozenset(name for name in self.graph.params if not self.module.get_parameter(name).requires_grad)
+
+    @cached_property
     def aliases(self) -> dict[str, str]:
         """Every name of every parameter -> the name that it is known by."""
         seen = {id(p): name for name, p in self.module.named_parameters() if name in self.graph.params}
@@ -120,6 +128,7 @@ def trace(
     _require_arguments(make, inputs, widths)
     made = [_made(make, width, train) for width in widths]
     exported = [_exported(module, inputs, width) for (module, _), width in zip(made, widths, strict=True)]
+    require_plain_weights(made[0][0], exported[0].graph.nodes)
     pairs = list(_aligned(*exported))
     graph = Lowering(RULES, widths, exported, lambda width: recorded_buffers(make, width)).run(pairs)
     _name_params(graph, made[0][0])
@@ -162,7 +171,7 @@ def _made(make: Make, width: int, train: bool) -> tuple[nn.Module, LawWatch]:
 
 def _exported(module: nn.Module, inputs: tuple[torch.Tensor, ...], width: int) -> torch.export.ExportedProgram:
     try:
-        with _no_fast_path(), warnings.catch_warnings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with _written_out(), warnings.catch_warnings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             # Run before it is exported: a mistake of the module's own is said better by the module.
             module(*inputs)
@@ -174,7 +183,7 @@ def _exported(module: nn.Module, inputs: tuple[torch.Tensor, ...], width: int) -
             help="a size that grows with the width may meet one that is fixed here",
         ) from error
     try:
-        with _no_fast_path(), warnings.catch_warnings():
+        with _written_out(), _quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Not strict: the module runs in Python, so that code which TorchDynamo cannot read is no obstacle.
             return torch.export.export(module, inputs, strict=False)
@@ -192,14 +201,33 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _no_fast_path() -> Iterator[None]:
-    """In eval mode, attention and encoder layers would be one fused operation."""
+def _written_out() -> Iterator[None]:
+    """torch's own layers as plain operations: in eval mode, attention and encoder layers would be one fused operation, and
+    they look whether the numbers of a mask are those of the causal one."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        # What the mask is makes no difference to the result, and export cannot follow a question about numbers.
+        with mock.patch.object(nn.modules.transformer, "_detect_is_causal_mask", _as_told, create=True):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+def _as_told(mask: torch.Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
+    return bool(is_causal)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the graph that torch logs where it cannot follow: the error says the line."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _aligned(first: torch.export.ExportedProgram, second: torch.export.ExportedProgram) -> Iterator[TracedNode]:

@@ -16,7 +16,7 @@ from tensorprog.torch.axes import sizes_of
 from tensorprog.torch.declarations import ModuleNames, scale_text
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.optimizers import Settings
-from tensorprog.torch.parametrize import adjustment
+from tensorprog.torch.parametrize import FROZEN, adjustment
 from tensorprog.torch.reading import split
 
 if TYPE_CHECKING:
@@ -34,10 +34,8 @@ class UpdateText:
 
     def __init__(self, names: ModuleNames, table: MuTable, settings: Settings) -> None:
         self._names, self._table, self._settings = names, table, settings
-        self._kinds = {row.optimizer for row in table.rows}
-        self._parameters = [
-            _OPTIMIZERS[row.optimizer](names, table, settings, row) for row in table.rows
-        ]
+        self._kinds = {row.optimizer for row in table.trained}
+        self._parameters = [_OPTIMIZERS[row.optimizer](names, table, settings, row) for row in table.rows]
 
     def declarations(self) -> Iterator[str]:
         """Parameters of the optimizers, and states."""
@@ -303,7 +301,14 @@ class _Muon(_Parameter):
         )
 
 
-_OPTIMIZERS: dict[str, type[_Parameter]] = {"sgd": _Sgd, "adamw": _AdamW, "muon": _Muon}
+class _Frozen(_Parameter):
+    """A parameter that stays what it is at the start."""
+
+    def statements(self) -> Iterator[str]:
+        yield from ()
+
+
+_OPTIMIZERS: dict[str, type[_Parameter]] = {"sgd": _Sgd, "adamw": _AdamW, "muon": _Muon, FROZEN: _Frozen}
 
 
 def nested(letters: Sequence[str], sizes: Sequence[int], lines: Sequence[str]) -> Iterator[str]:

@@ -186,7 +186,8 @@ class _Kernels:
         output = _first(module(*self._inputs))
         rows = output.reshape(len(output), -1)[:, self._place(output)]
         found = {"nngp": 0.0, "theta": 0.0}
-        wanted = list(parameters.values())
+        # Frozen ones too: a readout's covariance is read off its gradient.
+        wanted = [p.requires_grad_() for p in parameters.values()]
         # One row after the other, over the same graph; this component may not depend on all parameters.
         gradients = [torch.autograd.grad(f, wanted, retain_graph=True, allow_unused=True) for f in rows]
         for k, name in enumerate(parameters):
@@ -194,7 +195,8 @@ class _Kernels:
                 continue
             jacobian = torch.stack([g[k].flatten() for g in gradients]).double().numpy()
             kernel = jacobian @ jacobian.T
-            found["theta"] += kernel / width**self._power
+            if name not in self.traced.frozen:
+                found["theta"] += kernel / width**self._power
             if name in self._readouts:
                 law = self.traced.laws[name]
                 # The output is linear in a readout: its covariance is the variance of the readout's entries times the

@@ -10,7 +10,7 @@ import torch
 from test_module_verify import normal
 from test_rules import of_the_program
 from torch import nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils import parametrizations
 from torch_architectures import (
     ConvNext,
     Decoder,
@@ -134,12 +134,49 @@ def test_gates_of_random_numbers():
     assert np.isfinite(limit["theta"]).all()
 
 
-def test_normalized_weights_are_told_what_to_trace():
-    def make(n):
-        return nn.Sequential(weight_norm(nn.Linear(3, n)), nn.Tanh(), nn.Linear(n, 2))
+class Normalized(nn.Module):
+    """A layer whose weights are normalized before each use."""
 
-    with pytest.raises(ProgramError, match="TP803.*normalized by row have no rule(.|\n)*remove_parametrizations"):
-        trace(make, ROWS)
+    def __init__(self, n, normalize):
+        super().__init__()
+        self.embed, self.layer, self.out = nn.Linear(3, n), normalize(nn.Linear(n, n)), nn.Linear(n, 2)
+
+    def forward(self, x):
+        h = torch.relu(self.embed(x))
+        return self.out(self.layer(h))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
+@pytest.mark.parametrize(
+    ("normalize", "kind", "remedy"),
+    [
+        (parametrizations.weight_norm, "WeightNorm", "remove_parametrizations"),
+        (parametrizations.spectral_norm, "SpectralNorm", "remove_parametrizations"),
+        (parametrizations.orthogonal, "Orthogonal", "remove_parametrizations"),
+        (nn.utils.weight_norm, "WeightNorm", "remove_weight_norm"),
+        (nn.utils.spectral_norm, "SpectralNorm", "remove_spectral_norm"),
+    ],
+)
+def test_normalized_weights_are_told_what_to_trace(normalize, kind, remedy):
+    with pytest.raises(ProgramError, match=f"TP803.*{kind} of the module `layer`(.|\n)*{remedy}") as caught:
+        trace(lambda n: Normalized(n, normalize), ROWS)
+    assert "return self.out(self.layer(h))" in str(caught.value)
+
+
+class Doubled(nn.Module):
+    """A parametrization of a user's own, which is plain operations."""
+
+    def forward(self, weight):
+        return 2 * weight
+
+
+def test_parametrizations_of_users_are_traced():
+    def make(n):
+        layer = nn.Linear(n, 2)
+        nn.utils.parametrize.register_parametrization(layer, "weight", Doubled())
+        return nn.Sequential(nn.Linear(3, n), nn.Tanh(), layer)
+
+    assert trace(make, ROWS).parametrize("adamw").exponents()["2.parametrizations.weight.original"].lr == -1
 
 
 class WideMixer(nn.Module):

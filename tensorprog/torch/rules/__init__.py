@@ -3,7 +3,9 @@
 from tensorprog.torch.lowering import RULES
 from tensorprog.torch.rules import (
     attention,
+    comparisons,
     linear,
+    picking,
     pointwise,
     pooling,
     recurrent,
@@ -12,4 +14,6 @@ from tensorprog.torch.rules import (
     views,
 )
 
-__all__ = ["RULES", "attention", "linear", "pointwise", "pooling", "recurrent", "reductions", "tables", "views"]
+__all__ = [
+    "RULES", "attention", "comparisons", "linear", "picking", "pointwise", "pooling", "recurrent", "reductions", "tables", "views"
+]

@@ -61,4 +61,6 @@ def _masked(low: Lowering, logits: TracedValue, mask: TracedValue) -> TracedValu
         dropped = tuple(~kept for kept in mask.pair)
         inverse = low.buffer(f"{mask.name}_dropped", dropped)
         return low.map("masked_fill", logits, inverse, suffix="masked", value=float("-inf"))
+    if mask.is_truth:
+        return low.map("masked_fill", logits, low.map("not", mask), suffix="masked", value=float("-inf"))
     return added(low, logits, mask, "masked")

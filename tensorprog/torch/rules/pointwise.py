@@ -95,10 +95,16 @@ def _add(low: Lowering, x: TracedValue, y: TracedValue | float | Both, *, alpha:
 
 def added(low: Lowering, x: TracedValue, y: TracedValue | float | Both, suffix: str = "") -> TracedValue:
     """A sum; a table of 0 and -inf is a mask."""
-    if isinstance(y, TracedValue) and y.op == "buffer" and bool(y.pair[0].isinf().any()):
+    if isinstance(y, TracedValue) and _is_mask(x):
+        x, y = y, x
+    if isinstance(y, TracedValue) and _is_mask(y):
         dropped = tuple(table.isinf() for table in y.pair)
         return low.map("masked_fill", x, low.buffer(f"{y.name}_dropped", dropped), suffix=suffix, value=float("-inf"))
     return low.map("add", x, y, suffix=suffix)
+
+
+def _is_mask(x: TracedValue) -> bool:
+    return x.op == "buffer" and bool(x.pair[0].isinf().any())
 
 
 @rule("sub", "sub_")
@@ -209,10 +215,8 @@ def _clamp_max(low: Lowering, x: TracedValue, high_end: float) -> TracedValue:
 
 @rule("masked_fill", "masked_fill_")
 def _masked_fill(low: Lowering, x: TracedValue, mask: TracedValue, value: float) -> TracedValue:
-    # Which keys a query has would be another thing for every row.
-    if mask.op != "buffer":
-        raise low.refuse("a mask that depends on the input has no rule", "make the mask from constants")
-    return low.map("masked_fill", x, mask, value=value)
+    # Numbers as -1e9 are meant as -inf: a softmax makes either 0.
+    return low.map("masked_fill", x, mask, value=value) if value < -1e4 else low.map("where", mask, value, x)
 
 
 @rule("new_zeros", "zeros_like", "new_ones", "ones_like", "new_full", "full_like")
@@ -226,12 +230,3 @@ def _filled(low: Lowering, x: TracedValue, *args: Any, **options: Any) -> Traced
 @rule("embedding")
 def _embedding(low: Lowering, table: TracedValue, ids: TracedValue, *_: object, **__: object) -> TracedValue:
     return low.emit("gather", (table, ids), (*ids.axes, *table.axes[1:]))
-
-
-@rule("_weight_norm", "_weight_norm_interface")
-def _weight_norm(low: Lowering, *_: object) -> TracedValue:
-    raise low.refuse(
-        "weights that are normalized by row have no rule",
-        "trace the plain layers: their tables and programs are those of the weights that are used "
-        "(`torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')` in the function that makes the module)",
-    )

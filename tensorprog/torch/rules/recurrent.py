@@ -9,7 +9,7 @@ from tensorprog.torch.axes import both, fresh, leaves, split_blocks, unify
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Lowering, rule
 from tensorprog.torch.rules.linear import linear
-from tensorprog.torch.rules.views import _part, cat, permuted, select
+from tensorprog.torch.rules.views import cat, part, permuted, select
 
 # Of the input and of the state; their biases, if there are.
 Weights = tuple[TracedValue, TracedValue, TracedValue | None, TracedValue | None]
@@ -21,7 +21,7 @@ def _gates(low: Lowering, x: TracedValue, w: TracedValue, b: TracedValue | None,
     out = linear(low, x, w, b, suffix)
     size = both(s // count for s in out.sizes[-1])
     split_blocks(out.axes[-1], [size] * count)
-    parts = [_part(low, out, len(out.axes) - 1, k, 1, 1, count) for k in range(count)]
+    parts = [part(low, out, len(out.axes) - 1, k, 1, 1, count) for k in range(count)]
     return parts
 
 

@@ -87,7 +87,7 @@ def _slice(low: Lowering, x: TracedValue, dim: int = 0, start: Bound = 0, end: B
     if (starts, ends, step) == ((0, 0), sizes, 1):
         return x
     if sizes[0] == sizes[1]:
-        return _part(low, x, dim, starts[0], len(range(starts[0], ends[0], step)), step)
+        return part(low, x, dim, starts[0], len(range(starts[0], ends[0], step)), step)
     if step != 1:
         return _every(low, x, dim, (starts, ends, sizes), step)
     cuts = ((0, 0), starts, ends, sizes)
@@ -127,10 +127,12 @@ def _bounds(at: Bound, sizes: tuple[int, int], missing: int) -> tuple[int, int]:
 def _section(low: Lowering, x: TracedValue, dim: int, sections: list[tuple[int, int]], which: int) -> TracedValue:
     counts = iter(split_blocks(x.axes[dim], [s for s in sections if s != (0, 0)]))
     every = [0 if s == (0, 0) else next(counts) for s in sections]
-    return _part(low, x, dim, sum(every[:which]), every[which], 1, sum(every))
+    return part(low, x, dim, sum(every[:which]), every[which], 1, sum(every))
 
 
-def _part(low: Lowering, x: TracedValue, dim: int, start: int, count: int, step: int, blocks: int | None = None) -> TracedValue:
+def part(
+    low: Lowering, x: TracedValue, dim: int, start: int, count: int, step: int, blocks: int | None = None
+) -> TracedValue:
     """`count` of the leading finite factor, the others whole."""
     rest: Axis = ()
     if blocks is not None and blocks > 1:
