@@ -2,9 +2,9 @@
 
 What windows change is measured, not assumed: a pilot runs the same module with exact steps and with windows, from the same draws, so
 that the difference is that of the steps alone. It is one of narrow networks (`runtime.networks`), whose matrices do not depend on the
-order in which steps apply them, or, for matrices that these do not have, of few particles. The longest windows are taken whose difference is below a
-third of the wanted error, or of the error that the samples are going to have, and only if they save work, which is
-counted. The difference goes into the error.
+order in which steps apply them, or, for matrices that these do not have, of few particles. The longest windows are taken whose
+difference is below a third of the wanted error, or of the error that the samples are going to have, and only if they save work, which
+is counted. The difference goes into the error.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 #: Pairs of runs of the pilot, and particles in each. Errors fall with the number of particles about as this power.
 PAIRS, PILOT, POWER = 4, 64, 0.75
-#: The tolerance of matrices in a pilot of particles: whatever few particles resolve is kept, because what is dropped depends on the order in
-#: which vectors come, and with the usual tolerance scatters ten to a hundred times as much as short windows change.
+#: The tolerance of matrices in a pilot of particles: whatever few particles resolve is kept, because what is dropped depends on the
+#: order in which vectors come, and with the usual tolerance scatters ten to a hundred times as much as short windows change.
 PILOT_TOLERANCE = 1e-3
 #: The seed of the pilot, beside that of the run.
 STREAM = 17
