@@ -27,7 +27,7 @@ from tensorprog.passes.precision import not_single
 if TYPE_CHECKING:
     from tensorprog.passes.windows import Windows
 
-#: Pairs of runs of the pilot, and particles in each. Errors fall with the number of particles about as this power.
+#: Pairs of runs of the pilot, and particles in each, or the width of its networks. Errors fall with the number of particles about as this power.
 PAIRS, PILOT, POWER = 4, 64, 0.75
 #: The tolerance of matrices in a pilot of particles: whatever few particles resolve is kept, because what is dropped depends on the
 #: order in which vectors come, and with the usual tolerance scatters ten to a hundred times as much as short windows change.
@@ -205,7 +205,7 @@ Values = dict[str, np.ndarray]
 
 @dataclass
 class _Pilot:
-    """Coupled runs of few particles, each made when it is asked for: of the module `exact_text`, and of one with windows. `runs`
+    """Coupled runs of narrow networks or few particles, each made when it is asked for: of the module `exact_text`, and of one with windows. `runs`
     are these, by the windows' bounds and the number of the pair."""
 
     windowed: Windowed
@@ -239,7 +239,7 @@ class _Pilot:
         return self._run(None, 0)[1] * rank + PILOT * VECTORS * self.sizes[0] * len(self.steps)
 
     def is_finite(self) -> bool:
-        """Whether exact steps converge with so few particles; else they show nothing."""
+        """Whether exact steps converge in the pilot; else they show nothing."""
         return all(bool(np.all(np.isfinite(value))) for values in self.values(self.reference) for value in values.values())
 
     @cached_property
