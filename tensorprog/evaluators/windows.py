@@ -27,7 +27,8 @@ from tensorprog.passes.precision import not_single
 if TYPE_CHECKING:
     from tensorprog.passes.windows import Windows
 
-#: Pairs of runs of the pilot, and particles in each, or the width of its networks. Errors fall with the number of particles about as this power.
+#: Pairs of runs of the pilot, and particles in each, or the width of its networks. Errors fall with the number of particles about as
+#: this power.
 PAIRS, PILOT, POWER = 4, 64, 0.75
 #: The tolerance of matrices in a pilot of particles: whatever few particles resolve is kept, because what is dropped depends on the
 #: order in which vectors come, and with the usual tolerance scatters ten to a hundred times as much as short windows change.
@@ -205,8 +206,8 @@ Values = dict[str, np.ndarray]
 
 @dataclass
 class _Pilot:
-    """Coupled runs of narrow networks or few particles, each made when it is asked for: of the module `exact_text`, and of one with windows. `runs`
-    are these, by the windows' bounds and the number of the pair."""
+    """Coupled runs of narrow networks or few particles, each made when it is asked for: of the module `exact_text`, and of one with
+    windows. `runs` are these, by the windows' bounds and the number of the pair."""
 
     windowed: Windowed
     emit: Callable[[Analysis], str]
