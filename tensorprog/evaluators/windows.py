@@ -1,9 +1,10 @@
 """Training in windows of several steps (`passes.windows`), where that changes outputs by less than particles scatter.
 
-What windows change is measured, not assumed: a pilot of few particles runs the same module with exact steps and with windows, from
-the same draws, so that the difference is that of the steps alone. The longest windows are taken whose difference is below a
-third of the wanted error, or of the error that the samples are going to have, and only if they save work, which is
-counted. The difference goes into the error.
+What windows change is measured, not assumed: a pilot runs the same module with exact steps and with windows, from the same draws, so
+that the difference is that of the steps alone. It is one of narrow networks (`runtime.networks`), whose matrices do not depend on the
+order in which steps apply them, or, for matrices that these do not have, of few particles. The longest windows are taken whose
+difference is below a third of the wanted error, or of the error that the samples are going to have, and only if they save work, which
+is counted. The difference goes into the error.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ from tensorprog.evaluators.analysis import Analysis
 from tensorprog.ir.integers import evaluate_int
 from tensorprog.ir.program import For, Program
 from tensorprog.modules import load_module
+from tensorprog.passes.precision import not_single
 from tensorprog.resume import digest_of
 
 if TYPE_CHECKING:
     from tensorprog.passes.windows import Windows
 
-#: Pairs of runs of the pilot, and particles in each. Errors fall with the number of particles about as this power.
+#: Pairs of runs of the pilot, and particles in each, or the width of its networks. Errors fall with the number of particles about as
+#: this power.
 PAIRS, PILOT, POWER = 4, 64, 0.75
-#: The tolerance of matrices in the pilot: whatever few particles resolve is kept, because what is dropped depends on the order in
-#: which vectors come, and with the usual tolerance scatters ten to a hundred times as much as short windows change.
+#: The tolerance of matrices in a pilot of particles: whatever few particles resolve is kept, because what is dropped depends on the
+#: order in which vectors come, and with the usual tolerance scatters ten to a hundred times as much as short windows change.
 PILOT_TOLERANCE = 1e-3
 #: The seed of the pilot, beside that of the run.
 STREAM = 17
@@ -37,7 +40,7 @@ STREAM = 17
 ALLOWED = 1.0 / 3.0
 #: The lengths of windows, relative to the steps before them: the longest, how they shrink, and how often they may. The
 #: shortest window, in steps.
-LONGEST, SHRINK, TRIES, SHORTEST = 2.0, 0.8, 4, 3
+LONGEST, SHRINK, TRIES, SHORTEST = 2.0, 0.8, 6, 3
 #: Windows have to save this share of the work, in a loop of so many steps. Less work in all, in the units of `Notes.work`, takes some
 #: seconds, and is not worth a pilot and another module.
 SAVED, LEAST_STEPS, LEAST_WORK = 0.25, 16, 2e10
@@ -212,8 +215,8 @@ Values = dict[str, np.ndarray]
 
 @dataclass
 class _Pilot:
-    """Coupled runs of few particles, each made when it is asked for: of the module `exact_text`, and of one with windows. `runs`
-    are these, by the windows' bounds and the number of the pair."""
+    """Coupled runs of narrow networks or few particles, each made when it is asked for: of the module `exact_text`, and of one with
+    windows. `runs` are these, by the windows' bounds and the number of the pair."""
 
     windowed: Windowed
     emit: Callable[[Analysis], str]
@@ -244,18 +247,24 @@ class _Pilot:
         return self._run(None, 0)[1] * rank + PILOT * VECTORS * self.sizes[0] * len(self.steps)
 
     def is_finite(self) -> bool:
-        """Whether exact steps converge with so few particles; else they show nothing."""
+        """Whether exact steps converge in the pilot; else they show nothing."""
         return all(bool(np.all(np.isfinite(value))) for values in self.values(self.reference) for value in values.values())
+
+    @cached_property
+    def networks(self) -> bool:
+        """Whether pilots are networks: of one width, and with independent entries."""
+        limit = self.windowed.original.limit
+        return len(limit.widths) == 1 and not_single(limit) is None
 
     @property
     def reference(self) -> np.ndarray | None:
-        """What windows are compared with: exact steps, of all rows where windows take all rows, because matrices that meet
-        other rows first draw other samples."""
-        return np.array([self.steps.stop]) if self.windowed.form.by_rows else None
+        """What windows are compared with: exact steps; by particles, of all rows where windows take all rows, because matrices that
+        meet other rows first draw other samples."""
+        return np.array([self.steps.stop]) if self.windowed.form.by_rows and not self.networks else None
 
     def is_cheap(self, work: float) -> bool:
         """Whether all pairs of exact steps that windows are compared with take little of some work."""
-        if not self.windowed.form.by_rows:
+        if self.reference is None:
             return True
         return not isinstance(self.windowed.analysis, str) and PAIRS * self._run(self.reference, 0)[1] < PILOT_SHARE * work
 
@@ -305,11 +314,11 @@ class _Pilot:
         if key not in self.runs:
             module = load_module(self.exact_text if bounds is None else self.text)
             env = self.env if bounds is None else self.windowed.environment(self.env, bounds)
-            self.runs[key] = _replicate(module, env, np.random.SeedSequence([self.seed, STREAM, pair]))
+            self.runs[key] = _replicate(module, env, np.random.SeedSequence([self.seed, STREAM, pair]), self.networks)
         return self.runs[key]
 
 
-def _replicate(module: ModuleType, env: Mapping[str, Any], seed: np.random.SeedSequence) -> tuple[Values, float]:
+def _replicate(module: ModuleType, env: Mapping[str, Any], seed: np.random.SeedSequence, networks: bool) -> tuple[Values, float]:
     from threadpoolctl import threadpool_limits
 
     from tensorprog.runtime import Notes
@@ -317,7 +326,7 @@ def _replicate(module: ModuleType, env: Mapping[str, Any], seed: np.random.SeedS
     notes = Notes()
     # Matrices of 64 particles are too small for threads, and a run that diverges is told by its values.
     with threadpool_limits(1), np.errstate(all="ignore"):
-        found = module.replicate(module.bind(env, {}), PILOT, seed, PILOT_TOLERANCE, lambda: None, notes=notes)
+        found = module.replicate(module.bind(env, {}), PILOT, seed, PILOT_TOLERANCE, lambda: None, plain=networks, notes=notes)
     return {name: np.asarray(value, dtype=float) for name, value in found.items()}, float(notes.work)
 
 

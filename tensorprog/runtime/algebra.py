@@ -7,6 +7,9 @@ from math import prod
 
 import numpy as np
 
+#: Terms of a sum that float32 adds up by itself.
+PIECE = 64
+
 
 def lengths(*extents: int) -> tuple[int, ...]:
     """Lengths of arrays from extents that may be below zero, as those of loops without iterations."""
@@ -72,6 +75,18 @@ def averaged(sums: np.ndarray, samples: int) -> np.ndarray:
 def narrow(value: np.ndarray | float, dtype: np.dtype) -> np.ndarray | np.generic:
     """Numbers that vectors with entries of this type are multiplied with."""
     return value.astype(dtype, copy=False) if isinstance(value, np.ndarray) else dtype.type(value)
+
+
+def squares(rows: np.ndarray) -> np.ndarray:
+    """The sum of squares of each row, [B, N], in double precision: [B]. Of float32, short pieces are added up as they are, whose
+    rounding is below that of the numbers and averages out."""
+    if rows.dtype != np.float32:
+        return np.einsum("bn,bn->b", rows, rows)
+    count, length = rows.shape
+    whole = length - length % PIECE
+    pieces = rows[:, :whole].reshape(count, whole // PIECE, PIECE)
+    rest = rows[:, whole:].astype(float)
+    return np.einsum("bkn,bkn->bk", pieces, pieces).sum(axis=1, dtype=float) + np.einsum("bn,bn->b", rest, rest)
 
 
 def mean_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -49,6 +49,9 @@ class Basis:
             fluctuate about their limits, all together, as they do in a wide network.
     """
 
+    #: Matrices are lazily sampled, not those of a network (`sampling.Space.plain`).
+    plain = False
+
     def __init__(self, samples: int, dtype: str = "float64", tolerance: float = TOLERANCE, size: float = 1.0,
                  jitter: tuple[float, np.random.Generator] | None = None):
         self.samples, self.dtype, self.tolerance = samples, np.dtype(dtype), tolerance

@@ -16,6 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tensorprog.runtime.algebra import squares
+from tensorprog.runtime.networks import NetworkMatrix, are_plain, normal_network_matrix
 from tensorprog.runtime.sampling import Space
 from tensorprog.runtime.updates import APPLIED, EXACT, Updates
 
@@ -128,16 +130,17 @@ class Side:
             return _padded(coefficients, self.inputs.count) if count <= self.inputs.count else coefficients
         samples = x.shape[1]
         coefficients = x @ self.inputs.array.T / samples
-        size = _squares(x) / samples
+        size = squares(x) / samples
         # Pythagoras. With tolerances below the rounding of this difference, it is found from the residual itself.
-        missing = size - _squares(coefficients)
-        tolerance = effective_tolerance(tolerance, self.inputs.count, samples, x.dtype)
+        missing = size - squares(coefficients)
+        asked = tolerance
+        tolerance = float(effective_tolerance(asked, self.inputs.count, samples, x.dtype))
         if tolerance**2 < CANCELLED:
             missing = self._missing(x, coefficients)
         # So written that NaN counts as far: it gets no directions, and shows in the product.
         far = np.nonzero(~(missing <= tolerance**2 * size))[0]
         if len(far):
-            self._extend(x[far], coefficients[far], size[far], tolerance)
+            self._extend(x[far], coefficients[far], size[far], asked)
             new = self.inputs.array[coefficients.shape[1]:]
             coefficients = np.concatenate([coefficients, x @ new.T / samples], axis=1)
         self.source.note(len(x), self.inputs.count)
@@ -147,17 +150,19 @@ class Side:
     def _missing(self, x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
         """The squared sizes of the parts of x outside the basis, to rounding."""
         residual = self._residual(x, coefficients)
-        return _squares(residual) / x.shape[1]
+        return squares(residual) / x.shape[1]
 
     def _residual(self, x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
         residual = x - coefficients @ self.inputs.array
         # Once more: the first step leaves rounding relative to x, not to the residual.
         return residual - (residual @ self.inputs.array.T / x.shape[1]) @ self.inputs.array
 
-    def _extend(self, x: np.ndarray, coefficients: np.ndarray, size: np.ndarray, tolerance: float) -> None:
-        """Add directions until the rows of x lie well within the tolerance of the basis."""
+    def _extend(self, x: np.ndarray, coefficients: np.ndarray, size: np.ndarray, tolerance: float | None) -> None:
+        """Add directions until the rows of x lie well within the tolerance of the basis, which is that of the extended one."""
         residual = self._residual(x, coefficients)
-        directions = _new_directions(residual, size, HYSTERESIS * tolerance, self.inputs.array)
+        counts = self.inputs.count + np.arange(len(x) + 1)
+        tolerances = HYSTERESIS * effective_tolerance(tolerance, counts, x.shape[1], x.dtype)
+        directions = _new_directions(residual, size, tolerances, self.inputs.array)
         if len(directions):
             self.inputs.append(directions)
             self.source.remember(directions, x)
@@ -165,21 +170,16 @@ class Side:
                 self.owner.extend(self, directions)
 
 
-def _squares(rows: np.ndarray) -> np.ndarray:
-    """The sum of squares of each row, in double precision."""
-    return np.einsum("bn,bn->b", rows, rows, dtype=float)
-
-
-def effective_tolerance(tolerance: float | None, count: int, samples: int, dtype: np.dtype = DOUBLE) -> float:
-    """The tolerance in force with `count` directions known.
+def effective_tolerance(tolerance: float | None, count: int | np.ndarray, samples: int, dtype: np.dtype = DOUBLE) -> np.ndarray:
+    """The tolerance in force with `count` directions known, for each count.
 
     A dropped part of relative size r changes moments by about r**2, a direction more by about 1/N: the default lets the
     first grow with the second, so that the rank stays a small part of N.
     """
-    share = count / samples
-    balance = OF_FEW + (OF_MANY - OF_FEW) * min(1.0, share / MANY)
+    share = np.asarray(count) / samples
+    balance = OF_FEW + (OF_MANY - OF_FEW) * np.minimum(1.0, share / MANY)
     least = 1e-3 if dtype == DOUBLE else LEAST_SINGLE
-    return max(least, balance * share**0.5) if tolerance is None else tolerance
+    return np.maximum(least, balance * share**0.5) if tolerance is None else np.full(np.shape(count), tolerance)
 
 
 def _padded(coefficients: np.ndarray, count: int) -> np.ndarray:
@@ -190,11 +190,13 @@ def _padded(coefficients: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([coefficients, padding], axis=1)
 
 
-def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float, known: np.ndarray) -> np.ndarray:
-    """Orthonormal directions [k, N] that leave of each residual less than `tolerance` relative to its vector's size.
+def _new_directions(residual: np.ndarray, size: np.ndarray, tolerances: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Orthonormal directions [k, N] that leave of each residual less than `tolerances[k]` relative to its vector's size: with more
+    directions, more may be left out.
 
     The residuals are orthogonal to the `known` directions, up to the rounding of the vectors.
     """
+    tolerance = float(tolerances[0])
     samples = residual.shape[1]
     scale = np.zeros_like(size)
     np.divide(1.0, np.sqrt(size), out=scale, where=size > 0)
@@ -210,7 +212,7 @@ def _new_directions(residual: np.ndarray, size: np.ndarray, tolerance: float, kn
         return scaled[:0]
     values, vectors = np.linalg.eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
-    keep = _how_many(gram, values, vectors, tolerance, 1e-13 if scaled.dtype == DOUBLE else 1e-6)
+    keep = _how_many(gram, values, vectors, tolerances, 1e-13 if scaled.dtype == DOUBLE else 1e-6)
     directions = (vectors[:, :keep] / np.sqrt(values[:keep])).T.astype(scaled.dtype) @ scaled
     return polished(directions)
 
@@ -260,17 +262,17 @@ def _outside(direction: np.ndarray, known: tuple[np.ndarray, ...]) -> tuple[np.n
     return direction, left
 
 
-def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, tolerance: float, rounding: float) -> int:
-    """The smallest number of leading eigenvectors after which every diagonal residual is below tolerance**2. Eigenvalues
+def _how_many(gram: np.ndarray, values: np.ndarray, vectors: np.ndarray, tolerances: np.ndarray, rounding: float) -> int:
+    """The smallest number k of leading eigenvectors after which every diagonal residual is below tolerances[k]**2. Eigenvalues
     below `rounding`, relative to the largest, are no more than that."""
     floor = rounding * max(1.0, float(values[0]))
     usable = int(np.sum(values > floor))
     # What k eigenvectors explain of row b is sum_k values[k] vectors[b, k]**2.
     explained = np.cumsum(vectors[:, :usable] ** 2 * values[:usable], axis=1)
     left = np.max(np.diag(gram)[:, None] - explained, axis=0) if usable else np.zeros(0)
-    if not usable or np.max(np.diag(gram)) <= tolerance**2:
+    if not usable or np.max(np.diag(gram)) <= tolerances[0]**2:
         return 0
-    below = np.nonzero(left <= tolerance**2)[0]
+    below = np.nonzero(left <= tolerances[1:usable + 1] ** 2)[0]
     return int(below[0]) + 1 if len(below) else usable
 
 
@@ -497,12 +499,16 @@ def _merged(roots: tuple[Root, ...]) -> tuple[Root, ...]:
 
 
 def gaussian_matrix(rows: Space, cols: Space, variance: float, ratios: tuple[float, float],
-                    tolerance: float | None) -> Matrix:
+                    tolerance: float | None) -> Matrix | NetworkMatrix:
     """A declared matrix with entries of variance `variance / n`; `ratios` are the widths of rows and columns over n."""
+    if are_plain(rows, cols, ratios):
+        return normal_network_matrix(rows, cols, variance, ratios[0])
     root = Gaussian(rows, cols, variance * ratios[1], variance * ratios[0], tolerance)
     return Matrix(rows, cols, ratios, tolerance, ((1.0, root, False),))
 
 
-def zero_matrix(rows: Space, cols: Space, ratios: tuple[float, float], tolerance: float | None) -> Matrix:
+def zero_matrix(rows: Space, cols: Space, ratios: tuple[float, float], tolerance: float | None) -> Matrix | NetworkMatrix:
     """A matrix without a random part: an accumulator."""
+    if are_plain(rows, cols, ratios):
+        return NetworkMatrix(rows, cols, ratios[0], np.zeros((rows.samples, cols.samples)))
     return Matrix(rows, cols, ratios, tolerance)

@@ -68,6 +68,10 @@ class Space:
         rows = np.concatenate([self._take(part) for part in _split(count, LATER_BLOCK)])
         return np.concatenate([rows, rows], axis=1) if self.mirrored else rows
 
+    def numbers(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Independent standard normal numbers, for what is not a vector of the space."""
+        return self._generator.standard_normal(shape)
+
     def draw(self, law: str, count: int, args: tuple[float, ...], *, mirror: bool = False) -> np.ndarray:
         """`count` independent vectors with iid coordinates of a law: `laws.draw`."""
         return draw(self, law, count, args, mirror=mirror).astype(self.entry, copy=False)

@@ -442,6 +442,31 @@ def test_particles_take_windows(eager):
     assert program.run(points(), samples=1024, **SETTINGS)["f"].tolist() == found["f"].tolist()
 
 
+@pytest.mark.parametrize("form", ["family", "momentum and decoupled decay", "minibatches"])
+def test_pilots_differ_by_windows_alone(form, eager, monkeypatch):
+    """Those of one step change nothing but rounding, in whatever order rows and states come."""
+    found = []
+
+    def longest(pilot, allowed, rank):
+        single = pilot._change(np.arange(3, pilot.steps.stop + 1))
+        found.extend([pilot.networks, single, pilot._change(windows.geometric(pilot.steps, 1.0))])
+
+    monkeypatch.setattr(windows._Pilot, "longest", longest)
+    tensorprog.compile(ALL[form]).run(points(), samples=256, T=24, eta=0.1)
+    networks, single, long = found
+    assert networks and max(float(np.max(change)) for change in single.values()) < 1e-11
+    assert max(float(np.max(change)) for change in long.values()) > 1e-6
+
+
+@pytest.mark.parametrize("text", [WIDE, TRAINED.replace("normal(0, 1/n)", "orthogonal(1)")])
+def test_pilots_of_particles_where_matrices_are_not_those_of_networks(text, eager, monkeypatch):
+    found = []
+    monkeypatch.setattr(windows._Pilot, "longest", lambda pilot, allowed, rank: found.append(pilot.networks))
+    data = points() | {"Y": points()["X"][:, :2]} if text is WIDE else points()
+    tensorprog.compile(text).run(data, samples=256, T=24, eta=0.05, **({"L": 1} if text is WIDE else {}))
+    assert found == [False]
+
+
 def test_what_windows_change_is_in_the_error(eager):
     """For a large error windows are long, and what they change is far above what particles scatter."""
     program = tensorprog.compile(TRAINED)

@@ -5,6 +5,8 @@ import pytest
 from scipy import stats
 
 import tensorprog.runtime as rt
+from tensorprog.runtime.algebra import squares
+from tensorprog.runtime.directions import Directions
 from tensorprog.runtime.matrices import effective_tolerance
 from tensorprog.runtime.replicates import LEVEL, coverage_factor
 
@@ -206,6 +208,44 @@ def test_the_default_tolerance_grows_with_the_rank():
     assert effective_tolerance(None, N // 4, N) == pytest.approx(0.125)
     assert effective_tolerance(None, N // 64, N) == pytest.approx(0.0154, rel=0.01)
     assert effective_tolerance(1e-6, N, N) == 1e-6
+    assert effective_tolerance(1e-6, np.arange(3), N).tolist() == [1e-6] * 3
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.05])
+def test_a_first_block_takes_the_directions_that_its_tolerance_asks_for(tolerance):
+    """Vectors of decreasing energy: what is left of each is below the tolerance of as many directions as there are then, and with
+    one direction less, by the singular values of the block, it would not be."""
+    rows, cols, _ = gaussian()
+    W = rt.gaussian_matrix(rows, cols, 1.0, (1.0, 1.0), tolerance)
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(80, 80)))[0]
+    x = turn @ (0.9 ** np.arange(80)[:, None] * cols.normal(80))
+    W.apply(x)
+    known = W.roots[0][1].sides[0].inputs.array
+    left = np.sqrt(np.sum((x - (x @ known.T / N) @ known) ** 2, axis=1) / np.sum(x**2, axis=1))
+    assert 2 < len(known) < 80
+    assert left.max() <= effective_tolerance(tolerance, len(known), N)
+    unit = x / np.sqrt(np.mean(x**2, axis=1, keepdims=True))
+    values, axes = np.linalg.eigh(unit @ unit.T / N)
+    fewer = np.sqrt(np.max(axes[:, :81 - len(known)] ** 2 @ values[:81 - len(known)]))
+    assert fewer > 0.7 * effective_tolerance(tolerance, len(known) - 1, N)
+
+
+def test_directions_are_orthogonal_whatever_vectors_lose():
+    """Vectors that are nearly known, and others."""
+    known = Directions(N, np.dtype(float))
+    rng = np.random.default_rng(0)
+    known.append_span(rng.normal(size=(40, N)))
+    given = np.concatenate([known.array[:3] + 1e-7 * rng.normal(size=(3, N)), rng.normal(size=(3, N))])
+    found = known.outside(given)
+    assert np.all(np.abs(found @ known.array.T / N) < 1e-14 * np.sqrt(np.mean(found**2, axis=1, keepdims=True)) + 1e-22)
+    np.testing.assert_allclose(np.mean(found**2, axis=1), [1e-14 * 983 / N] * 3 + [983 / N] * 3, rtol=0.2)
+
+
+@pytest.mark.parametrize("length", [10, 64, 1000])
+def test_squares_of_float32(length):
+    rows = np.random.default_rng(0).normal(size=(7, length)).astype(np.float32)
+    np.testing.assert_allclose(squares(rows), np.sum(rows.astype(float) ** 2, axis=1), rtol=1e-7)
+    np.testing.assert_allclose(squares(rows.astype(float)), np.sum(rows.astype(float) ** 2, axis=1), rtol=1e-14)
 
 
 # --- block products and statistics ---------------------------------------------------------------------------
