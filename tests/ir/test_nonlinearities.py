@@ -61,7 +61,7 @@ input d : [P]
 vector v : [n] ~ normal(0, 1)
 vector w : [n] ~ normal(0, 1)
 for k in range(P):
-    c[k] = exp(d[k]) / (1 + exp(d[k]))  # NaN where d is large
+    c[k] = exp(d[k]) / (2 + exp(d[k]))  # NaN where d is large; with a 1 it would be a sigmoid, and 1
     s[k] = step(c[k]) + sign(c[k]) + relu(c[k]) + max(c[k], 0) + min(0, c[k])
     x = c[k] * v + 0.1 * w
     g[k] = moment(sign(x) * sign(v)) + moment(relu(x)**2)
@@ -73,7 +73,7 @@ width n
 param T : int = 300
 param d = 1000
 vector v : [n] ~ normal(0, 1)
-c = exp(d) / (1 + exp(d))
+c = exp(d) / (2 + exp(d))
 u = v
 for t in range(T):
     u = step(c * u + v) - sign(u)
