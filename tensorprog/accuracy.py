@@ -34,6 +34,9 @@ SLOWEST, FASTEST = 0.5, 1.0
 #: How much more work an attempt is worth at least, and has at most: less before it has been seen how fast errors fall.
 LEAST, MOST, MOST_UNSEEN = 2.0, 256.0, 16.0
 
+#: Errors below are rounding, of what is 0 in every run: no samples make them smaller.
+ROUNDING = 1e-14
+
 Targets = Mapping[str, float]
 Run = Callable[[int, int], Result]
 
@@ -115,7 +118,7 @@ def twice_as_accurate(result: Result, seconds: float) -> str | None:
     found = [float(np.nanmax(result.error[name], initial=0.0)) for name in result.numbers()
              if PARTICLES in result.method[name]]
     largest = max(found, default=0.0)
-    if not math.isfinite(largest) or largest <= 0.0 or "samples" not in result.settings:
+    if not math.isfinite(largest) or largest <= ROUNDING or "samples" not in result.settings:
         return None
     samples = 4 * result.particles
     return (f"errors are up to {largest:.1e}; for half of that: --samples {samples}, about {_seconds(4 * seconds)} instead of "

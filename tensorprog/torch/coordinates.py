@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[object, torch.Tensor]
-# Changes that are exactly zero, as of a parameter without influence, have no logarithm.
+# Where changes are exactly zero, as of a parameter without influence, a picture has this instead.
 TINY = 1e-30
 #: The smallest power that mistakes of a parametrization usually have.
 # Powers of n come in steps of 1/2.
 SMALLEST_MISTAKE = 0.5
-#: So many times as many networks as asked for are taken, where something is not resolved.
+#: By so many standard errors a slope differs.
+MISTAKE_ERRORS = 2
+#: So many times as many networks as asked for are taken, where these leave doubts.
 MORE = 4
 RATES = {"sgd": 0.1, "adamw": 0.01, "muon": 0.05}
 CONSTANTS = ("std", "multiplier", "lr", "eps", "weight_decay")
@@ -56,11 +58,11 @@ class CoordinateSlope:
 
     def off(self, tolerance: float) -> bool:
         """Whether the measured power is not 0: by more than the tolerance and two of its errors."""
-        return abs(self.measured) > tolerance + 2 * self.error
+        return abs(self.measured) > tolerance + MISTAKE_ERRORS * self.error
 
     def unresolved(self, tolerance: float) -> bool:
         """Whether a power of 1/2 would have passed as well."""
-        return not SMALLEST_MISTAKE > tolerance + 2 * self.error
+        return not SMALLEST_MISTAKE > tolerance + MISTAKE_ERRORS * self.error
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,13 @@ class CoordinateCheck:
         """What is no mistake, but would not be seen as one if it grew or fell as the root of the width."""
         found = self.mistakes
         return [s for s in self.slopes if s not in found and s.unresolved(self.tolerance)]
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether more networks could decide otherwise: something is not resolved, or a mistake is within twice of what would be
+        none."""
+        allowed = 2 * MISTAKE_ERRORS
+        return bool(self.unresolved) or any(abs(s.measured) < self.tolerance + allowed * s.error for s in self.mistakes)
 
     @property
     def verdict(self) -> str:
@@ -155,7 +164,8 @@ def coordcheck(
         loss: a function of the module's output and the batch's targets.
         batch: the inputs (a tensor or a tuple of them) and the targets.
         lr, eps, weight_decay: at the base width.
-        seeds: of how many networks of each width at least; where something is not resolved, of up to four times as many.
+        seeds: of how many networks of each width at least; where something is not resolved or a mistake is not clear, of up to four
+            times as many.
         skip: how many first steps are not counted.
         constant: settings that are left as at the base width, out of "std", "multiplier", "lr", "eps", "weight_decay",
             to see what a mistake does. Predictions know of "lr", "weight_decay" and multipliers of logits.
@@ -175,7 +185,7 @@ def coordcheck(
         )
         if len(runs) >= seeds:
             found = _check(runs, widths, predicted, tolerance)
-            if found.verdict != UNRESOLVED:
+            if not found.doubtful:
                 break
     return found
 
@@ -220,9 +230,14 @@ def _behind(softmax: TracedValue) -> Iterator[TracedValue]:
 
 def _slope(key: tuple[str, str], sizes: list[list[float]], widths: Sequence[int], predicted: float) -> CoordinateSlope:
     """The mean over seeds of every seed's slope; the error is that of the mean, and that of the straight line. One seed at two
-    widths tells none."""
+    widths tells none, nor do seeds in which something has no influence at one width, as an expert that is not chosen."""
+    table = np.array(sizes)
+    whole = (table > 0).all(axis=1)
+    if not whole.any():
+        unknown = math.nan if (table > 0).any() else 0.0
+        return CoordinateSlope(key[1], key[0], predicted, unknown, unknown, tuple(np.maximum(table.mean(axis=0), TINY)))
     # A mean of logarithms, so that one network with large updates does not decide.
-    logs = np.log(np.maximum(np.array(sizes), TINY))
+    logs = np.log(table[whole])
     x = np.log(np.array(widths, dtype=float))
     x -= x.mean()
     each = logs @ x / (x @ x)
@@ -285,7 +300,7 @@ def _measure(
         model(*inputs)
     sizes = {("activation", path): _rms(value) for path, value in watched.outputs.items()}
     # A geometric mean over the steps, since slopes are of logarithms.
-    return sizes | {key: math.exp(np.mean(np.log(np.maximum(values, TINY)))) for key, values in found.items()}
+    return sizes | {key: float(np.exp(np.mean(np.log(values)))) if min(values) > 0 else 0.0 for key, values in found.items()}
 
 
 def _left_constant(constant: set[str], lr: float, settings: Settings) -> Callable[[dict], dict]:

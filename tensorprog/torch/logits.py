@@ -11,6 +11,8 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 SOFTMAXES = {"torch.nn.functional.softmax", "torch.softmax", "torch.Tensor.softmax"}
 ATTENTION = "torch.nn.functional.scaled_dot_product_attention"
+#: The attribute of a function that was put in front of one of torch's: the name of that one.
+STANDS_FOR = "_tensorprog_stands_for"
 MULTIHEAD = "torch.nn.functional.multi_head_attention_forward"
 
 
@@ -36,7 +38,7 @@ class SeenLogits(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        name = resolve_name(func)
+        name = name_of(func)
         if name in SOFTMAXES:
             self._keep(kwargs.get("input", args[0] if args else None))
         elif name == ATTENTION:
@@ -70,13 +72,21 @@ def _products(query: torch.Tensor, key: torch.Tensor, *_: object, scale: float |
     return query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
 
 
+def name_of(func: Callable) -> str | None:
+    """torch's name of a function that a mode gets."""
+    # A function of `torch.nn.functional` hands on what has its name there, which may be one that was put in front of it.
+    return getattr(func, STANDS_FOR, None) or resolve_name(func)
+
+
 @contextlib.contextmanager
 def inside_functional(changed: Callable[[Callable, str], Callable]) -> Iterator[None]:
     """torch's own function for many heads calls these by their global names, where a mode does not see them: `changed`
     makes other functions of them, by their names."""
     kept = {name: getattr(F, name) for name in ("softmax", "scaled_dot_product_attention")}
     for name, inner in kept.items():
-        setattr(F, name, changed(inner, name))
+        function = changed(inner, name)
+        function.__dict__[STANDS_FOR] = f"torch.nn.functional.{name}"
+        setattr(F, name, function)
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from tensorprog.torch.errors import module_error
 from tensorprog.torch.exponents import MultiplierSite
-from tensorprog.torch.logits import ATTENTION, MULTIHEAD, SOFTMAXES, inside_functional
+from tensorprog.torch.logits import ATTENTION, MULTIHEAD, SOFTMAXES, inside_functional, name_of
 
 if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable
@@ -119,7 +119,7 @@ class _LogitsMode(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        name = resolve_name(func)
+        name = name_of(func)
         if name in SOFTMAXES or name == ATTENTION:
             return func(args[0] * self._factor, *args[1:], **kwargs)
         if name == MULTIHEAD:

@@ -183,11 +183,11 @@ class _Kernels:
     def __call__(self, module: nn.Module) -> Arrays:
         width = self.traced.parametrize().width_of(module)
         parameters = {name: module.get_parameter(name) for name in self.traced.graph.params}
+        # Frozen ones too: a readout's covariance is read off its gradient.
+        wanted = [p.requires_grad_() for p in parameters.values()]
         output = _first(module(*self._inputs))
         rows = output.reshape(len(output), -1)[:, self._place(output)]
         found = {"nngp": 0.0, "theta": 0.0}
-        # Frozen ones too: a readout's covariance is read off its gradient.
-        wanted = [p.requires_grad_() for p in parameters.values()]
         # One row after the other, over the same graph; this component may not depend on all parameters.
         gradients = [torch.autograd.grad(f, wanted, retain_graph=True, allow_unused=True) for f in rows]
         for k, name in enumerate(parameters):

@@ -110,6 +110,12 @@ def test_the_advice(program):
     assert "--samples 1024" in advice and "2 min instead of 30 s" in advice
 
 
+def test_no_advice_where_errors_are_rounding(program):
+    result = program.run({"X": X}, samples=256)
+    result.error.update({name: np.full_like(error, 3e-18) for name, error in result.error.items()})
+    assert twice_as_accurate(result, 30.0) is None
+
+
 def test_commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("model.tp").write_text(PROGRAM)

@@ -139,7 +139,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+# Those that take seconds, and whose rules others test as well.
+SLOW = ("encoder and decoder", "padding as an input", "replicated", "circular", "experts: index of each", "experts: scattered",
+        "experts: by index", "experts: a threshold")
+
+
+@pytest.mark.parametrize("name", [pytest.param(k, marks=pytest.mark.slow) if k in SLOW else k for k in CASES])
 def test_a_program_computes_what_the_module_does(name):
     make, inputs = CASES[name]
     several = inputs if isinstance(inputs, tuple) else (inputs,)

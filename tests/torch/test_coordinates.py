@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch_networks import IMAGES, ROWS, SEQUENCES, TOKENS, Block, ManyHeads, Recurrent, cnn, mlp
 
 from tensorprog import ProgramError
 from tensorprog.torch import coordcheck, trace
-from tensorprog.torch.coordinates import CoordinateCheck, CoordinateSlope
+from tensorprog.torch.coordinates import CoordinateCheck, CoordinateSlope, _slope
 
 NUMBERS = torch.randn(4, 2, generator=torch.Generator().manual_seed(5))
 LABELS = torch.randint(0, 11, (4, 5), generator=torch.Generator().manual_seed(6))
@@ -65,6 +66,30 @@ def test_logits_that_are_divided_by_the_root_of_the_heads_size_are_found():
     assert abs(right.logits[name].measured) < 0.15 and right.passed
     assert 0.25 < wrong.logits[name].measured < 0.7 and wrong.logits[name].predicted == 0.5
     assert [s.name for s in wrong.mistakes] == [name]
+
+
+class WrittenOut(Recurrent):
+    """Attention as operations, with a softmax of torch's functional module."""
+
+    def __init__(self, n):
+        super().__init__(n, nn.GRU)
+        self.layer = nn.Linear(3, n)
+        self.q, self.k, self.v = (nn.Linear(n, n, bias=False) for _ in range(3))
+
+    def forward(self, x):
+        h = torch.tanh(self.layer(x))
+        logits = self.q(h) @ self.k(h).transpose(1, 2) / h.shape[-1] ** 0.5
+        return self.out((F.softmax(logits, dim=-1) @ self.v(h))[:, -1])
+
+
+def test_logits_of_a_softmax_of_the_functional_module():
+    table = trace(WrittenOut, SEQUENCES).parametrize("adamw")
+    right, wrong = (
+        table.coordcheck(F.mse_loss, (SEQUENCES, NUMBERS), lr=0.02, seeds=1, widths=(64, 256), constant=c)
+        for c in ((), ("multiplier",))
+    )
+    (name,) = right.logits
+    assert wrong.logits[name].measured - right.logits[name].measured == pytest.approx(0.5, abs=0.25)
 
 
 def test_logits_inside_of_torch_s_own_attention():
@@ -126,6 +151,22 @@ def test_slopes_without_a_known_error_decide_nothing():
     found = CoordinateCheck((64, 128), (known, unknown))
     assert found.verdict == "not resolved" and found.passed and not found.mistakes
     assert "not resolved" in found.table()
+
+
+def test_a_seed_without_influence_at_one_width_tells_no_slope():
+    chosen, never = [[1.0, 2.0, 4.0], [1.0, 0.0, 1.0]], [[0.0, 1.0, 1.0]]
+    found = _slope(("update", "x"), chosen, (64, 128, 256), 0.0)
+    assert found.measured == pytest.approx(1.0)
+    found = _slope(("update", "x"), never, (64, 128, 256), 0.0)
+    assert found.unresolved(0.15) and not found.off(0.15)
+    assert _slope(("update", "x"), [[0.0, 0.0, 0.0]], (64, 128, 256), 0.0).measured == 0.0
+
+
+def test_more_networks_are_asked_where_a_mistake_is_not_clear():
+    clear, unclear = (CoordinateSlope("x", "update", 0.0, m, 0.05, (1.0, 1.0)) for m in (0.5, 0.3))
+    assert not CoordinateCheck((64, 128), (clear,)).doubtful
+    found = CoordinateCheck((64, 128), (unclear,))
+    assert found.verdict == "failed" and found.doubtful
 
 
 def test_options_that_make_no_sense():

@@ -58,12 +58,15 @@ KERNELS = {
 SLOW = ("residual", "gru", "block of two heads")
 
 
-@pytest.mark.parametrize("name", [pytest.param(k, marks=pytest.mark.slow) if k in SLOW else k for k in KERNELS])
-def test_kernels_are_those_of_modules(name):
+@pytest.mark.parametrize(
+    ("name", "wide"),
+    [*((k, False) for k in KERNELS if k not in SLOW), *(pytest.param(k, True, marks=pytest.mark.slow) for k in KERNELS)],
+)
+def test_kernels_are_those_of_modules(name, wide):
     make, inputs = normal(KERNELS[name][0]), KERNELS[name][1]
-    widths = (256, 512, 1024, 2048) if name in SLOW else (64, 128, 256, 512)
+    widths = (256, 512, 1024, 2048) if wide else (64, 128, 256, 512)
     found = trace(make, inputs).verify(
-        widths=widths, seeds=16 if name in SLOW else 32, samples=1024, component=(0,) if name != "mlp" else (1,)
+        widths=widths, seeds=16 if wide else 32, samples=1024, component=(0,) if name != "mlp" else (1,)
     )
     assert found.passed, found
     for kernel in ("nngp", "theta"):

@@ -57,16 +57,16 @@ def test_a_coordinate_check_decides(tmp_path):
 
 
 def test_a_coordinate_check_that_fails(tmp_path):
-    """A module that is not what was traced: from width 256 on, its output grows."""
+    """A module that is not what was traced: from width 256 on, its readout grows."""
     (tmp_path / "mymodel.py").write_text(
-        MODEL.replace("def make(n):", "class Scaled(nn.Sequential):\n    def forward(self, x):\n"
-                      "        n = len(self[0].weight)\n        return super().forward(x) * (1 if n < 200 else n)\n\n\n"
-                      "def make(n):").replace("return nn.Sequential", "return Scaled")
+        MODEL.replace("def make(n):", "class Scaled(nn.Linear):\n    def forward(self, x):\n"
+                      "        n = self.in_features\n        return super().forward(x) * (1 if n < 200 else n / 256)\n\n\n"
+                      "def make(n):").replace("nn.Linear(n, 1)", "Scaled(n, 1)")
         + "\nexample_targets = torch.ones(2, 1)\nloss = nn.functional.mse_loss\n"
     )
-    run = ["mup", f"{tmp_path}/mymodel.py:make", "--coordcheck", "--widths", "64,128,256,512"]
+    run = ["mup", f"{tmp_path}/mymodel.py:make", "--coordcheck", "--optimizer", "adamw", "--widths", "256,512,1024"]
     found = CliRunner().invoke(main, run)
-    assert found.exit_code == 1
+    assert found.exit_code == 1, found.output
     assert "<- not of order one" in found.output
 
 
