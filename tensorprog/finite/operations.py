@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorprog.finite.functions import BINARY, apply_unary
-from tensorprog.finite.tape import TapeNode, Value, plain, primitive
+from tensorprog.finite.tape import Value, plain, primitive
 from tensorprog.runtime.polar import polar_differential as polar_differential_of
 
 #: A singular value that is smaller than this, relative to the largest, is rounding.
@@ -71,11 +71,10 @@ def _binary_cotangent(i: int, g: Value, out: Value, a: Value, b: Value, fn: str)
 
 
 def _power_cotangent(g: Value, a: Value, b: Value) -> Value:
-    """g * d a**b / d a; zero where the exponent is the constant zero, even at a = 0."""
-    # 0 * 0**(-1) would be NaN.
-    if not isinstance(b, TapeNode) and not np.any(b):
-        return mul(g, np.zeros(np.shape(plain(a))))
-    return mul(g, mul(b, binary(a, binary(b, 1.0, fn="sub"), fn="pow")))
+    """g * d a**b / d a; zero where the exponent is zero, even at a = 0."""
+    # 0 * 0**(-1) would be NaN, and 0 * 0**0 is not.
+    lower = binary(b, np.where(plain(b) == 0, 0.0, 1.0), fn="sub")
+    return mul(g, mul(b, binary(a, lower, fn="pow")))
 
 
 def _share(i: int, larger: Value, smaller: Value) -> Value:

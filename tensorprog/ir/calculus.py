@@ -111,18 +111,29 @@ def _partial_of_div(builder: Builder, op: Elementwise, out: Var, position: int, 
     return builder.neg(builder.div(fetch(out), bottom))
 
 
-def _partial_of_pow(builder: Builder, op: Elementwise, out: Var, position: int, fetch: Fetch) -> Var:
+def _partial_of_pow(builder: Builder, op: Elementwise, out: Var, position: int, fetch: Fetch) -> Var | None:
     base, exponent = fetch(op.args[0]), fetch(op.args[1])
     if position == 1:
         # d(a**b)/db = a**b log(a).
         return builder.mul(fetch(out), builder.elementwise("log", base))
     # Without a power of exponent 1, which nothing takes for the base itself.
     known = builder.constant_value(exponent)
+    if known == 0:
+        return None
     if known == 2:
         return builder.mul(builder.const(2), base)
+    return builder.mul(exponent, builder.elementwise("pow", base, _lower_exponent(builder, exponent, known)))
+
+
+def _lower_exponent(builder: Builder, exponent: Var, known: Fraction | float | None) -> Var:
+    """What `exponent` times a power of the base is the derivative with."""
     # An exact exponent stays one: powers of n may depend on it.
-    lower = builder.const(known - 1) if isinstance(known, Fraction) else builder.sub(exponent, builder.const(1))
-    return builder.mul(exponent, builder.elementwise("pow", base, lower))
+    if isinstance(known, Fraction):
+        return builder.const(known - 1)
+    if not isinstance(exponent, Var) or exponent.type.width is not None:
+        return builder.sub(exponent, builder.const(1))
+    # Of exponent 0 the derivative is 0, also where the base is 0 and 0 * base**(-1) is no number: 0 * base**0.
+    return builder.sub(exponent, builder.elementwise("square", builder.elementwise("sign", exponent)))
 
 
 def _partial_of_extremum(builder: Builder, op: Elementwise, position: int, fetch: Fetch) -> Var:

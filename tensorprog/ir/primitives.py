@@ -160,5 +160,7 @@ def _rational(fn: str, values: list[Fraction]) -> Fraction | None:
             return a / b
         case "square", [a]:
             return a * a
+        case "sign", [a]:
+            return Fraction((a > 0) - (a < 0))
         case _:
             return None
