@@ -147,6 +147,18 @@ def test_a_sparse_signal():
     assert_evolves(program, evolution(soft, over_sparse))
 
 
+@pytest.mark.slow
+def test_the_posterior_mean_of_a_sparse_signal():
+    """Of r f(r), each term alone would hold what r takes over from the iteration before."""
+    program = message_passing(families(scale="tau2[t]"), """def odds(x, s) = 9 * sqrt((1 + s) / s) * exp(-x**2 / (2 * s * (1 + s)))
+def denoise(x, s) = x / (1 + s) / (1 + odds(x, s))""", "vector signal : [n] ~ sparse_normal(0.1, 1)")
+
+    def posterior_mean(x, s):
+        return x / (1 + s) / (1 + 9 * np.sqrt((1 + s) / s) * np.exp(-x**2 / (2 * s * (1 + s))))
+
+    assert_evolves(program, evolution(posterior_mean, over_sparse, scale=lambda tau2: tau2))
+
+
 def test_a_smooth_denoiser():
     program = message_passing(families(), "def denoise(x, c) = tanh(x / c)")
     assert_evolves(program, evolution(lambda x, c: np.tanh(x / c), over_signs))
