@@ -371,3 +371,10 @@ def test_residuals_of_all_pairs_of_iterations():
     joint, _ = evolution_of_averages(np.eye(7), np.eye(7), steps=6)
     assert found["joint"] == pytest.approx(joint, abs=1e-12)
     assert found["joint"] == pytest.approx(found["joint"].T, abs=1e-13)
+
+
+def test_iterations_that_are_counted_by_twos():
+    body = families().replace("range(T)", "range(0, 2*T, 2)").replace("t+1", "t+2").replace("output tau2, mse",
+                                                                                             "output moment((x[2*T] - signal)**2) as final")
+    plan = message_passing(body).plan
+    assert plan.names("particles") == []
