@@ -86,6 +86,10 @@ class IsZero(_Guard):
     def eval(cls, e: Expr) -> Expr | None:
         if e.is_Integer:
             return Integer(int(int(e) == 0))
+        # 2 t = 0 is t = 0, of which ranges of t say something.
+        content, primitive = e.as_content_primitive()
+        if content.is_Integer and content > 1:
+            return cls(primitive)
         # One form for e = 0 and -e = 0.
         if e.could_extract_minus_sign():
             return cls(-e)

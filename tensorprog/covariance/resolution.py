@@ -55,7 +55,7 @@ class Resolution:
         if numbers & unfolded:
             name = self.unwound.functions[min(numbers & unfolded)].name
             raise Unsupported(f"`{name}` goes round a loop through nonlinear functions")
-        return self._each_case(expr.xreplace({c: self.unfolded(c) for c in nonlinear}), facts, unfolded | numbers)
+        return self._each_case(expr.xreplace({c: self._opened(c, facts) for c in nonlinear}), facts, unfolded | numbers)
 
     def carried(self, expr: Expr) -> list[Expr]:
         """The nonlinear functions in an expression that go round a loop, or end one."""
@@ -86,8 +86,16 @@ class Resolution:
 
     def stepped(self, rest: Expr, call: Expr, facts: tuple[Expr, ...]) -> list[Case]:
         """`rest` times a function that goes round a loop, with this one unfolded once, by cases."""
-        expr = flat(self.responses.inlining.inlined(rest * self.unfolded(call)))
+        expr = flat(self.responses.inlining.inlined(rest * self._opened(call, facts)))
         return split_cases(self._without_products(expr, facts), facts)
+
+    def _opened(self, call: Expr, facts: tuple[Expr, ...]) -> Expr:
+        """A function as its cases. Of a sum that is kept whole, its products are replaced before it is multiplied with anything: in
+        the terms of r f(r), nothing of what r takes over would cancel."""
+        expr = self.unfolded(call)
+        if self.responses.cancelling and int(call.args[0]) in self.unwound.sums.values():
+            return self.cancellation.replaced(flat(self.responses.inlining.inlined(expr)), facts)
+        return expr
 
     def _without_products(self, expr: Expr, facts: tuple[Expr, ...]) -> Expr:
         if self.responses.cancelling:

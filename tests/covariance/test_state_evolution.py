@@ -147,6 +147,18 @@ def test_a_sparse_signal():
     assert_evolves(program, evolution(soft, over_sparse))
 
 
+@pytest.mark.slow
+def test_the_posterior_mean_of_a_sparse_signal():
+    """Of r f(r), each term alone would hold what r takes over from the iteration before."""
+    program = message_passing(families(scale="tau2[t]"), """def odds(x, s) = 9 * sqrt((1 + s) / s) * exp(-x**2 / (2 * s * (1 + s)))
+def denoise(x, s) = x / (1 + s) / (1 + odds(x, s))""", "vector signal : [n] ~ sparse_normal(0.1, 1)")
+
+    def posterior_mean(x, s):
+        return x / (1 + s) / (1 + 9 * np.sqrt((1 + s) / s) * np.exp(-x**2 / (2 * s * (1 + s))))
+
+    assert_evolves(program, evolution(posterior_mean, over_sparse, scale=lambda tau2: tau2))
+
+
 def test_a_smooth_denoiser():
     program = message_passing(families(), "def denoise(x, c) = tanh(x / c)")
     assert_evolves(program, evolution(lambda x, c: np.tanh(x / c), over_signs))
@@ -359,3 +371,10 @@ def test_residuals_of_all_pairs_of_iterations():
     joint, _ = evolution_of_averages(np.eye(7), np.eye(7), steps=6)
     assert found["joint"] == pytest.approx(joint, abs=1e-12)
     assert found["joint"] == pytest.approx(found["joint"].T, abs=1e-13)
+
+
+def test_iterations_that_are_counted_by_twos():
+    body = families().replace("range(T)", "range(0, 2*T, 2)").replace("t+1", "t+2").replace("output tau2, mse",
+                                                                                             "output moment((x[2*T] - signal)**2) as final")
+    plan = message_passing(body).plan
+    assert plan.names("particles") == []

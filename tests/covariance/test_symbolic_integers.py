@@ -170,3 +170,10 @@ def test_derivatives_that_are_odd_have_no_mean(network):
     forward, backward, _ = network.sites
     # d(v tanh'(h)) / dZhat^h is odd in v; d tanh(u) by it is nothing.
     assert symmetries.derivative_is_odd(backward.argument, Hat(Integer(forward.number)))
+
+
+def test_common_factors_do_not_hide_where_an_expression_is_zero():
+    assert IsZero(2 * I) == IsZero(I) and IsZero(4 * I - 6 * J) == IsZero(2 * I - 3 * J)
+    assert IsZero(2 * I - 1) != IsZero(I)
+    for i, j in itertools.product(RANGE, RANGE):
+        assert at(IsZero(4 * I - 6 * J), i=i, j=j) == int(4 * i == 6 * j)
