@@ -298,9 +298,9 @@ class _Pilot:
         found, exact = self.values(bounds), self.values(self.reference)
         change = {}
         for name in found[0]:
-            differences = [a[name] - b[name] for a, b in zip(found, exact)]
-            size = np.hypot(np.mean(differences, axis=0), np.std(differences, axis=0, ddof=1) / PAIRS**0.5)
-            # Windows that diverge are too long.
+            with np.errstate(all="ignore"):  # windows that diverge are too long
+                differences = [a[name] - b[name] for a, b in zip(found, exact)]
+                size = np.hypot(np.mean(differences, axis=0), np.std(differences, axis=0, ddof=1) / PAIRS**0.5)
             change[name] = np.where(np.isfinite(size), size, np.inf)
         return change
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -534,3 +535,10 @@ def test_a_pilot_that_diverges_certifies_nothing(eager):
     text = TRAINED.replace("sum((net(X[a]) - y[a])**2", "sum((net(X[a]) - y[a])**4")
     found = tensorprog.compile(text).run(points(), samples=256, T=40, eta=20.0)
     assert not np.all(np.isfinite(found["history"])) and "windows" not in found.settings
+
+
+@pytest.mark.filterwarnings("error")
+def test_too_long_windows_diverge_without_a_word():
+    runs = {None: [{"f": np.ones(2)}] * windows.PAIRS, "long": [{"f": np.array([1e200 * k, 1.0])} for k in range(windows.PAIRS)]}
+    pilot = SimpleNamespace(values=runs.get, reference=None)
+    assert windows._Pilot._change(pilot, "long")["f"].tolist() == [np.inf, 0.0]
