@@ -22,7 +22,7 @@ class Directions:
 
     def __init__(self, unwound: Unwound, inlining: Inlining):
         self.unwound, self.inlining = unwound, inlining
-        self._sites: dict[int, tuple[Expr, int]] = {}
+        self._parts: dict[int, tuple[Expr, Expr]] = {}
         self._of_meaning: dict[tuple, int] = {}
 
     def aligned(self, expr: Expr) -> Expr:
@@ -31,15 +31,18 @@ class Directions:
 
     def _hats_aligned(self, expr: Expr) -> Expr:
         hats = ordered(expr.atoms(Hat))
-        groups: dict[tuple, list[tuple[Expr, Expr, Expr]]] = {}
+        groups: dict[tuple, list[tuple[Expr, Expr]]] = {}
         for hat in hats if len(hats) > 1 else ():
             site, indices = self.unwound.sites[int(hat.args[0])], hat.args[1:]
-            number, at = self._site(site.number)
-            vector, *items = (site.at(e, indices) for e in (self.unwound.sites[at].argument, *site.items))
-            groups.setdefault((site.matrix, site.transposed, vector, *items), []).append(
-                (hat, site.at(number, indices), Hat(Integer(at), *indices)))
-        return expr.xreplace({hat: number * group[0][2] for group in groups.values() if len(group) > 1
-                              for hat, number, _ in group})
+            number, vector, *items = (site.at(e, indices) for e in (*self._factored(site.number), *site.items))
+            groups.setdefault((site.matrix, site.transposed, vector, *items), []).append((hat, number))
+        # Sites are made for those alone that need one: what looks at a matrix looks at all of its sites.
+        return expr.xreplace({hat: number * self._of_rest(group[0][0]) for group in groups.values() if len(group) > 1
+                              for hat, number in group})
+
+    def _of_rest(self, hat: Expr) -> Expr:
+        """The Zhat of the vector that the number was taken out of."""
+        return Hat(Integer(self._site(int(hat.args[0]))[1]), *hat.args[1:])
 
     def _sums_aligned(self, expr: Expr) -> Expr:
         sums = [s for s in ordered(expr.atoms(sympy.Add)) if self._linear(s)]
@@ -56,13 +59,19 @@ class Directions:
         return all(len(random := [f for f in sympy.Mul.make_args(term) if self.unwound.is_random_or_hat(f)]) == 1
                    and isinstance(random[0], Hat | Init | Call) for term in expr.args)
 
+    def _factored(self, number: int) -> tuple[Expr, Expr]:
+        """What a site applies its matrix to as a number times a vector."""
+        if number not in self._parts:
+            # A product in a loop may be applied to that of the iteration before, which stays as it is.
+            argument = self.unwound.sites[number].argument
+            self._parts[number] = Integer(1), argument
+            self._parts[number] = self._split(self.inlining.inlined(argument))
+        return self._parts[number]
+
     def _site(self, number: int) -> tuple[Expr, int]:
         """The number that was taken out of what a site applies its matrix to, and the site of the rest."""
-        if number not in self._sites:
-            site = self.unwound.sites[number]
-            factor, vector = self._split(self.inlining.inlined(site.argument))
-            self._sites[number] = factor, self._place(replace(site, argument=vector))
-        return self._sites[number]
+        factor, vector = self._factored(number)
+        return factor, self._place(replace(self.unwound.sites[number], argument=vector))
 
     def _place(self, site: Site) -> int:
         """The number of a site, a new one if there is none like it."""

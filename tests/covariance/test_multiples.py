@@ -52,3 +52,13 @@ def test_networks(program):
             "g = tanh(W.T @ u)\nx = W @ (c*g)\ny = W @ g\noutput moment(sign(x)*sign(y)*u*y) as q\n")
     found, networks = tensorprog.compile(text).run(), tensorprog.compile(text).simulate(width=1000, seeds=16)
     assert float(found["q"]) == pytest.approx(float(networks["q"]), abs=5*float(networks.error["q"]))
+
+
+def test_products_in_loops_with_themselves():
+    """A product applied to a multiple of the product of the iteration before."""
+    text = ("width n\nparam c = 0.5\nvector u : [n] ~ normal(0, 1)\nmatrix W[3] : [n, n] ~ normal(0, 1/n)\nh[0] = u\ng[0] = u\n"
+            "for l in range(3):\n    h[l+1] = c*(W[l] @ h[l])\n    g[l+1] = 2*c*(W[l] @ g[l])\n"
+            "output moment(sign(h[3])*sign(g[3])) as q\n")
+    found = tensorprog.compile(text).run()
+    assert found.method["q"] == "covariance"
+    assert float(found["q"]) == pytest.approx(1, abs=float(found.error["q"]) + 1e-14)
