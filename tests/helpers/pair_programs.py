@@ -166,3 +166,18 @@ def _value(expr, key: str, states: dict, rows: dict, env: dict) -> float:
             return value(base) ** exponent
         case Dual(phi, psi, kaa, kab, kbb):
             return two_point(phi, psi, own(kaa, "a"), value(kab), own(kbb, "b"))
+
+
+#: The GP kernel of one hidden layer; `phi` is to be filled in, and outputs follow.
+ONE_LAYER = """width n
+size P, d
+input X : [P, d]
+matrix U : [n, d] ~ normal(0, 1)
+vector v : [n] ~ normal(0, 1)
+def phi(x) = {phi}
+for a in range(P):
+    f[a] = dot(v, phi(U @ X[a])) / sqrt(n)
+for a in range(P):
+    for c in range(P):
+        nngp[a, c] = cov(f[a], f[c])
+"""

@@ -9,27 +9,16 @@ import math
 
 import numpy as np
 import pytest
+from pair_programs import ONE_LAYER
 
 import tensorprog
 from tensorprog.runtime.partition import Partition
 
-ONE_LAYER = """width n
-size P, d
-input X : [P, d]
-matrix U : [n, d] ~ normal(0, 1)
-vector v : [n] ~ normal(0, 1)
-def phi(x) = {phi}
-for a in range(P):
-    f[a] = dot(v, phi(U @ X[a])) / sqrt(n)
-for a in range(P):
-    for c in range(P):
-        nngp[a, c] = cov(f[a], f[c])
-output nngp
-"""
+NNGP = ONE_LAYER + "output nngp\n"
 
 
 def nngp(phi, rows):
-    found = tensorprog.compile(ONE_LAYER.format(phi=phi)).kernels({"X": np.array(rows)})
+    found = tensorprog.compile(NNGP.format(phi=phi)).kernels({"X": np.array(rows)})
     return found["nngp"], found.error["nngp"]
 
 
@@ -114,7 +103,7 @@ def test_jumps_of_the_derivative_at_one(gap):
     import mpmath
     c = 1 - gap
     s = math.sqrt(1 - c * c)
-    text = ONE_LAYER.format(phi="min(x, 1)").replace("cov(f[a], f[c])", "ntk(f[a], f[c]; U)")
+    text = NNGP.format(phi="min(x, 1)").replace("cov(f[a], f[c])", "ntk(f[a], f[c]; U)")
     found = tensorprog.compile(text).kernels({"X": np.array([[1.0, 0], [c, s]])})
     with mpmath.workdps(25):
         expected = c * mpmath.quad(lambda u: mpmath.npdf(u) * mpmath.ncdf((1 - c * u) / mpmath.mpf(s)),

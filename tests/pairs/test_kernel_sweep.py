@@ -9,21 +9,11 @@ import warnings
 import numpy as np
 import pytest
 from kernel_references import ACTIVATIONS, expectation, geometry
+from pair_programs import ONE_LAYER
 
 import tensorprog
 
-PROGRAM = """width n
-size P, d
-input X : [P, d]
-matrix U : [n, d] ~ normal(0, 1)
-vector v : [n] ~ normal(0, 1)
-def phi(x) = {phi}
-for a in range(P):
-    f[a] = dot(v, phi(U @ X[a])) / sqrt(n)
-for a in range(P):
-    for c in range(P):
-        nngp[a, c] = cov(f[a], f[c])
-        tangent[a, c] = ntk(f[a], f[c]; U)
+PROGRAM = ONE_LAYER + """        tangent[a, c] = ntk(f[a], f[c]; U)
 output nngp{more}
 """
 DEEP = """width n

@@ -5,21 +5,11 @@ from __future__ import annotations
 import mpmath as mp
 import numpy as np
 import pytest
+from pair_programs import ONE_LAYER
 
 import tensorprog
 
-PROGRAM = """width n
-size P, d
-input X : [P, d]
-matrix U : [n, d] ~ normal(0, 1)
-vector v : [n] ~ normal(0, 1)
-def phi(x) = {phi}
-for a in range(P):
-    f[a] = dot(v, phi(U @ X[a])) / sqrt(n)
-for a in range(P):
-    for c in range(P):
-        nngp[a, c] = cov(f[a], f[c])
-        theta[a, c] = ntk(f[a], f[c]; U, v)
+PROGRAM = ONE_LAYER + """        theta[a, c] = ntk(f[a], f[c]; U, v)
 output nngp, theta
 """
 ROWS = np.array([[1.0, 0.0], [0.6, 0.8], [0.28, 0.96], [-0.6, 0.8]])
