@@ -219,6 +219,7 @@ def test_wrong_corrections_have_no_equations():
     assert set(plan.names("particles")) == {"tau2", "mse"}
 
 
+@pytest.mark.slow
 def test_the_square_of_a_sign_is_zero_where_a_function_is():
     program = tensorprog.compile("""width n
 vector u : [n] ~ normal(0, 1)
@@ -348,6 +349,7 @@ def damped(keep=0.3, steps=STEPS):
     return rows
 
 
+@pytest.mark.quick("averaged")
 @pytest.mark.parametrize("body, arguments", [
     (DAMPED, (damped(), damped())),
     (DAMPED_ESTIMATE, (damped(), damped())),
@@ -364,6 +366,7 @@ def test_damping_whose_correction_forgets_has_no_equations():
     assert set(message_passing(body).plan.names("particles")) == {"tau2", "mse"}
 
 
+@pytest.mark.slow
 def test_residuals_of_all_pairs_of_iterations():
     """On the diagonal the two are equal but for rounding errors of the recursions that their covariances come from."""
     found = message_passing(ALL_PAIRS).run(T=6)

@@ -274,6 +274,7 @@ def test_windows_of_one_step_are_exact_at_finite_width(form):
     assert largest(found, {name: np.zeros_like(value) for name, value in exact.items()}) > 0.1
 
 
+@pytest.mark.quick("momentum", "minibatches", "family")
 @pytest.mark.parametrize("form", sorted({*ALL} - {"one row in a step, with momentum"}))
 def test_windows_are_of_second_order(form):
     """Windows of half the length have a quarter of the error, or less. Functions are smooth, and steps small."""

@@ -93,6 +93,7 @@ def with_phi(text, name):
     return text.replace("PHI", name)
 
 
+@pytest.mark.slow
 def test_a_kinked_function_is_the_one_written_out_by_others(registered, rng=np.random.default_rng(1)):
     registered(leaky())
     data = {"X": rng.standard_normal((3, 2))}

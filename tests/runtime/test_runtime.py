@@ -260,6 +260,7 @@ def test_contract_is_einsum(spec):
     assert np.allclose(rt.contract(spec, left, right), np.einsum(spec, left, right))
 
 
+@pytest.mark.slow
 def test_errors_scale_to_cover():
     """Two of the reported errors cover what they should also for three replicates."""
     rng = np.random.default_rng(0)
