@@ -322,11 +322,13 @@ def _replicate(module: ModuleType, env: Mapping[str, Any], seed: np.random.SeedS
     from threadpoolctl import threadpool_limits
 
     from tensorprog.runtime import Notes
+    from tensorprog.runtime.sampling import NETWORK
 
     notes = Notes()
     # Matrices of 64 particles are too small for threads, and a run that diverges is told by its values.
     with threadpool_limits(1), np.errstate(all="ignore"):
-        found = module.replicate(module.bind(env, {}), PILOT, seed, PILOT_TOLERANCE, lambda: None, plain=networks, notes=notes)
+        found = module.replicate(module.bind(env, {}), PILOT, seed, PILOT_TOLERANCE, lambda: None,
+                                 plain=NETWORK if networks else False, notes=notes)
     return {name: np.asarray(value, dtype=float) for name, value in found.items()}, float(notes.work)
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from tensorprog.runtime.algebra import squares
-from tensorprog.runtime.networks import NetworkMatrix, are_plain, normal_network_matrix
+from tensorprog.runtime.networks import NetworkMatrix, are_of_network, normal_network_matrix
 from tensorprog.runtime.sampling import Space
 from tensorprog.runtime.updates import APPLIED, EXACT, Updates
 
@@ -501,7 +501,7 @@ def _merged(roots: tuple[Root, ...]) -> tuple[Root, ...]:
 def gaussian_matrix(rows: Space, cols: Space, variance: float, ratios: tuple[float, float],
                     tolerance: float | None) -> Matrix | NetworkMatrix:
     """A declared matrix with entries of variance `variance / n`; `ratios` are the widths of rows and columns over n."""
-    if are_plain(rows, cols, ratios):
+    if are_of_network(rows, cols, ratios):
         return normal_network_matrix(rows, cols, variance, ratios[0])
     root = Gaussian(rows, cols, variance * ratios[1], variance * ratios[0], tolerance)
     return Matrix(rows, cols, ratios, tolerance, ((1.0, root, False),))
@@ -509,6 +509,6 @@ def gaussian_matrix(rows: Space, cols: Space, variance: float, ratios: tuple[flo
 
 def zero_matrix(rows: Space, cols: Space, ratios: tuple[float, float], tolerance: float | None) -> Matrix | NetworkMatrix:
     """A matrix without a random part: an accumulator."""
-    if are_plain(rows, cols, ratios):
+    if are_of_network(rows, cols, ratios):
         return NetworkMatrix(rows, cols, ratios[0], np.zeros((rows.samples, cols.samples)))
     return Matrix(rows, cols, ratios, tolerance)

@@ -1,4 +1,4 @@
-"""Random matrices of a network: arrays of entries, where samples are `plain` (`sampling.Space`), a coordinate each.
+"""Random matrices of a network: arrays of entries, where samples are those of a `network` (`sampling.Space`), a coordinate each.
 
 A lazily sampled operator draws what it makes of a direction when it meets it, so that two runs which meet directions in different
 order have different matrices. Here a matrix is drawn once, before anything is done with it: runs of two programs with the same
@@ -53,9 +53,9 @@ class NetworkMatrix:
         return NetworkMatrix(self.rows, self.cols, self.ratio, entries)
 
 
-def are_plain(rows: Space, cols: Space, ratios: tuple[float, float]) -> bool:
+def are_of_network(rows: Space, cols: Space, ratios: tuple[float, float]) -> bool:
     """Whether a matrix is to be one of a network. Widths that are not equal have other numbers of coordinates than samples."""
-    return rows.plain and cols.plain and ratios[0] == ratios[1]
+    return rows.network and cols.network and ratios[0] == ratios[1]
 
 
 def normal_network_matrix(rows: Space, cols: Space, variance: float, ratio: float) -> NetworkMatrix:

@@ -28,6 +28,8 @@ CROWDED = 0.5
 KEPT = 0.25
 # A space by itself, and not a part of a larger one.
 WHOLE = (0, 1)
+# Plain samples with matrices that are drawn once, as arrays.
+NETWORK = "network"
 
 
 class Space:
@@ -39,16 +41,16 @@ class Space:
         mirrored: pair each particle with one in which the `mirror` vectors have the opposite sign (antithetic). N
             must be even then.
         plain: independent samples, nothing orthogonal and nothing mirrored: averages fluctuate about their limits like
-            those of a network of width N.
+            those of a network of width N. `NETWORK`: matrices are arrays of entries, too (`networks`).
         dtype: of vectors, float64 or float32.
         part: (i, k), to take the i-th of k parts, N points each, of the sequence that a space of k*N particles has.
     """
 
-    def __init__(self, samples: int, seed: np.random.SeedSequence, *, mirrored: bool = False, plain: bool = False,
+    def __init__(self, samples: int, seed: np.random.SeedSequence, *, mirrored: bool = False, plain: bool | str = False,
                  part: tuple[int, int] = WHOLE, dtype: np.dtype | str = "float64"):
         self.samples = samples
         self.entry = np.dtype(dtype)
-        self.plain = plain
+        self.plain, self.network = bool(plain), plain == NETWORK
         self._part = part
         mirrored = self.mirrored = mirrored and not plain
         self._points = samples // 2 if mirrored else samples

@@ -13,7 +13,7 @@ N = 40
 
 @pytest.fixture
 def spaces():
-    return [rt.Space(N, seed, plain=True) for seed in np.random.SeedSequence(3).spawn(2)]
+    return [rt.Space(N, seed, plain="network") for seed in np.random.SeedSequence(3).spawn(2)]
 
 
 def test_states_are_arrays(spaces):
@@ -35,7 +35,7 @@ def test_the_same_seed_makes_the_same_matrix_in_any_order():
     """A lazily sampled one would depend on what it was applied to first."""
     made = []
     for order in ((0, 1), (1, 0)):
-        rows, cols = (rt.Space(N, seed, plain=True) for seed in np.random.SeedSequence(3).spawn(2))
+        rows, cols = (rt.Space(N, seed, plain="network") for seed in np.random.SeedSequence(3).spawn(2))
         x = np.random.default_rng(1).normal(size=(2, N))
         matrix = rt.gaussian_matrix(rows, cols, 1.0, (1.0, 1.0), None)
         found = {k: matrix.apply(x[k]) for k in order}
