@@ -149,7 +149,7 @@ def _replicate(program: Program, body: list[str], vanishing: Collection[str | Ce
     lines = ["def replicate(env, samples, seed, tolerance, tick, plain=False, part=(0, 1), dtype='float64',",
              "              notes=None):",
              '    """One randomization: output name -> array. Calls `tick` after every step of its outermost loops.',
-             "    `plain` samples are independent, so that averages fluctuate like those of a network; 'network': matrices are arrays, too.",
+             "    `plain` samples are independent, so that averages fluctuate like those of a network; 'network': matrices are arrays.",
              "    `part` (i, k): by the i-th of k parts of the particles that there are with k times as many samples.",
              '    """']
     noted = ["    if notes is not None:", "        notes.take(spaces)"]
