@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorprog.ir.build import Builder, Names
-from tensorprog.ir.program import Const, Elementwise, Let, Op, Program, Statement, Var, names_used, walk
+from tensorprog.ir.build import Builder
+from tensorprog.ir.program import Const, Elementwise, Let, Op, Program, Statement, Var, walk
+from tensorprog.passes.differentiate import used_names
 from tensorprog.passes.rewrite import map_blocks
 from tensorprog.passes.simplify import simplify
 
@@ -24,10 +25,7 @@ def with_stable_forms(program: Program) -> Program:
     ops = {s.var: s.op for s in walk(program.body) if isinstance(s, Let)}
     if not any(isinstance(op, Elementwise) and op.fn == "exp" for op in ops.values()):
         return program
-    names = Names()
-    for name in names_used(program):
-        names.reserve(name)
-    body = _Rewriter(ops, Builder(names)).block(program.body)
+    body = _Rewriter(ops, Builder(used_names(program))).block(program.body)
     return program if body == program.body else simplify(program.with_body(body))
 
 
