@@ -49,8 +49,8 @@ class Basis:
             fluctuate about their limits, all together, as they do in a wide network.
     """
 
-    #: Matrices are lazily sampled, not those of a network (`sampling.Space.plain`).
-    plain = False
+    #: Matrices are lazily sampled, not those of a network (`sampling.Space.network`).
+    network = False
 
     def __init__(self, samples: int, dtype: str = "float64", tolerance: float = TOLERANCE, size: float = 1.0,
                  jitter: tuple[float, np.random.Generator] | None = None):
