@@ -7,11 +7,12 @@ statement. It infers no powers of n and takes no gradients: those are passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from tensorprog.check.context import Context
+from tensorprog.check.context import Ahead, Context
 from tensorprog.check.never_assigned import report_never_assigned
 from tensorprog.check.outputs import output
+from tensorprog.check.read_ahead import kinds_ahead, names_ahead
 from tensorprog.check.statements import assigned_places, check_block, reassigned_names
 from tensorprog.diagnostics import Reporter, Span
 from tensorprog.ir.made_by_updates import check_functions
@@ -25,16 +26,11 @@ def check(module: tree.Module, reporter: Reporter) -> Program:
     Raises:
         ProgramError: with every mistake found.
     """
-    ctx = Context(reporter, differentiated_names(module))
-    ctx.reassigned = reassigned_names(module.statements)
-    ctx.later = _first_places(module)
-    ctx.functions = frozenset(s.name.name for s in module.statements if isinstance(s, tree.FuncDef))
+    ahead = names_ahead(module)
+    names = {name for group in ahead.values() for name in group}
+    kinds = kinds_ahead(lambda known: _checked(module, Reporter(reporter.source), ahead, known, trying=True), names)
+    ctx = _checked(module, reporter, ahead, kinds)
     statements = [s for s in module.statements if not isinstance(s, tree.OutputStmt)]
-    for statement in module.statements:
-        if isinstance(statement, tree.OutputStmt):
-            output(ctx, statement)
-        else:
-            check_block(ctx, (statement,))
     if not (ctx.outputs or ctx.samples) and not any(d.severity == "error" for d in reporter.found):
         ctx.error("TP232", "the program has no output", _end(statements), help="end it with `output f, loss`, say")
     reporter.raise_errors()
@@ -46,6 +42,21 @@ def check(module: tree.Module, reporter: Reporter) -> Program:
     check_functions(program, reporter)
     reporter.raise_errors()
     return program
+
+
+def _checked(module: tree.Module, reporter: Reporter, ahead: Mapping[int, tuple[str, ...]], kinds: Mapping[str, Ahead],
+             trying: bool = False) -> Context:
+    """The context after all statements, whose mistakes went to the reporter."""
+    ctx = Context(reporter, differentiated_names(module), ahead, kinds, trying)
+    ctx.reassigned = reassigned_names(module.statements)
+    ctx.later = _first_places(module)
+    ctx.functions = frozenset(s.name.name for s in module.statements if isinstance(s, tree.FuncDef))
+    for statement in module.statements:
+        if isinstance(statement, tree.OutputStmt):
+            output(ctx, statement)
+        else:
+            check_block(ctx, (statement,))
+    return ctx
 
 
 def differentiated_names(module: tree.Module) -> frozenset[str]:

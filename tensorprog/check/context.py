@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NoReturn
 
 from tensorprog.check.scope import Scope
 from tensorprog.diagnostics import Note, Reporter, Span, near_miss
 from tensorprog.ir.build import Builder
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, int_bin, linear_form, loop_names
-from tensorprog.ir.program import Cell, Initial, Input, Output, Param, Sample, Size, Store, Width
+from tensorprog.ir.program import Cell, Initial, Input, Output, Param, Sample, Size, Store, Type, Width
 
 
 class Abandon(Exception):
     """The statement at hand cannot be checked further; its mistake has been reported."""
 
 
-class Context:
-    """One checking run. Holds the declarations found so far and the typed program under construction."""
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a name holds that is read before the statement that assigns it: the kind of value, how many indices, and how far they
+    reach."""
 
-    def __init__(self, reporter: Reporter, differentiated: frozenset[str]):
+    type: Type
+    rank: int
+    extents: tuple[IntExpr | None, ...]
+
+
+class Context:
+    """One checking run. Holds the declarations found so far and the typed program under construction.
+
+    Args:
+        reporter: gets the mistakes.
+        differentiated: names that gradients are taken with respect to.
+        names_ahead: by the id of a loop, the names that it reads before it assigns them.
+        kinds_ahead: what these hold.
+        trying: whether this run is to find that out, in which a mistake is no reason to distrust a name.
+    """
+
+    def __init__(self, reporter: Reporter, differentiated: frozenset[str], names_ahead: Mapping[int, tuple[str, ...]],
+                 kinds_ahead: Mapping[str, Ahead], trying: bool = False):
+        self.names_ahead, self.kinds_ahead, self.trying = names_ahead, kinds_ahead, trying
         self.reporter = reporter
         self.builder = Builder()
         self.globals = Scope()

@@ -9,7 +9,7 @@ from tensorprog.check.assignments import assign
 from tensorprog.check.context import Abandon, Context
 from tensorprog.check.declarations import builtin_names, declare
 from tensorprog.check.integers import bool_expr, int_expr
-from tensorprog.check.scope import IntName, Pending, Poison
+from tensorprog.check.scope import CellName, IntName, Pending, Poison
 from tensorprog.diagnostics import Note, Span
 from tensorprog.ir.integers import IntExpr, IntLit, IntSym, last_value, loop_names, substitute
 from tensorprog.ir.program import For, If, Statement
@@ -29,6 +29,8 @@ def check_block(ctx: Context, statements: tuple[tree.Statement, ...]) -> None:
 
 def _poison(ctx: Context, statement: tree.Statement) -> None:
     """Names that a wrong statement would have assigned raise no further errors."""
+    if ctx.trying:
+        return  # another statement may tell what they hold
     for name, _ in assigned_places(statement):
         # A name that had a meaning before keeps it.
         if ctx.scope.lookup(name) is None or isinstance(ctx.scope.lookup(name), Pending):
@@ -92,6 +94,7 @@ def _for(ctx: Context, node: tree.ForStmt) -> None:
                  help="choose another name")
     var = ctx.builder.names.fresh(node.var)
     ctx.scope.bind(node.var, IntName(IntSym(var, "loop"), fixed=True), node.var_span)
+    _make_ahead(ctx, node)
     ctx.loops.append((var, start, stop, step))
     try:
         with ctx.block() as body:
@@ -104,6 +107,17 @@ def _for(ctx: Context, node: tree.ForStmt) -> None:
         ctx.loops.pop()
         _leave_loop(ctx, node.var, var, last_value(start, stop, step))
     ctx.builder.append(For(var, start, stop, step, tuple(body), span=node.span))
+
+
+def _make_ahead(ctx: Context, loop: tree.ForStmt) -> None:
+    """Makes the storage of names that a loop reads ahead."""
+    for name in ctx.names_ahead.get(id(loop), ()):
+        ahead = ctx.kinds_ahead.get(name)
+        if ahead is not None and ctx.scope.lookup(name) is None:
+            place = ctx.later.get(name)
+            cell = ctx.builder.cell(name, ahead.type, ahead.rank, role="user", display=name, span=place)
+            ctx.extents[cell] = list(ahead.extents)
+            ctx.scope.bind(name, CellName(cell, (), () if ahead.rank else ctx.block_path, False), place)
 
 
 def _leave_loop(ctx: Context, name: str, var: str, last: IntExpr) -> None:

@@ -10,6 +10,7 @@ from tensorprog.covariance.system import System
 from tensorprog.covariance.unwind import unwind
 from tensorprog.covariance.unwound import Unwound
 from tensorprog.ir.program import Cell
+from tensorprog.passes.first_iterations import first_iterations
 from tensorprog.passes.unit_steps import unit_steps
 
 #: A program as expressions.
@@ -88,7 +89,7 @@ def _unwound(compiled: Compiled, cancelling: bool) -> Expressions:
     """
     laws = Laws(compiled.limit, compiled.powers, compiled.env)
     try:
-        return unwind(unit_steps(compiled.limit), laws, keep_sums=cancelling), laws
+        return unwind(first_iterations(unit_steps(compiled.limit)), laws, keep_sums=cancelling), laws
     except RecursionError:
         raise Unsupported("an expression is nested too deeply") from None
     except ArithmeticError:

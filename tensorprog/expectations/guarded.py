@@ -8,7 +8,7 @@ standard deviation, `k` a covariance, `m` a mean.
 from __future__ import annotations
 
 import sympy
-from sympy import Expr, Function, S, asin, erf, exp, pi, sqrt
+from sympy import Expr, Function, S, Symbol, asin, erf, exp, pi, sqrt
 from sympy.printing.latex import LatexPrinter
 
 
@@ -368,7 +368,9 @@ def _summed_once(expr: Expr) -> Expr:
 
 
 def magnitude(expr: Expr) -> Expr:
-    """What the expression would be if no terms of its sums cancelled."""
+    """What the expression would be if no terms of its sums cancelled, nor those that the function of a pair of jumps is made of."""
+    if isinstance(expr, sign_pair | density):
+        return S.One if isinstance(expr, sign_pair) else expr
     if isinstance(expr, sympy.Add):
         return sympy.Add(*map(magnitude, expr.args))
     if isinstance(expr, sympy.Mul):
@@ -376,3 +378,21 @@ def magnitude(expr: Expr) -> Expr:
     if isinstance(expr, sympy.Pow) and expr.exp.is_number:  # of a base that is not known to be positive, as 1 + k
         return sympy.Abs(expr.base)**expr.exp
     return expr if expr.is_nonnegative else sympy.Abs(expr)
+
+
+def rounding(expr: Expr, variables: frozenset[Symbol]) -> Expr:
+    """What the errors of sums that cancel are units in the last place of; 0 if there are none. (A polynomial, or the argument of
+    a function, is moved by rounding as it is by that of the data.)"""
+    if not expr.free_symbols & variables or expr.is_polynomial(*variables):
+        return S.Zero
+    match expr:
+        case sympy.Add():
+            inner = sympy.Add(*(rounding(term, variables) for term in expr.args))
+            return inner if all(term.is_nonnegative for term in expr.args) else inner + sympy.Add(*map(magnitude, expr.args))
+        case sympy.Mul():
+            factors = [(k, rounding(factor, variables)) for k, factor in enumerate(expr.args)]
+            return sympy.Add(*(moved * sympy.Mul(*(sympy.Abs(f) for j, f in enumerate(expr.args) if j != k))
+                               for k, moved in factors if moved != 0))
+        case sympy.Pow() if expr.exp.is_number:
+            return abs(expr.exp) * rounding(expr.base, variables) * sympy.Abs(expr.base)**(expr.exp - 1)
+    return S.Zero

@@ -110,7 +110,8 @@ def _recipe(value: Expr, integrand: Expr, planner: Planner, outside: dict[Symbol
                                     *(e.free_symbols for i in used for row in i.covariance for e in row))
     arguments = tuple(sorted((s for s in free if s in outside), key=lambda s: (s.name, s.sort_key())))
     pairs = planner.steep_pairs(value) if closed and not instead else []
-    source = function_source(value, integrals, arguments, instead, pairs)
+    wholes = {s: whole for s, i in integrals.items() if (whole := planner.whole(i)) is not None}
+    source = function_source(value, integrals, arguments, instead, pairs, wholes)
     formula = plain(value).xreplace(outside) if closed else None
     dimension = max((i.dimension for i in integrals.values()), default=0)
     return Recipe("closed" if closed else "quadrature", dimension, formula, not closed or instead is not None or bool(pairs),
@@ -201,8 +202,16 @@ class Planner:
 
     def integrals(self) -> dict[Symbol, Integral]:
         """What the symbols stand for; integrals over the same variables are one."""
-        return {symbol: replace(parts[0], integrand=Add(*(i.integrand for i in parts)))
+        return {symbol: replace(parts[0], integrand=Add(*(i.integrand for i in parts)), original=Add(*(i.original for i in parts)))
                 for symbol, parts in self._integrals.values()}
+
+    def whole(self, integral: Integral) -> Integral | None:
+        """The same over all of its variables, for where the mean over some of them, which is a closed form, loses digits."""
+        found = integral_of((integral.original,), GaussianBasis(self.gaussians, self.covariance), set())
+        # (In three dimensions it would take a thousand times as long as in one.)
+        if found is None or not integral.dimension < found.dimension <= 2 or not printable(found.integrand):
+            return None
+        return found
 
     def instead(self, value: Expr, integrand: Expr) -> Instead | None:
         """A quadrature for where a closed form loses digits, because its terms cancel or variances are large."""
@@ -260,7 +269,7 @@ class Planner:
         if len(open_groups) == 1:
             integral = self._integral(open_groups[0])
             # The factor goes inside, so that integrals over the same variables are one.
-            return self._shared(replace(integral, integrand=closed * integral.integrand))
+            return self._shared(replace(integral, integrand=closed * integral.integrand, original=closed * integral.original))
         return closed * Mul(*(self._single(self._integral(group)) for group in open_groups))
 
     def _group_closed(self, factors: tuple[Expr, ...]) -> Expr | None:

@@ -31,12 +31,14 @@ class Integral:
             normal variables of which NATURAL are the products with the Cholesky factor of their covariance.
         covariance: of the variables, by rows.
         values: the variables as functions of XI.
+        original: what the integral is the mean of, in the Gaussians themselves.
     """
 
     fixed: tuple[Affine, ...]
     integrand: Expr
     covariance: tuple[tuple[Expr, ...], ...]
     values: tuple[Expr, ...]
+    original: Expr = S.Zero
 
     @property
     def dimension(self) -> int:
@@ -150,6 +152,7 @@ def _conditioned(held: list[Expr], rest: list[Expr], basis: GaussianBasis, log: 
         for form in forms_of(factor, basis.gaussians):
             span.add(form)
     # Functions of what is held fixed are numbers there; only the others need an expectation.
+    whole = rest
     inside = [f for f in rest if all(span.coordinates(form) is not None for form in forms_of(f, basis.gaussians))]
     rest = [f for f in rest if f not in inside]
     dimension = len(span.basis)
@@ -172,4 +175,4 @@ def _conditioned(held: list[Expr], rest: list[Expr], basis: GaussianBasis, log: 
     integrand = Mul(*(replaced(factor, basis.gaussians, at) for factor in (*held, *inside))) * smooth
     if integrand.has(DiracDelta):  # no sum of values finds it
         return None
-    return Integral(tuple(span.basis), integrand, conditional.covariance(), tuple(conditional.values()))
+    return Integral(tuple(span.basis), integrand, conditional.covariance(), tuple(conditional.values()), Mul(*held, *whole))

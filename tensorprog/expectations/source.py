@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from keyword import iskeyword
@@ -16,15 +16,19 @@ from sympy.printing.pycode import PythonCodePrinter
 
 from tensorprog.expectations.affine import Affine
 from tensorprog.expectations.functions import own_names, step
-from tensorprog.expectations.guarded import GUARDED, accurate, sign_of_sum
+from tensorprog.expectations.guarded import GUARDED, accurate, rounding, sign_of_sum
+from tensorprog.expectations.intervals import by_interval, in_intervals
 from tensorprog.expectations.quadrature import NATURAL, XI, Integral
 
 TOLERANCE = 1e-12
-#: How much of its terms a closed form must be, and the largest variance, for it to have 11 digits.
-CANCELLED, LARGE = 1e-5, 100.0
+#: How much of its terms a closed form must be, and the largest variance, for it to have 11 digits; and for all of them.
+CANCELLED, LARGE, EXACT = 1e-5, 100.0, 1e-2
 #: A sum of means plus a Gaussian has a mean sign that is known to 11 digits if the deviation is this share of the means, or
 #: if the sum is so many deviations and another share of the means.
 SINGULAR, CERTAIN, UNCERTAIN = 1e-4, 10.0, 1e-9
+#: Of the sizes of terms that cancel: what rounding them leaves. What is added to the number of an integral's function for the
+#: integral of these sizes, and for the one over all variables.
+ROUNDED, SIZES, WHOLE = 4e-16, 10, 20
 #: Beyond this squared correlation an expectation may hang on the last digits of the covariance, which are moved so far to
 #: see it; but if two variables are the same, their covariance is exact. Of what this changes, rounding is left out. The
 #: number of the function that is called twice.
@@ -39,7 +43,7 @@ Pair = tuple[Expr, Expr, Expr]
 
 # Names that the emitted function has another use for.
 _RESERVED = re.compile("|".join([
-    r"[xuw]i?\d", r"[qem]\d*_", r"s\d+_\d+", r"[cnkfvr]\d*_\d*", r"expectation\w*",
+    r"[xuw]i?\d", r"[qemw]\d*_", r"s\d+_\d+", r"[cnkfvr]\d*_\d*", r"expectation\w*",
     "level|points|weights|planes|covariance|numbers|total|size|before|difference|p|y|z|_",
     "math|numpy|njit|range|abs|max|min|float", *(f.__name__ for f in GUARDED), *NUMERIC, *DRIVERS]))
 
@@ -144,6 +148,12 @@ class ExpectationPrinter(PythonCodePrinter):
         condition, value = expr.args
         return f"(({self._print(value)}) if {self._print(condition)} > 0.0 else 0.0)"
 
+    def _print_by_interval(self, expr: Expr) -> str:
+        x = self._print(expr.args[0])
+        cases = [f"({self._print(part)}) if {x} < {self._print(end)} else ({self._print(value)}) if {x} == {self._print(end)} else "
+                 for end, value, part in expr.cases]
+        return f"({''.join(cases)}({self._print(expr.args[-1])}))"
+
     def _print_Float(self, expr: Expr) -> str:
         return repr(float(expr))
 
@@ -179,19 +189,21 @@ def identifiers(arguments: tuple[Symbol, ...]) -> dict[Symbol, Symbol]:
 
 
 def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: tuple[Symbol, ...],
-                    instead: Instead | None = None, pairs: Sequence[Pair] = ()) -> str:
+                    instead: Instead | None = None, pairs: Sequence[Pair] = (),
+                    wholes: Mapping[Symbol, Integral] | None = None) -> str:
     """The source of `def expectation(arguments)`, with its imports and its integrands.
 
     It returns `value`, in which each symbol of `integrals` stands for that integral; with integrals, the pair of
     `value` and its error, to first order in theirs. `instead` is for a value without integrals, which then has an error,
-    too, as one has with `pairs` of variables, of which the covariance may be known too badly.
+    too, as one has with `pairs` of variables, of which the covariance may be known too badly. `wholes` are what takes the place of
+    integrals in which a mean over some of the variables loses digits.
     """
     names = identifiers(arguments) | {x: Symbol(x.name, real=True) for x in (*XI, *NATURAL)}
     printer = ExpectationPrinter()
     functions: list[str] = []
     lines: list[str] = []
     for number, (symbol, integral) in enumerate(integrals.items()):
-        text = _Integral(integral, number, names, printer)
+        text = _Integral(integral, number, names, printer, (wholes or {}).get(symbol))
         lines += text.lines()
         functions += text.functions
         names[symbol] = Symbol(f"q{number}_", real=True)
@@ -202,7 +214,9 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
     if instead:
         text = _Integral(instead.integral, 0, names, printer)
         sound = _sound(limits, len(instead.variances), printer)
-        lines += [f"q0_ = {printer.doprint(result)}", f"if {sound}:", "    return float(q0_), 0.0", *text.lines(),
+        rounded = f"0.0 if abs(q0_) >= {EXACT!r} * m_ else {ROUNDED!r} * m_"
+        lines += [f"q0_ = {printer.doprint(result)}", f"m_ = {printer.doprint(limits[0])}", f"if {sound}:",
+                  f"    return float(q0_), {rounded}", *text.lines(),
                   "return q0_, e0_"]
         functions += text.functions
         return _joined(lines, functions, names, arguments, _pairs([instead.integral], arguments))
@@ -216,11 +230,12 @@ def function_source(value: Expr, integrals: dict[Symbol, Integral], arguments: t
 
 
 def _sound(limits: list[Expr], variances: int, printer: ExpectationPrinter) -> str:
-    """Whether a closed form has most of its digits; `variances` is how many there are among the limits."""
-    size, *others = map(printer.doprint, limits)
+    """Whether a closed form q0_ has most of its digits, of terms of the size m_, the first of the limits; `variances` is how many
+    there are among them."""
+    others = list(map(printer.doprint, limits[1:]))
     signs = others[variances:]
     return " and ".join([
-        f"abs(q0_) >= {CANCELLED!r} * ({size})", *(f"{v} <= {LARGE!r}" for v in others[:variances]),
+        f"abs(q0_) >= {CANCELLED!r} * m_", *(f"{v} <= {LARGE!r}" for v in others[:variances]),
         *(f"(({s}) >= {SINGULAR!r} * ({whole}) or abs({total}) > {CERTAIN!r} * ({s}) + {UNCERTAIN!r} * ({whole}))"
           for total, whole, s in zip(signs[::3], signs[1::3], signs[2::3]))])
 
@@ -284,8 +299,9 @@ def _imports(body: str) -> str:
 class _Integral:
     """The statements that compute an integral, q and its error e, and the functions that they need."""
 
-    def __init__(self, integral: Integral, number: int, names: dict[Symbol, Symbol], printer: ExpectationPrinter) -> None:
-        self.integral, self.number, self.names, self.printer = integral, number, names, printer
+    def __init__(self, integral: Integral, number: int, names: dict[Symbol, Symbol], printer: ExpectationPrinter,
+                 whole: Integral | None = None) -> None:
+        self.integral, self.number, self.names, self.printer, self.whole = integral, number, names, printer, whole
         self.functions: list[str] = []
 
     def lines(self) -> list[str]:
@@ -302,37 +318,55 @@ class _Integral:
     # --- adaptive ---
 
     def _adaptive(self) -> list[str]:
-        k, size = self.number, self.integral.dimension
-        written = _kept_in_range(_less_one(_masked(self.integral.integrand)))
-        constants, integrand = _hoisted(written, frozenset((*XI, *NATURAL)), f"n{k}_")
-        self.functions.append(self._function(list(constants), integrand))
-        planes = self.integral.features
+        variables = frozenset((*XI, *NATURAL))
+        integrand = in_intervals(self.integral.integrand, variables)
+        sizes, k = rounding(integrand, variables), self.number
+        lines = [*self._geometry(), *self._called(integrand, k)]
+        if sizes == 0:
+            return lines
+        lines += [*self._called(sizes, k + SIZES), f"e{k}_ += {ROUNDED!r} * q{k + SIZES}_"]
+        if self.whole is not None:
+            other = _Integral(self.whole, k + WHOLE, self.names, self.printer)
+            lines += [f"if abs(q{k}_) < {CANCELLED!r} * q{k + SIZES}_:", *("    " + line for line in other.lines()),
+                      f"    if e{k + WHOLE}_ < e{k}_:", f"        q{k}_, e{k}_ = q{k + WHOLE}_, e{k + WHOLE}_"]
+            self.functions += other.functions
+        return lines
+
+    def _geometry(self) -> list[str]:
+        """The covariance and the planes."""
+        k, size, planes = self.number, self.integral.dimension, self.integral.features
         entries = [(i, j, e) for i, row in enumerate(self.integral.covariance) for j, e in enumerate(row)]
         return [
-            *self._array(f"v{k}_", [(f"{i}", e) for i, e in enumerate(constants.values())], f"{len(constants)}"),
             *self._array(f"k{k}_", [(f"{i}, {j}", e) for i, j, e in entries], f"({size}, {size})"),
             *self._array(f"f{k}_", [(f"{i}, {j}", e) for i, (form, width) in enumerate(planes)
-                                    for j, e in enumerate(_plane_row(form, width, size))], f"({len(planes)}, {2 * size + 2})"),
-            f"q{k}_, e{k}_ = gaussian_expectation(address_of(expectation_{k}), k{k}_, f{k}_, v{k}_, "
-            f"{self.integral.free})",
-        ]
+                                    for j, e in enumerate(_plane_row(form, width, size))], f"({len(planes)}, {2 * size + 2})")]
+
+    def _called(self, integrand: Expr, number: int) -> list[str]:
+        """The integral of an integrand that has the planes of this one, as q and e of that number."""
+        written = _kept_in_range(_less_one(_masked(integrand)))
+        constants, integrand = _hoisted(written, frozenset((*XI, *NATURAL)), f"n{number}_")
+        self.functions.append(self._function(list(constants), integrand, number))
+        return [
+            *self._array(f"v{number}_", [(f"{i}", e) for i, e in enumerate(constants.values())], f"{len(constants)}"),
+            f"q{number}_, e{number}_ = gaussian_expectation(address_of(expectation_{number}), k{self.number}_, f{self.number}_, "
+            f"v{number}_, {self.integral.free})"]
 
     def _array(self, name: str, entries: list[tuple[str, Expr]], shape: str) -> list[str]:
         return [f"{name} = numpy.zeros({shape})",
                 *(f"{name}[{at}] = {self._text(e)}" for at, e in entries if e != 0)]
 
-    def _function(self, constants: list[Symbol], integrand: Expr) -> str:
+    def _function(self, constants: list[Symbol], integrand: Expr, number: int) -> str:
         """The integrand as a function of what `gaussian_expectation` hands it."""
         size, own = self.integral.dimension, {}
         for at, symbol in enumerate((*constants, *NATURAL[:size], *XI[:size])):
             own[symbol] = f"z[{at}]"
         inner = self.names | {s: s for s in constants}
-        shared, (result,) = sympy.cse([integrand.xreplace(inner)], symbols=sympy.numbered_symbols(f"s{self.number}_"))
+        shared, (result,) = sympy.cse([integrand.xreplace(inner)], symbols=sympy.numbered_symbols(f"s{number}_"))
         used = set().union(result.free_symbols, *(e.free_symbols for _, e in shared))
         lines = [f"{inner[s]} = {text}" for s, text in own.items() if inner[s] in used]
         lines += [f"{s} = {self.printer.doprint(e)}" for s, e in shared]
         lines.append(f"return {self.printer.doprint(result)}")
-        head = f'@njit(error_model="numpy")\ndef expectation_{self.number}(_, z):'
+        head = f'@njit(error_model="numpy")\ndef expectation_{number}(_, z):'
         return "\n".join([head, *("    " + line for line in lines)])
 
     # --- fixed rules ---
