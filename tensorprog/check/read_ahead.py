@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from tensorprog.check.context import Ahead, Context
 from tensorprog.check.scope import CellName
 from tensorprog.check.statements import assigned_places
+from tensorprog.ir.integers import COMPARISONS
 from tensorprog.syntax import tree
 
 
@@ -58,8 +60,8 @@ class _Finder:
                 case tree.IfStmt(branches=branches, orelse=orelse):
                     for condition, body in branches:
                         self._read(condition)
-                        self._skipped(lambda body=body: self.block(body))
-                    self._skipped(lambda body=orelse: self.block(body))
+                        self._skipped(partial(self.block, body), None if condition is not branches[0][0] else condition)
+                    self._skipped(partial(self.block, orelse))
                     continue
             self.known |= {name for name, _ in assigned_places(statement)}
 
@@ -75,10 +77,10 @@ class _Finder:
 
         self._skipped(body) if self._depends(loop.range_args) else body()
 
-    def _skipped(self, visit: Callable[[], None]) -> None:
-        """Visits what may be skipped."""
+    def _skipped(self, visit: Callable[[], None], condition: tree.Expr | None = None) -> None:
+        """Visits what may be skipped, in the first iteration of loops in which no condition holds for sure."""
         before = self.loops
-        self.loops = [(loop, True) for loop, _ in before]
+        self.loops = [(loop, skipped or not _holds_first(condition, loop)) for loop, skipped in before]
         visit()
         self.loops = before
 
@@ -98,7 +100,7 @@ class _Finder:
                     self._read(item)
             case tree.IfExp(condition=condition, then=then, orelse=orelse):
                 self._read(condition)
-                self._skipped(lambda: self._each((then, orelse)))
+                self._skipped(partial(self._each, (then, orelse)))
             case tree.Comprehension(element=element, clauses=clauses):
                 self._comprehension(element, clauses)
             case tree.TreeNode():
@@ -116,7 +118,7 @@ class _Finder:
         self._each(tuple(clause.range_args for clause in clauses))
         parts = (element, *(clause.filters for clause in clauses))
         if any(clause.filters or self._depends(clause.range_args) for clause in clauses):
-            self._skipped(lambda: self._each(parts))
+            self._skipped(partial(self._each, parts))
         else:
             self._each(parts)
         self.known -= own
@@ -130,6 +132,15 @@ class _Finder:
                 if skipped:
                     self.found.setdefault(id(loop), {})[name] = None
                 return
+
+
+def _holds_first(condition: tree.Expr | None, loop: tree.ForStmt) -> bool:
+    """Whether a comparison of a loop's variable with a number holds in its first iteration, which has a number as well."""
+    match condition:
+        case tree.Compare(operands=(tree.Name(id=loop.var), tree.NumberExpr(value=number)), ops=(op,)):
+            start = loop.range_args[0] if len(loop.range_args) > 1 else tree.NumberExpr(0)
+            return isinstance(start, tree.NumberExpr) and bool(COMPARISONS[op](start.value, number))
+    return False
 
 
 def _names(node: object) -> Iterator[tree.Name]:

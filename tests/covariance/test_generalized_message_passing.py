@@ -50,6 +50,23 @@ for t in range(T):
     s[t] = moment(x**2)
 output q, s
 """
+FIRST_APART = HEAD + """for t in range(T):
+    if t == 0:
+        p = 0*y
+        v[t] = 1
+        before = 0*signal
+    else:
+        before = x[t-1]
+        v[t] = w[t-1]
+        p = A @ before - v[t]*g[t-1]
+    g[t] = gout(p, y, v[t])
+    tr = -1/(2*moment(gout'(p, y, v[t])))
+    x[t] = (before + tr*(A.T @ g[t]))/(1 + tr)
+    w[t] = tr/(1 + tr)
+    q[t] = moment(x[t]*signal)
+    s[t] = moment(x[t]**2)
+output q, s
+"""
 
 CHANNELS = {
     "y*sigmoid(-y*p/sqrt(v))/sqrt(v)": lambda p, y, v: y * expit(-y * p / np.sqrt(v)) / np.sqrt(v),
@@ -96,7 +113,7 @@ def evolved(channel, steps):
 
 @pytest.mark.quick("FAMILIES-y*sigmoid(-y*p/sqrt(v))/sqrt(v)")
 @pytest.mark.parametrize("channel", CHANNELS)
-@pytest.mark.parametrize("text", [FAMILIES, NAMES], ids=["FAMILIES", "NAMES"])
+@pytest.mark.parametrize("text", [FAMILIES, NAMES, FIRST_APART], ids=["FAMILIES", "NAMES", "FIRST_APART"])
 def test_state_evolution_of_signs(text, channel):
     found = tensorprog.compile(text.format(channel=channel)).run()
     wanted = evolved(CHANNELS[channel], 5)

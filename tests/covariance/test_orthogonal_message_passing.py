@@ -49,6 +49,20 @@ for t in range(T):
 output tau2, mse
 """
 
+FIRST_APART = ROWS + """for t in range(T):
+    if t == 0:
+        r[t] = 2 * (O.T @ y)
+    else:
+        r[t] = x[t-1] + 2 * (O.T @ (y - O @ x[t-1]))
+    tau2[t] = moment((r[t] - signal)**2)
+    c[t] = sqrt(tau2[t])
+    h[t] = soft(r[t], c[t])
+    d[t] = moment(soft'(r[t], c[t]))
+    x[t] = (h[t] - d[t] * r[t]) / (1 - d[t])
+    mse[t] = moment((h[t] - signal)**2)
+output tau2, mse
+"""
+
 #: The matrix diag(s) V, and as its linear step the posterior mean.
 VECTORS = SIGNAL + """matrix V : [n, n] ~ orthogonal(1)
 {spectrum}
@@ -119,9 +133,9 @@ def assert_evolves(text, linear):
 
 
 @pytest.mark.quick("names")
-@pytest.mark.parametrize("text", [FAMILIES, NAMES.format(slope="moment(soft'(r, sqrt(tau2[t])))"),
+@pytest.mark.parametrize("text", [FAMILIES, FIRST_APART, NAMES.format(slope="moment(soft'(r, sqrt(tau2[t])))"),
                                   NAMES.format(slope="moment(step(abs(r) - sqrt(tau2[t])))")],
-                         ids=["families", "names", "counted"])
+                         ids=["families", "first apart", "names", "counted"])
 def test_orthogonal_rows(text):
     assert_evolves(text, lambda v: v * (1 / 0.5 - 1) + 0.01 / 0.5)
 

@@ -79,6 +79,61 @@ for t in range(T):
 output tau2, mse
 """
 
+FIRST_APART = """for t in range(T):
+    if t == 0:
+        z[t] = y
+        now = 0 * signal
+    else:
+        z[t] = y - A @ x[t-1] + share[t-1] / 0.64 * z[t-1]
+        now = x[t-1]
+    tau2[t] = moment(z[t]**2)
+    r = now + A.T @ z[t]
+    x[t] = denoise(r, alpha * sqrt(tau2[t]))
+    share[t] = moment(denoise'(r, alpha * sqrt(tau2[t])))
+    mse[t] = moment((x[t] - signal)**2)
+output tau2, mse, share
+output moment((x[T-1] - signal)**2) as final
+"""
+
+CORRECTED_LATER = """x[0] = 0 * signal
+for t in range(T):
+    z[t] = y - A @ x[t]
+    if t > 0:
+        z[t] += b[t-1] * z[t-1]
+    tau2[t] = moment(z[t]**2)
+    r = x[t] + A.T @ z[t]
+    x[t+1] = denoise(r, alpha * sqrt(tau2[t]))
+    b[t] = moment(denoise'(r, alpha * sqrt(tau2[t]))) / 0.64
+    mse[t] = moment((x[t+1] - signal)**2)
+output tau2, mse
+"""
+
+NAMES_APART = """for t in range(T):
+    if t == 0:
+        x = 0 * signal
+        z = y
+    elif t > 0:
+        z = y - A @ x + share / 0.64 * z
+    tau2[t] = moment(z**2)
+    r = x + A.T @ z
+    x = denoise(r, alpha * sqrt(tau2[t]))
+    share = moment(denoise'(r, alpha * sqrt(tau2[t])))
+    mse[t] = moment((x - signal)**2)
+output tau2, mse
+"""
+
+BY_TWOS = """x[0] = 0 * signal
+z[0] = y
+for k in range(2, 2*T + 2, 2):
+    tau2[k//2 - 1] = moment(z[k-2]**2)
+    r = x[k-2] + A.T @ z[k-2]
+    x[k] = denoise(r, alpha * sqrt(moment(z[k-2]**2)))
+    z[k] = y - A @ x[k] + moment(denoise'(r, alpha * sqrt(moment(z[k-2]**2)))) / 0.64 * z[k-2]
+    mse[k//2 - 1] = moment((x[k] - signal)**2)
+output tau2, mse
+output moment((x[2*T] - signal)**2) as final
+"""
+
 SOFT = "def denoise(x, c) = relu(x - c) - relu(-x - c)"
 COUNTED = "moment(step(abs(r[t]) - alpha * sqrt(tau2[t])))"
 
@@ -135,8 +190,8 @@ def assert_evolves(program, expected, **settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("body", [SCALE_AT_THE_END, NAMES, families(COUNTED)],
-                         ids=["scale at the end", "names", "counted"])
+@pytest.mark.parametrize("body", [SCALE_AT_THE_END, NAMES, families(COUNTED), FIRST_APART, CORRECTED_LATER, NAMES_APART, BY_TWOS],
+                         ids=["scale at the end", "names", "counted", "first apart", "corrected later", "names apart", "by twos"])
 def test_the_same_recursion_in_other_statements(body):
     assert_evolves(message_passing(body), evolution(soft, over_signs))
 
@@ -172,6 +227,10 @@ def test_a_denoiser_whose_jump_is_filled():
 
 @pytest.mark.parametrize("body, denoiser", [
     (IN_PLACE, SOFT),
+    (FIRST_APART, SOFT),
+    (CORRECTED_LATER, SOFT),
+    (NAMES_APART, SOFT),
+    (BY_TWOS, SOFT),
     (families(), "def denoise(x, c) = sign(x) * max(abs(x) - c, 0)"),
     (families(), "def denoise(x, c) = max(x - c, 0) + min(x + c, 0)"),
     (families(), "def denoise(x, c) = x - clip(x, -c, c)"),
@@ -185,7 +244,7 @@ def test_a_denoiser_whose_jump_is_filled():
 def denoise(x, s) = x / (1 + s) / (1 + odds(x, s))"""),
     (families(scale="tau2[t]"), "def denoise(x, s) = tanh(x / s) / 2 + x / (2 * (1 + s))"),
     (families(), "def denoise(x, c) = sign(x) * log(1 + abs(x) / c)"),
-], ids=["in place", "sign and max", "max and min", "clip", "absolute values", "steps", "squared signs", "absolute signs",
+], ids=["in place", "first apart", "corrected later", "names apart", "by twos", "sign and max", "max and min", "clip", "absolute values", "steps", "squared signs", "absolute signs",
         "hard, by Stein", "smooth gate", "posterior mean", "a linear part", "logarithm"])
 def test_every_spelling_and_denoiser_has_equations_of_one_gaussian_each(body, denoiser):
     plan = message_passing(body, denoiser).plan
