@@ -349,7 +349,9 @@ def _unary(ctx: Context, op: str, value: Value, node: tree.Unary) -> Value:
 
 
 def _binary(ctx: Context, node: tree.Binary) -> Value:
-    left, right = value_of(ctx, node.left), value_of(ctx, node.right)
+    left, right = _side(ctx, node.left), _side(ctx, node.right)
+    if left is None or right is None:
+        return _known(left, right, node.op in "+-")
     if isinstance(left, IntValue) and isinstance(right, IntValue) and node.op in _INT_OPERATORS:
         # 2**-1 is a real number.
         if node.op != "**" or not (isinstance(right.expr, IntLit) and right.expr.value < 0):
@@ -360,6 +362,24 @@ def _binary(ctx: Context, node: tree.Binary) -> Value:
         ctx.fail("TP321", f"`{node.op}` is for integers", node.span,
                  help="real numbers are divided by `/`" if node.op == "//" else "both operands must be integers")
     return arithmetic(ctx, node.op, as_tensor(ctx, left, node.left), as_tensor(ctx, right, node.right), node)
+
+
+def _side(ctx: Context, node: tree.Expr) -> Value | None:
+    """An operand; None, in a run that is to find out what names hold, if that hangs on one of these names."""
+    try:
+        return value_of(ctx, node)
+    except Abandon:
+        if ctx.trying:
+            return None
+        raise
+
+
+def _known(left: Value | None, right: Value | None, same: bool = True) -> Value:
+    """The side that is known, which is of the kind of both where they are the `same`."""
+    known = left if left is not None else right
+    if known is None or not same:
+        raise Abandon
+    return known
 
 
 def _is_large_power(expr: IntExpr) -> bool:
@@ -445,9 +465,11 @@ def _if_expression(ctx: Context, node: tree.IfExp) -> Value:
     """`a if c else b`: only the chosen side is evaluated, as in Python. Of two integers it is an integer."""
     condition = bool_expr(ctx, node.condition)
     with ctx.block() as then:
-        left = value_of(ctx, node.then)
+        left = _side(ctx, node.then)
     with ctx.block() as orelse:
-        right = value_of(ctx, node.orelse)
+        right = _side(ctx, node.orelse)
+    if left is None or right is None:
+        return _known(left, right)
     if isinstance(left, IntValue) and isinstance(right, IntValue):
         return IntValue(int_choice(condition, left.expr, right.expr))
     left, right = (_conditional_value(ctx, *side) for side in ((left, node.then, then), (right, node.orelse, orelse)))

@@ -17,6 +17,8 @@ from sympy import Expr
 
 #: Of a product that is multiplied out.
 MOST_TERMS = 20_000
+#: Of sums that are multiplied out: coefficients have as many digits, which terms do not count.
+MOST_POWER = 200
 #: Of functions in one another.
 MOST_NESTED = 100
 
@@ -127,6 +129,8 @@ def _multiplied_out(expr: Expr, counts: tuple[int, ...]) -> int:
     if isinstance(expr, sympy.Mul):
         return prod(counts)
     if isinstance(expr, sympy.Pow) and expr.exp.is_Integer and expr.exp > 1:
+        if counts[0] > 1 and expr.exp > MOST_POWER:
+            return MOST_TERMS + 1
         # (a_1 + ... + a_k)**n has as many terms as there are multisets of n out of k.
         return comb(counts[0] + int(expr.exp) - 1, int(expr.exp))
     return max(counts) if max(counts) > MOST_TERMS else 1

@@ -62,8 +62,11 @@ def first_iterations(program: Program) -> Program:
     """The program with the branches of first iterations merged in its outermost loops, where that can be."""
     for number in range(sum(isinstance(s, For) for s in program.body)):
         # Statements are others after each.
-        loop = [s for s in program.body if isinstance(s, For)][number]
-        program = _merged(program, loop) if loop.step == 1 else program
+        at = [k for k, s in enumerate(program.body) if isinstance(s, For)][number]
+        loop = program.body[at]
+        if isinstance(loop, For) and loop.step == 1:
+            joined = replace(loop, body=_joined(loop))
+            program = _merged(program.with_body((*program.body[:at], joined, *program.body[at + 1:])), joined)
     return program
 
 
@@ -74,6 +77,21 @@ class _Apart:
     statement: If
     first: tuple[Statement, ...]
     others: tuple[Statement, ...]
+
+
+def _joined(loop: For) -> tuple[Statement, ...]:
+    """The loop's body with an `if` for the first iteration and one for the others behind it as one of two branches."""
+    body: list[Statement] = []
+    for statement in loop.body:
+        before, after = ((_apart(s, loop) if isinstance(s, If) else None) for s in (body[-1] if body else None, statement))
+        if before is not None and after is not None and not before.others and not after.first:
+            condition = before.statement.condition
+            first_is_then = before.first is before.statement.then
+            sides = (before.first, after.others) if first_is_then else (after.others, before.first)
+            body[-1] = If(condition, *sides, span=before.statement.span)
+        else:
+            body.append(statement)
+    return tuple(body)
 
 
 def _merged(program: Program, loop: For) -> Program:
@@ -341,7 +359,8 @@ def _rewritten(program: Program, loop: For, merged: list[_Apart], first: _Iterat
     at = next(k for k, s in enumerate(program.body) if s is loop)
     body = map_cells((*program.body[:at], inner, *program.body[at + 1:]), {c: (n, _moved_up) for c, n in longer.items()})
     shown = {longer[c]: c for c in longer if c in program.results}
-    return program.with_body(_with_results((*body[:at], *start, *body[at:]), shown))
+    body = _with_results(body, shown)
+    return program.with_body((*body[:at], *start, *body[at:]))
 
 
 def _moved_up(items: tuple[Item, ...], by: int = 1) -> tuple[Item, ...]:
