@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from tensorprog.diagnostics import Diagnostic, ProgramError
 from tensorprog.evaluators.analysis import Analysis
 from tensorprog.evaluators.choice import Choice, Evaluated
@@ -47,7 +49,7 @@ def emit(analysis: Analysis, found: DiagonalProgram) -> str:
 
 
 def run(analysis: Analysis, own: Share, task: Task) -> Evaluated:
-    """Its share; nothing if functions of the diagonals vary too fast, or there are too many nodes.
+    """Its share; nothing if functions of the diagonals vary too fast or overflow, or there are too many nodes.
 
     Raises:
         ProgramError: TP713, if it was asked for and has no values.
@@ -63,6 +65,9 @@ def run(analysis: Analysis, own: Share, task: Task) -> Evaluated:
             return {}, {}, {}
         raise ProgramError([Diagnostic("TP713", "the functions of the vectors that multiply others take too many nodes", help=(
             "use the method 'particles'"))], task.source) from None
+    # Infinity at a node far out, where the weight is 0, tells neither that it diverges nor that it is undefined: particles do.
+    if not task.asked and not all(np.isfinite(v).all() for v in values.values()):
+        return {}, {}, {}
     return values, errors, dict.fromkeys(values, NAME)
 
 

@@ -46,6 +46,12 @@ def test_a_value_that_is_too_large_is_infinite_with_a_warning(expression):
         assert compiled.limit.show(style)
 
 
+def test_a_high_power_of_a_sum_is_no_formula():
+    """Multiplied out, it has a thousand terms of a thousand digits; its values at far nodes are infinite, with the weight 0."""
+    result = tensorprog.compile(HEAD + "output moment((2 + v*v)**1100) as q\n").run(samples=64, replicates=2)
+    assert result["q"] == np.inf and [w.code for w in result.warnings] == ["TP640"]
+
+
 @pytest.mark.parametrize("line", ["output moment(v**20000000000000) as q", "output moment(v**-1100) as q"])
 def test_formulas_with_large_exponents_are_written_at_once(line):
     exponent = line.split("**")[1].split(")")[0]

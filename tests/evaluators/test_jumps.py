@@ -25,7 +25,8 @@ OF_SCALARS = {
     "sign(f)": None, "step(f)": None, "sign(sign(f))": None, "sign(f*g)": None, "f/g": None, "log(f)": None,
     "sqrt(f)": None, "log(f*f)": None, "1/f": None, "step(moment(v*v) - 1)": None, "sign(f)**2": 1.0, "step(f) + step(-f)": 1.0,
     "f*step(f)": 0.0, "sqrt(f*f)": 0.0, "abs(f)": 0.0, "f*f/f": 0.0, "exp(-1/(f*f))": 0.0, "max(f, g)": 0.0,
-    "clip(f, 0, 1)": 0.0, "sign(f - g)*(f - g)": 0.0, "step(moment(v*v) - 0.99)": 1.0, "f/moment(v*v)": 0.0}
+    "clip(f, 0, 1)": 0.0, "f/abs(f)": None, "2*step(f) + 2*step(-f)": 2.0, "tanh(f)/f": 1.0,
+    "sign(f - g)*(f - g)": 0.0, "step(moment(v*v) - 0.99)": 1.0, "f/moment(v*v)": 0.0}
 
 OF_VECTORS = {"moment(sign(f*v)*v)": None, "moment(relu(f*v))": 0.0, "moment(sign(f*v)*sign(v)*sign(f))": 1.0}
 
