@@ -59,14 +59,7 @@ class Covariances:
             return self.laws.variance(a)
         if isinstance(a, Hat):
             site = self.unwound.sites[int(a.args[0])]
-            if site.number not in self._squares:
-                params = tuple(fresh_index() for _ in site.params)
-                square = site.at(site.argument, params) * site.at(self.linear.responses.untold(site), params)
-                self._squares[site.number] = self.unwound.function(
-                    f"E[x_{site.number}**2]", params, False,
-                    lambda: [((), self.unwound.mean(square, site.facts(params)))])
-            variance = self.laws.matrix_variance(site.matrix, site.transposed)
-            return variance * Call(Integer(self._squares[site.number]), *a.args[1:])
+            return self.laws.matrix_variance(site.matrix, site.transposed) * self._square(site, a.args[1:])
         # The variance of a sum is made of covariances at different indices.
         if any(expr.has(Total) for _, expr in self.linear.cases(int(a.args[0]))):
             return self._of_functions(a, a)
@@ -77,6 +70,22 @@ class Covariances:
             self._variances[kind] = self.unwound.function(
                 f"Var({self._name(a)})", params, False, lambda: self._variance_cases(atom))
         return Call(Integer(self._variances[kind]), *a.args[1:])
+
+    def _square(self, site: Site, indices: tuple[Expr, ...]) -> Expr:
+        """E of the square of what a site applies its matrix to."""
+        if site.number not in self._squares:
+            params = tuple(fresh_index() for _ in site.params)
+            square = site.at(site.argument, params) * site.at(self.linear.responses.untold(site), params)
+            self._squares[site.number] = self.unwound.function(f"E[x_{site.number}**2]", params, False,
+                                                               lambda: [((), self.unwound.mean(square, site.facts(params)))])
+        return Call(Integer(self._squares[site.number]), *indices)
+
+    def _same(self, left: tuple[Expr, ...], right: tuple[Expr, ...], variance: Expr) -> list[Case]:
+        """The case of equal indices, of which the variance is known by a recursion of its own: one of two Gaussians that are equal
+        but for rounding would lose half of its digits at every jump. (Rows of data are no iterations: theirs are handed on.)"""
+        if len(left) != 1 or not self.unwound.sums:
+            return []
+        return [((equal_indices(left, right),), variance)]
 
     def _variance_cases(self, a: Expr) -> list[Case]:
         number = int(a.args[0])
@@ -118,8 +127,10 @@ class Covariances:
             # One factor of the two is enough: for a projection P, <P x, P y> = <P x, y>.
             product = one.at(self.linear.responses.untold(one), left) * two.at(two.argument, right)
             facts = (*one.facts(left), *two.facts(right))
-            self._inputs[key] = self.unwound.function(f"E[x_{one.number} x_{two.number}]", (*left, *right), False,
-                                                      lambda: [((), self.unwound.mean(product, facts))])
+            self._inputs[key] = self.unwound.function(
+                f"E[x_{one.number} x_{two.number}]", (*left, *right), False,
+                lambda: [*(self._same(left, right, self._square(one, left)) if one is two else []),
+                         ((), self.unwound.mean(product, facts))])
         return self._inputs[key]
 
     def _of_functions(self, a: Expr, b: Expr) -> Expr:
@@ -131,8 +142,15 @@ class Covariances:
             left_atom, right_atom = a.func(a.args[0], *left), b.func(b.args[0], *right)
             name = f"Cov({self._name(a)}, {self._name(b)})"
             self._functions[one, two] = self.unwound.function(
-                name, (*left, *right), False, lambda: self._cases(left_atom, right_atom))
+                name, (*left, *right), False,
+                lambda: [*(self._same_function(left_atom, right_atom) if one == two else []), *self._cases(left_atom, right_atom)])
         return Call(Integer(self._functions[one, two]), *a.args[1:], *b.args[1:])
+
+    def _same_function(self, a: Expr, b: Expr) -> list[Case]:
+        found = self._same(a.args[1:], b.args[1:], Integer(0)) and self._variance(a)
+        # That of a sum over iterations is made of covariances itself.
+        own = isinstance(found, Call) and int(found.args[0]) in self._variances.values()
+        return self._same(a.args[1:], b.args[1:], found) if own else []
 
     def _name(self, atom: Expr) -> str:
         if isinstance(atom, Call):

@@ -219,6 +219,12 @@ def test_a_smooth_denoiser():
     assert_evolves(program, evolution(lambda x, c: np.tanh(x / c), over_signs))
 
 
+def test_a_denoiser_that_jumps():
+    """Of an iterate with itself, taken for two that are equal but for rounding, a jump would lose half of the digits at every step."""
+    program = message_passing(families("moment(r[t] * x[t+1] - signal * x[t+1]) / tau2[t]"), "def denoise(x, c) = x * step(abs(x) - c)")
+    assert_evolves(program, evolution(lambda x, c: x * (abs(x) > c), over_signs))
+
+
 def test_a_denoiser_whose_jump_is_filled():
     """The derivative of the sign is a delta beside what is 0 there."""
     program = message_passing(families(), "def denoise(x, c) = sign(x) * log(1 + abs(x) / c)")
