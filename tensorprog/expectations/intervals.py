@@ -20,10 +20,12 @@ class by_interval(Function):
     """by_interval(x, t1, v1, t2, v2, ..., f0, f1, f2, ...): f0 for x < t1, v1 at t1, f1 for t1 < x < t2, and so on."""
 
     @property
-    def cases(self) -> list[tuple[Expr, Expr, Expr]]:
-        """(end, value there, value before it), from the left."""
-        count = (len(self.args) - 2) // 3
-        return [(self.args[1 + 2 * k], self.args[2 + 2 * k], self.args[1 + 2 * count + k]) for k in range(count)]
+    def cases(self) -> list[tuple[Expr, Expr | None, Expr]]:
+        """(end, value there, value before it), from the left; None for a value that is also the one of what follows."""
+        count, x = (len(self.args) - 2) // 3, self.args[0]
+        ends, values, parts = self.args[1:1 + 2 * count:2], self.args[2:2 + 2 * count:2], self.args[1 + 2 * count:]
+        return [(end, None if after.xreplace({x: end}) == value else value, before)
+                for end, value, before, after in zip(ends, values, parts, parts[1:])]
 
 
 def in_intervals(expr: Expr, variables: frozenset[Symbol]) -> Expr:
@@ -49,8 +51,11 @@ def _by_interval(expr: Expr, variables: frozenset[Symbol]) -> Expr | None:
     parts = [_part(expr, x, middle) for middle in middles]
     if any(part is None for part in parts):
         return None
-    at_ends = [entry for end in ends for entry in (end, expr.xreplace({x: end}))]
-    return by_interval(x, *at_ends, *parts)
+    values = [expr.xreplace({x: end}) for end in ends]
+    # Ends at which nothing changes, as those of factors that are 0 there, are left out.
+    kept = [k for k, end in enumerate(ends) if not parts[k] == parts[k + 1] or parts[k].xreplace({x: end}) != values[k]]
+    at_ends = [entry for k in kept for entry in (ends[k], values[k])]
+    return by_interval(x, *at_ends, *(parts[k] for k in kept), parts[-1])
 
 
 def _is_polynomial(expr: Expr) -> bool:

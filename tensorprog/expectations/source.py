@@ -17,7 +17,7 @@ from sympy.printing.pycode import PythonCodePrinter
 from tensorprog.expectations.affine import Affine
 from tensorprog.expectations.functions import own_names, step
 from tensorprog.expectations.guarded import GUARDED, accurate, rounding, sign_of_sum
-from tensorprog.expectations.intervals import by_interval, in_intervals
+from tensorprog.expectations.intervals import in_intervals
 from tensorprog.expectations.quadrature import NATURAL, XI, Integral
 
 TOLERANCE = 1e-12
@@ -149,10 +149,11 @@ class ExpectationPrinter(PythonCodePrinter):
         return f"(({self._print(value)}) if {self._print(condition)} > 0.0 else 0.0)"
 
     def _print_by_interval(self, expr: Expr) -> str:
-        x = self._print(expr.args[0])
-        cases = [f"({self._print(part)}) if {x} < {self._print(end)} else ({self._print(value)}) if {x} == {self._print(end)} else "
-                 for end, value, part in expr.cases]
-        return f"({''.join(cases)}({self._print(expr.args[-1])}))"
+        x, text = self._print(expr.args[0]), ""
+        for end, value, before in expr.cases:
+            text += f"({self._print(before)}) if {x} < {self._print(end)} else "
+            text += "" if value is None else f"({self._print(value)}) if {x} == {self._print(end)} else "
+        return f"({text}({self._print(expr.args[-1])}))"
 
     def _print_Float(self, expr: Expr) -> str:
         return repr(float(expr))

@@ -69,6 +69,16 @@ ACTIVATIONS = {
     "clip": Activation("clip(x, -1, 2)", lambda x: np.clip(x, -1, 2), lambda x: ((x > -1) & (x < 2)) * 1.0, (-1.0, 2.0)),
     "soft_threshold": Activation("sign(x)*max(abs(x) - 0.5, 0)", lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0),
                                  lambda x: (np.abs(x) > 0.5) * 1.0, (-0.5, 0.5)),
+    "clip_by_relu": Activation("relu(x + 1) - relu(x - 2) - 1", lambda x: np.clip(x, -1, 2), lambda x: ((x > -1) & (x < 2)) * 1.0,
+                               (-1.0, 2.0)),
+    "clip_inside_out": Activation("min(max(x, -1), 2)", lambda x: np.clip(x, -1, 2), lambda x: ((x > -1) & (x < 2)) * 1.0, (-1.0, 2.0)),
+    "relu6": Activation("min(relu(x), 6)", lambda x: np.clip(x, 0, 6), lambda x: ((x > 0) & (x < 6)) * 1.0, (0.0, 6.0)),
+    "hard_sigmoid": Activation("clip(x/6 + 0.5, 0, 1)", lambda x: np.clip(x / 6 + 0.5, 0, 1), lambda x: (np.abs(x) < 3) / 6,
+                               (-3.0, 3.0)),
+    "hard_swish": Activation("x*min(max(x + 3, 0), 6)/6", lambda x: x * np.clip(x + 3, 0, 6) / 6,
+                             lambda x: np.where(x >= 3, 1.0, np.where(x > -3, x / 3 + 0.5, 0.0)), (-3.0, 3.0)),
+    "rest_of_clip": Activation("x - clip(x, -0.5, 0.5)", lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0),
+                               lambda x: (np.abs(x) > 0.5) * 1.0, (-0.5, 0.5)),
     "late_ramp": Activation("step(x - 1)*x", lambda x: (x > 1) * x, lambda x: (x > 1) * 1.0, (1.0,)),
 }
 

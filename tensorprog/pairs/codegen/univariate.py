@@ -8,6 +8,7 @@ import numpy as np
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 
+from tensorprog.expectations.intervals import in_intervals
 from tensorprog.expectations.source import less_one, log_of_one_more
 from tensorprog.ir.functions import NONLINEARITIES
 
@@ -45,6 +46,15 @@ class _Printer(NumPyPrinter):
         raise UnsupportedDual(f"no NumPy form of {name}")
 
     _print_erf = _print_Function
+
+    def _print_by_interval(self, expr: sympy.Expr) -> str:
+        x, text = self._print(expr.args[0]), self._print(expr.args[-1].evalf(17))
+        for end, value, before in reversed(expr.cases):
+            place = self._print(end.evalf(17))
+            if value is not None:
+                text = f"np.where({x} == {place}, {self._print(value.evalf(17))}, {text})"
+            text = f"np.where({x} < {place}, {self._print(before.evalf(17))}, {text})"
+        return text
 
     def _print_log(self, expr: sympy.Expr) -> str:
         if log_of_one_more(expr):
@@ -97,7 +107,7 @@ def _with_slope(phi: sympy.Expr, call: sympy.Expr) -> sympy.Expr:
 def numpy_source(phi: sympy.Expr) -> str:
     """Source text of a function of the array x; `np` and `rt` (tensorprog.runtime) are in scope."""
     # 17 digits are read back as the same double.
-    text = _Printer().doprint(_bounded(canonical(phi)).evalf(17)).replace("numpy.", "np.")
+    text = _Printer().doprint(_bounded(in_intervals(canonical(phi), frozenset({X}))).evalf(17)).replace("numpy.", "np.")
     # A constant has to come out as an array.
     return text if canonical(phi).free_symbols else f"{text} + 0.0*x"
 
