@@ -80,12 +80,29 @@ class Covariances:
                                                                lambda: [((), self.unwound.mean(square, site.facts(params)))])
         return Call(Integer(self._squares[site.number]), *indices)
 
-    def _same(self, left: tuple[Expr, ...], right: tuple[Expr, ...], variance: Expr) -> list[Case]:
-        """The case of equal indices, of which the variance is known by a recursion of its own: one of two Gaussians that are equal
-        but for rounding would lose half of its digits at every jump. (Rows of data are no iterations: theirs are handed on.)"""
-        if len(left) != 1 or not self.unwound.sums:
+    def _same_site(self, site: Site, left: tuple[Expr, ...], right: tuple[Expr, ...]) -> list[Case]:
+        """The case of equal iterations, of which the square has a recursion of its own: as that of two Gaussians that are equal but
+        for rounding, it would lose half of its digits at every jump. (Not for rows of data, whose recursions hand rows on.)"""
+        rows = {self.unwound.integer(i.shape[0]) for i in self.unwound.program.inputs if i.shape}
+        if len(left) != 1 or not self.unwound.sums or site.bindings[0].stop in rows:
             return []
-        return [((equal_indices(left, right),), variance)]
+        return [((equal_indices(left, right),), self._square(site, left))]
+
+    def _same_function(self, a: Expr, b: Expr) -> list[Case]:
+        """The same for a function that is one of the iteration before."""
+        if len(a.args) != 2 or not self.unwound.sums or not self._steps(a):
+            return []
+        variance = self._variance(a)
+        # That of a sum over iterations is made of covariances itself.
+        own = isinstance(variance, Call) and int(variance.args[0]) in self._variances.values()
+        return [((equal_indices(a.args[1:], b.args[1:]),), variance)] if own else []
+
+    def _steps(self, a: Expr) -> bool:
+        """Whether a function of one index has values at others in it, by a number of steps."""
+        number, index = int(a.args[0]), a.args[1]
+        cases = cases_at(self.unwound.functions[number], self.linear.cases(number), (index,))
+        steps = {flat(node.args[1] - index) for _, expr in cases for node in expr.atoms(Call, Hat) if len(node.args) == 2}
+        return any(step.is_Integer and step != 0 for step in steps)
 
     def _variance_cases(self, a: Expr) -> list[Case]:
         number = int(a.args[0])
@@ -129,8 +146,7 @@ class Covariances:
             facts = (*one.facts(left), *two.facts(right))
             self._inputs[key] = self.unwound.function(
                 f"E[x_{one.number} x_{two.number}]", (*left, *right), False,
-                lambda: [*(self._same(left, right, self._square(one, left)) if one is two else []),
-                         ((), self.unwound.mean(product, facts))])
+                lambda: [*(self._same_site(one, left, right) if one is two else []), ((), self.unwound.mean(product, facts))])
         return self._inputs[key]
 
     def _of_functions(self, a: Expr, b: Expr) -> Expr:
@@ -145,12 +161,6 @@ class Covariances:
                 name, (*left, *right), False,
                 lambda: [*(self._same_function(left_atom, right_atom) if one == two else []), *self._cases(left_atom, right_atom)])
         return Call(Integer(self._functions[one, two]), *a.args[1:], *b.args[1:])
-
-    def _same_function(self, a: Expr, b: Expr) -> list[Case]:
-        found = self._same(a.args[1:], b.args[1:], Integer(0)) and self._variance(a)
-        # That of a sum over iterations is made of covariances itself.
-        own = isinstance(found, Call) and int(found.args[0]) in self._variances.values()
-        return self._same(a.args[1:], b.args[1:], found) if own else []
 
     def _name(self, atom: Expr) -> str:
         if isinstance(atom, Call):
