@@ -35,7 +35,7 @@ def kinds_ahead(check: Callable[[dict[str, Ahead]], Context], names: set[str]) -
                  if isinstance(b := ctx.globals.bindings.get(name), CellName)}
         if found.keys() <= known.keys():
             break
-        known = found
+        known |= found
     return known
 
 
@@ -75,7 +75,10 @@ class _Finder:
             self.block(loop.body)
             self.loops.pop()
 
-        self._skipped(body) if self._depends(loop.range_args) else body()
+        if self._depends(loop.range_args):
+            self._skipped(body)
+        else:
+            body()
 
     def _skipped(self, visit: Callable[[], None], condition: tree.Expr | None = None) -> None:
         """Visits what may be skipped, in the first iteration of loops in which no condition holds for sure."""

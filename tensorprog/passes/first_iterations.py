@@ -37,6 +37,7 @@ from tensorprog.ir.program import (
     Var,
     cells_written,
     operands,
+    single,
     walk,
     written,
 )
@@ -398,6 +399,6 @@ def _with_results(body: tuple[Statement, ...], shown: Mapping[Cell, Cell]) -> tu
         for statement in statements:
             yield map_blocks(statement, lambda block: tuple(both(block)))
             if isinstance(statement, Store | Accum) and statement.cell in shown:
-                yield replace(statement, cell=shown[statement.cell], items=_moved_up(statement.items, -1))
+                yield replace(statement, cell=shown[statement.cell], items=single(_moved_up(statement.items, -1)))
 
     return tuple(both(body)) if shown else body
