@@ -321,7 +321,8 @@ class _Integral:
     def _adaptive(self) -> list[str]:
         variables = frozenset((*XI, *NATURAL))
         integrand = in_intervals(self.integral.integrand, variables)
-        sizes, k = rounding(integrand, variables), self.number
+        # (In three dimensions a second integral would take too long.)
+        sizes, k = rounding(integrand, variables) if self.integral.dimension < 3 else S.Zero, self.number
         lines = [*self._geometry(), *self._called(integrand, k)]
         if sizes == 0:
             return lines

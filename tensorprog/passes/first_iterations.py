@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import isfinite
 
 from tensorprog.ir.build import Names
 from tensorprog.ir.functions import NONLINEARITIES
@@ -132,16 +133,19 @@ def _holds(condition: BoolExpr, loop: For, after: int) -> bool | None:
 def _carried(program: Program, loop: For) -> dict[Cell, int | None]:
     """The cells that the loop alone writes, and that it may read of the iteration before: for families of one index, by how much
     that of what is written exceeds the loop's variable; None for plain names."""
-    inside = {id(s) for s in walk(loop.body)}
-    outside = {i.cell for i in program.initials}
-    outside |= {cell for s in walk(program.body) if id(s) not in inside and (cell := written(s)) is not None}
+    writes: dict[Cell, list[Statement]] = {}
+    for statement in walk(loop.body):
+        if (cell := written(statement)) is not None:
+            writes.setdefault(cell, []).append(statement)
+    inside = {id(s) for own in writes.values() for s in own}
+    others = {cell for s in walk(program.body) if (cell := written(s)) is not None and id(s) not in inside}
+    others |= {i.cell for i in program.initials}
     found: dict[Cell, int | None] = {}
-    for cell in sorted(cells_written(loop.body) - outside, key=lambda c: c.name):
-        writes = [s for s in walk(loop.body) if written(s) is cell]
-        if isinstance(cell.type, MatrixType) or cell.home or cell.rank > 1 or not all(isinstance(s, Store | Accum) for s in writes):
+    for cell, own in writes.items():
+        if cell in others or isinstance(cell.type, MatrixType) or cell.home or cell.rank > 1:
             continue
-        offsets = {_offset(s.items[0], loop) for s in writes if isinstance(s, Store | Accum) and cell.rank}
-        if cell.rank == 0 or len(offsets) == 1 and None not in offsets:
+        offsets = {_offset(s.items[0], loop) for s in own if isinstance(s, Store | Accum) and cell.rank}
+        if all(isinstance(s, Store | Accum) for s in own) and (cell.rank == 0 or len(offsets) == 1 and None not in offsets):
             found[cell] = next(iter(offsets), None)
     return found
 
@@ -316,6 +320,8 @@ class _Iteration:
         return self._keys[var]
 
     def _elementwise(self, op: Elementwise, keys: tuple[Key, ...]) -> Key:
+        if not _is_defined(op, keys):
+            raise _NotCompared  # 0 times it would not be 0
         match op.fn, keys:
             case "add", (one, two):
                 return self._sum(one, two)
@@ -334,10 +340,21 @@ class _Iteration:
     def _sum(self, one: Key, two: Key) -> Key:
         if ZERO in (one, two):
             return one + two  # the other one
+        if two == self._negative(one) or one == self._negative(two):
+            return ZERO
         return self.numbers.of("add", *sorted((one, two)))
 
     def _negative(self, one: Key) -> Key:
         return ZERO if one == ZERO else self.numbers.of("neg", one)
+
+
+def _is_defined(op: Elementwise, keys: tuple[Key, ...]) -> bool:
+    """Whether a function is finite at arguments of which some are 0."""
+    if op.fn in ("div", "pow"):
+        return keys[1 if op.fn == "div" else 0] != ZERO
+    if keys != (ZERO,) or op.fn not in NONLINEARITIES:
+        return True
+    return isfinite(NONLINEARITIES[op.fn].at(0.0)) and (op.order == 0 or op.fn != "sqrt")
 
 
 # --- the program with merged branches --------------------------------------------------------------------------

@@ -122,6 +122,26 @@ for t in range(T):
     q[t] = moment(x*y)
 output q
 """,
+    "a quotient of two that are carried": """for t in range(T):
+    if t == 0:
+        now = 0*y
+    else:
+        now = x[t-1] / w[t-1]
+    x[t] = tanh(A @ now + u)
+    w[t] = moment(x[t]**2)
+    q[t] = moment(x[t]*y)
+output q
+""",
+    "a product with a quotient": """for t in range(T):
+    z = y
+    if t > 0:
+        z += (1/(w - v)) * x
+    x = tanh(A @ z)
+    w = moment(x**2)
+    v = 2*w
+    q[t] = moment(x*y)
+output q
+""",
     "what the iteration itself computes": """for t in range(T):
     z = tanh(A @ u) + t*y
     if t == 0:
