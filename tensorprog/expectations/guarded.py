@@ -390,9 +390,15 @@ def rounding(expr: Expr, variables: frozenset[Symbol]) -> Expr:
             inner = sympy.Add(*(rounding(term, variables) for term in expr.args))
             return inner if all(term.is_nonnegative for term in expr.args) else inner + sympy.Add(*map(magnitude, expr.args))
         case sympy.Mul():
-            factors = [(k, rounding(factor, variables)) for k, factor in enumerate(expr.args)]
-            return sympy.Add(*(moved * sympy.Mul(*(sympy.Abs(f) for j, f in enumerate(expr.args) if j != k))
-                               for k, moved in factors if moved != 0))
+            moved = [rounding(factor, variables) for factor in expr.args]
+            sizes = [_size(factor, own) for factor, own in zip(expr.args, moved)]
+            return sympy.Add(*(own * sympy.Mul(*sizes[:k], *sizes[k + 1:]) for k, own in enumerate(moved) if own != 0))
         case sympy.Pow() if expr.exp.is_number:
-            return abs(expr.exp) * rounding(expr.base, variables) * sympy.Abs(expr.base)**(expr.exp - 1)
+            moved_base = rounding(expr.base, variables)
+            return abs(expr.exp) * moved_base * _size(expr.base, moved_base)**(expr.exp - 1)
     return S.Zero
+
+
+def _size(factor: Expr, moved: Expr) -> Expr:
+    """How large a factor is, with its rounding errors, of which nothing else may be left."""
+    return sympy.Abs(factor) + sympy.Float(2.0**-52) * moved if moved != 0 else sympy.Abs(factor)

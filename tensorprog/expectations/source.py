@@ -322,7 +322,7 @@ class _Integral:
         variables = frozenset((*XI, *NATURAL))
         integrand = in_intervals(self.integral.integrand, variables)
         # (In three dimensions a second integral would take too long.)
-        sizes, k = rounding(integrand, variables) if self.integral.dimension < 3 else S.Zero, self.number
+        sizes, k = rounding(_less_one(integrand), variables) if self.integral.dimension < 3 else S.Zero, self.number
         lines = [*self._geometry(), *self._called(integrand, k)]
         if sizes == 0:
             return lines

@@ -349,3 +349,13 @@ def test_numbers_of_tanh_and_sigmoid_slopes():
         assert value == pytest.approx(rise / math.sqrt(2 * math.pi) / 1e8, rel=1e-12)
     assert planned(tanh(u) * Abs(u), (1.0, 0, 1.0))[0] == pytest.approx(0, abs=1e-15)
     assert planned(sigmoid(u) * gelu(v), (1.0, 0.3, 1.0))[1] < 1e-12
+
+
+def test_rounding_of_sums_that_cancel_is_in_the_error():
+    """tanh(x) - x is -x**3/3 + 2 x**5/15 for small x, of which its parts, as floating point numbers, keep little or nothing."""
+    integrand = (tanh(u) - u)**2
+    for variance, kept in ((1e-16, False), (1e-4, True)):
+        value, error = planned(integrand, (variance, 0.0, 0.0))
+        expected = 15 * variance**3 / 9 - 4 * 105 * variance**4 / 45 + 945 * variance**5 * (4 / 225 + 2 * 17 / 945)
+        assert abs(value - expected) <= error + 300 * variance**6
+        assert (error < 1e-8 * expected) == kept
