@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os.path
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,9 +21,10 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from tensorprog.diagnostics import ProgramError
 from tensorprog.torch.errors import SourceLine, module_error
-from tensorprog.torch.exponents import MultiplierSite, _is_number
-from tensorprog.torch.graph import MOVES, VIEWS, TracedGraph, TracedValue
+from tensorprog.torch.exponents import MultiplierSite
+from tensorprog.torch.graph import TracedGraph, TracedValue
 from tensorprog.torch.logits import ATTENTION, MULTIHEAD, SOFTMAXES, inside_functional, name_of
+from tensorprog.torch.sites import SOFTMAX_OPERATIONS, common_path, is_used_without, product_of, softmax_of
 
 if TYPE_CHECKING:
     from tensorprog.torch.parametrize import MuTable
@@ -38,11 +38,6 @@ PRODUCTS = {
     "torch.mm": (("input", "mat2"), (-1, -2)),
 }
 EINSUMS = {"torch.einsum", "torch.functional.einsum"}
-#: What these are called in the graph; and what calls of `SOFTMAXES` and `ATTENTION` are.
-PRODUCT_OPERATIONS = {"linear", "matmul", "mm", "einsum"}
-SOFTMAX_OPERATIONS = {"softmax", "_softmax", "special_softmax", "scaled_dot_product_attention"}
-#: Numbers below it, added to logits, are meant as minus infinity.
-MASKED = -1e3
 
 # A parameter, by its identity, and the axis of it that a product sums over.
 ProductUse = tuple[int, int]
@@ -64,14 +59,14 @@ def insert(table: MuTable, model: nn.Module) -> nn.Module:
     softmaxes: dict[TracedValue, tuple[str, float]] = {}
     for site in table.sites:
         factor = ratio ** float(site.exponent)
-        if (found := _product_of(graph, site)) is not None:
+        if (found := product_of(graph, site)) is not None:
             # By identity: the same weight under two names is one parameter with one factor.
             use = id(model.get_parameter(found[0])), found[1]
-            if products.setdefault(use, factor) != factor or _is_used_without(table, *found):
+            if products.setdefault(use, factor) != factor or is_used_without(table.counting, *found):
                 raise _cannot(table, site)
             places[use] = site.value.place
-        elif (softmax := _softmax_of(graph, site.value)) is not None and softmax not in softmaxes:
-            softmaxes[softmax] = _common(site.value.module, softmax.module), factor
+        elif (softmax := softmax_of(graph, site.value)) is not None and softmax not in softmaxes:
+            softmaxes[softmax] = common_path(site.value.module, softmax.module), factor
         else:
             raise _cannot(table, site)
     for module, factors in _in_order(graph, model, softmaxes):
@@ -95,122 +90,6 @@ def _cannot(table: MuTable, site: MultiplierSite) -> ProgramError:
         site.value.place,
         help=f"multiply by (n/{table.base})**({site.exponent}) in the module",
     )
-
-
-# --- which use a site is -------------------------------------------------------------------------------------
-
-
-def _product_of(graph: TracedGraph, site: MultiplierSite) -> tuple[str, int] | None:
-    """The parameter of a product, and its axis that is summed over; None, if the site is not behind one product with a plain
-    parameter."""
-    value = site.value
-    if len(site.params) != 1:
-        return None
-    while value.op != "contract":
-        linear = [a for a in value.args if not _is_number(a)]
-        if not _is_linear(value) or len(linear) != 1 or len(_users(graph, linear[0])) != 1:
-            return None
-        value = linear[0]
-    if value.operation not in PRODUCT_OPERATIONS:
-        return None
-    axes = list(_summed_axes(value, site.params[0]))
-    return (site.params[0], axes[0]) if len(axes) == 1 else None
-
-
-def _is_linear(value: TracedValue) -> bool:
-    """Whether what multiplies the value's argument multiplies the value."""
-    match value.op:
-        case "map":
-            return value.fn in ("neg", "mul") or value.fn == "div" and _is_number(value.args[1])
-        case "reduce":
-            return value.fn in ("sum", "mean")
-    return value.op in MOVES
-
-
-def _summed_axes(product: TracedValue, name: str) -> Iterator[int]:
-    """The axes of a parameter that a product sums over, if the parameter or a transpose of it is one of the factors."""
-    for factor, labels in zip(product.args, product.labels, strict=False):
-        axes, source = list(range(len(factor.axes))), factor
-        while source.op == "permute":
-            axes, source = [source.order[k] for k in axes], source.args[0]
-        if source.op == "param" and source.name == name:
-            yield from (axes[k] for k, label in enumerate(labels) if label not in product.labels[2])
-
-
-def _is_used_without(table: MuTable, name: str, axis: int) -> bool:
-    """Whether another product sums over the same axis of a parameter, and needs no multiplier: calls do not tell them apart."""
-    uses = [u.value for u in table.counting.uses[name] if not u.multiplier]
-    return any(axis in _summed_axes(value, name) for value in uses if value.op == "contract")
-
-
-def _softmax_of(graph: TracedGraph, value: TracedValue) -> TracedValue | None:
-    """The softmax that a value goes into, if to scale what goes into that, but for masks, is to scale the value."""
-    logits = value
-    while True:
-        # Whoever reads logits gets the multiplier, but nothing comes of it for comparisons and for the maximum that is subtracted.
-        users = [u for u in _users(graph, value) if not (u.is_truth or _is_maximum(u, logits))]
-        if len(users) != 1:
-            return None
-        (user,) = users
-        if user.op == "softmax":
-            return user if user.operation in SOFTMAX_OPERATIONS else None
-        if user.op not in VIEWS and not (user.op == "map" and _keeps(user, value, logits)):
-            return None
-        value = user
-
-
-def _keeps(user: TracedValue, value: TracedValue, logits: TracedValue) -> bool:
-    """Whether a function multiplies, or adds nothing but masks and the maximum of the logits."""
-    others = [a for a in user.args if a is not value]
-    match user.fn:
-        case "mul":
-            return len(others) == 1
-        case "div" | "masked_fill":
-            return len(others) == 1 and user.args[0] is value
-        case "where":
-            return len(others) == 2 and user.args[0] is not value and _is_mask(others[1])
-        case "add" | "sub":
-            # Of torch's own attention the queries are scaled, so that what it adds afterwards stays.
-            own = user.operation == "scaled_dot_product_attention"
-            return own or len(others) == 1 and (_is_mask(others[0]) or user.fn == "sub" and _is_maximum(others[0], logits))
-    return False
-
-
-def _is_mask(x: TracedValue) -> bool:
-    """Whether it is made of zeros and of numbers that are meant as minus infinity."""
-    x = x.moved
-    if x.op == "buffer":
-        return all(bool(((table == 0) | (table < MASKED)).all()) for table in x.pair)
-    if x.op != "map":
-        return _is_lowest(x)
-    # Of the input: (1 - kept) * -1e9, or zeros that are filled.
-    return x.fn in ("mul", "where") and any(map(_is_lowest, x.args)) or x.fn == "masked_fill" and _is_mask(x.args[0])
-
-
-def _is_lowest(x: TracedValue) -> bool:
-    if x.op == "number":
-        return max(x.numbers) < MASKED
-    return x.op == "buffer" and not x.axes and max(float(x.pair[0]), float(x.pair[1])) < MASKED
-
-
-def _is_maximum(x: TracedValue, logits: TracedValue) -> bool:
-    """Whether it is the maximum of what the logits became."""
-    x = x.moved
-    if x.op != "reduce" or x.fn != "max":
-        return False
-    x = x.args[0]
-    while x is not logits and x.args and x.op in ("map", *VIEWS):
-        x = x.args[0]
-    return x is logits
-
-
-def _users(graph: TracedGraph, value: TracedValue) -> list[TracedValue]:
-    return [u for u in graph.values if any(a is value for a in u.args)]
-
-
-def _common(left: str, right: str) -> str:
-    """The path of the innermost module that two are in."""
-    return ".".join(os.path.commonprefix([left.split("."), right.split(".")]))
 
 
 def _in_order(
