@@ -93,7 +93,8 @@ class Attributes(Details, total=False):
 
 @dataclass(eq=False, slots=True)
 class TracedValue:
-    """One tensor of the network. Its name is `base` with a number where several would have the same."""
+    """One tensor of the network. Its name is `base` with a number where several would have the same; `operation` is torch's name of
+    what it is a part of."""
 
     op: str
     args: tuple[TracedValue, ...]
@@ -103,6 +104,7 @@ class TracedValue:
     base: str = ""
     module: str = ""
     place: SourceLine | None = None
+    operation: str = ""
 
     # --- what the operation says of itself ---
 

@@ -66,6 +66,8 @@ class LawWatch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self._laws: dict[int, EntriesLaw] = {}
+        # The storages of what was computed from draws, and has no known law itself.
+        self._drawn: set[int] = set()
         self._kept: list[torch.Tensor] = []
 
     def law_of(self, tensor: torch.Tensor) -> EntriesLaw | None:
@@ -75,14 +77,23 @@ class LawWatch(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
+        random = name in ("normal_", "uniform_") or any(isinstance(a, torch.Tensor) and self._is_random(a) for a in args)
         written = [args[0]] if name.endswith("_") and args and isinstance(args[0], torch.Tensor) else []
         if written:
-            self._record(written[0], self._after(name, args, kwargs or {}))
-        elif isinstance(result, torch.Tensor):
-            law = self._made(name, args)
-            if law is not None:
-                self._record(result, law)
+            self._record(written[0], self._after(name, args, kwargs or {}), random)
+            return result
+        law = self._made(name, args) if isinstance(result, torch.Tensor) else None
+        # Decompositions give several tensors.
+        for made in result if isinstance(result, tuple | list) else (result,):
+            # Views have a law already, that of their storage.
+            if isinstance(made, torch.Tensor) and (law is not None or random and self.law_of(made) is None):
+                self._record(made, law, random)
         return result
+
+    def _is_random(self, tensor: torch.Tensor) -> bool:
+        """Whether it is made of draws."""
+        law = self.law_of(tensor)
+        return _storage(tensor) in self._drawn or law is not None and law.std > 0
 
     def _after(self, name: str, args: tuple, kwargs: dict) -> EntriesLaw | None:
         """The law of what an operation in place has written."""
@@ -111,19 +122,23 @@ class LawWatch(TorchDispatchMode):
             return None
         law, factor = (self.law_of(args[0]) if isinstance(args[0], torch.Tensor) else None), args[1]
         if isinstance(factor, torch.Tensor):
-            factor = factor.item() if factor.dim() == 0 else None
+            # A number that was computed from draws, as the norm of a matrix, is another one in every network.
+            factor = factor.item() if factor.dim() == 0 and not self._is_random(factor) else None
         if law is None or factor is None:
             return None
         return law.scaled(factor if name.startswith("mul") else 1 / factor)
 
-    def _record(self, tensor: torch.Tensor, law: EntriesLaw | None) -> None:
+    def _record(self, tensor: torch.Tensor, law: EntriesLaw | None, random: bool) -> None:
         key = _storage(tensor)
         # A storage is known by its address, which another one would get if it were freed.
         self._kept.append(tensor.detach())
-        if law is None:
-            self._laws.pop(key, None)
-        else:
+        self._drawn.discard(key)
+        if law is not None:
             self._laws[key] = law
+            return
+        self._laws.pop(key, None)
+        if random:
+            self._drawn.add(key)
 
 
 def _storage(tensor: torch.Tensor) -> int:

@@ -142,7 +142,9 @@ class Lowering:
         base = self._base(suffix)
         if self._constant:
             attrs["table"] = True
-        value = TracedValue(op, tuple(args), tuple(axes), attrs, self._numbered(base), base, self.module, self.place)
+        value = TracedValue(
+            op, tuple(args), tuple(axes), attrs, self._numbered(base), base, self.module, self.place, self.operation
+        )
         self.graph.values.append(value)
         return value
 

@@ -318,9 +318,9 @@ class Reader:
         table = mask.pair[0]
         if not bool(table.any()):
             return "0 == 0"
-        rows, columns = table.shape[-2:]
+        rows, columns = table.shape[-2:] if table.dim() > 1 else (1, len(table))
         # The causal mask is a comparison of indices, and takes no input.
-        if table.numel() == rows * columns and torch.equal(table.view(rows, columns), _upper(rows, columns)):
+        if table.dim() > 1 and table.numel() == rows * columns and torch.equal(table.reshape(rows, columns), _upper(rows, columns)):
             query, key = (joined(i, leaves(a)) for i, a in zip(index[-2:], mask.axes[-2:], strict=True))
             return f"{key} <= {query}"
         indices = [joined(i, axis) for i, axis in zip(index, mask.axes, strict=True)]

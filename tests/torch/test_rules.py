@@ -134,6 +134,11 @@ def masked(mask, **options):
     return lambda net, h: net.middle(h, h, h, need_weights=False, **mask(h), **options)[0].mean(1)
 
 
+def attended(net, h, mask):
+    """Attention to itself, but for what a mask of numbers of the module leaves out."""
+    return ((h @ h.transpose(1, 2) / net.n).masked_fill(mask(h), float("-inf")).softmax(-1) @ h).sum(1)
+
+
 def linear(n):
     return nn.Linear(n, n)
 
@@ -215,6 +220,11 @@ CASES = {
         net(masked(lambda h: {"attn_mask": TRIANGLE}), lambda n: nn.MultiheadAttention(n, n // 16, batch_first=True)),
         SEQUENCES,
     ),
+    "mask of one axis": (net(lambda net, h: attended(net, h, lambda h: torch.tensor([False, True, False]))), SEQUENCES[:2, :3]),
+    "mask that is transposed": (
+        net(lambda net, h: attended(net, h, lambda h: torch.ones(3, 3, dtype=torch.bool).triu(1).T)),
+        SEQUENCES[:2, :3].flip(1),
+    ),
     "padding": (
         net(
             masked(lambda h: {"key_padding_mask": PADDED.expand(len(h), -1)}),
@@ -238,6 +248,8 @@ CASES = {
             lambda n: nn.Linear(2 * n, n)),
         ROWS,
     ),
+    "prelu": (net(lambda net, h: net.middle(h), nn.PReLU), ROWS),
+    "prelu of channels": (net(lambda net, h: net.middle(h).mean((2, 3)), nn.PReLU, **POOL), SMALL),
     # gates, norms
     "glu": (net(lambda net, h: F.glu(net.middle(h)), lambda n: nn.Linear(n, 2 * n)), ROWS),
     "swiglu": (net(lambda net, h: F.silu(net.middle(h)) * h, linear), ROWS),
@@ -271,6 +283,9 @@ CASES = {
             "gelu": F.gelu,
             "gelu by tanh": lambda x: F.gelu(x, approximate="tanh"),
             "leaky relu": F.leaky_relu,
+            "softplus of another slope": lambda x: F.softplus(x, beta=2),
+            "log1p": lambda x: torch.log1p(x**2),
+            "expm1": lambda x: torch.expm1(torch.sin(x)),
         }.items()
     },
 }

@@ -96,6 +96,7 @@ def laws_of(initialize):
         (lambda w, n: nn.init.kaiming_uniform_(w).mul_(n**-0.25), "uniform", Fraction(-3, 4)),
         (lambda w, n: w.copy_(torch.randn(n, n) / n), "normal", -1),
         (lambda w, n: w.zero_(), "constant", 0),
+        (lambda w, n: (w.normal_().mul_(torch.tensor(2.0).sqrt_() / n), w[:2].sum()), "normal", -1),
     ],
 )
 def test_initializers_are_watched(initialize, kind, power):
@@ -105,7 +106,14 @@ def test_initializers_are_watched(initialize, kind, power):
 
 @pytest.mark.parametrize(
     "initialize",
-    [lambda w, n: nn.init.trunc_normal_(w, std=n**-0.5, a=-(n**-0.5), b=n**-0.5), lambda w, n: nn.init.orthogonal_(w)],
+    [
+        lambda w, n: nn.init.trunc_normal_(w, std=n**-0.5, a=-(n**-0.5), b=n**-0.5),
+        lambda w, n: nn.init.orthogonal_(w),
+        # Numbers that are other ones in every network are no law.
+        lambda w, n: w.normal_().div_(w.norm()).mul_(n**0.5),
+        lambda w, n: w.copy_(torch.randn(n, n) / torch.randn(n, n).square().sum().sqrt() * n**0.5),
+        lambda w, n: w.normal_().div_(2 * torch.linalg.matrix_norm(w, 2)),
+    ],
 )
 def test_laws_that_are_not_known_are_sampled(initialize):
     law, warnings = laws_of(initialize)

@@ -9,6 +9,7 @@ import torch
 
 from tensorprog.torch.graph import TracedValue
 from tensorprog.torch.lowering import Both, Lowering, rule
+from tensorprog.torch.rules.reductions import lifted
 
 # torch's name -> the function's name in programs, of one argument and without options.
 UNARY = {
@@ -190,10 +191,28 @@ def _elu(low: Lowering, x: TracedValue, alpha: float = 1.0, *_: object) -> Trace
 
 @rule("softplus")
 def _softplus(low: Lowering, x: TracedValue, beta: float = 1, threshold: float = 20) -> TracedValue:
-    if beta != 1:
-        raise low.refuse("softplus with a beta other than 1 has no rule")
     # Above the threshold torch gives x itself: at 20, log(1 + exp(-20)) = 2e-9 less.
-    return low.map("softplus", x)
+    if beta == 1:
+        return low.map("softplus", x)
+    return low.map("div", low.map("softplus", low.map("mul", x, beta, suffix="steep"), suffix="softplus"), beta)
+
+
+@rule("prelu")
+def _prelu(low: Lowering, x: TracedValue, slope: TracedValue) -> TracedValue:
+    """max(x, 0) + slope * min(x, 0), with a slope for each channel or one for all."""
+    positive = low.map("relu", x, suffix="positive")
+    negative = low.map("sub", x, positive, suffix="negative")
+    return low.map("add", positive, low.map("mul", negative, lifted(low, slope, len(x.axes) - 2), suffix="scaled"))
+
+
+@rule("log1p")
+def _log1p(low: Lowering, x: TracedValue) -> TracedValue:
+    return low.map("log", low.map("add", x, 1.0, suffix="moved"))
+
+
+@rule("expm1")
+def _expm1(low: Lowering, x: TracedValue) -> TracedValue:
+    return low.map("sub", low.map("exp", x, suffix="exp"), 1.0)
 
 
 @rule("hardtanh", "hardtanh_", "clamp", "clip")

@@ -165,18 +165,18 @@ def _group_norm(
     centered = low.map("sub", parts, reduce(low, "mean", parts, dims, True, "mean"), suffix="centered")
     normed = low.emit("view", (_over_root(low, centered, dims, eps),), x.axes, "normed")
     rank = len(x.axes) - 2
-    return _scaled(low, normed, _lifted(low, weight, rank), _lifted(low, bias, rank))
+    return _scaled(low, normed, lifted(low, weight, rank), lifted(low, bias, rank))
 
 
 @overload
-def _lifted(low: Lowering, value: TracedValue, rank: int) -> TracedValue: ...
+def lifted(low: Lowering, value: TracedValue, rank: int) -> TracedValue: ...
 
 
 @overload
-def _lifted(low: Lowering, value: TracedValue | None, rank: int) -> TracedValue | None: ...
+def lifted(low: Lowering, value: TracedValue | None, rank: int) -> TracedValue | None: ...
 
 
-def _lifted(low: Lowering, value: TracedValue | None, rank: int) -> TracedValue | None:
+def lifted(low: Lowering, value: TracedValue | None, rank: int) -> TracedValue | None:
     """Numbers of channels, for the places behind them."""
     return None if value is None else low.emit("view", (value,), (*value.axes, *((),) * rank), "lifted")
 
@@ -202,6 +202,6 @@ def _batch_norm(
         # By the variance with 1/N: only torch's running one has 1/(N - 1).
         normed = _over_root(low, centered, dims, eps)
     else:
-        root = low.map("sqrt", low.map("add", _lifted(low, var, rank), eps, suffix="var"), suffix="std")
-        normed = low.map("div", low.map("sub", x, _lifted(low, mean, rank), suffix="centered"), root, suffix="normed")
-    return _scaled(low, normed, _lifted(low, weight, rank), _lifted(low, bias, rank))
+        root = low.map("sqrt", low.map("add", lifted(low, var, rank), eps, suffix="var"), suffix="std")
+        normed = low.map("div", low.map("sub", x, lifted(low, mean, rank), suffix="centered"), root, suffix="normed")
+    return _scaled(low, normed, lifted(low, weight, rank), lifted(low, bias, rank))
