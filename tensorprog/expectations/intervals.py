@@ -48,8 +48,9 @@ def _by_interval(expr: Expr, variables: frozenset[Symbol]) -> Expr | None:
     if not all(end.is_number for end in ends) or not 0 < len(ends) <= MOST_ENDS:
         return None
     middles = [ends[0] - 1, *((a + b) / 2 for a, b in zip(ends, ends[1:])), ends[-1] + 1]
-    parts = [_part(expr, x, middle) for middle in middles]
-    if any(part is None for part in parts):
+    try:
+        parts = [_part(expr, x, middle) for middle in middles]
+    except _NotAffine:
         return None
     values = [expr.xreplace({x: end}) for end in ends]
     # Ends at which nothing changes, as those of factors that are 0 there, are left out.
@@ -67,24 +68,28 @@ def _is_polynomial(expr: Expr) -> bool:
     return isinstance(expr, (Add, Mul, *KINKED)) and all(map(_is_polynomial, expr.args))
 
 
-def _part(expr: Expr, x: Symbol, place: Expr) -> Expr | None:
-    """The polynomial that the expression is around a place between its kinks; None if a kink is at no zero of an affine form."""
+class _NotAffine(Exception):
+    """A kink is where something is 0 that is not affine."""
+
+
+def _part(expr: Expr, x: Symbol, place: Expr) -> Expr:
+    """The polynomial that the expression is around a place between its kinks.
+
+    Raises:
+        _NotAffine: if a kink is at no zero of an affine form.
+    """
     if not expr.args:
         return expr
     args = [_part(a, x, place) for a in expr.args]
-    if any(a is None for a in args):
-        return None
+    if isinstance(expr, KINKED) and not all(map(_affine, args)):
+        raise _NotAffine
+    values = [a.xreplace({x: place}) for a in args]
     if isinstance(expr, Max | Min):
-        values = [a.xreplace({x: place}) for a in args]
-        return args[values.index(expr.func(*values))] if all(map(_affine, args)) else None
-    if isinstance(expr, KINKED):
-        (argument,) = args
-        value = argument.xreplace({x: place})
-        if not _affine(argument):
-            return None
-        if isinstance(expr, relu | sympy.Abs):
-            return argument if value > 0 else -argument if isinstance(expr, sympy.Abs) else S.Zero
-        return S.One if value > 0 else S.Zero if isinstance(expr, step) or value == 0 else S.NegativeOne
+        return args[values.index(expr.func(*values))]
+    if isinstance(expr, relu | sympy.Abs):
+        return args[0] if values[0] > 0 else -args[0] if isinstance(expr, sympy.Abs) else S.Zero
+    if isinstance(expr, step | sympy.sign):
+        return S.One if values[0] > 0 else S.Zero if isinstance(expr, step) or values[0] == 0 else S.NegativeOne
     return expr.func(*args)
 
 

@@ -29,6 +29,8 @@ SINGULAR, CERTAIN, UNCERTAIN = 1e-4, 10.0, 1e-9
 #: Of the sizes of terms that cancel: what rounding them leaves. What is added to the number of an integral's function for the
 #: integral of these sizes, and for the one over all variables.
 ROUNDED, SIZES, WHOLE = 4e-16, 10, 20
+#: What is larger is no size.
+HUGE = 1e300
 #: Beyond this squared correlation an expectation may hang on the last digits of the covariance, which are moved so far to
 #: see it; but if two variables are the same, their covariance is exact. Of what this changes, rounding is left out. The
 #: number of the function that is called twice.
@@ -326,7 +328,8 @@ class _Integral:
         lines = [*self._geometry(), *self._called(integrand, k)]
         if sizes == 0:
             return lines
-        lines += [*self._called(sizes, k + SIZES), f"e{k}_ += {ROUNDED!r} * q{k + SIZES}_"]
+        # Far out, where quotients of vanishing functions are kept in range as they stand, their sizes may have no value.
+        lines += [*self._called(sizes, k + SIZES), f"e{k}_ += {ROUNDED!r} * q{k + SIZES}_ if q{k + SIZES}_ <= {HUGE!r} else 0.0"]
         if self.whole is not None:
             other = _Integral(self.whole, k + WHOLE, self.names, self.printer)
             lines += [f"if abs(q{k}_) < {CANCELLED!r} * q{k + SIZES}_:", *("    " + line for line in other.lines()),

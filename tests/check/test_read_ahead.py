@@ -108,7 +108,7 @@ def test_the_same_networks(name):
 
 
 @pytest.mark.parametrize("body", [
-    "    h = W @ x\n    x = tanh(h)\n", "    y = W @ x[t]\n    y = x[t+1]\n    x[t] = y\n",
+    "    h = W @ x\n    x = tanh(h)\n", "    h = W @ x[t]\n    x[t] = tanh(h)\n",
     "    if t == 0:\n        h = W @ x\n    else:\n        h = u\n    x = tanh(h)\n",
     "    for a in range(P):\n        h = W @ x\n    x = tanh(h)\n"])
 def test_what_the_first_iteration_reads_is_a_mistake(body):

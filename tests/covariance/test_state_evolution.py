@@ -250,8 +250,8 @@ def test_a_denoiser_whose_jump_is_filled():
 def denoise(x, s) = x / (1 + s) / (1 + odds(x, s))"""),
     (families(scale="tau2[t]"), "def denoise(x, s) = tanh(x / s) / 2 + x / (2 * (1 + s))"),
     (families(), "def denoise(x, c) = sign(x) * log(1 + abs(x) / c)"),
-], ids=["in place", "first apart", "corrected later", "names apart", "by twos", "sign and max", "max and min", "clip",
-        "absolute values", "steps", "squared signs", "absolute signs",
+], ids=["in place", "first apart", "corrected later", "names apart", "by twos", "sign and max",
+        "max and min", "clip", "absolute values", "steps", "squared signs", "absolute signs",
         "hard, by Stein", "smooth gate", "posterior mean", "a linear part", "logarithm"])
 def test_every_spelling_and_denoiser_has_equations_of_one_gaussian_each(body, denoiser):
     plan = message_passing(body, denoiser).plan
