@@ -242,7 +242,7 @@ def second_gradients(draw):
     return Generated("\n".join(lines) + "\n", draw(st.integers(0, 3)))
 
 
-@quick(25)
+@quick(12)
 @given(second_gradients())
 def test_random_second_gradients(generated):
     checked, plain = both_programs(Source("random.tp", generated.text))

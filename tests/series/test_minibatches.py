@@ -108,6 +108,7 @@ def program_of(name: str) -> tuple[tensorprog.CompiledProgram, dict[str, np.ndar
     return program, DATA | {k: v for k, v in ALSO.items() if f"input {k} " in inputs}
 
 
+@pytest.mark.slow_cases("new rows in every step")
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_minibatches_are_kernel_gradient_descent_on_their_rows(name):
     program, data = program_of(name)
