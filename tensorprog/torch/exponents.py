@@ -178,6 +178,9 @@ class Counting:
             return self._scaled(self._states[other], power)
         if v.fn == "neg":
             return self._states[v.args[0]]
+        # Zeros in some places have every power, as embeddings of padding.
+        if v.fn == "where" and v.args[0].is_of_integers and v.args[2].op == "number" and not any(v.args[2].numbers):
+            return self._renamed(self._states[v.args[1]], v, of_params=False)
         if v.fn in ADDITIVE:
             return self._sum(v)
         degrees = _degrees(v)

@@ -268,7 +268,7 @@ def _laws(
         known = [law for tensor, (_, watch) in zip(tensors, made, strict=True) if (law := watch.law_of(tensor)) is not None]
         grain = None
         if len(known) < len(tensors):
-            known = [sampled(tensor) for tensor in tensors]
+            known = [sampled(_without_padding(module, tensor)) for tensor, (module, _) in zip(tensors, made, strict=True)]
             grain = GRAIN
             found.append(
                 module_warning(
@@ -287,3 +287,11 @@ def _laws(
             )
         laws[name] = InitialLaw(known[0], power, widths[0])
     return laws, found
+
+
+def _without_padding(module: nn.Module, weight: torch.Tensor) -> torch.Tensor:
+    """A table of embeddings without the row of padding, which is zero and read by nothing."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Embedding) and layer.weight is weight and layer.padding_idx is not None:
+            return torch.cat([weight[: layer.padding_idx], weight[layer.padding_idx + 1 :]])
+    return weight

@@ -176,3 +176,26 @@ def test_what_has_no_place_in_a_program_is_told(choose, said):
     with pytest.raises(ProgramError, match=said) as caught:
         trace(lambda n: Experts(n, choose), ROWS.double()).program()
     assert caught.value.source.name.endswith("test_choices.py")
+
+
+class Summed(nn.Module):
+    """The mean of embeddings, of which those of padding are zero."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.emb, self.out = nn.Embedding(5, n, padding_idx=0), nn.Linear(n, 1, bias=False)
+
+    def forward(self, ids):
+        return self.out(3 * self.emb(ids).mean(1))
+
+
+def test_embeddings_of_padding_are_zero():
+    """Kernels count pairs of equal tokens, but for padding; so do tangent kernels, as padding has no gradient."""
+    ids = torch.tensor([[0, 0, 1, 2], [0, 1, 1, 3], [0, 0, 0, 0]])
+    traced = trace(Summed, ids)
+    found = traced.program().run({"X": ids.numpy()})
+    pairs = np.array([[2, 2, 0], [2, 5, 0], [0, 0, 0]])
+    for kernel in (found["nngp"], found["theta"]):
+        assert kernel == pytest.approx(kernel[0, 0] / 2 * pairs, rel=1e-9, abs=1e-12) and kernel[0, 0] > 0
+    table = traced.parametrize("adamw").exponents()
+    assert (table["emb.weight"].std, table["emb.weight"].lr, table["out.weight"].lr) == (0, 0, -1)

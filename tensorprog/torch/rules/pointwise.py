@@ -247,5 +247,13 @@ def _filled(low: Lowering, x: TracedValue, *args: Any, **options: Any) -> Traced
 
 
 @rule("embedding")
-def _embedding(low: Lowering, table: TracedValue, ids: TracedValue, *_: object, **__: object) -> TracedValue:
-    return low.emit("gather", (table, ids), (*ids.axes, *table.axes[1:]))
+def _embedding(
+    low: Lowering, table: TracedValue, ids: TracedValue, padding: int = -1, *_: object, **__: object
+) -> TracedValue:
+    """Rows of a table; that of padding is zero at the start, and has no gradient."""
+    axes = (*ids.axes, *table.axes[1:])
+    if padding < 0:
+        return low.emit("gather", (table, ids), axes)
+    rows = low.emit("gather", (table, ids), axes, "rows")
+    real = low.map("ne", ids, padding, suffix="real")
+    return low.map("where", low.emit("view", (real,), (*real.axes, ()), "real"), rows, 0.0)
