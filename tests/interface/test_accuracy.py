@@ -49,15 +49,15 @@ def test_exact_outputs_are_left_alone():
 
 
 class Model:
-    """Runs that take `seconds` times the work, with errors `size` / work**power, by a clock of their own."""
+    """Runs that take `seconds` times replicates times samples**cost, with errors `size` / work**power, by a clock of their own."""
 
-    def __init__(self, monkeypatch, power: float, seconds: float, size: float = 1.0):
-        self.time, self.power, self.seconds, self.size, self.runs = 0.0, power, seconds, size, []
+    def __init__(self, monkeypatch, power: float, seconds: float, size: float = 1.0, cost: float = 1.0):
+        self.time, self.power, self.seconds, self.size, self.cost, self.runs = 0.0, power, seconds, size, cost, []
         monkeypatch.setattr("tensorprog.accuracy.time.monotonic", lambda: self.time)
 
     def __call__(self, samples: int, replicates: int) -> Result:
         self.runs.append((samples, replicates))
-        self.time += self.seconds * samples * replicates
+        self.time += self.seconds * samples**self.cost * replicates
         return Result({"q": np.array(1.0)}, {"q": np.array(self.size * (samples * replicates) ** -self.power)},
                       {"q": "particles"}, settings={"samples": samples, "replicates": replicates})
 
@@ -78,6 +78,33 @@ def test_a_budget(monkeypatch):
     assert not result.accuracy.reached and model.time <= 66
     assert "budget of 60 s" in result.accuracy.text()
     assert result.accuracy.attempts[-1].ratio > 1
+
+
+@pytest.mark.parametrize("cost", [1.0, 1.4, 2.0])
+@pytest.mark.parametrize("first", [64, 512])
+def test_matrices_cost_more_than_samples(monkeypatch, cost, first):
+    """The rank of matrices grows with the samples: a budget holds all the same, and the time that is said to be missing is right."""
+    model = Model(monkeypatch, 0.5, 1.0 / (8 * first**cost), cost=cost)
+    accuracy = reach(model, 1e-4, first, 8, 60).accuracy
+    assert not accuracy.reached and 20 < model.time <= 66
+    last = accuracy.attempts[-1]
+    wanted = (last.ratio / 0.8) ** 2
+    samples = min(2 ** 15 / last.samples, wanted)
+    assert accuracy.forecast == pytest.approx(last.seconds * samples**cost * wanted / samples, rel=1.0)
+    assert "does not suffice for more (about " in accuracy.text()
+
+
+@pytest.mark.parametrize("second", [np.inf, 0.5])
+def test_infinite_errors_are_not_small(monkeypatch, second):
+    """A finite value with an infinite error is not known; what diverges has no error to be made small."""
+    errors = iter([np.inf, second, *[1e-9] * 9])
+
+    def run(samples: int, replicates: int) -> Result:
+        return Result({"q": np.array([1.0, np.inf])}, {"q": np.array([next(errors), np.nan])}, {"q": "particles"},
+                      settings={"samples": samples, "replicates": replicates})
+
+    accuracy = reach(run, 1e-3, 64, 8, 600).accuracy
+    assert accuracy.reached and len(accuracy.attempts) == 3
 
 
 def test_errors_that_do_not_fall(monkeypatch):
