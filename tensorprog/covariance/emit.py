@@ -22,7 +22,7 @@ from tensorprog.covariance.naming import named
 from tensorprog.covariance.nodes import Call, Expectation, ordered
 from tensorprog.covariance.printer import EquationPrinter, key_text
 from tensorprog.covariance.rows import find_rows
-from tensorprog.covariance.system import Equation, System
+from tensorprog.covariance.system import Equation, System, is_sum
 from tensorprog.covariance.tape_emit import tape_sections
 from tensorprog.ir.program import Output, Program
 from tensorprog.runtime.table import KEY_LENGTH
@@ -119,6 +119,8 @@ class _Compute(EquationPrinter):
     def __init__(self, program: Program, system: System, width: int) -> None:
         super().__init__(program)
         self.system, self.width = system, width
+        self.sums = system.sums(system.outputs)
+        self.watched = False
         self.found: dict[int, dict[Expr, str]] = {}
 
     def text(self, env: str) -> str:
@@ -135,8 +137,14 @@ class _Compute(EquationPrinter):
             del self.found[depth]
         super().line(text)
 
+    def write_cases(self, equation: Equation) -> None:
+        self.watched = equation.number in self.sums
+        super().write_cases(equation)
+
     def value(self, expr: Expr) -> str:
         """Source text of a number; calls and expectations are found once in a block and those inside it."""
+        if self.watched and is_sum(expr):
+            return self._sum(expr)
         if not isinstance(expr, Call | Expectation):
             return super().value(expr)
         known = next((names[expr] for depth, names in self.found.items() if depth <= self.depth and expr in names),
@@ -145,6 +153,20 @@ class _Compute(EquationPrinter):
             known = super().value(expr)
             self.found.setdefault(self.depth, {})[expr] = known
         return known
+
+    def _sum(self, expr: Expr) -> str:
+        """A sum, with what is lost to rounding where its terms cancel in the errors."""
+        terms = []
+        for term in expr.args:
+            value = self.value(term)
+            terms.append(self.new())
+            self.line(f"{terms[-1]} = {value}")
+        name = self.new()
+        self.line(f"{name} = {' + '.join(terms)}")
+        # What is not known yet stands as 0: then terms need not cancel in truth.
+        self.line("if len(stack) == asked:")
+        self.line(f"    {name} = rounded({name}, {' + '.join(f'abs({t})' for t in terms)}, worst)")
+        return name
 
     def write_result(self, expr: Expr) -> None:
         self.line(f"return {self.value(expr)}")
@@ -155,7 +177,9 @@ class _Compute(EquationPrinter):
         return name
 
     def write_expectation(self, number: int, args: Sequence[Expr]) -> str:
+        watched, self.watched = self.watched, False
         values = ", ".join(self.value(a) for a in args)
+        self.watched = watched
         # What is not known yet stands as 0 until it is asked for again: no quadrature is to be done for such arguments.
         self.line("if len(stack) > asked:")
         self.line("    return 0.0")
@@ -179,7 +203,8 @@ class _Module:
     def _runtime(self) -> list[str]:
         """What the module takes from `runtime.table`."""
         conditions = ["CANCELS", "NotCancelling"] if self.system.conditions else []
-        return [*conditions, "TooLarge", *(() if self.long_keys else ("get", "table")), "with_errors"]
+        sums = ["rounded"] if self.system.sums(self.system.outputs) else []
+        return [*conditions, "TooLarge", *(() if self.long_keys else ("get", "table")), *sums, "with_errors"]
 
     def text(self) -> str:
         listed = "\n".join(f"    {line}" for e in self.system.equations.values() for line in equation_lines(e))
@@ -273,7 +298,7 @@ class _Module:
         if self.varying:
             lines += ["    if known is not None:", "        return at(0.0)[0], {}"]
         inexact = [o.name for o in self.program.outputs if o.cell in self.system.outputs
-                   and any(r.inexact for r in self.system.needed(o.cell).recipes)]
+                   and (self.system.sums([o.cell]) or any(r.inexact for r in self.system.needed(o.cell).recipes))]
         lines.append(f"    values, errors = with_errors(at, {inexact})")
         if self.system.conditions:
             # The excess is relative to what cancels; what is above CANCELS has raised an error.

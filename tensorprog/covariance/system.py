@@ -29,7 +29,7 @@ from tensorprog.covariance.guards import Unsupported
 from tensorprog.covariance.laws import Laws
 from tensorprog.covariance.linear import LinearFunctions
 from tensorprog.covariance.means import Means
-from tensorprog.covariance.nodes import Call, Expectation, fresh_index, indices_named, name_others
+from tensorprog.covariance.nodes import Call, Expectation, fresh_index, indices_named, name_others, ordered
 from tensorprog.covariance.parts import Parts
 from tensorprog.covariance.unwound import Unwound
 from tensorprog.ir.program import Cell
@@ -37,6 +37,11 @@ from tensorprog.ir.program import Cell
 MAX_EQUATIONS = 240
 #: Added to the size of what must cancel, so that rounding is no excess where both are all but zero.
 LEAST = 1e-4
+
+
+def is_sum(expr: Expr) -> bool:
+    """Whether an expression is a sum with values of equations or expectations among its terms."""
+    return isinstance(expr, sympy.Add) and expr.has(Call, Expectation)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,15 @@ class Equation:
         """The calls in its cases."""
         for e in self._expressions():
             yield from e.atoms(Call)
+
+    def outer_calls(self) -> list[int]:
+        """The numbers of the functions that are read, but for those in the arguments of expectations."""
+        hidden = (e.replace(Expectation, lambda *args: Integer(0)) for _, e in self.cases)
+        return [int(c.args[0]) for e in hidden for c in ordered(e.atoms(Call))]
+
+    def has_sum(self) -> bool:
+        """Whether values are added in it, see `is_sum`."""
+        return any(is_sum(a) for _, e in self.cases for a in e.atoms(sympy.Add))
 
     def symbols(self) -> set[str]:
         """The names of the symbols in its cases."""
@@ -154,6 +168,17 @@ class System:
         reached = self._reached([self.outputs[cell]])
         recipes = {k for number in reached for k in self.equations[number].numbers(Expectation)}
         return Needed(frozenset(reached), tuple(self.recipes[k] for k in sorted(recipes)))
+
+    def sums(self, cells: Iterable[Cell]) -> frozenset[int]:
+        """The numbers of the equations with a sum of values, of which outputs are made other than by expectations: the
+        covariances of arguments that are equal cancel exactly, and are not among them."""
+        reached, left = set(), [self.outputs[cell] for cell in cells]
+        while left:
+            number = left.pop()
+            if number not in reached:
+                reached.add(number)
+                left += self.equations[number].outer_calls()
+        return frozenset(n for n in reached if self.equations[n].has_sum())
 
     def depending(self, parameters: Iterable[str]) -> set[int]:
         """The numbers of the equations that some parameters enter."""

@@ -21,6 +21,11 @@ _TABLE = types.DictType(_KEY, types.float64)
 NEGLIGIBLE = 1e-12
 
 Values = dict[str, np.ndarray]
+#: Sums this many times smaller than the sizes of their terms have lost digits.
+LOST = 16.0
+#: Of the sizes of its terms, the rounding errors of a sum: those of the terms (closed forms are right to some units in the last
+#: place) and of adding them.
+ROUNDING = 4 * 2.220446049250313e-16
 #: Up to which excess two numbers cancel (see `cancellation`).
 CANCELS = 1e-9
 
@@ -48,6 +53,17 @@ def get(memo, stack, key):
     return 0.0
 
 
+@njit(types.float64(types.float64, types.float64, types.float64[::1]), cache=True, error_model="numpy")
+def rounded(total, sizes, worst):
+    """A sum whose terms have `sizes` in all. What is lost where they cancel counts as the error of a quadrature does: as the
+    largest relative error in worst[0], and as what the sum is moved by, worst[2] times."""
+    if not sizes > LOST * abs(total):
+        return total
+    error = ROUNDING * sizes
+    worst[0] = max(worst[0], error / abs(total))
+    return total + worst[2] * error
+
+
 @njit(cache=True)
 def forget(memo, numbers):
     """Take the values of some equations out of a table."""
@@ -60,8 +76,9 @@ def with_errors(at: Callable[[float], tuple[Values, float]], inexact: list[str])
     """Values and errors, element by element.
 
     Args:
-        at: the values where every quadrature is shifted by so many of its errors, and the largest relative error of one.
-        inexact: the outputs that depend on quadratures.
+        at: the values where every quadrature, and every sum that cancels, is shifted by so many of its errors, and the largest
+            relative error of one.
+        inexact: the outputs that depend on quadratures, or on sums whose terms may cancel.
     """
     values, worst = at(0.0)
     if worst > NEGLIGIBLE and any(name in values for name in inexact):
