@@ -22,7 +22,7 @@ from tensorprog.expectations.guarded import STEEP, magnitude, plain, sign_of_sum
 from tensorprog.expectations.inside import taken_apart
 from tensorprog.expectations.multiples import multiples_apart
 from tensorprog.expectations.products import Summand, forms_of, is_odd, summands
-from tensorprog.expectations.quadrature import MOST_DIMENSIONS, Integral, integral_of
+from tensorprog.expectations.quadrature import MOST_DIMENSIONS, NATURAL, XI, Integral, integral_of
 from tensorprog.expectations.sifting import sifted
 from tensorprog.expectations.source import Instead, Pair, function_source, printable
 from tensorprog.expectations.table import look_up
@@ -110,7 +110,7 @@ def _recipe(value: Expr, integrand: Expr, planner: Planner, outside: dict[Symbol
                                     *(e.free_symbols for i in used for row in i.covariance for e in row))
     arguments = tuple(sorted((s for s in free if s in outside), key=lambda s: (s.name, s.sort_key())))
     pairs = planner.steep_pairs(value) if closed and not instead else []
-    wholes = {s: whole for s, i in integrals.items() if (whole := planner.whole(i)) is not None}
+    wholes = {s: whole for s, i in integrals.items() if (whole := planner.whole(i, free)) is not None}
     source = function_source(value, integrals, arguments, instead, pairs, wholes)
     formula = plain(value).xreplace(outside) if closed else None
     dimension = max((i.dimension for i in integrals.values()), default=0)
@@ -205,13 +205,15 @@ class Planner:
         return {symbol: replace(parts[0], integrand=Add(*(i.integrand for i in parts)), original=Add(*(i.original for i in parts)))
                 for symbol, parts in self._integrals.values()}
 
-    def whole(self, integral: Integral) -> Integral | None:
-        """The same over all of its variables, for where the mean over some of them, which is a closed form, loses digits."""
+    def whole(self, integral: Integral, known: set[Symbol]) -> Integral | None:
+        """The same over all of its variables, for where the mean over some of them, which is a closed form, loses digits; None
+        where it hangs on more than the `known` covariances: then that mean is linear in the other variables, and loses none."""
         found = integral_of((integral.original,), GaussianBasis(self.gaussians, self.covariance), set())
         # (In three dimensions it would take a thousand times as long as in one.)
         if found is None or not integral.dimension < found.dimension <= 2 or not printable(found.integrand):
             return None
-        return found
+        used = found.integrand.free_symbols.union(*(e.free_symbols for row in found.covariance for e in row))
+        return found if used - {*XI, *NATURAL} <= known else None
 
     def instead(self, value: Expr, integrand: Expr) -> Instead | None:
         """A quadrature for where a closed form loses digits, because its terms cancel or variances are large."""

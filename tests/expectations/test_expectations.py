@@ -314,7 +314,7 @@ def test_degenerate_quadrature():
 
 def test_linearity_keeps_few_quadratures():
     recipe = planned((tanh(z1) + z1 + b)**2 + sigmoid(z1) * z2)
-    assert recipe.dimension == 1 and recipe.source.count("gaussian_expectation(") == 1
+    assert recipe.dimension == 1 and "q0_, e0_ = gaussian_expectation(" in recipe.source and "q1_" not in recipe.source
     x, w = panel_rule([], 24, 30)
     expected = np.sum(w * ((np.tanh(x) + x + 0.3)**2 + 0.5 * x / (1 + np.exp(-x))))
     assert evaluate(recipe, b=0.3, **EQUAL)[0] == pytest.approx(expected, abs=1e-12)
