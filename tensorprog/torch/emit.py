@@ -13,6 +13,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from tensorprog.diagnostics import ProgramError
 from tensorprog.torch.declarations import ModuleNames, declarations
 from tensorprog.torch.errors import module_error
@@ -96,6 +98,28 @@ def _grows(error: ProgramError) -> bool:
     return all(d.code == "TP501" and "`theta`" in d.message for d in error.diagnostics)
 
 
+def _refuse_other_uses_of_padding(traced: Traced) -> None:
+    """A row of padding is zero for those who look it up as such; a table that a readout shares has one for it to be trained.
+
+    Raises:
+        ProgramError: where a table of embeddings with padding is used otherwise.
+    """
+    named = traced.module.named_modules(remove_duplicate=False)
+    padded = {traced.aliases.get(f"{name}.weight".lstrip(".")) for name, layer in named
+              if isinstance(layer, nn.Embedding) and layer.padding_idx is not None}
+    values = traced.graph.values
+    for used in values:
+        tables = [v for v in used.args if v.op == "param" and v.name in padded]
+        # Rows that are not to be zero in places are read as they are.
+        if tables and (used.op != "gather" or any(v.op != "map" or v.fn != "where" for v in values if used in v.args)):
+            raise module_error(
+                "TP807",
+                f"`{tables[0].name}` has a row of padding, which is zero at the start, and is used otherwise than to look up rows",
+                used.place,
+                help="leave out `padding_idx`, and multiply the embeddings by a mask: `emb(ids) * (ids != padding)[..., None]`",
+            )
+
+
 def program_text(
     traced: Traced,
     kind: str = "kernels",
@@ -137,6 +161,7 @@ def program_text(
         )
     # Before any text: a program of one row would be that of another network.
     refuse_mixed_rows(single, traced)
+    _refuse_other_uses_of_padding(single)
     if kind == "kernels":
         names = ModuleNames(single)
         text, tables = _kernels(single, names, component, nngp, laws, ntk_power), names.tables

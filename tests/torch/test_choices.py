@@ -199,3 +199,24 @@ def test_embeddings_of_padding_are_zero():
         assert kernel == pytest.approx(kernel[0, 0] / 2 * pairs, rel=1e-9, abs=1e-12) and kernel[0, 0] > 0
     table = traced.parametrize("adamw").exponents()
     assert (table["emb.weight"].std, table["emb.weight"].lr, table["out.weight"].lr) == (0, 0, -1)
+
+
+class Tied(nn.Module):
+    """Logits by the table of embeddings, whose row of padding is zero at the start, and is trained by them."""
+
+    def __init__(self, n, read):
+        super().__init__()
+        self.emb, self.read = nn.Embedding(5, n, padding_idx=0), read
+
+    def forward(self, ids):
+        return self.read(torch.tanh(self.emb(ids)).mean(1), self.emb.weight)
+
+
+@pytest.mark.parametrize("read", [
+    lambda h, w: h @ w.T, lambda h, w: nn.functional.linear(h, w), lambda h, w: (h[:, None] * w[None, 1:]).sum(-1),
+    lambda h, w: (h * nn.functional.embedding(torch.tensor([0]), w)).sum(-1, keepdim=True)],
+    ids=["product", "linear", "part", "looked up as it is"])
+def test_tables_with_padding_are_for_embeddings_alone(read):
+    with pytest.raises(ProgramError, match="row of padding") as caught:
+        trace(lambda n: Tied(n, read), torch.tensor([[0, 1, 2], [3, 4, 0]])).program(nngp=False)
+    assert caught.value.source.name.endswith("test_choices.py")
