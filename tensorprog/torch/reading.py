@@ -389,8 +389,8 @@ class Reader:
                 "TP807",
                 "a product of matrices that depend on the input has no place in a program",
                 v.place,
-                help=f"`{grown.base or grown.name or 'the product'}` has two axes that grow: keep one of them at a fixed size, as the hidden size of a layer "
-                "that mixes tokens",
+                help=f"`{grown.base or grown.name or 'the product'}` has two axes that grow: keep one of them at a fixed size, "
+                "as the hidden size of a layer that mixes tokens",
             )
         name = right if matrix is w else left
         last = [k for k, axis in zip(labels, matrix.leaves(), strict=True) if any(a.is_width for a in axis)][-1]
