@@ -133,7 +133,7 @@ class ModuleNames:
             return False
         rows, columns = (axis[0] for axis in param.leaves())
         # `U @ x` of a whole input is one matrix; anything else picks columns, which are vectors of a family.
-        users = [u for u in self.traced.graph.values if param in u.args]
+        users = self.traced.graph.users(param)
         return rows.is_width and not columns.is_width and all(map(_applied_to_input, users))
 
     def widths(self) -> Iterator[str]:

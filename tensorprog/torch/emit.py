@@ -107,11 +107,10 @@ def _refuse_other_uses_of_padding(traced: Traced) -> None:
     named = traced.module.named_modules(remove_duplicate=False)
     padded = {traced.aliases.get(f"{name}.weight".lstrip(".")) for name, layer in named
               if isinstance(layer, nn.Embedding) and layer.padding_idx is not None}
-    values = traced.graph.values
-    for used in values:
+    for used in traced.graph.values:
         tables = [v for v in used.args if v.op == "param" and v.name in padded]
         # Rows that are not to be zero in places are read as they are.
-        if tables and (used.op != "gather" or any(v.op != "map" or v.fn != "where" for v in values if used in v.args)):
+        if tables and (used.op != "gather" or any(v.op != "map" or v.fn != "where" for v in traced.graph.users(used))):
             raise module_error(
                 "TP807",
                 f"`{tables[0].name}` has a row of padding, which is zero at the start, and is used otherwise than to look up rows",

@@ -171,8 +171,8 @@ class Counting:
         return ValuePowers(terms, state.known, state.shift, state.of_params if of_params is None else of_params)
 
     def _map(self, v: TracedValue) -> ValuePowers:
-        numbers = [a for a in v.args if _is_number(a)]
-        if v.fn in ("mul", "div") and numbers and len(v.args) == 2 and not (v.fn == "div" and _is_number(v.args[0])):
+        numbers = [a for a in v.args if is_number(a)]
+        if v.fn in ("mul", "div") and numbers and len(v.args) == 2 and not (v.fn == "div" and is_number(v.args[0])):
             other = v.args[0] if v.args[1] in numbers else v.args[1]
             power = self.power(numbers[-1]) * (-1 if v.fn == "div" else 1)
             return self._scaled(self._states[other], power)
@@ -193,7 +193,7 @@ class Counting:
             if self._states[arg].known is None:
                 self._settle(arg, v)
             power += degree * self.power(arg)
-        return ValuePowers(known=power, of_params=all(self._states[a].of_params or _is_number(a) for a in v.args))
+        return ValuePowers(known=power, of_params=all(self._states[a].of_params or is_number(a) for a in v.args))
 
     def _scaled(self, state: ValuePowers, power: Fraction) -> ValuePowers:
         known = None if state.known is None else state.known + power
@@ -213,7 +213,7 @@ class Counting:
 
     def _settled(self, v: TracedValue) -> ValuePowers:
         """Arguments have to be of order one, and so is the result."""
-        of_params = bool(v.args) and all(self._states[a].of_params or _is_number(a) for a in v.args)
+        of_params = bool(v.args) and all(self._states[a].of_params or is_number(a) for a in v.args)
         for arg in v.args:
             self._settle(arg, v)
         return ValuePowers(known=ZERO, of_params=of_params)
@@ -257,7 +257,7 @@ class Counting:
     def _settle(self, x: TracedValue, at: TracedValue | None = None, keep: Fraction = ZERO) -> None:
         """Make a value of order n**keep: by the powers of its parameters, or else by a multiplier."""
         state = self._states[x]
-        if _is_number(x):
+        if is_number(x):
             return
         for term in state.terms:
             # The first use decides; what a later one lacks is a multiplier.
@@ -355,7 +355,8 @@ def _degrees(v: TracedValue) -> list[Fraction] | None:
     return [DEGREES[v.fn]] if v.fn in DEGREES else None
 
 
-def _is_number(v: TracedValue) -> bool:
+def is_number(v: TracedValue) -> bool:
+    """Whether a value is a number, or a buffer of one."""
     return v.op == "number" or v.op == "buffer" and not v.axes
 
 

@@ -295,3 +295,7 @@ class TracedGraph:
     def of(self, op: str) -> list[TracedValue]:
         """The values of one operation."""
         return [v for v in self.values if v.op == op]
+
+    def users(self, value: TracedValue) -> list[TracedValue]:
+        """The values that are computed from one, in their order."""
+        return [u for u in self.values if value in u.args]

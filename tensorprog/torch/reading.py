@@ -143,7 +143,7 @@ class Reader:
         if v.width_count == 0 and v.axes:
             inner = [joined(i, axis) for i, axis in zip(index, v.axes, strict=True)]
             return f"{self.names.table(v)}[{', '.join(inner)}]"
-        users = (u.place for u in self.traced.graph.values if v in u.args)
+        users = (u.place for u in self.traced.graph.users(v))
         raise module_error(
             "TP807",
             "a table of constants along an axis that grows has no place in a program",
@@ -298,7 +298,7 @@ class Reader:
         raise module_error(
             "TP807",
             "what is read may not depend on computed numbers: this index has no place in a program",
-            next((u.place for u in self.traced.graph.values if v in u.args), v.place),
+            next((u.place for u in self.traced.graph.users(v)), v.place),
             help="sum over all entries, times `one_hot` of the index",
         )
 

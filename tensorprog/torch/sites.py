@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 from collections.abc import Iterator
 
-from tensorprog.torch.exponents import Counting, MultiplierSite, _is_number
+from tensorprog.torch.exponents import Counting, MultiplierSite, is_number
 from tensorprog.torch.graph import MOVES, VIEWS, TracedGraph, TracedValue
 
 #: torch's names of products of two factors, and of what has a softmax in it whose argument can be scaled.
@@ -22,8 +22,8 @@ def product_of(graph: TracedGraph, site: MultiplierSite) -> tuple[str, int] | No
     if len(site.params) != 1:
         return None
     while value.op != "contract":
-        linear = [a for a in value.args if not _is_number(a)]
-        if not _is_linear(value) or len(linear) != 1 or len(_users(graph, linear[0])) != 1:
+        linear = [a for a in value.args if not is_number(a)]
+        if not _is_linear(value) or len(linear) != 1 or len(graph.users(linear[0])) != 1:
             return None
         value = linear[0]
     if value.operation not in PRODUCT_OPERATIONS:
@@ -36,7 +36,7 @@ def _is_linear(value: TracedValue) -> bool:
     """Whether what multiplies the value's argument multiplies the value."""
     match value.op:
         case "map":
-            return value.fn in ("neg", "mul") or value.fn == "div" and _is_number(value.args[1])
+            return value.fn in ("neg", "mul") or value.fn == "div" and is_number(value.args[1])
         case "reduce":
             return value.fn in ("sum", "mean")
     return value.op in MOVES
@@ -63,7 +63,7 @@ def softmax_of(graph: TracedGraph, value: TracedValue) -> TracedValue | None:
     logits = value
     while True:
         # Whoever reads logits gets the multiplier, but nothing comes of it for comparisons and for the maximum that is subtracted.
-        users = [u for u in _users(graph, value) if not (u.is_truth or _is_maximum(u, logits))]
+        users = [u for u in graph.users(value) if not (u.is_truth or _is_maximum(u, logits))]
         if len(users) != 1:
             return None
         (user,) = users
@@ -117,10 +117,6 @@ def _is_maximum(x: TracedValue, logits: TracedValue) -> bool:
     while x is not logits and x.args and x.op in ("map", *VIEWS):
         x = x.args[0]
     return x is logits
-
-
-def _users(graph: TracedGraph, value: TracedValue) -> list[TracedValue]:
-    return [u for u in graph.values if any(a is value for a in u.args)]
 
 
 def common_path(left: str, right: str) -> str:
